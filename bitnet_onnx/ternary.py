@@ -1,0 +1,105 @@
+"""The number format W1.58A8: ternary weights, int8 activations, and how both are stored.
+
+Knows tensors, not networks. Formulas: "The Era of 1-bit LLMs" (arXiv 2402.17764), section 2, and
+BitNet b1.58 2B-4T (arXiv 2504.12285), section 2. ``K`` is input features, ``N`` output features.
+
+The layout that our kernels read, one row of K weights (C4; version 1):
+
+      block 0 (256 weights, 64 bytes)     block 1 ...
+      byte b:   bits 7:6    5:4    3:2    1:0
+      weight:   192 + b  128 + b  64 + b   b          code 0, 1, 2 = weight -1, 0, +1
+
+A row takes 64 * ceil(K / 256) bytes; weights past K have code 1 (weight 0). Code 3 is invalid.
+The published layout packs along output rows instead: see ``unpack_published``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "BLOCK",
+    "absmax_int8",
+    "absmean_ternary",
+    "int8_rows",
+    "pack",
+    "pack_published",
+    "packed_width",
+    "unpack",
+    "unpack_published",
+]
+
+BLOCK = 256  # weights in one block of the packed layout
+FIELDS = 4  # weights in one byte
+EPSILON = 1e-5  # absmean and absmax are clamped here, as in the reference
+
+
+def absmean_ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Master weights [N, K] -> codes in {-1, 0, +1} (float32 [N, K]) and scale (float32 [1]).
+
+    ``scale = mean|W|``; ``codes * scale`` approximates W. Rounds half to even.
+    """
+    weight = weight.float()
+    inverse = 1.0 / weight.abs().mean().clamp(min=EPSILON)
+    return (weight * inverse).round().clamp(-1, 1), (1.0 / inverse).reshape(1)
+
+
+def absmax_int8(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations [..., K] -> whole numbers -128..127 (float32 [..., K]) and scale [..., 1].
+
+    One scale per token: ``scale = 127 / max|x|``, ``q = clip(round(x * scale), -128, 127)``.
+    A token that holds a NaN or an infinity becomes all NaN.
+    """
+    scale = 127.0 / x.abs().amax(dim=-1, keepdim=True).clamp(min=EPSILON)
+    return (x * scale).round().clamp(-128, 127), scale
+
+
+def int8_rows(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows [V, H] -> int8 [V, H] and scale float32 [V]: absmax per row, for embedding and head."""
+    table = table.float()
+    scale = table.abs().amax(dim=-1, keepdim=True).clamp(min=EPSILON) / 127.0
+    return (table / scale).round().clamp(-127, 127).to(torch.int8), scale.squeeze(-1)
+
+
+def packed_width(features: int) -> int:
+    """Bytes that one row of ``features`` weights takes in the packed layout."""
+    return -(-features // BLOCK) * (BLOCK // FIELDS)
+
+
+def pack(codes: Tensor) -> Tensor:
+    """Ternary weights int8 [N, K] in {-1, 0, +1} -> packed uint8 [N, 64 * ceil(K / 256)]."""
+    rows, features = codes.shape
+    blocks = -(-features // BLOCK)
+    padded = torch.ones(rows, blocks * BLOCK, dtype=torch.uint8)
+    padded[:, :features] = (codes + 1).to(torch.uint8)
+    fields = padded.view(rows, blocks, FIELDS, BLOCK // FIELDS)
+    packed = fields[:, :, 0].clone()
+    for j in range(1, FIELDS):
+        packed |= fields[:, :, j] << (2 * j)
+    return packed.reshape(rows, packed_width(features))
+
+
+def unpack(packed: Tensor, features: int) -> Tensor:
+    """The inverse of ``pack``: uint8 [N, 64 * ceil(K / 256)] -> int8 [N, K] in {-1, 0, +1}."""
+    rows = packed.shape[0]
+    blocks = packed.view(rows, -1, 1, BLOCK // FIELDS)
+    fields = torch.cat([(blocks >> (2 * j)) & 3 for j in range(FIELDS)], dim=2)
+    return (fields.view(rows, -1)[:, :features].to(torch.int8)) - 1
+
+
+def unpack_published(packed: Tensor) -> Tensor:
+    """The layout of microsoft/bitnet-b1.58-2B-4T: uint8 [N/4, K] -> int8 [N, K] in {-1, 0, +1}.
+
+    Bits ``2i, 2i+1`` of packed row ``r`` hold output row ``i * N/4 + r``, as code = weight + 1.
+    """
+    return torch.cat([(packed >> (2 * i)) & 3 for i in range(FIELDS)]).to(torch.int8) - 1
+
+
+def pack_published(codes: Tensor) -> Tensor:
+    """The inverse of ``unpack_published``; N must be a multiple of 4."""
+    quarters = (codes + 1).to(torch.uint8).chunk(FIELDS)
+    packed = quarters[0].clone()
+    for i in range(1, FIELDS):
+        packed |= quarters[i] << (2 * i)
+    return packed
