@@ -85,10 +85,25 @@ class BitLinear(nn.Module):
 
     def _forward_straight_through(self, x: Tensor) -> Tensor:
         """The same values up to rounding; gradients pass both quantizers unchanged."""
-        codes, weight_scale = absmean_ternary(self.weight.detach())
-        quantized, act_scale = absmax_int8(x.detach())
-        weight = self.weight + (codes * weight_scale - self.weight).detach()
-        return F.linear(x + (quantized / act_scale - x).detach(), weight)
+        with torch.no_grad():
+            codes, weight_scale = absmean_ternary(self.weight)
+            quantized, act_scale = absmax_int8(x)
+            weight, rounded = codes.mul_(weight_scale), quantized.div_(act_scale)
+        return F.linear(
+            StraightThrough.apply(x, rounded), StraightThrough.apply(self.weight, weight)
+        )
+
+
+class StraightThrough(torch.autograd.Function):
+    """``rounded`` forward, the gradient of ``x`` backward (arXiv 1308.3432)."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor, rounded: Tensor) -> Tensor:
+        return rounded.view_as(rounded)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
 
 
 class Attention(nn.Module):
