@@ -1,0 +1,95 @@
+# Each target sets up what it needs, once: the virtual environment is .venv, all builds go to build/.
+#   make demo    export the bundled model, ask it questions, then chat with it
+#   make test    the C++ tests, then the Python tests
+#   make lint    ruff and mypy
+#   make bench   the kernels alone, then prefill and decode of the bundled model
+#   make wheel   dist/*.whl
+#   make clean   remove all of the above except .venv
+PYTHON ?= python3
+# PyPI's torch for x86-64 Linux is the CUDA build: it works, but takes gigabytes. For the CPU build
+# give the index that pytorch.org names for "Pip / CPU": make demo TORCH_INDEX=https://...
+TORCH_INDEX ?=
+TORCH := torch==2.13.0
+
+VENV := .venv
+PY := $(VENV)/bin/python
+BUILD := build/dev
+LIB := bitnet_onnx/lib/libbitnet_onnx_ops.so
+ARTIFACT := build/demo_artifact
+# The Python sources run from the checkout, so only their dependencies and the `bitnet-onnx`
+# script are installed; the operators are compiled by the rules below, not a second time by pip.
+INSTALL := $(PY) -m pip install --disable-pip-version-check \
+    --config-settings=wheel.cmake=false --config-settings=editable.mode=inplace
+CMAKE := $(shell command -v cmake || echo $(VENV)/bin/cmake)
+CTEST := $(dir $(CMAKE))ctest
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
+OPS_SOURCES := $(shell find custom_ops -type f)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bitnet_onnx/__init__.py)
+
+.PHONY: demo test lint bench wheel clean
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+demo: $(VENV)/.export $(LIB)
+	@$(PY) -m bitnet_onnx demo
+
+test: $(VENV)/.dev $(LIB) $(BUILD)/.tests
+	@$(CTEST) --test-dir $(BUILD) --output-on-failure
+	@$(PY) -m pytest
+
+lint: $(VENV)/.dev
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+
+bench: $(ARTIFACT)/manifest.json $(BUILD)/.tests
+	@$(BUILD)/kernels_bench
+	@$(PY) -m bitnet_onnx bench $(ARTIFACT)
+
+wheel: $(VENV)/.dev $(VENV)/.compiler
+	@$(PY) -m build --wheel --outdir dist
+
+clean:
+	@rm -rf build dist bitnet_onnx/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find bitnet_onnx tests training -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'bitnet_onnx needs Python 3.11 or later; name one: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'Python cannot make virtual environments here: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.export: $(VENV)/.venv pyproject.toml
+	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[export]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.export
+	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[dev]'
+	@touch $@
+
+# A C++ compiler and CMake; CMake comes from pip where the system has none.
+$(VENV)/.compiler: $(VENV)/.venv
+	@command -v $${CXX:-c++} >/dev/null || { \
+	  echo 'no C++ compiler found: apt-get install g++ (or set CXX)' >&2; exit 1; }
+	@test -x $(CMAKE) || $(PY) -m pip install --disable-pip-version-check 'cmake>=3.25'
+	@touch $@
+
+$(BUILD)/CMakeCache.txt: $(VENV)/.compiler bitnet_onnx/__init__.py custom_ops/CMakeLists.txt
+	@$(CMAKE) -S custom_ops -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DBITNET_ONNX_TESTS=ON \
+	  -DBITNET_ONNX_VERSION=$(VERSION)
+	@touch $@
+
+$(LIB): $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
+	@$(CMAKE) --build $(BUILD) --target bitnet_onnx_ops --parallel $(JOBS)
+	@$(CMAKE) --install $(BUILD) --prefix .
+	@touch $@
+
+$(BUILD)/.tests: $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
+	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
+	@touch $@
+
+$(ARTIFACT)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/model/*)
+	@rm -rf $(ARTIFACT)
+	@$(PY) -m bitnet_onnx export bitnet_onnx/demo/model -o $(ARTIFACT)
