@@ -1,0 +1,58 @@
+#include "cpu.h"
+
+#if defined(_M_X64)
+#include <intrin.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace bitnet {
+
+#if defined(__x86_64__) || defined(_M_X64)
+struct Registers {
+  uint32_t eax, ebx, ecx, edx;
+};
+
+#if defined(_M_X64)
+static Registers cpuid(uint32_t leaf) {
+  int r[4];
+  __cpuidex(r, static_cast<int>(leaf), 0);
+  return {uint32_t(r[0]), uint32_t(r[1]), uint32_t(r[2]), uint32_t(r[3])};
+}
+static uint64_t saved_state() { return _xgetbv(0); }
+#else
+static Registers cpuid(uint32_t leaf) {
+  Registers r;
+  __cpuid_count(leaf, 0, r.eax, r.ebx, r.ecx, r.edx);
+  return r;
+}
+// Which registers the operating system keeps over a task switch.
+static uint64_t saved_state() {
+  uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+#endif
+
+static bool bit(uint32_t word, int index) { return (word >> index) & 1; }
+
+uint32_t detect_cpu() {
+  if (cpuid(0).eax < 7) return 0;
+  const Registers one = cpuid(1), seven = cpuid(7);
+  const bool osxsave = bit(one.ecx, 27), fma = bit(one.ecx, 12);
+  if (!osxsave) return 0;
+  const uint64_t state = saved_state();
+  const bool ymm = (state & 0x06) == 0x06, zmm = (state & 0xe6) == 0xe6;
+  uint32_t features = 0;
+  const bool avx2 = ymm && fma && bit(seven.ebx, 5);
+  if (avx2) features |= kCpuAvx2;
+  const bool f = bit(seven.ebx, 16), dq = bit(seven.ebx, 17), bw = bit(seven.ebx, 30);
+  const bool vl = bit(seven.ebx, 31), vnni = bit(seven.ecx, 11);
+  if (avx2 && zmm && f && dq && bw && vl && vnni) features |= kCpuAvx512Vnni;
+  return features;
+}
+#else
+uint32_t detect_cpu() { return 0; }
+#endif
+
+}  // namespace bitnet

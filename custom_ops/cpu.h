@@ -1,0 +1,13 @@
+// Which instruction sets the CPU and the operating system offer.
+#pragma once
+
+#include <stdint.h>
+
+namespace bitnet {
+
+constexpr uint32_t kCpuAvx2 = 1;        // AVX2 and FMA
+constexpr uint32_t kCpuAvx512Vnni = 2;  // AVX-512 F, BW, DQ, VL and VNNI
+
+uint32_t detect_cpu();
+
+}  // namespace bitnet

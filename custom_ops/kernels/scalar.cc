@@ -1,0 +1,102 @@
+// The specification of the kernels, on any CPU.
+#include <string.h>
+
+#include "kernel.h"
+
+namespace bitnet {
+
+static inline float bf16(const uint8_t* p) {
+  uint16_t half;
+  memcpy(&half, p, sizeof half);
+  const uint32_t bits = static_cast<uint32_t>(half) << 16;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+void ternary_gemv_scalar(size_t rows, size_t blocks, const int8_t* q, int32_t q_sum,
+                         const uint8_t* w, int32_t* sums) {
+  for (size_t n = 0; n < rows; n++, w += blocks * kBlockBytes) {
+    int32_t sum = -q_sum;
+    for (size_t block = 0; block < blocks; block++) {
+      const uint8_t* bytes = w + block * kBlockBytes;
+      for (int field = 0; field < 4; field++) {
+        const int8_t* x = q + block * kBlockK + field * 64;
+        for (int b = 0; b < 64; b++) {
+          const int16_t code = (bytes[b] >> (2 * field)) & 3;
+          sum += static_cast<int16_t>(x[b]) * code;
+        }
+      }
+    }
+    sums[n] = sum;
+  }
+}
+
+void ternary_gemm_scalar(size_t m, size_t n, size_t blocks, const int8_t* q, const int32_t* q_sums,
+                         const uint8_t* w, int32_t* sums, size_t stride) {
+  for (size_t i = 0; i < m; i++) {
+    ternary_gemv_scalar(n, blocks, q + i * blocks * kBlockK, q_sums[i], w, sums + i * stride);
+  }
+}
+
+void bf16_gemv_scalar(size_t rows, size_t k, const double* x, const uint8_t* w, float* y) {
+  for (size_t n = 0; n < rows; n++, w += 2 * k) {
+    double even[8] = {0}, odd[8] = {0};  // lanes 0, 2, ... and 1, 3, ...
+    size_t base = 0;
+    for (; base + 16 <= k; base += 16) {
+      for (size_t i = 0; i < 8; i++) {
+        even[i] += x[base + i] * static_cast<double>(bf16(w + 2 * (base + 2 * i)));
+        odd[i] += x[base + 8 + i] * static_cast<double>(bf16(w + 2 * (base + 2 * i + 1)));
+      }
+    }
+    for (size_t i = base; i < k; i++) {
+      const size_t half = (i - base) / 2;
+      double* lane = (i & 1 ? odd : even) + half;
+      *lane += x[base + (i & 1 ? 8 : 0) + half] * static_cast<double>(bf16(w + 2 * i));
+    }
+    for (size_t half = 4; half > 0; half /= 2) {  // lanes +8, +4, +2
+      for (size_t i = 0; i < half; i++) {
+        even[i] += even[i + half];
+        odd[i] += odd[i + half];
+      }
+    }
+    y[n] = static_cast<float>(even[0] + odd[0]);
+  }
+}
+
+void int8_gemv_scalar(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
+  // One product is at most 32512 * 128, so 512 of them stay inside int32.
+  static_assert(512ll * 32512 * 128 <= INT32_MAX, "int32 partial sums");
+  for (size_t n = 0; n < rows; n++, w += k) {
+    int64_t sum = 0;
+    for (size_t base = 0; base < k; base += 512) {
+      const size_t end = k - base < 512 ? k : base + 512;
+      int32_t part = 0;
+      for (size_t i = base; i < end; i++)
+        part += q[i] * static_cast<int16_t>(static_cast<int8_t>(w[i]));
+      sum += part;
+    }
+    sums[n] = sum;
+  }
+}
+
+uint64_t read_scalar(const uint8_t* data, size_t bytes) {
+  uint64_t lanes[8] = {0};
+  size_t i = 0;
+  for (; i + 64 <= bytes; i += 64) {
+    for (int lane = 0; lane < 8; lane++) {
+      uint64_t word;
+      memcpy(&word, data + i + 8 * lane, 8);
+      lanes[lane] ^= word;
+    }
+  }
+  for (; i + 8 <= bytes; i += 8) {
+    uint64_t word;
+    memcpy(&word, data + i, 8);
+    lanes[0] ^= word;
+  }
+  for (int lane = 1; lane < 8; lane++) lanes[0] ^= lanes[lane];
+  return lanes[0];
+}
+
+}  // namespace bitnet

@@ -1,0 +1,190 @@
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernel.h"
+
+namespace bitnet {
+
+// Ternary: maddubs adds two products code * q to an int16 lane, each at least -3 * 128 (code 3
+// must not saturate either), so a lane takes 42 of them before it is widened.
+static constexpr size_t kMaddubs = 32768 / (2 * 3 * 128);
+
+static constexpr size_t kAhead = 4096;
+
+static inline void prefetch(const uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
+}
+
+static inline __m256i load(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+static inline int32_t load_4(const int8_t* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+
+static inline __m128i fold(__m256i v) {
+  return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+
+static constexpr size_t kGemvBlocks = 5;  // 8 maddubs a block
+static_assert(8 * kGemvBlocks <= kMaddubs, "int16 lanes");
+
+// Sums of R rows, R at most 4, lanes R to 3 are zero.
+template <int R>
+static inline __m128i ternary_rows(size_t blocks, const int8_t* q, const uint8_t* w) {
+  const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
+  const size_t row = blocks * kBlockBytes;
+  __m256i wide[R];
+  for (int r = 0; r < R; r++) wide[r] = _mm256_setzero_si256();
+  for (size_t begin = 0; begin < blocks; begin += kGemvBlocks) {
+    const size_t end = blocks - begin < kGemvBlocks ? blocks : begin + kGemvBlocks;
+    __m256i acc[R];
+    for (int r = 0; r < R; r++) acc[r] = _mm256_setzero_si256();
+    for (size_t half = 2 * begin; half < 2 * end; half++) {
+      const int8_t* x = q + half / 2 * kBlockK + half % 2 * 32;
+      for (int r = 0; r < R; r++) {
+        const uint8_t* p = w + r * row + half * 32;
+        if (half % 2 == 0) prefetch(p);
+        __m256i packed = load(p);
+        for (int j = 0; j < 4; j++) {
+          const __m256i codes = _mm256_and_si256(packed, mask);
+          acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(codes, load(x + 64 * j)));
+          packed = _mm256_srli_epi16(packed, 2);
+        }
+      }
+    }
+    for (int r = 0; r < R; r++) {
+      wide[r] = _mm256_add_epi32(wide[r], _mm256_madd_epi16(acc[r], ones));
+    }
+  }
+  __m128i sums[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(),
+                     _mm_setzero_si128()};
+  for (int r = 0; r < R; r++) sums[r] = fold(wide[r]);
+  return _mm_hadd_epi32(_mm_hadd_epi32(sums[0], sums[1]), _mm_hadd_epi32(sums[2], sums[3]));
+}
+
+void ternary_gemv_avx2(size_t rows, size_t blocks, const int8_t* q, int32_t q_sum, const uint8_t* w,
+                       int32_t* sums) {
+  const __m128i minus = _mm_set1_epi32(q_sum);
+  size_t n = 0;
+  for (; n + 4 <= rows; n += 4) {
+    const __m128i four = ternary_rows<4>(blocks, q, w + n * blocks * kBlockBytes);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + n), _mm_sub_epi32(four, minus));
+  }
+  for (; n < rows; n++) {
+    const __m128i one = ternary_rows<1>(blocks, q, w + n * blocks * kBlockBytes);
+    sums[n] = _mm_cvtsi128_si32(_mm_sub_epi32(one, minus));
+  }
+}
+
+// GEMM: panels of 16 weight rows by one block are unpacked once for all activation rows, as
+// [k / 4][row][k % 4], so that one vector holds 4 weights of each of 8 rows.
+static constexpr size_t kRows = 16;
+static constexpr size_t kGroupBytes = 4 * kRows;
+static constexpr size_t kGroups = 32;  // between two widenings, half a block
+static_assert(kGroups <= kMaddubs, "int16 lanes");
+
+static inline void transpose_8x8(__m256i v[8]) {
+  __m256i t[8];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  __m256i u[8];
+  for (int i = 0; i < 8; i += 4) {
+    u[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    u[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    u[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    u[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {
+    v[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
+  }
+}
+
+// One block of 8 rows; rows past `rows` repeat the last one.
+static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+  const __m256i mask = _mm256_set1_epi8(3);
+  for (size_t half = 0; half < 2; half++) {
+    __m256i v[8];
+    for (size_t i = 0; i < 8; i++) {
+      v[i] = load(w + (i < rows ? i : rows - 1) * row_bytes + 32 * half);
+    }
+    transpose_8x8(v);
+    for (size_t i = 0; i < 8; i++) {
+      __m256i packed = v[i];
+      for (size_t j = 0; j < 4; j++) {
+        uint8_t* to = panel + (16 * j + 8 * half + i) * kGroupBytes;
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_and_si256(packed, mask));
+        packed = _mm256_srli_epi16(packed, 2);
+      }
+    }
+  }
+}
+
+// sums[m][0..16) += panel x q for M activation rows and kGroups groups.
+template <int M>
+static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, __m256i low, __m256i high,
+                 int32_t* sums, size_t stride) {
+  __m256i acc[M][2];
+  for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm256_setzero_si256();
+  for (size_t g = 0; g < kGroups; g++, panel += kGroupBytes, q += 4) {
+    const __m256i w0 = load(panel), w1 = load(panel + 32);
+    for (int m = 0; m < M; m++) {
+      const __m256i x = _mm256_set1_epi32(load_4(q + m * q_stride));
+      acc[m][0] = _mm256_add_epi16(acc[m][0], _mm256_maddubs_epi16(w0, x));
+      acc[m][1] = _mm256_add_epi16(acc[m][1], _mm256_maddubs_epi16(w1, x));
+    }
+  }
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int m = 0; m < M; m++) {
+    int32_t* to = sums + m * stride;
+    const __m256i s0 = _mm256_madd_epi16(acc[m][0], ones);
+    const __m256i s1 = _mm256_madd_epi16(acc[m][1], ones);
+    _mm256_maskstore_epi32(to, low, _mm256_add_epi32(s0, _mm256_maskload_epi32(to, low)));
+    _mm256_maskstore_epi32(to + 8, high, _mm256_add_epi32(s1, _mm256_maskload_epi32(to + 8, high)));
+  }
+}
+
+using Tile = void (*)(const uint8_t*, const int8_t*, size_t, __m256i, __m256i, int32_t*, size_t);
+static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>};
+
+// The first `count` of 8 lanes.
+static inline __m256i lanes(size_t count) {
+  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), index);
+}
+
+void ternary_gemm_avx2(size_t m, size_t n, size_t blocks, const int8_t* q, const int32_t* q_sums,
+                       const uint8_t* w, int32_t* sums, size_t stride) {
+  alignas(32) uint8_t panel[64 * kGroupBytes];
+  const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
+  for (size_t i = 0; i < m; i++) {
+    for (size_t j = 0; j < n; j++) sums[i * stride + j] = -q_sums[i];
+  }
+  for (size_t n0 = 0; n0 < n; n0 += kRows) {
+    const size_t rows = n - n0 < kRows ? n - n0 : kRows, rows0 = rows < 8 ? rows : 8;
+    const __m256i low = lanes(rows0), high = lanes(rows - rows0);
+    for (size_t b = 0; b < blocks; b++) {
+      const uint8_t* from = w + n0 * row_bytes + b * kBlockBytes;
+      unpack_block(from, row_bytes, rows0, panel);
+      if (rows > 8) unpack_block(from + 8 * row_bytes, row_bytes, rows - 8, panel + 32);
+      for (size_t half = 0; half < 2; half++) {
+        const int8_t* x = q + b * kBlockK + half * 4 * kGroups;
+        for (size_t m0 = 0; m0 < m; m0 += 4) {
+          const size_t tall = m - m0 < 4 ? m - m0 : 4;
+          kTiles[tall - 1](panel + half * kGroups * kGroupBytes, x + m0 * q_stride, q_stride, low,
+                           high, sums + m0 * stride + n0, stride);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace bitnet

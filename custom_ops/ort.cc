@@ -1,0 +1,125 @@
+#include "ort.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dispatch.h"
+
+namespace bitnet {
+
+OrtStatus* fail(const OrtApi* api, const char* format, ...) {
+  char text[512];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(text, sizeof text, format, args);
+  va_end(args);
+  return api->CreateStatus(ORT_INVALID_ARGUMENT, text);
+}
+
+OrtStatus* no_such_kernel(const OrtApi* api) {
+  return fail(api, "BITNET_ONNX_KERNEL is \"%.100s\", but this CPU can run only: %s", forced_name(),
+              offered_names());
+}
+
+static const char* type_name(ONNXTensorElementDataType type) {
+  switch (type) {
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT:
+      return "float32";
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8:
+      return "uint8";
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
+      return "int8";
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16:
+      return "bfloat16";
+    default:
+      return "another type";
+  }
+}
+
+static const char* const kInputNames[] = {"X", "W", "scale"};
+
+static OrtStatus* describe(const Call& call, const OpSpec& spec, size_t index,
+                           const OrtTensorTypeAndShapeInfo* info, Tensor* tensor) {
+  ONNXTensorElementDataType type;
+  if (OrtStatus* s = call.api->GetTensorElementType(info, &type)) return s;
+  if (OrtStatus* s = call.api->GetDimensionsCount(info, &tensor->rank)) return s;
+  if (type != spec.types[index]) {
+    return fail(call.api, "%s: %s is %s, expected %s", spec.name, kInputNames[index],
+                type_name(type), type_name(spec.types[index]));
+  }
+  if (tensor->rank > kMaxRank) {
+    return fail(call.api, "%s: %s has %zu dimensions, expected at most %zu", spec.name,
+                kInputNames[index], tensor->rank, kMaxRank);
+  }
+  return call.api->GetDimensions(info, tensor->dims, tensor->rank);
+}
+
+OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* tensor) {
+  const OrtValue* value = nullptr;
+  if (OrtStatus* s = call.api->KernelContext_GetInput(call.context, index, &value)) return s;
+  if (!value) return fail(call.api, "%s: %s is missing", spec.name, kInputNames[index]);
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  if (OrtStatus* s = call.api->GetTensorTypeAndShape(value, &info)) return s;
+  OrtStatus* status = describe(call, spec, index, info, tensor);
+  call.api->ReleaseTensorTypeAndShapeInfo(info);
+  if (status) return status;
+  void* data = nullptr;  // the C API has no accessor for constant data before version 23
+  status = call.api->GetTensorMutableData(const_cast<OrtValue*>(value), &data);
+  tensor->data = data;
+  return status;
+}
+
+OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
+                      size_t* k) {
+  if (OrtStatus* s = input(call, spec, 0, x)) return s;
+  if (OrtStatus* s = input(call, spec, 1, w)) return s;
+  if (x->rank < 1) {
+    return fail(call.api, "%s: X is a scalar, expected dimensions [..., K]", spec.name);
+  }
+  const int64_t last = x->dims[x->rank - 1];
+  if (last < 1 || last > static_cast<int64_t>(kMaxK)) {
+    return fail(call.api, "%s: X has %lld columns (K), expected 1 to %zu", spec.name,
+                static_cast<long long>(last), kMaxK);
+  }
+  if (w->rank != 2) {
+    return fail(call.api, "%s: W has %zu dimensions, expected 2", spec.name, w->rank);
+  }
+  *k = static_cast<size_t>(last);
+  *m = 1;
+  for (size_t i = 0; i + 1 < x->rank; i++) *m *= static_cast<size_t>(x->dims[i]);
+  return nullptr;
+}
+
+OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y) {
+  int64_t dims[kMaxRank];
+  for (size_t i = 0; i + 1 < x.rank; i++) dims[i] = x.dims[i];
+  dims[x.rank - 1] = n;
+  OrtValue* value = nullptr;
+  if (OrtStatus* s = call.api->KernelContext_GetOutput(call.context, 0, dims, x.rank, &value)) {
+    return s;
+  }
+  void* data = nullptr;
+  OrtStatus* status = call.api->GetTensorMutableData(value, &data);
+  *y = static_cast<float*>(data);
+  return status;
+}
+
+Scratch::Scratch(size_t bytes) : data(nullptr), block_(malloc(bytes + 64)) {
+  if (!block_) return;
+  const uintptr_t address = reinterpret_cast<uintptr_t>(block_);
+  data = static_cast<char*>(block_) + (64 - address % 64);
+}
+
+Scratch::~Scratch() { free(block_); }
+
+static void run(void* self, size_t count, void (*task)(void*, size_t), void* argument) {
+  Call* call = static_cast<Call*>(self);
+  OrtStatus* status = call->api->KernelContext_ParallelFor(call->context, task, count, 0, argument);
+  if (call->pool_status) call->api->ReleaseStatus(call->pool_status);
+  call->pool_status = status;
+}
+
+Pool pool_of(Call* call) { return {run, call}; }
+
+}  // namespace bitnet

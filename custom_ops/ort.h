@@ -1,0 +1,72 @@
+// What the three operators share at the boundary to ONNX Runtime: its C API, nothing else.
+#pragma once
+
+#include <onnxruntime_c_api.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernel.h"
+#include "pool.h"
+
+namespace bitnet {
+
+constexpr uint32_t kApiVersion = 17;  // the first with all that is used here
+constexpr size_t kMaxRank = 8;
+
+// One call of one node.
+struct Call {
+  const OrtApi* api;
+  OrtKernelContext* context;
+  const Kernel* kernel;
+  OrtStatus* pool_status;  // why ONNX Runtime refused to run a task, or null
+};
+
+struct OpSpec {
+  const char* name;
+  size_t inputs;
+  ONNXTensorElementDataType types[3];  // of the inputs; the output is float32
+  OrtStatus* (*compute)(Call* call);
+};
+
+extern const OpSpec kTernaryMatMul, kBf16MatMul, kInt8MatMul;
+
+// What ONNX Runtime knows an operator by. It must outlive every session.
+struct Op {
+  OrtCustomOp base;  // first, so that ONNX Runtime's pointer to it is a pointer to Op
+  const OrtApi* api;
+  const OpSpec* spec;
+};
+void init_op(Op* op, const OrtApi* api, const OpSpec* spec);
+
+struct Tensor {
+  const void* data;
+  size_t rank;
+  int64_t dims[kMaxRank];
+};
+
+// Null, or a status with one sentence.
+OrtStatus* fail(const OrtApi* api, const char* format, ...);
+OrtStatus* no_such_kernel(const OrtApi* api);
+// Input `index` of the type that the spec states.
+OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* tensor);
+// Inputs 0 and 1: x [..., k] and w of rank 2; m is the product of x's other dimensions.
+OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
+                      size_t* k);
+// Output 0 with x's dimensions, the last one replaced by n.
+OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y);
+
+// Memory for one call, aligned to 64, freed at the end of the scope; `data` is null without memory.
+struct Scratch {
+  explicit Scratch(size_t bytes);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  void* data;
+
+ private:
+  void* block_;
+};
+
+// ONNX Runtime's own threads.
+Pool pool_of(Call* call);
+
+}  // namespace bitnet

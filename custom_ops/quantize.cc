@@ -1,0 +1,89 @@
+#include "quantize.h"
+
+#include <string.h>
+
+namespace bitnet {
+namespace {
+
+// Adding 1.5 * 2^23 leaves the integer nearest (ties to even) in the low bits of a float.
+constexpr float kMagic = 12582912.0f;
+constexpr int32_t kMagicBits = 0x4b400000;
+constexpr int32_t kInfinityBits = 0x7f800000;
+constexpr int32_t kNanBits = 0x7fc00000;
+
+inline float load(const float* x, size_t i) {
+  float value;
+  memcpy(&value, reinterpret_cast<const char*>(x) + 4 * i, 4);
+  return value;
+}
+
+inline float as_float(int32_t bits) {
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+
+inline int32_t as_int(float value) {
+  int32_t bits;
+  memcpy(&bits, &value, 4);
+  return bits;
+}
+
+// Positive floats order as their bits do, and NaN and infinity come above all others.
+inline int32_t absmax_bits(const float* x, size_t count) {
+  int32_t most = 0;
+  for (size_t i = 0; i < count; i++) {
+    const int32_t bits = as_int(load(x, i)) & 0x7fffffff;
+    most = bits > most ? bits : most;
+  }
+  return most;
+}
+
+inline float scale_of(int32_t most, float limit) {
+  const float absmax = as_float(most);
+  return limit / (absmax > 1e-5f ? absmax : 1e-5f);
+}
+
+// Rounding is monotone, so clamping first gives the same; a NaN compares false and ends at `low`.
+inline int32_t round_clamped(float value, float low, float high) {
+  value = value > low ? value : low;
+  value = value < high ? value : high;
+  return as_int(value + kMagic) - kMagicBits;
+}
+
+}  // namespace
+
+float quantize_int8(const float* x, size_t count, size_t padded, int8_t* q, int32_t* sum) {
+  const int32_t most = absmax_bits(x, count);
+  const float scale = scale_of(most, 127.0f);
+  int32_t total = 0;
+  for (size_t i = 0; i < count; i++) {
+    const int32_t value = round_clamped(load(x, i) * scale, -128.0f, 127.0f);
+    q[i] = static_cast<int8_t>(value);
+    total += value;
+  }
+  memset(q + count, 0, padded - count);
+  *sum = total;
+  return most >= kInfinityBits ? as_float(kNanBits) : scale;
+}
+
+float quantize_int16(const float* x, size_t count, size_t padded, int16_t* q) {
+  const int32_t most = absmax_bits(x, count);
+  const float scale = scale_of(most, 32512.0f);
+  for (size_t i = 0; i < count; i++) {
+    q[i] = static_cast<int16_t>(round_clamped(load(x, i) * scale, -32512.0f, 32512.0f));
+  }
+  memset(q + count, 0, 2 * (padded - count));
+  return most >= kInfinityBits ? as_float(kNanBits) : scale;
+}
+
+void widen_bf16(const float* x, size_t count, size_t padded, double* out) {
+  for (size_t base = 0; base < padded; base += 16) {
+    for (size_t i = 0; i < 16; i++) {
+      const size_t k = base + (i < 8 ? 2 * i : 2 * (i - 8) + 1);
+      out[base + i] = k < count ? static_cast<double>(load(x, k)) : 0.0;
+    }
+  }
+}
+
+}  // namespace bitnet

@@ -1,0 +1,53 @@
+// Everything that the library exports.
+#include <stdlib.h>
+
+#include "dispatch.h"
+#include "ort.h"
+
+#ifdef _WIN32
+#define EXPORT extern "C" __declspec(dllexport)
+#else
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+using namespace bitnet;
+
+static const OpSpec* const kOps[] = {&kTernaryMatMul, &kBf16MatMul, &kInt8MatMul};
+
+// Lives as long as the process: sessions point into it, and nobody says when the last one ends.
+struct Registration {
+  OrtCustomOpDomain* domain;
+  Op ops[3];
+};
+
+EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
+                                                 const OrtApiBase* base) {
+  const OrtApi* api = base->GetApi(kApiVersion);
+  if (!api) {
+    return fail(base->GetApi(1), "bitnet_onnx needs ONNX Runtime 1.%u or newer, this is %s",
+                kApiVersion, base->GetVersionString());
+  }
+  if (!find_kernel(forced_name())) return no_such_kernel(api);
+  Registration* made = static_cast<Registration*>(calloc(1, sizeof(Registration)));
+  if (!made) return fail(api, "bitnet_onnx: out of memory");
+  if (OrtStatus* s = api->CreateCustomOpDomain("bitnet", &made->domain)) return s;
+  for (size_t i = 0; i < 3; i++) {
+    init_op(&made->ops[i], api, kOps[i]);
+    if (OrtStatus* s = api->CustomOpDomain_Add(made->domain, &made->ops[i].base)) return s;
+  }
+  return api->AddCustomOpDomain(options, made->domain);
+}
+
+EXPORT const char* bitnet_onnx_kernels() { return offered_names(); }
+
+EXPORT const char* bitnet_onnx_active_kernel() {
+  const Kernel* kernel = find_kernel(forced_name());
+  return kernel ? kernel->name : nullptr;
+}
+
+EXPORT const char* bitnet_onnx_version() { return BITNET_ONNX_VERSION; }
+
+EXPORT uint64_t bitnet_onnx_read(const void* data, size_t bytes) {
+  const Kernel* kernel = find_kernel(forced_name());
+  return kernel ? kernel->read(static_cast<const uint8_t*>(data), bytes) : 0;
+}

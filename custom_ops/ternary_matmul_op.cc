@@ -1,0 +1,47 @@
+// TernaryMatMul(X float32 [..., K], W uint8 [N, 64 * ceil(K / 256)], scale float32 [1])
+//   -> Y float32 [..., N]
+#include <string.h>
+
+#include "ort.h"
+#include "ternary_matmul.h"
+
+namespace bitnet {
+
+static OrtStatus* compute(Call* call) {
+  const OpSpec& spec = kTernaryMatMul;
+  Tensor x, w, scale;
+  size_t m = 0, k = 0;
+  if (OrtStatus* s = inputs_x_w(*call, spec, &x, &w, &m, &k)) return s;
+  if (OrtStatus* s = input(*call, spec, 2, &scale)) return s;
+  const size_t row_bytes = (k + kBlockK - 1) / kBlockK * kBlockBytes;
+  if (w.dims[1] != static_cast<int64_t>(row_bytes)) {
+    return fail(call->api, "%s: W has %lld columns, expected %zu (64 * ceil(K / 256), K = %zu)",
+                spec.name, static_cast<long long>(w.dims[1]), row_bytes, k);
+  }
+  if (scale.rank != 1 || scale.dims[0] != 1) {
+    return fail(call->api, "%s: scale has %zu dimensions and %lld elements, expected shape [1]",
+                spec.name, scale.rank, scale.rank ? static_cast<long long>(scale.dims[0]) : 1ll);
+  }
+  float* y = nullptr;
+  if (OrtStatus* s = output(*call, x, w.dims[0], &y)) return s;
+  const size_t n = static_cast<size_t>(w.dims[0]);
+  if (m == 0 || n == 0) return nullptr;
+  Scratch scratch(ternary_matmul_scratch(m, k));
+  if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
+  float factor;
+  memcpy(&factor, scale.data, sizeof factor);
+  ternary_matmul(
+      *call->kernel,
+      {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data), factor, y},
+      scratch.data, pool_of(call));
+  return nullptr;
+}
+
+const OpSpec kTernaryMatMul = {
+    "TernaryMatMul",
+    3,
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+     ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    compute};
+
+}  // namespace bitnet
