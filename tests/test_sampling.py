@@ -118,7 +118,9 @@ def test_the_likeliest_id_is_always_kept(logits: np.ndarray, params: SamplingPar
 
 
 @given(LOGITS, PARAMS)
-def test_a_seed_repeats_and_logits_are_left_alone(logits: np.ndarray, params: SamplingParams) -> None:
+def test_a_seed_repeats_and_logits_are_left_alone(
+    logits: np.ndarray, params: SamplingParams
+) -> None:
     before = logits.copy()
     runs = []
     for _ in range(2):
