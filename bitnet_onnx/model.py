@@ -1,7 +1,7 @@
 """The network of BitNet b1.58 2B-4T in torch: this file says exactly what BitNet computes.
 
 Everything else is compared with it. Module attributes carry the checkpoint's tensor names, so
-weights need no rename table. Knows tensors and the config; knows no files and no ONNX.
+weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
 Sources: arXiv 2504.12285, arXiv 2402.17764, and transformers' ``BitNetForCausalLM``.
 
 Shapes: B batch, S new tokens, P past tokens, T = P + S, H hidden, V vocabulary, D head_dim.
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoint import Checkpoint, linear_shapes, norm_shapes, table_names
 from .config import BitNetConfig
 from .ternary import absmax_int8, absmean_ternary
 
@@ -194,6 +195,26 @@ class BitNetForCausalLM(nn.Module):
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
             nn.init.normal_(self.lm_head.weight, std=0.02)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint) -> BitNetForCausalLM:
+        """The network with the checkpoint's weights, in evaluation mode.
+
+        Linear weights are int8 codes, or float masters where the checkpoint holds masters, so
+        that those can be trained on.
+        """
+        with torch.device("meta"):
+            model = cls(checkpoint.config)
+        for name in linear_shapes(checkpoint.config):
+            linear = model.get_submodule(name)
+            if checkpoint.packed:
+                linear.set_ternary(*checkpoint.ternary(name))
+            else:
+                linear.weight = nn.Parameter(checkpoint.tensor(f"{name}.weight").float())
+        for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
+            owner = model.get_submodule(name.removesuffix(".weight"))
+            owner.weight = nn.Parameter(checkpoint.tensor(name).float())
+        return model.eval()
 
     @property
     def head_weight(self) -> Tensor:
