@@ -24,7 +24,6 @@ CMAKE := $(shell command -v cmake || echo $(VENV)/bin/cmake)
 CTEST := $(dir $(CMAKE))ctest
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
-VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' bitnet_onnx/__init__.py)
 
 .PHONY: demo test lint bench wheel clean
 .DELETE_ON_ERROR:
@@ -77,8 +76,7 @@ $(VENV)/.compiler: $(VENV)/.venv
 	@touch $@
 
 $(BUILD)/CMakeCache.txt: $(VENV)/.compiler bitnet_onnx/__init__.py custom_ops/CMakeLists.txt
-	@$(CMAKE) -S custom_ops -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DBITNET_ONNX_TESTS=ON \
-	  -DBITNET_ONNX_VERSION=$(VERSION)
+	@$(CMAKE) -S custom_ops -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DBITNET_ONNX_TESTS=ON
 	@touch $@
 
 $(LIB): $(BUILD)/CMakeCache.txt $(OPS_SOURCES)

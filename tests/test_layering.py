@@ -1,0 +1,155 @@
+"""The import order of the package, and what the path of a device may import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "bitnet_onnx"
+
+# Top to bottom: a file imports only from files above it, in functions too.
+ORDER = """
+errors files config artifact native ternary checkpoint synthesize model ops optimize export
+sampling chat_template tokenizer text session generate chat verify bench cli __main__
+""".split()
+
+# What a device has: neither of these nor what comes with them.
+EXPORT_ONLY = ["torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "ml_dtypes", "transformers"]
+RUNTIME = ["artifact", "native", "session", "tokenizer", "sampling", "generate", "chat", "cli"]
+
+BLOCKER = f"""
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {EXPORT_ONLY!r}:
+            raise ImportError(f"the runtime path imports {{name}}")
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def module_of(path: Path) -> str:
+    """bitnet_onnx/a/b.py -> "a.b"; a package's __init__.py has the name of its folder."""
+    parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts.pop()
+    return ".".join(parts)
+
+
+SOURCES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imported(tree: ast.AST, module: str, is_package: bool, known: set[str]) -> set[str]:
+    """The modules of this package that the source imports, wherever in the file."""
+    found = set()
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = ["bitnet_onnx", *module.split(".")]
+                up = node.level - 1 if is_package else node.level
+                base = ".".join([*here[: len(here) - up], *([base] if base else [])])
+            # `from package import name` names a module or something inside the package.
+            names = [f"{base}.{alias.name}" for alias in node.names] + [base]
+        for name in names:
+            inner = name.removeprefix("bitnet_onnx.")
+            if inner != name and inner in known:
+                found.add(inner)
+    return found
+
+
+def layer(module: str) -> int:
+    """The place of a module in ORDER; the files of a sub-package share the package's place."""
+    return ORDER.index(module.partition(".")[0])
+
+
+def violations(sources: dict[str, str], packages: frozenset[str] = frozenset()) -> list[str]:
+    return [
+        f"{module} imports {other}, which is not above it"
+        for module, text in sources.items()
+        for other in sorted(imported(ast.parse(text), module, module in packages, set(sources)))
+        if other != module and module != "__init__"
+        if layer(other) >= layer(module) and other.partition(".")[0] != module.partition(".")[0]
+    ]
+
+
+def test_every_file_has_a_place_in_the_order() -> None:
+    assert {name.partition(".")[0] for name in SOURCES} - {"__init__"} == set(ORDER)
+
+
+def test_imports_point_upwards() -> None:
+    packages = frozenset(n for n, p in SOURCES.items() if p.name == "__init__.py")
+    assert violations({n: p.read_text("utf-8") for n, p in SOURCES.items()}, packages) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import bitnet_onnx.cli",
+        "from bitnet_onnx import cli",
+        "from bitnet_onnx.cli import main",
+        "from . import cli",
+        "from .cli import main",
+        "def f():\n    from .cli import main",
+    ],
+)
+def test_an_import_of_a_lower_file_is_found(statement: str) -> None:
+    assert violations({"errors": statement, "cli": ""})
+    assert not violations({"cli": statement.replace("cli", "errors"), "errors": ""})
+
+
+def test_the_package_itself_imports_nothing_eagerly() -> None:
+    tree = ast.parse(SOURCES["__init__"].read_text("utf-8"))
+    eager = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    names = {getattr(n, "module", None) or n.names[0].name for n in eager}
+    assert names <= {"__future__", "typing", "importlib"}
+
+
+def run_blocked(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER + code], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+
+
+def test_the_blocker_blocks() -> None:
+    done = run_blocked("import torch")
+    assert done.returncode == 1
+    assert "the runtime path imports torch" in done.stderr
+
+
+@pytest.mark.parametrize("module", RUNTIME)
+def test_runtime_modules_import_neither_torch_nor_onnx(module: str) -> None:
+    done = run_blocked(
+        f"import bitnet_onnx.{module}\n"
+        f"assert not set({EXPORT_ONLY!r}) & set(sys.modules), 'imported behind the blocker'\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_needs_no_heavy_import() -> None:
+    """--help answers at once because it loads neither ONNX Runtime nor NumPy."""
+    done = run_blocked(
+        "from bitnet_onnx.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as e:\n    assert not e.code\n"
+        "heavy = {'onnxruntime', 'numpy', 'tokenizers', 'jinja2'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "export" in done.stdout
+
+
+def test_generation_imports_neither_torch_nor_onnx(demo_artifact: Path) -> None:
+    done = run_blocked(
+        "from bitnet_onnx.cli import main\n"
+        f"code = main(['generate', {str(demo_artifact)!r}, 'Hello', '--max-new-tokens', '4'])\n"
+        "assert not code, code\n"
+    )
+    assert done.returncode == 0, done.stderr
