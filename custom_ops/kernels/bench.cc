@@ -1,0 +1,184 @@
+// Speed of every kernel that this CPU offers, at the shapes of BitNet b1.58 2B-4T. Each result is
+// checked against scalar. Weights for one activation row cycle through 640 MB, so that they come
+// from memory; the best of several repeats is printed.
+//   bench [kernel] [threads...]
+#include <pthread.h>
+#include <time.h>
+
+#include "../bf16_matmul.h"
+#include "../dispatch.h"
+#include "../int8_matmul.h"
+#include "../ternary_matmul.h"
+#include "check.h"
+
+using namespace bitnet;
+
+int failures = 0;
+char current_case[256] = "start";
+
+static constexpr size_t kWeights = size_t{640} << 20;
+static constexpr int kRepeats = 7;
+
+static double now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// Threads that spin between jobs, as those of ONNX Runtime do.
+struct Crew {
+  void (*task)(void*, size_t);
+  void* argument;
+  size_t count, next, generation, running, quit;
+};
+static Crew crew;
+
+static void take() {
+  for (;;) {
+    const size_t i = __atomic_fetch_add(&crew.next, size_t{1}, __ATOMIC_ACQ_REL);
+    if (i >= crew.count) return;
+    crew.task(crew.argument, i);
+  }
+}
+
+static void* member(void*) {
+  size_t seen = 0;
+  for (;;) {
+    while (__atomic_load_n(&crew.generation, __ATOMIC_ACQUIRE) == seen) {
+    }
+    seen++;
+    if (crew.quit) return nullptr;
+    take();
+    __atomic_fetch_sub(&crew.running, size_t{1}, __ATOMIC_ACQ_REL);
+  }
+}
+
+static void run_crew(void* size, size_t count, void (*task)(void*, size_t), void* argument) {
+  crew.task = task;
+  crew.argument = argument;
+  crew.count = count;
+  crew.next = 0;
+  crew.running = *static_cast<size_t*>(size) - 1;
+  __atomic_fetch_add(&crew.generation, size_t{1}, __ATOMIC_ACQ_REL);
+  take();
+  while (__atomic_load_n(&crew.running, __ATOMIC_ACQUIRE)) {
+  }
+}
+
+enum Type { kTernary, kBf16, kInt8 };
+static const char* const kTypeNames[] = {"ternary", "bf16", "int8"};
+
+struct Bench {
+  Type type;
+  size_t m, k, n;
+  const float* x;
+  const float* scale;
+  float* y;
+  void* scratch;
+
+  size_t bytes() const {
+    if (type == kTernary) return n * ((k + 255) / 256 * 64);
+    return n * k * (type == kBf16 ? 2 : 1);
+  }
+  void run(const Kernel& kernel, const uint8_t* w, const Pool& pool) const {
+    if (type == kTernary) ternary_matmul(kernel, {m, k, n, x, w, 0.5f, y}, scratch, pool);
+    if (type == kBf16) bf16_matmul(kernel, {m, k, n, x, w, y}, scratch, pool);
+    if (type == kInt8) int8_matmul(kernel, {m, k, n, x, w, scale, y}, scratch, pool);
+  }
+};
+
+static void bench(const Kernel& kernel, const Kernel& scalar, const Bench& b, const uint8_t* w,
+                  const Pool& pool, size_t threads) {
+  const size_t bytes = b.bytes(), copies = b.m == 1 ? kWeights / bytes : 1;
+  b.run(kernel, w, pool);
+  float* fast = static_cast<float*>(malloc(4 * b.m * b.n));
+  memcpy(fast, b.y, 4 * b.m * b.n);
+  b.run(scalar, w, pool);
+  CASE("%s m %zu k %zu n %zu", kernel.name, b.m, b.k, b.n);
+  CHECK(memcmp(fast, b.y, 4 * b.m * b.n) == 0);
+  free(fast);
+  double best = 1e9;
+  for (int repeat = 0; repeat < kRepeats; repeat++) {
+    const double start = now();
+    for (size_t copy = 0; copy < copies; copy++) b.run(kernel, w + copy * bytes, pool);
+    const double seconds = (now() - start) / static_cast<double>(copies);
+    if (seconds < best) best = seconds;
+  }
+  const double work = static_cast<double>(b.m) * static_cast<double>(b.k * b.n);
+  printf("%-11s %zu threads  %-7s m %-4zu k %-5zu n %-7zu %9.1f us  %6.1f GB/s  %7.1f G madd/s\n",
+         kernel.name, threads, kTypeNames[b.type], b.m, b.k, b.n, 1e6 * best,
+         1e-9 * static_cast<double>(bytes) / best, 1e-9 * work / best);
+  fflush(stdout);
+}
+
+static void bench_read(const Kernel& kernel, const uint8_t* w, const Pool& pool, size_t threads) {
+  double best = 1e9;
+  uint64_t sink = 0;
+  for (int repeat = 0; repeat < kRepeats; repeat++) {
+    const size_t part = size_t{1} << 20;
+    const double start = now();
+    parallel(pool, kWeights / part, [&](size_t i) {
+      __atomic_fetch_xor(&sink, kernel.read(w + i * part, part), __ATOMIC_RELAXED);
+    });
+    if (now() - start < best) best = now() - start;
+  }
+  CHECK(sink == 0 || kRepeats % 2);
+  printf("%-11s %zu threads  read%51.1f us  %6.1f GB/s\n", kernel.name, threads, 1e6 * best,
+         1e-9 * kWeights / best);
+}
+
+static void bench_all(const Kernel& kernel, const Kernel& scalar, uint8_t* w, size_t threads) {
+  const size_t most_m = 128, most_k = 6912, most_n = 128256;
+  const Pool pool = {run_crew, &threads};
+  float* x = static_cast<float*>(malloc(4 * most_m * most_k));
+  float* scale = static_cast<float*>(malloc(4 * most_n));
+  float* y = static_cast<float*>(malloc(4 * (most_m * most_k + most_n)));
+  void* scratch = malloc(ternary_matmul_scratch(most_m, most_k) + bf16_matmul_scratch(1, most_k));
+  Random random = {1};
+  for (size_t i = 0; i < most_m * most_k; i++) x[i] = random.real();
+  for (size_t i = 0; i < most_n; i++) scale[i] = 1.0f;
+  bench_read(kernel, w, pool, threads);
+  const size_t shapes[][2] = {{2560, 2560}, {2560, 640}, {2560, 6912}, {6912, 2560}};
+  for (size_t m : {1, 2, 4, 8, 16, 128}) {
+    for (const auto& s : shapes) {
+      bench(kernel, scalar, {kTernary, m, s[0], s[1], x, scale, y, scratch}, w, pool, threads);
+    }
+  }
+  bench(kernel, scalar, {kBf16, 1, 2560, 65536, x, scale, y, scratch}, w, pool, threads);
+  bench(kernel, scalar, {kInt8, 1, 2560, most_n, x, scale, y, scratch}, w, pool, threads);
+  free(x);
+  free(scale);
+  free(y);
+  free(scratch);
+}
+
+int main(int argc, char** argv) {
+  const Kernel** list;
+  const size_t offered = offered_kernels(&list);
+  const char* only = argc > 1 && strcmp(argv[1], "all") != 0 ? argv[1] : nullptr;
+  uint8_t* w = static_cast<uint8_t*>(malloc(kWeights));
+  Random random = {2};
+  for (size_t i = 0; i < kWeights / 8; i++) {
+    // Codes 0 to 2, exponents of bfloat16 far from infinity.
+    uint64_t word = random.next();
+    word &= ~((word & 0x5555555555555555) << 1);
+    word &= 0xbfffbfffbfffbfff;
+    memcpy(w + 8 * i, &word, 8);
+  }
+  for (int arg = 2; arg < (argc > 2 ? argc : 4); arg++) {
+    const size_t threads =
+        argc > 2 ? strtoul(argv[arg], nullptr, 10) : static_cast<size_t>(arg - 1);
+    pthread_t others[64];
+    if (threads < 1 || threads > 64) return 2;
+    crew = {};
+    for (size_t i = 0; i + 1 < threads; i++) pthread_create(others + i, nullptr, member, nullptr);
+    for (size_t i = 0; i < offered; i++) {
+      if (only && strcmp(only, list[i]->name) != 0) continue;
+      bench_all(*list[i], *list[offered - 1], w, threads);
+    }
+    crew.quit = 1;
+    __atomic_fetch_add(&crew.generation, size_t{1}, __ATOMIC_ACQ_REL);
+    for (size_t i = 0; i + 1 < threads; i++) pthread_join(others[i], nullptr);
+  }
+  return failures != 0;
+}

@@ -1,0 +1,228 @@
+// The quantizers and the operators without ONNX Runtime, with every kernel that this CPU offers.
+#include <float.h>
+#include <math.h>
+#include <pthread.h>
+
+#include "bf16_matmul.h"
+#include "dispatch.h"
+#include "int8_matmul.h"
+#include "kernels/check.h"
+#include "quantize.h"
+#include "ternary_matmul.h"
+
+using namespace bitnet;
+
+int failures = 0;
+char current_case[256] = "start";
+
+static bool same_bits(float a, float b) { return memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b)); }
+
+// The specification in libm's words: round to even, then clamp.
+static int quantized(float x, float scale, float low, float high) {
+  return static_cast<int>(fminf(fmaxf(nearbyintf(x * scale), low), high));
+}
+
+static float absmax(const float* x, size_t k) {
+  float most = 0;
+  for (size_t i = 0; i < k; i++) most = fmaxf(most, fabsf(x[i]));
+  return fmaxf(most, 1e-5f);
+}
+
+static void check_row(const char* what, const float* x, size_t k) {
+  CASE("quantize %s, k %zu", what, k);
+  const size_t padded = (k + 255) / 256 * 256;
+  Guarded<int8_t> q8(padded);
+  Guarded<int16_t> q16(padded);
+  memset(q8.data, 99, padded);
+  memset(q16.data, 99, 2 * padded);
+  int32_t sum = 0, expected_sum = 0;
+  const float s8 = quantize_int8(x, k, padded, q8.data, &sum);
+  const float s16 = quantize_int16(x, k, padded, q16.data);
+  CHECK(s8 == 127.0f / absmax(x, k));
+  CHECK(s16 == 32512.0f / absmax(x, k));
+  for (size_t i = 0; i < k; i++) {
+    CHECK(q8[i] == quantized(x[i], s8, -128, 127));
+    CHECK(q16[i] == quantized(x[i], s16, -32512, 32512));
+    expected_sum += q8[i];
+  }
+  CHECK(sum == expected_sum);
+  for (size_t i = k; i < padded; i++) CHECK(q8[i] == 0 && q16[i] == 0);
+}
+
+static void test_quantize() {
+  // absmax 127 makes the scale 1, so that the ties are exact.
+  const float ties[] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f, -126.5f, 0.49999997f};
+  check_row("ties", ties, 10);
+  const float ties16[] = {32512, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 32511.5f, -32511.5f};
+  check_row("ties of int16", ties16, 9);
+  const float zeros[300] = {0};
+  check_row("zeros", zeros, 300);
+  const float tiny[] = {FLT_MIN / 8, -FLT_MIN / 2, FLT_MIN, -FLT_TRUE_MIN, -0.0f};
+  check_row("denormals", tiny, 5);
+  const float huge[] = {FLT_MAX, -FLT_MAX, FLT_MAX / 2, 1, -FLT_MAX / 3, FLT_MIN};
+  check_row("largest", huge, 6);
+  const float small[] = {9e-6f, -1e-5f, 5e-6f, 3.937e-8f};  // below the clamp of absmax
+  check_row("below 1e-5", small, 4);
+  for (size_t k = 1; k < 300; k += k < 70 ? 1 : 37) {
+    Random random = {k};
+    Guarded<float> x(k);
+    for (size_t i = 0; i < k; i++) x[i] = random.real() * 10;
+    check_row("random, seed k", x.data, k);
+  }
+}
+
+static void test_quantize_not_finite() {
+  const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+  for (float value : bad) {
+    for (size_t at : {0, 5, 38}) {
+      CASE("quantize %f at %zu", static_cast<double>(value), at);
+      float x[39];
+      for (int i = 0; i < 39; i++) x[i] = static_cast<float>(i) - 20;
+      x[at] = value;
+      int8_t q8[256];
+      int16_t q16[64];
+      int32_t sum = 0;
+      CHECK(isnan(quantize_int8(x, 39, 256, q8, &sum)));
+      CHECK(isnan(quantize_int16(x, 39, 64, q16)));
+      for (int i = 0; i < 39; i++) CHECK(q16[i] >= -32512 && q16[i] <= 32512);
+    }
+  }
+}
+
+// One thread, last task first: tasks must not depend on each other's order.
+static void backwards(void*, size_t count, void (*task)(void*, size_t), void* argument) {
+  while (count > 0) task(argument, --count);
+}
+
+struct Shared {
+  void (*task)(void*, size_t);
+  void* argument;
+  size_t count, next;
+};
+
+static void* worker(void* p) {
+  Shared* shared = static_cast<Shared*>(p);
+  for (;;) {
+    const size_t i = __atomic_fetch_add(&shared->next, size_t{1}, __ATOMIC_RELAXED);
+    if (i >= shared->count) return nullptr;
+    shared->task(shared->argument, i);
+  }
+}
+
+static void threads(void*, size_t count, void (*task)(void*, size_t), void* argument) {
+  Shared shared = {task, argument, count, 0};
+  pthread_t other[2];
+  for (pthread_t& thread : other) CHECK(pthread_create(&thread, nullptr, worker, &shared) == 0);
+  worker(&shared);
+  for (pthread_t& thread : other) pthread_join(thread, nullptr);
+}
+
+// x [m, k]; from the second row on, some rows hold a NaN or an infinity.
+static void fill(Guarded<float>* x, size_t m, size_t k, Random* random) {
+  for (size_t i = 0; i < m * k; i++) (*x)[i] = random->real() * 3;
+  for (size_t i = 1; i < m; i += 3) (*x)[i * k + random->below(k)] = i % 2 ? NAN : -INFINITY;
+}
+
+static bool finite(const float* x, size_t k) {
+  for (size_t i = 0; i < k; i++) {
+    if (!isfinite(x[i])) return false;
+  }
+  return true;
+}
+
+static void check_ternary(const Kernel& kernel, size_t m, size_t k, size_t n, const Pool& pool) {
+  CASE("ternary_matmul %s m %zu k %zu n %zu seed %zu", kernel.name, m, k, n, m + k + n);
+  Random random = {m + k + n};
+  const size_t row = (k + 255) / 256 * 64;
+  Guarded<float> x(m * k), y(m * n);
+  Guarded<uint8_t> w(n * row), scratch(ternary_matmul_scratch(m, k) / 64 * 64 + 64);
+  fill(&x, m, k, &random);
+  for (size_t i = 0; i < w.size(); i++) w[i] = static_cast<uint8_t>(random.next());
+  const float scale = 0.7f;
+  ternary_matmul(kernel, {m, k, n, x.data, w.data, scale, y.data}, scratch.data, pool);
+  for (size_t i = 0; i < m; i++) {
+    const float* row_x = x.data + i * k;
+    const float act_scale = 127.0f / absmax(row_x, k), rescale = scale / act_scale;
+    const bool good = finite(row_x, k);
+    for (size_t j = 0; j < n; j++) {
+      int32_t sum = 0;
+      for (size_t c = 0; good && c < k; c++) {
+        const int code = w[j * row + c / 256 * 64 + c % 64] >> (2 * (c / 64 % 4)) & 3;
+        sum += quantized(row_x[c], act_scale, -128, 127) * (code - 1);
+      }
+      CHECK(same_bits(y[i * n + j], good ? static_cast<float>(sum) * rescale : NAN));
+    }
+  }
+}
+
+static void check_int8(const Kernel& kernel, size_t m, size_t k, size_t n, const Pool& pool) {
+  CASE("int8_matmul %s m %zu k %zu n %zu seed %zu", kernel.name, m, k, n, m + k + n);
+  Random random = {m + k + n};
+  Guarded<float> x(m * k), y(m * n), scale(n);
+  Guarded<uint8_t> w(n * k), scratch(int8_matmul_scratch(m, k) / 64 * 64 + 64);
+  fill(&x, m, k, &random);
+  for (size_t i = 0; i < w.size(); i++) w[i] = static_cast<uint8_t>(random.next());
+  for (size_t i = 0; i < n; i++) scale[i] = random.real();
+  int8_matmul(kernel, {m, k, n, x.data, w.data, scale.data, y.data}, scratch.data, pool);
+  for (size_t i = 0; i < m; i++) {
+    const float* row_x = x.data + i * k;
+    const float s = 32512.0f / absmax(row_x, k), inverse = 1.0f / s;
+    const bool good = finite(row_x, k);
+    for (size_t j = 0; j < n; j++) {
+      int64_t sum = 0;
+      for (size_t c = 0; good && c < k; c++) {
+        sum += quantized(row_x[c], s, -32512, 32512) * static_cast<int8_t>(w[j * k + c]);
+      }
+      const float expected = static_cast<float>(sum) * scale[j] * inverse;
+      CHECK(same_bits(y[i * n + j], good ? expected : NAN));
+    }
+  }
+}
+
+static void check_bf16(const Kernel& kernel, size_t m, size_t k, size_t n, const Pool& pool) {
+  CASE("bf16_matmul %s m %zu k %zu n %zu seed %zu", kernel.name, m, k, n, m + k + n);
+  Random random = {m + k + n};
+  Guarded<float> x(m * k), y(m * n);
+  Guarded<uint8_t> w(2 * n * k), scratch(bf16_matmul_scratch(m, k) / 64 * 64 + 64);
+  fill(&x, m, k, &random);
+  for (size_t i = 0; i < n * k; i++) {
+    const float value = random.real();
+    memcpy(w.data + 2 * i, reinterpret_cast<const char*>(&value) + 2, 2);
+  }
+  bf16_matmul(kernel, {m, k, n, x.data, w.data, y.data}, scratch.data, pool);
+  for (size_t i = 0; i < m; i++) {
+    for (size_t j = 0; j < n; j++) {
+      double lanes[16] = {0};
+      for (size_t c = 0; c < k; c++) {
+        float weight = 0;
+        memcpy(reinterpret_cast<char*>(&weight) + 2, w.data + 2 * (j * k + c), 2);
+        lanes[c % 16] += static_cast<double>(x[i * k + c]) * weight;
+      }
+      for (int step = 8; step > 0; step /= 2) {
+        for (int lane = 0; lane < step; lane++) lanes[lane] += lanes[lane + step];
+      }
+      CHECK(same_bits(y[i * n + j], static_cast<float>(lanes[0])));
+    }
+  }
+}
+
+int main() {
+  test_quantize();
+  test_quantize_not_finite();
+  const Kernel** list;
+  const size_t count = offered_kernels(&list);
+  const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},      {1, 1, 1},    {1, 257, 33},
+                              {3, 640, 70}, {1, 640, 900},  {4, 300, 65}, {5, 2560, 37},
+                              {9, 64, 600}, {130, 300, 40}, {515, 65, 35}};
+  for (size_t i = 0; i < count; i++) {
+    for (const auto& s : shapes) {
+      for (const Pool& pool : {Pool{backwards, nullptr}, Pool{threads, nullptr}}) {
+        check_ternary(*list[i], s[0], s[1], s[2], pool);
+        check_int8(*list[i], s[0], s[1], s[2], pool);
+        check_bf16(*list[i], s[0], s[1], s[2], pool);
+      }
+    }
+  }
+  printf("%d failures\n", failures);
+  return failures != 0;
+}
