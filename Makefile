@@ -42,7 +42,7 @@ lint: $(VENV)/.dev
 	@$(PY) -m mypy
 
 bench: $(ARTIFACT)/manifest.json $(BUILD)/.tests
-	@$(BUILD)/kernels_bench
+	@$(BUILD)/bench
 	@$(PY) -m bitnet_onnx bench $(ARTIFACT)
 
 wheel: $(VENV)/.dev $(VENV)/.compiler
@@ -88,6 +88,6 @@ $(BUILD)/.tests: $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
 	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
 	@touch $@
 
-$(ARTIFACT)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/model/*)
+$(ARTIFACT)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/*)
 	@rm -rf $(ARTIFACT)
-	@$(PY) -m bitnet_onnx export bitnet_onnx/demo/model -o $(ARTIFACT)
+	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(ARTIFACT)

@@ -1,0 +1,29 @@
+"""What several test files share: the bundled model, exported once a session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "bitnet_onnx" / "demo"
+
+
+@pytest.fixture(scope="session")
+def demo_checkpoint() -> Path:
+    """The bundled model in the published packed layout."""
+    return DEMO
+
+
+@pytest.fixture(scope="session")
+def demo_artifact(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model as `bitnet-onnx export` writes it."""
+    from bitnet_onnx.cli import main
+
+    artifact = tmp_path_factory.mktemp("artifacts") / "demo"
+    assert not main(["export", str(demo_checkpoint), "-o", str(artifact)])
+    return artifact
