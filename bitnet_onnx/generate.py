@@ -92,7 +92,6 @@ def generate(
     *,
     max_new_tokens: int,
     eos_token_id: int | Sequence[int] = (),
-    pad_token_id: int = 0,
     sampling: SamplingParams | None = None,
     num_beams: int = 1,
     on_token: Callable[[int, int], bool | None] | None = None,
@@ -104,7 +103,7 @@ def generate(
     answer ends that row with "stop_string".
     """
     ids = [_checked_prompt(session, prompt, row) for row, prompt in enumerate(prompts)]
-    eos = _checked_options(session, max_new_tokens, eos_token_id, pad_token_id, num_beams)
+    eos = _checked_options(session, max_new_tokens, eos_token_id, num_beams)
     if not ids:
         return []
     params = sampling or SamplingParams()
@@ -112,7 +111,7 @@ def generate(
         _Row(prompt, Sampler(params, row), max_new_tokens, eos) for row, prompt in enumerate(ids)
     ]
     session.reset(len(rows))
-    for row, id in _steps(session, rows, pad_token_id):
+    for row, id in _steps(session, rows):
         if on_token is not None and on_token(row, id):
             rows[row].stop()
     return [row.result for row in rows]
@@ -134,7 +133,7 @@ def stream(
     common with the prompt is kept, the rest of the cache is dropped.
     """
     prompt = _checked_prompt(session, ids, 0)
-    eos = _checked_options(session, max_new_tokens, eos_token_id, 0, num_beams)
+    eos = _checked_options(session, max_new_tokens, eos_token_id, num_beams)
     row = _Row(prompt, Sampler(sampling or SamplingParams()), max_new_tokens, eos)
     return TokenStream(session, row, list(cached_ids))
 
@@ -144,7 +143,7 @@ class TokenStream(Iterator[int]):
 
     def __init__(self, session: SessionLike, row: _Row, cached_ids: list[int]) -> None:
         self._session, self._row, self._cached_ids = session, row, cached_ids
-        self._steps = _steps(session, [row], 0)
+        self._steps = _steps(session, [row])
         self._started = False
         self.result = row.result
 
@@ -180,7 +179,7 @@ class TokenStream(Iterator[int]):
         return 0
 
 
-def _steps(session: SessionLike, rows: list[_Row], pad: int) -> Iterator[tuple[int, int]]:
+def _steps(session: SessionLike, rows: list[_Row]) -> Iterator[tuple[int, int]]:
     """(row, id) in the order in which they are chosen, until every row is done."""
     for index, row in enumerate(rows):
         start = perf_counter()
@@ -192,11 +191,11 @@ def _steps(session: SessionLike, rows: list[_Row], pad: int) -> Iterator[tuple[i
         start = perf_counter()
         running = [index for index, row in enumerate(rows) if not row.done]
         for index, row in enumerate(rows):
-            # Every row is fed at every step; one that is done stays where it ended.
+            # Every row is fed at every step; one that is done gets its last id in the same place.
             held = min(row.result.prompt_tokens + len(row.result.ids), session.context_length) - 1
             if row.done and session.lengths[index] > held:
                 session.truncate(held, index)
-        logits = session.decode([pad if row.done else row.result.ids[-1] for row in rows])
+        logits = session.decode([row.result.ids[-1] for row in rows])
         chosen = []
         for index in running:
             full = session.lengths[index] >= session.context_length
@@ -235,7 +234,6 @@ def _checked_options(
     session: SessionLike,
     max_new_tokens: int,
     eos_token_id: int | Sequence[int],
-    pad_token_id: int,
     num_beams: int,
 ) -> frozenset[int]:
     """The eos ids as a set."""
@@ -247,9 +245,5 @@ def _checked_options(
         raise GenerationError(
             f"num_beams is {num_beams!r}; only 1 is supported: greedy decoding, or sampling with"
             " temperature, top_k, top_p, min_p and repetition_penalty."
-        )
-    if not 0 <= pad_token_id < session.vocab_size:
-        raise GenerationError(
-            f"pad_token_id is {pad_token_id}; the model's ids are 0 to {session.vocab_size - 1}."
         )
     return frozenset([eos_token_id] if isinstance(eos_token_id, int) else eos_token_id)

@@ -123,8 +123,9 @@ class Sampler:
             weights = np.exp((weights - weights.max()) / float(params.temperature))
         if params.top_p < 1:
             ids, weights = _nucleus(ids, weights, params.top_p)
-        keep = weights >= params.min_p * weights.max()
-        ids, weights = ids[keep], weights[keep]
+        if params.min_p > 0:
+            keep = weights >= params.min_p * weights.max()
+            ids, weights = ids[keep], weights[keep]
         return ids, weights / weights.sum()
 
     def _penalized(self, logits: np.ndarray) -> np.ndarray:

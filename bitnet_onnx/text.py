@@ -169,7 +169,6 @@ def generate_text(
         prompts,
         max_new_tokens=max_new_tokens,
         eos_token_id=tokenizer.eos_token_ids,
-        pad_token_id=tokenizer.pad_token_id,
         sampling=sampling,
         num_beams=num_beams,
         on_token=on_token,

@@ -27,7 +27,7 @@ class Tokenizer:
 
     bos_token_id is None where the configuration asks for no bos. eos_token_ids are all ids that
     end an answer: those of both configuration files, and the token that the template writes
-    after an assistant's turn. pad_token_id always exists; it only fills rows that have ended.
+    after an assistant's turn. pad_token_id always exists, so that a batch can be padded.
     """
 
     def __init__(

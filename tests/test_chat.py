@@ -184,10 +184,10 @@ def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> 
         ids = by_hand(TOKENIZER, BITNET, kept, "the world")
         assert session.cache[0] == ids[: len(session.cache[0])]
         assert len(session.cache[0]) >= len(ids) - 1
-    assert len(notices) >= 3
+    assert 3 <= len(notices) <= len(asked) // 2
     assert all("The context is full: the oldest" in notice for notice in notices)
     # Most turns compute only themselves: forgetting frees half the context at once.
-    assert sum(count > 40 for count in computed) <= len(notices)
+    assert sum(count > 20 for count in computed) <= 1 + len(notices)
 
 
 def test_a_message_that_cannot_fit_is_an_error_and_changes_nothing() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from text_fakes import FakeSession, ScriptedSession, make_tokenizer
+from text_fakes import FakeSession, ScriptedSession, backend_json, make_tokenizer
 
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.text import StopStrings, generate_text, text_stream
+from bitnet_onnx.tokenizer import Tokenizer
 
 TOKENIZER = make_tokenizer()
 STRINGS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)
@@ -60,6 +62,15 @@ def test_a_stop_string_ends_the_row_and_is_not_shown() -> None:
     assert "".join(answer) == answer.text == "hello world"
     assert answer.result.finish_reason == "stop_string"
     assert len(answer.result.ids) < len(ids)
+
+
+def test_an_eos_stays_an_eos_when_its_text_completes_a_stop_string() -> None:
+    (id,) = script("e")
+    backend = tokenizers.Tokenizer.from_str(backend_json())
+    tokenizer = Tokenizer(backend, generation_config={"eos_token_id": id})
+    answer = text_stream(ScriptedSession([id]), tokenizer, [5], max_new_tokens=9, stop_strings="e")
+    assert "".join(answer) == ""
+    assert answer.result.finish_reason == "stop"
 
 
 def test_text_held_back_is_shown_when_the_row_ends_otherwise() -> None:

@@ -231,7 +231,10 @@ def test_prompt_reply_and_what_follows_are_the_whole_chat(tokenizer: Tokenizer) 
 
 
 def test_a_template_that_rewrites_earlier_turns_is_noticed() -> None:
-    assert make_tokenizer(REWRITING).encode_after_reply(QUESTION, QUESTION) is None
+    twice = BITNET.replace("{{ content }}", "{{ content }}{{ content }}")
+    moved = BITNET.replace("'Assistant: '", "'Assistant: <think>'")
+    for source in (REWRITING, twice, moved):
+        assert make_tokenizer(source).encode_after_reply(QUESTION, QUESTION) is None
 
 
 # ---- streaming

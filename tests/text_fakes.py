@@ -27,7 +27,8 @@ CHATML = (
 # Says how many messages there are in front of them: no turn leaves the ones before unchanged.
 REWRITING = (
     "{{ messages | length }}{% for message in messages %}[{{ message.role }}]"
-    "{{ message.content }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+    "{{ message.content }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 SPECIAL = [
     "<|begin_of_text|>",
