@@ -23,10 +23,19 @@ FinishReason = Literal["stop", "length", "stop_string"]
 class SessionLike(Protocol):
     """What the loop needs of a session; bitnet_onnx.session.Session is one."""
 
-    vocab_size: int
-    context_length: int  # positions that a row can hold
-    batch_size: int
-    lengths: list[int]  # positions now in the cache, per row
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def context_length(self) -> int:
+        """Positions that a row can hold."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Positions now in the cache, per row."""
 
     def reset(self, batch_size: int = 1) -> None: ...
 
