@@ -91,7 +91,7 @@ class Sampler:
         """The next id from logits [vocab]."""
         if self.params.do_sample:
             ids, probabilities = self.distribution(logits)
-            cumulative = np.cumsum(probabilities)
+            cumulative = np.cumsum(probabilities, out=probabilities)
             # Scaling by the last sum makes the draw fall inside, whatever the rounding.
             draw = self._random.random() * cumulative[-1]
             place = int(np.searchsorted(cumulative, draw, side="right"))
@@ -115,18 +115,22 @@ class Sampler:
         if 0 < params.top_k < logits.size:
             # Ties with the k-th value are kept, as transformers does.
             ids = np.flatnonzero(logits >= np.partition(logits, -params.top_k)[-params.top_k])
+            weights = logits[ids].astype(np.float64)
         else:
-            ids = np.arange(logits.size)
-        weights = logits[ids].astype(np.float64)
+            ids, weights = np.arange(logits.size), logits.astype(np.float64)
         # With the maximum subtracted a tiny temperature overflows to -inf only: weight 0.
         with np.errstate(over="ignore"):
-            weights = np.exp((weights - weights.max()) / float(params.temperature))
+            # In place: fresh megabyte arrays cost more than the arithmetic on 128,256 ids.
+            weights -= weights.max()
+            weights /= float(params.temperature)
+            np.exp(weights, out=weights)
         if params.top_p < 1:
             ids, weights = _nucleus(ids, weights, params.top_p)
         if params.min_p > 0:
             keep = weights >= params.min_p * weights.max()
             ids, weights = ids[keep], weights[keep]
-        return ids, weights / weights.sum()
+        weights /= weights.sum()
+        return ids, weights
 
     def _penalized(self, logits: np.ndarray) -> np.ndarray:
         if not self._seen:
