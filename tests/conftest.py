@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# No test depends on time: a busy machine must not fail one.
+settings.register_profile("bitnet_onnx", deadline=None)
+settings.load_profile("bitnet_onnx")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "bitnet_onnx" / "demo"
