@@ -44,37 +44,41 @@ inline float scale_of(int32_t most, float limit) {
   return limit / (absmax > 1e-5f ? absmax : 1e-5f);
 }
 
-// Rounding is monotone, so clamping first gives the same; a NaN compares false and ends at `low`.
-inline int32_t round_clamped(float value, float low, float high) {
-  value = value > low ? value : low;
-  value = value < high ? value : high;
-  return as_int(value + kMagic) - kMagicBits;
-}
+// No clamp: |x| <= absmax, so |x * limit / absmax| <= limit * (1 + 2^-23) in float32, which rounds
+// to at most `limit`. Only for finite x.
+inline int32_t rounded(float value) { return as_int(value + kMagic) - kMagicBits; }
 
 }  // namespace
 
 float quantize_int8(const float* x, size_t count, size_t padded, int8_t* q, int32_t* sum) {
   const int32_t most = absmax_bits(x, count);
+  *sum = 0;
+  if (most >= kInfinityBits) {
+    memset(q, 0, padded);
+    return as_float(kNanBits);
+  }
   const float scale = scale_of(most, 127.0f);
   int32_t total = 0;
   for (size_t i = 0; i < count; i++) {
-    const int32_t value = round_clamped(load(x, i) * scale, -128.0f, 127.0f);
+    const int32_t value = rounded(load(x, i) * scale);
     q[i] = static_cast<int8_t>(value);
     total += value;
   }
   memset(q + count, 0, padded - count);
   *sum = total;
-  return most >= kInfinityBits ? as_float(kNanBits) : scale;
+  return scale;
 }
 
 float quantize_int16(const float* x, size_t count, size_t padded, int16_t* q) {
   const int32_t most = absmax_bits(x, count);
-  const float scale = scale_of(most, 32512.0f);
-  for (size_t i = 0; i < count; i++) {
-    q[i] = static_cast<int16_t>(round_clamped(load(x, i) * scale, -32512.0f, 32512.0f));
+  if (most >= kInfinityBits) {
+    memset(q, 0, 2 * padded);
+    return as_float(kNanBits);
   }
+  const float scale = scale_of(most, 32512.0f);
+  for (size_t i = 0; i < count; i++) q[i] = static_cast<int16_t>(rounded(load(x, i) * scale));
   memset(q + count, 0, 2 * (padded - count));
-  return most >= kInfinityBits ? as_float(kNanBits) : scale;
+  return scale;
 }
 
 void widen_bf16(const float* x, size_t count, size_t padded, double* out) {

@@ -9,7 +9,7 @@ namespace bitnet {
 
 // q[k] = clamp(round_half_even(x[k] * s)) with s = limit / max(max|x|, 1e-5).
 // Zeros fill q from `count` to `padded`. Returns s, or NaN when x holds a NaN or an infinity: q is
-// then some value inside the limits. x may lie at any address.
+// then all zeros. x may lie at any address.
 
 // limits -128 and 127, s = 127 / max; *sum gets the sum of q
 float quantize_int8(const float* x, size_t count, size_t padded, int8_t* q, int32_t* sum);

@@ -11,7 +11,7 @@ namespace bitnet {
 // must not saturate either), so a lane takes 42 of them before it is widened.
 static constexpr size_t kMaddubs = 32768 / (2 * 3 * 128);
 
-static constexpr size_t kAhead = 4096;
+static constexpr size_t kAhead = 8192;
 
 static inline void prefetch(const uint8_t* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);

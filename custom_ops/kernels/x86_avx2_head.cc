@@ -6,7 +6,7 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 4096;
+static constexpr size_t kAhead = 8192;
 
 static inline void prefetch(const uint8_t* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
