@@ -50,7 +50,7 @@ wheel: $(VENV)/.dev $(VENV)/.compiler
 
 clean:
 	@rm -rf build dist bitnet_onnx/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find bitnet_onnx tests training -name __pycache__ -prune -exec rm -rf {} +
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
