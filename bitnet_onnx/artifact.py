@@ -1,0 +1,157 @@
+"""The artifact folder: what an exported model is on disk.
+
+One place for its file names, its manifest and its checks; knows neither torch nor ONNX Runtime.
+``manifest.json`` lists every other file with size and sha256; a reader refuses what it does not
+know, naming the field. The other files carry the names that other tools expect.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ArtifactError
+from .files import sha256, write_text
+
+__all__ = ["Artifact", "write_manifest"]
+
+FORMAT_VERSION = 1
+MODEL = "model.onnx"
+WEIGHTS = "model.onnx.data"
+MANIFEST = "manifest.json"
+HASHED_AT_OPEN = 16 << 20  # bytes: larger files are checked by size alone, and by ``check_hashes``
+
+_KNOWN: dict[str, tuple[Any, ...]] = {
+    "format_version": (FORMAT_VERSION,),
+    "operator_domain_version": (1,),
+    "target": ("native",),
+    "head": ("bf16", "int8"),
+}
+_SIZES = (
+    "context_length",
+    "vocab_size",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "head_dim",
+)
+_FIELDS = {*_KNOWN, *_SIZES, "source", "files", "tools"}
+
+
+def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
+    """Add ``manifest.json``, with size and hash of every file, to a folder that is complete."""
+    files = {
+        path.name: {"size": path.stat().st_size, "sha256": sha256(path)}
+        for path in sorted(folder.iterdir())
+    }
+    manifest = {"format_version": FORMAT_VERSION, **fields, "files": files}
+    assert set(manifest) == _FIELDS, set(manifest) ^ _FIELDS
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact folder whose manifest was read and whose files are there, whole."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    context_length: int
+    vocab_size: int
+    num_hidden_layers: int
+    num_key_value_heads: int
+    head_dim: int
+    head: str
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Artifact:
+        """Read and check; raises ArtifactError naming the file and the field."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ArtifactError(
+                f"{folder} is not an artifact folder",
+                hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
+            )
+        manifest = _read_manifest(folder / MANIFEST)
+        artifact = cls(
+            folder, manifest, head=manifest["head"], **{name: manifest[name] for name in _SIZES}
+        )
+        for name, entry in manifest["files"].items():
+            artifact._check_file(name, entry, hashed=entry["size"] <= HASHED_AT_OPEN)
+        return artifact
+
+    @property
+    def model_path(self) -> Path:
+        return self.folder / MODEL
+
+    @property
+    def data_size(self) -> int:
+        """Bytes of the weights file, which is mapped, not read."""
+        return int(self.manifest["files"][WEIGHTS]["size"])
+
+    def check_hashes(self) -> None:
+        """Compare every file's sha256 with the manifest; raises ArtifactError."""
+        for name, entry in self.manifest["files"].items():
+            self._check_file(name, entry, hashed=True)
+
+    def _check_file(self, name: str, entry: dict[str, Any], hashed: bool) -> None:
+        path = self.folder / name
+        again = "export or copy the artifact again"
+        try:
+            size = path.stat().st_size
+        except OSError:
+            raise ArtifactError(f"{path} does not exist, the manifest lists it", again) from None
+        if size != entry["size"]:
+            raise ArtifactError(
+                f"{path} has {size} bytes, the manifest says {entry['size']}: it is truncated or "
+                "was changed",
+                again,
+            )
+        if hashed and sha256(path) != entry["sha256"]:
+            raise ArtifactError(f"{path} is corrupt: its sha256 is not the manifest's", again)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} does not exist, so this is no artifact folder",
+            hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(manifest, dict):
+        raise ArtifactError(f"{path} holds a JSON {type(manifest).__name__}, expected an object")
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION:  # first: a later version may have other fields
+        raise ArtifactError(
+            f"{path}: format_version is {version!r}, this bitnet_onnx reads {FORMAT_VERSION}",
+            hint="export the checkpoint again, or install the bitnet_onnx that made the artifact",
+        )
+    for name in sorted(_FIELDS ^ set(manifest)):
+        what = "is unknown to this bitnet_onnx" if name in manifest else "is missing"
+        raise ArtifactError(f"{path}: the field {name} {what}")
+    for name, known in _KNOWN.items():
+        if manifest[name] not in known:
+            listed = ", ".join(map(repr, known))
+            raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, this reader knows {listed}")
+    for name in _SIZES:
+        if type(manifest[name]) is not int or not 1 <= manifest[name] < 1 << 31:
+            raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, expected a whole number")
+    _check_file_list(path, manifest["files"])
+    return manifest
+
+
+def _check_file_list(path: Path, files: Any) -> None:
+    if not isinstance(files, dict) or not {MODEL, WEIGHTS} <= set(files):
+        raise ArtifactError(f"{path}: files must list {MODEL} and {WEIGHTS}")
+    for name, entry in files.items():
+        plain = os.path.basename(name) == name and name not in (".", "..")
+        whole = isinstance(entry, dict) and set(entry) == {"size", "sha256"}
+        if not (plain and whole and type(entry["size"]) is int):
+            raise ArtifactError(
+                f"{path}: files[{name!r}] is {entry!r}, expected a plain file name with its size "
+                "and sha256"
+            )

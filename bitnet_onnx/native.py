@@ -1,0 +1,75 @@
+"""The compiled custom-op library: where it is, and which kernels it offers on this machine.
+
+Knows the library's few exported functions (through ctypes); knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from .errors import LibraryError
+
+__all__ = ["active_kernel", "kernels", "library_path", "read_memory", "version"]
+
+_NAMES = {"win32": "bitnet_onnx_ops.dll", "darwin": "libbitnet_onnx_ops.dylib"}
+FILE_NAME = _NAMES.get(sys.platform, "libbitnet_onnx_ops.so")
+
+
+def library_path() -> Path:
+    """The library beside this package, or the one that BITNET_ONNX_LIBRARY names."""
+    given = os.environ.get("BITNET_ONNX_LIBRARY")
+    path = Path(given) if given else Path(__file__).parent / "lib" / FILE_NAME
+    if not path.is_file():
+        raise LibraryError(
+            f"the custom-op library {path} does not exist",
+            hint="install a bitnet-onnx wheel, or build it in a checkout with: make demo",
+        )
+    return path.resolve()
+
+
+def kernels() -> list[str]:
+    """Names of the kernels that this CPU can run, best first."""
+    return _library().bitnet_onnx_kernels().decode().split(",")
+
+
+def active_kernel() -> str:
+    """The kernel in use: the best one, or the one that BITNET_ONNX_KERNEL forces."""
+    name = _library().bitnet_onnx_active_kernel()
+    if name is None:
+        forced = os.environ.get("BITNET_ONNX_KERNEL")
+        raise LibraryError(
+            f"BITNET_ONNX_KERNEL is {forced!r}, this CPU can run: {', '.join(kernels())}",
+            hint="unset BITNET_ONNX_KERNEL to use the best one",
+        )
+    return str(name.decode())
+
+
+def version() -> str:
+    """The version the library was built as; the package's own when they belong together."""
+    return str(_library().bitnet_onnx_version().decode())
+
+
+def read_memory(address: int, size: int) -> int:
+    """Read ``size`` bytes as fast as one thread can, without the GIL; for bandwidth figures."""
+    return int(_library().bitnet_onnx_read(address, size))
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    path = library_path()
+    try:
+        library = ctypes.CDLL(str(path))
+        for name in ("kernels", "active_kernel", "version"):
+            getattr(library, f"bitnet_onnx_{name}").restype = ctypes.c_char_p
+        library.bitnet_onnx_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        library.bitnet_onnx_read.restype = ctypes.c_uint64
+    except (OSError, AttributeError) as error:
+        raise LibraryError(
+            f"{path} is not a bitnet_onnx custom-op library for this machine: {error}",
+            hint="install the bitnet-onnx wheel of this platform",
+        ) from error
+    return library
