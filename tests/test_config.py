@@ -1,0 +1,187 @@
+"""What is read from a config.json, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkpoints import config_fields
+
+from bitnet_onnx.config import BitNetConfig
+from bitnet_onnx.errors import ConfigError
+
+# The sizes of microsoft/bitnet-b1.58-2B-4T, as published.
+PUBLISHED = {
+    "architectures": ["BitNetForCausalLM"],
+    "auto_map": {"AutoConfig": "configuration_bitnet.BitNetConfig"},
+    "bos_token_id": 128000,
+    "eos_token_id": 128001,
+    "hidden_act": "relu2",
+    "hidden_size": 2560,
+    "initializer_range": 0.02,
+    "intermediate_size": 6912,
+    "max_position_embeddings": 4096,
+    "model_type": "bitnet",
+    "rms_norm_eps": 1e-05,
+    "num_attention_heads": 20,
+    "num_hidden_layers": 30,
+    "num_key_value_heads": 5,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+    "use_cache": True,
+    "vocab_size": 128256,
+    "quantization_config": {
+        "quant_method": "bitnet",
+        "linear_class": "autobitlinear",
+        "quantization_mode": "offline",
+    },
+}
+
+QUANTIZATION = {"quant_method": "bitnet", "linear_class": "autobitlinear"}
+
+REFUSED: list[tuple[str, Any]] = [
+    ("model_type", "llama"),
+    ("model_type", None),
+    ("hidden_act", "silu"),
+    ("attention_bias", True),
+    ("rope_scaling", {"type": "linear", "factor": 2}),
+    ("rope_parameters", "default"),
+    ("rope_parameters.rope_type", {"rope_type": "yarn", "rope_theta": 1e4}),
+    ("rope_parameters.rope_type", {"rope_type": ["default"]}),
+    ("rope_theta", 0),
+    ("rope_theta", "1e4"),
+    ("rope_theta", float("nan")),
+    ("rope_theta", 1e39),
+    ("vocab_size", 0),
+    ("vocab_size", True),
+    ("vocab_size", 1 << 40),
+    ("hidden_size", None),
+    ("hidden_size", 64.0),
+    ("hidden_size", "64"),
+    ("hidden_size", 65),
+    ("hidden_size", 1 << 18),
+    ("intermediate_size", -1),
+    ("intermediate_size", [160]),
+    ("num_hidden_layers", 0),
+    ("num_hidden_layers", 10**9),
+    ("num_attention_heads", 3),
+    ("num_attention_heads", None),
+    ("num_key_value_heads", 3),
+    ("num_key_value_heads", 8),
+    ("head_dim", 5),
+    ("head_dim", 32),
+    ("max_position_embeddings", 0),
+    ("rms_norm_eps", float("inf")),
+    ("rms_norm_eps", -1e-5),
+    ("rms_norm_eps", None),
+    ("tie_word_embeddings", "true"),
+    ("tie_word_embeddings", None),
+    ("bos_token_id", 96),
+    ("bos_token_id", [0, 1]),
+    ("bos_token_id", "0"),
+    ("eos_token_id", [1, -1]),
+    ("eos_token_id", True),
+    ("eos_token_id", {"id": 1}),
+    ("pad_token_id", 1.5),
+    ("quantization_config", "bitnet"),
+    ("quantization_config.quant_method", QUANTIZATION | {"quant_method": "gptq"}),
+    ("quantization_config.linear_class", QUANTIZATION | {"linear_class": "other"}),
+    ("quantization_config.quantization_mode", QUANTIZATION | {"quantization_mode": "later"}),
+    ("quantization_config.use_rms_norm", QUANTIZATION | {"use_rms_norm": True}),
+    ("quantization_config.modules_to_not_convert", QUANTIZATION | {
+        "modules_to_not_convert": ["model.layers.0.mlp.up_proj"]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), REFUSED)
+def test_an_unsupported_value_is_refused_by_name(field: str, value: Any) -> None:
+    fields = config_fields(**{field.partition(".")[0]: value})
+    with pytest.raises(ConfigError, match=field.partition(".")[2] or field):
+        BitNetConfig.from_dict(fields)
+
+
+def test_a_number_beyond_any_float_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="rope_theta"):
+        BitNetConfig.from_dict(config_fields(rope_theta=10**400))
+
+
+def test_the_published_config() -> None:
+    config = BitNetConfig.from_dict(PUBLISHED)
+    assert (config.head_dim, config.eos_token_id) == (128, (128001,))
+    assert config.tie_word_embeddings
+    assert config.quantization == "offline"
+    assert not config.divide_by_scale
+    assert config.pad_token_id is None
+
+
+def test_rope_theta_both_ways() -> None:
+    old = config_fields(rope_theta=1e4)
+    new = config_fields(rope_parameters={"rope_type": "default", "rope_theta": 2e4})
+    assert BitNetConfig.from_dict(old).rope_theta == 1e4
+    assert BitNetConfig.from_dict(new).rope_theta == 2e4
+    del old["rope_theta"]
+    assert BitNetConfig.from_dict(old).rope_theta == 500000.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tied": False, "eos_token_id": [1, 2], "pad_token_id": 3},
+        {"packed": False, "head_dim": 16},
+        {"bos_token_id": None, "eos_token_id": None},
+        {"quantization_config": QUANTIZATION | {"linear_class": "bitlinear"}},
+        {"quantization_config": None},
+    ],
+)
+def test_round_trip(changes: dict[str, Any]) -> None:
+    config = BitNetConfig.from_dict(config_fields(**changes))
+    assert BitNetConfig.from_dict(config.to_dict()) == config
+    assert BitNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_linear_class_says_what_weight_scale_does() -> None:
+    for name, divides in (("bitlinear", True), ("autobitlinear", False)):
+        fields = config_fields(quantization_config=QUANTIZATION | {"linear_class": name})
+        assert BitNetConfig.from_dict(fields).divide_by_scale is divides
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00\xff\xfe",
+        b"{",
+        b'{"model_type": "bitnet"',
+        b"[1, 2]",
+        b"null",
+        b"3",
+        b'"bitnet"',
+        b"[" * 100_000,
+        b'{"vocab_size": 1' + b"0" * 5000 + b"}",
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        BitNetConfig.from_file(path)
+
+
+def test_a_missing_file_and_a_folder_in_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist") as caught:
+        BitNetConfig.from_file(tmp_path / "config.json")
+    assert caught.value.hint
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        BitNetConfig.from_file(tmp_path / "config.json")
+
+
+def test_a_wrong_field_names_the_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config_fields(hidden_act="silu")))
+    with pytest.raises(ConfigError, match=r"config\.json: hidden_act is 'silu'"):
+        BitNetConfig.from_file(path)

@@ -1,0 +1,79 @@
+"""Nothing half-written is ever left behind."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from bitnet_onnx.errors import BitNetError, ConfigError
+from bitnet_onnx.files import new_folder, sha256, write_text
+
+
+def test_the_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "out"
+    with new_folder(target) as folder:
+        assert not target.exists()
+        write_text(folder / "a.txt", "ä\n")
+        (folder / "sub").mkdir()
+        write_text(folder / "sub" / "b.txt", "")
+    assert (target / "a.txt").read_bytes() == "ä\n".encode()
+    assert (target / "sub" / "b.txt").exists()
+    assert [p.name for p in target.parent.iterdir()] == ["out"]
+
+
+def test_an_empty_folder_in_the_way_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with new_folder(tmp_path / "out") as folder:
+        write_text(folder / "a", "a")
+    assert (tmp_path / "out" / "a").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "dangling"])
+def test_what_exists_is_refused_and_untouched(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "out"
+    if kind == "folder":
+        target.mkdir()
+        write_text(target / "kept", "kept")
+    elif kind == "file":
+        write_text(target, "kept")
+    else:
+        target.symlink_to(tmp_path / ("." if kind == "link" else "nowhere"))
+    with pytest.raises(ConfigError, match="exists") as caught, new_folder(target):
+        raise AssertionError("the block must not run")
+    assert caught.value.hint
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
+def test_an_error_in_the_middle_leaves_nothing(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    with pytest.raises(error), new_folder(tmp_path / "out") as folder:
+        write_text(folder / "half", "half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BitNetError) as caught, new_folder(tmp_path / "out") as folder:
+        write_text(folder / "half", "half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "No space left on device" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "")
+    with pytest.raises(ConfigError, match="cannot be made"), new_folder(tmp_path / "file" / "out"):
+        raise AssertionError("the block must not run")
+
+
+def test_sha256_of_more_than_one_chunk(tmp_path: Path) -> None:
+    content = os.urandom((1 << 20) + 17)
+    (tmp_path / "x").write_bytes(content)
+    assert sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
