@@ -7,7 +7,6 @@ unsupported one is refused by name. Knows nothing of tensors.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ __all__ = ["BitNetConfig"]
 MAX_FEATURES = 1 << 17
 MAX_VOCABULARY = 1 << 24
 MAX_LAYERS = 1024
+LARGEST = 3e38  # the network computes in float32
 
 _SUPPORTED = {
     "model_type": "bitnet",
@@ -168,7 +168,7 @@ def _size(fields: dict[str, Any], name: str, limit: int, default: int | None = N
 def _positive(fields: dict[str, Any], name: str, default: float) -> float:
     value = fields.get(name, default)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (math.isfinite(value) and value > 0):
+    if not number or not 0 < value <= LARGEST:
         raise ConfigError(f"{name} is {value!r}, expected a number above 0")
     return float(value)
 
