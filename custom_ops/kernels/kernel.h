@@ -6,6 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Before a loop over an array of registers: unrolled early, so that the array really lives in them.
+#if defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define UNROLL
+#endif
+
 namespace bitnet {
 
 // Largest K: 128 * K <= 2^24, so that a ternary sum converts to float32 without rounding.

@@ -40,31 +40,31 @@ static inline __m128i ternary_rows(size_t blocks, const int8_t* q, const uint8_t
   const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
   const size_t row = blocks * kBlockBytes;
   __m256i wide[R];
-  for (int r = 0; r < R; r++) wide[r] = _mm256_setzero_si256();
+  UNROLL for (int r = 0; r < R; r++) wide[r] = _mm256_setzero_si256();
   for (size_t begin = 0; begin < blocks; begin += kGemvBlocks) {
     const size_t end = blocks - begin < kGemvBlocks ? blocks : begin + kGemvBlocks;
     __m256i acc[R];
-    for (int r = 0; r < R; r++) acc[r] = _mm256_setzero_si256();
+    UNROLL for (int r = 0; r < R; r++) acc[r] = _mm256_setzero_si256();
     for (size_t half = 2 * begin; half < 2 * end; half++) {
       const int8_t* x = q + half / 2 * kBlockK + half % 2 * 32;
-      for (int r = 0; r < R; r++) {
+      UNROLL for (int r = 0; r < R; r++) {
         const uint8_t* p = w + r * row + half * 32;
         if (half % 2 == 0) prefetch(p);
         __m256i packed = load(p);
-        for (int j = 0; j < 4; j++) {
+        UNROLL for (int j = 0; j < 4; j++) {
           const __m256i codes = _mm256_and_si256(packed, mask);
           acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(codes, load(x + 64 * j)));
           packed = _mm256_srli_epi16(packed, 2);
         }
       }
     }
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int r = 0; r < R; r++) {
       wide[r] = _mm256_add_epi32(wide[r], _mm256_madd_epi16(acc[r], ones));
     }
   }
   __m128i sums[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(),
                      _mm_setzero_si128()};
-  for (int r = 0; r < R; r++) sums[r] = fold(wide[r]);
+  UNROLL for (int r = 0; r < R; r++) sums[r] = fold(wide[r]);
   return _mm_hadd_epi32(_mm_hadd_epi32(sums[0], sums[1]), _mm_hadd_epi32(sums[2], sums[3]));
 }
 
@@ -91,18 +91,18 @@ static_assert(kGroups <= kMaddubs, "int16 lanes");
 
 static inline void transpose_8x8(__m256i v[8]) {
   __m256i t[8];
-  for (int i = 0; i < 8; i += 2) {
+  UNROLL for (int i = 0; i < 8; i += 2) {
     t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
     t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
   }
   __m256i u[8];
-  for (int i = 0; i < 8; i += 4) {
+  UNROLL for (int i = 0; i < 8; i += 4) {
     u[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
     u[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
     u[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
     u[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
-  for (int i = 0; i < 4; i++) {
+  UNROLL for (int i = 0; i < 4; i++) {
     v[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
     v[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
   }
@@ -111,15 +111,15 @@ static inline void transpose_8x8(__m256i v[8]) {
 // One block of 8 rows; rows past `rows` repeat the last one.
 static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
   const __m256i mask = _mm256_set1_epi8(3);
-  for (size_t half = 0; half < 2; half++) {
+  UNROLL for (size_t half = 0; half < 2; half++) {
     __m256i v[8];
-    for (size_t i = 0; i < 8; i++) {
+    UNROLL for (size_t i = 0; i < 8; i++) {
       v[i] = load(w + (i < rows ? i : rows - 1) * row_bytes + 32 * half);
     }
     transpose_8x8(v);
-    for (size_t i = 0; i < 8; i++) {
+    UNROLL for (size_t i = 0; i < 8; i++) {
       __m256i packed = v[i];
-      for (size_t j = 0; j < 4; j++) {
+      UNROLL for (size_t j = 0; j < 4; j++) {
         uint8_t* to = panel + (16 * j + 8 * half + i) * kGroupBytes;
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_and_si256(packed, mask));
         packed = _mm256_srli_epi16(packed, 2);
@@ -133,17 +133,17 @@ template <int M>
 static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, __m256i low, __m256i high,
                  int32_t* sums, size_t stride) {
   __m256i acc[M][2];
-  for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm256_setzero_si256();
+  UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm256_setzero_si256();
   for (size_t g = 0; g < kGroups; g++, panel += kGroupBytes, q += 4) {
     const __m256i w0 = load(panel), w1 = load(panel + 32);
-    for (int m = 0; m < M; m++) {
+    UNROLL for (int m = 0; m < M; m++) {
       const __m256i x = _mm256_set1_epi32(load_4(q + m * q_stride));
       acc[m][0] = _mm256_add_epi16(acc[m][0], _mm256_maddubs_epi16(w0, x));
       acc[m][1] = _mm256_add_epi16(acc[m][1], _mm256_maddubs_epi16(w1, x));
     }
   }
   const __m256i ones = _mm256_set1_epi16(1);
-  for (int m = 0; m < M; m++) {
+  UNROLL for (int m = 0; m < M; m++) {
     int32_t* to = sums + m * stride;
     const __m256i s0 = _mm256_madd_epi16(acc[m][0], ones);
     const __m256i s1 = _mm256_madd_epi16(acc[m][1], ones);
@@ -175,7 +175,7 @@ void ternary_gemm_avx2(size_t m, size_t n, size_t blocks, const int8_t* q, const
       const uint8_t* from = w + n0 * row_bytes + b * kBlockBytes;
       unpack_block(from, row_bytes, rows0, panel);
       if (rows > 8) unpack_block(from + 8 * row_bytes, row_bytes, rows - 8, panel + 32);
-      for (size_t half = 0; half < 2; half++) {
+      UNROLL for (size_t half = 0; half < 2; half++) {
         const int8_t* x = q + b * kBlockK + half * 4 * kGroups;
         for (size_t m0 = 0; m0 < m; m0 += 4) {
           const size_t tall = m - m0 < 4 ? m - m0 : 4;

@@ -24,7 +24,7 @@ static inline __m128i load_half(const void* p) {
 // whose low half is the even weight.
 static inline void bf16_step(__m256d acc[4], const double* x, const uint8_t* w) {
   const __m128i top = _mm_set1_epi32(static_cast<int>(0xffff0000));
-  for (int half = 0; half < 2; half++) {
+  UNROLL for (int half = 0; half < 2; half++) {
     const __m128i pairs = load_half(w + 16 * half);
     const __m256d even = _mm256_cvtps_pd(_mm_castsi128_ps(_mm_slli_epi32(pairs, 16)));
     const __m256d odd = _mm256_cvtps_pd(_mm_castsi128_ps(_mm_and_si128(pairs, top)));
@@ -36,18 +36,18 @@ static inline void bf16_step(__m256d acc[4], const double* x, const uint8_t* w) 
 template <int R>
 static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   __m256d acc[R][4];
-  for (int r = 0; r < R; r++) {
-    for (int j = 0; j < 4; j++) acc[r][j] = _mm256_setzero_pd();
+  UNROLL for (int r = 0; r < R; r++) {
+    UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm256_setzero_pd();
   }
   size_t i = 0;
   for (; i + 16 <= k; i += 16) {
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int r = 0; r < R; r++) {
       const uint8_t* p = w + 2 * (r * k + i);
       if ((i & 16) == 0) prefetch(p);
       bf16_step(acc[r], x + i, p);
     }
   }
-  for (int r = 0; r < R; r++) {
+  UNROLL for (int r = 0; r < R; r++) {
     if (i < k) {
       uint8_t rest[32] = {0};
       for (size_t b = 0; b < 2 * (k - i); b++) rest[b] = w[2 * (r * k + i) + b];
@@ -84,19 +84,19 @@ static inline __m256i widen(__m256i sum, __m256i acc) {
 template <int R>
 static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
   __m256i wide[R];
-  for (int r = 0; r < R; r++) wide[r] = _mm256_setzero_si256();
+  UNROLL for (int r = 0; r < R; r++) wide[r] = _mm256_setzero_si256();
   for (size_t begin = 0; begin < k; begin += 16 * kInt8Steps) {
     const size_t end = k - begin < 16 * kInt8Steps ? k : begin + 16 * kInt8Steps;
     __m256i acc[R];
-    for (int r = 0; r < R; r++) acc[r] = _mm256_setzero_si256();
+    UNROLL for (int r = 0; r < R; r++) acc[r] = _mm256_setzero_si256();
     size_t i = begin;
     for (; i + 16 <= end; i += 16) {
-      for (int r = 0; r < R; r++) {
+      UNROLL for (int r = 0; r < R; r++) {
         if ((i & 48) == 0) prefetch(w + r * k + i);
         acc[r] = int8_step(acc[r], q + i, w + r * k + i);
       }
     }
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int r = 0; r < R; r++) {
       if (i < end) {
         uint8_t rest[16] = {0};
         for (size_t b = 0; b < end - i; b++) rest[b] = w[r * k + i + b];
@@ -105,7 +105,7 @@ static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sum
       wide[r] = widen(wide[r], acc[r]);
     }
   }
-  for (int r = 0; r < R; r++) {
+  UNROLL for (int r = 0; r < R; r++) {
     int64_t words[4];
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(words), wide[r]);
     sums[r] = words[0] + words[1] + words[2] + words[3];
@@ -120,12 +120,12 @@ void int8_gemv_avx2(size_t rows, size_t k, const int16_t* q, const uint8_t* w, i
 
 uint64_t read_avx2(const uint8_t* data, size_t bytes) {
   __m256i acc[4];
-  for (int j = 0; j < 4; j++) acc[j] = _mm256_setzero_si256();
+  UNROLL for (int j = 0; j < 4; j++) acc[j] = _mm256_setzero_si256();
   size_t i = 0;
   for (; i + 128 <= bytes; i += 128) {
     prefetch(data + i);
     prefetch(data + i + 64);
-    for (int j = 0; j < 4; j++) acc[j] = _mm256_xor_si256(acc[j], load(data + i + 32 * j));
+    UNROLL for (int j = 0; j < 4; j++) acc[j] = _mm256_xor_si256(acc[j], load(data + i + 32 * j));
   }
   const __m256i both =
       _mm256_xor_si256(_mm256_xor_si256(acc[0], acc[1]), _mm256_xor_si256(acc[2], acc[3]));

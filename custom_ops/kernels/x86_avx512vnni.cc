@@ -33,26 +33,26 @@ static inline __m128i fold(__m512i v) {
 template <int R>
 static inline __m128i ternary_rows(size_t blocks, const int8_t* q, const uint8_t* w) {
   __m512i acc[R][4];
-  for (int r = 0; r < R; r++) {
-    for (int j = 0; j < 4; j++) acc[r][j] = _mm512_setzero_si512();
+  UNROLL for (int r = 0; r < R; r++) {
+    UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm512_setzero_si512();
   }
   const __m512i mask[4] = {_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30),
                            _mm512_set1_epi8(static_cast<char>(0xc0))};
   const size_t row = blocks * kBlockBytes;
   for (size_t block = 0; block < blocks; block++, w += kBlockBytes, q += kBlockK) {
     __m512i x[4];
-    for (int j = 0; j < 4; j++) x[j] = _mm512_loadu_si512(q + 64 * j);
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int j = 0; j < 4; j++) x[j] = _mm512_loadu_si512(q + 64 * j);
+    UNROLL for (int r = 0; r < R; r++) {
       const __m512i packed = _mm512_loadu_si512(w + r * row);
       prefetch(w + r * row);
-      for (int j = 0; j < 4; j++) {
+      UNROLL for (int j = 0; j < 4; j++) {
         acc[r][j] = _mm512_dpbusd_epi32(acc[r][j], _mm512_and_si512(packed, mask[j]), x[j]);
       }
     }
   }
   __m128i sums[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(),
                      _mm_setzero_si128()};
-  for (int r = 0; r < R; r++) {
+  UNROLL for (int r = 0; r < R; r++) {
     const __m512i low = _mm512_add_epi32(acc[r][0], _mm512_srai_epi32(acc[r][1], 2));
     const __m512i high =
         _mm512_add_epi32(_mm512_srai_epi32(acc[r][2], 4), _mm512_srai_epi32(acc[r][3], 6));
@@ -82,24 +82,24 @@ static constexpr size_t kGroupBytes = 4 * kTileN;  // 4 weights of every row
 
 static inline void transpose_16x16(__m512i v[16]) {
   __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
+  UNROLL for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
     t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
   }
-  for (int i = 0; i < 16; i += 4) {
+  UNROLL for (int i = 0; i < 16; i += 4) {
     v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
     v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
     v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
     v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
   // v[4g + i] holds columns i, i + 4, i + 8, i + 12 of rows 4g to 4g + 3, one in each quarter.
-  for (int i = 0; i < 4; i++) {
+  UNROLL for (int i = 0; i < 4; i++) {
     t[i] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88);
     t[i + 4] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd);
     t[i + 8] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
     t[i + 12] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
   }
-  for (int i = 0; i < 4; i++) {
+  UNROLL for (int i = 0; i < 4; i++) {
     v[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
     v[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
     v[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
@@ -110,12 +110,12 @@ static inline void transpose_16x16(__m512i v[16]) {
 // One block of 16 rows; rows past `rows` repeat the last one.
 static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
   __m512i v[16];
-  for (size_t i = 0; i < 16; i++) {
+  UNROLL for (size_t i = 0; i < 16; i++) {
     v[i] = _mm512_loadu_si512(w + (i < rows ? i : rows - 1) * row_bytes);
   }
   transpose_16x16(v);
   const __m512i mask = _mm512_set1_epi8(3);
-  for (size_t i = 0; i < 16; i++, panel += kGroupBytes) {
+  UNROLL for (size_t i = 0; i < 16; i++, panel += kGroupBytes) {
     const __m512i p = v[i];
     _mm512_storeu_si512(panel, _mm512_and_si512(p, mask));
     _mm512_storeu_si512(panel + 16 * kGroupBytes, _mm512_and_si512(_mm512_srli_epi16(p, 2), mask));
@@ -130,7 +130,7 @@ static void tile(size_t groups, const uint8_t* panel, const int8_t* q, size_t q_
                  const int32_t* start, __mmask16 low, __mmask16 high, int32_t* sums,
                  size_t stride) {
   __m512i acc[M][2];
-  for (int m = 0; m < M; m++) {
+  UNROLL for (int m = 0; m < M; m++) {
     if (start) {
       acc[m][0] = acc[m][1] = _mm512_set1_epi32(-start[m]);
     } else {
@@ -140,13 +140,13 @@ static void tile(size_t groups, const uint8_t* panel, const int8_t* q, size_t q_
   }
   for (size_t g = 0; g < groups; g++, panel += kGroupBytes, q += 4) {
     const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
-    for (int m = 0; m < M; m++) {
+    UNROLL for (int m = 0; m < M; m++) {
       const __m512i x = _mm512_set1_epi32(load_4(q + m * q_stride));
       acc[m][0] = _mm512_dpbusd_epi32(acc[m][0], w0, x);
       acc[m][1] = _mm512_dpbusd_epi32(acc[m][1], w1, x);
     }
   }
-  for (int m = 0; m < M; m++) {
+  UNROLL for (int m = 0; m < M; m++) {
     _mm512_mask_storeu_epi32(sums + m * stride, low, acc[m][0]);
     _mm512_mask_storeu_epi32(sums + m * stride + 16, high, acc[m][1]);
   }

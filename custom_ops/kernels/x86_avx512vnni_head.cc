@@ -18,7 +18,7 @@ template <int R>
 static inline void bf16_step(__m512d even[R], __m512d odd[R], const double* x, const __m256i w[R]) {
   const __m512d x_even = _mm512_loadu_pd(x), x_odd = _mm512_loadu_pd(x + 8);
   const __m256i top = _mm256_set1_epi32(static_cast<int>(0xffff0000));
-  for (int r = 0; r < R; r++) {
+  UNROLL for (int r = 0; r < R; r++) {
     const __m256 w_even = _mm256_castsi256_ps(_mm256_slli_epi32(w[r], 16));
     const __m256 w_odd = _mm256_castsi256_ps(_mm256_and_si256(w[r], top));
     even[r] = _mm512_fmadd_pd(x_even, _mm512_cvtps_pd(w_even), even[r]);
@@ -29,11 +29,11 @@ static inline void bf16_step(__m512d even[R], __m512d odd[R], const double* x, c
 template <int R>
 static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   __m512d even[R], odd[R];
-  for (int r = 0; r < R; r++) even[r] = odd[r] = _mm512_setzero_pd();
+  UNROLL for (int r = 0; r < R; r++) even[r] = odd[r] = _mm512_setzero_pd();
   __m256i packed[R];
   size_t i = 0;
   for (; i + 16 <= k; i += 16) {
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int r = 0; r < R; r++) {
       const uint8_t* p = w + 2 * (r * k + i);
       packed[r] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
       if ((i & 16) == 0) prefetch(p);
@@ -42,10 +42,11 @@ static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   }
   if (i < k) {
     const __mmask16 rest = static_cast<__mmask16>((1u << (k - i)) - 1);
-    for (int r = 0; r < R; r++) packed[r] = _mm256_maskz_loadu_epi16(rest, w + 2 * (r * k + i));
+    UNROLL for (int r = 0; r < R; r++) packed[r] =
+        _mm256_maskz_loadu_epi16(rest, w + 2 * (r * k + i));
     bf16_step<R>(even, odd, x + i, packed);
   }
-  for (int r = 0; r < R; r++) {
+  UNROLL for (int r = 0; r < R; r++) {
     // Lanes 0, 2, ... 14 and 1, 3, ... 15: fold +8, +4, +2 inside each, then +1 across.
     __m256d e = _mm256_add_pd(_mm512_castpd512_pd256(even[r]), _mm512_extractf64x4_pd(even[r], 1));
     __m256d o = _mm256_add_pd(_mm512_castpd512_pd256(odd[r]), _mm512_extractf64x4_pd(odd[r], 1));
@@ -70,15 +71,15 @@ static_assert(kInt8Steps * 2 * 32512 * 128 <= INT32_MAX, "int32 lanes");
 template <int R>
 static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
   __m512i wide[R];
-  for (int r = 0; r < R; r++) wide[r] = _mm512_setzero_si512();
+  UNROLL for (int r = 0; r < R; r++) wide[r] = _mm512_setzero_si512();
   for (size_t begin = 0; begin < k; begin += 32 * kInt8Steps) {
     const size_t end = k - begin < 32 * kInt8Steps ? k : begin + 32 * kInt8Steps;
     __m512i acc[R];
-    for (int r = 0; r < R; r++) acc[r] = _mm512_setzero_si512();
+    UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_setzero_si512();
     size_t i = begin;
     for (; i + 32 <= end; i += 32) {
       const __m512i x = _mm512_loadu_si512(q + i);
-      for (int r = 0; r < R; r++) {
+      UNROLL for (int r = 0; r < R; r++) {
         const uint8_t* p = w + r * k + i;
         const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
         if ((i & 32) == 0) prefetch(p);
@@ -88,18 +89,18 @@ static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sum
     if (i < end) {
       const __mmask32 rest = (1u << (end - i)) - 1;
       const __m512i x = _mm512_loadu_si512(q + i);
-      for (int r = 0; r < R; r++) {
+      UNROLL for (int r = 0; r < R; r++) {
         const __m256i packed = _mm256_maskz_loadu_epi8(rest, w + r * k + i);
         acc[r] = _mm512_dpwssd_epi32(acc[r], _mm512_cvtepi8_epi16(packed), x);
       }
     }
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int r = 0; r < R; r++) {
       wide[r] = _mm512_add_epi64(wide[r], _mm512_cvtepi32_epi64(_mm512_castsi512_si256(acc[r])));
       wide[r] =
           _mm512_add_epi64(wide[r], _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(acc[r], 1)));
     }
   }
-  for (int r = 0; r < R; r++) sums[r] = _mm512_reduce_add_epi64(wide[r]);
+  UNROLL for (int r = 0; r < R; r++) sums[r] = _mm512_reduce_add_epi64(wide[r]);
 }
 
 void int8_gemv_avx512vnni(size_t rows, size_t k, const int16_t* q, const uint8_t* w,
@@ -111,10 +112,10 @@ void int8_gemv_avx512vnni(size_t rows, size_t k, const int16_t* q, const uint8_t
 
 uint64_t read_avx512vnni(const uint8_t* data, size_t bytes) {
   __m512i acc[4];
-  for (int j = 0; j < 4; j++) acc[j] = _mm512_setzero_si512();
+  UNROLL for (int j = 0; j < 4; j++) acc[j] = _mm512_setzero_si512();
   size_t i = 0;
   for (; i + 256 <= bytes; i += 256) {
-    for (int j = 0; j < 4; j++) {
+    UNROLL for (int j = 0; j < 4; j++) {
       prefetch(data + i + 64 * j);
       acc[j] = _mm512_xor_si512(acc[j], _mm512_loadu_si512(data + i + 64 * j));
     }
@@ -124,7 +125,7 @@ uint64_t read_avx512vnni(const uint8_t* data, size_t bytes) {
   alignas(64) uint64_t words[8];
   _mm512_store_si512(words, both);
   uint64_t sum = 0;
-  for (int j = 0; j < 8; j++) sum ^= words[j];
+  UNROLL for (int j = 0; j < 8; j++) sum ^= words[j];
   return sum ^ read_scalar(data + i, bytes - i);
 }
 
