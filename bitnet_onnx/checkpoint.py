@@ -94,22 +94,23 @@ class Checkpoint:
         self._check()
 
     def tensor(self, name: str) -> Tensor:
-        """The tensor as stored, memory-mapped."""
-        return self._files[self._where[name]].get_tensor(name)
+        """The tensor as stored, memory-mapped; refused when it holds a NaN or an infinity."""
+        stored = self._files[self._where[name]].get_tensor(name)
+        if stored.is_floating_point() and not all(x.isfinite() for x in stored.aminmax()):
+            raise self._wrong(name, "holds a NaN or an infinity")
+        return stored
 
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         """A BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and multiplier (float32 [1])."""
         stored = self.tensor(f"{linear}.weight")
         if not self.packed:
-            if not torch.isfinite(stored).all():
-                raise self._wrong(f"{linear}.weight", "holds a NaN or an infinity")
             codes, scale = absmean_ternary(stored)
             return codes.to(torch.int8), scale
         codes = unpack_published(stored)
         if codes.max() > 1:
             raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
         scale = self.tensor(f"{linear}.weight_scale").float().reshape(1)
-        if not (torch.isfinite(scale).all() and scale.item() > 0):
+        if scale.item() <= 0:
             raise self._wrong(f"{linear}.weight_scale", f"is {scale.item()}, expected above 0")
         return codes, 1.0 / scale if self.config.divide_by_scale else scale
 
@@ -127,7 +128,7 @@ class Checkpoint:
             return [self.folder / SINGLE]
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{index} is not a safetensors index: {error!r}") from error
         for name in names:
             if not isinstance(name, str) or Path(name).name != name:
@@ -166,7 +167,8 @@ class Checkpoint:
                 raise self._wrong(name, f"has the shape {list(found)}, expected {list(shape)}")
             if (dtype := _DTYPES.get(piece.get_dtype())) not in dtypes:
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
-                raise self._wrong(name, f"is {dtype or piece.get_dtype()}, expected {listed}")
+                found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
+                raise self._wrong(name, f"is {found_type}, expected {listed}")
 
     def _wrong(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")

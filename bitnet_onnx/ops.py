@@ -57,7 +57,7 @@ def _(x: Tensor, table: Tensor) -> Tensor:
 @torch.library.custom_op("bitnet::int8_matmul", mutates_args=())
 def int8_matmul(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     """x float32 [..., K] as 16-bit integers, table int8 [N, K], scale [N] -> float32 [..., N]."""
-    act_scale = INT16_PEAK / x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-5)
+    act_scale = x.new_tensor(INT16_PEAK) / x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-5)
     quantized = (x * act_scale).round().clamp(-INT16_PEAK, INT16_PEAK)
     sums = (quantized.double() @ table.double().T).float()  # below 2**53: exact before float32
     return sums * scale * (1.0 / act_scale)

@@ -51,7 +51,8 @@ def absmax_int8(x: Tensor) -> tuple[Tensor, Tensor]:
     One scale per token: ``scale = 127 / max|x|``, ``q = clip(round(x * scale), -128, 127)``.
     A token that holds a NaN or an infinity becomes all NaN.
     """
-    scale = 127.0 / x.abs().amax(dim=-1, keepdim=True).clamp(min=EPSILON)
+    # A tensor, not a number: torch computes number / tensor as reciprocal * number.
+    scale = x.new_tensor(127.0) / x.abs().amax(dim=-1, keepdim=True).clamp(min=EPSILON)
     return (x * scale).round().clamp(-128, 127), scale
 
 

@@ -1,0 +1,99 @@
+"""Is an artifact the same network as its checkpoint? The torch reference against ONNX Runtime.
+
+Knows both sides and how to compare them; knows no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .artifact import Artifact
+from .checkpoint import Checkpoint
+from .errors import ConfigError
+from .model import BitNetForCausalLM, KeyValue
+from .session import Session
+from .ternary import int8_rows
+
+__all__ = ["Comparison", "verify"]
+
+# A flip of one int8 activation, where float rounding differs at a tie, stays below this.
+MAX_RELATIVE = 1e-4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One prompt, continued greedily by both; ``relative`` is max|a - b| / max|a| over steps."""
+
+    prompt: list[int]
+    steps: int
+    same_ids: int
+    relative: float
+    absolute: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.same_ids == self.steps and self.relative <= MAX_RELATIVE
+
+
+def verify(
+    checkpoint: Checkpoint, artifact: Artifact, prompts: Sequence[Sequence[int]], steps: int
+) -> list[Comparison]:
+    """Compare logits and greedy ids over ``steps`` new tokens after each prompt.
+
+    Both sides are fed the reference's ids, so that one difference does not hide the next. An
+    int8 head is compared with the reference whose table is rounded in the same way. Raises
+    ConfigError when artifact and checkpoint are not the same shape.
+    """
+    sizes = ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim")
+    for name in sizes:
+        ours, theirs = getattr(artifact, name), getattr(checkpoint.config, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"{name} is {ours} in the artifact and {theirs} in the checkpoint",
+                hint="give the checkpoint that the artifact was exported from",
+            )
+    model = BitNetForCausalLM.from_checkpoint(checkpoint)
+    if artifact.head == "int8":
+        round_head(model)
+    session = Session(artifact)
+    return [compare(model, session, list(prompt), steps) for prompt in prompts]
+
+
+def round_head(model: BitNetForCausalLM) -> None:
+    """Give the reference the head table that an int8 artifact stores."""
+    owner: Any = model.model.embed_tokens if model.config.tie_word_embeddings else model.lm_head
+    rows, scale = int8_rows(owner.weight.detach())
+    owner.weight = nn.Parameter(rows.float() * scale.unsqueeze(-1))
+
+
+@torch.no_grad()
+def compare(
+    model: BitNetForCausalLM, session: Session, prompt: list[int], steps: int
+) -> Comparison:
+    session.reset()
+    fed, past = prompt, None
+    same, relative, absolute = 0, 0.0, 0.0
+    for _ in range(steps):
+        expected, past = reference_step(model, fed, past)
+        found = session.prefill(fed)
+        difference = float(np.abs(expected - found).max())
+        absolute = max(absolute, difference)
+        relative = max(relative, difference / float(np.abs(expected).max()))
+        same += int(expected.argmax() == found.argmax())
+        fed = [int(expected.argmax())]
+    return Comparison(prompt, steps, same, relative, absolute)
+
+
+def reference_step(
+    model: BitNetForCausalLM, ids: list[int], past: list[KeyValue] | None
+) -> tuple[np.ndarray, list[KeyValue]]:
+    """Logits [V] after the last of ``ids``, and the reference's cache."""
+    inputs: Tensor = torch.tensor([ids])
+    output = model(inputs, past_key_values=past, logits_to_keep=1)
+    return output.logits[0, -1].numpy(), output.past_key_values
