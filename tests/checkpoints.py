@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+torch.set_num_threads(1)  # tensors this small only wait for a second thread
+
 FRAGILE = 1e-5  # what a float32 sum in another order may change, relative to the largest logit
 
 
