@@ -20,7 +20,7 @@ from .model import BitNetForCausalLM, KeyValue
 from .session import Session
 from .ternary import int8_rows
 
-__all__ = ["Comparison", "verify"]
+__all__ = ["Comparison", "default_prompts", "verify"]
 
 # A flip of one int8 activation, where float rounding differs at a tie, stays below this.
 MAX_RELATIVE = 1e-4
@@ -97,3 +97,9 @@ def reference_step(
     inputs: Tensor = torch.tensor([ids])
     output = model(inputs, past_key_values=past, logits_to_keep=1)
     return output.logits[0, -1].numpy(), output.past_key_values
+
+
+def default_prompts(vocab_size: int) -> list[list[int]]:
+    """Three random prompts of different length; always the same ones."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, vocab_size, length).tolist() for length in (1, 7, 32)]

@@ -1,0 +1,165 @@
+"""How fast an artifact runs here: prefill, decode, load, memory, share of the read bandwidth.
+
+Knows sessions and clocks. Medians of several runs; the machine's own read bandwidth is measured
+in the same sitting, with as many threads, so that shares mean something on a shared machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from . import native
+from .artifact import Artifact
+from .errors import GenerationError
+from .session import Session
+
+__all__ = ["BenchResult", "bench", "read_bandwidth"]
+
+BUFFER_BYTES = 512 << 20  # read once per pass: far beyond every cache
+PASSES = 5
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Times in seconds, rates in tokens or bytes a second; medians over ``runs``."""
+
+    machine: str
+    kernel: str
+    threads: int
+    head: str
+    prompt_tokens: int
+    new_tokens: int
+    runs: int
+    load_seconds: float
+    first_token_seconds: float
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+    decode_range: tuple[float, float]
+    weight_bytes_per_token: int
+    read_bandwidth: float
+    bandwidth_share: float
+    peak_rss_bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def bench(
+    artifact_folder: str | Path,
+    *,
+    threads: int = 0,
+    prompt_tokens: int = 128,
+    new_tokens: int = 64,
+    runs: int = 3,
+) -> BenchResult:
+    """Feed ``prompt_tokens`` random ids, then decode ``new_tokens``; greedy, one sequence."""
+    for name, value in (("prompt_tokens", prompt_tokens), ("new_tokens", new_tokens)):
+        if value < 1:
+            raise GenerationError(f"{name} is {value}, expected 1 or more")
+    if runs < 1:
+        raise GenerationError(f"runs is {runs}, expected 1 or more")
+    start = perf_counter()
+    artifact = Artifact.open(artifact_folder)
+    session = Session(artifact, threads=threads)
+    load = perf_counter() - start
+    if prompt_tokens + new_tokens > session.context_length:
+        raise GenerationError(
+            f"{prompt_tokens} prompt and {new_tokens} new tokens do not fit the context of "
+            f"{session.context_length}",
+            hint="lower --prompt-tokens or --max-new-tokens",
+        )
+    ids = np.random.default_rng(0).integers(0, artifact.vocab_size, prompt_tokens).tolist()
+    _run(session, ids, 2)  # maps the weights into memory
+    times = [_run(session, ids, new_tokens) for _ in range(runs)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+    prefill = statistics.median(first for first, _ in times)
+    rates = [(new_tokens - 1) / rest for _, rest in times if new_tokens > 1] or [0.0]
+    decode = statistics.median(rates)
+    workers = threads or os.cpu_count() or 1
+    bandwidth = read_bandwidth(workers)
+    read = weight_bytes(artifact)
+    return BenchResult(
+        machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        kernel=native.active_kernel(),
+        threads=workers,
+        head=artifact.head,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        runs=runs,
+        load_seconds=load,
+        first_token_seconds=prefill,
+        prefill_tokens_per_second=prompt_tokens / prefill,
+        decode_tokens_per_second=decode,
+        decode_range=(min(rates), max(rates)),
+        weight_bytes_per_token=read,
+        read_bandwidth=bandwidth,
+        bandwidth_share=read * decode / bandwidth,
+        peak_rss_bytes=peak,
+    )
+
+
+def weight_bytes(artifact: Artifact) -> int:
+    """Bytes that one decode step reads: all weights once, a tied table as the head."""
+    return artifact.data_size
+
+
+def read_bandwidth(threads: int) -> float:
+    """Bytes a second that ``threads`` threads read from memory together: the best of 5 passes."""
+    buffer = np.ones(BUFFER_BYTES // 8, dtype=np.uint64)
+    part = buffer.nbytes // threads // 64 * 64
+    address = buffer.ctypes.data
+
+    def read(index: int) -> int:
+        return native.read_memory(address + index * part, part)
+
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(PASSES):
+            start = perf_counter()
+            list(pool.map(read, range(threads)))
+            best = max(best, threads * part / (perf_counter() - start))
+    return best
+
+
+def _run(session: Session, ids: list[int], new_tokens: int) -> tuple[float, float]:
+    """Seconds to the first token, and from the first to the last."""
+    session.reset()
+    start = perf_counter()
+    token = int(session.prefill(ids).argmax())
+    first = perf_counter()
+    for _ in range(new_tokens - 1):
+        token = int(session.decode([token])[0].argmax())
+    return first - start, perf_counter() - first
+
+
+def describe(result: BenchResult) -> str:
+    """The result for a person, a line a figure."""
+    r = result
+    low, high = r.decode_range
+    return "\n".join(
+        [
+            f"machine          {r.machine}; kernel {r.kernel}, {r.threads} threads, {r.head} head",
+            f"load             {r.load_seconds:.2f} s",
+            f"first token      {r.first_token_seconds * 1e3:.0f} ms ({r.prompt_tokens} tokens)",
+            f"prefill          {r.prefill_tokens_per_second:.1f} tokens/s",
+            f"decode           {r.decode_tokens_per_second:.1f} tokens/s "
+            f"({low:.1f} to {high:.1f} in {r.runs} runs of {r.new_tokens})",
+            f"weights read     {r.weight_bytes_per_token / 1e6:.1f} MB a token, "
+            f"{r.weight_bytes_per_token * r.decode_tokens_per_second / GB:.1f} GB/s, "
+            f"{r.bandwidth_share:.0%} of the {r.read_bandwidth / GB:.1f} GB/s read here",
+            f"peak memory      {r.peak_rss_bytes / 1e6:.0f} MB resident",
+        ]
+    )

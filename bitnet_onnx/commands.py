@@ -1,0 +1,272 @@
+"""What the commands do that need more than one call: generate, chat, verify, info, demo.
+
+Knows the terminal: prompts in, text out as it comes, figures to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from . import __version__, native
+from .artifact import Artifact
+from .chat import Chat
+from .errors import GenerationError
+from .generate import GenerationResult
+from .sampling import SamplingParams
+from .session import Session
+from .text import TextResult, generate_text, text_stream
+from .tokenizer import Tokenizer
+
+__all__ = ["run_chat", "run_demo", "run_generate", "run_info", "run_verify"]
+
+DEMO = Path(__file__).parent / "demo"
+DEMO_QUESTIONS = 3  # of each kind
+
+
+def run_generate(args: argparse.Namespace) -> None:
+    """One prompt is streamed; several are one batch."""
+    artifact = Artifact.open(args.artifact)
+    tokenizer = Tokenizer.from_folder(artifact.folder)
+    prompts = [
+        _prompt_ids(args.prompt_ids)
+        if args.prompt_ids is not None
+        else _encode(tokenizer, text, raw=args.ignore_chat_template)
+        for text in _prompt_texts(args)
+    ]
+    session = Session(artifact, threads=args.threads)
+    sampling = _sampling(args)
+    if len(prompts) == 1:
+        stream = text_stream(
+            session,
+            tokenizer,
+            prompts[0],
+            max_new_tokens=args.max_new_tokens,
+            sampling=sampling,
+            stop_strings=args.stop_strings,
+        )
+        for piece in stream:
+            if args.output == "text":
+                print(piece, end="", flush=True)
+        results = [TextResult(stream.text, stream.result)]
+        _say_speed(stream.result)
+    else:
+        results = generate_text(
+            session,
+            tokenizer,
+            prompts,
+            max_new_tokens=args.max_new_tokens,
+            sampling=sampling,
+            stop_strings=args.stop_strings,
+        )
+    _print_results(args.output, results, streamed=len(prompts) == 1)
+
+
+def _print_results(output: str, results: list[TextResult], streamed: bool) -> None:
+    for done in results:
+        if output == "ids":
+            print(",".join(map(str, done.result.ids)))
+        elif output == "json":
+            record = {
+                "text": done.text,
+                "ids": done.result.ids,
+                "finish_reason": done.result.finish_reason,
+                "prompt_tokens": done.result.prompt_tokens,
+            }
+            print(json.dumps(record, ensure_ascii=False))
+        else:
+            print("" if streamed else done.text)
+
+
+def run_chat(args: argparse.Namespace) -> None:
+    """Read a line, answer it, until end of input; the cache is kept from turn to turn."""
+    artifact = Artifact.open(args.artifact)
+    tokenizer = Tokenizer.from_folder(artifact.folder)
+    tokenizer.encode_chat([{"role": "user", "content": "a"}])  # no template: say so at once
+    session = Session(artifact, threads=args.threads)
+    chat = Chat(session, tokenizer, system=args.system, on_notice=_say)
+    _say("Type a message; /reset forgets the conversation, /exit or Ctrl-D ends it.")
+    _talk(chat, _sampling(args), args.max_new_tokens, args.stop_strings)
+
+
+def _talk(chat: Chat, sampling: SamplingParams, limit: int, stop_strings: list[str]) -> None:
+    for line in _lines():
+        text = line.strip()
+        if text in ("/exit", "/quit"):
+            return
+        if text == "/reset":
+            chat.reset()
+        elif text:
+            try:
+                for piece in chat.send(
+                    text, max_new_tokens=limit, sampling=sampling, stop_strings=stop_strings
+                ):
+                    print(piece, end="", flush=True)
+                print()
+                assert chat.result is not None
+                _say_speed(chat.result)
+            except GenerationError as error:
+                _say(f"error: {error}")
+            except KeyboardInterrupt:
+                print()
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """A table of comparisons; 1 when one of them does not agree."""
+    from .checkpoint import Checkpoint
+    from .verify import MAX_RELATIVE, default_prompts, verify
+
+    artifact = Artifact.open(args.artifact)
+    prompts = [_prompt_ids(text) for text in args.prompt_ids or []]
+    results = verify(
+        Checkpoint(args.checkpoint),
+        artifact,
+        prompts or default_prompts(artifact.vocab_size),
+        args.max_new_tokens,
+    )
+    print("prompt tokens  steps  same greedy ids  max relative logit difference  max absolute")
+    for r in results:
+        print(
+            f"{len(r.prompt):>13}  {r.steps:>5}  {r.same_ids:>15}  {r.relative:>29.2e}  "
+            f"{r.absolute:>12.2e}"
+        )
+    if artifact.head == "int8":
+        _say("the reference's head was rounded to int8 as the artifact's is")
+    if agree := all(r.agrees for r in results):
+        print(f"agree: all greedy ids are the same, logits within {MAX_RELATIVE:g}")
+    else:
+        print(f"disagree: a greedy id differs, or logits differ by more than {MAX_RELATIVE:g}")
+    return 0 if agree else 1
+
+
+def run_info(args: argparse.Namespace) -> None:
+    """Versions, library and kernels; an artifact's manifest."""
+    print(f"bitnet-onnx    {__version__}")
+    print(f"python         {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for package in ("onnxruntime", "numpy", "tokenizers", "torch", "onnx"):
+        try:
+            print(f"{package:<14} {version(package)}")
+        except PackageNotFoundError:
+            print(f"{package:<14} not installed")
+    print(f"library        {native.library_path()} ({native.version()})")
+    print(f"kernels        {', '.join(native.kernels())}")
+    print(f"active kernel  {native.active_kernel()}")
+    if args.artifact is not None:
+        artifact = Artifact.open(args.artifact)
+        print(json.dumps(artifact.manifest, indent=2))
+        if args.check:
+            artifact.check_hashes()
+            _say("every file has the manifest's sha256")
+
+
+def run_demo(args: argparse.Namespace) -> None:
+    """Export the bundled model, ask held-out questions of each kind, chat where there is one."""
+    from .export import export
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.artifact or Path(temporary) / "demo"
+        if args.artifact is None or not folder.exists():
+            _say(f"exporting the bundled model to {folder}")
+            export(DEMO, folder, progress=sys.stderr.isatty())
+        artifact = Artifact.open(folder)
+        tokenizer = Tokenizer.from_folder(folder)
+        session = Session(artifact)
+        _say(f"kernel {native.active_kernel()}; these questions were not in its training data\n")
+        right = asked = 0
+        for kind, question, answer in demo_questions():
+            print(f"[{kind}] {question}\n  -> ", end="", flush=True)
+            ids = _encode(tokenizer, question, raw=False)
+            stream = text_stream(session, tokenizer, ids, max_new_tokens=64)
+            for piece in stream:
+                print(piece, end="", flush=True)
+            correct = stream.text.strip() == answer
+            asked, right = asked + 1, right + correct
+            print("" if correct else f"  (expected: {answer})")
+            _say_speed(stream.result)
+        print(f"\n{right} of {asked} answers are right")
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            _say("\nNow you: questions of these kinds. /reset forgets, /exit or Ctrl-D ends.")
+            _talk(Chat(session, tokenizer, on_notice=_say), SamplingParams(), 64, [])
+
+
+def demo_questions() -> Iterator[tuple[str, str, str]]:
+    """Kind, question and answer of the first few held-out questions of each kind."""
+    seen: dict[str, int] = {}
+    for line in (DEMO / "questions.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        seen[record["kind"]] = seen.get(record["kind"], 0) + 1
+        if seen[record["kind"]] <= DEMO_QUESTIONS:
+            yield record["kind"], record["question"], record["answer"]
+
+
+def _prompt_texts(args: argparse.Namespace) -> list[str]:
+    given = [args.prompt is not None, args.prompt_ids is not None, args.prompts_file is not None]
+    if sum(given) > 1:
+        raise GenerationError("give one of: a prompt, --prompt-ids, --prompts-file")
+    if args.prompt_ids is not None:
+        return [""]  # stands for the ids
+    if args.prompts_file is not None:
+        try:
+            lines = args.prompts_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise GenerationError(f"{args.prompts_file} cannot be read: {error}") from error
+        texts = [line for line in lines if line.strip()]
+    else:
+        texts = [sys.stdin.read() if args.prompt in (None, "-") else args.prompt]
+    if not texts or not all(text.strip() for text in texts):
+        raise GenerationError("the prompt is empty, expected some text")
+    return texts
+
+
+def _prompt_ids(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise GenerationError(f"--prompt-ids is {text!r}, expected ids like 1,2,3") from None
+
+
+def _encode(tokenizer: Tokenizer, text: str, raw: bool) -> list[int]:
+    if raw or not tokenizer.has_chat_template:
+        return tokenizer.encode(text)
+    return tokenizer.encode_chat([{"role": "user", "content": text}])
+
+
+def _sampling(args: argparse.Namespace) -> SamplingParams:
+    return SamplingParams(
+        do_sample=args.do_sample,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        min_p=args.min_p,
+        repetition_penalty=args.repetition_penalty,
+        seed=args.seed,
+    )
+
+
+def _lines() -> Iterable[str]:
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    while True:
+        try:
+            yield input("> ")
+        except EOFError:
+            return
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _say_speed(result: GenerationResult) -> None:
+    new = len(result.ids)
+    decode = f"{(new - 1) / result.decode_seconds:.0f} tokens/s" if new > 1 else "one token"
+    fed = result.prompt_tokens - result.cached_tokens
+    prefill = fed / result.prefill_seconds if result.prefill_seconds else 0.0
+    _say(f"     {new} tokens, decode {decode}, prefill {fed} tokens at {prefill:.0f} tokens/s")
