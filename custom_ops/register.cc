@@ -20,6 +20,15 @@ struct Registration {
   Op ops[3];
 };
 
+static OrtStatus* make(const OrtApi* api, Registration* made) {
+  if (OrtStatus* s = api->CreateCustomOpDomain("bitnet", &made->domain)) return s;
+  for (size_t i = 0; i < 3; i++) {
+    init_op(&made->ops[i], api, kOps[i]);
+    if (OrtStatus* s = api->CustomOpDomain_Add(made->domain, &made->ops[i].base)) return s;
+  }
+  return nullptr;
+}
+
 EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
                                                  const OrtApiBase* base) {
   const OrtApi* api = base->GetApi(kApiVersion);
@@ -30,12 +39,12 @@ EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
   if (!find_kernel(forced_name())) return no_such_kernel(api);
   Registration* made = static_cast<Registration*>(calloc(1, sizeof(Registration)));
   if (!made) return fail(api, "bitnet_onnx: out of memory");
-  if (OrtStatus* s = api->CreateCustomOpDomain("bitnet", &made->domain)) return s;
-  for (size_t i = 0; i < 3; i++) {
-    init_op(&made->ops[i], api, kOps[i]);
-    if (OrtStatus* s = api->CustomOpDomain_Add(made->domain, &made->ops[i].base)) return s;
-  }
-  return api->AddCustomOpDomain(options, made->domain);
+  OrtStatus* status = make(api, made);
+  if (!status) status = api->AddCustomOpDomain(options, made->domain);
+  if (!status) return nullptr;
+  if (made->domain) api->ReleaseCustomOpDomain(made->domain);
+  free(made);
+  return status;
 }
 
 EXPORT const char* bitnet_onnx_kernels() { return offered_names(); }
