@@ -20,6 +20,7 @@ import numpy as np
 
 from . import native
 from .artifact import Artifact
+from .config import BitNetConfig
 from .errors import GenerationError
 from .session import Session
 
@@ -112,8 +113,10 @@ def bench(
 
 
 def weight_bytes(artifact: Artifact) -> int:
-    """Bytes that one decode step reads: all weights once, a tied table as the head."""
-    return artifact.data_size
+    """Bytes that one decode step reads: all weights, but of an untied embedding only one row."""
+    config = BitNetConfig.from_file(artifact.folder / "config.json")
+    embedding = 0 if config.tie_word_embeddings else 2 * config.vocab_size * config.hidden_size
+    return artifact.data_size - embedding
 
 
 def read_bandwidth(threads: int) -> float:

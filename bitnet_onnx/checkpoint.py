@@ -22,7 +22,14 @@ from .errors import CheckpointError
 from .files import write_text
 from .ternary import absmean_ternary, pack_published, unpack_published
 
-__all__ = ["Checkpoint", "linear_shapes", "norm_shapes", "table_names", "tensors_of", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "linear_shapes",
+    "norm_shapes",
+    "table_names",
+    "tensors_of",
+    "write_checkpoint",
+]
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -90,7 +97,7 @@ class Checkpoint:
         self.config = BitNetConfig.from_file(self.folder / "config.json")
         self.packed = self.config.quantization == "offline"
         self._files = {path.name: _open(path) for path in self._weight_files()}
-        self._where = {name: file for file, st in self._files.items() for name in st.keys()}
+        self._where = {name: file for file, st in self._files.items() for name in st.keys()}  # noqa: SIM118
         self._check()
 
     def tensor(self, name: str) -> Tensor:
@@ -128,7 +135,14 @@ class Checkpoint:
             return [self.folder / SINGLE]
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise CheckpointError(f"{index} is not a safetensors index: {error!r}") from error
         for name in names:
             if not isinstance(name, str) or Path(name).name != name:
@@ -242,7 +256,8 @@ def write_checkpoint(
     for i, names in enumerate(shards):
         last = len(shards)
         file = SINGLE if last == 1 else f"model-{i + 1:05d}-of-{last:05d}.safetensors"
-        (folder / f"shard-{i}").rename(folder / file)
+        shard = (folder / f"shard-{i}").rename(folder / file)
+        shard.chmod(0o644)  # safetensors makes files that only their owner may read
         weight_map.update(dict.fromkeys(names, file))
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}

@@ -227,7 +227,5 @@ def _quantization(section: Any) -> tuple[str | None, bool]:
         found[name] = section.get(name, default)
         if found[name] not in supported:
             listed = ", ".join(repr(value) for value in supported)
-            raise ConfigError(
-                f"quantization_config.{name} is {found[name]!r}, supported: {listed}"
-            )
+            raise ConfigError(f"quantization_config.{name} is {found[name]!r}, supported: {listed}")
     return found["quantization_mode"], found["linear_class"] == "bitlinear"

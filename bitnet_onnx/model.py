@@ -10,7 +10,7 @@ Shapes: B batch, S new tokens, P past tokens, T = P + S, H hidden, V vocabulary,
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -206,7 +206,7 @@ class BitNetForCausalLM(nn.Module):
         with torch.device("meta"):
             model = cls(checkpoint.config)
         for name in linear_shapes(checkpoint.config):
-            linear = model.get_submodule(name)
+            linear: Any = model.get_submodule(name)
             if checkpoint.packed:
                 linear.set_ternary(*checkpoint.ternary(name))
             else:

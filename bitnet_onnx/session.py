@@ -19,7 +19,7 @@ from .artifact import Artifact
 from .errors import ArtifactError, GenerationError, LibraryError
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when ONNX Runtime is imported
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
 __all__ = ["Session"]
 

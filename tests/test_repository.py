@@ -92,12 +92,12 @@ def test_readme_marks_code_of_both_kinds() -> None:
 
 
 @pytest.mark.slow
-def test_readme_code(demo_artifact: Path, tmp_path: Path) -> None:
-    """Blocks run in order in one folder, where the artifact of the bundled model is `demo`.
+def test_readme_code(tmp_path: Path) -> None:
+    """Blocks run in order in one folder, in which the checkout's `bitnet_onnx` is found.
 
     In a console block each line after `$ ` is run by bash; the other lines are only shown.
     """
-    (tmp_path / "demo").symlink_to(demo_artifact, target_is_directory=True)
+    (tmp_path / "bitnet_onnx").symlink_to(ROOT / "bitnet_onnx", target_is_directory=True)
     text = README.read_text("utf-8")
     for block in readme_blocks(text, "console"):
         for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE):

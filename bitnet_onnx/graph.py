@@ -1,0 +1,238 @@
+"""The network as an ONNX graph without weights: traced by torch, then tidied.
+
+The network is traced on the meta device, where tensors have shapes but no memory. Knows torch and
+ONNX; knows no checkpoint and no artifact. The operators are in ``ops.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import __version__, ops
+from .checkpoint import linear_shapes
+from .config import BitNetConfig
+from .model import Attention, BitNetModel, KeyValue
+from .ternary import packed_width
+
+__all__ = ["KEEP", "trace"]
+
+KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
+IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
+
+
+def trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
+    """The finished graph; its initializers are named as in the checkpoint and hold no data."""
+    model = _trace(config, head, context)
+    _finish(model)
+    return model
+
+
+class TernaryLinear(nn.Module):
+    """BitLinear as the operator sees it: packed codes and one scale."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        shape = (out_features, packed_width(in_features))
+        self.register_buffer("weight", torch.empty(shape, dtype=torch.uint8))
+        self.register_buffer("weight_scale", torch.empty(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.ternary_matmul(x, self.weight, self.weight_scale)
+
+
+class FusedAttention(nn.Module):
+    """Attention whose rotary positions, KV cache and softmax are one GroupQueryAttention."""
+
+    def __init__(self, source: Attention) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = source.num_heads, source.num_kv_heads
+        self.q_proj, self.k_proj, self.v_proj = source.q_proj, source.k_proj, source.v_proj
+        self.o_proj, self.attn_sub_norm = source.o_proj, source.attn_sub_norm
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: tuple[Tensor, Tensor], past: KeyValue
+    ) -> tuple[Tensor, KeyValue]:
+        """rope: cos and sin of all positions; mask: valid positions - 1 [B] and T []."""
+        y, key, value = ops.group_query_attention(
+            self.q_proj(x),
+            self.k_proj(x),
+            self.v_proj(x),
+            *past,
+            *mask,
+            *rope,
+            self.num_heads,
+            self.num_kv_heads,
+        )
+        return self.o_proj(self.attn_sub_norm(y)), (key, value)
+
+
+class Table(nn.Module):
+    """An embedding or head table [V, H] as stored, with its row scales when it is int8."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, rows: int, width: int, int8: bool) -> None:
+        super().__init__()
+        dtype = torch.int8 if int8 else torch.bfloat16
+        self.register_buffer("weight", torch.empty(rows, width, dtype=dtype))
+        if int8:
+            self.register_buffer("weight_scale", torch.empty(rows))
+        self.int8 = int8
+
+    def embed(self, ids: Tensor) -> Tensor:
+        rows = F.embedding(ids, self.weight).float()
+        return rows * F.embedding(ids, self.weight_scale.unsqueeze(-1)) if self.int8 else rows
+
+    def logits(self, x: Tensor) -> Tensor:
+        if self.int8:
+            return ops.int8_matmul(x, self.weight, self.weight_scale)
+        return ops.bf16_matmul(x, self.weight)
+
+
+class TracedBitNet(nn.Module):
+    """The network of model.py with its linears, attention and tables as operators."""
+
+    model: Any  # a BitNetModel whose submodules are those of this file
+    lm_head: Any
+
+    def __init__(self, config: BitNetConfig, head: str, context: int) -> None:
+        super().__init__()
+        size, int8 = (config.vocab_size, config.hidden_size), head == "int8"
+        self.model = BitNetModel(config)
+        self.model.requires_grad_(False)
+        self.model.embed_tokens = Table(*size, int8 and config.tie_word_embeddings)
+        if not config.tie_word_embeddings:
+            self.lm_head = Table(*size, int8)
+        for name, (rows, features) in linear_shapes(config).items():
+            self.set_submodule(name, TernaryLinear(features, rows))
+        for layer in self.model.layers:
+            layer.self_attn = FusedAttention(layer.self_attn)
+        for name in ("cos_cache", "sin_cache"):
+            self.register_buffer(name, torch.empty(context, config.head_dim // 2))
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
+    ) -> tuple[Tensor, ...]:
+        """past and the results after logits: key and value of each layer in turn."""
+        lengths = attention_mask.sum(dim=1, dtype=torch.int32) - 1
+        total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
+        x = self.model.embed_tokens.embed(input_ids)
+        presents: list[Tensor] = []
+        for i, layer in enumerate(self.model.layers):
+            rope = (self.cos_cache, self.sin_cache)
+            x, present = layer(x, rope, (lengths, total), past[2 * i : 2 * i + 2])
+            presents += present
+        x = self.model.norm(ops.last_positions(x, logits_to_keep))
+        head: Any = getattr(self, "lm_head", self.model.embed_tokens)
+        return head.logits(x), *presents
+
+
+def _trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
+    """What torch makes of it; batch, sequence and past are dynamic."""
+    batch, new, past = 2, 3, 5  # none of them 1: torch would take that for a constant
+    layers = range(config.num_hidden_layers)
+    with torch.device("meta"):
+        network = TracedBitNet(config, head, context).eval()
+        cache = (batch, config.num_key_value_heads, past, config.head_dim)
+        example = (
+            torch.zeros(batch, new, dtype=torch.int64),
+            torch.zeros(batch, past + new, dtype=torch.int64),
+            torch.zeros(1, dtype=torch.int64),
+            *(torch.zeros(cache) for _ in layers for _ in range(2)),
+        )
+    dim = torch.export.Dim.DYNAMIC
+    pasts = tuple({0: dim, 2: dim} for _ in layers for _ in range(2))
+    shapes = {
+        "input_ids": {0: dim, 1: dim},
+        "attention_mask": {0: dim, 1: dim},
+        KEEP: None,
+        "past": pasts,
+    }
+    pairs = [f"{i}.{kind}" for i in layers for kind in ("key", "value")]
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            example,
+            dynamo=True,
+            opset_version=ops.OPSET,
+            dynamic_shapes=shapes,
+            custom_translation_table=ops.translations(),
+            input_names=[
+                "input_ids",
+                "attention_mask",
+                KEEP,
+                *(f"past_key_values.{pair}" for pair in pairs),
+            ],
+            output_names=["logits", *(f"present.{pair}" for pair in pairs)],
+            optimize=False,  # folding constants would read weights that are not there yet
+            verbose=False,
+        )
+    assert program is not None
+    return program.model
+
+
+def _finish(model: ir.Model) -> None:
+    """Name the dynamic dimensions, make logits_to_keep optional, strip what torch left behind."""
+    graph = model.graph
+    total = "past_length + sequence"
+    dims: dict[str, list[str | None]] = {
+        "input_ids": ["batch", "sequence"],
+        "attention_mask": ["batch", "total_length"],
+        "logits": ["batch", "kept", None],
+    }
+    for value in (*graph.inputs, *graph.outputs):
+        assert value.shape is not None
+        name = str(value.name)
+        cache = ["batch", None, "past_length" if "past" in name else total, None]
+        names = dims.get(name) or (cache if "." in name else [None])
+        sizes = zip(names, value.shape, strict=True)
+        value.shape = ir.Shape([size if word is None else word for word, size in sizes])
+        assert all(isinstance(size, (int, ir.SymbolicDim)) for size in value.shape)
+    keep = next(value for value in graph.inputs if value.name == KEEP)
+    keep.const_value = ir.tensor(np.zeros(1, dtype=np.int64), name=keep.name)
+    graph.register_initializer(keep)  # an input with a default: 0, the logits of all positions
+    for function in ops.functions():
+        model.functions[function.identifier()] = function
+    model.opset_imports.update({ops.DOMAIN: ops.VERSION, "com.microsoft": 1})
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "bitnet_onnx", __version__
+    model.doc_string = graph.doc_string = None
+    model.metadata_props.clear()
+    graph.metadata_props.clear()
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for output in node.outputs:
+            output.metadata_props.clear()
+            if output not in graph.outputs:
+                output.shape = None  # torch's own symbols; ONNX Runtime infers shapes itself
+    for value in (*graph.inputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch's exporter talks of its own internals, to nobody's use."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(level)

@@ -1,0 +1,132 @@
+"""The bundled model: what it answers, and that every way of running it gives the same ids."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from bitnet_onnx import native
+from bitnet_onnx.checkpoint import Checkpoint
+from bitnet_onnx.generate import generate
+from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.session import Session
+from bitnet_onnx.tokenizer import Tokenizer
+from training.data import KINDS, Example, is_held_out, training
+
+ROOT = Path(__file__).resolve().parent.parent
+QUESTIONS = ROOT / "bitnet_onnx" / "demo" / "questions.jsonl"
+COMPARED = 300  # questions, evenly over the kinds
+BATCH = 30
+LIMIT = 32  # new tokens; the longest answer is shorter
+
+ANSWER = """
+import json, sys
+from test_demo import answers, compared
+from bitnet_onnx.session import Session
+print(json.dumps(answers(Session(sys.argv[1]), sys.argv[1], compared())))
+"""
+
+
+def questions() -> list[dict[str, str]]:
+    return [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()]
+
+
+def compared() -> list[dict[str, str]]:
+    """The same share of every kind, as far as it has so many."""
+    counts, taken = Counter[str](), []
+    for record in questions():
+        counts[record["kind"]] += 1
+        if counts[record["kind"]] <= COMPARED // len(KINDS):
+            taken.append(record)
+    return taken
+
+
+def prompts(tokenizer: Tokenizer, records: list[dict[str, str]]) -> list[list[int]]:
+    return [
+        tokenizer.encode_chat([{"role": "user", "content": record["question"]}])
+        for record in records
+    ]
+
+
+def answers(session: Session, folder: Path | str, records: list[dict[str, str]]) -> list[list[int]]:
+    """Greedy ids of each question, in batches of BATCH."""
+    tokenizer = Tokenizer.from_folder(folder)
+    ids: list[list[int]] = []
+    for start in range(0, len(records), BATCH):
+        batch = prompts(tokenizer, records[start : start + BATCH])
+        done = generate(session, batch, max_new_tokens=LIMIT, eos_token_id=tokenizer.eos_token_ids)
+        ids += [result.ids for result in done]
+    return ids
+
+
+@pytest.fixture(scope="module")
+def onnx_ids(demo_artifact: Path) -> list[list[int]]:
+    return answers(Session(demo_artifact), demo_artifact, compared())
+
+
+def test_answers_held_out_questions(demo_artifact: Path) -> None:
+    """At least 1,000 questions, 95 % right in all and 85 % of each kind."""
+    records = questions()
+    assert len(records) >= 1000
+    tokenizer = Tokenizer.from_folder(demo_artifact)
+    found = answers(Session(demo_artifact), demo_artifact, records)
+    asked, right = Counter[str](), Counter[str]()
+    for record, ids in zip(records, found, strict=True):
+        asked[record["kind"]] += 1
+        right[record["kind"]] += tokenizer.decode(ids).strip() == record["answer"]
+    shares = {kind: right[kind] / asked[kind] for kind in asked}
+    print({kind: f"{right[kind]}/{asked[kind]}" for kind in asked})
+    assert right.total() >= 0.95 * asked.total(), shares
+    assert all(share >= 0.85 for share in shares.values()), shares
+    assert set(shares) == set(KINDS)
+
+
+def test_questions_never_occur_in_training() -> None:
+    asked = {record["question"] for record in questions()}
+    seen: list[Example] = list(islice(training("test"), 20_000))
+    assert not any(is_held_out(example) for example in seen)
+    assert not asked & {example.question for example in seen}
+
+
+def test_torch_gives_the_same_ids(
+    demo_checkpoint: Path, demo_artifact: Path, onnx_ids: list[list[int]]
+) -> None:
+    """The naive loop without a cache, in the reference model."""
+    checkpoint = Checkpoint(demo_checkpoint)
+    model = BitNetForCausalLM.from_checkpoint(checkpoint)
+    tokenizer = Tokenizer.from_folder(demo_artifact)
+    assert len(onnx_ids) >= 0.9 * COMPARED
+    for prompt, ids in zip(prompts(tokenizer, compared()), onnx_ids, strict=True):
+        sequence = model.generate(torch.tensor([prompt]), LIMIT, tokenizer.eos_token_ids)
+        assert sequence[0, len(prompt) :].tolist() == ids, tokenizer.decode(prompt)
+
+
+def test_stock_operators_give_the_same_ids(demo_artifact: Path, onnx_ids: list[list[int]]) -> None:
+    session = Session(demo_artifact, custom_ops=False)
+    assert answers(session, demo_artifact, compared()) == onnx_ids
+
+
+@pytest.mark.parametrize("kernel", native.kernels())
+def test_every_kernel_gives_the_same_ids(
+    kernel: str, demo_artifact: Path, onnx_ids: list[list[int]]
+) -> None:
+    environment = os.environ | {
+        "BITNET_ONNX_KERNEL": kernel,
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWER, str(demo_artifact)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == onnx_ids
