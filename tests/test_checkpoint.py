@@ -56,7 +56,9 @@ def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tied", [True, False])
 def test_sharded_and_single_are_the_same(tmp_path: Path, packed: bool, tied: bool) -> None:
     single = Checkpoint(checkpoints.make(tmp_path / "1", packed=packed, tied=tied, **SMALL))
-    parts = Checkpoint(checkpoints.make(tmp_path / "3", shards=3, packed=packed, tied=tied, **SMALL))
+    parts = Checkpoint(
+        checkpoints.make(tmp_path / "3", shards=3, packed=packed, tied=tied, **SMALL)
+    )
     assert len(single.files()) == 2
     assert len(parts.files()) == 4
     for name in linear_shapes(single.config):
@@ -129,7 +131,10 @@ TENSOR_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "table shape": (put(TABLE, torch.ones(95, 32)), rf"{TABLE} has the shape \[95, 32\]"),
     "empty": (put(f"{Q}.weight", torch.ones(0, 32, dtype=torch.uint8)), r"the shape \[0, 32\]"),
     "dtype": (put(f"{Q}.weight", torch.ones(8, 32)), f"{Q}.weight is float32, expected uint8"),
-    "odd dtype": (put(NORM, torch.ones(32, dtype=torch.int64)), f"{NORM} is I64, expected bfloat16"),
+    "odd dtype": (
+        put(NORM, torch.ones(32, dtype=torch.int64)),
+        f"{NORM} is I64, expected bfloat16",
+    ),
     "float64": (put(NORM, torch.ones(32).double()), f"{NORM} is F64"),
 }
 VALUE_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
@@ -137,7 +142,10 @@ VALUE_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "scale nan": (put(f"{Q}.weight_scale", torch.tensor([torch.nan])), "weight_scale holds a NaN"),
     "scale zero": (put(f"{Q}.weight_scale", torch.zeros(1)), r"weight_scale is 0\.0"),
     "scale negative": (put(f"{Q}.weight_scale", torch.tensor([-1.0])), r"weight_scale is -1\.0"),
-    "scale infinite": (put(f"{Q}.weight_scale", torch.tensor([torch.inf])), "weight_scale holds a NaN"),
+    "scale infinite": (
+        put(f"{Q}.weight_scale", torch.tensor([torch.inf])),
+        "weight_scale holds a NaN",
+    ),
 }
 
 

@@ -49,9 +49,7 @@ def test_what_exists_is_refused_and_untouched(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
-def test_an_error_in_the_middle_leaves_nothing(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), new_folder(tmp_path / "out") as folder:
         write_text(folder / "half", "half")
         raise error

@@ -1,0 +1,122 @@
+"""Models of one operator, as ONNX bytes, and the formulas of the operators in plain NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from bitnet_onnx import native, ops
+
+OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul")
+
+
+def model(op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int]) -> bytes:
+    """``constants`` are initializers; ``fed`` are inputs of the graph with unknown shape."""
+    names = ["X", "W"] if op == "Bf16MatMul" else ["X", "W", "scale"]
+    graph = helper.make_graph(
+        [helper.make_node(op, names, ["Y"], domain="bitnet")],
+        "one_node",
+        [helper.make_tensor_value_info(name, dtype, None) for name, dtype in fed.items()],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    imports = [("", ops.OPSET), ("bitnet", ops.VERSION)]
+    made = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid(*pair) for pair in imports],
+        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
+        ir_version=11,
+    )
+    return made.SerializeToString()
+
+
+def session(made: bytes, library: bool, threads: int = 1) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if library:
+        options.register_custom_ops_library(str(native.library_path()))
+    return ort.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+
+
+def run(
+    op: str, x: np.ndarray, constants: Mapping[str, np.ndarray], library: bool, threads: int = 1
+) -> Any:
+    made = model(op, constants, {"X": TensorProto.FLOAT})
+    return session(made, library, threads).run(None, {"X": x})[0]
+
+
+def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndarray]:
+    """Random weights of an operator; the ternary ones packed, their padding with code 1."""
+    random = np.random.default_rng(seed)
+    if op == "Bf16MatMul":
+        return {"W": random.standard_normal((rows, features)).astype(ml_dtypes.bfloat16)}
+    if op == "Int8MatMul":
+        weight = random.integers(-128, 128, (rows, features)).astype(np.int8)
+        return {"W": weight, "scale": random.random(rows, np.float32) + np.float32(0.01)}
+    return {
+        "W": pack(random.integers(-1, 2, (rows, features))),
+        "scale": random.random(1, np.float32) + np.float32(0.01),
+    }
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    """[N, K] in {-1, 0, 1} -> uint8 [N, 64 * ceil(K / 256)], from the picture of the layout."""
+    rows, features = codes.shape
+    padded = np.zeros((rows, -(-features // 256) * 256), np.int64)
+    padded[:, :features] = codes
+    fields = padded.reshape(rows, -1, 4, 64) + 1
+    weights = np.array([1, 4, 16, 64])[:, None]
+    return (fields * weights).sum(2).reshape(rows, -1).astype(np.uint8)
+
+
+def unpack(packed: np.ndarray, features: int) -> np.ndarray:
+    fields = packed.reshape(packed.shape[0], -1, 1, 64) >> np.array([0, 2, 4, 6])[:, None] & 3
+    return fields.reshape(packed.shape[0], -1)[:, :features].astype(np.int64) - 1
+
+
+def expected(op: str, x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The normative formula, every float32 operation by itself and in order."""
+    with np.errstate(all="ignore"):
+        return _FORMULAS[op](x, made)
+
+
+def _quantize(x: np.ndarray, peak: int, lowest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Integers, act_scale [..., 1], and which rows hold a NaN or an infinity."""
+    absmax = np.abs(x).max(-1, keepdims=True)
+    act_scale = np.float32(peak) / np.maximum(absmax, np.float32(1e-5))
+    poisoned = ~np.isfinite(x).all(-1, keepdims=True)
+    scaled = np.where(poisoned, np.float32(0), x * act_scale)
+    return np.rint(scaled).clip(lowest, peak).astype(np.int64), act_scale, poisoned
+
+
+def _ternary(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    quantized, act_scale, poisoned = _quantize(x, 127, -128)
+    sums = quantized @ unpack(made["W"], x.shape[-1]).T
+    return np.where(poisoned, np.nan, sums.astype(np.float32) * (made["scale"] / act_scale))
+
+
+def _int8(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    quantized, act_scale, poisoned = _quantize(x, 32512, -32512)
+    sums = (quantized @ made["W"].astype(np.int64).T).astype(np.float32)
+    return np.where(poisoned, np.nan, sums * made["scale"] * (np.float32(1) / act_scale))
+
+
+def _bf16(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """16 lanes of float64: lane l sums k = l, l + 16, ...; then they are added pairwise."""
+    weight = made["W"].astype(np.float64)
+    lanes = np.zeros((*x.shape[:-1], weight.shape[0], 16))
+    for k in range(x.shape[-1]):
+        lanes[..., k % 16] += x[..., k : k + 1].astype(np.float64) * weight[:, k]
+    for width in (8, 4, 2, 1):
+        lanes = lanes[..., :width] + lanes[..., width : 2 * width]
+    return lanes[..., 0].astype(np.float32)
+
+
+_FORMULAS = {"TernaryMatMul": _ternary, "Int8MatMul": _int8, "Bf16MatMul": _bf16}

@@ -1,0 +1,268 @@
+"""Each operator four ways: the library, its function body of stock operators, torch, NumPy.
+
+TernaryMatMul and Int8MatMul sum integers, so all four agree bit for bit. Bf16MatMul sums float64
+products that are exact: the library keeps to one order on every CPU and equals the formula bit
+for bit; stock operators and torch sum in an order of their own, which may move the rounded
+float32 by one unit in the last place, more only where the terms cancel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from one_node import OPS, constants, expected, model, pack, run, session
+from onnx import TensorProto
+
+from bitnet_onnx import native, ops
+
+EXACT = ("TernaryMatMul", "Int8MatMul")
+K_SIZES = [1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 640, 1023]
+N_SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33]
+
+
+def activations(*shape: int, seed: int = 0) -> np.ndarray:
+    """Random rows of very different sizes; the third is zero, the fourth below the clamp."""
+    random = np.random.default_rng(seed)
+    x = random.standard_normal(shape).astype(np.float32)
+    rows = x.reshape(-1, shape[-1])
+    rows *= (10.0 ** random.integers(-4, 5, (rows.shape[0], 1))).astype(np.float32)
+    rows[2:3] = 0
+    rows[3:4] *= np.float32(1e-12)
+    return x
+
+
+def in_torch(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> np.ndarray:
+    function = {
+        "TernaryMatMul": ops.ternary_matmul,
+        "Bf16MatMul": ops.bf16_matmul,
+        "Int8MatMul": ops.int8_matmul,
+    }[op]
+    tensors = []
+    for array in made.values():
+        if array.dtype == ml_dtypes.bfloat16:
+            tensors.append(torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16))
+        else:
+            tensors.append(torch.from_numpy(array))
+    return function(torch.from_numpy(x), *tensors).numpy()
+
+
+def check(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> None:
+    """All four agree; without rows three: ONNX Runtime's own reductions fail on empty input."""
+    library = run(op, x, made, library=True)
+    assert library.dtype == np.float32
+    assert library.shape == (*x.shape[:-1], made["W"].shape[0])
+    np.testing.assert_array_equal(library, expected(op, x, made))
+    others = [in_torch(op, x, made)]
+    if x.size:
+        others.append(run(op, x, made, library=False))
+    for other in others:
+        if op in EXACT:
+            np.testing.assert_array_equal(other, library)
+        else:
+            close_sums(other, library, x, made["W"])
+
+
+def close_sums(found: np.ndarray, wanted: np.ndarray, x: np.ndarray, w: np.ndarray) -> None:
+    """One unit in the last place, or K roundings of float64 of the sum of magnitudes."""
+    with np.errstate(all="ignore"):
+        magnitudes = np.abs(x).astype(np.float64) @ np.abs(w.astype(np.float64)).T
+        bound = np.maximum(np.spacing(np.abs(wanted)), magnitudes * x.shape[-1] * 2.0**-53)
+        same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))  # infinities too
+        assert (same | (np.abs(found - wanted) <= bound)).all()
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("features", K_SIZES)
+def test_awkward_widths(op: str, features: int) -> None:
+    check(op, activations(5, features, seed=features), constants(op, 6, features, features))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("rows", N_SIZES)
+def test_awkward_heights(op: str, rows: int) -> None:
+    check(op, activations(3, 130, seed=rows), constants(op, rows, 130, rows))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize(
+    "shape", [(70,), (1, 70), (2, 3, 70), (2, 1, 3, 70), (0, 70), (2, 0, 70), (9, 70), (70, 70)]
+)
+def test_batch_dimensions(op: str, shape: tuple[int, ...]) -> None:
+    check(op, activations(*shape), constants(op, 11, 70, 0))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_a_row_with_a_nan_or_an_infinity(op: str, poison: float) -> None:
+    x, made = activations(7, 300, seed=9), constants(op, 10, 300, 9)
+    x[1, 0] = x[4, 299] = poison
+    check(op, x, made)
+    bad = ~np.isfinite(run(op, x, made, library=True))
+    assert bad.all(1).tolist() == [False, True, False, False, True, False, False]
+    assert bad.any(1).tolist() == bad.all(1).tolist()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_worst_case_of_ternary_sums(sign: int) -> None:
+    """All +1 x -128 cannot occur: absmax gives at most 127; all of those, at K = 6912."""
+    x = np.full((3, 6912), -3.0 * sign, np.float32)
+    made = {"W": pack(np.full((5, 6912), sign)), "scale": np.ones(1, np.float32)}
+    check("TernaryMatMul", x, made)
+    worst = np.float32(-127 * 6912) * (np.float32(1) / (np.float32(127) / np.float32(3)))
+    assert (run("TernaryMatMul", x, made, library=True) == worst).all()
+
+
+def test_the_worst_case_of_int8_sums() -> None:
+    x = np.full((2, 6912), 7.0, np.float32)
+    made = {"W": np.full((3, 6912), -128, np.int8), "scale": np.ones(3, np.float32)}
+    check("Int8MatMul", x, made)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_halves_extremes_and_subnormals(op: str) -> None:
+    x = np.zeros((4, 64), np.float32)
+    x[0] = np.arange(64) - 31.5
+    x[0, 0] = 127  # the scale is 1: all others are ties
+    x[1] = np.float32(3e38) * np.linspace(-1, 1, 64, dtype=np.float32)
+    x[2] = np.float32(1e-40)
+    x[3] = np.linspace(-1e-5, 1e-5, 64, dtype=np.float32)
+    check(op, x, constants(op, 5, 64, 1))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_two_threads_compute_the_same_bits(op: str) -> None:
+    x, made = activations(40, 515), constants(op, 300, 515, 2)
+    one, two = (run(op, x, made, library=True, threads=n) for n in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_row_does_not_depend_on_its_neighbours(op: str) -> None:
+    x, made = activations(37, 300, seed=4), constants(op, 20, 300, 4)
+    together = run(op, x, made, library=True)
+    alone = np.concatenate([run(op, row[None], made, library=True) for row in x])
+    np.testing.assert_array_equal(together, alone)
+
+
+# ------------------------------------------------------------------------------ other processes
+
+EVERY_CASE = """
+import hashlib, json, sys
+from pathlib import Path
+import numpy as np, onnxruntime as ort
+digest = hashlib.sha256()
+for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
+    options = ort.SessionOptions()
+    options.register_custom_ops_library(sys.argv[2])
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    digest.update(session.run(None, {"X": np.load(path.with_suffix(".npy"))})[0].tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_every_kernel_computes_the_same_bits(tmp_path: Path) -> None:
+    case = 0
+    for op in OPS:
+        for rows, features, count in [(7, 1, 3), (33, 257, 1), (65, 640, 9), (20, 6912, 2)]:
+            made = model(op, constants(op, rows, features, case), {"X": TensorProto.FLOAT})
+            (tmp_path / f"{case:02}.onnx").write_bytes(made)
+            x = activations(count, features, seed=case)
+            if count > 4:
+                x[4, 7] = np.nan
+            np.save(tmp_path / f"{case:02}.npy", x)
+            case += 1
+    digests = {}
+    for kernel in native.kernels():
+        done = subprocess.run(
+            [sys.executable, "-c", EVERY_CASE, str(tmp_path), str(native.library_path())],
+            env={**os.environ, "BITNET_ONNX_KERNEL": kernel},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        digests[kernel] = done.stdout.strip()
+    assert "scalar" in digests
+    assert len(set(digests.values())) == 1, digests
+
+
+def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
+    """Name -> (operator, its inputs, a part of the sentence)."""
+    x, w, s = np.ones((2, 70), np.float32), np.zeros((3, 64), np.uint8), np.ones(1, np.float32)
+    i8, s3 = np.ones((3, 70), np.int8), np.ones(3, np.float32)
+    bf = np.ones((3, 70), ml_dtypes.bfloat16)
+    wide = np.ones((1, (1 << 17) + 1), np.float32)
+    t, i, b = OPS[0], OPS[2], OPS[1]
+    deep = np.ones((1,) * 17 + (70,), np.float32)
+    return {
+        "columns": (t, {"X": x, "W": w[:, :63], "scale": s}, "W has 63 columns, expected 64"),
+        "more columns": (t, {"X": x, "W": np.zeros((3, 128), np.uint8), "scale": s}, "128 columns"),
+        "no columns": (t, {"X": x, "W": w[:, :0], "scale": s}, "W has 0 columns"),
+        "flat": (t, {"X": x, "W": w.ravel(), "scale": s}, "W has 1 dimensions, expected 2"),
+        "rank 3": (t, {"X": x, "W": w[None], "scale": s}, "W has 3 dimensions"),
+        "two scales": (t, {"X": x, "W": w, "scale": np.ones(2, np.float32)}, "expected shape [1]"),
+        "no scale": (t, {"X": x, "W": w, "scale": s[:0]}, "expected shape [1]"),
+        "scalar scale": (t, {"X": x, "W": w, "scale": s[0]}, "expected shape [1]"),
+        "scalar x": (t, {"X": x[0, 0], "W": w, "scale": s}, "X is a scalar"),
+        "empty x": (t, {"X": x[:, :0], "W": w, "scale": s}, "X has 0 columns (K)"),
+        "too wide": (t, {"X": wide, "W": np.zeros((1, 513 * 64), np.uint8), "scale": s}, "131073"),
+        "too deep": (t, {"X": deep, "W": w, "scale": s}, "18 dimensions"),
+        "int8 columns": (i, {"X": x, "W": i8[:, :69], "scale": s3}, "W has 69 columns"),
+        "int8 scales": (i, {"X": x, "W": i8, "scale": s}, "expected shape [3]"),
+        "int8 rank": (i, {"X": x, "W": i8[0], "scale": s3}, "W has 1 dimensions"),
+        "bf16 columns": (b, {"X": x[:, :9], "W": bf}, "W has 70 columns"),
+        "bf16 rank": (b, {"X": x, "W": bf[None]}, "W has 3 dimensions"),
+        "float64 x": (t, {"X": x.astype(np.float64), "W": w, "scale": s}, "tensor(double)"),
+        "int8 codes": (t, {"X": x, "W": w.astype(np.int8), "scale": s}, "tensor(int8)"),
+        "uint8 table": (i, {"X": x, "W": i8.astype(np.uint8), "scale": s3}, "tensor(uint8)"),
+        "float table": (b, {"X": x, "W": x}, "tensor(float)"),
+    }
+
+
+ELEMENT_TYPES = {np.dtype("float64"): TensorProto.DOUBLE, np.dtype("float32"): TensorProto.FLOAT}
+
+TRY_ALL = """
+import json, sys
+from test_ops import try_bad
+print(json.dumps(try_bad()))
+"""
+
+
+def try_bad() -> dict[str, str]:
+    """What each bad case is answered with; W and scale once fed, once constant."""
+    answers = {}
+    for name, (op, given, _) in bad_cases().items():
+        for fed in (("X",), ("X", "scale") if op == "TernaryMatMul" else ("X",)):
+            inputs = {key: np.asarray(given[key]) for key in fed}
+            kept = {key: np.asarray(value) for key, value in given.items() if key not in fed}
+            types = {key: ELEMENT_TYPES[value.dtype] for key, value in inputs.items()}
+            try:
+                session(model(op, kept, types), library=True).run(None, inputs)
+                answers[f"{name} {fed}"] = "no error"
+            except Exception as error:
+                answers[f"{name} {fed}"] = str(error)
+    return answers
+
+
+def test_no_bad_input_passes_or_crashes_the_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TRY_ALL], capture_output=True, text=True, cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = json.loads(done.stdout)
+    assert len(answers) >= len(bad_cases())
+    sentences = {name: sentence for name, (_, _, sentence) in bad_cases().items()}
+    for name, answer in answers.items():
+        assert sentences[name.partition(" (")[0]] in answer, (name, answer)
+
+
+def test_there_is_one_function_for_each_operator() -> None:
+    assert [function.name for function in ops.functions()] == list(OPS)
