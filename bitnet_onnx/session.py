@@ -103,6 +103,7 @@ class Session:
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
+        self._check_row(row)
         if not 0 <= length <= self.lengths[row]:
             raise GenerationError(
                 f"truncate to {length} positions, row {row} holds {self.lengths[row]}"
@@ -127,9 +128,12 @@ class Session:
             kept = [logits[0]] if keep is self._keep else [*kept, logits[0]]
         return np.concatenate(kept)
 
-    def _check(self, ids: Sequence[int], row: int) -> None:
+    def _check_row(self, row: int) -> None:
         if not 0 <= row < self.batch_size:
             raise GenerationError(f"row is {row}, expected 0 to {self.batch_size - 1}")
+
+    def _check(self, ids: Sequence[int], row: int) -> None:
+        self._check_row(row)
         if len(ids) == 0:
             raise GenerationError("there are no ids to feed, expected at least one")
         if not all(0 <= token < self.vocab_size for token in ids):
