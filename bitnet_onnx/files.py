@@ -5,6 +5,7 @@ Write under a temporary name beside the target, fsync, rename. Knows nothing of 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -49,8 +50,11 @@ def new_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         _sync(path.parent)
     except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno is None and shutil.disk_usage(path.parent).free < CHUNK:
+            reason = os.strerror(errno.ENOSPC)  # NumPy reports only that it wrote too little
         raise BitNetError(
-            f"writing {path} failed: {error.strerror or error}",
+            f"writing {path} failed: {reason}",
             hint="free some disk space or choose another folder; nothing was left behind",
         ) from error
     finally:
