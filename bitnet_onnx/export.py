@@ -35,6 +35,7 @@ __all__ = ["HEADS", "export"]
 
 HEADS = ("bf16", "int8")
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
+ATTENTION_STEP = 16
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 
@@ -56,11 +57,16 @@ def export(
         raise ConfigError(f"head is {head!r}, expected one of: {', '.join(HEADS)}")
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     config = checkpoint.config
-    context = context_length or config.max_position_embeddings
+    context = config.max_position_embeddings if context_length is None else context_length
     if not 1 <= context <= config.max_position_embeddings:
         raise ConfigError(
             f"context_length is {context}, expected 1 to {config.max_position_embeddings}, the "
             "config's max_position_embeddings"
+        )
+    if config.head_dim % ATTENTION_STEP:
+        raise ConfigError(
+            f"head_dim is {config.head_dim}, expected a multiple of {ATTENTION_STEP}: ONNX "
+            "Runtime's GroupQueryAttention asks for it"
         )
     library = native.library_path()
     with new_folder(Path(output)) as folder:
@@ -184,13 +190,13 @@ def evaluate(read: Reader, like: ir.TensorProtocol) -> ir.TensorProtocol:
 
 def genai_config(config: BitNetConfig, context: int, library: str) -> dict[str, Any]:
     """What onnxruntime-genai reads; it knows this graph as a plain decoder."""
-    eos = list(config.eos_token_id)
+    special = generation_config(config)
+    if special["pad_token_id"] is None:  # it wants one; the loop never feeds it
+        special["pad_token_id"] = next(iter(config.eos_token_id), 0)
     return {
         "model": {
             "type": "decoder",
-            "bos_token_id": config.bos_token_id,
-            "eos_token_id": eos,
-            "pad_token_id": config.pad_token_id if config.pad_token_id is not None else eos[0],
+            **{name: ids for name, ids in special.items() if ids is not None},
             "vocab_size": config.vocab_size,
             "context_length": context,
             "decoder": {
