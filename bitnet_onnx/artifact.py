@@ -37,6 +37,7 @@ _SIZES = (
     "num_key_value_heads",
     "head_dim",
 )
+_ENTRY = ("size", "sha256")
 _FIELDS = {*_KNOWN, *_SIZES, "source", "files", "tools"}
 
 
@@ -125,7 +126,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise ArtifactError(f"{path} holds a JSON {type(manifest).__name__}, expected an object")
     version = manifest.get("format_version")
-    if version != FORMAT_VERSION:  # first: a later version may have other fields
+    if type(version) is not int or version != FORMAT_VERSION:  # first: a later version may have other fields
         raise ArtifactError(
             f"{path}: format_version is {version!r}, this bitnet_onnx reads {FORMAT_VERSION}",
             hint="export the checkpoint again, or install the bitnet_onnx that made the artifact",
@@ -134,12 +135,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         what = "is unknown to this bitnet_onnx" if name in manifest else "is missing"
         raise ArtifactError(f"{path}: the field {name} {what}")
     for name, known in _KNOWN.items():
-        if manifest[name] not in known:
+        if type(manifest[name]) is not type(known[0]) or manifest[name] not in known:
             listed = ", ".join(map(repr, known))
             raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, this reader knows {listed}")
     for name in _SIZES:
         if type(manifest[name]) is not int or not 1 <= manifest[name] < 1 << 31:
             raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, expected a whole number")
+    for name in ("source", "tools"):
+        if not isinstance(manifest[name], dict):
+            raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, expected an object")
     _check_file_list(path, manifest["files"])
     return manifest
 
@@ -148,9 +152,9 @@ def _check_file_list(path: Path, files: Any) -> None:
     if not isinstance(files, dict) or not {MODEL, WEIGHTS} <= set(files):
         raise ArtifactError(f"{path}: files must list {MODEL} and {WEIGHTS}")
     for name, entry in files.items():
-        plain = os.path.basename(name) == name and name not in (".", "..")
-        whole = isinstance(entry, dict) and set(entry) == {"size", "sha256"}
-        if not (plain and whole and type(entry["size"]) is int):
+        plain = os.path.basename(name) == name not in ("", ".", "..") and "\0" not in name
+        whole = isinstance(entry, dict) and set(entry) == set(_ENTRY)
+        if not (plain and whole and [type(entry[key]) for key in _ENTRY] == [int, str]):
             raise ArtifactError(
                 f"{path}: files[{name!r}] is {entry!r}, expected a plain file name with its size "
                 "and sha256"
