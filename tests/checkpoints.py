@@ -10,9 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from bitnet_onnx.export import export
 
 torch.set_num_threads(1)  # tensors this small only wait for a second thread
 
@@ -157,6 +160,34 @@ def make(
     """A checkpoint folder; ``sizes`` are those of ``config_fields``."""
     fields = config_fields(**sizes)
     return write(folder, fields, tensors(fields, seed, scale_dtype), shards)
+
+
+def exported(
+    factory: pytest.TempPathFactory,
+    head: str = "bf16",
+    context_length: int | None = None,
+    **sizes: Any,
+) -> tuple[Path, Path]:
+    """A checkpoint and its artifact, made once for all test files: tracing takes seconds."""
+    key = f"{head} {context_length} {sizes}"
+    if key not in _EXPORTED:
+        root = factory.mktemp("exported")
+        make(root / "checkpoint", **sizes)
+        (root / "checkpoint" / "tokenizer.json").write_text("{}")
+        export(root / "checkpoint", root / "artifact", head=head, context_length=context_length)
+        _EXPORTED[key] = (root / "checkpoint", root / "artifact")
+    return _EXPORTED[key]
+
+
+_EXPORTED: dict[str, tuple[Path, Path]] = {}
+TIED: dict[str, Any] = {}
+UNTIED: dict[str, Any] = {
+    "head": "int8",
+    "context_length": 40,
+    "tied": False,
+    "shards": 2,
+    "kv_heads": 1,
+}
 
 
 def close(found: Tensor, expected: Tensor, bound: float = FRAGILE) -> bool:
