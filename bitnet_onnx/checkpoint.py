@@ -116,10 +116,16 @@ class Checkpoint:
         codes = unpack_published(stored)
         if codes.max() > 1:
             raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
+        return codes, self.scale(linear)
+
+    def scale(self, linear: str) -> Tensor:
+        """A BitLinear's multiplier (float32 [1]) alone."""
+        if not self.packed:
+            return absmean_ternary(self.tensor(f"{linear}.weight"))[1]
         scale = self.tensor(f"{linear}.weight_scale").float().reshape(1)
         if scale.item() <= 0:
             raise self._wrong(f"{linear}.weight_scale", f"is {scale.item()}, expected above 0")
-        return codes, 1.0 / scale if self.config.divide_by_scale else scale
+        return 1.0 / scale if self.config.divide_by_scale else scale
 
     def files(self) -> list[Path]:
         """The files that determine the network: config and weights."""

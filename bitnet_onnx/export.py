@@ -111,7 +111,7 @@ def packed_codes(checkpoint: Checkpoint, linear: str) -> np.ndarray:
 
 
 def multiplier(checkpoint: Checkpoint, linear: str) -> np.ndarray:
-    return checkpoint.ternary(linear)[1].numpy()
+    return checkpoint.scale(linear).numpy()
 
 
 def float32(checkpoint: Checkpoint, name: str) -> np.ndarray:

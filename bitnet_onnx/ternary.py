@@ -32,6 +32,7 @@ __all__ = [
 
 BLOCK = 256  # weights in one block of the packed layout
 FIELDS = 4  # weights in one byte
+ROWS_AT_A_TIME = 4096  # of a table: a vocabulary of float32 rows would take gigabytes
 EPSILON = 1e-5  # absmean and absmax are clamped here, as in the reference
 
 
@@ -58,9 +59,13 @@ def absmax_int8(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def int8_rows(table: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [V, H] -> int8 [V, H] and scale float32 [V]: absmax per row, for embedding and head."""
-    table = table.float()
-    scale = table.abs().amax(dim=-1, keepdim=True).clamp(min=EPSILON) / 127.0
-    return (table / scale).round().clamp(-127, 127).to(torch.int8), scale.squeeze(-1)
+    rounded, scales = torch.empty(table.shape, dtype=torch.int8), torch.empty(table.shape[0])
+    for start in range(0, table.shape[0], ROWS_AT_A_TIME):
+        rows = table[start : start + ROWS_AT_A_TIME].float()
+        scale = rows.abs().amax(dim=-1).clamp(min=EPSILON) / 127.0
+        scales[start : start + ROWS_AT_A_TIME] = scale
+        rounded[start : start + ROWS_AT_A_TIME] = (rows / scale.unsqueeze(-1)).round_()
+    return rounded, scales
 
 
 def packed_width(features: int) -> int:
