@@ -1,8 +1,7 @@
 """An artifact in ONNX Runtime: token ids in, logits out; owns the KV cache, knows no text.
 
-The cache of each layer is one buffer [batch, kv heads, context, head_dim] that is both past and
-present, so a step copies nothing. It is allocated once for the whole context; the operating
-system commits its pages only as positions are filled.
+The cache of each layer is one buffer [batch, kv heads, capacity, head_dim] that is both past and
+present, so a step copies nothing. The capacity grows by a block of positions when it is used up.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import onnxruntime as ort
 __all__ = ["Session"]
 
 PREFILL_CHUNK = 256  # positions of one prefill step: bounds the memory for activations
+CACHE_BLOCK = 512  # positions that the cache grows by; growing copies it once
 
 
 class Session:
@@ -60,17 +60,11 @@ class Session:
             raise GenerationError(f"batch_size is {batch_size}, expected 1 or more")
         self.batch_size = batch_size
         self.lengths = [0] * batch_size
-        a = self.artifact
-        shape = (batch_size, a.num_key_value_heads, self.context_length, a.head_dim)
-        # Zeros, so that positions not yet filled are finite; the pages are not touched here.
-        self._cache = [np.zeros(shape, np.float32) for _ in range(2 * a.num_hidden_layers)]
+        self._cache = [self._empty(0) for _ in range(2 * self.artifact.num_hidden_layers)]
         self._ids = np.zeros((batch_size, 1), dtype=np.int64)
         self._logits = np.empty((batch_size, 1, self.vocab_size), dtype=np.float32)
         self._mask = np.zeros((batch_size, self.context_length), dtype=np.int64)
-        self._step = self._bind_cache(slice(0, batch_size))
-        _bind(self._step.bind_input, "input_ids", self._ids)
-        _bind(self._step.bind_input, "logits_to_keep", self._keep)
-        _bind(self._step.bind_output, "logits", self._logits)
+        self._reserve(1)
 
     def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
         """Append ids to a row; returns the logits [V] after the last of them."""
@@ -88,9 +82,10 @@ class Session:
         for row in range(self.batch_size):
             self._check(ids[row : row + 1], row)
         self._ids[:, 0] = ids
+        longest = max(self.lengths) + 1
+        self._reserve(longest)
         for row in range(self.batch_size):
             self.lengths[row] += 1
-        longest = max(self.lengths)
         if self.batch_size == 1:
             mask = self._ones[:, :longest]
         else:
@@ -112,6 +107,7 @@ class Session:
 
     def _feed(self, ids: Sequence[int], row: int, keep: np.ndarray) -> np.ndarray:
         self._check(ids, row)
+        self._reserve(self.lengths[row] + len(ids))
         binding = self._bind_cache(slice(row, row + 1))
         _bind(binding.bind_input, "logits_to_keep", keep)
         kept: list[np.ndarray] = []
@@ -146,6 +142,25 @@ class Session:
                 f"row {row} would hold {self.lengths[row] + len(ids)} positions, the context has "
                 f"{self.context_length}"
             )
+
+    def _reserve(self, positions: int) -> None:
+        """Make room for so many positions in every row; binds the step to the new buffers."""
+        if positions <= self._cache[0].shape[2]:
+            return
+        capacity = min(-(-positions // CACHE_BLOCK) * CACHE_BLOCK, self.context_length)
+        filled = max(self.lengths)
+        for i, old in enumerate(self._cache):
+            self._cache[i] = self._empty(capacity)
+            self._cache[i][:, :, :filled] = old[:, :, :filled]
+        self._step = self._bind_cache(slice(0, self.batch_size))
+        _bind(self._step.bind_input, "input_ids", self._ids)
+        _bind(self._step.bind_input, "logits_to_keep", self._keep)
+        _bind(self._step.bind_output, "logits", self._logits)
+
+    def _empty(self, capacity: int) -> np.ndarray:
+        """Zeros, so that positions not yet filled are finite."""
+        a = self.artifact
+        return np.zeros((self.batch_size, a.num_key_value_heads, capacity, a.head_dim), np.float32)
 
     def _bind_cache(self, rows: slice) -> Any:
         binding = self._session.io_binding()
