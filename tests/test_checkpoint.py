@@ -275,7 +275,7 @@ def test_mutations_are_read_or_refused_never_worse(tmp_path: Path) -> None:
     path = folder / "model.safetensors"
     whole = path.read_bytes()
     header_end = 8 + int.from_bytes(whole[:8], "little")
-    refused = 0
+    refused = []
     for seed in range(300):
         numbers = random.Random(seed)
         damaged = bytearray(whole)
@@ -288,6 +288,6 @@ def test_mutations_are_read_or_refused_never_worse(tmp_path: Path) -> None:
         try:
             read_all(Checkpoint(folder))
         except BitNetError as error:
-            refused += 1
-            assert str(folder) in str(error), seed
-    assert refused > 150
+            refused.append(str(error))
+    assert len(refused) > 150
+    assert all(str(folder) in message for message in refused)

@@ -163,7 +163,8 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
     other = Artifact.open(untied[1]).manifest
     assert (other["head"], other["context_length"]) == ("int8", 40)
     assert len(other["source"]["files"]) == 3
-    assert json.loads((untied[1] / "genai_config.json").read_text())["model"]["context_length"] == 40
+    genai = json.loads((untied[1] / "genai_config.json").read_text())
+    assert genai["model"]["context_length"] == 40
 
 
 def test_two_exports_are_the_same_bytes(tied: Pair, tmp_path: Path) -> None:
@@ -272,6 +273,6 @@ def test_a_damaged_weight_found_while_writing_leaves_nothing(tmp_path: Path) -> 
     made = checkpoints.tensors(fields)
     made["model.layers.0.mlp.up_proj.weight"][3, 3] = 0xFF
     checkpoints.write(tmp_path / "c", fields, made)
-    with pytest.raises(CheckpointError, match="up_proj.weight holds the code 3"):
+    with pytest.raises(CheckpointError, match=r"up_proj\.weight holds the code 3"):
         export(tmp_path / "c", tmp_path / "out")
     assert nothing_left(tmp_path)

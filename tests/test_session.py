@@ -68,9 +68,7 @@ def test_logits_are_those_of_torch(pair: tuple[Path, Path], session: Session) ->
     assert np.array_equal(session.prefill(IDS), found[-1])
 
 
-def test_greedy_ids_are_those_of_the_naive_loop(
-    pair: tuple[Path, Path], session: Session
-) -> None:
+def test_greedy_ids_are_those_of_the_naive_loop(pair: tuple[Path, Path], session: Session) -> None:
     model = reference(pair)
     for prompt in (IDS[:1], IDS[:5], IDS):
         expected = model.generate(torch.tensor([prompt]), 20)[0, len(prompt) :].tolist()
@@ -123,9 +121,7 @@ def test_truncate_and_feed_again(session: Session) -> None:
 
 def test_a_batch_equals_each_of_its_rows(session: Session) -> None:
     prompts = [IDS[:7], IDS[3:4], IDS, IDS[2:9]]
-    alone = [
-        generate.generate(session, [prompt], max_new_tokens=9)[0].ids for prompt in prompts
-    ]
+    alone = [generate.generate(session, [prompt], max_new_tokens=9)[0].ids for prompt in prompts]
     together = generate.generate(session, prompts, max_new_tokens=9)
     assert [result.ids for result in together] == alone
 
