@@ -126,7 +126,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise ArtifactError(f"{path} holds a JSON {type(manifest).__name__}, expected an object")
     version = manifest.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:  # first: a later version may have other fields
+    # First of all: a later version may have other fields.
+    if type(version) is not int or version != FORMAT_VERSION:
         raise ArtifactError(
             f"{path}: format_version is {version!r}, this bitnet_onnx reads {FORMAT_VERSION}",
             hint="export the checkpoint again, or install the bitnet_onnx that made the artifact",
