@@ -11,6 +11,7 @@ import platform
 import resource
 import statistics
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,8 +64,12 @@ def bench(
     prompt_tokens: int = 128,
     new_tokens: int = 64,
     runs: int = 3,
+    on_run: Callable[[int], None] | None = None,
 ) -> BenchResult:
-    """Feed ``prompt_tokens`` random ids, then decode ``new_tokens``; greedy, one sequence."""
+    """Feed ``prompt_tokens`` random ids, then decode ``new_tokens``; greedy, one sequence.
+
+    on_run is told the number of each finished run. Raises GenerationError on impossible sizes.
+    """
     for name, value in (("prompt_tokens", prompt_tokens), ("new_tokens", new_tokens)):
         if value < 1:
             raise GenerationError(f"{name} is {value}, expected 1 or more")
@@ -82,7 +87,11 @@ def bench(
         )
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, prompt_tokens).tolist()
     _run(session, ids, 2)  # maps the weights into memory
-    times = [_run(session, ids, new_tokens) for _ in range(runs)]
+    times = []
+    for index in range(runs):
+        times.append(_run(session, ids, new_tokens))
+        if on_run is not None:
+            on_run(index + 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )

@@ -141,6 +141,7 @@ def _run_bench(args: argparse.Namespace) -> None:
         prompt_tokens=args.prompt_tokens,
         new_tokens=args.max_new_tokens,
         runs=args.runs,
+        on_run=lambda done: print(f"run {done} of {args.runs} done", file=sys.stderr),
     )
     print(json.dumps(result.to_dict(), indent=2) if args.json else describe(result))
 

@@ -129,6 +129,7 @@ def run_verify(args: argparse.Namespace) -> int:
         artifact,
         prompts or default_prompts(artifact.vocab_size),
         args.max_new_tokens,
+        progress=sys.stderr.isatty(),
     )
     print("prompt tokens  steps  same greedy ids  max relative logit difference  max absolute")
     for r in results:

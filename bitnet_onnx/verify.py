@@ -5,13 +5,15 @@ Knows both sides and how to compare them; knows no text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from .artifact import Artifact
 from .checkpoint import Checkpoint
@@ -42,7 +44,11 @@ class Comparison:
 
 
 def verify(
-    checkpoint: Checkpoint, artifact: Artifact, prompts: Sequence[Sequence[int]], steps: int
+    checkpoint: Checkpoint,
+    artifact: Artifact,
+    prompts: Sequence[Sequence[int]],
+    steps: int,
+    progress: bool = False,
 ) -> list[Comparison]:
     """Compare logits and greedy ids over ``steps`` new tokens after each prompt.
 
@@ -62,7 +68,14 @@ def verify(
     if artifact.head == "int8":
         round_head(model)
     session = Session(artifact)
-    return [compare(model, session, list(prompt), steps) for prompt in prompts]
+    with tqdm(
+        total=len(prompts) * steps,
+        desc="verify",
+        unit="token",
+        disable=not progress,
+        file=sys.stderr,
+    ) as bar:
+        return [compare(model, session, list(prompt), steps, bar.update) for prompt in prompts]
 
 
 def round_head(model: BitNetForCausalLM) -> None:
@@ -74,7 +87,11 @@ def round_head(model: BitNetForCausalLM) -> None:
 
 @torch.no_grad()
 def compare(
-    model: BitNetForCausalLM, session: Session, prompt: list[int], steps: int
+    model: BitNetForCausalLM,
+    session: Session,
+    prompt: list[int],
+    steps: int,
+    on_step: Callable[[], object],
 ) -> Comparison:
     session.reset()
     fed, past = prompt, None
@@ -87,6 +104,7 @@ def compare(
         relative = max(relative, difference / float(np.abs(expected).max()))
         same += int(expected.argmax() == found.argmax())
         fed = [int(expected.argmax())]
+        on_step()
     return Comparison(prompt, steps, same, relative, absolute)
 
 
