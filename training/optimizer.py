@@ -1,0 +1,87 @@
+"""Muon: momentum, orthogonalized (Keller Jordan, "Muon: An optimizer for hidden layers", 2024).
+
+Knows matrices of parameters and the processes that train together.  torch.optim.Muon works in
+bfloat16, which many CPUs have to emulate; here matrices of one shape go together, in float32,
+and the processes share the work.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from bitnet_onnx.model import BitLinear
+
+# The quintic of the Muon post: it lifts every singular value into about 0.7 to 1.2.
+A, B, C = 3.4445, -4.7750, 2.0315
+
+
+def orthogonalize(x: Tensor, steps: int = 5) -> Tensor:
+    """[n, rows, columns] -> nearly U·Vᵀ of each matrix, by Newton-Schulz iteration."""
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        square = x @ x.mT
+        x = A * x + torch.baddbmm(square, square, square, beta=B, alpha=C) @ x
+    return x.mT if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """`lr` is the root mean square of an update's entries, up to the quintic's error."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(list(params), {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            for parameter in group["params"]:
+                shapes[parameter.shape].append(parameter)
+            for parameters in shapes.values():
+                self._step_together(parameters, group["lr"], group["momentum"])
+
+    def _step_together(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
+        updates = []
+        for parameter in parameters:
+            gradient = parameter.grad
+            assert gradient is not None
+            state = self.state[parameter]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(parameter)
+            state["momentum"].lerp_(gradient, 1 - momentum)
+            updates.append(gradient.lerp(state["momentum"], momentum))  # Nesterov
+        stacked = orthogonalize_shared(torch.stack(updates))
+        size = max(parameters[0].shape) ** 0.5
+        for parameter, update in zip(parameters, stacked, strict=True):
+            parameter.add_(update, alpha=-lr * size)
+
+
+def orthogonalize_shared(stacked: Tensor) -> Tensor:
+    """Each process does every n-th matrix; the sum over processes has them all."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    result = torch.zeros_like(stacked)
+    result[rank::world] = orthogonalize(stacked[rank::world])
+    dist.all_reduce(result)
+    return result
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Every process gets the mean of all gradients, in one message."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Master weights of BitLinear, and weights of norms."""
+    matrices = [m.weight for m in model.modules() if isinstance(m, BitLinear)]
+    return matrices, [p for p in model.parameters() if p.ndim == 1]
