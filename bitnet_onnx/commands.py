@@ -120,7 +120,7 @@ def _talk(chat: Chat, sampling: SamplingParams, limit: int, stop_strings: list[s
 def run_verify(args: argparse.Namespace) -> int:
     """A table of comparisons; 1 when one of them does not agree."""
     from .checkpoint import Checkpoint
-    from .verify import MAX_RELATIVE, default_prompts, verify
+    from .verify import CLOSE, MAX_RELATIVE, default_prompts, verify
 
     artifact = Artifact.open(args.artifact)
     prompts = [_prompt_ids(text) for text in args.prompt_ids or []]
@@ -131,18 +131,18 @@ def run_verify(args: argparse.Namespace) -> int:
         args.max_new_tokens,
         progress=sys.stderr.isatty(),
     )
-    print("prompt tokens  steps  same greedy ids  max relative logit difference  max absolute")
+    print(f"prompt tokens  steps  same ids  within {CLOSE:g}  max relative  max absolute")
     for r in results:
         print(
-            f"{len(r.prompt):>13}  {r.steps:>5}  {r.same_ids:>15}  {r.relative:>29.2e}  "
-            f"{r.absolute:>12.2e}"
+            f"{len(r.prompt):>13}  {r.steps:>5}  {r.same_ids:>8}  {r.close:>13}  "
+            f"{r.relative:>12.2e}  {r.absolute:>12.2e}"
         )
     if artifact.head == "int8":
         _say("the reference's head was rounded to int8 as the artifact's is")
     if agree := all(r.agrees for r in results):
         print(f"agree: all greedy ids are the same, logits within {MAX_RELATIVE:g}")
     else:
-        print(f"disagree: a greedy id differs, or logits differ by more than {MAX_RELATIVE:g}")
+        print(f"disagree: a greedy id differs, or logits by more than {MAX_RELATIVE:g}")
     return 0 if agree else 1
 
 
