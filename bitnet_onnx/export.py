@@ -35,7 +35,7 @@ __all__ = ["HEADS", "export"]
 
 HEADS = ("bf16", "int8")
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
-ATTENTION_STEP = 16
+ATTENTION_STEP = 16  # elements that head_dim must be a multiple of
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 

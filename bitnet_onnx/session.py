@@ -63,7 +63,6 @@ class Session:
         self._cache = [self._empty(0) for _ in range(2 * self.artifact.num_hidden_layers)]
         self._ids = np.zeros((batch_size, 1), dtype=np.int64)
         self._logits = np.empty((batch_size, 1, self.vocab_size), dtype=np.float32)
-        self._mask = np.zeros((batch_size, self.context_length), dtype=np.int64)
         self._reserve(1)
 
     def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
@@ -90,8 +89,7 @@ class Session:
             mask = self._ones[:, :longest]
         else:
             filled = np.arange(longest) < np.asarray(self.lengths)[:, None]
-            mask = self._mask.reshape(-1)[: filled.size].reshape(filled.shape)
-            mask[:] = filled
+            mask = filled.astype(np.int64)
         _bind(self._step.bind_input, "attention_mask", mask)
         self._session.run_with_iobinding(self._step)
         return self._logits[:, 0]
