@@ -119,13 +119,13 @@ def _talk(chat: Chat, sampling: SamplingParams, limit: int, stop_strings: list[s
 
 def run_verify(args: argparse.Namespace) -> int:
     """A table of comparisons; 1 when one of them does not agree."""
-    from .checkpoint import Checkpoint
+    from .checkpoint import open_checkpoint
     from .verify import CLOSE, MAX_RELATIVE, default_prompts, verify
 
     artifact = Artifact.open(args.artifact)
     prompts = [_prompt_ids(text) for text in args.prompt_ids or []]
     results = verify(
-        Checkpoint(args.checkpoint),
+        open_checkpoint(args.checkpoint),
         artifact,
         prompts or default_prompts(artifact.vocab_size),
         args.max_new_tokens,

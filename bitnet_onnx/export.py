@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from . import __version__, native, ops
 from .artifact import MODEL, WEIGHTS, write_manifest
-from .checkpoint import Checkpoint, linear_shapes, norm_shapes, table_names
+from .checkpoint import Checkpoint, linear_shapes, norm_shapes, open_checkpoint, table_names
 from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
@@ -55,7 +55,8 @@ def export(
     """
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}, expected one of: {', '.join(HEADS)}")
-    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint)
     config = checkpoint.config
     context = config.max_position_embeddings if context_length is None else context_length
     if not 1 <= context <= config.max_position_embeddings:
@@ -72,8 +73,8 @@ def export(
     with new_folder(Path(output)) as folder:
         graph = trace(config, head, context)
         save(graph, weights(checkpoint, head, context), folder, progress)
-        for file in checkpoint.text_files():
-            shutil.copyfile(file, folder / file.name)
+        for name, content in checkpoint.text_files().items():
+            (folder / name).write_bytes(content)
         shutil.copyfile(library, folder / library.name)
         write_json(folder / "config.json", config.to_dict())
         write_json(folder / "genai_config.json", genai_config(config, context, library.name))
@@ -251,7 +252,7 @@ def describe(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Any]:
         "num_key_value_heads": config.num_key_value_heads,
         "head_dim": config.head_dim,
         "source": {
-            "name": checkpoint.folder.resolve().name,
+            "name": checkpoint.path.resolve().name,
             "files": {path.name: sha256(path) for path in checkpoint.files()},
         },
         "tools": {"bitnet-onnx": __version__, **{name: version(name) for name in packages}},

@@ -18,6 +18,7 @@ from bitnet_onnx.checkpoint import (
     Checkpoint,
     linear_shapes,
     norm_shapes,
+    open_checkpoint,
     table_names,
     tensors_of,
     write_checkpoint,
@@ -40,8 +41,8 @@ def read_all(checkpoint: Checkpoint) -> None:
 
 
 def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
-    packed = Checkpoint(checkpoints.make(tmp_path / "p", scale_dtype=torch.float32, **SMALL))
-    master = Checkpoint(checkpoints.make(tmp_path / "m", packed=False, **SMALL))
+    packed = open_checkpoint(checkpoints.make(tmp_path / "p", scale_dtype=torch.float32, **SMALL))
+    master = open_checkpoint(checkpoints.make(tmp_path / "m", packed=False, **SMALL))
     assert packed.packed
     assert not master.packed
     for name in linear_shapes(packed.config):
@@ -55,8 +56,8 @@ def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
 def test_sharded_and_single_are_the_same(tmp_path: Path, packed: bool, tied: bool) -> None:
-    single = Checkpoint(checkpoints.make(tmp_path / "1", packed=packed, tied=tied, **SMALL))
-    parts = Checkpoint(
+    single = open_checkpoint(checkpoints.make(tmp_path / "1", packed=packed, tied=tied, **SMALL))
+    parts = open_checkpoint(
         checkpoints.make(tmp_path / "3", shards=3, packed=packed, tied=tied, **SMALL)
     )
     assert len(single.files()) == 2
@@ -72,16 +73,16 @@ def test_sharded_and_single_are_the_same(tmp_path: Path, packed: bool, tied: boo
 def test_bitlinear_divides_by_the_stored_scale(tmp_path: Path) -> None:
     divide = {"quant_method": "bitnet", "linear_class": "bitlinear"}
     folder = checkpoints.make(tmp_path / "a", **SMALL)
-    _, multiplied = Checkpoint(folder).ternary(Q)
+    _, multiplied = open_checkpoint(folder).ternary(Q)
     fields = checkpoints.config_fields(**SMALL, quantization_config=divide)
     (folder / "config.json").write_text(json.dumps(fields))
-    _, divided = Checkpoint(folder).ternary(Q)
+    _, divided = open_checkpoint(folder).ternary(Q)
     assert divided.item() == (1.0 / multiplied).item()
 
 
 @pytest.mark.parametrize("shard_bytes", [1 << 20, 3000])
 def test_written_checkpoints_read_back(tmp_path: Path, shard_bytes: int) -> None:
-    source = Checkpoint(checkpoints.make(tmp_path / "in", packed=False, **SMALL))
+    source = open_checkpoint(checkpoints.make(tmp_path / "in", packed=False, **SMALL))
     (tmp_path / "in" / "tokenizer.json").write_text("{}")
     model = BitNetForCausalLM.from_checkpoint(source)
     config = checkpoints.config_fields(**SMALL)
@@ -93,7 +94,7 @@ def test_written_checkpoints_read_back(tmp_path: Path, shard_bytes: int) -> None
         source.text_files(),
         shard_bytes,
     )
-    written = Checkpoint(tmp_path / "out")
+    written = open_checkpoint(tmp_path / "out")
     assert (len(written.files()) == 2) is (shard_bytes == 1 << 20)
     for name in linear_shapes(source.config):
         codes, scale = source.ternary(name)
@@ -101,7 +102,7 @@ def test_written_checkpoints_read_back(tmp_path: Path, shard_bytes: int) -> None
         assert written.ternary(name)[1].item() == scale.bfloat16().item()
     for name in (*norm_shapes(source.config), *table_names(source.config)):
         assert torch.equal(written.tensor(name), source.tensor(name))
-    assert [path.name for path in written.text_files()] == ["tokenizer.json"]
+    assert list(written.text_files()) == ["tokenizer.json"]
     assert not list((tmp_path / "out").glob("shard-*"))
 
 
@@ -155,7 +156,7 @@ def test_a_wrong_tensor_is_refused_at_open(tmp_path: Path, damage: str) -> None:
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     edit(folder, change)
     with pytest.raises(CheckpointError, match=message) as caught:
-        Checkpoint(folder)
+        open_checkpoint(folder)
     assert str(folder) in str(caught.value)
 
 
@@ -165,7 +166,7 @@ def test_a_wrong_value_is_refused_when_read(tmp_path: Path, damage: str) -> None
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     edit(folder, change)
     with pytest.raises(CheckpointError, match=message) as caught:
-        Checkpoint(folder).ternary(Q)
+        open_checkpoint(folder).ternary(Q)
     assert f"model.safetensors: {Q}" in str(caught.value)
 
 
@@ -174,7 +175,7 @@ def test_a_master_weight_that_is_no_number(tmp_path: Path, value: float) -> None
     folder = checkpoints.make(tmp_path / "c", packed=False, **SMALL)
     edit(folder, lambda tensors: tensors[f"{Q}.weight"].view(-1)[7].fill_(value))
     with pytest.raises(CheckpointError, match=f"{Q}.weight holds a NaN or an infinity"):
-        Checkpoint(folder).ternary(Q)
+        open_checkpoint(folder).ternary(Q)
 
 
 @pytest.mark.parametrize("name", [NORM, TABLE])
@@ -183,7 +184,7 @@ def test_a_norm_or_table_that_holds_no_number(tmp_path: Path, name: str, value: 
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     edit(folder, lambda tensors: tensors[name].view(-1)[7].fill_(value))
     with pytest.raises(CheckpointError, match=f"{name} holds a NaN or an infinity"):
-        BitNetForCausalLM.from_checkpoint(Checkpoint(folder))
+        BitNetForCausalLM.from_checkpoint(open_checkpoint(folder))
 
 
 def header(fields: Any) -> bytes:
@@ -213,7 +214,7 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, kind: str) -> N
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     (folder / "model.safetensors").write_bytes(FILES[kind])
     with pytest.raises(CheckpointError) as caught:
-        Checkpoint(folder)
+        open_checkpoint(folder)
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -224,24 +225,24 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is not a readable"):
-        Checkpoint(folder)
+        open_checkpoint(folder)
 
 
 def test_missing_things(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is not a folder"):
-        Checkpoint(tmp_path / "nowhere")
+        open_checkpoint(tmp_path / "nowhere")
     folder = checkpoints.make(tmp_path / "c", shards=3, **SMALL)
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model-00002-of-00003\.safetensors does not exist"):
-        Checkpoint(folder)
+        open_checkpoint(folder)
     single = checkpoints.make(tmp_path / "s", **SMALL)
     (single / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"model\.safetensors does not exist") as caught:
-        Checkpoint(single)
+        open_checkpoint(single)
     assert caught.value.hint
     (single / "config.json").unlink()
     with pytest.raises(ConfigError, match=r"config\.json does not exist"):
-        Checkpoint(single)
+        open_checkpoint(single)
 
 
 INDEXES: dict[str, bytes] = {
@@ -265,7 +266,7 @@ def test_a_wrong_index_is_refused(tmp_path: Path, kind: str) -> None:
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     (folder / "model.safetensors.index.json").write_bytes(INDEXES[kind])
     with pytest.raises(CheckpointError) as caught:
-        Checkpoint(folder)
+        open_checkpoint(folder)
     assert str(folder) in str(caught.value)
 
 
@@ -286,7 +287,7 @@ def test_mutations_are_read_or_refused_never_worse(tmp_path: Path) -> None:
             del damaged[numbers.randrange(len(damaged)) :]
         path.write_bytes(damaged)
         try:
-            read_all(Checkpoint(folder))
+            read_all(open_checkpoint(folder))
         except BitNetError as error:
             refused.append(str(error))
     assert len(refused) > 150

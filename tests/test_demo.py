@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from bitnet_onnx import native
-from bitnet_onnx.checkpoint import Checkpoint
+from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.generate import generate
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.session import Session
@@ -100,7 +100,7 @@ def test_torch_gives_the_same_ids(
     demo_checkpoint: Path, demo_artifact: Path, onnx_ids: list[list[int]]
 ) -> None:
     """The naive loop without a cache, in the reference model."""
-    checkpoint = Checkpoint(demo_checkpoint)
+    checkpoint = open_checkpoint(demo_checkpoint)
     model = BitNetForCausalLM.from_checkpoint(checkpoint)
     tokenizer = Tokenizer.from_folder(demo_artifact)
     assert len(onnx_ids) >= 0.9 * COMPARED

@@ -22,7 +22,7 @@ from onnx import numpy_helper
 
 from bitnet_onnx import export as export_module
 from bitnet_onnx.artifact import Artifact
-from bitnet_onnx.checkpoint import Checkpoint
+from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.errors import BitNetError, CheckpointError, ConfigError
 from bitnet_onnx.export import export
 from bitnet_onnx.ternary import int8_rows, pack
@@ -112,7 +112,7 @@ def test_no_metadata_and_no_path_of_this_machine(tied: Pair, untied: Pair) -> No
 
 
 def test_the_stored_bits_are_those_of_the_checkpoint(tied: Pair) -> None:
-    source, stored = Checkpoint(tied[0]), initializers(tied[1])
+    source, stored = open_checkpoint(tied[0]), initializers(tied[1])
     table = numpy_helper.to_array(stored[EMBEDDING])
     assert table.dtype == ml_dtypes.bfloat16
     expected = source.tensor(EMBEDDING).view(torch.uint16).numpy()
@@ -128,7 +128,7 @@ def test_the_stored_bits_are_those_of_the_checkpoint(tied: Pair) -> None:
 
 
 def test_an_untied_int8_head(untied: Pair) -> None:
-    source, stored = Checkpoint(untied[0]), initializers(untied[1])
+    source, stored = open_checkpoint(untied[0]), initializers(untied[1])
     codes, scale = int8_rows(source.tensor(HEAD))
     np.testing.assert_array_equal(numpy_helper.to_array(stored[HEAD]), codes)
     np.testing.assert_array_equal(numpy_helper.to_array(stored[f"{HEAD}_scale"]), scale)

@@ -20,7 +20,7 @@ import torch
 from checkpoints import close
 from torch import Tensor
 
-from bitnet_onnx.checkpoint import Checkpoint, tensors_of, write_checkpoint
+from bitnet_onnx.checkpoint import open_checkpoint, tensors_of, write_checkpoint
 from bitnet_onnx.config import BitNetConfig
 from bitnet_onnx.model import BitLinear, BitNetForCausalLM
 from bitnet_onnx.ternary import absmean_ternary
@@ -31,7 +31,7 @@ def ids_of(batch: int, length: int, seed: int = 0, vocab: int = 96) -> Tensor:
 
 
 def load(folder: Path) -> BitNetForCausalLM:
-    return BitNetForCausalLM.from_checkpoint(Checkpoint(folder))
+    return BitNetForCausalLM.from_checkpoint(open_checkpoint(folder))
 
 
 def oracle(folder: Path) -> Any:
@@ -175,7 +175,7 @@ def test_gradients_pass_both_quantizers() -> None:
 
 
 def test_fine_tuning_lowers_the_loss_and_survives_packing(tmp_path: Path) -> None:
-    source = Checkpoint(checkpoints.make(tmp_path / "c", packed=False))
+    source = open_checkpoint(checkpoints.make(tmp_path / "c", packed=False))
     model = BitNetForCausalLM.from_checkpoint(source).train()
     ids = ids_of(4, 16, seed=6)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

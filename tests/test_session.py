@@ -20,7 +20,7 @@ import torch
 from bitnet_onnx import generate, native
 from bitnet_onnx import session as session_module
 from bitnet_onnx.artifact import WEIGHTS, Artifact, write_manifest
-from bitnet_onnx.checkpoint import Checkpoint
+from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.errors import ArtifactError, GenerationError, LibraryError
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.session import Session
@@ -48,7 +48,7 @@ def session(folder: Path) -> Session:
 
 
 def reference(pair: tuple[Path, Path]) -> BitNetForCausalLM:
-    model = BitNetForCausalLM.from_checkpoint(Checkpoint(pair[0]))
+    model = BitNetForCausalLM.from_checkpoint(open_checkpoint(pair[0]))
     if Artifact.open(pair[1]).head == "int8":
         round_head(model)
     return model

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from bitnet_onnx.checkpoint import Checkpoint
+from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.model import BitNetForCausalLM
 from training import data
 from training import tokenizer as tok
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--show", type=int, default=10, metavar="N", help="wrong answers to print")
     args = parser.parse_args()
-    model = BitNetForCausalLM.from_checkpoint(Checkpoint(args.checkpoint))
+    model = BitNetForCausalLM.from_checkpoint(open_checkpoint(args.checkpoint))
     tokenizer = Tokenizer.from_file(str(args.checkpoint / "tokenizer.json"))
     wrong: list[tuple[data.Example, str]] = []
     examples = data.held_out(args.heldout, args.seed)

@@ -1,0 +1,86 @@
+"""What every checkpoint offers, whatever its format, and the names and shapes of its tensors.
+
+Canonical names are those of the published safetensors; other formats are renamed to them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from torch import Tensor
+
+from ..config import BitNetConfig
+
+__all__ = ["Checkpoint", "linear_shapes", "norm_shapes", "table_names"]
+
+
+class Checkpoint(ABC):
+    """An open checkpoint; every tensor's presence, shape and type was checked when it opened.
+
+    Tensors stay in the mapped file and are read one at a time. Methods raise CheckpointError
+    naming the file and the tensor.
+    """
+
+    path: Path
+    """The folder or file."""
+    config: BitNetConfig
+    packed: bool
+    """Ternary codes are stored, not float masters."""
+
+    @abstractmethod
+    def tensor(self, name: str) -> Tensor:
+        """A norm, table or master weight as stored; refused when it holds a NaN or an infinity."""
+
+    @abstractmethod
+    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+        """A BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and multiplier (float32 [1])."""
+
+    @abstractmethod
+    def scale(self, linear: str) -> Tensor:
+        """A BitLinear's multiplier (float32 [1]) alone."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that determine the network."""
+
+    @abstractmethod
+    def text_files(self) -> dict[str, bytes]:
+        """Name -> content of the tokenizer, template and generation files that come with it."""
+
+
+def linear_shapes(config: BitNetConfig) -> dict[str, tuple[int, int]]:
+    """Name without ``.weight`` -> (N, K) of every BitLinear."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    width = config.num_attention_heads * config.head_dim
+    kv_width = config.num_key_value_heads * config.head_dim
+    shapes = {
+        "self_attn.q_proj": (width, hidden),
+        "self_attn.k_proj": (kv_width, hidden),
+        "self_attn.v_proj": (kv_width, hidden),
+        "self_attn.o_proj": (hidden, width),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    layers = range(config.num_hidden_layers)
+    return {f"model.layers.{i}.{name}": shape for i in layers for name, shape in shapes.items()}
+
+
+def norm_shapes(config: BitNetConfig) -> dict[str, int]:
+    """Name of every RMSNorm weight -> its size."""
+    sizes = {
+        "input_layernorm": config.hidden_size,
+        "post_attention_layernorm": config.hidden_size,
+        "self_attn.attn_sub_norm": config.num_attention_heads * config.head_dim,
+        "mlp.ffn_sub_norm": config.intermediate_size,
+    }
+    layers = range(config.num_hidden_layers)
+    norms = {f"model.layers.{i}.{name}.weight": n for i in layers for name, n in sizes.items()}
+    return {**norms, "model.norm.weight": config.hidden_size}
+
+
+def table_names(config: BitNetConfig) -> list[str]:
+    """The [V, H] tables: the embedding, and the head unless tied."""
+    tied = config.tie_word_embeddings
+    return ["model.embed_tokens.weight"] + ([] if tied else ["lm_head.weight"])

@@ -1,0 +1,81 @@
+"""Checkpoints written in the published packed layout.
+
+Knows the file names and the sharding of Hugging Face folders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..config import BitNetConfig
+from ..files import write_text
+from ..ternary import absmean_ternary, pack_published
+from .base import linear_shapes
+from .folder import INDEX, SINGLE
+
+__all__ = ["tensors_of", "write_checkpoint"]
+
+SHARD_BYTES = 1 << 29
+
+
+def tensors_of(config: BitNetConfig, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
+    linears = linear_shapes(config)
+    for name, tensor in state.items():
+        linear = name.removesuffix(".weight")
+        if linear in linears:
+            codes, scale = absmean_ternary(tensor)
+            yield name, pack_published(codes.to(torch.int8))
+            yield f"{linear}.weight_scale", scale.to(torch.bfloat16)
+        else:
+            yield name, tensor.to(torch.bfloat16)
+
+
+def write_checkpoint(
+    folder: Path,
+    config: BitNetConfig,
+    tensors: Iterable[tuple[str, Tensor]],
+    text_files: Mapping[str, bytes] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a checkpoint into an existing folder, in shards so that memory stays bounded.
+
+    One file ``model.safetensors`` when all fits in ``shard_bytes``; else shards and an index.
+    """
+    shards: list[list[str]] = []
+    pending: dict[str, Tensor] = {}
+    total = size = 0
+
+    def flush() -> None:
+        nonlocal size
+        save_file(pending, folder / f"shard-{len(shards)}", metadata={"format": "pt"})
+        shards.append(list(pending))
+        pending.clear()
+        size = 0
+
+    for name, tensor in tensors:
+        if pending and size + tensor.nbytes > shard_bytes:
+            flush()
+        pending[name] = tensor.contiguous()
+        size += tensor.nbytes
+        total += tensor.nbytes
+    flush()
+    weight_map: dict[str, str] = {}
+    for i, names in enumerate(shards):
+        last = len(shards)
+        file = SINGLE if last == 1 else f"model-{i + 1:05d}-of-{last:05d}.safetensors"
+        shard = (folder / f"shard-{i}").rename(folder / file)
+        shard.chmod(0o644)  # safetensors makes files that only their owner may read
+        weight_map.update(dict.fromkeys(names, file))
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        write_text(folder / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
+    write_text(folder / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+    for name, content in (text_files or {}).items():
+        (folder / name).write_bytes(content)
