@@ -149,16 +149,24 @@ def _run_bench(args: argparse.Namespace) -> None:
 def _verify(commands: Commands) -> None:
     command = commands.add_parser(
         "verify",
-        help="compare an artifact with the torch reference",
-        description="Compare logits and greedy ids of the torch reference and the artifact. "
-        "Exit code 1 when they disagree.",
+        help="compare an artifact with a torch reference",
+        description="Compare logits and greedy ids of a torch reference and the artifact, once as "
+        "they are and once with rounding ties of the activation quantizer settled alike. Exit "
+        "code 1 when they disagree.",
     )
     command.add_argument("checkpoint", type=Path)
     command.add_argument("artifact", type=Path)
     command.add_argument(
+        "--against",
+        default="torch",
+        help="torch: this package's reference (default); transformers: its class and loader",
+    )
+    command.add_argument(
         "--prompt-ids", metavar="1,2,3", action="append", help="default: three random prompts"
     )
+    command.add_argument("--prompts-file", type=Path, help="one prompt a line, fed as it is")
     command.add_argument("--max-new-tokens", type=int, default=64, help="steps after each prompt")
+    command.add_argument("--json", action="store_true", help="one JSON report on stdout")
     command.set_defaults(run=_run_verify)
 
 

@@ -40,15 +40,18 @@ class Session:
         threads: int = 0,
         custom_ops: bool = True,
         profile: str | None = None,
+        model: bytes | None = None,
     ) -> None:
         """threads: 0 for one per core. custom_ops False runs the stock function bodies.
+
+        model: a changed copy of the artifact's graph to run in its place, on the same weights.
 
         Raises ArtifactError or LibraryError.
         """
         self.artifact = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
         self.vocab_size = self.artifact.vocab_size
         self.context_length = self.artifact.context_length
-        self._session = _open(self.artifact, threads, custom_ops, profile)
+        self._session = _open(self.artifact, threads, custom_ops, profile, model)
         self._keep = np.ones(1, dtype=np.int64)
         self._all = np.zeros(1, dtype=np.int64)
         self._ones = np.ones((1, self.context_length), dtype=np.int64)
@@ -91,7 +94,7 @@ class Session:
             filled = np.arange(longest) < np.asarray(self.lengths)[:, None]
             mask = filled.astype(np.int64)
         _bind(self._step.bind_input, "attention_mask", mask)
-        self._session.run_with_iobinding(self._step)
+        self._run(self._step)
         return self._logits[:, 0]
 
     def truncate(self, length: int, row: int = 0) -> None:
@@ -117,10 +120,13 @@ class Session:
             _bind(binding.bind_input, "input_ids", chunk)
             _bind(binding.bind_input, "attention_mask", self._ones[:, :total])
             _bind(binding.bind_output, "logits", logits)
-            self._session.run_with_iobinding(binding)
+            self._run(binding)
             self.lengths[row] = total
             kept = [logits[0]] if keep is self._keep else [*kept, logits[0]]
         return np.concatenate(kept)
+
+    def _run(self, binding: Any) -> None:
+        self._session.run_with_iobinding(binding)
 
     def _check_row(self, row: int) -> None:
         if not 0 <= row < self.batch_size:
@@ -175,7 +181,7 @@ def _bind(bind: Any, name: str, array: np.ndarray) -> None:
 
 
 def _open(
-    artifact: Artifact, threads: int, custom_ops: bool, profile: str | None
+    artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
 ) -> ort.InferenceSession:
     if threads < 0:
         raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
@@ -193,9 +199,13 @@ def _open(
                 f"ONNX Runtime {ort.__version__} refused the custom-op library: {_first(error)}",
                 hint="install a bitnet-onnx and an onnxruntime that belong together",
             ) from error
+    if model is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(artifact.folder)
+        )
     try:
         return ort.InferenceSession(
-            str(artifact.model_path), options, providers=["CPUExecutionProvider"]
+            model or str(artifact.model_path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
         raise ArtifactError(

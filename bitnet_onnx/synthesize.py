@@ -77,9 +77,8 @@ def random_tensors(
     """Every tensor of the checkpoint, one at a time.
 
     Final norm weights have random signs: with a tied table the network would else do no more
-    than repeat its last token. Output projections are scaled down by 1 / depth: with GPT-2's
-    1 / sqrt(depth), one activation that two computations round apart, at a tie, ends as 1 % of
-    the logits, and hides any other difference between them.
+    than repeat its last token. Output projections are scaled down by the square root of twice
+    the depth, as GPT-2's are.
     """
     rng = np.random.default_rng(seed)
     linears, norms, tables = linear_shapes(config), norm_shapes(config), table_names(config)
@@ -101,7 +100,7 @@ def random_tensors(
         for name, (rows, features) in linears.items():
             codes = BYTES.astype(np.uint8)[rng.integers(0, 81, (rows // 4, features), np.uint8)]
             yield f"{name}.weight", torch.from_numpy(codes)
-            depth = 2 * DEPTH if name.endswith(OUTPUTS) else 1
+            depth = math.sqrt(2 * DEPTH) if name.endswith(OUTPUTS) else 1
             yield f"{name}.weight_scale", (scale / depth).to(torch.bfloat16)
             bar.update()
 

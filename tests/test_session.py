@@ -23,8 +23,8 @@ from bitnet_onnx.artifact import WEIGHTS, Artifact, write_manifest
 from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.errors import ArtifactError, GenerationError, LibraryError
 from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.reference import load_reference
 from bitnet_onnx.session import Session
-from bitnet_onnx.verify import round_head
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
 
@@ -48,9 +48,8 @@ def session(folder: Path) -> Session:
 
 
 def reference(pair: tuple[Path, Path]) -> BitNetForCausalLM:
-    model = BitNetForCausalLM.from_checkpoint(open_checkpoint(pair[0]))
-    if Artifact.open(pair[1]).head == "int8":
-        round_head(model)
+    model = load_reference(open_checkpoint(pair[0]), "torch", Artifact.open(pair[1]).head)
+    assert isinstance(model, BitNetForCausalLM)
     return model
 
 
@@ -177,6 +176,7 @@ def test_two_threads_and_two_sessions(folder: Path, session: Session) -> None:
 IDS_OF_A_KERNEL = """
 import json, os, sys
 from bitnet_onnx import generate, native
+from bitnet_onnx.reference import load_reference
 from bitnet_onnx.session import Session
 assert os.environ["ORT_DISABLE_TELEMETRY"] == sys.argv[3]
 session = Session(sys.argv[1], threads=1)

@@ -1,0 +1,137 @@
+"""What an artifact is compared with: the torch model, or transformers', one step at a time.
+
+Knows how both are called, and how to let rounding ties fall the same way on both sides. Knows no
+ONNX.
+
+An activation that lies half-way between two int8 codes, up to float error, is rounded one way by
+one computation and the other way by the next: neither is wrong, but every later quantizer makes
+more of it. ``TieBreaker`` takes such an activation, and no other, as the other side rounded it;
+what then still differs is a real difference.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import Checkpoint
+from .errors import ConfigError
+from .model import BitNetForCausalLM
+from .ternary import absmax_int8, int8_rows
+
+__all__ = ["REFERENCES", "Reference", "TieBreaker", "load_reference"]
+
+REFERENCES = ("torch", "transformers")
+# Of one int8 step. Two float32 computations of one activation differ by some 1e-6 of the largest,
+# which is 127 steps: by up to 1e-4 steps.
+TIE = 1e-3
+
+
+class Reference:
+    """A causal language model in torch with a KV cache; ``network`` carries checkpoint names."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.past: Any = None
+
+    @torch.no_grad()
+    def step(self, ids: list[int]) -> np.ndarray:
+        """Append ids; the logits [V] after the last of them."""
+        output = self.network(torch.tensor([ids]), past_key_values=self.past, logits_to_keep=1)
+        self.past = output.past_key_values
+        return np.asarray(output.logits[0, -1].numpy())
+
+
+class TieBreaker:
+    """Compares the inputs of a network's BitLinears with another computation's, ties settled.
+
+    Inside ``with breaker.against(inputs)``, each linear's input is compared with the entry of
+    its name, and activations on a tie are moved to the code that the entry is rounded to.
+    """
+
+    def __init__(self, network: nn.Module, linears: list[str]) -> None:
+        self.ties = 0
+        """Activations on a tie that the two sides rounded apart."""
+        self.unexplained = 0
+        """Activations rounded apart that were not on a tie."""
+        self.apart: dict[str, float] = dict.fromkeys(linears, 0.0)
+        """Largest max|a - b| / max|b| of each linear's input."""
+        self._inputs: Mapping[str, np.ndarray] | None = None
+        self._hooks = [
+            network.get_submodule(name).register_forward_pre_hook(partial(self._settle, name))
+            for name in linears
+        ]
+
+    def remove(self) -> None:
+        """Leave the network as it was."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def against(self, inputs: Mapping[str, np.ndarray]) -> TieBreaker:
+        self._inputs = inputs
+        return self
+
+    def __enter__(self) -> TieBreaker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._inputs = None
+
+    def _settle(self, name: str, linear: nn.Module, args: tuple[Tensor, ...]) -> Any:
+        if self._inputs is None:
+            return None
+        x, other = args[0], torch.from_numpy(self._inputs[name])
+        share = (x - other).abs().max() / other.abs().max()
+        self.apart[name] = max(self.apart[name], float(share))
+        codes, scale = absmax_int8(x)
+        chosen = absmax_int8(other)[0]
+        steps = x * scale
+        on_tie = (steps - steps.floor() - 0.5).abs() < TIE
+        split = codes != chosen
+        self.ties += int((split & on_tie).sum())
+        self.unexplained += int((split & ~on_tie).sum())
+        return torch.where(on_tie & ((chosen - steps).abs() < 1), chosen / scale, x)
+
+
+def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
+    """The network that ``against`` names, with the checkpoint's weights, in float32.
+
+    An int8 ``head`` rounds its head table as the export does. Raises ConfigError.
+    """
+    if against not in REFERENCES:
+        raise ConfigError(f"against is {against!r}, expected one of: {', '.join(REFERENCES)}")
+    if against == "torch":
+        network: Any = BitNetForCausalLM.from_checkpoint(checkpoint)
+        tied = network.model.embed_tokens
+    else:
+        network = transformers_network(checkpoint)
+        tied = network.get_input_embeddings()
+    if head == "int8":
+        owner = tied if checkpoint.config.tie_word_embeddings else network.lm_head
+        rows, scale = int8_rows(owner.weight.detach())
+        table = nn.Parameter(rows.float() * scale.unsqueeze(-1))
+        owner.weight = table
+        if against == "transformers":
+            network.lm_head.weight = table
+    return network
+
+
+def transformers_network(checkpoint: Checkpoint) -> Any:
+    """transformers' own class and loader, on the same folder."""
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # it compiles for minutes, to no use here
+    from transformers import AutoModelForCausalLM
+
+    if not checkpoint.path.is_dir():
+        raise ConfigError(
+            f"{checkpoint.path} is no folder: transformers reads safetensors folders only",
+            hint="compare with --against torch",
+        )
+    network = AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32)
+    # It leaves unpacked linear weights in bfloat16, and its own .float() refuses.
+    return nn.Module.float(network).eval()

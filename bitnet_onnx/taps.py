@@ -1,0 +1,65 @@
+"""A session that also shows what went into each BitLinear: for comparing, not for speed.
+
+Knows the graph's operators by name; knows no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .artifact import Artifact
+from .session import Session
+
+__all__ = ["TappedSession"]
+
+
+class TappedSession(Session):
+    """After each call ``inputs`` holds, by the linear's name, its activations [1, S, K]."""
+
+    inputs: dict[str, np.ndarray]
+
+    def __init__(self, artifact: Artifact, threads: int = 0) -> None:
+        model, self._taps = tapped(artifact)
+        super().__init__(artifact, threads=threads, model=model)
+
+    def _feed(self, ids: Sequence[int], row: int, keep: np.ndarray) -> np.ndarray:
+        self._chunks: list[list[np.ndarray]] = []
+        logits = super()._feed(ids, row, keep)
+        values = map(np.concatenate, zip(*self._chunks, strict=True))
+        self.inputs = {
+            name: value[None]
+            for names, value in zip(self._taps.values(), values, strict=True)
+            for name in names
+        }
+        return logits
+
+    def _run(self, binding: Any) -> None:
+        for value in self._taps:
+            binding.bind_output(value, "cpu")  # ONNX Runtime allocates it
+        super()._run(binding)
+        taps = binding.get_outputs()[-len(self._taps) :]
+        self._chunks.append([value.numpy()[0] for value in taps])
+
+
+def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
+    """The artifact's graph with every TernaryMatMul's X as one more output.
+
+    Returns it with the names of those outputs, each with the linears that read it.
+    """
+    model = ir.load(artifact.model_path)
+    taps: dict[str, list[str]] = {}
+    for node in model.graph:
+        if (node.domain, node.op_type) != ("bitnet", "TernaryMatMul"):
+            continue
+        x, weight = node.inputs[:2]
+        assert x is not None
+        assert weight is not None
+        x.type = ir.TensorType(ir.DataType.FLOAT)
+        if x.name not in taps:
+            model.graph.outputs.append(x)
+        taps.setdefault(str(x.name), []).append(str(weight.name).removesuffix(".weight"))
+    return ir.to_proto(model).SerializeToString(), taps
