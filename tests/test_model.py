@@ -20,9 +20,11 @@ import torch
 from checkpoints import close
 from torch import Tensor
 
-from bitnet_onnx.checkpoint import open_checkpoint, tensors_of, write_checkpoint
-from bitnet_onnx.config import BitNetConfig
+from bitnet_onnx.checkpoint import open_checkpoint, save_packed
+from bitnet_onnx.errors import ConfigError
+from bitnet_onnx.export import export
 from bitnet_onnx.model import BitLinear, BitNetForCausalLM
+from bitnet_onnx.session import Session
 from bitnet_onnx.ternary import absmean_ternary
 
 
@@ -191,18 +193,21 @@ def test_fine_tuning_lowers_the_loss_and_survives_packing(tmp_path: Path) -> Non
     assert losses[-1] < 0.7 * losses[0]
 
     model.eval()
-    (tmp_path / "packed").mkdir()
-    fields = source.config.to_dict() | {"quantization_config": {"quant_method": "bitnet"}}
-    fields["quantization_config"]["linear_class"] = "autobitlinear"
-    packed_config = BitNetConfig.from_dict(fields)
     with torch.no_grad():
-        write_checkpoint(
-            tmp_path / "packed", packed_config, tensors_of(source.config, model.state_dict())
-        )
+        save_packed(tmp_path / "packed", source.config, model.state_dict(), source.text_files())
         # Tables and norms are stored as bf16: round them here too, then the ids must agree.
         for name, parameter in model.named_parameters():
             if "proj" not in name:
                 parameter.copy_(parameter.bfloat16().float())
     reloaded = load(tmp_path / "packed")
+    session = Session(export(tmp_path / "packed", tmp_path / "artifact"))
     for start in (ids[:1, :3], ids[1:2, :5]):
-        assert reloaded.generate(start, 16).tolist() == model.generate(start, 16).tolist()
+        expected = model.generate(start, 16)
+        assert reloaded.generate(start, 16).tolist() == expected.tolist()
+        session.reset()
+        logits, prompt = session.prefill(start[0].tolist()), start.shape[1]
+        for token in expected[0, prompt:].tolist():
+            assert logits.argmax() == token
+            logits = session.decode([token])[0]
+    with pytest.raises(ConfigError, match="exists"):
+        save_packed(tmp_path / "packed", source.config, model.state_dict())

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import checkpoints
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +99,7 @@ def test_readme_code(tmp_path: Path) -> None:
     In a console block each line after `$ ` is run by bash; the other lines are only shown.
     """
     (tmp_path / "bitnet_onnx").symlink_to(ROOT / "bitnet_onnx", target_is_directory=True)
+    checkpoints.make(tmp_path / "masters", packed=False)
     text = README.read_text("utf-8")
     for block in readme_blocks(text, "console"):
         for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE):

@@ -187,7 +187,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         tok.save(self.tokenizer, self.folder)
         config = replace(MODEL, quantization="offline")
-        texts = [self.folder / name for name in tok.FILES]
+        texts = {name: (self.folder / name).read_bytes() for name in tok.FILES}
         write_checkpoint(folder, config, tensors_of(config, self.model.state_dict()), texts)
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from ..errors import CheckpointError
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
 from .folder import FolderCheckpoint
-from .write import tensors_of, write_checkpoint
+from .write import save_packed, tensors_of, write_checkpoint
 
 __all__ = [
     "Checkpoint",
     "linear_shapes",
     "norm_shapes",
     "open_checkpoint",
+    "save_packed",
     "table_names",
     "tensors_of",
     "write_checkpoint",

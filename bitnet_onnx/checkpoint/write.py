@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,17 +15,35 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import BitNetConfig
-from ..files import write_text
+from ..files import new_folder, write_text
 from ..ternary import absmean_ternary, pack_published
 from .base import linear_shapes
 from .folder import INDEX, SINGLE
 
-__all__ = ["tensors_of", "write_checkpoint"]
+__all__ = ["save_packed", "tensors_of", "write_checkpoint"]
 
 SHARD_BYTES = 1 << 29
 
 
-def tensors_of(config: BitNetConfig, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+def save_packed(
+    output: str | Path,
+    config: BitNetConfig,
+    state: Mapping[str, Tensor],
+    text_files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write a trained model's ``state_dict`` as a new checkpoint in the published packed layout.
+
+    Float masters become ternary codes with one scale each (absmean), norms and tables bfloat16;
+    ``text_files`` is what ``Checkpoint.text_files`` gives. Raises ConfigError where ``output``
+    exists; nothing half-written is left behind.
+    """
+    config = replace(config, quantization="offline", divide_by_scale=False)
+    with new_folder(Path(output)) as folder:
+        write_checkpoint(folder, config, tensors_of(config, state), text_files)
+    return Path(output)
+
+
+def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
     linears = linear_shapes(config)
     for name, tensor in state.items():
