@@ -1,7 +1,7 @@
 """What a BitNet network is, read from a checkpoint's ``config.json``.
 
-Knows the field names of transformers' ``BitNetConfig`` and which of their values we can run; an
-unsupported one is refused by name. Knows nothing of tensors.
+Knows which networks there are, the field names of transformers' configs and which of their values
+we can run; an unsupported one is refused by name. Knows nothing of tensors.
 """
 
 from __future__ import annotations
@@ -9,29 +9,57 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from . import fields as read
 from .errors import ConfigError
 
-__all__ = ["BitNetConfig"]
+__all__ = ["BitNetConfig", "RopeScaling"]
 
 # The sums of W1.58A8 stay exact in float32 while 128 * K <= 2**24.
 MAX_FEATURES = 1 << 17
 MAX_VOCABULARY = 1 << 24
 MAX_LAYERS = 1024
-LARGEST = 3e38  # the network computes in float32
 
-_SUPPORTED = {
-    "model_type": "bitnet",
-    "hidden_act": "relu2",
-    "attention_bias": False,
-    "rope_scaling": None,
+
+class _Network(NamedTuple):
+    """What a config.json says of a network, and the defaults of its class."""
+
+    model_type: str
+    architecture: str
+    hidden_act: str
+    rope_theta: float
+    rms_norm_eps: float
+
+
+NETWORKS = {
+    "bitnet": _Network("bitnet", "BitNetForCausalLM", "relu2", 5e5, 1e-5),
+    "llama": _Network("llama", "LlamaForCausalLM", "silu", 1e4, 1e-6),
+    "bitnet_b1_58": _Network("llama", "BitnetForCausalLM", "silu", 1e4, 1e-6),
 }
+SUB_NORMED = ("bitnet", "bitnet_b1_58")  # the norm before o_proj has hidden_size entries
+
+# transformers takes the listed modules out of quantization; these are no BitLinear anyway.
+FLOAT_MODULES = {"lm_head", "model.embed_tokens", "embed_tokens", "model.norm"}
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Rotary frequencies other than ``1 / theta**(2i / D)``: what is done is in ``rotary.py``.
+
+    ``linear`` uses the factor alone, ``llama3`` all four numbers.
+    """
+
+    rope_type: str
+    factor: float
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
 
 
 @dataclass(frozen=True)
 class BitNetConfig:
-    """The network of BitNet b1.58 2B-4T (arXiv 2504.12285); sizes in elements."""
+    """A network of the BitNet family; sizes in elements."""
 
     vocab_size: int
     hidden_size: int
@@ -48,9 +76,15 @@ class BitNetConfig:
     eos_token_id: tuple[int, ...]
     pad_token_id: int | None
     quantization: str | None
-    """``offline``: ternary weights are stored; ``online``: bf16 masters; None: not declared."""
+    """``offline``: ternary weights are stored; ``online``: float masters; None: not declared."""
     divide_by_scale: bool
     """``linear_class: bitlinear`` divides by ``weight_scale``, ``autobitlinear`` multiplies."""
+    network: str = "bitnet"
+    """``bitnet``: 2B-4T; ``llama``: Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58; ``bitnet_b1_58``:
+    1bitLLM's bitnet_b1_58-large and -3B. What they compute is in ``model/<network>.py``."""
+    rope_scaling: RopeScaling | None = None
+    linear_norm_eps: float | None = None
+    """``use_rms_norm``: each BitLinear has an RMSNorm of its own, with this eps."""
 
     @classmethod
     def from_file(cls, path: Path) -> BitNetConfig:
@@ -74,13 +108,14 @@ class BitNetConfig:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> BitNetConfig:
         """Take the fields of a ``config.json``; raises ConfigError naming the field."""
-        for name, supported in _SUPPORTED.items():
-            found = fields.get(name, None if name == "model_type" else supported)
-            if found != supported:
-                raise ConfigError(f"{name} is {found!r}, supported is {supported!r}")
-        hidden = _size(fields, "hidden_size", MAX_FEATURES)
-        heads = _size(fields, "num_attention_heads", MAX_FEATURES)
-        kv_heads = _size(fields, "num_key_value_heads", heads, default=heads)
+        name = _network(fields)
+        network = NETWORKS[name]
+        read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
+        for bias in ("attention_bias", "mlp_bias"):
+            read.one_of(fields, bias, (False,), False)
+        hidden = read.size(fields, "hidden_size", MAX_FEATURES)
+        heads = read.size(fields, "num_attention_heads", MAX_FEATURES)
+        kv_heads = read.size(fields, "num_key_value_heads", heads, default=heads)
         if heads % kv_heads:
             raise ConfigError(
                 f"num_attention_heads is {heads}, expected a multiple of "
@@ -91,44 +126,52 @@ class BitNetConfig:
                 f"hidden_size is {hidden}, expected a multiple of num_attention_heads {heads} "
                 "where head_dim is not given"
             )
-        head_dim = _size(fields, "head_dim", MAX_FEATURES, default=hidden // heads)
+        head_dim = read.size(fields, "head_dim", MAX_FEATURES, default=hidden // heads)
         if head_dim % 2:
             raise ConfigError(f"head_dim is {head_dim}, expected an even number")
-        if heads * head_dim != hidden:
+        if name in SUB_NORMED and heads * head_dim != hidden:
             raise ConfigError(
                 f"num_attention_heads * head_dim is {heads * head_dim}, expected hidden_size "
-                f"{hidden}: attn_sub_norm has hidden_size entries"
+                f"{hidden}: the norm before o_proj has hidden_size entries"
             )
-        quantization, divide = _quantization(fields.get("quantization_config"))
-        vocab = _size(fields, "vocab_size", MAX_VOCABULARY)
+        if heads * head_dim > MAX_FEATURES:
+            raise ConfigError(
+                f"num_attention_heads * head_dim is {heads * head_dim}, expected at most "
+                f"{MAX_FEATURES}"
+            )
+        quantization, divide, linear_norm_eps = _quantization(fields)
+        context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
+        theta, scaling = _rope(fields, network.rope_theta, context)
+        vocab = read.size(fields, "vocab_size", MAX_VOCABULARY)
         return cls(
             vocab_size=vocab,
             hidden_size=hidden,
-            intermediate_size=_size(fields, "intermediate_size", MAX_FEATURES),
-            num_hidden_layers=_size(fields, "num_hidden_layers", MAX_LAYERS),
+            intermediate_size=read.size(fields, "intermediate_size", MAX_FEATURES),
+            num_hidden_layers=read.size(fields, "num_hidden_layers", MAX_LAYERS),
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
             head_dim=head_dim,
-            max_position_embeddings=_size(
-                fields, "max_position_embeddings", MAX_VOCABULARY, default=2048
-            ),
-            rope_theta=_rope_theta(fields),
-            rms_norm_eps=_positive(fields, "rms_norm_eps", 1e-5),
-            tie_word_embeddings=_flag(fields, "tie_word_embeddings", False),
-            bos_token_id=_token(fields, "bos_token_id", vocab),
-            eos_token_id=_tokens(fields, "eos_token_id", vocab),
-            pad_token_id=_token(fields, "pad_token_id", vocab),
+            max_position_embeddings=context,
+            rope_theta=theta,
+            rms_norm_eps=read.positive(fields, "rms_norm_eps", network.rms_norm_eps),
+            tie_word_embeddings=read.flag(fields, "tie_word_embeddings", False),
+            bos_token_id=read.token(fields, "bos_token_id", vocab),
+            eos_token_id=read.tokens(fields, "eos_token_id", vocab),
+            pad_token_id=read.token(fields, "pad_token_id", vocab),
             quantization=quantization,
             divide_by_scale=divide,
+            network=name,
+            rope_scaling=scaling,
+            linear_norm_eps=linear_norm_eps,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as transformers writes them into ``config.json``."""
         eos = self.eos_token_id
-        linear_class = "bitlinear" if self.divide_by_scale else "autobitlinear"
+        network = NETWORKS[self.network]
         fields: dict[str, Any] = {
-            "architectures": ["BitNetForCausalLM"],
-            "model_type": "bitnet",
+            "architectures": [network.architecture],
+            "model_type": network.model_type,
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -136,7 +179,7 @@ class BitNetConfig:
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
-            "hidden_act": "relu2",
+            "hidden_act": network.hidden_act,
             "attention_bias": False,
             "max_position_embeddings": self.max_position_embeddings,
             "rope_theta": self.rope_theta,
@@ -147,85 +190,111 @@ class BitNetConfig:
             "pad_token_id": self.pad_token_id,
             "torch_dtype": "bfloat16",
         }
+        if self.rope_scaling is not None:
+            numbers = vars(self.rope_scaling)
+            linear = self.rope_scaling.rope_type == "linear"
+            used = ("rope_type", "factor") if linear else numbers
+            fields["rope_scaling"] = {name: numbers[name] for name in used}
         if self.quantization is not None:
             fields["quantization_config"] = {
                 "quant_method": "bitnet",
-                "linear_class": linear_class,
+                "linear_class": "bitlinear" if self.divide_by_scale else "autobitlinear",
                 "quantization_mode": self.quantization,
             }
+            if self.linear_norm_eps is not None:
+                norm = {"use_rms_norm": True, "rms_norm_eps": self.linear_norm_eps}
+                fields["quantization_config"] |= norm
         return fields
 
 
-def _size(fields: dict[str, Any], name: str, limit: int, default: int | None = None) -> int:
-    value = fields.get(name)
-    if value is None:
-        value = default
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-        raise ConfigError(f"{name} is {value!r}, expected a whole number from 1 to {limit}")
-    return value
+def _network(fields: dict[str, Any]) -> str:
+    """The network's name; 1bitLLM's own code calls its model_type "llama" too."""
+    known = tuple(dict.fromkeys(network.model_type for network in NETWORKS.values()))
+    model_type = read.one_of(fields, "model_type", known, None)
+    one_bit_llm = fields.get("architectures") == ["BitnetForCausalLM"] or "weight_bits" in fields
+    if one_bit_llm:
+        read.one_of(fields, "weight_bits", (1,), 1)
+        read.one_of(fields, "input_bits", (8,), 8)
+        return "bitnet_b1_58"
+    if model_type == "llama" and fields.get("quantization_config") is None:
+        raise ConfigError(
+            "model_type is 'llama' without a quantization_config: a LLaMA with float weights, "
+            "expected quantization_config.quant_method 'bitnet'",
+            hint="give a 1.58-bit checkpoint; float models are not quantized here",
+        )
+    return str(model_type)
 
 
-def _positive(fields: dict[str, Any], name: str, default: float) -> float:
-    value = fields.get(name, default)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value <= LARGEST:
-        raise ConfigError(f"{name} is {value!r}, expected a number above 0")
-    return float(value)
+def _rope(
+    fields: dict[str, Any], default_theta: float, context: int
+) -> tuple[float, RopeScaling | None]:
+    """theta and scaling, as transformers 5 reads them.
+
+    ``rope_scaling`` of older files comes before ``rope_parameters``; a theta inside either before
+    the one beside it.
+    """
+    where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
+    section = read.section(fields, where) or {}
+    theta = read.positive(fields, "rope_theta", default_theta)
+    theta = read.positive(section, f"{where}.rope_theta", theta)
+    for part, name in ((fields, ""), (section, f"{where}.")):
+        read.one_of(part, f"{name}partial_rotary_factor", (None, 1, 1.0), None)
+    key = f"{where}.type" if f"{where}.type" in section else f"{where}.rope_type"
+    if f"{where}.rope_type" in section:
+        key = f"{where}.rope_type"
+    kind = read.one_of(section, key, ("default", "linear", "llama3"), "default")
+    if kind == "default":
+        return theta, None
+    factor = _required(section, f"{where}.factor")
+    if kind == "linear":
+        return theta, RopeScaling("linear", factor)
+    low, high = (_required(section, f"{where}.{end}_freq_factor") for end in ("low", "high"))
+    if high <= low:
+        raise ConfigError(
+            f"{where}.high_freq_factor is {high}, expected more than low_freq_factor {low}"
+        )
+    length = "original_max_position_embeddings"
+    original = read.size(section, f"{where}.{length}", MAX_VOCABULARY, default=context)
+    original = read.size(fields, length, MAX_VOCABULARY, default=original)
+    return theta, RopeScaling("llama3", factor, low, high, original)
 
 
-def _flag(fields: dict[str, Any], name: str, default: bool) -> bool:
-    value = fields.get(name, default)
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r}, expected true or false")
-    return value
+def _required(section: dict[str, Any], name: str) -> float:
+    return read.positive(section, name, 0.0)  # 0 is refused: the field must be there
 
 
-def _token(fields: dict[str, Any], name: str, vocab: int) -> int | None:
-    tokens = _tokens(fields, name, vocab)
-    if len(tokens) > 1:
-        raise ConfigError(f"{name} is {list(tokens)!r}, expected one token id")
-    return tokens[0] if tokens else None
-
-
-def _tokens(fields: dict[str, Any], name: str, vocab: int) -> tuple[int, ...]:
-    value = fields.get(name)
-    values = [] if value is None else value if isinstance(value, list) else [value]
-    for token in values:
-        if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token < vocab:
-            raise ConfigError(f"{name} is {value!r}, expected token ids from 0 to {vocab - 1}")
-    return tuple(values)
-
-
-def _rope_theta(fields: dict[str, Any]) -> float:
-    """``rope_theta`` of older files, ``rope_parameters.rope_theta`` of transformers 5."""
-    parameters = fields.get("rope_parameters")
-    if parameters is None:
-        return _positive(fields, "rope_theta", 500000.0)
-    if not isinstance(parameters, dict):
-        raise ConfigError(f"rope_parameters is {parameters!r}, expected an object")
-    kind = parameters.get("rope_type", "default")
-    if kind != "default":
-        raise ConfigError(f"rope_parameters.rope_type is {kind!r}, supported is 'default'")
-    return _positive(parameters, "rope_theta", 500000.0)
-
-
-def _quantization(section: Any) -> tuple[str | None, bool]:
-    """``quantization_config`` -> (mode, whether weight_scale divides)."""
+def _quantization(fields: dict[str, Any]) -> tuple[str | None, bool, float | None]:
+    """``quantization_config`` -> mode, whether weight_scale divides, eps of a norm per linear."""
+    name = "quantization_config"
+    section = read.section(fields, name)
     if section is None:
-        return None, False
-    if not isinstance(section, dict):
-        raise ConfigError(f"quantization_config is {section!r}, expected an object")
-    choices: tuple[tuple[str, Any, tuple[Any, ...]], ...] = (
-        ("quant_method", "bitnet", ("bitnet",)),
-        ("linear_class", "bitlinear", ("bitlinear", "autobitlinear")),
-        ("quantization_mode", "offline", ("offline", "online")),
-        ("use_rms_norm", False, (False,)),
-        ("modules_to_not_convert", None, (None, [], ["lm_head"])),
-    )
-    found: dict[str, Any] = {}
-    for name, default, supported in choices:
-        found[name] = section.get(name, default)
-        if found[name] not in supported:
-            listed = ", ".join(repr(value) for value in supported)
-            raise ConfigError(f"quantization_config.{name} is {found[name]!r}, supported: {listed}")
-    return found["quantization_mode"], found["linear_class"] == "bitlinear"
+        return None, False, None
+    read.one_of(section, f"{name}.quant_method", ("bitnet",), "bitnet")
+    classes = ("bitlinear", "autobitlinear")
+    linear_class = read.one_of(section, f"{name}.linear_class", classes, "bitlinear")
+    modes = ("offline", "online")
+    mode = read.one_of(section, f"{name}.quantization_mode", modes, "offline")
+    norm = read.flag(section, f"{name}.use_rms_norm", False)
+    eps = read.positive(section, f"{name}.rms_norm_eps", 1e-6) if norm else None
+    _check_float_modules(section.get(f"{name}.modules_to_not_convert"))
+    divide = linear_class == "bitlinear"
+    # transformers' BitLinear holds packed codes, whatever the mode says.
+    return "offline" if divide else mode, divide, eps
+
+
+def _check_float_modules(modules: Any) -> None:
+    """transformers: None leaves the head in float, a list leaves what it lists and no more."""
+    if modules is None:
+        return
+    name = "quantization_config.modules_to_not_convert"
+    if not isinstance(modules, list) or "lm_head" not in modules:
+        raise ConfigError(
+            f"{name} is {modules!r}, expected null or a list with 'lm_head': a quantized head is "
+            "not supported"
+        )
+    others = [module for module in modules if module not in FLOAT_MODULES]
+    if others:
+        raise ConfigError(
+            f"{name} leaves {', '.join(map(str, others))} in float, expected every linear but "
+            "lm_head to be quantized"
+        )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from . import __version__, ops
 from .checkpoint import linear_shapes
 from .config import BitNetConfig
-from .model import Attention, BitNetModel, KeyValue
+from .model import BitLinear, BitNetModel, KeyValue
 from .ternary import packed_width
 
 __all__ = ["KEEP", "trace"]
@@ -44,40 +44,40 @@ class TernaryLinear(nn.Module):
     weight: Tensor
     weight_scale: Tensor
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, source: BitLinear) -> None:
         super().__init__()
-        shape = (out_features, packed_width(in_features))
+        self.rms_norm = source.rms_norm
+        shape = (source.out_features, packed_width(source.in_features))
         self.register_buffer("weight", torch.empty(shape, dtype=torch.uint8))
         self.register_buffer("weight_scale", torch.empty(1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.rms_norm is not None:
+            x = self.rms_norm(x)
         return ops.ternary_matmul(x, self.weight, self.weight_scale)
 
 
-class FusedAttention(nn.Module):
-    """Attention whose rotary positions, KV cache and softmax are one GroupQueryAttention."""
+class FusedAttend(nn.Module):
+    """Rotary positions, KV cache and softmax as one GroupQueryAttention."""
 
-    def __init__(self, source: Attention) -> None:
+    def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
-        self.num_heads, self.num_kv_heads = source.num_heads, source.num_kv_heads
-        self.q_proj, self.k_proj, self.v_proj = source.q_proj, source.k_proj, source.v_proj
-        self.o_proj, self.attn_sub_norm = source.o_proj, source.attn_sub_norm
+        self.counts = config.num_attention_heads, config.num_key_value_heads
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: tuple[Tensor, Tensor], past: KeyValue
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: tuple[Tensor, Tensor],
+        past: KeyValue,
     ) -> tuple[Tensor, KeyValue]:
         """rope: cos and sin of all positions; mask: valid positions - 1 [B] and T []."""
-        y, key, value = ops.group_query_attention(
-            self.q_proj(x),
-            self.k_proj(x),
-            self.v_proj(x),
-            *past,
-            *mask,
-            *rope,
-            self.num_heads,
-            self.num_kv_heads,
+        y, *present = ops.group_query_attention(
+            query, key, value, *past, *mask, *rope, *self.counts
         )
-        return self.o_proj(self.attn_sub_norm(y)), (key, value)
+        return y, (present[0], present[1])
 
 
 class Table(nn.Module):
@@ -105,7 +105,7 @@ class Table(nn.Module):
 
 
 class TracedBitNet(nn.Module):
-    """The network of model.py with its linears, attention and tables as operators."""
+    """The network of model/ with its linears, attention and tables as operators."""
 
     model: Any  # a BitNetModel whose submodules are those of this file
     lm_head: Any
@@ -118,10 +118,11 @@ class TracedBitNet(nn.Module):
         self.model.embed_tokens = Table(*size, int8 and config.tie_word_embeddings)
         if not config.tie_word_embeddings:
             self.lm_head = Table(*size, int8)
-        for name, (rows, features) in linear_shapes(config).items():
-            self.set_submodule(name, TernaryLinear(features, rows))
+        for name in linear_shapes(config):
+            source: Any = self.get_submodule(name)
+            self.set_submodule(name, TernaryLinear(source))
         for layer in self.model.layers:
-            layer.self_attn = FusedAttention(layer.self_attn)
+            layer.self_attn.attend = FusedAttend(config)
         for name in ("cos_cache", "sin_cache"):
             self.register_buffer(name, torch.empty(context, config.head_dim // 2))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from checkpoints import config_fields
 
-from bitnet_onnx.config import BitNetConfig
+from bitnet_onnx.config import BitNetConfig, RopeScaling
 from bitnet_onnx.errors import ConfigError
 
 # The sizes of microsoft/bitnet-b1.58-2B-4T, as published.
@@ -40,14 +40,31 @@ PUBLISHED = {
     },
 }
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 QUANTIZATION = {"quant_method": "bitnet", "linear_class": "autobitlinear"}
 
 REFUSED: list[tuple[str, Any]] = [
-    ("model_type", "llama"),
+    ("model_type", "qwen3"),
     ("model_type", None),
     ("hidden_act", "silu"),
     ("attention_bias", True),
-    ("rope_scaling", {"type": "linear", "factor": 2}),
+    ("mlp_bias", True),
+    ("weight_bits", 2),
+    ("partial_rotary_factor", 0.5),
+    ("rope_scaling.type", {"type": "dynamic", "factor": 2}),
+    ("rope_scaling.rope_type", {"rope_type": "longrope", "type": "linear", "factor": 2}),
+    ("rope_scaling.factor", {"type": "linear"}),
+    ("rope_scaling.low_freq_factor", {"rope_type": "llama3", "factor": 8}),
+    ("rope_scaling.high_freq_factor", LLAMA3 | {"high_freq_factor": 1}),
+    ("rope_scaling.partial_rotary_factor", {"rope_type": "default", "partial_rotary_factor": 0.5}),
+    ("rope_scaling.original_max_position_embeddings", LLAMA3 | {
+        "original_max_position_embeddings": 0}),
     ("rope_parameters", "default"),
     ("rope_parameters.rope_type", {"rope_type": "yarn", "rope_theta": 1e4}),
     ("rope_parameters.rope_type", {"rope_type": ["default"]}),
@@ -90,9 +107,13 @@ REFUSED: list[tuple[str, Any]] = [
     ("quantization_config.quant_method", QUANTIZATION | {"quant_method": "gptq"}),
     ("quantization_config.linear_class", QUANTIZATION | {"linear_class": "other"}),
     ("quantization_config.quantization_mode", QUANTIZATION | {"quantization_mode": "later"}),
-    ("quantization_config.use_rms_norm", QUANTIZATION | {"use_rms_norm": True}),
+    ("quantization_config.use_rms_norm", QUANTIZATION | {"use_rms_norm": 1}),
+    ("quantization_config.rms_norm_eps", QUANTIZATION | {"use_rms_norm": True, "rms_norm_eps": 0}),
+    ("quantization_config.modules_to_not_convert", QUANTIZATION | {"modules_to_not_convert": []}),
     ("quantization_config.modules_to_not_convert", QUANTIZATION | {
-        "modules_to_not_convert": ["model.layers.0.mlp.up_proj"]}),
+        "modules_to_not_convert": "lm_head"}),
+    ("quantization_config.modules_to_not_convert leaves model", QUANTIZATION | {
+        "modules_to_not_convert": ["lm_head", "model.layers.0.mlp.up_proj"]}),
 ]  # fmt: skip
 
 
@@ -122,8 +143,64 @@ def test_rope_theta_both_ways() -> None:
     new = config_fields(rope_parameters={"rope_type": "default", "rope_theta": 2e4})
     assert BitNetConfig.from_dict(old).rope_theta == 1e4
     assert BitNetConfig.from_dict(new).rope_theta == 2e4
+    assert BitNetConfig.from_dict(old | {"rope_scaling": {}, "rope_parameters": {}}) == (
+        BitNetConfig.from_dict(old)
+    )
     del old["rope_theta"]
     assert BitNetConfig.from_dict(old).rope_theta == 500000.0
+
+
+def test_rope_scaling_both_ways() -> None:
+    old = BitNetConfig.from_dict(config_fields(rope_scaling=LLAMA3))
+    new = BitNetConfig.from_dict(config_fields(rope_parameters=LLAMA3 | {"rope_theta": 5e5}))
+    assert old == new
+    assert old.rope_scaling == RopeScaling("llama3", 8.0, 1.0, 4.0, 32)
+    without = {name: LLAMA3[name] for name in LLAMA3 if not name.startswith("original")}
+    found = BitNetConfig.from_dict(config_fields(rope_scaling=without)).rope_scaling
+    assert found == RopeScaling("llama3", 8.0, 1.0, 4.0, 64)  # max_position_embeddings
+    linear = config_fields(rope_scaling={"type": "linear", "factor": 2})
+    assert BitNetConfig.from_dict(linear).rope_scaling == RopeScaling("linear", 2.0)
+
+
+LLAMA = {"model_type": "llama", "hidden_act": "silu"}
+# As published in 1bitLLM/bitnet_b1_58-3B.
+ONE_BIT_LLM = LLAMA | {
+    "architectures": ["BitnetForCausalLM"],
+    "weight_bits": 1,
+    "input_bits": 8,
+    "rope_scaling": None,
+    "quantization_config": None,
+}
+
+
+def test_which_network_a_config_names() -> None:
+    def network(**changes: Any) -> str:
+        return BitNetConfig.from_dict(config_fields(**changes)).network
+
+    assert network() == "bitnet"
+    assert network(**LLAMA) == "llama"
+    assert network(**ONE_BIT_LLM) == "bitnet_b1_58"
+    assert network(**ONE_BIT_LLM | {"architectures": None}) == "bitnet_b1_58"
+    assert network(**ONE_BIT_LLM | {"model_type": "bitnet"}) == "bitnet_b1_58"
+    with pytest.raises(ConfigError, match="'llama' without a quantization_config"):
+        network(**LLAMA, quantization_config=None)
+    with pytest.raises(ConfigError, match="model_type is 'qwen3', supported: 'bitnet', 'llama'"):
+        network(model_type="qwen3")
+
+
+def test_defaults_are_those_of_the_network() -> None:
+    llama = config_fields(**LLAMA, head_dim=32)
+    del llama["rope_theta"], llama["rms_norm_eps"]
+    config = BitNetConfig.from_dict(llama)
+    assert (config.rope_theta, config.rms_norm_eps) == (1e4, 1e-6)
+    assert config.num_attention_heads * config.head_dim == 2 * config.hidden_size
+
+
+def test_a_bitlinear_is_packed_whatever_the_mode() -> None:
+    section = {"quant_method": "bitnet", "linear_class": "bitlinear", "quantization_mode": "online"}
+    assert BitNetConfig.from_dict(config_fields(quantization_config=section)).quantization == (
+        "offline"
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,6 +212,11 @@ def test_rope_theta_both_ways() -> None:
         {"bos_token_id": None, "eos_token_id": None},
         {"quantization_config": QUANTIZATION | {"linear_class": "bitlinear"}},
         {"quantization_config": None},
+        {"rope_scaling": LLAMA3},
+        {"rope_scaling": {"type": "linear", "factor": 2}},
+        LLAMA | {"head_dim": 32},
+        LLAMA | {"quantization_config": QUANTIZATION | {"use_rms_norm": True}},
+        ONE_BIT_LLM,
     ],
 )
 def test_round_trip(changes: dict[str, Any]) -> None:

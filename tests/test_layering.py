@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bitnet_onnx"
 
 # Top to bottom: a file imports only from files above it, in functions too.
 ORDER = """
-errors files config artifact native ternary checkpoint synthesize model ops graph export
+errors files fields config artifact native ternary checkpoint synthesize model ops graph export
 sampling chat_template tokenizer session generate text chat taps reference verify bench commands
 cli __main__
 """.split()

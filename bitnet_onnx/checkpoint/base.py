@@ -67,16 +67,23 @@ def linear_shapes(config: BitNetConfig) -> dict[str, tuple[int, int]]:
     return {f"model.layers.{i}.{name}": shape for i in layers for name, shape in shapes.items()}
 
 
+# The norms before o_proj and before down_proj, where a network has them.
+SUB_NORMS = {
+    "bitnet": ("self_attn.attn_sub_norm", "mlp.ffn_sub_norm"),
+    "bitnet_b1_58": ("self_attn.inner_attn_ln", "mlp.ffn_layernorm"),
+}
+
+
 def norm_shapes(config: BitNetConfig) -> dict[str, int]:
     """Name of every RMSNorm weight -> its size."""
-    sizes = {
-        "input_layernorm": config.hidden_size,
-        "post_attention_layernorm": config.hidden_size,
-        "self_attn.attn_sub_norm": config.num_attention_heads * config.head_dim,
-        "mlp.ffn_sub_norm": config.intermediate_size,
-    }
+    hidden, inner = config.hidden_size, config.intermediate_size
+    sizes = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
+    sizes.update(zip(SUB_NORMS.get(config.network, ()), (hidden, inner), strict=False))
     layers = range(config.num_hidden_layers)
     norms = {f"model.layers.{i}.{name}.weight": n for i in layers for name, n in sizes.items()}
+    if config.linear_norm_eps is not None:
+        linears = linear_shapes(config).items()
+        norms |= {f"{name}.rms_norm.weight": features for name, (_, features) in linears}
     return {**norms, "model.norm.weight": config.hidden_size}
 
 

@@ -7,6 +7,7 @@ Knows safetensors, the packed layout and the bf16 master layout; what is packed 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +30,9 @@ TEXT_FILES = (
     "chat_template.jinja",
     "special_tokens_map.json",
 )
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
+IGNORED = ".rotary_emb.inv_freq"  # a buffer that older LLaMA checkpoints hold; computed here
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -42,6 +46,8 @@ class FolderCheckpoint(Checkpoint):
         self._files = {path.name: _open(path) for path in self._weight_files()}
         self._where = {name: file for file, st in self._files.items() for name in st.keys()}  # noqa: SIM118
         self._check()
+        if self.config.tie_word_embeddings and HEAD in self._where:
+            self._untie()
 
     def tensor(self, name: str) -> Tensor:
         stored = self._files[self._where[name]].get_tensor(name)
@@ -54,6 +60,11 @@ class FolderCheckpoint(Checkpoint):
         if not self.packed:
             codes, scale = absmean_ternary(stored)
             return codes.to(torch.int8), scale
+        if stored.is_floating_point():
+            codes = stored.to(torch.int8)
+            if not torch.equal(codes.to(stored.dtype), stored) or codes.abs().max() > 1:
+                raise self._wrong(f"{linear}.weight", "is no ternary weight, expected -1, 0 and 1")
+            return codes, self.scale(linear)
         codes = unpack_published(stored)
         if codes.max() > 1:
             raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
@@ -97,16 +108,17 @@ class FolderCheckpoint(Checkpoint):
     def _check(self) -> None:
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
         for name, (rows, features) in linear_shapes(self.config).items():
+            expected[f"{name}.weight"] = ((rows, features), FLOATS)
             if self.packed:
+                expected[f"{name}.weight_scale"] = ((1,), FLOATS)
+            if self.packed and not self._unpacked(f"{name}.weight", (rows, features)):
                 if rows % 4:
                     raise CheckpointError(f"{name} has {rows} rows, packed needs a multiple of 4")
                 expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
-                expected[f"{name}.weight_scale"] = ((1,), FLOATS)
-            else:
-                expected[f"{name}.weight"] = ((rows, features), FLOATS)
         for name, size in norm_shapes(self.config).items():
             expected[name] = ((size,), FLOATS)
-        for name in table_names(self.config):
+        tables = table_names(self.config)
+        for name in [*tables, HEAD] if HEAD in self._where else tables:
             expected[name] = ((self.config.vocab_size, self.config.hidden_size), FLOATS)
         missing = sorted(expected.keys() - self._where.keys())
         if missing:
@@ -114,7 +126,7 @@ class FolderCheckpoint(Checkpoint):
                 f"{self.folder} lacks the tensor {missing[0]} ({len(missing)} missing in all)",
                 hint="download the checkpoint again, all of its shards",
             )
-        unknown = sorted(self._where.keys() - expected.keys())
+        unknown = sorted(n for n in self._where.keys() - expected.keys() if not n.endswith(IGNORED))
         if unknown:
             raise self._wrong(
                 unknown[0], f"is not a tensor of this network ({len(unknown)} such in all)"
@@ -128,6 +140,25 @@ class FolderCheckpoint(Checkpoint):
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
                 found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
                 raise self._wrong(name, f"is {found_type}, expected {listed}")
+
+    def _unpacked(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Ternary weights as floats [N, K]: what transformers' save_pretrained writes."""
+        if name not in self._where:
+            return False
+        piece = self._files[self._where[name]].get_slice(name)
+        return tuple(piece.get_shape()) == shape and _DTYPES.get(piece.get_dtype()) in FLOATS
+
+    def _untie(self) -> None:
+        """A head beside ``tie_word_embeddings: true``, as in the first upload of 2B-4T.
+
+        transformers 5 ties the two only if they are equal, and else uses the head that is stored.
+        """
+        embedding, head = (self._files[self._where[n]].get_slice(n) for n in (EMBEDDING, HEAD))
+        for row in range(0, self.config.vocab_size, ROWS_AT_A_TIME):
+            rows = slice(row, row + ROWS_AT_A_TIME)
+            if not torch.equal(embedding[rows].float(), head[rows].float()):
+                self.config = replace(self.config, tie_word_embeddings=False)
+                return
 
     def _wrong(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")

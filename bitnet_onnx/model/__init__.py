@@ -1,0 +1,26 @@
+"""The networks in torch: these files say exactly what BitNet computes.
+
+Everything else is compared with them. Module attributes carry the checkpoint's tensor names, so
+weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
+
+In the order data passes: ``layers`` and ``rotary``, ``decoder`` (what the networks share), one
+small file for each network, ``causal_lm`` (embedding, layers, head, greedy generation).
+"""
+
+from __future__ import annotations
+
+from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
+from .decoder import KeyValue
+from .layers import BitLinear
+from .rotary import rotary_tables, rotate
+
+__all__ = [
+    "IGNORED",
+    "BitLinear",
+    "BitNetForCausalLM",
+    "BitNetModel",
+    "CausalLMOutput",
+    "KeyValue",
+    "rotary_tables",
+    "rotate",
+]

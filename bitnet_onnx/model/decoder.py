@@ -1,0 +1,94 @@
+"""What the networks share: the LLaMA decoder with BitLinear for its seven linears.
+
+A network's own file derives ``Attention`` and ``MLP`` from these and says what is special.
+Knows tensors and the config. Shapes: B batch, S new tokens, P past tokens, T = P + S, H hidden,
+D head_dim.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import BitNetConfig
+from .layers import BitLinear
+from .rotary import rotate
+
+__all__ = ["MLP", "Attention", "KeyValue"]
+
+KeyValue = tuple[Tensor, Tensor]  # keys and values, each [B, num_key_value_heads, T, D]
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions; ``project`` is the network's own."""
+
+    def __init__(self, config: BitNetConfig) -> None:
+        super().__init__()
+        width = config.num_attention_heads * config.head_dim
+        kv_width = config.num_key_value_heads * config.head_dim
+        self.q_proj = BitLinear(config.hidden_size, width, config)
+        self.k_proj = BitLinear(config.hidden_size, kv_width, config)
+        self.v_proj = BitLinear(config.hidden_size, kv_width, config)
+        self.o_proj = BitLinear(width, config.hidden_size, config)
+        self.attend = Attend(config.num_attention_heads, config.num_key_value_heads)
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, past: KeyValue | None
+    ) -> tuple[Tensor, KeyValue]:
+        """x [B, S, H], rope: cos and sin [B, S, D], mask bool [B, 1, S, T] or None: causal."""
+        query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        y, present = self.attend(query, key, value, rope, mask, past)
+        return self.project(y), present
+
+    def project(self, y: Tensor) -> Tensor:
+        """The heads' results [B, S, heads * D] -> [B, S, H]."""
+        raise NotImplementedError
+
+
+class Attend(nn.Module):
+    """Rotary positions, KV cache and softmax: attention without its linears."""
+
+    def __init__(self, num_heads: int, num_kv_heads: int) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        past: KeyValue | None,
+    ) -> tuple[Tensor, KeyValue]:
+        """query [B, S, heads * D], key and value [B, S, kv heads * D] -> like query, and cache."""
+        query = rotate(heads(query, self.num_heads), rope)
+        key = rotate(heads(key, self.num_kv_heads), rope)
+        value = heads(value, self.num_kv_heads)
+        if past is not None:
+            key = torch.cat([past[0], key], dim=2)
+            value = torch.cat([past[1], value], dim=2)
+        y = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+        )
+        return y.transpose(1, 2).flatten(2), (key, value)
+
+
+def heads(x: Tensor, count: int) -> Tensor:
+    """[B, S, count * D] -> [B, count, S, D]."""
+    return x.unflatten(-1, (count, -1)).transpose(1, 2)
+
+
+class MLP(nn.Module):
+    """The gated feed-forward's three linears; ``forward`` is the network's own."""
+
+    def __init__(self, config: BitNetConfig) -> None:
+        super().__init__()
+        self.gate_proj = BitLinear(config.hidden_size, config.intermediate_size, config)
+        self.up_proj = BitLinear(config.hidden_size, config.intermediate_size, config)
+        self.down_proj = BitLinear(config.intermediate_size, config.hidden_size, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, S, H] -> [B, S, H]."""
+        raise NotImplementedError

@@ -1,0 +1,97 @@
+"""The layers that all networks are made of: RMSNorm and BitLinear.
+
+Knows tensors and the number format; knows no network.
+Sources: arXiv 2402.17764, arXiv 2504.12285, transformers' ``integrations/bitnet.py``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import BitNetConfig
+from ..ternary import absmax_int8, absmean_ternary
+
+__all__ = ["BitLinear", "RMSNorm", "StraightThrough"]
+
+
+class RMSNorm(nn.Module):
+    """``x / sqrt(mean(x²) + eps) * weight`` over the last axis, in float32."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class BitLinear(nn.Module):
+    """``y = (int8(x) · Wᵀ) * weight_scale / act_scale``, W in {-1, 0, +1}: W1.58A8.
+
+    ``weight`` [N, K] is either the float master, quantized at each call, or, once
+    ``set_ternary`` was called, the stored int8 codes with their ``weight_scale`` [1].
+    ``rms_norm`` is None but where the config says ``use_rms_norm``.
+    """
+
+    weight: Tensor
+    weight_scale: Tensor | None
+    rms_norm: RMSNorm | None
+
+    def __init__(
+        self, in_features: int, out_features: int, config: BitNetConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).normal_(0, 0.02))
+        self.register_buffer("weight_scale", None)
+        eps = None if config is None else config.linear_norm_eps
+        self.rms_norm = None if eps is None else RMSNorm(in_features, eps)
+
+    def set_ternary(self, codes: Tensor, scale: Tensor) -> None:
+        """Store int8 codes [N, K] and their multiplier [1] instead of a master weight."""
+        del self.weight
+        self.register_buffer("weight", codes.to(torch.int8))
+        self.weight_scale = scale.float().reshape(1)
+
+    def ternary(self) -> tuple[Tensor, Tensor]:
+        """Codes (float32 [N, K]) and scale (float32 [1]), whichever way they are stored."""
+        if self.weight_scale is not None:
+            return self.weight.float(), self.weight_scale
+        return absmean_ternary(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rms_norm is not None:
+            x = self.rms_norm(x)
+        if self.training and self.weight_scale is None:
+            return self._forward_straight_through(x)
+        codes, weight_scale = self.ternary()
+        quantized, act_scale = absmax_int8(x)
+        # Whole numbers below 128 * K <= 2**24: this float32 product is exact in any order.
+        sums = F.linear(quantized, codes)
+        return sums * (weight_scale / act_scale)
+
+    def _forward_straight_through(self, x: Tensor) -> Tensor:
+        """The same values up to rounding; gradients pass both quantizers unchanged."""
+        with torch.no_grad():
+            codes, weight_scale = absmean_ternary(self.weight)
+            quantized, act_scale = absmax_int8(x)
+            weight, rounded = codes.mul_(weight_scale), quantized.div_(act_scale)
+        return F.linear(
+            StraightThrough.apply(x, rounded), StraightThrough.apply(self.weight, weight)
+        )
+
+
+class StraightThrough(torch.autograd.Function):
+    """``rounded`` forward, the gradient of ``x`` backward (arXiv 1308.3432)."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor, rounded: Tensor) -> Tensor:
+        return rounded.view_as(rounded)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
