@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(commands: Commands) -> None:
     command = commands.add_parser("export", help="turn a checkpoint into an artifact folder")
-    command.add_argument("checkpoint", type=Path, help="folder with config.json and safetensors")
+    _checkpoint_arguments(command)
     command.add_argument("-o", "--output", type=Path, required=True, help="the folder to make")
     command.add_argument(
         "--head",
@@ -77,6 +77,7 @@ def _run_export(args: argparse.Namespace) -> None:
         args.output,
         head=args.head,
         context_length=args.context_length,
+        revision=args.revision,
         progress=sys.stderr.isatty(),
     )
     print(folder)
@@ -154,7 +155,7 @@ def _verify(commands: Commands) -> None:
         "they are and once with rounding ties of the activation quantizer settled alike. Exit "
         "code 1 when they disagree.",
     )
-    command.add_argument("checkpoint", type=Path)
+    _checkpoint_arguments(command)
     command.add_argument("artifact", type=Path)
     command.add_argument(
         "--against",
@@ -226,6 +227,14 @@ def _run_demo(args: argparse.Namespace) -> None:
     from .commands import run_demo
 
     run_demo(args)
+
+
+def _checkpoint_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "checkpoint",
+        help="folder with config.json and safetensors, or a Hugging Face Hub id org/name",
+    )
+    command.add_argument("--revision", help="branch, tag or commit of the Hub id; default: main")
 
 
 def _artifact_argument(command: argparse.ArgumentParser) -> None:

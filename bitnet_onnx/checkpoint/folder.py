@@ -18,8 +18,9 @@ from ..errors import CheckpointError
 from ..ternary import absmean_ternary, unpack_published
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
 
-__all__ = ["INDEX", "SINGLE", "FolderCheckpoint"]
+__all__ = ["CONFIG", "INDEX", "SINGLE", "TEXT_FILES", "FolderCheckpoint", "weight_files"]
 
+CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TEXT_FILES = (
@@ -37,9 +38,9 @@ class FolderCheckpoint(Checkpoint):
 
     def __init__(self, folder: Path) -> None:
         self.path = self.folder = folder
-        self.config = BitNetConfig.from_file(self.folder / "config.json")
+        self.config = BitNetConfig.from_file(self.folder / CONFIG)
         self.packed = self.config.quantization == "offline"
-        self._files = {path.name: _open(path) for path in self._weight_files()}
+        self._files = {path.name: _open(path) for path in weight_files(folder)}
         self._where = {name: file for file, st in self._files.items() for name in st.keys()}  # noqa: SIM118
         self._check()
 
@@ -68,31 +69,11 @@ class FolderCheckpoint(Checkpoint):
         return 1.0 / scale if self.config.divide_by_scale else scale
 
     def files(self) -> list[Path]:
-        return [self.folder / name for name in ("config.json", *sorted(self._files))]
+        return [self.folder / name for name in (CONFIG, *sorted(self._files))]
 
     def text_files(self) -> dict[str, bytes]:
         paths = (self.folder / name for name in TEXT_FILES)
         return {path.name: path.read_bytes() for path in paths if path.is_file()}
-
-    def _weight_files(self) -> list[Path]:
-        index = self.folder / INDEX
-        if not index.exists():
-            return [self.folder / SINGLE]
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            raise CheckpointError(f"{index} is not a safetensors index: {error!r}") from error
-        for name in names:
-            if not isinstance(name, str) or Path(name).name != name:
-                raise CheckpointError(f"{index} names the file {name!r}, expected a plain name")
-        return [self.folder / name for name in sorted(names)]
 
     def _check(self) -> None:
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
@@ -131,6 +112,21 @@ class FolderCheckpoint(Checkpoint):
 
     def _wrong(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The shards that the folder's index names, or the single file where there is no index."""
+    index = folder / INDEX
+    if not index.exists():
+        return [folder / SINGLE]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{index} is not a safetensors index: {error!r}") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"{index} names the file {name!r}, expected a plain name")
+    return [folder / name for name in sorted(names)]
 
 
 _DTYPES = {
