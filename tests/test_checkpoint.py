@@ -124,8 +124,11 @@ TENSOR_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "missing": (lambda t: t.pop(f"{Q}.weight"), f"lacks the tensor {Q}.weight"),
     "missing scale": (lambda t: t.pop(f"{Q}.weight_scale"), f"{Q}.weight_scale"),
     "missing norm": (lambda t: t.pop(NORM), NORM),
-    "unknown": (put("model.rotary.inv_freq", torch.ones(2)), "model.rotary.inv_freq is not a"),
-    "head of a tied network": (put("lm_head.weight", torch.ones(96, 32)), "lm_head.weight is not"),
+    "unknown": (put("model.rotary.inv_freq", torch.ones(2)), "'model.rotary.inv_freq' is not a"),
+    "head of a tied network": (
+        put("lm_head.weight", torch.ones(96, 32)),
+        "'lm_head.weight' is not",
+    ),
     "shape": (put(f"{Q}.weight", torch.ones(32, 32, dtype=torch.uint8)), r"expected \[8, 32\]"),
     "rank": (put(f"{Q}.weight", torch.ones(256, dtype=torch.uint8)), r"the shape \[256\]"),
     "norm shape": (put(NORM, torch.ones(31)), rf"{NORM} has the shape \[31\]"),

@@ -6,7 +6,6 @@ Knows safetensors, the packed layout and the bf16 master layout; what is packed 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..config import BitNetConfig
 from ..errors import CheckpointError
+from ..files import read_object
 from ..ternary import absmean_ternary, unpack_published
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
 
@@ -30,6 +30,7 @@ TEXT_FILES = (
     "chat_template.jinja",
     "special_tokens_map.json",
 )
+SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -41,7 +42,7 @@ class FolderCheckpoint(Checkpoint):
         self.config = BitNetConfig.from_file(self.folder / CONFIG)
         self.packed = self.config.quantization == "offline"
         self._files = {path.name: _open(path) for path in weight_files(folder)}
-        self._where = {name: file for file, st in self._files.items() for name in st.keys()}  # noqa: SIM118
+        self._where = self._locate()
         self._check()
 
     def tensor(self, name: str) -> Tensor:
@@ -54,7 +55,7 @@ class FolderCheckpoint(Checkpoint):
         stored = self.tensor(f"{linear}.weight")
         if not self.packed:
             codes, scale = absmean_ternary(stored)
-            return codes.to(torch.int8), scale
+            return codes.to(torch.int8), self._multiplier(f"{linear}.weight", scale)
         codes = unpack_published(stored)
         if codes.max() > 1:
             raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
@@ -62,11 +63,13 @@ class FolderCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
-            return absmean_ternary(self.tensor(f"{linear}.weight"))[1]
-        scale = self.tensor(f"{linear}.weight_scale").float().reshape(1)
+            name = f"{linear}.weight"
+            return self._multiplier(name, absmean_ternary(self.tensor(name))[1])
+        name = f"{linear}.weight_scale"
+        scale = self.tensor(name).float().reshape(1)
         if scale.item() <= 0:
-            raise self._wrong(f"{linear}.weight_scale", f"is {scale.item()}, expected above 0")
-        return 1.0 / scale if self.config.divide_by_scale else scale
+            raise self._wrong(name, f"is {scale.item()}, expected above 0")
+        return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
 
     def files(self) -> list[Path]:
         return [self.folder / name for name in (CONFIG, *sorted(self._files))]
@@ -74,6 +77,25 @@ class FolderCheckpoint(Checkpoint):
     def text_files(self) -> dict[str, bytes]:
         paths = (self.folder / name for name in TEXT_FILES)
         return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+    def _locate(self) -> dict[str, str]:
+        """Tensor name -> file name."""
+        where: dict[str, str] = {}
+        for file, opened in self._files.items():
+            for name in opened.keys():  # noqa: SIM118
+                if name in where:
+                    raise CheckpointError(
+                        f"{self.folder / file} holds the tensor {name!r}, and so does {where[name]}"
+                    )
+                where[name] = file
+        for name, file in _weight_map(self.folder).items():
+            if where.get(name) != file:
+                raise CheckpointError(
+                    f"{self.folder / INDEX} says that {file} holds the tensor {name!r}, which it "
+                    "does not",
+                    hint="download the checkpoint again, its index and all of its shards",
+                )
+        return where
 
     def _check(self) -> None:
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
@@ -97,8 +119,9 @@ class FolderCheckpoint(Checkpoint):
             )
         unknown = sorted(self._where.keys() - expected.keys())
         if unknown:
-            raise self._wrong(
-                unknown[0], f"is not a tensor of this network ({len(unknown)} such in all)"
+            raise CheckpointError(
+                f"{self.folder / self._where[unknown[0]]}: {unknown[0]!r} is not a tensor of this "
+                f"network ({len(unknown)} such in all)"
             )
         for name, (shape, dtypes) in expected.items():
             piece = self._files[self._where[name]].get_slice(name)
@@ -110,23 +133,38 @@ class FolderCheckpoint(Checkpoint):
                 found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
                 raise self._wrong(name, f"is {found_type}, expected {listed}")
 
+    def _multiplier(self, name: str, value: Tensor) -> Tensor:
+        """Refuse what float32 holds only roughly or not at all: the product would be no number."""
+        if not SMALLEST <= value.item() <= LARGEST:
+            raise self._wrong(
+                name,
+                f"makes the multiplier {value.item()}, expected {SMALLEST:.2g} to {LARGEST:.2g}",
+            )
+        return value
+
     def _wrong(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The shards that the folder's index names, or the single file where there is no index."""
+    if not (folder / INDEX).exists():
+        return [folder / SINGLE]
+    return [folder / name for name in sorted(set(_weight_map(folder).values()))]
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Tensor name -> file name, as the index says; empty where there is no index."""
     index = folder / INDEX
     if not index.exists():
-        return [folder / SINGLE]
-    try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{index} is not a safetensors index: {error!r}") from error
-    for name in names:
+        return {}
+    found = read_object(index, CheckpointError).get("weight_map")
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{index}: weight_map is {found!r:.80}, expected an object")
+    for name in found.values():
         if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"{index} names the file {name!r}, expected a plain name")
-    return [folder / name for name in sorted(names)]
+            raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
+    return found
 
 
 _DTYPES = {
