@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ArtifactError
-from .files import sha256, write_text
+from .files import read_object, sha256, write_text
 
 __all__ = ["Artifact", "write_manifest"]
 
@@ -114,17 +114,9 @@ class Artifact:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{path} does not exist, so this is no artifact folder",
-            hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(manifest, dict):
-        raise ArtifactError(f"{path} holds a JSON {type(manifest).__name__}, expected an object")
+    manifest = read_object(
+        path, ArtifactError, hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT"
+    )
     version = manifest.get("format_version")
     # First of all: a later version may have other fields.
     if type(version) is not int or version != FORMAT_VERSION:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(commands: Commands) -> None:
     command = commands.add_parser("export", help="turn a checkpoint into an artifact folder")
-    command.add_argument("checkpoint", type=Path, help="folder with config.json and safetensors")
+    _checkpoint_arguments(command)
     command.add_argument("-o", "--output", type=Path, required=True, help="the folder to make")
     command.add_argument(
         "--head",
@@ -77,6 +77,7 @@ def _run_export(args: argparse.Namespace) -> None:
         args.output,
         head=args.head,
         context_length=args.context_length,
+        revision=args.revision,
         progress=sys.stderr.isatty(),
     )
     print(folder)
@@ -97,13 +98,7 @@ def _generate(commands: Commands) -> None:
     )
     command.add_argument("--output", choices=("text", "ids", "json"), default="text")
     _sampling_arguments(command, max_new_tokens=256)
-    command.set_defaults(run=_run_generate)
-
-
-def _run_generate(args: argparse.Namespace) -> None:
-    from .commands import run_generate
-
-    run_generate(args)
+    command.set_defaults(run=_in_commands("run_generate"))
 
 
 def _chat(commands: Commands) -> None:
@@ -111,13 +106,7 @@ def _chat(commands: Commands) -> None:
     _artifact_argument(command)
     command.add_argument("--system", help="a system prompt")
     _sampling_arguments(command, max_new_tokens=512)
-    command.set_defaults(run=_run_chat)
-
-
-def _run_chat(args: argparse.Namespace) -> None:
-    from .commands import run_chat
-
-    run_chat(args)
+    command.set_defaults(run=_in_commands("run_chat"))
 
 
 def _bench(commands: Commands) -> None:
@@ -154,7 +143,7 @@ def _verify(commands: Commands) -> None:
         "they are and once with rounding ties of the activation quantizer settled alike. Exit "
         "code 1 when they disagree.",
     )
-    command.add_argument("checkpoint", type=Path)
+    _checkpoint_arguments(command)
     command.add_argument("artifact", type=Path)
     command.add_argument(
         "--against",
@@ -167,26 +156,14 @@ def _verify(commands: Commands) -> None:
     command.add_argument("--prompts-file", type=Path, help="one prompt a line, fed as it is")
     command.add_argument("--max-new-tokens", type=int, default=64, help="steps after each prompt")
     command.add_argument("--json", action="store_true", help="one JSON report on stdout")
-    command.set_defaults(run=_run_verify)
-
-
-def _run_verify(args: argparse.Namespace) -> int:
-    from .commands import run_verify
-
-    return run_verify(args)
+    command.set_defaults(run=_in_commands("run_verify"))
 
 
 def _info(commands: Commands) -> None:
     command = commands.add_parser("info", help="show versions, kernels, and an artifact's manifest")
     command.add_argument("artifact", type=Path, nargs="?")
     command.add_argument("--check", action="store_true", help="compare every file's sha256")
-    command.set_defaults(run=_run_info)
-
-
-def _run_info(args: argparse.Namespace) -> None:
-    from .commands import run_info
-
-    run_info(args)
+    command.set_defaults(run=_in_commands("run_info"))
 
 
 def _synthesize(commands: Commands) -> None:
@@ -219,13 +196,27 @@ def _run_synthesize(args: argparse.Namespace) -> None:
 def _demo(commands: Commands) -> None:
     command = commands.add_parser("demo", help="export the bundled model, ask it, chat with it")
     command.add_argument("--artifact", type=Path, help="keep the artifact in this folder")
-    command.set_defaults(run=_run_demo)
+    command.set_defaults(run=_in_commands("run_demo"))
 
 
-def _run_demo(args: argparse.Namespace) -> None:
-    from .commands import run_demo
+def _in_commands(name: str) -> Callable[[argparse.Namespace], int | None]:
+    """A function of commands.py, which is imported when the command runs."""
 
-    run_demo(args)
+    def run(args: argparse.Namespace) -> int | None:
+        from . import commands
+
+        result: int | None = getattr(commands, name)(args)
+        return result
+
+    return run
+
+
+def _checkpoint_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "checkpoint",
+        help="folder with config.json and safetensors, or a Hugging Face Hub id org/name",
+    )
+    command.add_argument("--revision", help="branch, tag or commit of the Hub id; default: main")
 
 
 def _artifact_argument(command: argparse.ArgumentParser) -> None:

@@ -128,7 +128,7 @@ def run_verify(args: argparse.Namespace) -> int:
         tokenizer = Tokenizer.from_folder(artifact.folder)
         prompts += [tokenizer.encode(line) for line in _lines_of(args.prompts_file)]
     results = verify(
-        open_checkpoint(args.checkpoint),
+        open_checkpoint(args.checkpoint, revision=args.revision),
         artifact,
         prompts or default_prompts(artifact.vocab_size),
         args.max_new_tokens,

@@ -6,13 +6,13 @@ we can run; an unsupported one is refused by name. Knows nothing of tensors.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import fields as read
 from .errors import ConfigError
+from .files import read_object
 
 __all__ = ["BitNetConfig", "RopeScaling"]
 
@@ -89,17 +89,11 @@ class BitNetConfig:
     @classmethod
     def from_file(cls, path: Path) -> BitNetConfig:
         """Read ``config.json``; raises ConfigError naming the file and the field."""
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{path} does not exist; a checkpoint folder has a config.json",
-                hint="give the folder that holds config.json and the .safetensors files",
-            ) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{path} cannot be read as JSON: {error}") from error
-        if not isinstance(fields, dict):
-            raise ConfigError(f"{path} holds a JSON {type(fields).__name__}, expected an object")
+        fields = read_object(
+            path,
+            ConfigError,
+            hint="give the folder that holds config.json and the .safetensors files",
+        )
         try:
             return cls.from_dict(fields)
         except ConfigError as error:

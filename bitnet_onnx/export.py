@@ -45,10 +45,12 @@ def export(
     *,
     head: str = "bf16",
     context_length: int | None = None,
+    revision: str | None = None,
     progress: bool = False,
 ) -> Path:
     """Write the artifact folder ``output`` and return it.
 
+    checkpoint: open, or a folder, or a Hugging Face Hub id, of which ``revision`` is taken.
     head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits.
     context_length: positions that may be fed, by default the config's.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written is left behind.
@@ -56,7 +58,7 @@ def export(
     if head not in HEADS:
         raise ConfigError(f"head is {head!r}, expected one of: {', '.join(HEADS)}")
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = open_checkpoint(checkpoint)
+        checkpoint = open_checkpoint(checkpoint, revision=revision)
     config = checkpoint.config
     context = config.max_position_embeddings if context_length is None else context_length
     if not 1 <= context <= config.max_position_embeddings:
@@ -242,6 +244,9 @@ def describe(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Any]:
     """The manifest's fields besides the list of files."""
     config = checkpoint.config
     packages = ("torch", "onnx", "onnxscript", "onnx-ir")
+    origin = {"name": checkpoint.path.resolve().name}
+    if checkpoint.hub is not None:
+        origin = dict(zip(("name", "commit"), checkpoint.hub, strict=True))
     return {
         "operator_domain_version": ops.VERSION,
         "target": "native",
@@ -252,7 +257,7 @@ def describe(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Any]:
         "num_key_value_heads": config.num_key_value_heads,
         "head_dim": config.head_dim,
         "source": {
-            "name": checkpoint.path.resolve().name,
+            **origin,
             "files": {path.name: sha256(path) for path in checkpoint.files()},
         },
         "tools": {"bitnet-onnx": __version__, **{name: version(name) for name in packages}},

@@ -1,4 +1,4 @@
-"""How files and folders are written so that nothing half-made is ever left behind.
+"""How files and folders are written so that nothing half-made is ever left behind, and read.
 
 Write under a temporary name beside the target, fsync, rename. Knows nothing of what is written.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import BitNetError, ConfigError
 
-__all__ = ["new_folder", "sha256", "write_text"]
+__all__ = ["new_folder", "read_object", "sha256", "write_text"]
 
 CHUNK = 1 << 20  # bytes hashed at a time
 
@@ -64,6 +66,22 @@ def new_folder(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write one UTF-8 file with Unix line ends."""
     path.write_bytes(text.encode("utf-8"))
+
+
+def read_object(path: Path, error: type[BitNetError], hint: str | None = None) -> dict[str, Any]:
+    """The JSON object in a file; raises ``error`` naming the file, whatever is wrong with it.
+
+    hint: what to do where the file does not exist.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path} does not exist", hint=hint) from None
+    except (OSError, ValueError, RecursionError) as reason:
+        raise error(f"{path} cannot be read as JSON: {reason}") from reason
+    if not isinstance(value, dict):
+        raise error(f"{path} holds a JSON {type(value).__name__}, expected an object")
+    return value
 
 
 def sha256(path: Path) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,10 +62,14 @@ class TieBreaker:
         self.apart: dict[str, float] = dict.fromkeys(linears, 0.0)
         """Largest max|a - b| / max|b| of each linear's input."""
         self._inputs: Mapping[str, np.ndarray] | None = None
-        self._hooks = [
-            network.get_submodule(name).register_forward_pre_hook(partial(self._settle, name))
-            for name in linears
-        ]
+        self._hooks = [self._hook(name, network.get_submodule(name)) for name in linears]
+
+    def _hook(self, name: str, linear: Any) -> Any:
+        """Where the linear's quantizer reads: its input, or what its own norm makes of it."""
+        norm = getattr(linear, "rms_norm", None)
+        if norm is None:
+            return linear.register_forward_pre_hook(lambda _, args: self._settle(name, args[0]))
+        return norm.register_forward_hook(lambda _, args, output: self._settle(name, output))
 
     def remove(self) -> None:
         """Leave the network as it was."""
@@ -83,10 +86,10 @@ class TieBreaker:
     def __exit__(self, *_: object) -> None:
         self._inputs = None
 
-    def _settle(self, name: str, linear: nn.Module, args: tuple[Tensor, ...]) -> Any:
+    def _settle(self, name: str, x: Tensor) -> Tensor:
         if self._inputs is None:
-            return None
-        x, other = args[0], torch.from_numpy(self._inputs[name])
+            return x
+        other = torch.from_numpy(self._inputs[name])
         share = (x - other).abs().max() / other.abs().max()
         self.apart[name] = max(self.apart[name], float(share))
         codes, scale = absmax_int8(x)

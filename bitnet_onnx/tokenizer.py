@@ -5,7 +5,6 @@ Knows text, ids and which ids are special. Knows no model, no cache, no sampling
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +14,13 @@ import tokenizers
 
 from bitnet_onnx.chat_template import ChatTemplate, Message, guard
 from bitnet_onnx.errors import TokenizerError
+from bitnet_onnx.files import read_object
 
 __all__ = ["StreamDecoder", "Tokenizer"]
 
 # Stands for a reply while a template is split around it; trimming and quoting leave it whole.
 _REPLY = "bitnetREPLYcb1f4e7dREPLYbitnet"
+_FILES = "A checkpoint or artifact folder holds tokenizer.json and tokenizer_config.json."
 
 
 class Tokenizer:
@@ -71,10 +72,10 @@ class Tokenizer:
             raise TokenizerError(
                 f"{folder / 'tokenizer.json'} is no tokenizer: {error}."
             ) from error
-        config = _read_json(folder / "tokenizer_config.json")
+        config = read_object(folder / "tokenizer_config.json", TokenizerError, hint=_FILES)
         generation_config = {}
         if (folder / "generation_config.json").exists():
-            generation_config = _read_json(folder / "generation_config.json")
+            generation_config = read_object(folder / "generation_config.json", TokenizerError)
         if (folder / "chat_template.jinja").exists():
             template: str | None = _read(folder / "chat_template.jinja")
         else:
@@ -254,21 +255,11 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise TokenizerError(
             f"{path} cannot be read: {error.strerror}.",
-            hint="A checkpoint or artifact folder holds tokenizer.json and tokenizer_config.json.",
+            hint=_FILES,
         ) from error
     if not content.strip():
         raise TokenizerError(f"{path} is empty.", hint="Copy or download the file again.")
     return content
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
-        raise TokenizerError(f"{path} is damaged: it is no JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise TokenizerError(f"{path} holds a {type(value).__name__}; expected a JSON object.")
-    return value
 
 
 def _configured_template(config: Mapping[str, Any]) -> str | None:

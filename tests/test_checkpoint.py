@@ -124,7 +124,7 @@ TENSOR_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "missing": (lambda t: t.pop(f"{Q}.weight"), f"lacks the tensor {Q}.weight"),
     "missing scale": (lambda t: t.pop(f"{Q}.weight_scale"), f"{Q}.weight_scale"),
     "missing norm": (lambda t: t.pop(NORM), NORM),
-    "unknown": (put("model.rotary.inv_freq", torch.ones(2)), "model.rotary.inv_freq is not a"),
+    "unknown": (put("model.rotary.inv_freq", torch.ones(2)), "'model.rotary.inv_freq' is not a"),
     "head of a tied network": (put("lm_head.weight", torch.ones(96, 16)), "lm_head.weight has"),
     "shape": (put(f"{Q}.weight", torch.ones(32, 32, dtype=torch.uint8)), r"expected \[8, 32\]"),
     "rank": (put(f"{Q}.weight", torch.ones(256, dtype=torch.uint8)), r"the shape \[256\]"),
@@ -229,7 +229,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
 
 
 def test_missing_things(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is not a folder"):
+    with pytest.raises(CheckpointError, match=r"there is no .*nowhere, expected a folder"):
         open_checkpoint(tmp_path / "nowhere")
     folder = checkpoints.make(tmp_path / "c", shards=3, **SMALL)
     (folder / "model-00002-of-00003.safetensors").unlink()

@@ -218,7 +218,7 @@ def test_mistakes_in_paths(
     nowhere = tmp_path / "nowhere"
     assert "not an artifact folder" in refused(capsys, "generate", nowhere, QUESTION)
     assert "manifest.json" in refused(capsys, "generate", demo_checkpoint, QUESTION)
-    assert "not a folder" in refused(capsys, "export", nowhere, "-o", tmp_path / "x")
+    assert "expected a folder" in refused(capsys, "export", nowhere, "-o", tmp_path / "x")
     assert "exists" in refused(capsys, "export", demo_checkpoint, "-o", demo_artifact)
     output = ("-o", tmp_path / "x")
     assert "fp4" in refused(capsys, "export", demo_checkpoint, *output, "--head", "fp4")

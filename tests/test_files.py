@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bitnet_onnx.errors import BitNetError, ConfigError
-from bitnet_onnx.files import new_folder, sha256, write_text
+from bitnet_onnx.errors import ArtifactError, BitNetError, ConfigError
+from bitnet_onnx.files import new_folder, read_object, sha256, write_text
 
 
 def test_the_folder_appears_whole(tmp_path: Path) -> None:
@@ -79,3 +79,30 @@ def test_sha256_of_more_than_one_chunk(tmp_path: Path) -> None:
     content = os.urandom((1 << 20) + 17)
     (tmp_path / "x").write_bytes(content)
     assert sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+UNREADABLE = {
+    "empty": b"",
+    "cut": b'{"a": [1, 2',
+    "not utf-8": b'{"a": "\xff"}',
+    "deep": b"[" * 100_000,
+    "long number": b'{"a": 1' + b"0" * 5000 + b"}",
+    "list": b"[]",
+    "null": b"null",
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_is_no_json_object_is_the_callers_error(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(UNREADABLE[kind])
+    with pytest.raises(ArtifactError, match=r"x\.json (cannot be read as|holds a) JSON") as caught:
+        read_object(path, ArtifactError)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_missing_object_gets_the_callers_hint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"x\.json does not exist") as caught:
+        read_object(tmp_path / "x.json", ConfigError, hint="copy it")
+    assert caught.value.hint == "copy it"

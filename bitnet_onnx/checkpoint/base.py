@@ -27,6 +27,8 @@ class Checkpoint(ABC):
     config: BitNetConfig
     packed: bool
     """Ternary codes are stored, not float masters."""
+    hub: tuple[str, str] | None = None
+    """Repository and commit, when it was fetched from the Hugging Face Hub."""
 
     @abstractmethod
     def tensor(self, name: str) -> Tensor:

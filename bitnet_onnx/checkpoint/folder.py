@@ -6,7 +6,6 @@ Knows safetensors, the packed layout and the bf16 master layout; what is packed 
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,13 @@ from torch import Tensor
 
 from ..config import BitNetConfig
 from ..errors import CheckpointError
+from ..files import read_object
 from ..ternary import absmean_ternary, unpack_published
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
 
-__all__ = ["INDEX", "SINGLE", "FolderCheckpoint"]
+__all__ = ["CONFIG", "INDEX", "SINGLE", "TEXT_FILES", "FolderCheckpoint", "weight_files"]
 
+CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TEXT_FILES = (
@@ -33,6 +34,7 @@ TEXT_FILES = (
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
 IGNORED = ".rotary_emb.inv_freq"  # a buffer that older LLaMA checkpoints hold; computed here
+SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -41,10 +43,10 @@ class FolderCheckpoint(Checkpoint):
 
     def __init__(self, folder: Path) -> None:
         self.path = self.folder = folder
-        self.config = BitNetConfig.from_file(self.folder / "config.json")
+        self.config = BitNetConfig.from_file(self.folder / CONFIG)
         self.packed = self.config.quantization == "offline"
-        self._files = {path.name: _open(path) for path in self._weight_files()}
-        self._where = {name: file for file, st in self._files.items() for name in st.keys()}  # noqa: SIM118
+        self._files = {path.name: _open(path) for path in weight_files(folder)}
+        self._where = self._locate()
         self._check()
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
@@ -59,7 +61,7 @@ class FolderCheckpoint(Checkpoint):
         stored = self.tensor(f"{linear}.weight")
         if not self.packed:
             codes, scale = absmean_ternary(stored)
-            return codes.to(torch.int8), scale
+            return codes.to(torch.int8), self._multiplier(f"{linear}.weight", scale)
         if stored.is_floating_point():
             codes = stored.to(torch.int8)
             if not torch.equal(codes.to(stored.dtype), stored) or codes.abs().max() > 1:
@@ -72,38 +74,39 @@ class FolderCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
-            return absmean_ternary(self.tensor(f"{linear}.weight"))[1]
-        scale = self.tensor(f"{linear}.weight_scale").float().reshape(1)
+            name = f"{linear}.weight"
+            return self._multiplier(name, absmean_ternary(self.tensor(name))[1])
+        name = f"{linear}.weight_scale"
+        scale = self.tensor(name).float().reshape(1)
         if scale.item() <= 0:
-            raise self._wrong(f"{linear}.weight_scale", f"is {scale.item()}, expected above 0")
-        return 1.0 / scale if self.config.divide_by_scale else scale
+            raise self._wrong(name, f"is {scale.item()}, expected above 0")
+        return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
 
     def files(self) -> list[Path]:
-        return [self.folder / name for name in ("config.json", *sorted(self._files))]
+        return [self.folder / name for name in (CONFIG, *sorted(self._files))]
 
     def text_files(self) -> dict[str, bytes]:
         paths = (self.folder / name for name in TEXT_FILES)
         return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
-    def _weight_files(self) -> list[Path]:
-        index = self.folder / INDEX
-        if not index.exists():
-            return [self.folder / SINGLE]
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
-            raise CheckpointError(f"{index} is not a safetensors index: {error!r}") from error
-        for name in names:
-            if not isinstance(name, str) or Path(name).name != name:
-                raise CheckpointError(f"{index} names the file {name!r}, expected a plain name")
-        return [self.folder / name for name in sorted(names)]
+    def _locate(self) -> dict[str, str]:
+        """Tensor name -> file name."""
+        where: dict[str, str] = {}
+        for file, opened in self._files.items():
+            for name in opened.keys():  # noqa: SIM118
+                if name in where:
+                    raise CheckpointError(
+                        f"{self.folder / file} holds the tensor {name!r}, and so does {where[name]}"
+                    )
+                where[name] = file
+        for name, file in _weight_map(self.folder).items():
+            if where.get(name) != file:
+                raise CheckpointError(
+                    f"{self.folder / INDEX} says that {file} holds the tensor {name!r}, which it "
+                    "does not",
+                    hint="download the checkpoint again, its index and all of its shards",
+                )
+        return where
 
     def _check(self) -> None:
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
@@ -128,8 +131,9 @@ class FolderCheckpoint(Checkpoint):
             )
         unknown = sorted(n for n in self._where.keys() - expected.keys() if not n.endswith(IGNORED))
         if unknown:
-            raise self._wrong(
-                unknown[0], f"is not a tensor of this network ({len(unknown)} such in all)"
+            raise CheckpointError(
+                f"{self.folder / self._where[unknown[0]]}: {unknown[0]!r} is not a tensor of this "
+                f"network ({len(unknown)} such in all)"
             )
         for name, (shape, dtypes) in expected.items():
             piece = self._files[self._where[name]].get_slice(name)
@@ -160,8 +164,38 @@ class FolderCheckpoint(Checkpoint):
                 self.config = replace(self.config, tie_word_embeddings=False)
                 return
 
+    def _multiplier(self, name: str, value: Tensor) -> Tensor:
+        """Refuse what float32 holds only roughly or not at all: the product would be no number."""
+        if not SMALLEST <= value.item() <= LARGEST:
+            raise self._wrong(
+                name,
+                f"makes the multiplier {value.item()}, expected {SMALLEST:.2g} to {LARGEST:.2g}",
+            )
+        return value
+
     def _wrong(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The shards that the folder's index names, or the single file where there is no index."""
+    if not (folder / INDEX).exists():
+        return [folder / SINGLE]
+    return [folder / name for name in sorted(set(_weight_map(folder).values()))]
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Tensor name -> file name, as the index says; empty where there is no index."""
+    index = folder / INDEX
+    if not index.exists():
+        return {}
+    found = read_object(index, CheckpointError).get("weight_map")
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{index}: weight_map is {found!r:.80}, expected an object")
+    for name in found.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
+    return found
 
 
 _DTYPES = {
