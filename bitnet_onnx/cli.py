@@ -51,14 +51,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bitnet-onnx {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_export, _generate, _chat, _bench, _verify, _info, _synthesize, _demo):
+    for add in (
+        _export,
+        _convert,
+        _generate,
+        _chat,
+        _bench,
+        _verify,
+        _info,
+        _synthesize,
+        _demo,
+    ):
         add(commands)
     return parser
 
 
 def _export(commands: Commands) -> None:
     command = commands.add_parser("export", help="turn a checkpoint into an artifact folder")
-    command.add_argument("checkpoint", type=Path, help="folder with config.json and safetensors")
+    command.add_argument(
+        "checkpoint", type=Path, help="folder with config.json and safetensors, or a .gguf file"
+    )
+    _i2s_argument(command)
     command.add_argument("-o", "--output", type=Path, required=True, help="the folder to make")
     command.add_argument(
         "--head",
@@ -70,16 +83,44 @@ def _export(commands: Commands) -> None:
 
 
 def _run_export(args: argparse.Namespace) -> None:
+    from .commands import opened_checkpoint
     from .export import export
 
     folder = export(
-        args.checkpoint,
+        opened_checkpoint(args),
         args.output,
         head=args.head,
         context_length=args.context_length,
         progress=sys.stderr.isatty(),
     )
     print(folder)
+
+
+def _convert(commands: Commands) -> None:
+    command = commands.add_parser(
+        "convert",
+        help="rewrite a checkpoint in another published format",
+        description="Rewrite a checkpoint weight for weight: ternary codes and their multipliers "
+        "keep their bits. A master (float) checkpoint is quantized as at load.",
+    )
+    command.add_argument(
+        "checkpoint", type=Path, help="folder with config.json and safetensors, or a .gguf file"
+    )
+    _i2s_argument(command)
+    command.add_argument("-o", "--output", type=Path, required=True, help="the file or folder")
+    command.add_argument(
+        "--to", required=True, choices=("packed", "gguf"),
+        help="packed: a folder of safetensors; gguf: one I2_S file in the x86 layout",
+    )  # fmt: skip
+    command.set_defaults(run=_run_convert)
+
+
+def _run_convert(args: argparse.Namespace) -> None:
+    from .commands import opened_checkpoint
+    from .convert import convert
+
+    progress = sys.stderr.isatty()
+    print(convert(opened_checkpoint(args), args.output, to=args.to, progress=progress))
 
 
 def _generate(commands: Commands) -> None:
@@ -154,6 +195,7 @@ def _verify(commands: Commands) -> None:
         "Exit code 1 when they disagree.",
     )
     command.add_argument("checkpoint", type=Path)
+    _i2s_argument(command)
     command.add_argument("artifact", type=Path)
     command.add_argument(
         "--prompt-ids", metavar="1,2,3", action="append", help="default: three random prompts"
@@ -170,7 +212,7 @@ def _run_verify(args: argparse.Namespace) -> int:
 
 def _info(commands: Commands) -> None:
     command = commands.add_parser("info", help="show versions, kernels, and an artifact's manifest")
-    command.add_argument("artifact", type=Path, nargs="?")
+    command.add_argument("artifact", type=Path, nargs="?", help="an artifact, or a .gguf file")
     command.add_argument("--check", action="store_true", help="compare every file's sha256")
     command.set_defaults(run=_run_info)
 
@@ -218,6 +260,15 @@ def _run_demo(args: argparse.Namespace) -> None:
     from .commands import run_demo
 
     run_demo(args)
+
+
+def _i2s_argument(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--i2s-layout",
+        choices=("x86", "arm"),
+        default="x86",
+        help="where a GGUF file's I2_S tensors were made; default: x86, as published",
+    )
 
 
 def _artifact_argument(command: argparse.ArgumentParser) -> None:

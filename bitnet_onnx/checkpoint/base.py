@@ -28,6 +28,11 @@ class Checkpoint(ABC):
     packed: bool
     """Ternary codes are stored, not float masters."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be assumed because the files do not say it; the command line prints it."""
+        return ()
+
     @abstractmethod
     def tensor(self, name: str) -> Tensor:
         """A norm, table or master weight as stored; refused when it holds a NaN or an infinity."""
