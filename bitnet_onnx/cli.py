@@ -51,7 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bitnet-onnx {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_export, _generate, _chat, _bench, _verify, _info, _synthesize, _demo):
+    for add in (
+        _export,
+        _convert,
+        _generate,
+        _chat,
+        _bench,
+        _verify,
+        _info,
+        _synthesize,
+        _demo,
+    ):
         add(commands)
     return parser
 
@@ -70,17 +80,41 @@ def _export(commands: Commands) -> None:
 
 
 def _run_export(args: argparse.Namespace) -> None:
+    from .commands import opened_checkpoint
     from .export import export
 
     folder = export(
-        args.checkpoint,
+        opened_checkpoint(args),
         args.output,
         head=args.head,
         context_length=args.context_length,
-        revision=args.revision,
         progress=sys.stderr.isatty(),
     )
     print(folder)
+
+
+def _convert(commands: Commands) -> None:
+    command = commands.add_parser(
+        "convert",
+        help="rewrite a checkpoint in another published format",
+        description="Rewrite a checkpoint weight for weight: ternary codes and their multipliers "
+        "keep their bits. A master (float) checkpoint is quantized as at load.",
+    )
+    _checkpoint_arguments(command)
+    command.add_argument("-o", "--output", type=Path, required=True, help="the file or folder")
+    command.add_argument(
+        "--to", required=True, choices=("packed", "gguf"),
+        help="packed: a folder of safetensors; gguf: one I2_S file in the x86 layout",
+    )  # fmt: skip
+    command.set_defaults(run=_run_convert)
+
+
+def _run_convert(args: argparse.Namespace) -> None:
+    from .commands import opened_checkpoint
+    from .convert import convert
+
+    progress = sys.stderr.isatty()
+    print(convert(opened_checkpoint(args), args.output, to=args.to, progress=progress))
 
 
 def _generate(commands: Commands) -> None:
@@ -161,7 +195,7 @@ def _verify(commands: Commands) -> None:
 
 def _info(commands: Commands) -> None:
     command = commands.add_parser("info", help="show versions, kernels, and an artifact's manifest")
-    command.add_argument("artifact", type=Path, nargs="?")
+    command.add_argument("artifact", type=Path, nargs="?", help="an artifact, or a .gguf file")
     command.add_argument("--check", action="store_true", help="compare every file's sha256")
     command.set_defaults(run=_in_commands("run_info"))
 
@@ -214,9 +248,15 @@ def _in_commands(name: str) -> Callable[[argparse.Namespace], int | None]:
 def _checkpoint_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "checkpoint",
-        help="folder with config.json and safetensors, or a Hugging Face Hub id org/name",
+        help="folder with config.json and safetensors, .gguf file, or Hugging Face Hub id org/name",
     )
     command.add_argument("--revision", help="branch, tag or commit of the Hub id; default: main")
+    command.add_argument(
+        "--i2s-layout",
+        choices=("x86", "arm"),
+        default="x86",
+        help="where a GGUF file's I2_S tensors were made; default: x86, as published",
+    )
 
 
 def _artifact_argument(command: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__, native
 from .artifact import Artifact
@@ -24,10 +25,32 @@ from .session import Session
 from .text import TextResult, generate_text, text_stream
 from .tokenizer import Tokenizer
 
-__all__ = ["run_chat", "run_demo", "run_generate", "run_info", "run_verify"]
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+__all__ = [
+    "opened_checkpoint",
+    "run_chat",
+    "run_demo",
+    "run_generate",
+    "run_info",
+    "run_verify",
+]
 
 DEMO = Path(__file__).parent / "demo"
 DEMO_QUESTIONS = 3  # of each kind
+
+
+def opened_checkpoint(args: argparse.Namespace) -> Checkpoint:
+    """The checkpoint that the command names; what was assumed of it goes to stderr."""
+    from .checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(
+        args.checkpoint, revision=args.revision, i2s_layout=args.i2s_layout
+    )
+    for note in checkpoint.notes:
+        _say(f"note: {note}")
+    return checkpoint
 
 
 def run_generate(args: argparse.Namespace) -> None:
@@ -119,7 +142,6 @@ def _talk(chat: Chat, sampling: SamplingParams, limit: int, stop_strings: list[s
 
 def run_verify(args: argparse.Namespace) -> int:
     """A table of comparisons, or a JSON report; 1 when one of them does not agree."""
-    from .checkpoint import open_checkpoint
     from .verify import CLOSE, default_prompts, verify
 
     artifact = Artifact.open(args.artifact)
@@ -128,7 +150,7 @@ def run_verify(args: argparse.Namespace) -> int:
         tokenizer = Tokenizer.from_folder(artifact.folder)
         prompts += [tokenizer.encode(line) for line in _lines_of(args.prompts_file)]
     results = verify(
-        open_checkpoint(args.checkpoint, revision=args.revision),
+        opened_checkpoint(args),
         artifact,
         prompts or default_prompts(artifact.vocab_size),
         args.max_new_tokens,
@@ -172,7 +194,11 @@ def run_info(args: argparse.Namespace) -> None:
     print(f"library        {native.library_path()} ({native.version()})")
     print(f"kernels        {', '.join(native.kernels())}")
     print(f"active kernel  {native.active_kernel()}")
-    if args.artifact is not None:
+    if args.artifact is not None and args.artifact.suffix == ".gguf":
+        from .checkpoint import GgufCheckpoint
+
+        print(json.dumps(GgufCheckpoint(args.artifact).describe(), indent=2))
+    elif args.artifact is not None:
         artifact = Artifact.open(args.artifact)
         print(json.dumps(artifact.manifest, indent=2))
         if args.check:

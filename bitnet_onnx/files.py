@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import BitNetError, ConfigError
 
-__all__ = ["new_folder", "read_object", "sha256", "write_text"]
+__all__ = ["new_file", "new_folder", "read_object", "sha256", "write_text"]
 
 CHUNK = 1 << 20  # bytes hashed at a time
 
@@ -61,6 +61,38 @@ def new_folder(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary name that becomes ``path`` when the block ends without error.
+
+    Raises ConfigError when ``path`` exists or cannot be written, and BitNetError when the disk is
+    full; in each case the temporary file is removed.
+    """
+    if path.exists() or path.is_symlink():
+        raise ConfigError(
+            f"the output file {path} exists",
+            hint="remove it or choose another one; nothing was written",
+        )
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise ConfigError(f"the output file {path} cannot be made: {error.strerror}") from error
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.rename(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise BitNetError(
+            f"writing {path} failed: {error.strerror or error}",
+            hint="free some disk space or choose another place; nothing was left behind",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,13 +13,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bitnet_onnx"
 
 # Top to bottom: a file imports only from files above it, in functions too.
 ORDER = """
-errors files fields config artifact native ternary checkpoint synthesize model ops graph export
-sampling chat_template tokenizer session generate text chat taps reference verify bench commands
-cli __main__
+errors files fields config artifact native ternary checkpoint synthesize convert model ops graph
+export sampling chat_template tokenizer session generate text chat taps reference verify bench
+commands cli __main__
 """.split()
 
 # What a device has: neither of these nor what comes with them.
-EXPORT_ONLY = ["torch", "onnx", "onnxscript", "onnx_ir", "safetensors", "ml_dtypes", "transformers"]
+EXPORT_ONLY = """
+torch onnx onnxscript onnx_ir safetensors ml_dtypes transformers gguf
+""".split()
 RUNTIME = ["artifact", "native", "session", "tokenizer", "sampling", "generate", "chat", "cli"]
 
 BLOCKER = f"""

@@ -30,6 +30,11 @@ class Checkpoint(ABC):
     hub: tuple[str, str] | None = None
     """Repository and commit, when it was fetched from the Hugging Face Hub."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be assumed because the files do not say it; the command line prints it."""
+        return ()
+
     @abstractmethod
     def tensor(self, name: str) -> Tensor:
         """A norm, table or master weight as stored; refused when it holds a NaN or an infinity."""

@@ -1,0 +1,369 @@
+"""A GGUF file as a checkpoint: config from its metadata, tensors under canonical names.
+
+Knows the architectures and tensor names of llama.cpp and microsoft/BitNet. The container is in
+``gguf_header.py``, the ternary types in ``gguf_types.py``, the tokenizer in ``gguf_text.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf.quants import dequantize
+from torch import Tensor
+
+from ..config import BitNetConfig
+from ..errors import ConfigError
+from .base import Checkpoint, linear_shapes, norm_shapes, table_names
+from .folder import TEXT_FILES
+from .gguf_header import I2_S, GgufFile, TensorInfo, type_name
+from .gguf_text import GgufText
+from .gguf_types import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_tq1, unpack_tq2
+
+__all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "unpermute_heads"]
+
+FLOATS = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfloat16}
+QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
+TERNARY = (I2_S, Type.TQ1_0, Type.TQ2_0)
+ROWS_AT_A_TIME = 4096  # of a quantized table
+
+# What these architectures say of a config.json. ``bitnet`` is two networks: see ``_fields``.
+TWO_B = {"model_type": "bitnet", "hidden_act": "relu2"}
+ONE_BIT_LLM = {
+    "model_type": "llama",
+    "architectures": ["BitnetForCausalLM"],
+    "hidden_act": "silu",
+}
+ARCHITECTURES = {
+    "bitnet": TWO_B,
+    "bitnet-25": TWO_B,
+    "bitnet-b1.58": TWO_B,
+    "llama": {"model_type": "llama", "hidden_act": "silu"},
+}
+FIELDS = {
+    "max_position_embeddings": "context_length",
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "intermediate_size": "feed_forward_length",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+}
+REQUIRED = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
+IDS = {
+    "bos_token_id": "tokenizer.ggml.bos_token_id",
+    "eos_token_id": "tokenizer.ggml.eos_token_id",
+    "pad_token_id": "tokenizer.ggml.padding_token_id",
+}
+THETA = 10000.0  # llama.cpp's, where rope.freq_base is missing
+
+_OUTER = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+_LAYER = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.attn_sub_norm": "attn_sub_norm",
+    "self_attn.inner_attn_ln": "attn_sub_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "mlp.ffn_layernorm": "ffn_sub_norm",
+}
+
+
+def gguf_name(name: str) -> str | None:
+    """``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``; None: GGUF has no such."""
+    stem = name.removesuffix(".weight")
+    if stem in _OUTER:
+        return f"{_OUTER[stem]}.weight"
+    layer, _, inner = stem.removeprefix("model.layers.").partition(".")
+    return f"blk.{layer}.{_LAYER[inner]}.weight" if inner in _LAYER else None
+
+
+def permute_heads(rows: Tensor, heads: int) -> Tensor:
+    """Rows [N, K] of q or k, halves first -> pairs together, as llama.cpp rotates ``llama``.
+
+    Row ``half * D/2 + i`` of a head becomes row ``2 i + half``. BitNet architectures rotate
+    halves in llama.cpp too, and are not permuted.
+    """
+    return rows.view(heads, 2, -1, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+
+
+def unpermute_heads(rows: Tensor, heads: int) -> Tensor:
+    """The inverse of ``permute_heads``."""
+    return rows.view(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+
+
+class GgufCheckpoint(Checkpoint):
+    """A .gguf file with ternary linears; a config.json beside it is preferred to its metadata.
+
+    i2s_layout: ``x86`` (what is published) or ``arm``: the file does not say which it is.
+    Raises ConfigError or CheckpointError naming the file and the field or tensor.
+    """
+
+    packed = True
+
+    def __init__(self, path: Path, *, i2s_layout: str = "x86") -> None:
+        if i2s_layout not in I2S_BLOCKS:
+            raise ConfigError(f"i2s_layout is {i2s_layout!r}, expected one of: x86, arm")
+        self.path = path
+        self.i2s_layout = i2s_layout
+        self._file = GgufFile(path)
+        self._notes: list[str] = []
+        architecture = self._file.scalar("general.architecture")
+        if architecture not in ARCHITECTURES:
+            self._file.refuse(
+                "general.architecture",
+                f"is {architecture!r}, expected one of: {', '.join(ARCHITECTURES)}",
+            )
+        self.architecture = str(architecture)
+        self._beside = path.with_name("config.json")
+        if self._beside.is_file():
+            config = BitNetConfig.from_file(self._beside)
+            # Whatever the file beside describes: here codes are stored and their scale multiplies.
+            self.config = replace(config, quantization="offline", divide_by_scale=False)
+        else:
+            self.config = self._config()
+        self._where = self._check()
+        if any(info.type == I2_S for info in self._where.values()):
+            self._notes.append(
+                f"I2_S tensors are read in the {i2s_layout} layout; the file does not say which"
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
+
+    def tensor(self, name: str) -> Tensor:
+        info = self._where[name]
+        stored = self._floats(info)
+        if not all(x.isfinite() for x in stored.aminmax()):
+            self._wrong(info, "holds a NaN or an infinity")
+        return stored
+
+    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+        info = self._where[f"{linear}.weight"]
+        if info.type == I2_S:
+            codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
+        else:
+            codes, scale = self._tq(info)
+        if codes.max() > 2:
+            hint = "try the other --i2s-layout" if info.type == I2_S else None
+            self._wrong(info, "holds the code 3, expected only 0, 1 and 2", hint)
+        codes = codes.view(torch.int8).sub_(1).view(info.shape)
+        if heads := self._permuted(linear):
+            codes = unpermute_heads(codes, heads)
+        return codes, scale
+
+    def scale(self, linear: str) -> Tensor:
+        info = self._where[f"{linear}.weight"]
+        return self._i2s_scale(info) if info.type == I2_S else self._tq(info)[1]
+
+    def files(self) -> list[Path]:
+        return [self.path, *([self._beside] if self._beside.is_file() else [])]
+
+    def text_files(self) -> dict[str, bytes]:
+        """Those beside the file; without a tokenizer.json there, made from the metadata."""
+        paths = (self.path.with_name(name) for name in TEXT_FILES)
+        beside = {path.name: path.read_bytes() for path in paths if path.is_file()}
+        if "tokenizer.json" in beside:
+            return beside
+        return GgufText(self._file).files() | beside
+
+    def describe(self) -> dict[str, Any]:
+        """What the file holds, for ``bitnet-onnx info``."""
+        types = Counter(info.type_name for info in self._where.values())
+        return {
+            "architecture": self.architecture,
+            "tensors": dict(types),
+            "config": self.config.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    # ------------------------------------------------------------------------------- metadata
+
+    def _config(self) -> BitNetConfig:
+        fields, keys = self._fields()
+        try:
+            return BitNetConfig.from_dict(fields)
+        except ConfigError as error:
+            # The message begins with a name of config.json: say where this file has it.
+            key = keys.get(str(error).split(" ", 1)[0])
+            where = f"{key} as " if key else ""
+            raise ConfigError(f"{self.path}: {where}{error}", hint=error.hint) from None
+
+    def _fields(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The metadata in config.json's words, and which key each came from."""
+        file, prefix = self._file, self.architecture
+        keys = {name: f"{prefix}.{key}" for name, key in FIELDS.items()} | IDS
+        fields: dict[str, Any] = {**self._network()}
+        for name, key in keys.items():
+            value = file.scalar(key)
+            if value is not None:
+                fields[name] = value
+            elif name in REQUIRED:
+                file.refuse(key, "is missing")
+        fields.setdefault("rope_theta", THETA)
+        self._refuse_unusual(fields)
+        eot = file.scalar("tokenizer.ggml.eot_token_id")
+        if eot is not None and "eos_token_id" in fields and eot != fields["eos_token_id"]:
+            fields["eos_token_id"] = [fields["eos_token_id"], eot]
+        table = file.tensors.get("token_embd.weight")
+        if table is None:
+            file.refuse("token_embd.weight", "is missing", "download the file again")
+        fields["vocab_size"] = table.shape[0]
+        fields["tie_word_embeddings"] = "output.weight" not in file.tensors
+        fields["quantization_config"] = {
+            "quant_method": "bitnet",
+            "linear_class": "autobitlinear",
+            "quantization_mode": "offline",
+        }
+        return fields, keys
+
+    def _network(self) -> dict[str, Any]:
+        """``bitnet`` is what converters call both 1bitLLM's network and 2B-4T.
+
+        They differ in the activation, which the metadata does not hold; 1bitLLM's come with a
+        SentencePiece tokenizer.
+        """
+        if self.architecture != "bitnet":
+            return ARCHITECTURES[self.architecture]
+        one_bit_llm = self._file.scalar("tokenizer.ggml.model") == "llama"
+        kind = ONE_BIT_LLM if one_bit_llm else TWO_B
+        self._notes.append(
+            "the architecture 'bitnet' does not name its activation: "
+            f"{kind['hidden_act']} is assumed, going by the tokenizer; a config.json beside the "
+            "file would say"
+        )
+        return kind
+
+    def _refuse_unusual(self, fields: dict[str, Any]) -> None:
+        file, prefix = self._file, self.architecture
+        kind = file.scalar(f"{prefix}.rope.scaling.type")
+        factor = file.scalar(f"{prefix}.rope.scaling.factor")
+        if kind not in (None, "none") and not (kind == "linear" and factor in (None, 1)):
+            fields["rope_scaling"] = {"rope_type": kind, "factor": factor}
+        hidden, heads = fields["hidden_size"], fields["num_attention_heads"]
+        head_dim = fields.get("head_dim")
+        if head_dim is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+            head_dim = hidden // heads
+        for key in ("rope.dimension_count", "attention.value_length"):
+            found = file.scalar(f"{prefix}.{key}")
+            if found not in (None, head_dim):
+                file.refuse(f"{prefix}.{key}", f"is {found!r}, expected head_dim {head_dim}")
+
+    # -------------------------------------------------------------------------------- tensors
+
+    def _check(self) -> dict[str, TensorInfo]:
+        """Canonical name -> tensor, each present with the right shape and a type that is read."""
+        expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        for name, shape in linear_shapes(self.config).items():
+            expected[f"{name}.weight"] = (shape, TERNARY)
+        for name, size in norm_shapes(self.config).items():
+            expected[name] = ((size,), tuple(FLOATS))
+        for name in table_names(self.config):
+            shape = (self.config.vocab_size, self.config.hidden_size)
+            expected[name] = (shape, (*FLOATS, *QUANTIZED))
+        where = {}
+        for name, (sizes, types) in expected.items():
+            stored = gguf_name(name)
+            info = None if stored is None else self._file.tensors.get(stored)
+            if info is None:
+                self._file.refuse(
+                    stored or name, "is missing", "download the file again, or convert it again"
+                )
+            if info.shape != sizes:
+                self._wrong(info, f"has the shape {list(info.shape)}, expected {list(sizes)}")
+            if info.type not in types:
+                listed = ", ".join(type_name(type) for type in types)
+                self._wrong(info, f"is {info.type_name}, expected one of: {listed}")
+            block = I2S_BLOCKS[self.i2s_layout]
+            if info.type == I2_S and math.prod(sizes) % block:
+                self._wrong(
+                    info,
+                    f"has {math.prod(sizes)} weights, expected a multiple of {block} for I2_S in "
+                    f"the {self.i2s_layout} layout",
+                )
+            where[name] = info
+        known = {info.name for info in where.values()}
+        unknown = sorted(self._file.tensors.keys() - known)
+        if unknown:
+            self._file.refuse(
+                unknown[0], f"is not a tensor of this network ({len(unknown)} such in all)"
+            )
+        return where
+
+    def _wrong(self, info: TensorInfo, what: str, hint: str | None = None) -> NoReturn:
+        self._file.refuse(info.name, what, hint)
+
+    def _read(self, info: TensorInfo, dtype: torch.dtype, count: int, skip: int = 0) -> Tensor:
+        """A view of the mapped file: flat."""
+        return torch.frombuffer(self._file.data, dtype=dtype, count=count, offset=info.start + skip)
+
+    def _floats(self, info: TensorInfo) -> Tensor:
+        dtype = FLOATS.get(Type(info.type))
+        if dtype is not None:
+            return self._read(info, dtype, math.prod(info.shape)).view(info.shape)
+        rows = self._read(info, torch.uint8, info.size).view(info.shape[0], -1).numpy()
+        values = torch.empty(info.shape)
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            part = slice(start, start + ROWS_AT_A_TIME)
+            with np.errstate(invalid="ignore", over="ignore"):  # a damaged scale: found by tensor()
+                values[part] = torch.from_numpy(dequantize(rows[part], Type(info.type)))
+        return values
+
+    def _codes(self, info: TensorInfo) -> Tensor:
+        return self._read(info, torch.uint8, math.prod(info.shape) // 4)
+
+    def _i2s_scale(self, info: TensorInfo) -> Tensor:
+        at = info.start + math.prod(info.shape) // 4
+        return self._plausible(info, torch.tensor(struct.unpack_from("<f", self._file.data, at)))
+
+    def _tq(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
+        """Codes and the one scale that all blocks share; a block of zeros may have the scale 0."""
+        blocks = self._read(info, torch.uint8, info.size).view(
+            -1, info.size * TQ_BLOCK // math.prod(info.shape)
+        )
+        codes, scales = (unpack_tq1 if info.type == Type.TQ1_0 else unpack_tq2)(blocks)
+        zero = (codes.view(-1, TQ_BLOCK) == 1).all(dim=1)
+        used = scales[~(zero & (scales == 0))].float()
+        low, high = (x.item() for x in used.aminmax()) if len(used) else (0.0, 0.0)
+        if low != high and not math.isnan(low):
+            self._wrong(
+                info,
+                f"has block scales from {low:g} to {high:g}, expected one scale for the tensor",
+                hint="a scale per block is another network; convert from the original checkpoint",
+            )
+        return codes, self._plausible(info, torch.tensor([low]))
+
+    def _plausible(self, info: TensorInfo, scale: Tensor) -> Tensor:
+        if not 0 < scale.item() < math.inf:
+            self._wrong(info, f"has the scale {scale.item()}, expected a finite number above 0")
+        return scale
+
+    def _permuted(self, linear: str) -> int:
+        """Heads whose rows llama.cpp's converter permuted; 0 where it did not."""
+        if self.architecture != "llama":
+            return 0
+        counts = {
+            "q_proj": self.config.num_attention_heads,
+            "k_proj": self.config.num_key_value_heads,
+        }
+        return counts.get(linear.rpartition(".")[2], 0)
