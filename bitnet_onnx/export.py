@@ -27,7 +27,7 @@ from .checkpoint import Checkpoint, linear_shapes, norm_shapes, open_checkpoint,
 from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
-from .graph import KEEP, trace
+from .graph import KEEP, cache_width, trace
 from .model import rotary_tables
 from .ternary import int8_rows, pack
 
@@ -35,7 +35,6 @@ __all__ = ["HEADS", "export"]
 
 HEADS = ("bf16", "int8")
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
-ATTENTION_STEP = 16  # elements that head_dim must be a multiple of
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 
@@ -63,11 +62,6 @@ def export(
         raise ConfigError(
             f"context_length is {context}, expected 1 to {config.max_position_embeddings}, the "
             "config's max_position_embeddings"
-        )
-    if config.head_dim % ATTENTION_STEP:
-        raise ConfigError(
-            f"head_dim is {config.head_dim}, expected a multiple of {ATTENTION_STEP}: ONNX "
-            "Runtime's GroupQueryAttention asks for it"
         )
     library = native.library_path()
     with new_folder(Path(output)) as folder:
@@ -202,7 +196,7 @@ def genai_config(config: BitNetConfig, context: int, library: str) -> dict[str, 
             "context_length": context,
             "decoder": {
                 "filename": MODEL,
-                "head_size": config.head_dim,
+                "head_size": cache_width(config),
                 "hidden_size": config.hidden_size,
                 "num_attention_heads": config.num_attention_heads,
                 "num_key_value_heads": config.num_key_value_heads,

@@ -196,13 +196,6 @@ def test_wrong_options(tmp_path: Path, options: dict[str, Any], message: str) ->
     assert nothing_left(tmp_path)
 
 
-def test_a_head_size_that_the_attention_node_cannot_have(tmp_path: Path) -> None:
-    checkpoints.make(tmp_path / "c", hidden=32, heads=4, kv_heads=2)
-    with pytest.raises(ConfigError, match="head_dim is 8, expected a multiple of 16"):
-        export(tmp_path / "c", tmp_path / "out")
-    assert nothing_left(tmp_path)
-
-
 def test_a_checkpoint_without_eos_exports(tmp_path: Path) -> None:
     checkpoints.make(tmp_path / "c", eos_token_id=None, bos_token_id=None, layers=1)
     folder = export(tmp_path / "c", tmp_path / "out")
