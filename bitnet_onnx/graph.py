@@ -25,10 +25,11 @@ from .config import BitNetConfig
 from .model import BitLinear, BitNetModel, KeyValue, heads, rotate
 from .ternary import packed_width
 
-__all__ = ["KEEP", "cache_width", "trace"]
+__all__ = ["HEADS", "KEEP", "cache_width", "trace"]
 
 KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
 ROTARY_STEP, CACHE_STEP = 16, 8  # GroupQueryAttention: head_dim's divisor with and without rotary
+HEADS = {"bf16": torch.bfloat16, "int8": torch.int8, "float32": torch.float32}
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
 
 
@@ -126,22 +127,25 @@ class Table(nn.Module):
     weight: Tensor
     weight_scale: Tensor
 
-    def __init__(self, rows: int, width: int, int8: bool) -> None:
+    def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        dtype = torch.int8 if int8 else torch.bfloat16
         self.register_buffer("weight", torch.empty(rows, width, dtype=dtype))
-        if int8:
+        if dtype == torch.int8:
             self.register_buffer("weight_scale", torch.empty(rows))
-        self.int8 = int8
+        self.dtype = dtype
 
     def embed(self, ids: Tensor) -> Tensor:
         rows = F.embedding(ids, self.weight).float()
-        return rows * F.embedding(ids, self.weight_scale.unsqueeze(-1)) if self.int8 else rows
+        if self.dtype != torch.int8:
+            return rows
+        return rows * F.embedding(ids, self.weight_scale.unsqueeze(-1))
 
     def logits(self, x: Tensor) -> Tensor:
-        if self.int8:
+        if self.dtype == torch.int8:
             return ops.int8_matmul(x, self.weight, self.weight_scale)
-        return ops.bf16_matmul(x, self.weight)
+        if self.dtype == torch.bfloat16:
+            return ops.bf16_matmul(x, self.weight)
+        return F.linear(x, self.weight)  # ONNX Runtime keeps a second, packed copy
 
 
 class TracedBitNet(nn.Module):
@@ -154,12 +158,14 @@ class TracedBitNet(nn.Module):
 
     def __init__(self, config: BitNetConfig, head: str, context: int) -> None:
         super().__init__()
-        size, int8 = (config.vocab_size, config.hidden_size), head == "int8"
+        size, dtype = (config.vocab_size, config.hidden_size), HEADS[head]
+        tied = config.tie_word_embeddings
         self.model = BitNetModel(config)
         self.model.requires_grad_(False)
-        self.model.embed_tokens = Table(*size, int8 and config.tie_word_embeddings)
-        if not config.tie_word_embeddings:
-            self.lm_head = Table(*size, int8)
+        plain = torch.bfloat16 if dtype == torch.int8 else dtype  # of an embedding that is no head
+        self.model.embed_tokens = Table(*size, dtype if tied else plain)
+        if not tied:
+            self.lm_head = Table(*size, dtype)
         for name in linear_shapes(config):
             source: Any = self.get_submodule(name)
             self.set_submodule(name, TernaryLinear(source))

@@ -59,9 +59,11 @@ def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
     assert ours.generate(prompt, 16)[0].tolist() == greedy(theirs, prompt, 16)
 
 
-def same_ids(folder: Path, theirs: Any, artifact: Path, vocab: int = 96) -> None:
+def same_ids(
+    folder: Path, theirs: Any, artifact: Path, vocab: int = 96, head: str = "bf16"
+) -> None:
     """Greedy ids of the exported artifact and of transformers, after prompts of two lengths."""
-    export(folder, artifact)
+    export(folder, artifact, head=head)
     session = Session(artifact, threads=1)
     for length, seed in ((1, 4), (9, 5)):
         prompt = ids_of(length, seed, vocab=vocab)
@@ -101,7 +103,8 @@ def make_one_bit_llm(
     fields |= {"rope_theta": theta, "rope_scaling": None}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(fields))
-    del state["lm_head.weight"]
+    if source.config.tie_word_embeddings:
+        del state["lm_head.weight"]
     save_file({name: t.to(dtype) for name, t in state.items()}, folder / "model.safetensors")
     return folder, model
 
@@ -121,9 +124,26 @@ def test_one_bit_llm_is_a_llama_with_two_norms(tmp_path: Path, dtype: torch.dtyp
 @pytest.mark.parametrize("sizes", [AWKWARD, HUNDRED])
 def test_a_one_bit_llm_artifact_gives_the_same_ids(tmp_path: Path, sizes: dict[str, Any]) -> None:
     folder, theirs = make_one_bit_llm(tmp_path / "c", torch.float16, **sizes)
-    same_ids(folder, theirs, tmp_path / "a")
+    same_ids(folder, theirs, tmp_path / "a", sizes.get("vocab_size", 96))
     genai = json.loads((tmp_path / "a" / "genai_config.json").read_text())["model"]["decoder"]
     assert genai["head_size"] == {80: 24, 200: 104}[genai["hidden_size"]]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tables_that_bfloat16_does_not_hold(tmp_path: Path, tied: bool) -> None:
+    """As in the published files of 1bitLLM; a float32 head computes with what is stored."""
+    folder, theirs = make_one_bit_llm(
+        tmp_path / "c", torch.float32, tie_word_embeddings=tied, num_hidden_layers=1
+    )
+    noise = torch.randn(96, 64, generator=torch.Generator().manual_seed(0)) * 1e-3
+    tables = {"model.embed_tokens.weight": theirs.model.embed_tokens.weight}
+    if not tied:
+        tables["lm_head.weight"] = theirs.lm_head.weight
+    for table in tables.values():
+        table.data += noise
+    edit(folder, **{name: table.detach() for name, table in tables.items()})
+    same(folder, theirs)
+    same_ids(folder, theirs, tmp_path / "a", head="float32")
 
 
 # ---------------------------------------------------------- heads that the attention node refuses
