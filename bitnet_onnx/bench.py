@@ -124,8 +124,10 @@ def bench(
 def weight_bytes(artifact: Artifact) -> int:
     """Bytes that one decode step reads: all weights, but of an untied embedding only one row."""
     config = BitNetConfig.from_file(artifact.folder / "config.json")
-    embedding = 0 if config.tie_word_embeddings else 2 * config.vocab_size * config.hidden_size
-    return artifact.data_size - embedding
+    if config.tie_word_embeddings:
+        return artifact.data_size
+    width = 4 if artifact.head == "float32" else 2
+    return artifact.data_size - width * config.vocab_size * config.hidden_size
 
 
 def read_bandwidth(threads: int) -> float:

@@ -73,7 +73,8 @@ def _export(commands: Commands) -> None:
     command.add_argument(
         "--head",
         default="bf16",
-        help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight",
+        help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight; "
+        "float32: for tables that bf16 does not hold",
     )
     command.add_argument("--context-length", type=int, help="positions; default: the config's")
     command.set_defaults(run=_run_export)

@@ -27,15 +27,13 @@ from .checkpoint import Checkpoint, linear_shapes, norm_shapes, open_checkpoint,
 from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
-from .graph import KEEP, trace
+from .graph import HEADS, KEEP, cache_width, trace
 from .model import rotary_tables
 from .ternary import int8_rows, pack
 
 __all__ = ["HEADS", "export"]
 
-HEADS = ("bf16", "int8")
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
-ATTENTION_STEP = 16  # elements that head_dim must be a multiple of
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 
@@ -51,7 +49,8 @@ def export(
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: open, or a folder, or a Hugging Face Hub id, of which ``revision`` is taken.
-    head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits.
+    head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits,
+    ``float32`` is for tables that bfloat16 does not hold.
     context_length: positions that may be fed, by default the config's.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written is left behind.
     """
@@ -65,11 +64,6 @@ def export(
         raise ConfigError(
             f"context_length is {context}, expected 1 to {config.max_position_embeddings}, the "
             "config's max_position_embeddings"
-        )
-    if config.head_dim % ATTENTION_STEP:
-        raise ConfigError(
-            f"head_dim is {config.head_dim}, expected a multiple of {ATTENTION_STEP}: ONNX "
-            "Runtime's GroupQueryAttention asks for it"
         )
     library = native.library_path()
     with new_folder(Path(output)) as folder:
@@ -96,8 +90,9 @@ def weights(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Reader
     for name in norm_shapes(config):
         tensors[name] = partial(float32, checkpoint, name)
     *embedding, table = table_names(config)  # the last one is the head, tied or not
+    read = float32 if head == "float32" else bf16_bits
     for name in embedding if head == "int8" else (*embedding, table):
-        tensors[name] = partial(bf16_bits, checkpoint, name)
+        tensors[name] = partial(read, checkpoint, name)
     if head == "int8":
         rows = cached(lambda: int8_rows(checkpoint.tensor(table)))
         tensors[table] = lambda: rows()[0].numpy()
@@ -142,7 +137,7 @@ def bf16_bits(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
         raise CheckpointError(
             f"{name} is {str(stored.dtype).removeprefix('torch.')} and does not fit bfloat16 "
             "without loss",
-            hint="export with --head int8, or store the checkpoint's table as bfloat16",
+            hint="export with --head float32, or with --head int8 where this table is the head",
         )
     return ir.tensor(bits.view(torch.uint16).numpy().view(_BF16), name=name)
 
@@ -204,7 +199,7 @@ def genai_config(config: BitNetConfig, context: int, library: str) -> dict[str, 
             "context_length": context,
             "decoder": {
                 "filename": MODEL,
-                "head_size": config.head_dim,
+                "head_size": cache_width(config),
                 "hidden_size": config.hidden_size,
                 "num_attention_heads": config.num_attention_heads,
                 "num_key_value_heads": config.num_key_value_heads,

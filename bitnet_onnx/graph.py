@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from . import __version__, ops
 from .checkpoint import linear_shapes
 from .config import BitNetConfig
-from .model import BitLinear, BitNetModel, KeyValue
+from .model import BitLinear, BitNetModel, KeyValue, heads, rotate
 from .ternary import packed_width
 
-__all__ = ["KEEP", "trace"]
+__all__ = ["HEADS", "KEEP", "cache_width", "trace"]
 
 KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
+ROTARY_STEP, CACHE_STEP = 16, 8  # GroupQueryAttention: head_dim's divisor with and without rotary
+HEADS = {"bf16": torch.bfloat16, "int8": torch.int8, "float32": torch.float32}
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
 
 
@@ -36,6 +38,11 @@ def trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
     model = _trace(config, head, context)
     _finish(model)
     return model
+
+
+def cache_width(config: BitNetConfig) -> int:
+    """Elements of a head in the KV cache: head_dim, or the next that GroupQueryAttention takes."""
+    return -(-config.head_dim // CACHE_STEP) * CACHE_STEP
 
 
 class TernaryLinear(nn.Module):
@@ -74,10 +81,44 @@ class FusedAttend(nn.Module):
         past: KeyValue,
     ) -> tuple[Tensor, KeyValue]:
         """rope: cos and sin of all positions; mask: valid positions - 1 [B] and T []."""
-        y, *present = ops.group_query_attention(
-            query, key, value, *past, *mask, *rope, *self.counts
+        y, present_key, present_value = ops.group_query_attention(
+            query, key, value, *past, *mask, *rope, *self.counts, 0.0
         )
-        return y, (present[0], present[1])
+        return y, (present_key, present_value)
+
+
+class PaddedAttend(FusedAttend):
+    """GroupQueryAttention for a head_dim that it refuses: rotated before, padded with zeros.
+
+    The zeros add nothing to the scores, and what they add to the result is cut off.
+    """
+
+    def __init__(self, config: BitNetConfig) -> None:
+        super().__init__(config)
+        self.head_dim, self.missing = config.head_dim, cache_width(config) - config.head_dim
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: tuple[Tensor, Tensor],
+        past: KeyValue,
+    ) -> tuple[Tensor, KeyValue]:
+        """rope: cos and sin [B, S, D] of the new positions."""
+        num_heads, num_kv_heads = self.counts
+        query, key = rotate(heads(query, num_heads), rope), rotate(heads(key, num_kv_heads), rope)
+        parts = [self.padded(part) for part in (query, key, heads(value, num_kv_heads))]
+        y, present_key, present_value = ops.group_query_attention(
+            *parts, *past, *mask, None, None, *self.counts, self.head_dim**-0.5
+        )
+        y = y.unflatten(-1, (num_heads, -1))[..., : self.head_dim].flatten(2)
+        return y, (present_key, present_value)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """[B, count, S, D] -> [B, S, count * cache_width]."""
+        return F.pad(x.transpose(1, 2), (0, self.missing)).flatten(2)
 
 
 class Table(nn.Module):
@@ -86,22 +127,25 @@ class Table(nn.Module):
     weight: Tensor
     weight_scale: Tensor
 
-    def __init__(self, rows: int, width: int, int8: bool) -> None:
+    def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
         super().__init__()
-        dtype = torch.int8 if int8 else torch.bfloat16
         self.register_buffer("weight", torch.empty(rows, width, dtype=dtype))
-        if int8:
+        if dtype == torch.int8:
             self.register_buffer("weight_scale", torch.empty(rows))
-        self.int8 = int8
+        self.dtype = dtype
 
     def embed(self, ids: Tensor) -> Tensor:
         rows = F.embedding(ids, self.weight).float()
-        return rows * F.embedding(ids, self.weight_scale.unsqueeze(-1)) if self.int8 else rows
+        if self.dtype != torch.int8:
+            return rows
+        return rows * F.embedding(ids, self.weight_scale.unsqueeze(-1))
 
     def logits(self, x: Tensor) -> Tensor:
-        if self.int8:
+        if self.dtype == torch.int8:
             return ops.int8_matmul(x, self.weight, self.weight_scale)
-        return ops.bf16_matmul(x, self.weight)
+        if self.dtype == torch.bfloat16:
+            return ops.bf16_matmul(x, self.weight)
+        return F.linear(x, self.weight)  # ONNX Runtime keeps a second, packed copy
 
 
 class TracedBitNet(nn.Module):
@@ -109,20 +153,26 @@ class TracedBitNet(nn.Module):
 
     model: Any  # a BitNetModel whose submodules are those of this file
     lm_head: Any
+    cos_cache: Tensor
+    sin_cache: Tensor
 
     def __init__(self, config: BitNetConfig, head: str, context: int) -> None:
         super().__init__()
-        size, int8 = (config.vocab_size, config.hidden_size), head == "int8"
+        size, dtype = (config.vocab_size, config.hidden_size), HEADS[head]
+        tied = config.tie_word_embeddings
         self.model = BitNetModel(config)
         self.model.requires_grad_(False)
-        self.model.embed_tokens = Table(*size, int8 and config.tie_word_embeddings)
-        if not config.tie_word_embeddings:
-            self.lm_head = Table(*size, int8)
+        plain = torch.bfloat16 if dtype == torch.int8 else dtype  # of an embedding that is no head
+        self.model.embed_tokens = Table(*size, dtype if tied else plain)
+        if not tied:
+            self.lm_head = Table(*size, dtype)
         for name in linear_shapes(config):
             source: Any = self.get_submodule(name)
             self.set_submodule(name, TernaryLinear(source))
+        self.rotates = config.head_dim % ROTARY_STEP == 0
         for layer in self.model.layers:
-            layer.self_attn.attend = FusedAttend(config)
+            attend = FusedAttend if self.rotates else PaddedAttend
+            layer.self_attn.attend = attend(config)
         for name in ("cos_cache", "sin_cache"):
             self.register_buffer(name, torch.empty(context, config.head_dim // 2))
 
@@ -134,13 +184,22 @@ class TracedBitNet(nn.Module):
         total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
         x = self.model.embed_tokens.embed(input_ids)
         presents: list[Tensor] = []
+        rope = (self.cos_cache, self.sin_cache)
+        if not self.rotates:
+            rope = rotary_rows(rope, attention_mask, input_ids.shape[1])
         for i, layer in enumerate(self.model.layers):
-            rope = (self.cos_cache, self.sin_cache)
             x, present = layer(x, rope, (lengths, total), past[2 * i : 2 * i + 2])
             presents += present
         x = self.model.norm(ops.last_positions(x, logits_to_keep))
         head: Any = getattr(self, "lm_head", self.model.embed_tokens)
         return head.logits(x), *presents
+
+
+def rotary_rows(tables: tuple[Tensor, Tensor], mask: Tensor, new: int) -> tuple[Tensor, Tensor]:
+    """cos and sin [positions, D / 2], mask [B, T] -> those of the last S positions [B, S, D]."""
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, mask.shape[1] - new :]
+    cos, sin = (F.embedding(positions, table) for table in tables)
+    return torch.cat([cos, cos], dim=-1), torch.cat([sin, sin], dim=-1)
 
 
 def _trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
@@ -149,7 +208,7 @@ def _trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
     layers = range(config.num_hidden_layers)
     with torch.device("meta"):
         network = TracedBitNet(config, head, context).eval()
-        cache = (batch, config.num_key_value_heads, past, config.head_dim)
+        cache = (batch, config.num_key_value_heads, past, cache_width(config))
         example = (
             torch.zeros(batch, new, dtype=torch.int64),
             torch.zeros(batch, past + new, dtype=torch.int64),

@@ -88,16 +88,18 @@ def group_query_attention(
     past_value: Tensor,
     seqlens_k: Tensor,
     total_length: Tensor,
-    cos: Tensor,
-    sin: Tensor,
+    cos: Tensor | None,
+    sin: Tensor | None,
     num_heads: int,
     kv_num_heads: int,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Traced only: becomes com.microsoft::GroupQueryAttention with rotary positions.
+    """Traced only: becomes com.microsoft::GroupQueryAttention.
 
     query [B, S, num_heads * D], key and value [B, S, kv_num_heads * D], past [B, kv, P, D],
     seqlens_k int32 [B] (valid positions - 1), total_length int32 [] (T), cos and sin
-    [positions, D / 2] -> output like query, present key and value [B, kv, T, D].
+    [positions, D / 2], None where query and key are rotated already; scale of the scores, 0 for
+    1 / sqrt(D) -> output like query, present key and value [B, kv, T, D].
     """
     raise NotImplementedError("this operator is traced by export.py, not run in torch")
 
@@ -119,13 +121,27 @@ def _(
 def _schema(
     domain: str, name: str, inputs: str, outputs: str, attributes: dict[str, Any] | None = None
 ) -> defs.OpSchema:
-    """An unregistered schema; ``inputs`` reads ``"X:tensor(float) W:tensor(uint8)"``."""
+    """An unregistered schema; ``inputs`` reads ``"X:tensor(float) cos?:tensor(float)"``.
+
+    A question mark after the name says that the input may be missing.
+    """
+    options = defs.OpSchema.FormalParameterOption
     formal = [
-        [defs.OpSchema.FormalParameter(*field.split(":")) for field in text.split()]
+        [
+            defs.OpSchema.FormalParameter(
+                name.removesuffix("?"),
+                kind,
+                param_option=options.Optional if name.endswith("?") else options.Single,
+            )
+            for name, kind in (field.split(":") for field in text.split())
+        ]
         for text in (inputs, outputs)
     ]
-    integer = defs.OpSchema.AttrType.INT
-    declared = [defs.OpSchema.Attribute(key, integer) for key in attributes or {}]
+    kinds = {int: defs.OpSchema.AttrType.INT, float: defs.OpSchema.AttrType.FLOAT}
+    declared = [
+        defs.OpSchema.Attribute(key, kinds[type(value)])
+        for key, value in (attributes or {}).items()
+    ]
     return defs.OpSchema(
         name, domain, VERSION, inputs=formal[0], outputs=formal[1], attributes=declared
     )
@@ -142,22 +158,26 @@ _TERNARY = _schema(
 )
 _BF16 = _schema(DOMAIN, "Bf16MatMul", f"X:{_FLOAT} W:tensor(bfloat16)", f"Y:{_FLOAT}")
 _INT8 = _schema(DOMAIN, "Int8MatMul", f"X:{_FLOAT} W:tensor(int8) scale:{_FLOAT}", f"Y:{_FLOAT}")
-_GQA_ATTRIBUTES = {"num_heads": 0, "kv_num_heads": 0, "do_rotary": 1}
+_GQA_ATTRIBUTES = {"num_heads": 0, "kv_num_heads": 0, "do_rotary": 1, "scale": 0.0}
 _GQA = _schema(
     "com.microsoft",
     "GroupQueryAttention",
     f"query:{_FLOAT} key:{_FLOAT} value:{_FLOAT} past_key:{_FLOAT} past_value:{_FLOAT} "
     f"seqlens_k:tensor(int32) total_sequence_length:tensor(int32) "
-    f"cos_cache:{_FLOAT} sin_cache:{_FLOAT}",
+    f"cos_cache?:{_FLOAT} sin_cache?:{_FLOAT}",
     f"output:{_FLOAT} present_key:{_FLOAT} present_value:{_FLOAT}",
     _GQA_ATTRIBUTES,
 )
 
 
-def _attention_node(*inputs: Any, num_heads: int = 0, kv_num_heads: int = 0) -> Any:
-    # torch hands the two counts over by position.
-    *tensors, num_heads, kv_num_heads = (*inputs,)
-    return _op(_GQA)(*tensors, num_heads=num_heads, kv_num_heads=kv_num_heads, do_rotary=1)
+def _attention_node(*inputs: Any) -> Any:
+    # torch hands numbers over by position too.
+    *tensors, cos, sin, num_heads, kv_num_heads, scale = inputs
+    attributes: dict[str, Any] = {"num_heads": num_heads, "kv_num_heads": kv_num_heads}
+    if scale:
+        attributes["scale"] = scale
+    rope = () if cos is None else (cos, sin)
+    return _op(_GQA)(*tensors, *rope, **attributes, do_rotary=len(rope) // 2)
 
 
 def _slice_node(x: Any, count: Any) -> Any:

@@ -23,7 +23,7 @@ __all__ = ["CLOSE", "Comparison", "default_prompts", "verify"]
 
 # max|a - b| / max|a| of logits that differ only by the order of float sums; with an int8 head
 # also by its activations, which it rounds to 16 bits: 1 / 65024 of the largest each.
-CLOSE = {"bf16": 1e-5, "int8": 1e-4}
+CLOSE = {"bf16": 1e-5, "float32": 1e-5, "int8": 1e-4}
 INPUTS_CLOSE = 1e-5
 
 

@@ -97,6 +97,31 @@ def quantized(source: Any, linear_class: str, mode: str, use_rms_norm: bool = Fa
     return model.eval()
 
 
+def one_bit_llm(source: Any) -> tuple[Any, dict[str, Tensor]]:
+    """1bitLLM's network: (a LLaMA with a norm before o_proj and down_proj, what its file holds).
+
+    Their code is not part of transformers; the norms are put where it puts them.
+    """
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    model = quantized(source, "autobitlinear", "online")
+    state = source.state_dict()
+    random = torch.Generator().manual_seed(2)
+    for i, layer in enumerate(model.model.layers):
+        places = (
+            ("self_attn.o_proj", "self_attn.inner_attn_ln"),
+            ("mlp.down_proj", "mlp.ffn_layernorm"),
+        )
+        for linear_name, name in places:
+            linear = layer.get_submodule(linear_name)
+            norm = LlamaRMSNorm(linear.in_features, model.config.rms_norm_eps)
+            weight = torch.randn(linear.in_features, generator=random) * 0.2 + 1.0
+            norm.weight.data = weight.bfloat16().float()
+            linear.register_forward_pre_hook(lambda _, inputs, norm=norm: (norm(inputs[0]),))
+            state[f"model.layers.{i}.{name}.weight"] = norm.weight.data
+    return model, state
+
+
 def save(model: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     return folder

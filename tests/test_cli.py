@@ -16,7 +16,17 @@ from bitnet_onnx import artifact as artifact_module
 from bitnet_onnx import synthesize
 from bitnet_onnx.cli import main
 
-COMMANDS = ("export", "convert", "generate", "chat", "bench", "verify", "info", "synthesize", "demo")
+COMMANDS = (
+    "export",
+    "convert",
+    "generate",
+    "chat",
+    "bench",
+    "verify",
+    "info",
+    "synthesize",
+    "demo",
+)
 QUESTION = "What is 3 + 4?"
 TINY = {
     "vocab_size": 96,

@@ -7,9 +7,11 @@ and what is left is float32 noise, 1e-5 of the largest logit. (Of six seeds for 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import oracle_networks as oracle
 import pytest
 import torch
@@ -57,9 +59,11 @@ def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
     assert ours.generate(prompt, 16)[0].tolist() == greedy(theirs, prompt, 16)
 
 
-def same_ids(folder: Path, theirs: Any, artifact: Path, vocab: int = 96) -> None:
+def same_ids(
+    folder: Path, theirs: Any, artifact: Path, vocab: int = 96, head: str = "bf16"
+) -> None:
     """Greedy ids of the exported artifact and of transformers, after prompts of two lengths."""
-    export(folder, artifact)
+    export(folder, artifact, head=head)
     session = Session(artifact, threads=1)
     for length, seed in ((1, 4), (9, 5)):
         prompt = ids_of(length, seed, vocab=vocab)
@@ -81,6 +85,89 @@ def test_llama_is_that_of_transformers(tmp_path: Path, variant: str) -> None:
 def test_a_llama_artifact_gives_the_ids_of_transformers(tmp_path: Path, variant: str) -> None:
     folder = make_llama(tmp_path / "c", variant)
     same_ids(folder, oracle.load(folder), tmp_path / "a")
+
+
+# ------------------------------------------------------------------------------------- 1bitLLM
+
+
+def make_one_bit_llm(
+    folder: Path, dtype: torch.dtype, seed: int = 0, **changes: Any
+) -> tuple[Path, Any]:
+    """As published: the fields of their config.json, float masters. And the oracle."""
+    sizes = {"num_key_value_heads": 4, "tie_word_embeddings": True} | changes
+    source = oracle.random_llama(oracle.llama_config(**sizes), seed)
+    model, state = oracle.one_bit_llm(source)
+    fields = json.loads(source.config.to_json_string())
+    theta = fields.pop("rope_parameters")["rope_theta"]
+    fields |= {"architectures": ["BitnetForCausalLM"], "weight_bits": 1, "input_bits": 8}
+    fields |= {"rope_theta": theta, "rope_scaling": None}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(fields))
+    if source.config.tie_word_embeddings:
+        del state["lm_head.weight"]
+    save_file({name: t.to(dtype) for name, t in state.items()}, folder / "model.safetensors")
+    return folder, model
+
+
+# head_dim 100 is that of the 3B model, 20 its awkward divisors at a small size; K no multiple of
+# 128, and a vocabulary that is no multiple of anything.
+AWKWARD = {"hidden_size": 80, "intermediate_size": 216, "vocab_size": 97}
+HUNDRED = {"hidden_size": 200, "num_attention_heads": 2, "num_key_value_heads": 2}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_one_bit_llm_is_a_llama_with_two_norms(tmp_path: Path, dtype: torch.dtype) -> None:
+    folder, theirs = make_one_bit_llm(tmp_path / "c", dtype, **AWKWARD)
+    same(folder, theirs, vocab=97)
+
+
+@pytest.mark.parametrize("sizes", [AWKWARD, HUNDRED])
+def test_a_one_bit_llm_artifact_gives_the_same_ids(tmp_path: Path, sizes: dict[str, Any]) -> None:
+    folder, theirs = make_one_bit_llm(tmp_path / "c", torch.float16, **sizes)
+    same_ids(folder, theirs, tmp_path / "a", sizes.get("vocab_size", 96))
+    genai = json.loads((tmp_path / "a" / "genai_config.json").read_text())["model"]["decoder"]
+    assert genai["head_size"] == {80: 24, 200: 104}[genai["hidden_size"]]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_tables_that_bfloat16_does_not_hold(tmp_path: Path, tied: bool) -> None:
+    """As in the published files of 1bitLLM; a float32 head computes with what is stored."""
+    folder, theirs = make_one_bit_llm(
+        tmp_path / "c", torch.float32, tie_word_embeddings=tied, num_hidden_layers=1
+    )
+    noise = torch.randn(96, 64, generator=torch.Generator().manual_seed(0)) * 1e-3
+    tables = {"model.embed_tokens.weight": theirs.model.embed_tokens.weight}
+    if not tied:
+        tables["lm_head.weight"] = theirs.lm_head.weight
+    for table in tables.values():
+        table.data += noise
+    edit(folder, **{name: table.detach() for name, table in tables.items()})
+    same(folder, theirs)
+    same_ids(folder, theirs, tmp_path / "a", head="float32")
+
+
+# ---------------------------------------------------------- heads that the attention node refuses
+
+
+@pytest.mark.parametrize("head_dim", [6, 8, 20])
+def test_rows_of_different_length_with_any_head_size(tmp_path: Path, head_dim: int) -> None:
+    """Rotary positions come from each row's own length, in the cache's padded buffers."""
+    checkpoints.make(tmp_path / "c", hidden=4 * head_dim, seed=1)
+    export(tmp_path / "c", tmp_path / "a")
+    model = BitNetForCausalLM.from_checkpoint(open_checkpoint(tmp_path / "c"))
+    for custom_ops in (True, False):
+        session = Session(tmp_path / "a", threads=1, custom_ops=custom_ops)
+        session.reset(batch_size=2)
+        rows = [ids_of(7, 1)[0].tolist(), ids_of(3, 2)[0].tolist()]
+        for row, ids in enumerate(rows):
+            found = torch.from_numpy(session.prefill(ids[:-1], row=row))
+            expected = model(torch.tensor([ids[:-1]])).logits[0, -1]
+            assert close(found, expected)
+        for _ in range(3):
+            both = session.decode([ids[-1] for ids in rows])
+            for found, ids in zip(both, rows, strict=True):
+                assert close(torch.from_numpy(found), model(torch.tensor([ids])).logits[0, -1])
+                ids.append(int(found.argmax()))
 
 
 # ----------------------------------------------------------------- what a LLaMA folder may hold

@@ -10,7 +10,7 @@ small file for each network, ``causal_lm`` (embedding, layers, head, greedy gene
 from __future__ import annotations
 
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
-from .decoder import KeyValue
+from .decoder import KeyValue, heads
 from .layers import BitLinear
 from .rotary import rotary_tables, rotate
 
@@ -21,6 +21,7 @@ __all__ = [
     "BitNetModel",
     "CausalLMOutput",
     "KeyValue",
+    "heads",
     "rotary_tables",
     "rotate",
 ]
