@@ -202,12 +202,17 @@ class GgufCheckpoint(Checkpoint):
     def _config(self) -> BitNetConfig:
         fields, keys = self._fields()
         try:
-            return BitNetConfig.from_dict(fields)
+            config = BitNetConfig.from_dict(fields)
         except ConfigError as error:
             # The message begins with a name of config.json: say where this file has it.
             key = keys.get(str(error).split(" ", 1)[0])
             where = f"{key} as " if key else ""
             raise ConfigError(f"{self.path}: {where}{error}", hint=error.hint) from None
+        for name in ("rope.dimension_count", "attention.value_length"):
+            key = f"{self.architecture}.{name}"
+            if (found := self._file.scalar(key)) not in (None, config.head_dim):
+                self._file.refuse(key, f"is {found!r}, expected head_dim {config.head_dim}")
+        return config
 
     def _fields(self) -> tuple[dict[str, Any], dict[str, str]]:
         """The metadata in config.json's words, and which key each came from."""
@@ -221,7 +226,7 @@ class GgufCheckpoint(Checkpoint):
             elif name in REQUIRED:
                 file.refuse(key, "is missing")
         fields.setdefault("rope_theta", THETA)
-        self._refuse_unusual(fields)
+        fields["rope_scaling"] = self._rope_scaling()
         eot = file.scalar("tokenizer.ggml.eot_token_id")
         if eot is not None and "eos_token_id" in fields and eot != fields["eos_token_id"]:
             fields["eos_token_id"] = [fields["eos_token_id"], eot]
@@ -254,20 +259,12 @@ class GgufCheckpoint(Checkpoint):
         )
         return kind
 
-    def _refuse_unusual(self, fields: dict[str, Any]) -> None:
-        file, prefix = self._file, self.architecture
-        kind = file.scalar(f"{prefix}.rope.scaling.type")
-        factor = file.scalar(f"{prefix}.rope.scaling.factor")
-        if kind not in (None, "none") and not (kind == "linear" and factor in (None, 1)):
-            fields["rope_scaling"] = {"rope_type": kind, "factor": factor}
-        hidden, heads = fields["hidden_size"], fields["num_attention_heads"]
-        head_dim = fields.get("head_dim")
-        if head_dim is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
-            head_dim = hidden // heads
-        for key in ("rope.dimension_count", "attention.value_length"):
-            found = file.scalar(f"{prefix}.{key}")
-            if found not in (None, head_dim):
-                file.refuse(f"{prefix}.{key}", f"is {found!r}, expected head_dim {head_dim}")
+    def _rope_scaling(self) -> dict[str, Any] | None:
+        """None where positions are as they are, which converters also call linear by 1."""
+        kind = self._file.scalar(f"{self.architecture}.rope.scaling.type")
+        factor = self._file.scalar(f"{self.architecture}.rope.scaling.factor")
+        plain = kind in (None, "none") or (kind == "linear" and factor in (None, 1))
+        return None if plain else {"rope_type": kind, "factor": factor}
 
     # -------------------------------------------------------------------------------- tensors
 
