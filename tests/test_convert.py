@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints
+import gguf
 import gguf_files
 import numpy as np
 import pytest
@@ -94,6 +95,34 @@ def test_what_is_written_is_the_layout_spelled_out(tmp_path: Path) -> None:
         used = info.size - 28 if info.type == 36 else info.size  # after the scale comes padding
         start, end = other.start, other.start + used
         assert left.data[info.start : info.start + used] == right.data[start:end]
+
+
+class HeaderReader(gguf.GGUFReader):
+    """The gguf package's reader, which knows no type 36, without its look at tensor data."""
+
+    def _build_tensors(self, start: int, fields: list[gguf.ReaderField]) -> None:
+        names = (bytes(field.parts[1]).decode() for field in fields)
+        self.stored = {n: field.parts[3].tolist() for n, field in zip(names, fields, strict=True)}
+
+
+def test_the_gguf_package_reads_our_header(tmp_path: Path, demo_checkpoint: Path) -> None:
+    path = convert(demo_checkpoint, tmp_path / "m.gguf", to="gguf")
+    reader = HeaderReader(path)
+    assert reader.stored["blk.0.attn_k.weight"] == [256, 64]
+    assert reader.stored["token_embd.weight"] == [256, 832]
+    assert len(reader.stored) == 5 * 11 + 2
+    values = {name: field.contents() for name, field in reader.fields.items()}
+    assert values["general.architecture"] == "bitnet-b1.58"
+    assert values["bitnet-b1.58.attention.head_count_kv"] == 2
+    assert values["bitnet-b1.58.rope.freq_base"] == 10000.0
+    tokenizer = json.loads((demo_checkpoint / "tokenizer.json").read_text())
+    tokens = values["tokenizer.ggml.tokens"]
+    assert {token: id for id, token in enumerate(tokens)} == tokenizer["model"]["vocab"]
+    assert values["tokenizer.ggml.token_type"] == [3] * 4 + [1] * 828
+    merges = [pair.split(" ") for pair in values["tokenizer.ggml.merges"]]
+    assert merges == tokenizer["model"]["merges"]
+    assert values["tokenizer.ggml.pre"] == "other"  # it cuts words in a way of its own
+    assert (values["tokenizer.ggml.eos_token_id"], values["tokenizer.ggml.eot_token_id"]) == (1, 2)
 
 
 def test_a_master_is_quantized_once(tmp_path: Path) -> None:

@@ -311,7 +311,8 @@ class GgufCheckpoint(Checkpoint):
         self._file.refuse(info.name, what, hint)
 
     def _read(self, info: TensorInfo, dtype: torch.dtype, count: int, skip: int = 0) -> Tensor:
-        """A view of the mapped file: flat."""
+        """A view of the mapped file, flat; what was read before it is read again when used."""
+        self._file.forget()
         return torch.frombuffer(self._file.data, dtype=dtype, count=count, offset=info.start + skip)
 
     def _floats(self, info: TensorInfo) -> Tensor:
