@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,33 @@ def test_a_divisor_becomes_the_same_multiplier(tmp_path: Path) -> None:
         found = open_checkpoint(source)
         assert not found.config.divide_by_scale
         assert_same_weights(found, divides)
+
+
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "BitnetForCausalLM"])
+def test_other_bodies_go_round(tmp_path: Path, architecture: str) -> None:
+    """LLaMA's q and k rows are permuted in the file, and back; 1bitLLM's has other norm names."""
+    fields = checkpoints.config_fields(packed=False, **SMALL)
+    fields |= {"model_type": "llama", "architectures": [architecture], "hidden_act": "silu"}
+    stored = {}
+    names = {"attn_sub_norm": "inner_attn_ln", "ffn_sub_norm": "ffn_layernorm"}
+    for name, tensor in checkpoints.tensors(fields).items():
+        old = next((old for old in names if old in name), None)
+        if old is None:
+            stored[name] = tensor
+        elif architecture == "BitnetForCausalLM":
+            stored[name.replace(old, names[old])] = tensor
+    folder = checkpoints.write(tmp_path / "in", fields, stored)
+    try:
+        expected = open_checkpoint(folder)
+    except ConfigError as error:
+        pytest.skip(f"this network is not supported: {error}")
+    path = convert(folder, tmp_path / "m.gguf", to="gguf")
+    found = open_checkpoint(path)
+    assert found.config == replace(expected.config, quantization="offline")
+    assert len(found.notes) == 1
+    assert_same_weights(found, expected)
+    name = {"LlamaForCausalLM": "llama", "BitnetForCausalLM": "bitnet"}[architecture]
+    assert HeaderReader(path).fields["general.architecture"].contents() == name
 
 
 def test_an_arm_file_becomes_an_x86_file(tmp_path: Path) -> None:

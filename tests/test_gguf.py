@@ -114,7 +114,7 @@ def test_a_file_is_the_same_network_as_its_folder(
             assert torch.equal(ours, theirs)
     for name in (*norm_shapes(folder.config), *table_names(folder.config)):
         assert torch.equal(found.tensor(name).float(), folder.tensor(name).float())
-    assert (len(found.notes) == 2) is (architecture == "bitnet")
+    assert (len(found.notes) == 2) is (architecture == "bitnet")  # it names no activation
     assert "x86 layout" in found.notes[-1]
 
 

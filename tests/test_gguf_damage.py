@@ -177,6 +177,13 @@ def test_a_wrong_field_is_refused_by_its_key(tmp_path: Path, key: str) -> None:
     assert str(path) in str(caught.value)
 
 
+def test_an_unknown_activation_is_refused(tmp_path: Path) -> None:
+    options = {"architecture": "bitnet", "metadata": {"bitnet.hidden_act": "gelu"}, **SMALL}
+    path, *_ = gguf_files.make(tmp_path / "m.gguf", **options)
+    with pytest.raises(CheckpointError, match=r"bitnet\.hidden_act is 'gelu', expected 'relu2' or"):
+        open_checkpoint(path)
+
+
 @pytest.mark.parametrize("key", ["embedding_length", "block_count", "attention.head_count"])
 def test_a_missing_field_is_refused_by_its_key(tmp_path: Path, key: str) -> None:
     path, *_ = gguf_files.make(tmp_path / "m.gguf", metadata={f"{B}.{key}": None}, **SMALL)

@@ -27,7 +27,7 @@ from .gguf_header import I2_S, GgufFile, TensorInfo, type_name
 from .gguf_text import GgufText
 from .gguf_types import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_tq1, unpack_tq2
 
-__all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "unpermute_heads"]
+__all__ = ["ACTIVATION", "GgufCheckpoint", "gguf_name", "permute_heads", "unpermute_heads"]
 
 FLOATS = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfloat16}
 QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
@@ -64,6 +64,7 @@ IDS = {
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
+ACTIVATION = "bitnet.hidden_act"  # no key of llama.cpp's, which reads what it knows
 THETA = 10000.0  # llama.cpp's, where rope.freq_base is missing
 
 _OUTER = {
@@ -245,11 +246,17 @@ class GgufCheckpoint(Checkpoint):
     def _network(self) -> dict[str, Any]:
         """``bitnet`` is what converters call both 1bitLLM's network and 2B-4T.
 
-        They differ in the activation, which the metadata does not hold; 1bitLLM's come with a
+        They differ in the activation, which only our own files name; 1bitLLM's come with a
         SentencePiece tokenizer.
         """
         if self.architecture != "bitnet":
             return ARCHITECTURES[self.architecture]
+        activation = self._file.scalar(ACTIVATION)
+        for kind in (TWO_B, ONE_BIT_LLM):
+            if activation == kind["hidden_act"]:
+                return kind
+        if activation is not None:
+            self._file.refuse(ACTIVATION, f"is {activation!r}, expected 'relu2' or 'silu'")
         one_bit_llm = self._file.scalar("tokenizer.ggml.model") == "llama"
         kind = ONE_BIT_LLM if one_bit_llm else TWO_B
         self._notes.append(
