@@ -23,6 +23,7 @@ from .checkpoint import (
     write_checkpoint,
     write_gguf,
 )
+from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
 from .files import new_folder
 from .ternary import pack_published
@@ -59,6 +60,7 @@ def convert(
     if to == "gguf":
         return write_gguf(output, checkpoint, progress=progress)
     config = replace(checkpoint.config, quantization="offline", divide_by_scale=False)
+    BitNetConfig.from_dict(config.to_dict())  # refuses a network that has no packed form
     text_files = checkpoint.text_files()
     with new_folder(Path(output)) as folder:
         write_checkpoint(folder, config, packed_tensors(checkpoint, progress), text_files)

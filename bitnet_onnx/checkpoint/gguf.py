@@ -27,7 +27,7 @@ from .gguf_header import I2_S, GgufFile, TensorInfo, type_name
 from .gguf_text import GgufText
 from .gguf_types import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_tq1, unpack_tq2
 
-__all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "unpermute_heads"]
+__all__ = ["ACTIVATION", "GgufCheckpoint", "gguf_name", "permute_heads", "unpermute_heads"]
 
 FLOATS = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfloat16}
 QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
@@ -64,6 +64,7 @@ IDS = {
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
+ACTIVATION = "bitnet.hidden_act"  # no key of llama.cpp's, which reads what it knows
 THETA = 10000.0  # llama.cpp's, where rope.freq_base is missing
 
 _OUTER = {
@@ -202,12 +203,17 @@ class GgufCheckpoint(Checkpoint):
     def _config(self) -> BitNetConfig:
         fields, keys = self._fields()
         try:
-            return BitNetConfig.from_dict(fields)
+            config = BitNetConfig.from_dict(fields)
         except ConfigError as error:
             # The message begins with a name of config.json: say where this file has it.
             key = keys.get(str(error).split(" ", 1)[0])
             where = f"{key} as " if key else ""
             raise ConfigError(f"{self.path}: {where}{error}", hint=error.hint) from None
+        for name in ("rope.dimension_count", "attention.value_length"):
+            key = f"{self.architecture}.{name}"
+            if (found := self._file.scalar(key)) not in (None, config.head_dim):
+                self._file.refuse(key, f"is {found!r}, expected head_dim {config.head_dim}")
+        return config
 
     def _fields(self) -> tuple[dict[str, Any], dict[str, str]]:
         """The metadata in config.json's words, and which key each came from."""
@@ -221,7 +227,7 @@ class GgufCheckpoint(Checkpoint):
             elif name in REQUIRED:
                 file.refuse(key, "is missing")
         fields.setdefault("rope_theta", THETA)
-        self._refuse_unusual(fields)
+        fields["rope_scaling"] = self._rope_scaling()
         eot = file.scalar("tokenizer.ggml.eot_token_id")
         if eot is not None and "eos_token_id" in fields and eot != fields["eos_token_id"]:
             fields["eos_token_id"] = [fields["eos_token_id"], eot]
@@ -240,11 +246,17 @@ class GgufCheckpoint(Checkpoint):
     def _network(self) -> dict[str, Any]:
         """``bitnet`` is what converters call both 1bitLLM's network and 2B-4T.
 
-        They differ in the activation, which the metadata does not hold; 1bitLLM's come with a
+        They differ in the activation, which only our own files name; 1bitLLM's come with a
         SentencePiece tokenizer.
         """
         if self.architecture != "bitnet":
             return ARCHITECTURES[self.architecture]
+        activation = self._file.scalar(ACTIVATION)
+        for kind in (TWO_B, ONE_BIT_LLM):
+            if activation == kind["hidden_act"]:
+                return kind
+        if activation is not None:
+            self._file.refuse(ACTIVATION, f"is {activation!r}, expected 'relu2' or 'silu'")
         one_bit_llm = self._file.scalar("tokenizer.ggml.model") == "llama"
         kind = ONE_BIT_LLM if one_bit_llm else TWO_B
         self._notes.append(
@@ -254,20 +266,12 @@ class GgufCheckpoint(Checkpoint):
         )
         return kind
 
-    def _refuse_unusual(self, fields: dict[str, Any]) -> None:
-        file, prefix = self._file, self.architecture
-        kind = file.scalar(f"{prefix}.rope.scaling.type")
-        factor = file.scalar(f"{prefix}.rope.scaling.factor")
-        if kind not in (None, "none") and not (kind == "linear" and factor in (None, 1)):
-            fields["rope_scaling"] = {"rope_type": kind, "factor": factor}
-        hidden, heads = fields["hidden_size"], fields["num_attention_heads"]
-        head_dim = fields.get("head_dim")
-        if head_dim is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
-            head_dim = hidden // heads
-        for key in ("rope.dimension_count", "attention.value_length"):
-            found = file.scalar(f"{prefix}.{key}")
-            if found not in (None, head_dim):
-                file.refuse(f"{prefix}.{key}", f"is {found!r}, expected head_dim {head_dim}")
+    def _rope_scaling(self) -> dict[str, Any] | None:
+        """None where positions are as they are, which converters also call linear by 1."""
+        kind = self._file.scalar(f"{self.architecture}.rope.scaling.type")
+        factor = self._file.scalar(f"{self.architecture}.rope.scaling.factor")
+        plain = kind in (None, "none") or (kind == "linear" and factor in (None, 1))
+        return None if plain else {"rope_type": kind, "factor": factor}
 
     # -------------------------------------------------------------------------------- tensors
 
@@ -314,7 +318,8 @@ class GgufCheckpoint(Checkpoint):
         self._file.refuse(info.name, what, hint)
 
     def _read(self, info: TensorInfo, dtype: torch.dtype, count: int, skip: int = 0) -> Tensor:
-        """A view of the mapped file: flat."""
+        """A view of the mapped file, flat; what was read before it is read again when used."""
+        self._file.forget()
         return torch.frombuffer(self._file.data, dtype=dtype, count=count, offset=info.start + skip)
 
     def _floats(self, info: TensorInfo) -> Tensor:

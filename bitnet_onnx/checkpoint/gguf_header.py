@@ -98,6 +98,10 @@ class GgufFile:
     def refuse(self, what: str, found: str, hint: str | None = None) -> NoReturn:
         raise CheckpointError(f"{self.path}: {what} {found}", hint=hint)
 
+    def forget(self) -> None:
+        """Give back the pages that were read: a mapped file counts as memory while they stay."""
+        self.data.madvise(mmap.MADV_DONTNEED)
+
     def scalar(self, key: str) -> bool | int | float | str | None:
         """A field that is one number or a short string; None where the file has none."""
         value = self.fields.get(key)

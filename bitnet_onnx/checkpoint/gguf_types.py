@@ -32,8 +32,11 @@ TQ1_GROUPS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first byte, last, digits 
 
 def unpack_i2s(packed: Tensor, layout: str) -> Tensor:
     """uint8 [n/4] -> codes uint8 [n], 3 where a code is invalid."""
-    blocks = packed.view(-1, 1, I2S_BLOCKS[layout] // 4)
-    return torch.cat([(blocks >> shift) & 3 for shift in (6, 4, 2, 0)], dim=1).view(-1)
+    blocks = packed.view(-1, I2S_BLOCKS[layout] // 4)
+    codes = torch.empty(len(blocks), 4, blocks.shape[1], dtype=torch.uint8)
+    for j, shift in enumerate((6, 4, 2, 0)):
+        torch.bitwise_and(blocks >> shift, 3, out=codes[:, j])
+    return codes.view(-1)
 
 
 def pack_i2s(codes: Tensor, layout: str) -> Tensor:

@@ -24,7 +24,7 @@ from ..config import BitNetConfig
 from ..errors import CheckpointError
 from ..files import new_file
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
-from .gguf import gguf_name, permute_heads
+from .gguf import ACTIVATION, gguf_name, permute_heads
 from .gguf_header import ALIGNMENT, I2_S, I2_S_TAIL, SCALARS, Value
 from .gguf_text import text_fields
 from .gguf_types import I2S_BLOCKS, pack_i2s
@@ -64,6 +64,8 @@ def write_gguf(path: str | Path, checkpoint: Checkpoint, *, progress: bool = Fal
     fields = _fields(config, architecture, checkpoint.path.resolve().stem)
     fields |= text_fields(checkpoint.text_files(), config)
     entries = _entries(checkpoint, architecture)
+    if architecture == "bitnet":
+        fields[ACTIVATION] = config.to_dict()["hidden_act"]
     header = _header(fields, entries)
     with new_file(Path(path)) as temporary, temporary.open("wb") as file:
         file.write(header)
@@ -129,6 +131,10 @@ def _entries(checkpoint: Checkpoint, architecture: str) -> list[Entry]:
 def _linear(checkpoint: Checkpoint, name: str, shape: tuple[int, int], heads: int) -> Entry:
     def read() -> np.ndarray:
         codes, scale = checkpoint.ternary(name)
+        if scale.numel() != 1:
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} has {scale.numel()} multipliers, I2_S holds one"
+            )
         if heads:
             codes = permute_heads(codes, heads)
         packed = pack_i2s((codes.reshape(-1) + 1).view(torch.uint8), "x86")
