@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..config import BitNetConfig
 from ..errors import CheckpointError
-from ..ternary import absmean_ternary, unpack_published
-from .base import Checkpoint, linear_shapes, norm_shapes, table_names
+from ..ternary import unpack_published
+from .base import Checkpoint, linear_shapes, norm_shapes, quantize, table_names
 
 __all__ = ["INDEX", "SINGLE", "FolderCheckpoint"]
 
@@ -58,7 +58,7 @@ class FolderCheckpoint(Checkpoint):
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         stored = self.tensor(f"{linear}.weight")
         if not self.packed:
-            codes, scale = absmean_ternary(stored)
+            codes, scale = quantize(self.config, stored)
             return codes.to(torch.int8), scale
         if stored.is_floating_point():
             codes = stored.to(torch.int8)
@@ -72,7 +72,7 @@ class FolderCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
-            return absmean_ternary(self.tensor(f"{linear}.weight"))[1]
+            return quantize(self.config, self.tensor(f"{linear}.weight"))[1]
         scale = self.tensor(f"{linear}.weight_scale").float().reshape(1)
         if scale.item() <= 0:
             raise self._wrong(f"{linear}.weight_scale", f"is {scale.item()}, expected above 0")

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import BitNetConfig
+from ..errors import ConfigError
 from ..files import write_text
 from ..ternary import absmean_ternary, pack_published
 from .base import linear_shapes
@@ -26,6 +27,11 @@ SHARD_BYTES = 1 << 29
 
 def tensors_of(config: BitNetConfig, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
+    if config.network == "bitnet_2023":
+        raise ConfigError(
+            "model_type 'bitnet_2023' has no packed layout, expected one of a ternary network",
+            hint="store the float masters: the state_dict itself",
+        )
     linears = linear_shapes(config)
     for name, tensor in state.items():
         linear = name.removesuffix(".weight")
