@@ -243,7 +243,8 @@ def _network(fields: dict[str, Any]) -> str:
         raise ConfigError(
             "model_type is 'llama' without a quantization_config: a LLaMA with float weights, "
             "expected quantization_config.quant_method 'bitnet'",
-            hint="give a 1.58-bit checkpoint; float models are not quantized here",
+            hint="if these are the float masters of a BitNet, add a quantization_config with "
+            "linear_class 'autobitlinear' and quantization_mode 'online'",
         )
     return str(model_type)
 

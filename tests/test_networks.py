@@ -20,8 +20,14 @@ from checkpoints import close
 from oracle_networks import greedy, ids_of
 from safetensors.torch import load_file, save_file
 
-from bitnet_onnx.checkpoint import open_checkpoint, tensors_of
-from bitnet_onnx.config import BitNetConfig
+from bitnet_onnx.checkpoint import (
+    linear_shapes,
+    norm_shapes,
+    open_checkpoint,
+    table_names,
+    tensors_of,
+)
+from bitnet_onnx.config import NETWORKS, BitNetConfig
 from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.export import export
 from bitnet_onnx.model import BitNetForCausalLM
@@ -65,12 +71,11 @@ def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
 def same_ids(
     folder: Path, theirs: Any, artifact: Path, vocab: int = 96, head: str = "bf16"
 ) -> None:
-    """Greedy ids of the exported artifact and of transformers, after prompts of two lengths."""
+    """Greedy ids of the exported artifact, with and without its library, and of transformers."""
     export(folder, artifact, head=head)
-    session = Session(artifact, threads=1)
-    for length, seed in ((1, 4), (9, 5)):
+    for length, seed, custom_ops in ((1, 4, True), (9, 5, False)):
+        session = Session(artifact, threads=1, custom_ops=custom_ops)
         prompt = ids_of(length, seed, vocab=vocab)
-        session.reset()
         found = prompt[0].tolist()
         found.append(int(session.prefill(found).argmax()))
         for _ in range(15):
@@ -179,7 +184,17 @@ def test_a_binary_weight_has_no_zero() -> None:
     assert scale.tolist() == [2.25, 3.25]
 
 
-@pytest.mark.parametrize("network", ["llama", "bitnet_b1_58", "bitnet_2023"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_module_attributes_carry_the_names_of_the_tensors(network: str) -> None:
+    config = replace(BitNetConfig.from_dict(checkpoints.config_fields(tied=False)), network=network)
+    config = replace(config, linear_norm_eps=None if network == "bitnet_2023" else 1e-6)
+    names = {f"{name}.weight" for name in linear_shapes(config)}
+    names |= {*norm_shapes(config), *table_names(config)}
+    with torch.device("meta"):
+        assert set(BitNetForCausalLM(config).state_dict()) == names
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_every_network_trains(network: str) -> None:
     """Straight-through: the values of evaluation, and a gradient for every parameter."""
     config = replace(BitNetConfig.from_dict(checkpoints.config_fields()), network=network)
