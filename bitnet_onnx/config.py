@@ -36,6 +36,7 @@ NETWORKS = {
     "bitnet": _Network("bitnet", "BitNetForCausalLM", "relu2", 5e5, 1e-5),
     "llama": _Network("llama", "LlamaForCausalLM", "silu", 1e4, 1e-6),
     "bitnet_b1_58": _Network("llama", "BitnetForCausalLM", "silu", 1e4, 1e-6),
+    "bitnet_2023": _Network("bitnet_2023", "BitNet2023ForCausalLM", "silu", 1e4, 1e-6),
 }
 SUB_NORMED = ("bitnet", "bitnet_b1_58")  # the norm before o_proj has hidden_size entries
 
@@ -81,10 +82,13 @@ class BitNetConfig:
     """``linear_class: bitlinear`` divides by ``weight_scale``, ``autobitlinear`` multiplies."""
     network: str = "bitnet"
     """``bitnet``: 2B-4T; ``llama``: Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58; ``bitnet_b1_58``:
-    1bitLLM's bitnet_b1_58-large and -3B. What they compute is in ``model/<network>.py``."""
+    1bitLLM's bitnet_b1_58-large and -3B; ``bitnet_2023``: the first BitNet, with binary weights.
+    What they compute is in ``model/<network>.py``."""
     rope_scaling: RopeScaling | None = None
     linear_norm_eps: float | None = None
     """``use_rms_norm``: each BitLinear has an RMSNorm of its own, with this eps."""
+    quantization_groups: int = 1
+    """Equal parts of K that ``bitnet_2023`` normalizes and quantizes each by itself."""
 
     @classmethod
     def from_file(cls, path: Path) -> BitNetConfig:
@@ -133,14 +137,30 @@ class BitNetConfig:
                 f"num_attention_heads * head_dim is {heads * head_dim}, expected at most "
                 f"{MAX_FEATURES}"
             )
+        inner = read.size(fields, "intermediate_size", MAX_FEATURES)
+        if name == "bitnet_2023" and fields.get("quantization_config") is not None:
+            raise ConfigError(
+                "quantization_config is given, model_type 'bitnet_2023' expects none: its float "
+                "masters are stored"
+            )
         quantization, divide, linear_norm_eps = _quantization(fields)
+        groups = read.size(fields, "quantization_groups", MAX_FEATURES, default=1)
+        if groups > 1 and name != "bitnet_2023":
+            raise ConfigError(
+                f"quantization_groups is {groups}, supported by model_type 'bitnet_2023' alone"
+            )
+        if any(width % groups for width in (hidden, heads * head_dim, inner)):
+            raise ConfigError(
+                f"quantization_groups is {groups}, expected a divisor of hidden_size {hidden}, "
+                f"num_attention_heads * head_dim {heads * head_dim} and intermediate_size {inner}"
+            )
         context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
         theta, scaling = _rope(fields, network.rope_theta, context)
         vocab = read.size(fields, "vocab_size", MAX_VOCABULARY)
         return cls(
             vocab_size=vocab,
             hidden_size=hidden,
-            intermediate_size=read.size(fields, "intermediate_size", MAX_FEATURES),
+            intermediate_size=inner,
             num_hidden_layers=read.size(fields, "num_hidden_layers", MAX_LAYERS),
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
@@ -157,6 +177,7 @@ class BitNetConfig:
             network=name,
             rope_scaling=scaling,
             linear_norm_eps=linear_norm_eps,
+            quantization_groups=groups,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,6 +205,8 @@ class BitNetConfig:
             "pad_token_id": self.pad_token_id,
             "torch_dtype": "bfloat16",
         }
+        if self.network == "bitnet_2023":
+            fields["quantization_groups"] = self.quantization_groups
         if self.rope_scaling is not None:
             numbers = vars(self.rope_scaling)
             linear = self.rope_scaling.rope_type == "linear"
@@ -214,7 +237,8 @@ def _network(fields: dict[str, Any]) -> str:
         raise ConfigError(
             "model_type is 'llama' without a quantization_config: a LLaMA with float weights, "
             "expected quantization_config.quant_method 'bitnet'",
-            hint="give a 1.58-bit checkpoint; float models are not quantized here",
+            hint="if these are the float masters of a BitNet, add a quantization_config with "
+            "linear_class 'autobitlinear' and quantization_mode 'online'",
         )
     return str(model_type)
 

@@ -27,7 +27,7 @@ from .checkpoint import Checkpoint, linear_shapes, norm_shapes, open_checkpoint,
 from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
-from .graph import HEADS, KEEP, cache_width, trace
+from .graph import HEADS, KEEP, cache_width, packed_parts, trace
 from .model import rotary_tables
 from .ternary import int8_rows, pack
 
@@ -85,8 +85,9 @@ def weights(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Reader
     config = checkpoint.config
     tensors: dict[str, Reader] = {}
     for name in linear_shapes(config):
-        tensors[f"{name}.weight"] = partial(packed_codes, checkpoint, name)
-        tensors[f"{name}.weight_scale"] = partial(multiplier, checkpoint, name)
+        for group, part in enumerate(packed_parts(config, name)):
+            tensors[f"{part}.weight"] = partial(packed_codes, checkpoint, name, group)
+            tensors[f"{part}.weight_scale"] = partial(multiplier, checkpoint, name, group)
     for name in norm_shapes(config):
         tensors[name] = partial(float32, checkpoint, name)
     *embedding, table = table_names(config)  # the last one is the head, tied or not
@@ -104,12 +105,13 @@ def weights(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Reader
     return tensors
 
 
-def packed_codes(checkpoint: Checkpoint, linear: str) -> np.ndarray:
-    return pack(checkpoint.ternary(linear)[0]).numpy()
+def packed_codes(checkpoint: Checkpoint, linear: str, group: int) -> np.ndarray:
+    codes = checkpoint.ternary(linear)[0]
+    return pack(codes.chunk(checkpoint.config.quantization_groups, dim=1)[group]).numpy()
 
 
-def multiplier(checkpoint: Checkpoint, linear: str) -> np.ndarray:
-    return checkpoint.scale(linear).numpy()
+def multiplier(checkpoint: Checkpoint, linear: str, group: int) -> np.ndarray:
+    return checkpoint.scale(linear)[group : group + 1].numpy()
 
 
 def float32(checkpoint: Checkpoint, name: str) -> np.ndarray:

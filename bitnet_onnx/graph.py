@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from . import __version__, ops
 from .checkpoint import linear_shapes
 from .config import BitNetConfig
-from .model import BitLinear, BitNetModel, KeyValue, heads, rotate
+from .model import BinaryLinear, BitLinear, BitNetModel, KeyValue, heads, rotate
 from .ternary import packed_width
 
-__all__ = ["HEADS", "KEEP", "cache_width", "trace"]
+__all__ = ["HEADS", "KEEP", "cache_width", "packed_parts", "trace"]
 
 KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
 ROTARY_STEP, CACHE_STEP = 16, 8  # GroupQueryAttention: head_dim's divisor with and without rotary
@@ -62,6 +62,30 @@ class TernaryLinear(nn.Module):
         if self.rms_norm is not None:
             x = self.rms_norm(x)
         return ops.ternary_matmul(x, self.weight, self.weight_scale)
+
+
+class PackedBinaryLinear(BinaryLinear):
+    """BinaryLinear with an operator for each group's product, in a submodule of its number.
+
+    The operator's own quantizer changes nothing: the largest of its whole numbers is 127.
+    """
+
+    def __init__(self, source: BinaryLinear) -> None:
+        nn.Module.__init__(self)  # BinaryLinear's own would make a master weight
+        self.groups = source.groups
+        for group in range(self.groups):
+            part = BitLinear(source.in_features // self.groups, source.out_features)
+            self.add_module(str(group), TernaryLinear(part))
+
+    def product(self, quantized: Tensor, group: int) -> Tensor:
+        return self.get_submodule(str(group))(quantized)
+
+
+def packed_parts(config: BitNetConfig, linear: str) -> list[str]:
+    """The names under which a linear's operators have their weight and weight_scale."""
+    if config.network != "bitnet_2023":
+        return [linear]
+    return [f"{linear}.{group}" for group in range(config.quantization_groups)]
 
 
 class FusedAttend(nn.Module):
@@ -168,7 +192,9 @@ class TracedBitNet(nn.Module):
             self.lm_head = Table(*size, dtype)
         for name in linear_shapes(config):
             source: Any = self.get_submodule(name)
-            self.set_submodule(name, TernaryLinear(source))
+            binary = isinstance(source, BinaryLinear)
+            packed = PackedBinaryLinear(source) if binary else TernaryLinear(source)
+            self.set_submodule(name, packed)
         self.rotates = config.head_dim % ROTARY_STEP == 0
         for layer in self.model.layers:
             attend = FusedAttend if self.rotates else PaddedAttend

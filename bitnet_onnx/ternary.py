@@ -26,6 +26,8 @@ __all__ = [
     "pack",
     "pack_published",
     "packed_width",
+    "sign_binary",
+    "symmetric_int8",
     "unpack",
     "unpack_published",
 ]
@@ -34,6 +36,8 @@ BLOCK = 256  # weights in one block of the packed layout
 FIELDS = 4  # weights in one byte
 ROWS_AT_A_TIME = 4096  # of a table: a vocabulary of float32 rows would take gigabytes
 EPSILON = 1e-5  # absmean and absmax are clamped here, as in the reference
+
+SMALLEST = 1e-30  # where only a token of zeros is to be clamped
 
 
 def absmean_ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,6 +59,29 @@ def absmax_int8(x: Tensor) -> tuple[Tensor, Tensor]:
     # A tensor, not a number: torch computes number / tensor as reciprocal * number.
     scale = x.new_tensor(127.0) / x.abs().amax(dim=-1, keepdim=True).clamp(min=EPSILON)
     return (x * scale).round().clamp(-128, 127), scale
+
+
+def sign_binary(weight: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Master weights [N, K] -> codes in {-1, +1} (float32 [N, K]) and scale (float32 [groups]).
+
+    ``sign(W - mean(W))`` with sign(0) = -1, and ``scale = mean|W|``, for each of ``groups`` equal
+    parts of K by itself (arXiv 2310.11453, sections 2.1 and 2.2).
+    """
+    parts = weight.float().unflatten(1, (groups, -1))
+    codes = torch.where(parts > parts.mean(dim=(0, 2), keepdim=True), 1.0, -1.0)
+    return codes.flatten(1), parts.abs().mean(dim=(0, 2))
+
+
+def symmetric_int8(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations [..., K] -> whole numbers -127..127 (float32) and multiplier [..., 1].
+
+    The first BitNet's absmax: ``q = clip(round(x * 128 / max|x|), -127, 127)``, multiplier
+    ``max|x| / 128`` (arXiv 2310.11453, equation 4; its epsilon keeps 128 out). So the largest |q|
+    of a token that is not all zero is 127.
+    """
+    peak = x.abs().amax(dim=-1, keepdim=True).clamp(min=SMALLEST)
+    # A power of two: torch's reciprocal * 128 is the quotient, unlike with 127 in absmax_int8.
+    return (x * (128.0 / peak)).round().clamp(-127, 127), peak / 128.0
 
 
 def int8_rows(table: Tensor) -> tuple[Tensor, Tensor]:

@@ -122,6 +122,36 @@ def one_bit_llm(source: Any) -> tuple[Any, dict[str, Tensor]]:
     return model, state
 
 
+class PaperBitLinear(torch.nn.Module):
+    """arXiv 2310.11453, equations 1 to 4, 11, 12 and section 2.2, as they stand; in float64."""
+
+    def __init__(self, weight: Tensor, groups: int) -> None:
+        super().__init__()
+        self.weight, self.groups = weight, groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = torch.zeros(*x.shape[:-1], self.weight.shape[0], dtype=torch.float64)
+        parts = zip(x.chunk(self.groups, -1), self.weight.chunk(self.groups, 1), strict=True)
+        for part, weight in parts:
+            mean, variance = part.mean(-1, keepdim=True), part.var(-1, keepdim=True, correction=0)
+            normalized = (part - mean) / (variance + 1e-5).sqrt()
+            gamma = normalized.abs().amax(-1, keepdim=True)
+            quantized = (normalized * 128 / gamma).round().clamp(-127, 127)
+            signs = torch.ones_like(weight)
+            signs[weight - weight.mean() <= 0] = -1
+            beta = weight.double().abs().mean()
+            result += quantized.double() @ signs.double().T * beta * gamma.double() / 128
+        return result.float()
+
+
+def bitnet_2023(source: Any, groups: int) -> Any:
+    """A LLaMA whose linears are those of the first BitNet."""
+    for name, module in list(source.named_modules()):
+        if name.endswith("_proj"):
+            source.set_submodule(name, PaperBitLinear(module.weight.detach(), groups))
+    return source
+
+
 def save(model: Any, folder: Path) -> Path:
     model.save_pretrained(folder)
     return folder

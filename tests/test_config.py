@@ -56,6 +56,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("attention_bias", True),
     ("mlp_bias", True),
     ("weight_bits", 2),
+    ("quantization_groups", 2),
     ("partial_rotary_factor", 0.5),
     ("rope_scaling.type", {"type": "dynamic", "factor": 2}),
     ("rope_scaling.rope_type", {"rope_type": "longrope", "type": "linear", "factor": 2}),
@@ -171,6 +172,14 @@ ONE_BIT_LLM = LLAMA | {
     "rope_scaling": None,
     "quantization_config": None,
 }
+FIRST = {"model_type": "bitnet_2023", "hidden_act": "silu", "quantization_config": None}
+
+
+def test_what_the_first_bitnet_refuses() -> None:
+    with pytest.raises(ConfigError, match="quantization_groups is 3, expected a divisor of"):
+        BitNetConfig.from_dict(config_fields(**FIRST, quantization_groups=3))
+    with pytest.raises(ConfigError, match="quantization_config is given, model_type 'bitnet_2023'"):
+        BitNetConfig.from_dict(config_fields(**FIRST | {"quantization_config": QUANTIZATION}))
 
 
 def test_which_network_a_config_names() -> None:
@@ -217,6 +226,7 @@ def test_a_bitlinear_is_packed_whatever_the_mode() -> None:
         LLAMA | {"head_dim": 32},
         LLAMA | {"quantization_config": QUANTIZATION | {"use_rms_norm": True}},
         ONE_BIT_LLM,
+        FIRST | {"quantization_groups": 4},
     ],
 )
 def test_round_trip(changes: dict[str, Any]) -> None:

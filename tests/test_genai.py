@@ -69,9 +69,10 @@ def ours(folder: Path, prompts: list[list[int]], steps: int) -> list[list[int]]:
     ]
 
 
-@pytest.mark.parametrize("head", ["bf16", "int8"])
-def test_a_random_model(tmp_path: Path, head: str) -> None:
-    source = checkpoints.make(tmp_path / "c", vocab=300, eos_token_id=[1, 2], seed=5)
+@pytest.mark.parametrize(("head", "hidden"), [("bf16", 64), ("int8", 64), ("float32", 80)])
+def test_a_random_model(tmp_path: Path, head: str, hidden: int) -> None:
+    """Hidden 80 makes heads of 20 elements, which are padded in the cache."""
+    source = checkpoints.make(tmp_path / "c", hidden=hidden, vocab=300, eos_token_id=[1, 2], seed=5)
     (source / "tokenizer.json").write_text(backend_json())
     (source / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end_of_text|>"})

@@ -8,6 +8,7 @@ and what is left is float32 noise, 1e-5 of the largest logit. (Of six seeds for 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,19 @@ from checkpoints import close
 from oracle_networks import greedy, ids_of
 from safetensors.torch import load_file, save_file
 
-from bitnet_onnx.checkpoint import open_checkpoint
-from bitnet_onnx.errors import CheckpointError
+from bitnet_onnx.checkpoint import (
+    linear_shapes,
+    norm_shapes,
+    open_checkpoint,
+    table_names,
+    tensors_of,
+)
+from bitnet_onnx.config import NETWORKS, BitNetConfig
+from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.export import export
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.session import Session
+from bitnet_onnx.ternary import sign_binary
 
 LLAMA: dict[str, tuple[tuple[str, str, bool], dict[str, Any]]] = {
     "bitlinear": (("bitlinear", "offline", False), {}),
@@ -62,12 +71,11 @@ def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
 def same_ids(
     folder: Path, theirs: Any, artifact: Path, vocab: int = 96, head: str = "bf16"
 ) -> None:
-    """Greedy ids of the exported artifact and of transformers, after prompts of two lengths."""
+    """Greedy ids of the exported artifact, with and without its library, and of transformers."""
     export(folder, artifact, head=head)
-    session = Session(artifact, threads=1)
-    for length, seed in ((1, 4), (9, 5)):
+    for length, seed, custom_ops in ((1, 4, True), (9, 5, False)):
+        session = Session(artifact, threads=1, custom_ops=custom_ops)
         prompt = ids_of(length, seed, vocab=vocab)
-        session.reset()
         found = prompt[0].tolist()
         found.append(int(session.prefill(found).argmax()))
         for _ in range(15):
@@ -144,6 +152,70 @@ def test_tables_that_bfloat16_does_not_hold(tmp_path: Path, tied: bool) -> None:
     edit(folder, **{name: table.detach() for name, table in tables.items()})
     same(folder, theirs)
     same_ids(folder, theirs, tmp_path / "a", head="float32")
+
+
+# --------------------------------------------------------------------------- the first BitNet
+
+
+def make_2023(folder: Path, groups: int, seed: int = 1) -> tuple[Path, Any]:
+    source = oracle.random_llama(oracle.llama_config(), seed)
+    fields = json.loads(source.config.to_json_string())
+    fields |= {"model_type": "bitnet_2023", "architectures": None, "quantization_groups": groups}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(fields))
+    save_file(source.state_dict(), folder / "model.safetensors")
+    return folder, oracle.bitnet_2023(source, groups)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_first_bitnet_is_that_of_the_paper(tmp_path: Path, groups: int) -> None:
+    folder, theirs = make_2023(tmp_path / "c", groups)
+    same(folder, theirs)
+    same_ids(folder, theirs, tmp_path / "a")
+
+
+def test_a_binary_weight_has_no_zero() -> None:
+    weight = torch.tensor([[0.0, 1.0, 2.0, -3.0], [4.0, 4.0, 4.0, 4.0]])
+    codes, scale = sign_binary(weight[:1], 1)
+    assert codes.tolist() == [[-1, 1, 1, -1]]  # the mean is 0, and so is the first weight
+    assert scale.tolist() == [1.5]
+    codes, scale = sign_binary(weight, 2)
+    assert codes.tolist() == [[-1, -1, 1, -1], [1, 1, 1, 1]]
+    assert scale.tolist() == [2.25, 3.25]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_module_attributes_carry_the_names_of_the_tensors(network: str) -> None:
+    config = replace(BitNetConfig.from_dict(checkpoints.config_fields(tied=False)), network=network)
+    config = replace(config, linear_norm_eps=None if network == "bitnet_2023" else 1e-6)
+    names = {f"{name}.weight" for name in linear_shapes(config)}
+    names |= {*norm_shapes(config), *table_names(config)}
+    with torch.device("meta"):
+        assert set(BitNetForCausalLM(config).state_dict()) == names
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_trains(network: str) -> None:
+    """Straight-through: the values of evaluation, and a gradient for every parameter."""
+    config = replace(BitNetConfig.from_dict(checkpoints.config_fields()), network=network)
+    torch.manual_seed(0)
+    model = BitNetForCausalLM(replace(config, linear_norm_eps=1e-6, quantization_groups=2))
+    for parameter in model.parameters():
+        parameter.data *= 5  # activations of ordinary size
+    ids = ids_of(9, seed=0, batch=2)
+    output = model.train()(ids, labels=ids)
+    assert close(output.logits.detach(), model.eval()(ids).logits.detach())
+    assert output.loss is not None
+    output.loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_first_bitnet_has_no_packed_layout() -> None:
+    config = BitNetConfig.from_dict(checkpoints.config_fields())
+    with pytest.raises(ConfigError, match="'bitnet_2023' has no packed layout"):
+        list(tensors_of(replace(config, network="bitnet_2023"), {}))
 
 
 # ---------------------------------------------------------- heads that the attention node refuses

@@ -11,8 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..config import BitNetConfig
+from ..ternary import absmean_ternary, sign_binary
 
-__all__ = ["Checkpoint", "linear_shapes", "norm_shapes", "table_names"]
+__all__ = ["Checkpoint", "linear_shapes", "norm_shapes", "quantize", "table_names"]
 
 
 class Checkpoint(ABC):
@@ -41,11 +42,11 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
-        """A BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and multiplier (float32 [1])."""
+        """A BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and multiplier (float32 [groups])."""
 
     @abstractmethod
     def scale(self, linear: str) -> Tensor:
-        """A BitLinear's multiplier (float32 [1]) alone."""
+        """A BitLinear's multiplier alone: float32 [quantization_groups], which is [1] for most."""
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -54,6 +55,13 @@ class Checkpoint(ABC):
     @abstractmethod
     def text_files(self) -> dict[str, bytes]:
         """Name -> content of the tokenizer, template and generation files that come with it."""
+
+
+def quantize(config: BitNetConfig, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A master weight [N, K] -> codes (float32 [N, K]) and multiplier, as the network does it."""
+    if config.network == "bitnet_2023":
+        return sign_binary(weight, config.quantization_groups)
+    return absmean_ternary(weight)
 
 
 def linear_shapes(config: BitNetConfig) -> dict[str, tuple[int, int]]:

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..config import BitNetConfig
 from ..errors import CheckpointError
 from ..files import read_object
-from ..ternary import absmean_ternary, unpack_published
-from .base import Checkpoint, linear_shapes, norm_shapes, table_names
+from ..ternary import unpack_published
+from .base import Checkpoint, linear_shapes, norm_shapes, quantize, table_names
 
 __all__ = ["CONFIG", "INDEX", "SINGLE", "TEXT_FILES", "FolderCheckpoint", "weight_files"]
 
@@ -60,7 +60,7 @@ class FolderCheckpoint(Checkpoint):
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         stored = self.tensor(f"{linear}.weight")
         if not self.packed:
-            codes, scale = absmean_ternary(stored)
+            codes, scale = quantize(self.config, stored)
             return codes.to(torch.int8), self._multiplier(f"{linear}.weight", scale)
         if stored.is_floating_point():
             codes = stored.to(torch.int8)
@@ -75,7 +75,7 @@ class FolderCheckpoint(Checkpoint):
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
             name = f"{linear}.weight"
-            return self._multiplier(name, absmean_ternary(self.tensor(name))[1])
+            return self._multiplier(name, quantize(self.config, self.tensor(name))[1])
         name = f"{linear}.weight_scale"
         scale = self.tensor(name).float().reshape(1)
         if scale.item() <= 0:
@@ -166,10 +166,12 @@ class FolderCheckpoint(Checkpoint):
 
     def _multiplier(self, name: str, value: Tensor) -> Tensor:
         """Refuse what float32 holds only roughly or not at all: the product would be no number."""
-        if not SMALLEST <= value.item() <= LARGEST:
+        low, high = (bound.item() for bound in value.aminmax())
+        if not SMALLEST <= low <= high <= LARGEST:
             raise self._wrong(
                 name,
-                f"makes the multiplier {value.item()}, expected {SMALLEST:.2g} to {LARGEST:.2g}",
+                f"makes the multiplier {low if low < SMALLEST else high}, expected {SMALLEST:.2g} "
+                f"to {LARGEST:.2g}",
             )
         return value
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import BitNetConfig
+from ..errors import ConfigError
 from ..files import new_folder, write_text
 from ..ternary import absmean_ternary, pack_published
 from .base import linear_shapes
@@ -45,6 +46,11 @@ def save_packed(
 
 def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
+    if config.network == "bitnet_2023":
+        raise ConfigError(
+            "model_type 'bitnet_2023' has no packed layout, expected one of a ternary network",
+            hint="store the float masters: the state_dict itself",
+        )
     linears = linear_shapes(config)
     for name, tensor in state.items():
         linear = name.removesuffix(".weight")

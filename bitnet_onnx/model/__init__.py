@@ -9,6 +9,7 @@ small file for each network, ``causal_lm`` (embedding, layers, head, greedy gene
 
 from __future__ import annotations
 
+from .bitnet_2023 import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
 from .decoder import KeyValue, heads
 from .layers import BitLinear
@@ -16,6 +17,7 @@ from .rotary import rotary_tables, rotate
 
 __all__ = [
     "IGNORED",
+    "BinaryLinear",
     "BitLinear",
     "BitNetForCausalLM",
     "BitNetModel",

@@ -15,14 +15,19 @@ from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint, linear_shapes, norm_shapes, table_names
 from ..config import BitNetConfig
-from . import bitnet, bitnet_b1_58, llama
+from . import bitnet, bitnet_2023, bitnet_b1_58, llama
 from .decoder import KeyValue
 from .layers import RMSNorm
 from .rotary import rotary_tables
 
 __all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]
 
-NETWORKS: dict[str, Any] = {"bitnet": bitnet, "llama": llama, "bitnet_b1_58": bitnet_b1_58}
+NETWORKS: dict[str, Any] = {
+    "bitnet": bitnet,
+    "llama": llama,
+    "bitnet_b1_58": bitnet_b1_58,
+    "bitnet_2023": bitnet_2023,
+}
 IGNORED = -100  # a label that does not count
 
 

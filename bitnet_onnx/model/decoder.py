@@ -23,14 +23,16 @@ KeyValue = tuple[Tensor, Tensor]  # keys and values, each [B, num_key_value_head
 class Attention(nn.Module):
     """Grouped-query attention with rotary positions; ``project`` is the network's own."""
 
+    linear: type[BitLinear] = BitLinear
+
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
         width = config.num_attention_heads * config.head_dim
         kv_width = config.num_key_value_heads * config.head_dim
-        self.q_proj = BitLinear(config.hidden_size, width, config)
-        self.k_proj = BitLinear(config.hidden_size, kv_width, config)
-        self.v_proj = BitLinear(config.hidden_size, kv_width, config)
-        self.o_proj = BitLinear(width, config.hidden_size, config)
+        self.q_proj = self.linear(config.hidden_size, width, config)
+        self.k_proj = self.linear(config.hidden_size, kv_width, config)
+        self.v_proj = self.linear(config.hidden_size, kv_width, config)
+        self.o_proj = self.linear(width, config.hidden_size, config)
         self.attend = Attend(config.num_attention_heads, config.num_key_value_heads)
 
     def forward(
@@ -83,11 +85,13 @@ def heads(x: Tensor, count: int) -> Tensor:
 class MLP(nn.Module):
     """The gated feed-forward's three linears; ``forward`` is the network's own."""
 
+    linear: type[BitLinear] = BitLinear
+
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
-        self.gate_proj = BitLinear(config.hidden_size, config.intermediate_size, config)
-        self.up_proj = BitLinear(config.hidden_size, config.intermediate_size, config)
-        self.down_proj = BitLinear(config.intermediate_size, config.hidden_size, config)
+        self.gate_proj = self.linear(config.hidden_size, config.intermediate_size, config)
+        self.up_proj = self.linear(config.hidden_size, config.intermediate_size, config)
+        self.down_proj = self.linear(config.intermediate_size, config.hidden_size, config)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, S, H] -> [B, S, H]."""
