@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bitnet_onnx.checkpoint import (
-    Checkpoint,
     linear_shapes,
     norm_shapes,
     open_checkpoint,
@@ -23,18 +21,11 @@ from bitnet_onnx.checkpoint import (
     tensors_of,
     write_checkpoint,
 )
-from bitnet_onnx.errors import BitNetError, CheckpointError, ConfigError
+from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.model import BitNetForCausalLM
 
 SMALL: dict[str, Any] = {"hidden": 32, "heads": 2, "kv_heads": 1, "inner": 48, "layers": 1}
 Q = "model.layers.0.self_attn.q_proj"
-
-
-def read_all(checkpoint: Checkpoint) -> None:
-    for name in linear_shapes(checkpoint.config):
-        checkpoint.ternary(name)
-    for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
-        checkpoint.tensor(name).float().sum()
 
 
 # ---------------------------------------------------------------------------------- the layouts
@@ -271,27 +262,3 @@ def test_a_wrong_index_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(folder)
     assert str(folder) in str(caught.value)
-
-
-def test_mutations_are_read_or_refused_never_worse(tmp_path: Path) -> None:
-    """300 seeded damages of the weights file; a flip inside the weights may well be readable."""
-    folder = checkpoints.make(tmp_path / "c", **SMALL)
-    path = folder / "model.safetensors"
-    whole = path.read_bytes()
-    header_end = 8 + int.from_bytes(whole[:8], "little")
-    refused = []
-    for seed in range(300):
-        numbers = random.Random(seed)
-        damaged = bytearray(whole)
-        for _ in range(numbers.choice([1, 1, 2, 8])):
-            end = numbers.choice([8, header_end, header_end, len(whole)])
-            damaged[numbers.randrange(end)] = numbers.randrange(256)
-        if seed % 10 == 0:
-            del damaged[numbers.randrange(len(damaged)) :]
-        path.write_bytes(damaged)
-        try:
-            read_all(open_checkpoint(folder))
-        except BitNetError as error:
-            refused.append(str(error))
-    assert len(refused) > 150
-    assert all(str(folder) in message for message in refused)

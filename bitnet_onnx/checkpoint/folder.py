@@ -102,7 +102,10 @@ class FolderCheckpoint(Checkpoint):
         for name, (rows, features) in linear_shapes(self.config).items():
             if self.packed:
                 if rows % 4:
-                    raise CheckpointError(f"{name} has {rows} rows, packed needs a multiple of 4")
+                    raise CheckpointError(
+                        f"{self.folder / CONFIG} gives {name} {rows} rows, packed needs a multiple "
+                        "of 4"
+                    )
                 expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
                 expected[f"{name}.weight_scale"] = ((1,), FLOATS)
             else:
