@@ -71,6 +71,23 @@ def test_bitlinear_divides_by_the_stored_scale(tmp_path: Path) -> None:
     assert divided.item() == (1.0 / multiplied).item()
 
 
+def test_codes_stored_as_floats_are_the_packed_ones(tmp_path: Path) -> None:
+    """transformers saves an unpacked checkpoint so."""
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    before = open_checkpoint(folder)
+    expected = {name: before.ternary(name) for name in linear_shapes(before.config)}
+    edit(
+        folder,
+        lambda tensors: tensors.update(
+            {f"{name}.weight": codes.bfloat16() for name, (codes, _) in expected.items()}
+        ),
+    )
+    after = open_checkpoint(folder)
+    for name, (codes, scale) in expected.items():
+        assert torch.equal(after.ternary(name)[0], codes)
+        assert torch.equal(after.ternary(name)[1], scale)
+
+
 @pytest.mark.parametrize("shard_bytes", [1 << 20, 3000])
 def test_written_checkpoints_read_back(tmp_path: Path, shard_bytes: int) -> None:
     source = open_checkpoint(checkpoints.make(tmp_path / "in", packed=False, **SMALL))
@@ -125,7 +142,8 @@ TENSOR_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "norm shape": (put(NORM, torch.ones(31)), rf"{NORM} has the shape \[31\]"),
     "table shape": (put(TABLE, torch.ones(95, 32)), rf"{TABLE} has the shape \[95, 32\]"),
     "empty": (put(f"{Q}.weight", torch.ones(0, 32, dtype=torch.uint8)), r"the shape \[0, 32\]"),
-    "dtype": (put(f"{Q}.weight", torch.ones(8, 32)), f"{Q}.weight is float32, expected uint8"),
+    "dtype": (put(f"{Q}.weight", torch.ones(8, 32).char()), f"{Q}.weight is I8, expected uint8"),
+    "codes as floats, packed": (put(f"{Q}.weight", torch.ones(8, 32)), r"expected \[32, 32\]"),
     "odd dtype": (
         put(NORM, torch.ones(32, dtype=torch.int64)),
         f"{NORM} is I64, expected bfloat16",
@@ -133,6 +151,9 @@ TENSOR_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "float64": (put(NORM, torch.ones(32).double()), f"{NORM} is F64"),
 }
 VALUE_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
+    "a float that is no code": (put(f"{Q}.weight", torch.full((32, 32), 0.5)), "-1, 0 and 1"),
+    "a float far from a code": (put(f"{Q}.weight", torch.full((32, 32), 257.0)), "-1, 0 and 1"),
+    "a code of 2 as a float": (put(f"{Q}.weight", torch.full((32, 32), 2.0)), "-1, 0 and 1"),
     "code 3": (put(f"{Q}.weight", torch.full((8, 32), 0xC0, dtype=torch.uint8)), "the code 3"),
     "scale nan": (put(f"{Q}.weight_scale", torch.tensor([torch.nan])), "weight_scale holds a NaN"),
     "scale zero": (put(f"{Q}.weight_scale", torch.zeros(1)), r"weight_scale is 0\.0"),

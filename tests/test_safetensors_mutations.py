@@ -319,6 +319,6 @@ mutate.read_all(checkpoint)
 @pytest.mark.parametrize("packed", [True, False])
 def test_reading_takes_at_most_twice_the_file(folder: Path, tmp_path: Path, packed: bool) -> None:
     """The mapped file is one of the two."""
-    sizes = {"hidden": 768, "heads": 12, "kv_heads": 4, "inner": 2048, "layers": 3, "vocab": 4096}
+    sizes = {"hidden": 384, "heads": 6, "kv_heads": 2, "inner": 1024, "layers": 8, "vocab": 4096}
     large = checkpoints.make(tmp_path / "large", packed=packed, **sizes)
     run("-c", READ_LARGE, folder, large)

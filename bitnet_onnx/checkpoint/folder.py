@@ -1,7 +1,7 @@
 """A checkpoint folder with config.json and safetensors, single file or sharded.
 
-Knows safetensors, the packed layout and the bf16 master layout; what is packed how is in
-``ternary.py``.
+Knows safetensors, and linears as packed codes, as codes in floats and as masters; what is packed
+how is in ``ternary.py``.
 """
 
 from __future__ import annotations
@@ -56,9 +56,12 @@ class FolderCheckpoint(Checkpoint):
         if not self.packed:
             codes, scale = absmean_ternary(stored)
             return codes.to(torch.int8), self._multiplier(f"{linear}.weight", scale)
-        codes = unpack_published(stored)
-        if codes.max() > 1:
-            raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
+        codes = unpack_published(stored) if stored.dtype == torch.uint8 else stored.to(torch.int8)
+        if stored.dtype == torch.uint8:
+            if codes.max() > 1:
+                raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
+        elif codes.abs().max() > 1 or not torch.equal(codes.to(stored.dtype), stored):
+            raise self._wrong(f"{linear}.weight", "holds something other than -1, 0 and 1")
         return codes, self.scale(linear)
 
     def scale(self, linear: str) -> Tensor:
@@ -97,23 +100,29 @@ class FolderCheckpoint(Checkpoint):
                 )
         return where
 
-    def _check(self) -> None:
+    def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
+        """Tensor name -> its shape and the types that it may have."""
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
         for name, (rows, features) in linear_shapes(self.config).items():
-            if self.packed:
-                if rows % 4:
-                    raise CheckpointError(
-                        f"{self.folder / CONFIG} gives {name} {rows} rows, packed needs a multiple "
-                        "of 4"
-                    )
-                expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
-                expected[f"{name}.weight_scale"] = ((1,), FLOATS)
-            else:
-                expected[f"{name}.weight"] = ((rows, features), FLOATS)
+            expected[f"{name}.weight"] = ((rows, features), FLOATS)
+            if not self.packed:
+                continue
+            expected[f"{name}.weight_scale"] = ((1,), FLOATS)
+            if self._dtype(f"{name}.weight") in FLOATS:
+                continue  # codes as floats: what transformers' save_pretrained makes of packed ones
+            if rows % 4:
+                raise CheckpointError(
+                    f"{self.folder / CONFIG} gives {name} {rows} rows, packed needs a multiple of 4"
+                )
+            expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
         for name, size in norm_shapes(self.config).items():
             expected[name] = ((size,), FLOATS)
         for name in table_names(self.config):
             expected[name] = ((self.config.vocab_size, self.config.hidden_size), FLOATS)
+        return expected
+
+    def _check(self) -> None:
+        expected = self._expected()
         missing = sorted(expected.keys() - self._where.keys())
         if missing:
             raise CheckpointError(
@@ -131,10 +140,16 @@ class FolderCheckpoint(Checkpoint):
             found = tuple(piece.get_shape())
             if found != shape:
                 raise self._wrong(name, f"has the shape {list(found)}, expected {list(shape)}")
-            if (dtype := _DTYPES.get(piece.get_dtype())) not in dtypes:
+            if (dtype := self._dtype(name)) not in dtypes:
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
                 found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
                 raise self._wrong(name, f"is {found_type}, expected {listed}")
+
+    def _dtype(self, name: str) -> torch.dtype | None:
+        """None for one that no tensor of ours has, and for a tensor that is not there."""
+        if name not in self._where:
+            return None
+        return _DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def _multiplier(self, name: str, value: Tensor) -> Tensor:
         """Refuse what float32 holds only roughly or not at all: the product would be no number."""
