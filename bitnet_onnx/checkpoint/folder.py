@@ -1,7 +1,7 @@
 """A checkpoint folder with config.json and safetensors, single file or sharded.
 
-Knows safetensors, the packed layout and the bf16 master layout; what is packed how is in
-``ternary.py``.
+Knows safetensors, and linears as packed codes, as codes in floats and as masters; what is packed
+how is in ``ternary.py``.
 """
 
 from __future__ import annotations
@@ -108,21 +108,30 @@ class FolderCheckpoint(Checkpoint):
                 )
         return where
 
-    def _check(self) -> None:
+    def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
+        """Tensor name -> its shape and the types that it may have."""
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
         for name, (rows, features) in linear_shapes(self.config).items():
             expected[f"{name}.weight"] = ((rows, features), FLOATS)
-            if self.packed:
-                expected[f"{name}.weight_scale"] = ((1,), FLOATS)
-            if self.packed and not self._unpacked(f"{name}.weight", (rows, features)):
-                if rows % 4:
-                    raise CheckpointError(f"{name} has {rows} rows, packed needs a multiple of 4")
-                expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
+            if not self.packed:
+                continue
+            expected[f"{name}.weight_scale"] = ((1,), FLOATS)
+            if self._dtype(f"{name}.weight") in FLOATS:
+                continue  # codes as floats: what transformers' save_pretrained makes of packed ones
+            if rows % 4:
+                raise CheckpointError(
+                    f"{self.folder / CONFIG} gives {name} {rows} rows, packed needs a multiple of 4"
+                )
+            expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
         for name, size in norm_shapes(self.config).items():
             expected[name] = ((size,), FLOATS)
         tables = table_names(self.config)
         for name in [*tables, HEAD] if HEAD in self._where else tables:
             expected[name] = ((self.config.vocab_size, self.config.hidden_size), FLOATS)
+        return expected
+
+    def _check(self) -> None:
+        expected = self._expected()
         missing = sorted(expected.keys() - self._where.keys())
         if missing:
             raise CheckpointError(
@@ -140,17 +149,16 @@ class FolderCheckpoint(Checkpoint):
             found = tuple(piece.get_shape())
             if found != shape:
                 raise self._wrong(name, f"has the shape {list(found)}, expected {list(shape)}")
-            if (dtype := _DTYPES.get(piece.get_dtype())) not in dtypes:
+            if (dtype := self._dtype(name)) not in dtypes:
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
                 found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
                 raise self._wrong(name, f"is {found_type}, expected {listed}")
 
-    def _unpacked(self, name: str, shape: tuple[int, ...]) -> bool:
-        """Ternary weights as floats [N, K]: what transformers' save_pretrained writes."""
+    def _dtype(self, name: str) -> torch.dtype | None:
+        """None for one that no tensor of ours has, and for a tensor that is not there."""
         if name not in self._where:
-            return False
-        piece = self._files[self._where[name]].get_slice(name)
-        return tuple(piece.get_shape()) == shape and _DTYPES.get(piece.get_dtype()) in FLOATS
+            return None
+        return _DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def _untie(self) -> None:
         """A head beside ``tie_word_embeddings: true``, as in the first upload of 2B-4T.
