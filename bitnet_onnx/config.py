@@ -228,10 +228,11 @@ def _network(fields: dict[str, Any]) -> str:
     """The network's name; 1bitLLM's own code calls its model_type "llama" too."""
     known = tuple(dict.fromkeys(network.model_type for network in NETWORKS.values()))
     model_type = read.one_of(fields, "model_type", known, None)
-    one_bit_llm = fields.get("architectures") == ["BitnetForCausalLM"] or "weight_bits" in fields
-    if one_bit_llm:
-        read.one_of(fields, "weight_bits", (1,), 1)
-        read.one_of(fields, "input_bits", (8,), 8)
+    read.one_of(fields, "weight_bits", (1,), 1)
+    read.one_of(fields, "input_bits", (8,), 8)
+    if fields.get("architectures") == ["BitnetForCausalLM"]:
+        return "bitnet_b1_58"
+    if model_type == "llama" and "weight_bits" in fields:
         return "bitnet_b1_58"
     if model_type == "llama" and fields.get("quantization_config") is None:
         raise ConfigError(

@@ -27,9 +27,10 @@ from .checkpoint import Checkpoint, linear_shapes, norm_shapes, open_checkpoint,
 from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
-from .graph import HEADS, KEEP, cache_width, packed_parts, trace
+from .graph import KEEP, trace
 from .model import rotary_tables
 from .ternary import int8_rows, pack
+from .traced import HEADS, cache_width, packed_parts
 
 __all__ = ["HEADS", "export"]
 

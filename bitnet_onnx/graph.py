@@ -1,7 +1,7 @@
 """The network as an ONNX graph without weights: traced by torch, then tidied.
 
 The network is traced on the meta device, where tensors have shapes but no memory. Knows torch and
-ONNX; knows no checkpoint and no artifact. The operators are in ``ops.py``.
+ONNX; knows no checkpoint and no artifact. What is traced is in ``traced.py``.
 """
 
 from __future__ import annotations
@@ -11,25 +11,18 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from . import __version__, ops
-from .checkpoint import linear_shapes
 from .config import BitNetConfig
-from .model import BinaryLinear, BitLinear, BitNetModel, KeyValue, heads, rotate
-from .ternary import packed_width
+from .traced import TracedBitNet, cache_width
 
-__all__ = ["HEADS", "KEEP", "cache_width", "packed_parts", "trace"]
+__all__ = ["KEEP", "trace"]
 
 KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
-ROTARY_STEP, CACHE_STEP = 16, 8  # GroupQueryAttention: head_dim's divisor with and without rotary
-HEADS = {"bf16": torch.bfloat16, "int8": torch.int8, "float32": torch.float32}
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
 
 
@@ -38,194 +31,6 @@ def trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
     model = _trace(config, head, context)
     _finish(model)
     return model
-
-
-def cache_width(config: BitNetConfig) -> int:
-    """Elements of a head in the KV cache: head_dim, or the next that GroupQueryAttention takes."""
-    return -(-config.head_dim // CACHE_STEP) * CACHE_STEP
-
-
-class TernaryLinear(nn.Module):
-    """BitLinear as the operator sees it: packed codes and one scale."""
-
-    weight: Tensor
-    weight_scale: Tensor
-
-    def __init__(self, source: BitLinear) -> None:
-        super().__init__()
-        self.rms_norm = source.rms_norm
-        shape = (source.out_features, packed_width(source.in_features))
-        self.register_buffer("weight", torch.empty(shape, dtype=torch.uint8))
-        self.register_buffer("weight_scale", torch.empty(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.rms_norm is not None:
-            x = self.rms_norm(x)
-        return ops.ternary_matmul(x, self.weight, self.weight_scale)
-
-
-class PackedBinaryLinear(BinaryLinear):
-    """BinaryLinear with an operator for each group's product, in a submodule of its number.
-
-    The operator's own quantizer changes nothing: the largest of its whole numbers is 127.
-    """
-
-    def __init__(self, source: BinaryLinear) -> None:
-        nn.Module.__init__(self)  # BinaryLinear's own would make a master weight
-        self.groups = source.groups
-        for group in range(self.groups):
-            part = BitLinear(source.in_features // self.groups, source.out_features)
-            self.add_module(str(group), TernaryLinear(part))
-
-    def product(self, quantized: Tensor, group: int) -> Tensor:
-        return self.get_submodule(str(group))(quantized)
-
-
-def packed_parts(config: BitNetConfig, linear: str) -> list[str]:
-    """The names under which a linear's operators have their weight and weight_scale."""
-    if config.network != "bitnet_2023":
-        return [linear]
-    return [f"{linear}.{group}" for group in range(config.quantization_groups)]
-
-
-class FusedAttend(nn.Module):
-    """Rotary positions, KV cache and softmax as one GroupQueryAttention."""
-
-    def __init__(self, config: BitNetConfig) -> None:
-        super().__init__()
-        self.counts = config.num_attention_heads, config.num_key_value_heads
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        rope: tuple[Tensor, Tensor],
-        mask: tuple[Tensor, Tensor],
-        past: KeyValue,
-    ) -> tuple[Tensor, KeyValue]:
-        """rope: cos and sin of all positions; mask: valid positions - 1 [B] and T []."""
-        y, present_key, present_value = ops.group_query_attention(
-            query, key, value, *past, *mask, *rope, *self.counts, 0.0
-        )
-        return y, (present_key, present_value)
-
-
-class PaddedAttend(FusedAttend):
-    """GroupQueryAttention for a head_dim that it refuses: rotated before, padded with zeros.
-
-    The zeros add nothing to the scores, and what they add to the result is cut off.
-    """
-
-    def __init__(self, config: BitNetConfig) -> None:
-        super().__init__(config)
-        self.head_dim, self.missing = config.head_dim, cache_width(config) - config.head_dim
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        rope: tuple[Tensor, Tensor],
-        mask: tuple[Tensor, Tensor],
-        past: KeyValue,
-    ) -> tuple[Tensor, KeyValue]:
-        """rope: cos and sin [B, S, D] of the new positions."""
-        num_heads, num_kv_heads = self.counts
-        query, key = rotate(heads(query, num_heads), rope), rotate(heads(key, num_kv_heads), rope)
-        parts = [self.padded(part) for part in (query, key, heads(value, num_kv_heads))]
-        y, present_key, present_value = ops.group_query_attention(
-            *parts, *past, *mask, None, None, *self.counts, self.head_dim**-0.5
-        )
-        y = y.unflatten(-1, (num_heads, -1))[..., : self.head_dim].flatten(2)
-        return y, (present_key, present_value)
-
-    def padded(self, x: Tensor) -> Tensor:
-        """[B, count, S, D] -> [B, S, count * cache_width]."""
-        return F.pad(x.transpose(1, 2), (0, self.missing)).flatten(2)
-
-
-class Table(nn.Module):
-    """An embedding or head table [V, H] as stored, with its row scales when it is int8."""
-
-    weight: Tensor
-    weight_scale: Tensor
-
-    def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.register_buffer("weight", torch.empty(rows, width, dtype=dtype))
-        if dtype == torch.int8:
-            self.register_buffer("weight_scale", torch.empty(rows))
-        self.dtype = dtype
-
-    def embed(self, ids: Tensor) -> Tensor:
-        rows = F.embedding(ids, self.weight).float()
-        if self.dtype != torch.int8:
-            return rows
-        return rows * F.embedding(ids, self.weight_scale.unsqueeze(-1))
-
-    def logits(self, x: Tensor) -> Tensor:
-        if self.dtype == torch.int8:
-            return ops.int8_matmul(x, self.weight, self.weight_scale)
-        if self.dtype == torch.bfloat16:
-            return ops.bf16_matmul(x, self.weight)
-        return F.linear(x, self.weight)  # ONNX Runtime keeps a second, packed copy
-
-
-class TracedBitNet(nn.Module):
-    """The network of model/ with its linears, attention and tables as operators."""
-
-    model: Any  # a BitNetModel whose submodules are those of this file
-    lm_head: Any
-    cos_cache: Tensor
-    sin_cache: Tensor
-
-    def __init__(self, config: BitNetConfig, head: str, context: int) -> None:
-        super().__init__()
-        size, dtype = (config.vocab_size, config.hidden_size), HEADS[head]
-        tied = config.tie_word_embeddings
-        self.model = BitNetModel(config)
-        self.model.requires_grad_(False)
-        plain = torch.bfloat16 if dtype == torch.int8 else dtype  # of an embedding that is no head
-        self.model.embed_tokens = Table(*size, dtype if tied else plain)
-        if not tied:
-            self.lm_head = Table(*size, dtype)
-        for name in linear_shapes(config):
-            source: Any = self.get_submodule(name)
-            binary = isinstance(source, BinaryLinear)
-            packed = PackedBinaryLinear(source) if binary else TernaryLinear(source)
-            self.set_submodule(name, packed)
-        self.rotates = config.head_dim % ROTARY_STEP == 0
-        for layer in self.model.layers:
-            attend = FusedAttend if self.rotates else PaddedAttend
-            layer.self_attn.attend = attend(config)
-        for name in ("cos_cache", "sin_cache"):
-            self.register_buffer(name, torch.empty(context, config.head_dim // 2))
-
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
-    ) -> tuple[Tensor, ...]:
-        """past and the results after logits: key and value of each layer in turn."""
-        lengths = attention_mask.sum(dim=1, dtype=torch.int32) - 1
-        total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
-        x = self.model.embed_tokens.embed(input_ids)
-        presents: list[Tensor] = []
-        rope = (self.cos_cache, self.sin_cache)
-        if not self.rotates:
-            rope = rotary_rows(rope, attention_mask, input_ids.shape[1])
-        for i, layer in enumerate(self.model.layers):
-            x, present = layer(x, rope, (lengths, total), past[2 * i : 2 * i + 2])
-            presents += present
-        x = self.model.norm(ops.last_positions(x, logits_to_keep))
-        head: Any = getattr(self, "lm_head", self.model.embed_tokens)
-        return head.logits(x), *presents
-
-
-def rotary_rows(tables: tuple[Tensor, Tensor], mask: Tensor, new: int) -> tuple[Tensor, Tensor]:
-    """cos and sin [positions, D / 2], mask [B, T] -> those of the last S positions [B, S, D]."""
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, mask.shape[1] - new :]
-    cos, sin = (F.embedding(positions, table) for table in tables)
-    return torch.cat([cos, cos], dim=-1), torch.cat([sin, sin], dim=-1)
 
 
 def _trace(config: BitNetConfig, head: str, context: int) -> ir.Model:

@@ -191,6 +191,8 @@ def test_which_network_a_config_names() -> None:
     assert network(**ONE_BIT_LLM) == "bitnet_b1_58"
     assert network(**ONE_BIT_LLM | {"architectures": None}) == "bitnet_b1_58"
     assert network(**ONE_BIT_LLM | {"model_type": "bitnet"}) == "bitnet_b1_58"
+    assert network(weight_bits=1, input_bits=8) == "bitnet"
+    assert network(**FIRST, weight_bits=1) == "bitnet_2023"
     with pytest.raises(ConfigError, match="'llama' without a quantization_config"):
         network(**LLAMA, quantization_config=None)
     with pytest.raises(ConfigError, match="model_type is 'qwen3', supported: 'bitnet', 'llama'"):
