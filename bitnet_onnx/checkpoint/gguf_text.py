@@ -51,7 +51,7 @@ class GgufText:
                 self._file.refuse(JSON_KEY, "is no text, expected a tokenizer.json")
             tokenizer = text.encode()
         else:
-            tokenizer = _json(self._tokenizer())
+            tokenizer = json.dumps(self._tokenizer(), ensure_ascii=False).encode()
         return {
             "tokenizer.json": tokenizer,
             "tokenizer_config.json": _json(self._tokenizer_config()),
