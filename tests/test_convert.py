@@ -233,6 +233,31 @@ def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
     assert left == {"odd", "rows", "many", "good", "taken.gguf"}
 
 
+TOKENIZERS: dict[str, tuple[dict[str, bytes], str]] = {
+    "no utf-8": ({"tokenizer.json": b"\xff"}, r"tokenizer\.json is damaged"),
+    "a list": ({"tokenizer.json": b"[]"}, r"tokenizer\.json holds a list"),
+    "model": ({"tokenizer.json": b'{"model": 3}'}, r"tokenizer\.json is of an unknown form"),
+    "added": ({"tokenizer.json": b'{"added_tokens": [{}]}'}, "is of an unknown form"),
+    "ids": ({"tokenizer.json": b'{"model": {"vocab": {"a": "b"}}}'}, "is of an unknown form"),
+    "too many": ({"tokenizer.json": b'{"model": {"vocab": {"a": 96}}}'}, "holds the id 96"),
+    "template": (
+        {"tokenizer.json": b"{}", "chat_template.jinja": b"\xff"}, r"chat_template\.jinja is no U",
+    ),
+    "generation": ({"generation_config.json": b"{"}, r"generation_config\.json is damaged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_a_tokenizer_that_gguf_cannot_hold(tmp_path: Path, kind: str) -> None:
+    files, message = TOKENIZERS[kind]
+    folder = checkpoints.make(tmp_path / "in", **SMALL)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        convert(folder, tmp_path / "m.gguf", to="gguf")
+    assert not (tmp_path / "m.gguf").exists()
+
+
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkpoints.make(tmp_path / "in", **SMALL)
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))

@@ -52,9 +52,9 @@ LLAMA: dict[str, tuple[tuple[str, str, bool], dict[str, Any]]] = {
 }
 
 
-def make_llama(folder: Path, variant: str, seed: int = 2) -> Path:
+def make_llama(folder: Path, variant: str, seed: int = 2, **sizes: Any) -> Path:
     kind, changes = LLAMA[variant]
-    source = oracle.random_llama(oracle.llama_config(**changes), seed)
+    source = oracle.random_llama(oracle.llama_config(**sizes | changes), seed)
     return oracle.save(oracle.quantized(source, *kind), folder)
 
 

@@ -22,14 +22,14 @@ class Settled(TieBreaker):
 
     rows: Tensor | None = None
 
-    def _settle(self, name: str, linear: nn.Module, args: tuple[Tensor, ...]) -> Any:
+    def _settle(self, name: str, x: Tensor) -> Tensor:
         inputs = self._inputs
         if inputs is None or self.rows is None:
-            return super()._settle(name, linear, args)
+            return super()._settle(name, x)
         other = torch.from_numpy(inputs[name])
-        self._inputs = {name: torch.where(self.rows.unsqueeze(-1), other, args[0]).numpy()}
+        self._inputs = {name: torch.where(self.rows.unsqueeze(-1), other, x).numpy()}
         try:
-            return super()._settle(name, linear, args)
+            return super()._settle(name, x)
         finally:
             self._inputs = inputs
 

@@ -51,7 +51,7 @@ class GgufText:
                 self._file.refuse(JSON_KEY, "is no text, expected a tokenizer.json")
             tokenizer = text.encode()
         else:
-            tokenizer = _json(self._tokenizer())
+            tokenizer = json.dumps(self._tokenizer(), ensure_ascii=False).encode()
         return {
             "tokenizer.json": tokenizer,
             "tokenizer_config.json": _json(self._tokenizer_config()),
@@ -224,11 +224,17 @@ def text_fields(text_files: dict[str, bytes], config: BitNetConfig) -> dict[str,
     tokenizer_config = _parsed(text_files, "tokenizer_config.json")
     adds_bos = tokenizer_config.get("add_bos_token") is not False
     fields["tokenizer.ggml.add_bos_token"] = adds_bos and config.bos_token_id is not None
-    fields |= _ggml_fields(tokenizer, config.vocab_size)
+    try:
+        fields |= _ggml_fields(tokenizer, config.vocab_size)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"tokenizer.json is of an unknown form: {error!r}") from error
     fields[JSON_KEY] = text_files["tokenizer.json"].decode()
     template = tokenizer_config.get("chat_template")
     if "chat_template.jinja" in text_files:
-        template = text_files["chat_template.jinja"].decode()
+        try:
+            template = text_files["chat_template.jinja"].decode()
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"chat_template.jinja is no UTF-8: {error}") from error
     if isinstance(template, str):
         fields[TEMPLATE_KEY] = template
     return fields

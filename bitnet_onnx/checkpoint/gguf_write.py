@@ -24,7 +24,8 @@ from ..config import BitNetConfig
 from ..errors import CheckpointError
 from ..files import new_file
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
-from .gguf import ACTIVATION, gguf_name, permute_heads
+from .gguf import gguf_name, permute_heads
+from .gguf_config import ACTIVATION
 from .gguf_header import ALIGNMENT, I2_S, I2_S_TAIL, SCALARS, Value
 from .gguf_text import text_fields
 from .gguf_types import I2S_BLOCKS, pack_i2s
