@@ -266,5 +266,5 @@ def test_a_head_dim_that_transformers_cannot_run_is_refused(tmp_path: Path) -> N
     with pytest.raises(RuntimeError, match="size of tensor"):
         network.float()(ids_of(1, 4, seed=0))
     save(network, tmp_path, packed=True)
-    with pytest.raises(ConfigError, match="attn_sub_norm has hidden_size entries"):
+    with pytest.raises(ConfigError, match="norm before o_proj has hidden_size entries"):
         open_checkpoint(tmp_path)
