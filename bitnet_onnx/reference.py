@@ -56,7 +56,11 @@ class TieBreaker:
 
     def __init__(self, network: nn.Module, linears: list[str]) -> None:
         self.ties = 0
-        """Activations on a tie that the two sides rounded apart."""
+        """Activations on a tie that the two sides rounded apart, both with the scale 127 / max.
+
+        transformers multiplies by 127 * (1 / max), which rounds a few more apart; those are
+        settled as well, but not counted.
+        """
         self.unexplained = 0
         """Activations rounded apart that were not on a tie."""
         self.apart: dict[str, float] = dict.fromkeys(linears, 0.0)
