@@ -115,9 +115,7 @@ Scratch::~Scratch() { free(block_); }
 
 static void run(void* self, size_t count, void (*task)(void*, size_t), void* argument) {
   Call* call = static_cast<Call*>(self);
-  // As many batches as tasks: each thread takes from its own end of the list, then helps the others.
-  OrtStatus* status =
-      call->api->KernelContext_ParallelFor(call->context, task, count, count, argument);
+  OrtStatus* status = call->api->KernelContext_ParallelFor(call->context, task, count, 0, argument);
   if (call->pool_status) call->api->ReleaseStatus(call->pool_status);
   call->pool_status = status;
 }

@@ -21,8 +21,8 @@ void parallel(const Pool& pool, size_t count, const Body& body) {
 }
 
 // A task should read this many bytes of weights: some microseconds, against about one to hand it
-// to another thread. Kernels prefetch 8 KB beyond the end of a task: smaller ones waste bandwidth.
-constexpr size_t kTaskBytes = 96 * 1024;
+// to another thread.
+constexpr size_t kTaskBytes = 48 * 1024;
 
 // Rows for each task so that all tasks are of one size, the number of tasks divides well by the
 // number of threads, and a task has at most `limit` rows, a multiple of `step`.
