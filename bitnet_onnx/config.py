@@ -258,9 +258,9 @@ def _rope(
     theta = read.positive(section, f"{where}.rope_theta", theta)
     for part, name in ((fields, ""), (section, f"{where}.")):
         read.one_of(part, f"{name}partial_rotary_factor", (None, 1, 1.0), None)
-    key = f"{where}.type" if f"{where}.type" in section else f"{where}.rope_type"
-    if f"{where}.rope_type" in section:
-        key = f"{where}.rope_type"
+    older, key = f"{where}.type", f"{where}.rope_type"
+    if key not in section and older in section:
+        key = older
     kind = read.one_of(section, key, ("default", "linear", "llama3"), "default")
     if kind == "default":
         return theta, None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,12 +19,10 @@ from .checkpoint import (
     norm_shapes,
     open_checkpoint,
     table_names,
-    write_checkpoint,
     write_gguf,
+    write_packed,
 )
-from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
-from .files import new_folder
 from .ternary import pack_published
 
 __all__ = ["FORMATS", "convert"]
@@ -59,12 +56,8 @@ def convert(
         checkpoint = open_checkpoint(checkpoint, i2s_layout=i2s_layout)
     if to == "gguf":
         return write_gguf(output, checkpoint, progress=progress)
-    config = replace(checkpoint.config, quantization="offline", divide_by_scale=False)
-    BitNetConfig.from_dict(config.to_dict())  # refuses a network that has no packed form
     text_files = checkpoint.text_files()
-    with new_folder(Path(output)) as folder:
-        write_checkpoint(folder, config, packed_tensors(checkpoint, progress), text_files)
-    return Path(output)
+    return write_packed(output, checkpoint.config, packed_tensors(checkpoint, progress), text_files)
 
 
 def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[tuple[str, Tensor]]:

@@ -12,7 +12,8 @@ what then still differs is a real difference.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -80,15 +81,13 @@ class TieBreaker:
         for hook in self._hooks:
             hook.remove()
 
-    def against(self, inputs: Mapping[str, np.ndarray]) -> TieBreaker:
+    @contextmanager
+    def against(self, inputs: Mapping[str, np.ndarray]) -> Iterator[None]:
         self._inputs = inputs
-        return self
-
-    def __enter__(self) -> TieBreaker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._inputs = None
+        try:
+            yield
+        finally:
+            self._inputs = None
 
     def _settle(self, name: str, x: Tensor) -> Tensor:
         if self._inputs is None:

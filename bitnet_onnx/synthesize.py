@@ -100,7 +100,7 @@ def random_tensors(
         for name, (rows, features) in linears.items():
             codes = BYTES.astype(np.uint8)[rng.integers(0, 81, (rows // 4, features), np.uint8)]
             yield f"{name}.weight", torch.from_numpy(codes)
-            depth = math.sqrt(2 * DEPTH) if name.endswith(OUTPUTS) else 1
+            depth = math.sqrt(2 * DEPTH) if name.endswith(OUTPUTS) else 1.0
             yield f"{name}.weight_scale", (scale / depth).to(torch.bfloat16)
             bar.update()
 

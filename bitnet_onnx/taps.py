@@ -18,7 +18,7 @@ __all__ = ["TappedSession"]
 
 
 class TappedSession(Session):
-    """After each call ``inputs`` holds, by the linear's name, its activations [1, S, K]."""
+    """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K]."""
 
     inputs: dict[str, np.ndarray]
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bitnet_onnx.checkpoint import Checkpoint, linear_shapes, norm_shapes, table_names
 from bitnet_onnx.export import export
 
 torch.set_num_threads(1)  # tensors this small only wait for a second thread
@@ -188,6 +189,15 @@ UNTIED: dict[str, Any] = {
     "shards": 2,
     "kv_heads": 1,
 }
+
+
+def read_all(checkpoint: Checkpoint) -> None:
+    """Touch all that a checkpoint holds."""
+    for name in linear_shapes(checkpoint.config):
+        checkpoint.ternary(name)
+    for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
+        checkpoint.tensor(name).sum()
+    checkpoint.text_files()
 
 
 def close(found: Tensor, expected: Tensor, bound: float = FRAGILE) -> bool:

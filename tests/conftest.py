@@ -32,3 +32,14 @@ def demo_artifact(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     artifact = tmp_path_factory.mktemp("artifacts") / "demo"
     assert not main(["export", str(demo_checkpoint), "-o", str(artifact)])
     return artifact
+
+
+@pytest.fixture(scope="module", params=["tied", "untied"])
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A tiny random checkpoint and its artifact: one table and a bf16 head, or two and int8."""
+    import checkpoints
+
+    options = {"tied": checkpoints.TIED, "untied": checkpoints.UNTIED}[request.param]
+    return checkpoints.exported(tmp_path_factory, **options)

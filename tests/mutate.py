@@ -22,11 +22,7 @@ import checkpoints
 import torch
 
 from bitnet_onnx.checkpoint import (
-    Checkpoint,
-    linear_shapes,
-    norm_shapes,
     open_checkpoint,
-    table_names,
 )
 from bitnet_onnx.errors import CheckpointError, ConfigError
 
@@ -34,14 +30,6 @@ SMALL: dict[str, Any] = {"hidden": 16, "heads": 2, "kv_heads": 1, "inner": 24, "
 SLACK = 4 << 20  # bytes above what the process maps after one reading: allocators take in steps
 
 Damage = Callable[[random.Random, bytes], bytes]
-
-
-def read_all(checkpoint: Checkpoint) -> None:
-    """Touch every tensor."""
-    for name in linear_shapes(checkpoint.config):
-        checkpoint.ternary(name)
-    for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
-        checkpoint.tensor(name).sum()
 
 
 def limit_memory(allowed: int) -> None:
@@ -166,7 +154,7 @@ def targets(root: Path) -> list[tuple[Path, tuple[Damage, ...]]]:
 def main(root: Path, count: int, seed: int) -> None:
     files = targets(root)
     for path, _ in files:
-        read_all(open_checkpoint(path.parent))
+        checkpoints.read_all(open_checkpoint(path.parent))
     limit_memory(SLACK + 2 * max(path.stat().st_size for path, _ in files))
     done: Counter[str] = Counter()
     wrong: list[str] = []
@@ -177,7 +165,7 @@ def main(root: Path, count: int, seed: int) -> None:
         damage = numbers.choice(damages)
         path.write_bytes(damage(numbers, whole))
         try:
-            read_all(open_checkpoint(path.parent))
+            checkpoints.read_all(open_checkpoint(path.parent))
             done["read"] += 1
         except (CheckpointError, ConfigError) as error:
             done["refused"] += 1

@@ -10,13 +10,10 @@ from typing import Any
 import gguf_files
 import pytest
 import torch
+from checkpoints import read_all
 
 from bitnet_onnx.checkpoint import (
-    Checkpoint,
-    linear_shapes,
-    norm_shapes,
     open_checkpoint,
-    table_names,
 )
 from bitnet_onnx.errors import BitNetError, CheckpointError
 
@@ -24,14 +21,6 @@ SMALL: dict[str, Any] = {"hidden": 32, "heads": 2, "kv_heads": 1, "inner": 64, "
 WIDE: dict[str, Any] = {"hidden": 256, "heads": 4, "kv_heads": 2, "inner": 256, "layers": 1}
 Q = "blk.0.attn_q.weight"
 LINEAR = "model.layers.0.self_attn.q_proj"
-
-
-def read_all(checkpoint: Checkpoint) -> None:
-    for name in linear_shapes(checkpoint.config):
-        checkpoint.ternary(name)
-    for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
-        checkpoint.tensor(name).float().sum()
-    checkpoint.text_files()
 
 
 def u32(value: int) -> bytes:

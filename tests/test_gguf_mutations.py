@@ -16,7 +16,7 @@ import random, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))  # torch alone maps 4 GB
 sys.path.insert(0, "tests")
-from test_gguf_damage import read_all
+from checkpoints import read_all
 from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.errors import BitNetError
 

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def refused(folder: Path, file: str = "model.safetensors") -> str:
     with pytest.raises(CheckpointError) as caught:
-        mutate.read_all(open_checkpoint(folder))
+        checkpoints.read_all(open_checkpoint(folder))
     message = str(caught.value)
     assert str(folder / file) in message
     assert "\n" not in message
@@ -305,14 +305,14 @@ def test_ten_thousand_damages_are_read_or_refused(tmp_path: Path) -> None:
 
 
 READ_LARGE = """
-import sys, mutate
+import sys, checkpoints, mutate
 from pathlib import Path
 from bitnet_onnx.checkpoint import open_checkpoint
-mutate.read_all(open_checkpoint(Path(sys.argv[1])))  # what torch loads at first use
+checkpoints.read_all(open_checkpoint(Path(sys.argv[1])))  # what torch loads at first use
 large = Path(sys.argv[2])
 checkpoint = open_checkpoint(large)  # maps the file: address space, but no memory of its own
 mutate.limit_memory((large / "model.safetensors").stat().st_size)
-mutate.read_all(checkpoint)
+checkpoints.read_all(checkpoint)
 """
 
 

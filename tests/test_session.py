@@ -29,14 +29,6 @@ from bitnet_onnx.session import Session
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
 
 
-@pytest.fixture(scope="module", params=["tied", "untied"])
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    options = {"tied": checkpoints.TIED, "untied": checkpoints.UNTIED}[request.param]
-    return checkpoints.exported(tmp_path_factory, **options)
-
-
 @pytest.fixture(scope="module")
 def folder(pair: tuple[Path, Path]) -> Path:
     return pair[1]

@@ -25,14 +25,6 @@ from bitnet_onnx.verify import verify
 IDS = [17, 3, 88, 40, 5]
 
 
-@pytest.fixture(scope="module", params=["tied", "untied"])
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
-    options = {"tied": checkpoints.TIED, "untied": checkpoints.UNTIED}[request.param]
-    return checkpoints.exported(tmp_path_factory, **options)
-
-
 # ------------------------------------------------------------------------------- looking inside
 
 

@@ -13,7 +13,7 @@ from .folder import FolderCheckpoint
 from .gguf import GgufCheckpoint
 from .gguf_write import write_gguf
 from .hub import fetch, is_hub_id
-from .write import save_packed, tensors_of, write_checkpoint
+from .write import save_packed, tensors_of, write_checkpoint, write_packed
 
 __all__ = [
     "Checkpoint",
@@ -26,6 +26,7 @@ __all__ = [
     "tensors_of",
     "write_checkpoint",
     "write_gguf",
+    "write_packed",
 ]
 
 

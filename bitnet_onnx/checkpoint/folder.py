@@ -19,7 +19,15 @@ from ..files import read_object
 from ..ternary import unpack_published
 from .base import Checkpoint, linear_shapes, norm_shapes, quantize, table_names
 
-__all__ = ["CONFIG", "INDEX", "SINGLE", "TEXT_FILES", "FolderCheckpoint", "weight_files"]
+__all__ = [
+    "CONFIG",
+    "INDEX",
+    "SINGLE",
+    "TEXT_FILES",
+    "FolderCheckpoint",
+    "read_texts",
+    "weight_files",
+]
 
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
@@ -86,8 +94,7 @@ class FolderCheckpoint(Checkpoint):
         return [self.folder / name for name in (CONFIG, *sorted(self._files))]
 
     def text_files(self) -> dict[str, bytes]:
-        paths = (self.folder / name for name in TEXT_FILES)
-        return {path.name: path.read_bytes() for path in paths if path.is_file()}
+        return read_texts(self.folder)
 
     def _locate(self) -> dict[str, str]:
         """Tensor name -> file name."""
@@ -185,6 +192,12 @@ class FolderCheckpoint(Checkpoint):
 
     def _wrong(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
+
+
+def read_texts(folder: Path) -> dict[str, bytes]:
+    """Name -> content of the text files that the folder holds."""
+    paths = (folder / name for name in TEXT_FILES)
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def weight_files(folder: Path) -> list[Path]:

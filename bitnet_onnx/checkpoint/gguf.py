@@ -23,13 +23,13 @@ from torch import Tensor
 from ..config import BitNetConfig
 from ..errors import ConfigError
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
-from .folder import TEXT_FILES
+from .folder import read_texts
 from .gguf_config import GgufConfig, architecture
 from .gguf_header import I2_S, GgufFile, TensorInfo, type_name
 from .gguf_text import GgufText
 from .gguf_types import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_tq1, unpack_tq2
 
-__all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "unpermute_heads"]
+__all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "permuted_heads", "unpermute_heads"]
 
 FLOATS = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfloat16}
 QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
@@ -67,11 +67,21 @@ def gguf_name(name: str) -> str | None:
     return f"blk.{layer}.{_LAYER[inner]}.weight" if inner in _LAYER else None
 
 
-def permute_heads(rows: Tensor, heads: int) -> Tensor:
-    """Rows [N, K] of q or k, halves first -> pairs together, as llama.cpp rotates ``llama``.
+def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
+    """The heads of a linear whose rows llama.cpp's converter permutes; 0 where it does not.
 
-    Row ``half * D/2 + i`` of a head becomes row ``2 i + half``. BitNet architectures rotate
-    halves in llama.cpp too, and are not permuted.
+    It rotates pairs in ``llama``; the BitNet architectures rotate halves there too.
+    """
+    if architecture != "llama":
+        return 0
+    counts = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    return counts.get(linear.rpartition(".")[2], 0)
+
+
+def permute_heads(rows: Tensor, heads: int) -> Tensor:
+    """Rows [N, K] of q or k, halves first -> pairs together.
+
+    Row ``half * D/2 + i`` of a head becomes row ``2 i + half``.
     """
     return rows.view(heads, 2, -1, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
@@ -133,7 +143,7 @@ class GgufCheckpoint(Checkpoint):
             hint = "try the other --i2s-layout" if info.type == I2_S else None
             self._wrong(info, "holds the code 3, expected only 0, 1 and 2", hint)
         codes = codes.view(torch.int8).sub_(1).view(info.shape)
-        if heads := self._permuted(linear):
+        if heads := permuted_heads(self.config, self.architecture, linear):
             codes = unpermute_heads(codes, heads)
         return codes, scale
 
@@ -146,8 +156,7 @@ class GgufCheckpoint(Checkpoint):
 
     def text_files(self) -> dict[str, bytes]:
         """Those beside the file; without a tokenizer.json there, made from the metadata."""
-        paths = (self.path.with_name(name) for name in TEXT_FILES)
-        beside = {path.name: path.read_bytes() for path in paths if path.is_file()}
+        beside = read_texts(self.path.parent)
         if "tokenizer.json" in beside:
             return beside
         return GgufText(self._file).files() | beside
@@ -249,13 +258,3 @@ class GgufCheckpoint(Checkpoint):
         if not 0 < scale.item() < math.inf:
             self._wrong(info, f"has the scale {scale.item()}, expected a finite number above 0")
         return scale
-
-    def _permuted(self, linear: str) -> int:
-        """Heads whose rows llama.cpp's converter permuted; 0 where it did not."""
-        if self.architecture != "llama":
-            return 0
-        counts = {
-            "q_proj": self.config.num_attention_heads,
-            "k_proj": self.config.num_key_value_heads,
-        }
-        return counts.get(linear.rpartition(".")[2], 0)

@@ -24,7 +24,7 @@ from ..config import BitNetConfig
 from ..errors import CheckpointError
 from ..files import new_file
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
-from .gguf import gguf_name, permute_heads
+from .gguf import gguf_name, permute_heads, permuted_heads
 from .gguf_config import ACTIVATION
 from .gguf_header import ALIGNMENT, I2_S, I2_S_TAIL, SCALARS, Value
 from .gguf_text import text_fields
@@ -113,9 +113,6 @@ def _fields(config: BitNetConfig, architecture: str, name: str) -> dict[str, Val
 
 def _entries(checkpoint: Checkpoint, architecture: str) -> list[Entry]:
     config = checkpoint.config
-    heads = {}
-    if architecture == "llama":
-        heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     entries = [_table(checkpoint, name) for name in table_names(config)]
     for name, size in norm_shapes(config).items():
         entries.append(_entry(checkpoint, name, (size,), Type.F32))
@@ -125,7 +122,8 @@ def _entries(checkpoint: Checkpoint, architecture: str) -> list[Entry]:
                 f"{checkpoint.path}: {name} has {prod(shape)} weights, expected a multiple of "
                 f"{I2S_BLOCKS['x86']} for I2_S"
             )
-        entries.append(_linear(checkpoint, name, shape, heads.get(name.rpartition(".")[2], 0)))
+        heads = permuted_heads(config, architecture, name)
+        entries.append(_linear(checkpoint, name, shape, heads))
     return entries
 
 

@@ -21,7 +21,7 @@ from ..ternary import absmean_ternary, pack_published
 from .base import linear_shapes
 from .folder import INDEX, SINGLE
 
-__all__ = ["save_packed", "tensors_of", "write_checkpoint"]
+__all__ = ["save_packed", "tensors_of", "write_checkpoint", "write_packed"]
 
 SHARD_BYTES = 1 << 29
 
@@ -38,19 +38,26 @@ def save_packed(
     ``text_files`` is what ``Checkpoint.text_files`` gives. Raises ConfigError where ``output``
     exists; nothing half-written is left behind.
     """
+    return write_packed(output, config, tensors_of(config, state), text_files)
+
+
+def write_packed(
+    output: str | Path,
+    config: BitNetConfig,
+    tensors: Iterable[tuple[str, Tensor]],
+    text_files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write packed ``tensors`` as the new folder ``output``, whose config says that they are."""
+    refuse_unpackable(config)
     config = replace(config, quantization="offline", divide_by_scale=False)
     with new_folder(Path(output)) as folder:
-        write_checkpoint(folder, config, tensors_of(config, state), text_files)
+        write_checkpoint(folder, config, tensors, text_files)
     return Path(output)
 
 
 def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
-    if config.network == "bitnet_2023":
-        raise ConfigError(
-            "model_type 'bitnet_2023' has no packed layout, expected one of a ternary network",
-            hint="store the float masters: the state_dict itself",
-        )
+    refuse_unpackable(config)
     linears = linear_shapes(config)
     for name, tensor in state.items():
         linear = name.removesuffix(".weight")
@@ -60,6 +67,14 @@ def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tu
             yield f"{linear}.weight_scale", scale.to(torch.bfloat16)
         else:
             yield name, tensor.to(torch.bfloat16)
+
+
+def refuse_unpackable(config: BitNetConfig) -> None:
+    if config.network == "bitnet_2023":
+        raise ConfigError(
+            "model_type 'bitnet_2023' has no packed layout, expected one of a ternary network",
+            hint="store the float masters: the state_dict itself",
+        )
 
 
 def write_checkpoint(
