@@ -30,7 +30,7 @@ from .files import new_folder, sha256, write_text
 from .graph import KEEP, trace
 from .model import rotary_tables
 from .ternary import int8_rows, pack
-from .traced import HEADS, cache_width, packed_parts
+from .traced import HEADS, packed_parts
 
 __all__ = ["HEADS", "export"]
 
@@ -202,7 +202,7 @@ def genai_config(config: BitNetConfig, context: int, library: str) -> dict[str, 
             "context_length": context,
             "decoder": {
                 "filename": MODEL,
-                "head_size": cache_width(config),
+                "head_size": config.head_dim,
                 "hidden_size": config.hidden_size,
                 "num_attention_heads": config.num_attention_heads,
                 "num_key_value_heads": config.num_key_value_heads,

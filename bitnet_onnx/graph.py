@@ -18,7 +18,7 @@ import torch
 
 from . import __version__, ops
 from .config import BitNetConfig
-from .traced import TracedBitNet, cache_width
+from .traced import TracedBitNet
 
 __all__ = ["KEEP", "trace"]
 
@@ -39,7 +39,7 @@ def _trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
     layers = range(config.num_hidden_layers)
     with torch.device("meta"):
         network = TracedBitNet(config, head, context).eval()
-        cache = (batch, config.num_key_value_heads, past, cache_width(config))
+        cache = (batch, config.num_key_value_heads, past, config.head_dim)
         example = (
             torch.zeros(batch, new, dtype=torch.int64),
             torch.zeros(batch, past + new, dtype=torch.int64),
@@ -99,7 +99,7 @@ def _finish(model: ir.Model) -> None:
     graph.register_initializer(keep)  # an input with a default: 0, the logits of all positions
     for function in ops.functions():
         model.functions[function.identifier()] = function
-    model.opset_imports.update({ops.DOMAIN: ops.VERSION, "com.microsoft": 1})
+    model.opset_imports[ops.DOMAIN] = ops.VERSION
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "bitnet_onnx", __version__
     model.doc_string = graph.doc_string = None

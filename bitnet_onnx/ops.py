@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 import onnxscript
 import torch
+import torch.nn.functional as F
 from onnx import defs
 from onnxscript import ir
 from torch import Tensor
@@ -87,64 +88,71 @@ def group_query_attention(
     past_key: Tensor,
     past_value: Tensor,
     seqlens_k: Tensor,
-    total_length: Tensor,
-    cos: Tensor | None,
-    sin: Tensor | None,
-    num_heads: int,
-    kv_num_heads: int,
-    scale: float,
+    total_sequence_length: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Traced only: becomes com.microsoft::GroupQueryAttention.
+    """Attention with rotary positions and a KV cache; inputs as com.microsoft's of this name.
 
-    query [B, S, num_heads * D], key and value [B, S, kv_num_heads * D], past [B, kv, P, D],
-    seqlens_k int32 [B] (valid positions - 1), total_length int32 [] (T), cos and sin
-    [positions, D / 2], None where query and key are rotated already; scale of the scores, 0 for
-    1 / sqrt(D) -> output like query, present key and value [B, kv, T, D].
+    query [B, S, heads * D], key and value [B, S, kv_heads * D], past [B, kv_heads, P, D],
+    seqlens_k int32 [B] (each row's last position that counts), total_sequence_length int32 [],
+    cos and sin [positions, D / 2] -> output like query, present key and value [B, kv_heads, L, D]
+    with L = max(P, total_sequence_length).
+
+    Row b has ``max(0, seqlens_k[b] + 1 - S)`` past positions; its new ones follow them, in the
+    cache too. Scores and the sums over values are float64, of exact products; the scores are
+    rounded to float32 before the softmax and the result is rounded after it.
     """
-    raise NotImplementedError("this operator is traced by export.py, not run in torch")
+    count, kv_heads, past, width = query.shape[1], *past_key.shape[1:]
+    lengths = (seqlens_k.long() + 1 - count).clamp(min=0)
+    positions = lengths.unsqueeze(1) + torch.arange(count)  # [B, S]
+    cos, sin = cos_cache[positions].unsqueeze(1), sin_cache[positions].unsqueeze(1)
+    new = [part.unflatten(2, (-1, width)).transpose(1, 2) for part in (query, key, value)]
+    rotated = [torch.cat([x * cos - y * sin, y * cos + x * sin], dim=-1)
+               for x, y in (part.chunk(2, dim=-1) for part in new[:2])]  # fmt: skip
+    total = max(past, int(total_sequence_length))
+    index = positions[:, None, :, None].expand_as(new[2])
+    present = [
+        F.pad(cache, (0, 0, 0, total - past)).scatter(2, index, part)
+        for cache, part in ((past_key, rotated[1]), (past_value, new[2]))
+    ]
+    grouped = rotated[0].unflatten(1, (kv_heads, -1))  # [B, kv_heads, heads of each, S, D]
+    keys, values = (cache.unsqueeze(2).double() for cache in present)
+    products = (grouped.double() @ keys.transpose(-1, -2)).float()
+    seen = torch.arange(total) <= positions[:, None, None, :, None]
+    scores = (products / query.new_tensor(width).sqrt()).masked_fill(~seen, -torch.inf)
+    weights = exponential(scores - scores.amax(dim=-1, keepdim=True)).masked_fill(~seen, 0).double()
+    y = (weights @ values / weights.sum(dim=-1, keepdim=True)).float()
+    return y.flatten(1, 2).transpose(1, 2).flatten(2), present[0], present[1]
+
+
+def exponential(x: Tensor) -> Tensor:
+    """exp of x <= 0 in float32, within 1 ulp, the same bits everywhere: see kernels/kernel.h."""
+    x = torch.maximum(x, x.new_tensor(-87.0))
+    n = (x * 1.44269504).round()
+    r = (x - n * 0.693359375) - n * -2.12194440e-4
+    total = torch.full_like(r, 1 / 5040)
+    for term in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
+        total = total * r + term
+    return total * ((n.int() + 127) << 23).view(torch.float32)
 
 
 @group_query_attention.register_fake
 def _(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    past_key: Tensor,
-    past_value: Tensor,
-    *_: Any,
+    query: Tensor, key: Tensor, value: Tensor, past_key: Tensor, past_value: Tensor, *_: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape = list(past_key.shape)
     shape[2] += query.shape[1]
     return torch.empty_like(query), past_key.new_empty(shape), past_value.new_empty(shape)
 
 
-def _schema(
-    domain: str, name: str, inputs: str, outputs: str, attributes: dict[str, Any] | None = None
-) -> defs.OpSchema:
-    """An unregistered schema; ``inputs`` reads ``"X:tensor(float) cos?:tensor(float)"``.
-
-    A question mark after the name says that the input may be missing.
-    """
-    options = defs.OpSchema.FormalParameterOption
+def _schema(name: str, inputs: str, outputs: str) -> defs.OpSchema:
+    """An unregistered schema of our domain; ``inputs`` reads ``"X:tensor(float) ..."``."""
     formal = [
-        [
-            defs.OpSchema.FormalParameter(
-                name.removesuffix("?"),
-                kind,
-                param_option=options.Optional if name.endswith("?") else options.Single,
-            )
-            for name, kind in (field.split(":") for field in text.split())
-        ]
+        [defs.OpSchema.FormalParameter(*field.split(":")) for field in text.split()]
         for text in (inputs, outputs)
     ]
-    kinds = {int: defs.OpSchema.AttrType.INT, float: defs.OpSchema.AttrType.FLOAT}
-    declared = [
-        defs.OpSchema.Attribute(key, kinds[type(value)])
-        for key, value in (attributes or {}).items()
-    ]
-    return defs.OpSchema(
-        name, domain, VERSION, inputs=formal[0], outputs=formal[1], attributes=declared
-    )
+    return defs.OpSchema(name, DOMAIN, VERSION, inputs=formal[0], outputs=formal[1])
 
 
 def _op(schema: defs.OpSchema) -> onnxscript.values.Op:
@@ -153,31 +161,16 @@ def _op(schema: defs.OpSchema) -> onnxscript.values.Op:
 
 
 _FLOAT = "tensor(float)"
-_TERNARY = _schema(
-    DOMAIN, "TernaryMatMul", f"X:{_FLOAT} W:tensor(uint8) scale:{_FLOAT}", f"Y:{_FLOAT}"
-)
-_BF16 = _schema(DOMAIN, "Bf16MatMul", f"X:{_FLOAT} W:tensor(bfloat16)", f"Y:{_FLOAT}")
-_INT8 = _schema(DOMAIN, "Int8MatMul", f"X:{_FLOAT} W:tensor(int8) scale:{_FLOAT}", f"Y:{_FLOAT}")
-_GQA_ATTRIBUTES = {"num_heads": 0, "kv_num_heads": 0, "do_rotary": 1, "scale": 0.0}
-_GQA = _schema(
-    "com.microsoft",
+_TERNARY = _schema("TernaryMatMul", f"X:{_FLOAT} W:tensor(uint8) scale:{_FLOAT}", f"Y:{_FLOAT}")
+_BF16 = _schema("Bf16MatMul", f"X:{_FLOAT} W:tensor(bfloat16)", f"Y:{_FLOAT}")
+_INT8 = _schema("Int8MatMul", f"X:{_FLOAT} W:tensor(int8) scale:{_FLOAT}", f"Y:{_FLOAT}")
+_ATTENTION = _schema(
     "GroupQueryAttention",
     f"query:{_FLOAT} key:{_FLOAT} value:{_FLOAT} past_key:{_FLOAT} past_value:{_FLOAT} "
-    f"seqlens_k:tensor(int32) total_sequence_length:tensor(int32) "
-    f"cos_cache?:{_FLOAT} sin_cache?:{_FLOAT}",
+    "seqlens_k:tensor(int32) total_sequence_length:tensor(int32) "
+    f"cos_cache:{_FLOAT} sin_cache:{_FLOAT}",
     f"output:{_FLOAT} present_key:{_FLOAT} present_value:{_FLOAT}",
-    _GQA_ATTRIBUTES,
 )
-
-
-def _attention_node(*inputs: Any) -> Any:
-    # torch hands numbers over by position too.
-    *tensors, cos, sin, num_heads, kv_num_heads, scale = inputs
-    attributes: dict[str, Any] = {"num_heads": num_heads, "kv_num_heads": kv_num_heads}
-    if scale:
-        attributes["scale"] = scale
-    rope = () if cos is None else (cos, sin)
-    return _op(_GQA)(*tensors, *rope, **attributes, do_rotary=len(rope) // 2)
 
 
 def _slice_node(x: Any, count: Any) -> Any:
@@ -197,7 +190,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
         torch.ops.bitnet.bf16_matmul.default: lambda x, w: _op(_BF16)(x, w),
         torch.ops.bitnet.int8_matmul.default: lambda x, w, s: _op(_INT8)(x, w, s),
         torch.ops.bitnet.last_positions.default: _slice_node,
-        torch.ops.bitnet.group_query_attention.default: _attention_node,
+        torch.ops.bitnet.group_query_attention.default: lambda *x: _op(_ATTENTION)(*x),
     }
 
 
@@ -319,7 +312,154 @@ Int8MatMul (X, W, scale) => (Y)
 """
 
 
+# As the kernel does it: float64 sums of exact products, scores rounded to float32, the same
+# polynomial. Sums in another order can round apart, about once in 1e8 scores: see kernels/kernel.h.
+# Positions that are not seen count as 0 times their value, so a NaN among the values of a later
+# position of the same call, or of one no longer counted, makes the result NaN here alone.
+_ATTENTION_BODY = """
+<domain: "bitnet", opset_import: ["" : 23]>
+GroupQueryAttention (query, key, value, past_key, past_value, seqlens_k, total_sequence_length,
+                     cos_cache, sin_cache) => (output, present_key, present_value)
+{
+  zero = Constant <value = int64 {0}> ()
+  one = Constant <value = int64 {1}> ()
+  axis_1 = Constant <value = int64[1] {1}> ()
+  axis_2 = Constant <value = int64[1] {2}> ()
+  last_axis = Constant <value = int64[1] {-1}> ()
+  zero_1 = Constant <value = int64[1] {0}> ()
+  flat = Constant <value = int64[3] {0, 0, -1}> ()
+  one_value = Constant <value = float {1.0}> ()
+  nothing = Constant <value = float {0.0}> ()
+  unseen = Constant <value = float {-inf}> ()
+  least = Constant <value = float {-87.0}> ()
+  log2_e = Constant <value = float {1.44269504}> ()
+  ln2_high = Constant <value = float {0.693359375}> ()
+  ln2_low = Constant <value = float {-2.12194440e-4}> ()
+  two = Constant <value = float {2.0}> ()
+  term_7 = Constant <value = float {1.9841270e-4}> ()
+  term_6 = Constant <value = float {1.3888889e-3}> ()
+  term_5 = Constant <value = float {8.33333377e-3}> ()
+  term_4 = Constant <value = float {4.1666667e-2}> ()
+  term_3 = Constant <value = float {1.6666667e-1}> ()
+  term_2 = Constant <value = float {0.5}> ()
+
+  new = Shape <start = 1, end = 2> (query)
+  kv_heads = Shape <start = 1, end = 2> (past_key)
+  past = Shape <start = 2, end = 3> (past_key)
+  width = Shape <start = 3, end = 4> (past_key)
+  kept = Shape <start = 0, end = 2> (past_key)
+  last = Cast <to = 7> (seqlens_k)
+  filled = Add (last, one)
+  before = Sub (filled, new)
+  lengths = Max (before, zero)
+  lengths_column = Unsqueeze (lengths, last_axis)
+  new_scalar = Squeeze (new)
+  steps = Range (zero, new_scalar, one)
+  positions = Add (lengths_column, steps)
+
+  cos_rows = Gather <axis = 0> (cos_cache, positions)
+  cos = Unsqueeze (cos_rows, axis_1)
+  sin_rows = Gather <axis = 0> (sin_cache, positions)
+  sin = Unsqueeze (sin_rows, axis_1)
+  heads_shape = Concat <axis = 0> (flat, width)
+  query_heads = Reshape (query, heads_shape)
+  q = Transpose <perm = [0, 2, 1, 3]> (query_heads)
+  key_heads = Reshape (key, heads_shape)
+  k = Transpose <perm = [0, 2, 1, 3]> (key_heads)
+  value_heads = Reshape (value, heads_shape)
+  v = Transpose <perm = [0, 2, 1, 3]> (value_heads)
+  q_1, q_2 = Split <axis = -1, num_outputs = 2> (q)
+  k_1, k_2 = Split <axis = -1, num_outputs = 2> (k)
+  q_1_cos = Mul (q_1, cos)
+  q_2_sin = Mul (q_2, sin)
+  q_2_cos = Mul (q_2, cos)
+  q_1_sin = Mul (q_1, sin)
+  q_low = Sub (q_1_cos, q_2_sin)
+  q_high = Add (q_2_cos, q_1_sin)
+  q_rotated = Concat <axis = -1> (q_low, q_high)
+  k_1_cos = Mul (k_1, cos)
+  k_2_sin = Mul (k_2, sin)
+  k_2_cos = Mul (k_2, cos)
+  k_1_sin = Mul (k_1, sin)
+  k_low = Sub (k_1_cos, k_2_sin)
+  k_high = Add (k_2_cos, k_1_sin)
+  k_rotated = Concat <axis = -1> (k_low, k_high)
+
+  total = Cast <to = 7> (total_sequence_length)
+  room = Max (past, total)
+  missing = Sub (room, past)
+  missing_shape = Concat <axis = 0> (kept, missing, width)
+  zeros = ConstantOfShape <value = float[1] {0.0}> (missing_shape)
+  key_room = Concat <axis = 2> (past_key, zeros)
+  value_room = Concat <axis = 2> (past_value, zeros)
+  positions_3 = Unsqueeze (positions, axis_1)
+  positions_4 = Unsqueeze (positions_3, last_axis)
+  new_shape = Shape (v)
+  places = Expand (positions_4, new_shape)
+  present_key = ScatterElements <axis = 2> (key_room, places, k_rotated)
+  present_value = ScatterElements <axis = 2> (value_room, places, v)
+
+  grouped_shape = Concat <axis = 0> (zero_1, kv_heads, last_axis, new, width)
+  grouped = Reshape (q_rotated, grouped_shape)
+  q_wide = Cast <to = 11> (grouped)
+  keys = Unsqueeze (present_key, axis_2)
+  keys_wide = Cast <to = 11> (keys)
+  keys_t = Transpose <perm = [0, 1, 2, 4, 3]> (keys_wide)
+  products = MatMul (q_wide, keys_t)
+  rounded = Cast <to = 1> (products)
+  width_scalar = Squeeze (width)
+  width_value = Cast <to = 1> (width_scalar)
+  root = Sqrt (width_value)
+  scaled = Div (rounded, root)
+
+  room_scalar = Squeeze (room)
+  numbers = Range (zero, room_scalar, one)
+  positions_row = Unsqueeze (positions_3, axis_1)
+  positions_column = Unsqueeze (positions_row, last_axis)
+  seen = LessOrEqual (numbers, positions_column)
+  scores = Where (seen, scaled, unseen)
+  peak = ReduceMax <keepdims = 1> (scores, last_axis)
+  below = Sub (scores, peak)
+  x = Max (below, least)
+  x_log2 = Mul (x, log2_e)
+  n = Round (x_log2)
+  n_high = Mul (n, ln2_high)
+  n_low = Mul (n, ln2_low)
+  x_less = Sub (x, n_high)
+  r = Sub (x_less, n_low)
+  e_7 = Mul (term_7, r)
+  e_6 = Add (e_7, term_6)
+  e_6_r = Mul (e_6, r)
+  e_5 = Add (e_6_r, term_5)
+  e_5_r = Mul (e_5, r)
+  e_4 = Add (e_5_r, term_4)
+  e_4_r = Mul (e_4, r)
+  e_3 = Add (e_4_r, term_3)
+  e_3_r = Mul (e_3, r)
+  e_2 = Add (e_3_r, term_2)
+  e_2_r = Mul (e_2, r)
+  e_1 = Add (e_2_r, one_value)
+  e_1_r = Mul (e_1, r)
+  e_0 = Add (e_1_r, one_value)
+  power = Pow (two, n)
+  e = Mul (e_0, power)
+  e_seen = Where (seen, e, nothing)
+  weights = Cast <to = 11> (e_seen)
+  sums = ReduceSum <keepdims = 1> (weights, last_axis)
+  values = Unsqueeze (present_value, axis_2)
+  values_wide = Cast <to = 11> (values)
+  blended = MatMul (weights, values_wide)
+  mean = Div (blended, sums)
+  y = Cast <to = 1> (mean)
+  y_shape = Concat <axis = 0> (zero_1, last_axis, new, width)
+  y_heads = Reshape (y, y_shape)
+  y_tokens = Transpose <perm = [0, 2, 1, 3]> (y_heads)
+  output = Reshape (y_tokens, flat)
+}
+"""
+
+
 def functions() -> list[ir.Function]:
     """One function of stock operators for each operator of the domain."""
-    bodies = (_TERNARY_BODY, _BF16_BODY, _INT8_BODY)
+    bodies = (_TERNARY_BODY, _BF16_BODY, _INT8_BODY, _ATTENTION_BODY)
     return [ir.serde.deserialize_function(onnx.parser.parse_function(body)) for body in bodies]

@@ -1,6 +1,6 @@
 """An artifact in ONNX Runtime: token ids in, logits out; owns the KV cache, knows no text.
 
-The cache of each layer is one buffer [batch, kv heads, capacity, width] that is both past and
+The cache of each layer is one buffer [batch, kv heads, capacity, head_dim] that is both past and
 present, so a step copies nothing. The capacity grows by a block of positions when it is used up.
 """
 
@@ -52,8 +52,6 @@ class Session:
         self.vocab_size = self.artifact.vocab_size
         self.context_length = self.artifact.context_length
         self._session = _open(self.artifact, threads, custom_ops, profile, model)
-        shapes = {value.name: value.shape for value in self._session.get_inputs()}
-        self._width = shapes["past_key_values.0.key"][3]  # head_dim, or more where heads are padded
         self._keep = np.ones(1, dtype=np.int64)
         self._all = np.zeros(1, dtype=np.int64)
         self._ones = np.ones((1, self.context_length), dtype=np.int64)
@@ -165,8 +163,8 @@ class Session:
 
     def _empty(self, capacity: int) -> np.ndarray:
         """Zeros, so that positions not yet filled are finite."""
-        heads = self.artifact.num_key_value_heads
-        return np.zeros((self.batch_size, heads, capacity, self._width), np.float32)
+        heads, width = self.artifact.num_key_value_heads, self.artifact.head_dim
+        return np.zeros((self.batch_size, heads, capacity, width), np.float32)
 
     def _bind_cache(self, rows: slice) -> Any:
         binding = self._session.io_binding()

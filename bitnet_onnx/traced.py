@@ -15,18 +15,12 @@ from torch import Tensor, nn
 from . import ops
 from .checkpoint import linear_shapes
 from .config import BitNetConfig
-from .model import BinaryLinear, BitLinear, BitNetModel, KeyValue, heads, rotate
+from .model import BinaryLinear, BitLinear, BitNetModel, KeyValue
 from .ternary import packed_width
 
-__all__ = ["HEADS", "TracedBitNet", "cache_width", "packed_parts"]
+__all__ = ["HEADS", "TracedBitNet", "packed_parts"]
 
 HEADS = {"bf16": torch.bfloat16, "int8": torch.int8, "float32": torch.float32}
-ROTARY_STEP, CACHE_STEP = 16, 8  # GroupQueryAttention: head_dim's divisor with and without rotary
-
-
-def cache_width(config: BitNetConfig) -> int:
-    """Elements of a head in the KV cache: head_dim, or the next that GroupQueryAttention takes."""
-    return -(-config.head_dim // CACHE_STEP) * CACHE_STEP
 
 
 class TernaryLinear(nn.Module):
@@ -75,10 +69,6 @@ def packed_parts(config: BitNetConfig, linear: str) -> list[str]:
 class FusedAttend(nn.Module):
     """Rotary positions, KV cache and softmax as one GroupQueryAttention."""
 
-    def __init__(self, config: BitNetConfig) -> None:
-        super().__init__()
-        self.counts = config.num_attention_heads, config.num_key_value_heads
-
     def forward(
         self,
         query: Tensor,
@@ -88,45 +78,9 @@ class FusedAttend(nn.Module):
         mask: tuple[Tensor, Tensor],
         past: KeyValue,
     ) -> tuple[Tensor, KeyValue]:
-        """rope: cos and sin of all positions; mask: valid positions - 1 [B] and T []."""
-        y, present_key, present_value = ops.group_query_attention(
-            query, key, value, *past, *mask, *rope, *self.counts, 0.0
-        )
-        return y, (present_key, present_value)
-
-
-class PaddedAttend(FusedAttend):
-    """GroupQueryAttention for a head_dim that it refuses: rotated before, padded with zeros.
-
-    The zeros add nothing to the scores, and what they add to the result is cut off.
-    """
-
-    def __init__(self, config: BitNetConfig) -> None:
-        super().__init__(config)
-        self.head_dim, self.missing = config.head_dim, cache_width(config) - config.head_dim
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        rope: tuple[Tensor, Tensor],
-        mask: tuple[Tensor, Tensor],
-        past: KeyValue,
-    ) -> tuple[Tensor, KeyValue]:
-        """rope: cos and sin [B, S, D] of the new positions."""
-        num_heads, num_kv_heads = self.counts
-        query, key = rotate(heads(query, num_heads), rope), rotate(heads(key, num_kv_heads), rope)
-        parts = [self.padded(part) for part in (query, key, heads(value, num_kv_heads))]
-        y, present_key, present_value = ops.group_query_attention(
-            *parts, *past, *mask, None, None, *self.counts, self.head_dim**-0.5
-        )
-        y = y.unflatten(-1, (num_heads, -1))[..., : self.head_dim].flatten(2)
-        return y, (present_key, present_value)
-
-    def padded(self, x: Tensor) -> Tensor:
-        """[B, count, S, D] -> [B, S, count * cache_width]."""
-        return F.pad(x.transpose(1, 2), (0, self.missing)).flatten(2)
+        """rope: cos and sin of all positions; mask: each row's last position [B] and T []."""
+        y, *present = ops.group_query_attention(query, key, value, *past, *mask, *rope)
+        return y, (present[0], present[1])
 
 
 class Table(nn.Module):
@@ -179,10 +133,8 @@ class TracedBitNet(nn.Module):
             binary = isinstance(source, BinaryLinear)
             packed = PackedBinaryLinear(source) if binary else TernaryLinear(source)
             self.set_submodule(name, packed)
-        self.rotates = config.head_dim % ROTARY_STEP == 0
         for layer in self.model.layers:
-            attend = FusedAttend if self.rotates else PaddedAttend
-            layer.self_attn.attend = attend(config)
+            layer.self_attn.attend = FusedAttend()
         for name in ("cos_cache", "sin_cache"):
             self.register_buffer(name, torch.empty(context, config.head_dim // 2))
 
@@ -195,18 +147,9 @@ class TracedBitNet(nn.Module):
         x = self.model.embed_tokens.embed(input_ids)
         presents: list[Tensor] = []
         rope = (self.cos_cache, self.sin_cache)
-        if not self.rotates:
-            rope = rotary_rows(rope, attention_mask, input_ids.shape[1])
         for i, layer in enumerate(self.model.layers):
             x, present = layer(x, rope, (lengths, total), past[2 * i : 2 * i + 2])
             presents += present
         x = self.model.norm(ops.last_positions(x, logits_to_keep))
         head: Any = getattr(self, "lm_head", self.model.embed_tokens)
         return head.logits(x), *presents
-
-
-def rotary_rows(tables: tuple[Tensor, Tensor], mask: Tensor, new: int) -> tuple[Tensor, Tensor]:
-    """cos and sin [positions, D / 2], mask [B, T] -> those of the last S positions [B, S, D]."""
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, mask.shape[1] - new :]
-    cos, sin = (F.embedding(positions, table) for table in tables)
-    return torch.cat([cos, cos], dim=-1), torch.cat([sin, sin], dim=-1)

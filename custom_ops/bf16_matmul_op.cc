@@ -28,7 +28,10 @@ static OrtStatus* compute(Call* call) {
 const OpSpec kBf16MatMul = {
     "Bf16MatMul",
     2,
-    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16},
-    compute};
+    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+     {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}},
+    1,
+    compute,
+    infer_x_w};
 
 }  // namespace bitnet

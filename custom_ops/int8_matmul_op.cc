@@ -35,8 +35,11 @@ static OrtStatus* compute(Call* call) {
 const OpSpec kInt8MatMul = {
     "Int8MatMul",
     3,
-    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
-     ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-    compute};
+    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+     {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8},
+     {"scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
+    1,
+    compute,
+    infer_x_w};
 
 }  // namespace bitnet

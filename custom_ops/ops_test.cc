@@ -1,7 +1,6 @@
 // The quantizers and the operators without ONNX Runtime, with every kernel that this CPU offers.
 #include <float.h>
 #include <math.h>
-#include <pthread.h>
 
 #include "bf16_matmul.h"
 #include "dispatch.h"
@@ -9,6 +8,7 @@
 #include "kernels/check.h"
 #include "quantize.h"
 #include "ternary_matmul.h"
+#include "test_pools.h"
 
 using namespace bitnet;
 
@@ -88,34 +88,6 @@ static void test_quantize_not_finite() {
       CHECK(sum == 0);
     }
   }
-}
-
-// One thread, last task first: tasks must not depend on each other's order.
-static void backwards(void*, size_t count, void (*task)(void*, size_t), void* argument) {
-  while (count > 0) task(argument, --count);
-}
-
-struct Shared {
-  void (*task)(void*, size_t);
-  void* argument;
-  size_t count, next;
-};
-
-static void* worker(void* p) {
-  Shared* shared = static_cast<Shared*>(p);
-  for (;;) {
-    const size_t i = __atomic_fetch_add(&shared->next, size_t{1}, __ATOMIC_RELAXED);
-    if (i >= shared->count) return nullptr;
-    shared->task(shared->argument, i);
-  }
-}
-
-static void threads(void*, size_t count, void (*task)(void*, size_t), void* argument) {
-  Shared shared = {task, argument, count, 0};
-  pthread_t other[2];
-  for (pthread_t& thread : other) CHECK(pthread_create(&thread, nullptr, worker, &shared) == 0);
-  worker(&shared);
-  for (pthread_t& thread : other) pthread_join(thread, nullptr);
 }
 
 // x [m, k]; from the second row on, some rows hold a NaN or an infinity.
@@ -217,7 +189,7 @@ int main() {
                               {9, 64, 600}, {130, 300, 40}, {515, 65, 35}};
   for (size_t i = 0; i < count; i++) {
     for (const auto& s : shapes) {
-      for (const Pool& pool : {Pool{backwards, nullptr}, Pool{threads, nullptr}}) {
+      for (const Pool& pool : {kBackwards, kThreads}) {
         check_ternary(*list[i], s[0], s[1], s[2], pool);
         check_int8(*list[i], s[0], s[1], s[2], pool);
         check_bf16(*list[i], s[0], s[1], s[2], pool);

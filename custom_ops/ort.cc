@@ -32,25 +32,28 @@ static const char* type_name(ONNXTensorElementDataType type) {
       return "int8";
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16:
       return "bfloat16";
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32:
+      return "int32";
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64:
+      return "int64";
     default:
       return "another type";
   }
 }
-
-static const char* const kInputNames[] = {"X", "W", "scale"};
 
 static OrtStatus* describe(const Call& call, const OpSpec& spec, size_t index,
                            const OrtTensorTypeAndShapeInfo* info, Tensor* tensor) {
   ONNXTensorElementDataType type;
   if (OrtStatus* s = call.api->GetTensorElementType(info, &type)) return s;
   if (OrtStatus* s = call.api->GetDimensionsCount(info, &tensor->rank)) return s;
-  if (type != spec.types[index]) {
-    return fail(call.api, "%s: %s is %s, expected %s", spec.name, kInputNames[index],
-                type_name(type), type_name(spec.types[index]));
+  const InputSpec& expected = spec.input[index];
+  if (type != expected.type) {
+    return fail(call.api, "%s: %s is %s, expected %s", spec.name, expected.name, type_name(type),
+                type_name(expected.type));
   }
   if (tensor->rank > kMaxRank) {
     return fail(call.api, "%s: %s has %zu dimensions, expected at most %zu", spec.name,
-                kInputNames[index], tensor->rank, kMaxRank);
+                expected.name, tensor->rank, kMaxRank);
   }
   return call.api->GetDimensions(info, tensor->dims, tensor->rank);
 }
@@ -58,7 +61,7 @@ static OrtStatus* describe(const Call& call, const OpSpec& spec, size_t index,
 OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* tensor) {
   const OrtValue* value = nullptr;
   if (OrtStatus* s = call.api->KernelContext_GetInput(call.context, index, &value)) return s;
-  if (!value) return fail(call.api, "%s: %s is missing", spec.name, kInputNames[index]);
+  if (!value) return fail(call.api, "%s: %s is missing", spec.name, spec.input[index].name);
   OrtTensorTypeAndShapeInfo* info = nullptr;
   if (OrtStatus* s = call.api->GetTensorTypeAndShape(value, &info)) return s;
   OrtStatus* status = describe(call, spec, index, info, tensor);
@@ -91,12 +94,53 @@ OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w
   return nullptr;
 }
 
+// The shape [..., N] of the output goes out only when each dimension has a value or a symbol:
+// ONNX Runtime would store an unknown one as -1.
+static OrtStatus* infer(const OrtApi* api, OrtShapeInferContext* context,
+                        const OrtTensorTypeAndShapeInfo* x, const OrtTensorTypeAndShapeInfo* w) {
+  int64_t dims[kMaxRank], w_dims[2];
+  const char* symbols[kMaxRank];
+  const char* w_symbols[2];
+  size_t rank = 0, w_rank = 0;
+  if (OrtStatus* s = api->GetDimensionsCount(x, &rank)) return s;
+  if (OrtStatus* s = api->GetDimensionsCount(w, &w_rank)) return s;
+  if (rank < 1 || rank > kMaxRank || w_rank != 2) return nullptr;  // checked when it runs
+  if (OrtStatus* s = api->GetDimensions(x, dims, rank)) return s;
+  if (OrtStatus* s = api->GetDimensions(w, w_dims, 2)) return s;
+  if (OrtStatus* s = api->GetSymbolicDimensions(x, symbols, rank)) return s;
+  if (OrtStatus* s = api->GetSymbolicDimensions(w, w_symbols, 2)) return s;
+  dims[rank - 1] = w_dims[0];
+  symbols[rank - 1] = w_symbols[0];
+  for (size_t i = 0; i < rank; i++) {
+    if (dims[i] < 0 && (!symbols[i] || !symbols[i][0])) return nullptr;
+  }
+  OrtTensorTypeAndShapeInfo* y = nullptr;
+  if (OrtStatus* s = api->CreateTensorTypeAndShapeInfo(&y)) return s;
+  OrtStatus* status = api->SetTensorElementType(y, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+  if (!status) status = api->SetDimensions(y, dims, rank);
+  if (!status) status = api->SetSymbolicDimensions(y, symbols, rank);
+  if (!status) status = api->ShapeInferContext_SetOutputTypeShape(context, 0, y);
+  api->ReleaseTensorTypeAndShapeInfo(y);
+  return status;
+}
+
+OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context) {
+  OrtTensorTypeAndShapeInfo *x = nullptr, *w = nullptr;  // owned by the context
+  if (OrtStatus* s = api->ShapeInferContext_GetInputTypeShape(context, 0, &x)) return s;
+  if (OrtStatus* s = api->ShapeInferContext_GetInputTypeShape(context, 1, &w)) return s;
+  return x && w ? infer(api, context, x, w) : nullptr;
+}
+
 OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y) {
   int64_t dims[kMaxRank];
   for (size_t i = 0; i + 1 < x.rank; i++) dims[i] = x.dims[i];
   dims[x.rank - 1] = n;
+  return output(call, 0, dims, x.rank, y);
+}
+
+OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, float** y) {
   OrtValue* value = nullptr;
-  if (OrtStatus* s = call.api->KernelContext_GetOutput(call.context, 0, dims, x.rank, &value)) {
+  if (OrtStatus* s = call.api->KernelContext_GetOutput(call.context, index, dims, rank, &value)) {
     return s;
   }
   void* data = nullptr;

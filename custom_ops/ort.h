@@ -1,4 +1,4 @@
-// What the three operators share at the boundary to ONNX Runtime: its C API, nothing else.
+// What the operators share at the boundary to ONNX Runtime: its C API, nothing else.
 #pragma once
 
 #include <onnxruntime_c_api.h>
@@ -21,14 +21,24 @@ struct Call {
   OrtStatus* pool_status;  // why ONNX Runtime refused to run a task, or null
 };
 
+constexpr size_t kMaxInputs = 9;
+
+struct InputSpec {
+  const char* name;
+  ONNXTensorElementDataType type;
+};
+
 struct OpSpec {
   const char* name;
   size_t inputs;
-  ONNXTensorElementDataType types[3];  // of the inputs; the output is float32
+  InputSpec input[kMaxInputs];
+  size_t outputs;  // all float32
   OrtStatus* (*compute)(Call* call);
+  // What is known of the outputs' shapes before a run; null where nothing is said.
+  OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context);
 };
 
-extern const OpSpec kTernaryMatMul, kBf16MatMul, kInt8MatMul;
+extern const OpSpec kTernaryMatMul, kBf16MatMul, kInt8MatMul, kGroupQueryAttention;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {
@@ -52,8 +62,10 @@ OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* ten
 // Inputs 0 and 1: x [..., k] and w of rank 2; m is the product of x's other dimensions.
 OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
                       size_t* k);
-// Output 0 with x's dimensions, the last one replaced by n.
+// Output 0 with x's dimensions, the last one replaced by n, as it is inferred and as it is made.
+OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context);
 OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y);
+OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, float** y);
 
 // Memory for one call, aligned to 64, freed at the end of the scope; `data` is null without memory.
 struct Scratch {

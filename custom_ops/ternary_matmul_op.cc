@@ -40,8 +40,11 @@ static OrtStatus* compute(Call* call) {
 const OpSpec kTernaryMatMul = {
     "TernaryMatMul",
     3,
-    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
-     ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-    compute};
+    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+     {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8},
+     {"scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
+    1,
+    compute,
+    infer_x_w};
 
 }  // namespace bitnet

@@ -134,7 +134,7 @@ def test_a_one_bit_llm_artifact_gives_the_same_ids(tmp_path: Path, sizes: dict[s
     folder, theirs = make_one_bit_llm(tmp_path / "c", torch.float16, **sizes)
     same_ids(folder, theirs, tmp_path / "a", sizes.get("vocab_size", 96))
     genai = json.loads((tmp_path / "a" / "genai_config.json").read_text())["model"]["decoder"]
-    assert genai["head_size"] == {80: 24, 200: 104}[genai["hidden_size"]]
+    assert genai["head_size"] == {80: 20, 200: 100}[genai["hidden_size"]]
 
 
 @pytest.mark.parametrize("tied", [True, False])

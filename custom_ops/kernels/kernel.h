@@ -26,6 +26,9 @@ constexpr size_t kTileN = 32;
 // Activations that a kernel reads are padded with zeros to a multiple of these many elements.
 constexpr size_t kPadBf16 = 16;
 constexpr size_t kPadInt8 = 64;
+constexpr size_t kPadHead = 8;
+// Most rows (heads that share their keys and values) of one call of an attention kernel.
+constexpr size_t kAttendRows = 4;
 
 // sums[n] = sum over k of q[k] * (code(n, k) - 1), q_sum = sum over k of q[k]
 // q: 256 * blocks int8; w: rows of 64 * blocks bytes
@@ -46,6 +49,37 @@ using Bf16Gemv = void (*)(size_t rows, size_t k, const double* x, const uint8_t*
 // w: rows of k int8
 using Int8Gemv = void (*)(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums);
 
+// scores[r * stride + t] = float32(sum over i < d of q[r][i] * k[t][i]) / root for t < positions, in 8
+// float64 lanes: lane l adds i = l, l+8, ... in this order, then lane l takes in l+4, l+2, l+1.
+// q: rows of d float64 that hold float32 values, each padded with zeros to a multiple of kPadHead
+// k: rows of d float32
+using AttendScores = void (*)(size_t rows, size_t positions, size_t d, const double* q,
+                              const float* k, float root, float* scores, size_t stride);
+
+// weights[t] = exp(scores[t] - max of the scores); the sum of them, in 16 float64 lanes: lane l adds
+// t = l, l+16, ... in this order, then lane l takes in l+8, l+4, l+2, l+1.
+// exp in float32, each operation rounded (1 ulp from the true value, exp_test in test.cc): x is at
+// least kExpLeast, n = x * kLog2E rounded half to even, r = (x - n * kLn2High) - n * kLn2Low,
+// exp(x) = (1 + r * (1 + r * (1/2! + ... + r * 1/7!))) * 2^n. A NaN or an infinite maximum makes the
+// sum NaN.
+using AttendSoftmax = double (*)(size_t positions, const float* scores, double* weights);
+
+// y[r * y_stride + i] = float32(sum over t of weights[r * stride + t] * v[t * d + i] / sums[r]) for
+// i < width; t ascends, in float64. Each product is exact: the weights hold float32 values.
+using AttendValues = void (*)(size_t rows, size_t positions, size_t width, size_t d,
+                              const double* weights, size_t stride, const float* v,
+                              const double* sums, float* y, size_t y_stride);
+
+constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
+constexpr float kLog2E = 1.44269504f;
+constexpr float kLn2High = 0.693359375f;  // 9 bits: its products with n are exact
+constexpr float kLn2Low = -2.12194440e-4f;
+constexpr float kExpTerms[8] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
+                                1.0f / 6,    0.5f,       1.0f,       1.0f};
+// Adding 1.5 * 2^23 leaves the integer nearest (ties to even) in the low bits of a float.
+constexpr float kRoundMagic = 12582912.0f;
+constexpr uint32_t kRoundMagicBits = 0x4b400000;
+
 // The xor of all whole 8-byte words: reads memory as fast as one thread can.
 using Read = uint64_t (*)(const uint8_t* data, size_t bytes);
 
@@ -56,6 +90,9 @@ struct Kernel {
   TernaryGemm ternary_gemm;
   Bf16Gemv bf16_gemv;
   Int8Gemv int8_gemv;
+  AttendScores attend_scores;
+  AttendSoftmax attend_softmax;
+  AttendValues attend_values;
   Read read;
 };
 
@@ -67,6 +104,12 @@ struct Kernel {
                           const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride); \
   void bf16_gemv_##isa(size_t rows, size_t k, const double* x, const uint8_t* w, float* y);       \
   void int8_gemv_##isa(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums); \
+  void attend_scores_##isa(size_t rows, size_t positions, size_t d, const double* q,              \
+                           const float* k, float root, float* scores, size_t stride);            \
+  double attend_softmax_##isa(size_t positions, const float* scores, double* weights);            \
+  void attend_values_##isa(size_t rows, size_t positions, size_t width, size_t d,                 \
+                           const double* weights, size_t stride, const float* v,                  \
+                           const double* sums, float* y, size_t y_stride);                        \
   uint64_t read_##isa(const uint8_t* data, size_t bytes);
 #include "kernels.inc"
 #undef KERNEL

@@ -80,6 +80,63 @@ void int8_gemv_scalar(size_t rows, size_t k, const int16_t* q, const uint8_t* w,
   }
 }
 
+void attend_scores_scalar(size_t rows, size_t positions, size_t d, const double* q, const float* k,
+                          float root, float* scores, size_t stride) {
+  const size_t padded = (d + kPadHead - 1) / kPadHead * kPadHead;
+  for (size_t t = 0; t < positions; t++, k += d) {
+    for (size_t r = 0; r < rows; r++) {
+      double lanes[8] = {0};
+      for (size_t i = 0; i < d; i++) lanes[i % 8] += q[r * padded + i] * static_cast<double>(k[i]);
+      for (size_t half = 4; half > 0; half /= 2) {
+        for (size_t l = 0; l < half; l++) lanes[l] += lanes[l + half];
+      }
+      scores[r * stride + t] = static_cast<float>(lanes[0]) / root;
+    }
+  }
+}
+
+static inline float exponential(float x) {
+  x = kExpLeast > x ? kExpLeast : x;
+  const float shifted = x * kLog2E + kRoundMagic, n = shifted - kRoundMagic;
+  uint32_t bits;
+  memcpy(&bits, &shifted, sizeof bits);
+  const float r = (x - n * kLn2High) - n * kLn2Low;
+  float sum = kExpTerms[0];
+  for (int i = 1; i < 8; i++) sum = sum * r + kExpTerms[i];
+  bits = (bits - kRoundMagicBits + 127) << 23;
+  float power;
+  memcpy(&power, &bits, sizeof power);
+  return sum * power;
+}
+
+double attend_softmax_scalar(size_t positions, const float* scores, double* weights) {
+  float most = scores[0];
+  for (size_t t = 1; t < positions; t++) most = most > scores[t] ? most : scores[t];
+  double lanes[16] = {0};
+  for (size_t t = 0; t < positions; t++) {
+    weights[t] = static_cast<double>(exponential(scores[t] - most));
+    lanes[t % 16] += weights[t];
+  }
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t l = 0; l < half; l++) lanes[l] += lanes[l + half];
+  }
+  return lanes[0];
+}
+
+void attend_values_scalar(size_t rows, size_t positions, size_t width, size_t d,
+                          const double* weights, size_t stride, const float* v, const double* sums,
+                          float* y, size_t y_stride) {
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t i = 0; i < width; i++) {
+      double sum = 0;
+      for (size_t t = 0; t < positions; t++) {
+        sum += weights[r * stride + t] * static_cast<double>(v[t * d + i]);
+      }
+      y[r * y_stride + i] = static_cast<float>(sum / sums[r]);
+    }
+  }
+}
+
 uint64_t read_scalar(const uint8_t* data, size_t bytes) {
   uint64_t lanes[8] = {0};
   size_t i = 0;

@@ -1,0 +1,207 @@
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernel.h"
+
+namespace bitnet {
+
+static constexpr size_t kAhead = 1024;   // floats that a stream of keys is prefetched ahead
+static constexpr size_t kRowsAhead = 8;  // positions that values are prefetched ahead
+
+static inline void prefetch(const float* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
+
+static inline __mmask8 first(size_t count) { return static_cast<__mmask8>((1u << count) - 1); }
+
+static inline __m512d load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+
+static inline __m512d load(const float* p, __mmask8 mask) {
+  return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, p));
+}
+
+// The sums of the lanes of four vectors: lane l takes in l+4, l+2, l+1.
+static inline __m256d fold(__m512d a, __m512d b, __m512d c, __m512d d) {
+  const __m512d v[4] = {a, b, c, d};
+  __m256d x[4];
+  UNROLL for (int i = 0; i < 4; i++) {
+    x[i] = _mm256_add_pd(_mm512_castpd512_pd256(v[i]), _mm512_extractf64x4_pd(v[i], 1));
+  }
+  __m256d y[2];
+  UNROLL for (int i = 0; i < 2; i++) {
+    y[i] = _mm256_add_pd(_mm256_permute2f128_pd(x[2 * i], x[2 * i + 1], 0x20),
+                         _mm256_permute2f128_pd(x[2 * i], x[2 * i + 1], 0x31));
+  }
+  return _mm256_permute4x64_pd(_mm256_hadd_pd(y[0], y[1]), 0xd8);
+}
+
+// R heads by T positions, T 4 or 1.
+template <int R, int T>
+static inline void score(size_t d, const double* q, const float* k, float root, float* scores,
+                         size_t stride) {
+  const size_t padded = (d + kPadHead - 1) / kPadHead * kPadHead;
+  const __m512d zero = _mm512_setzero_pd();
+  __m512d acc[R][4];
+  UNROLL for (int r = 0; r < R; r++) {
+    UNROLL for (int t = 0; t < 4; t++) acc[r][t] = zero;
+  }
+  size_t i = 0;
+  for (; i + 8 <= d; i += 8) {
+    __m512d key[T];
+    UNROLL for (int t = 0; t < T; t++) {
+      prefetch(k + t * d + i + kAhead);
+      key[t] = load(k + t * d + i);
+    }
+    UNROLL for (int r = 0; r < R; r++) {
+      const __m512d x = _mm512_loadu_pd(q + r * padded + i);
+      UNROLL for (int t = 0; t < T; t++) acc[r][t] = _mm512_fmadd_pd(x, key[t], acc[r][t]);
+    }
+  }
+  if (i < d) {
+    UNROLL for (int t = 0; t < T; t++) {
+      const __m512d key = load(k + t * d + i, first(d - i));
+      UNROLL for (int r = 0; r < R; r++) {
+        acc[r][t] = _mm512_fmadd_pd(_mm512_loadu_pd(q + r * padded + i), key, acc[r][t]);
+      }
+    }
+  }
+  UNROLL for (int r = 0; r < R; r++) {
+    const __m128 sums = _mm256_cvtpd_ps(fold(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
+    const __m128 scaled = _mm_div_ps(sums, _mm_set1_ps(root));
+    if (T == 4)
+      _mm_storeu_ps(scores + r * stride, scaled);
+    else
+      _mm_store_ss(scores + r * stride, scaled);
+  }
+}
+
+template <int R>
+static void score_rows(size_t positions, size_t d, const double* q, const float* k, float root,
+                       float* scores, size_t stride) {
+  size_t t = 0;
+  for (; t + 4 <= positions; t += 4) score<R, 4>(d, q, k + t * d, root, scores + t, stride);
+  for (; t < positions; t++) score<R, 1>(d, q, k + t * d, root, scores + t, stride);
+}
+
+void attend_scores_avx512vnni(size_t rows, size_t positions, size_t d, const double* q,
+                              const float* k, float root, float* scores, size_t stride) {
+  using Score = void (*)(size_t, size_t, const double*, const float*, float, float*, size_t);
+  static const Score by_rows[] = {score_rows<1>, score_rows<2>, score_rows<3>, score_rows<4>};
+  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
+  by_rows[rows - 1](positions, d, q, k, root, scores, stride);
+}
+
+static inline __m512 exponential(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(kExpLeast), x);  // the second operand where it is NaN
+  const __m512 magic = _mm512_set1_ps(kRoundMagic);
+  const __m512 shifted = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(kLog2E)), magic);
+  const __m512 n = _mm512_sub_ps(shifted, magic);
+  const __m512 r = _mm512_sub_ps(_mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(kLn2High))),
+                                 _mm512_mul_ps(n, _mm512_set1_ps(kLn2Low)));
+  __m512 sum = _mm512_set1_ps(kExpTerms[0]);
+  UNROLL for (int i = 1; i < 8; i++) {
+    sum = _mm512_add_ps(_mm512_mul_ps(sum, r), _mm512_set1_ps(kExpTerms[i]));
+  }
+  const __m512i bias = _mm512_set1_epi32(static_cast<int>(127 - kRoundMagicBits));
+  const __m512i power = _mm512_slli_epi32(_mm512_add_epi32(_mm512_castps_si512(shifted), bias), 23);
+  return _mm512_mul_ps(sum, _mm512_castsi512_ps(power));
+}
+
+static inline __mmask16 first_16(size_t count) {
+  return static_cast<__mmask16>(count < 16 ? (1u << count) - 1 : 0xffff);
+}
+
+double attend_softmax_avx512vnni(size_t positions, const float* scores, double* weights) {
+  __m512 most = _mm512_set1_ps(scores[0]);
+  for (size_t t = 0; t < positions; t += 16) {
+    most = _mm512_max_ps(most, _mm512_mask_loadu_ps(most, first_16(positions - t), scores + t));
+  }
+  const __m512 peak = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+  __m512d low = _mm512_setzero_pd(), high = low;
+  for (size_t t = 0; t < positions; t += 16) {
+    const __mmask16 mask = first_16(positions - t);
+    const __m512 x = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + t), peak);
+    const __m512 e = _mm512_maskz_mov_ps(mask, exponential(x));
+    const __m512d e_low = _mm512_cvtps_pd(_mm512_castps512_ps256(e));
+    const __m512d e_high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(e, 1));
+    _mm512_mask_storeu_pd(weights + t, static_cast<__mmask8>(mask), e_low);
+    _mm512_mask_storeu_pd(weights + t + 8, static_cast<__mmask8>(mask >> 8), e_high);
+    low = _mm512_add_pd(low, e_low);
+    high = _mm512_add_pd(high, e_high);
+  }
+  const __m512d lanes = _mm512_add_pd(low, high);
+  return _mm256_cvtsd_f64(fold(lanes, lanes, lanes, lanes));
+}
+
+// R heads by 32 elements.
+template <int R>
+static inline void blend(size_t positions, size_t d, const double* weights, size_t stride,
+                         const float* v, const double* sums, float* y, size_t y_stride) {
+  __m512d acc[R][4];
+  UNROLL for (int r = 0; r < R; r++) {
+    UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm512_setzero_pd();
+  }
+  for (size_t t = 0; t < positions; t++, v += d) {
+    prefetch(v + kRowsAhead * d);
+    prefetch(v + kRowsAhead * d + 16);
+    __m512d value[4];
+    UNROLL for (int j = 0; j < 4; j++) value[j] = load(v + 8 * j);
+    UNROLL for (int r = 0; r < R; r++) {
+      const __m512d weight = _mm512_set1_pd(weights[r * stride + t]);
+      UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm512_fmadd_pd(weight, value[j], acc[r][j]);
+    }
+  }
+  UNROLL for (int r = 0; r < R; r++) {
+    const __m512d sum = _mm512_set1_pd(sums[r]);
+    UNROLL for (int j = 0; j < 4; j++) {
+      const __m256 out = _mm512_cvtpd_ps(_mm512_div_pd(acc[r][j], sum));
+      _mm256_storeu_ps(y + r * y_stride + 8 * j, out);
+    }
+  }
+}
+
+// R heads by the elements of the mask.
+template <int R>
+static inline void blend_few(size_t positions, size_t d, const double* weights, size_t stride,
+                             const float* v, __mmask8 mask, const double* sums, float* y,
+                             size_t y_stride) {
+  __m512d acc[R];
+  UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_setzero_pd();
+  for (size_t t = 0; t < positions; t++, v += d) {
+    const __m512d value = load(v, mask);
+    UNROLL for (int r = 0; r < R; r++) {
+      acc[r] = _mm512_fmadd_pd(_mm512_set1_pd(weights[r * stride + t]), value, acc[r]);
+    }
+  }
+  UNROLL for (int r = 0; r < R; r++) {
+    const __m256 out = _mm512_cvtpd_ps(_mm512_div_pd(acc[r], _mm512_set1_pd(sums[r])));
+    _mm256_mask_storeu_ps(y + r * y_stride, mask, out);
+  }
+}
+
+template <int R>
+static void blend_rows(size_t positions, size_t width, size_t d, const double* weights,
+                       size_t stride, const float* v, const double* sums, float* y,
+                       size_t y_stride) {
+  size_t i = 0;
+  for (; i + 32 <= width; i += 32) {
+    blend<R>(positions, d, weights, stride, v + i, sums, y + i, y_stride);
+  }
+  for (; i < width; i += 8) {
+    const __mmask8 mask = width - i < 8 ? first(width - i) : static_cast<__mmask8>(0xff);
+    blend_few<R>(positions, d, weights, stride, v + i, mask, sums, y + i, y_stride);
+  }
+}
+
+void attend_values_avx512vnni(size_t rows, size_t positions, size_t width, size_t d,
+                              const double* weights, size_t stride, const float* v,
+                              const double* sums, float* y, size_t y_stride) {
+  using Blend = void (*)(size_t, size_t, size_t, const double*, size_t, const float*,
+                         const double*, float*, size_t);
+  static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
+  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
+  by_rows[rows - 1](positions, width, d, weights, stride, v, sums, y, y_stride);
+}
+
+}  // namespace bitnet

@@ -1,0 +1,211 @@
+"""GroupQueryAttention three times: torch, the function body of stock operators, every kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from bitnet_onnx import native, ops
+from bitnet_onnx.model import rotate
+
+INPUTS = (
+    "query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length",
+    "cos_cache", "sin_cache",
+)  # fmt: skip
+INTEGERS = ("seqlens_k", "total_sequence_length")
+OUTPUTS = ("output", "present_key", "present_value")
+
+# batch, new positions, heads, KV heads, head_dim, room in the past, last position of each row
+SHAPES = [
+    (1, 1, 4, 1, 16, 8, [5]),
+    (1, 1, 20, 5, 128, 256, [140]),
+    (2, 1, 6, 2, 10, 9, [3, 8]),
+    (2, 5, 4, 4, 8, 0, [4, 2]),  # the first prompt, the second row padded on the right
+    (1, 7, 12, 3, 6, 2, [8]),  # the cache grows
+    (1, 70, 20, 5, 128, 128, [99]),
+    (3, 4, 10, 2, 100, 12, [5, 11, 3]),
+]
+
+
+def session(library: bool, threads: int = 2) -> ort.InferenceSession:
+    kinds = [TensorProto.INT32 if name in INTEGERS else TensorProto.FLOAT for name in INPUTS]
+    graph = helper.make_graph(
+        [helper.make_node("GroupQueryAttention", INPUTS, OUTPUTS, domain="bitnet")],
+        "attention",
+        [
+            helper.make_tensor_value_info(name, kind, None)
+            for name, kind in zip(INPUTS, kinds, strict=True)
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in OUTPUTS],
+    )
+    imports = [helper.make_opsetid("", ops.OPSET), helper.make_opsetid("bitnet", ops.VERSION)]
+    model = helper.make_model(
+        graph,
+        opset_imports=imports,
+        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
+        ir_version=11,
+    )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if library:
+        options.register_custom_ops_library(str(native.library_path()))
+    return ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def inputs(shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarray]:
+    batch, new, heads, kv_heads, width, past, last = shape
+    random = np.random.default_rng(seed)
+
+    def floats(*dims: int) -> np.ndarray:
+        return 2 * random.standard_normal(dims).astype(np.float32)
+
+    return dict(
+        zip(
+            INPUTS,
+            [
+                floats(batch, new, heads * width),
+                *(floats(batch, new, kv_heads * width) for _ in range(2)),
+                *(floats(batch, kv_heads, past, width) for _ in range(2)),
+                np.array(last, np.int32),
+                np.array(max(*last, new - 1) + 1, np.int32),
+                *(floats(300, width // 2) for _ in range(2)),
+            ],
+            strict=True,
+        )
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_torch_the_body_and_every_kernel_give_the_same_bits(
+    shape: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed = inputs(shape)
+    expected = torch.ops.bitnet.group_query_attention(*map(torch.from_numpy, fed.values()))
+    found = {"body": session(library=False).run(None, fed)}
+    for kernel in native.kernels():
+        monkeypatch.setenv("BITNET_ONNX_KERNEL", kernel)
+        for threads in (1, 2):
+            found[f"{kernel} {threads}"] = session(True, threads).run(None, fed)
+    for name, outputs in found.items():
+        for output, mine, theirs in zip(OUTPUTS, outputs, expected, strict=True):
+            assert np.array_equal(mine, theirs.numpy()), (name, output)
+
+
+def test_it_is_scaled_dot_product_attention_of_rotated_heads() -> None:
+    fed = {name: torch.from_numpy(x) for name, x in inputs((1, 5, 6, 2, 16, 12, [8])).items()}
+    output, _, _ = torch.ops.bitnet.group_query_attention(*fed.values())
+    cos, sin = (
+        torch.cat([fed[name][4:9]] * 2, dim=-1)[None] for name in ("cos_cache", "sin_cache")
+    )
+    query, key, value = (
+        fed[name].unflatten(2, (-1, 16)).transpose(1, 2) for name in ("query", "key", "value")
+    )
+    key = torch.cat([fed["past_key"][:, :, :4], rotate(key, (cos, sin))], dim=2)
+    value = torch.cat([fed["past_value"][:, :, :4], value], dim=2)
+    y = torch.nn.functional.scaled_dot_product_attention(
+        rotate(query, (cos, sin)).double(),
+        key.double(),
+        value.double(),
+        attn_mask=torch.ones(5, 9, dtype=torch.bool).tril(4),
+        enable_gqa=True,
+    )
+    # Scores below 64 are rounded to float32, by 4e-6 at most; so are weights and values below 8.
+    assert (output - y.transpose(1, 2).flatten(2)).abs().max() < 2e-5
+
+
+def test_a_bound_cache_is_updated_in_place() -> None:
+    fed = inputs((2, 1, 6, 2, 10, 9, [3, 8]))
+    expected = session(library=True).run(None, fed)
+    for library in (True, False):
+        running = session(library)
+        bound = {name: array.copy() for name, array in fed.items()}
+        binding = running.io_binding()
+        for name, array in bound.items():
+            binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        binding.bind_output("output", "cpu")
+        for name in ("key", "value"):
+            cache = bound[f"past_{name}"]
+            binding.bind_output(
+                f"present_{name}", "cpu", 0, np.float32, cache.shape, cache.ctypes.data
+            )
+        running.run_with_iobinding(binding)
+        assert np.array_equal(binding.get_outputs()[0].numpy(), expected[0])
+        assert np.array_equal(bound["past_key"], expected[1])
+        assert np.array_equal(bound["past_value"], expected[2])
+
+
+def test_what_is_not_seen_does_not_matter() -> None:
+    """Not to the kernels; the stock body multiplies it by 0, which is its documented difference."""
+    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
+    expected = session(library=True).run(None, fed)[0]
+    for name in ("past_key", "past_value"):
+        fed[name][:, :, 5:] = np.nan
+    assert np.array_equal(session(library=True).run(None, fed)[0], expected)
+
+
+@pytest.mark.parametrize("name", ["query", "past_key", "past_value"])
+def test_a_nan_that_is_seen_makes_its_heads_nan(name: str) -> None:
+    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
+    fed[name].reshape(1, -1)[0, 0] = np.nan  # of the first head, or of the first KV head
+    for library in (True, False):
+        output = session(library).run(None, fed)[0].reshape(6, 10)
+        assert np.isnan(output[0]).any()
+        assert np.isfinite(output[3:]).all()
+
+
+WRONG = [
+    ("query", (1, 1, 61), "query has the shape [1, 1, 61], expected [B, S, heads * D]"),
+    ("query", (1, 60), "query has the shape [1, 60]"),
+    ("query", (2, 1, 60), "query has the shape [2, 1, 60]"),
+    ("key", (1, 1, 10), "key has the shape [1, 1, 10], expected [B, S, kv_heads * D]"),
+    ("value", (1, 2, 20), "value has the shape [1, 2, 20]"),
+    ("past_key", (1, 2, 9), "past_key has the shape [1, 2, 9], expected [B, kv_heads, P, D]"),
+    ("past_key", (1, 0, 9, 10), "past_key has the shape [1, 0, 9, 10]"),
+    ("past_value", (1, 2, 8, 10), "past_value has the shape [1, 2, 8, 10], expected that of past"),
+    ("seqlens_k", (2,), "seqlens_k has the shape [2], expected [B]"),
+    ("total_sequence_length", (2,), "total_sequence_length has the shape [2], expected [] or [1]"),
+    ("cos_cache", (300, 4), "cos_cache has the shape [300, 4], expected [positions, D / 2]"),
+    ("sin_cache", (299, 5), "sin_cache has the shape [299, 5], expected that of cos_cache"),
+    ("cos_cache", (4, 5), "sin_cache has the shape [300, 5], expected that of cos_cache"),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "message"), WRONG)
+def test_a_wrong_shape_is_refused(name: str, shape: tuple[int, ...], message: str) -> None:
+    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
+    fed[name] = np.ones(shape, fed[name].dtype)
+    with pytest.raises(Exception, match="GroupQueryAttention: ") as error:
+        session(library=True).run(None, fed)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seqlens_k": [-1]}, "seqlens_k[0] is -1, expected 0 to total_sequence_length - 1, 4"),
+        ({"seqlens_k": [5]}, "seqlens_k[0] is 5, expected 0 to"),
+        ({"seqlens_k": [2**31 - 1]}, "seqlens_k[0] is 2147483647"),
+        ({"total_sequence_length": 0}, "total_sequence_length is 0, expected at least S, 1"),
+        ({"total_sequence_length": -5}, "total_sequence_length is -5"),
+        (
+            {"total_sequence_length": 12, "seqlens_k": [11]},
+            "row 0 has 11 past positions, past_key holds 9",
+        ),
+        ({"cos_cache": np.ones((4, 5)), "sin_cache": np.ones((4, 5))}, "cos_cache holds 4"),
+    ],
+)
+def test_a_position_outside_the_cache_is_refused(changes: dict[str, Any], message: str) -> None:
+    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
+    fed |= {name: np.array(value, fed[name].dtype) for name, value in changes.items()}
+    with pytest.raises(Exception, match="GroupQueryAttention: ") as error:
+        session(library=True).run(None, fed)
+    assert message in str(error.value)
