@@ -12,15 +12,15 @@ namespace bitnet {
 // Row b has past_length = max(0, last[b] + 1 - count) positions in the cache; new position i of it
 // has the number past_length + i and attends to all positions up to its own.
 struct Attention {
-  size_t batch, count;          // rows, new positions of each; both at least 1
-  size_t heads, kv_heads, d;    // heads is a multiple of kv_heads, d even
-  size_t past, room;            // positions that the past and the present caches hold; past <= room
-  const float *query;           // [batch, count, heads * d]
-  const float *key, *value;     // [batch, count, kv_heads * d]
+  size_t batch, count;        // rows, new positions of each; both at least 1
+  size_t heads, kv_heads, d;  // heads is a multiple of kv_heads, d even
+  size_t past, room;          // positions that the past and the present caches hold; past <= room
+  const float* query;         // [batch, count, heads * d]
+  const float *key, *value;   // [batch, count, kv_heads * d]
   const float *past_key, *past_value;  // [batch, kv_heads, past, d]
-  const int32_t* last;          // [batch], the number of the last position that counts
-  const float *cos, *sin;       // [positions, d / 2]
-  float* y;                     // [batch, count, heads * d]
+  const int32_t* last;                 // [batch], the number of the last position that counts
+  const float *cos, *sin;              // [positions, d / 2]
+  float* y;                            // [batch, count, heads * d]
   float *present_key, *present_value;  // [batch, kv_heads, room, d]: the past, or memory apart
 };
 

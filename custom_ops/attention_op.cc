@@ -1,9 +1,11 @@
 // GroupQueryAttention(query float32 [B, S, heads * D], key and value float32 [B, S, kv_heads * D],
 //   past_key and past_value float32 [B, kv_heads, P, D], seqlens_k int32 [B] (the last position
-//   that counts), total_sequence_length int32 [], cos_cache and sin_cache float32 [positions, D / 2])
+//   that counts), total_sequence_length int32 [], cos_cache and sin_cache float32 [positions, D /
+//   2])
 //   -> output float32 like query, present_key and present_value float32 [B, kv_heads, L, D]
 //   with L = max(P, total_sequence_length)
-// The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the shapes.
+// The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the
+// shapes.
 #include <stdio.h>
 #include <string.h>
 
@@ -76,8 +78,9 @@ OrtStatus* check_positions(const Call& call, const Attention& op, int64_t total,
   }
   for (size_t b = 0; b < op.batch; b++) {
     if (op.last[b] < 0 || op.last[b] >= total) {
-      return fail(call.api, "%s: seqlens_k[%zu] is %d, expected 0 to total_sequence_length - 1, %lld",
-                  name, b, op.last[b], static_cast<long long>(total - 1));
+      return fail(call.api,
+                  "%s: seqlens_k[%zu] is %d, expected 0 to total_sequence_length - 1, %lld", name,
+                  b, op.last[b], static_cast<long long>(total - 1));
     }
     const size_t past = past_length(op, b);
     if (past > op.past) {

@@ -1,8 +1,9 @@
 // Attention: every kernel that this CPU offers against scalar, scalar against the formula in
 // float64, and the operator with threads, in place and apart.
+#include "attention.h"
+
 #include <math.h>
 
-#include "attention.h"
 #include "dispatch.h"
 #include "kernels/check.h"
 #include "test_pools.h"
@@ -95,8 +96,9 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
        kernel.name, s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room, in_place);
   Random random = {s.batch + 10 * s.count + 100 * s.heads + 10000 * s.d};
   const size_t positions = s.room + s.count, half = s.d / 2, group = s.heads / s.kv_heads;
-  Guarded<float> query(s.batch * s.count * s.heads * s.d), key(s.batch * s.count * s.kv_heads * s.d),
-      value(key.size()), past_key(s.batch * s.kv_heads * s.past * s.d), past_value(past_key.size()),
+  Guarded<float> query(s.batch * s.count * s.heads * s.d),
+      key(s.batch * s.count * s.kv_heads * s.d), value(key.size()),
+      past_key(s.batch * s.kv_heads * s.past * s.d), past_value(past_key.size()),
       present_key(s.batch * s.kv_heads * s.room * s.d), present_value(present_key.size()),
       cos_cache(positions * half), sin_cache(positions * half), y(query.size());
   for (Guarded<float>* x : {&query, &key, &value, &past_key, &past_value}) fill(x, &random, 2);
@@ -112,10 +114,24 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
       v[head * s.room * s.d + i] = old ? past_value[head * s.past * s.d + i] : 0;
     }
   }
-  Attention op = {s.batch,         s.count,          s.heads,        s.kv_heads,     s.d,
-                  s.past,          s.room,           query.data,     key.data,       value.data,
-                  past_key.data,   past_value.data,  s.last,         cos_cache.data, sin_cache.data,
-                  y.data,          present_key.data, present_value.data};
+  Attention op = {s.batch,
+                  s.count,
+                  s.heads,
+                  s.kv_heads,
+                  s.d,
+                  s.past,
+                  s.room,
+                  query.data,
+                  key.data,
+                  value.data,
+                  past_key.data,
+                  past_value.data,
+                  s.last,
+                  cos_cache.data,
+                  sin_cache.data,
+                  y.data,
+                  present_key.data,
+                  present_value.data};
   if (in_place) {
     op.present_key = past_key.data;
     op.present_value = past_value.data;
@@ -173,9 +189,9 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
 int main() {
   const Kernel** list;
   const size_t count = offered_kernels(&list);
-  const Shape shapes[] = {{1, 1, 1, 1, 2, 0, 1, {0}},          {1, 1, 20, 5, 128, 48, 48, {40}},
-                          {1, 7, 6, 2, 10, 9, 16, {15}},       {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
-                          {2, 9, 10, 2, 100, 0, 9, {8, 4}},    {1, 40, 12, 3, 64, 8, 48, {47}},
+  const Shape shapes[] = {{1, 1, 1, 1, 2, 0, 1, {0}},        {1, 1, 20, 5, 128, 48, 48, {40}},
+                          {1, 7, 6, 2, 10, 9, 16, {15}},     {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
+                          {2, 9, 10, 2, 100, 0, 9, {8, 4}},  {1, 40, 12, 3, 64, 8, 48, {47}},
                           {2, 3, 14, 2, 36, 10, 12, {11, 5}}};
   for (size_t i = 0; i < count; i++) {
     const Kernel& kernel = *list[i];

@@ -28,8 +28,7 @@ static OrtStatus* compute(Call* call) {
 const OpSpec kBf16MatMul = {
     "Bf16MatMul",
     2,
-    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}},
+    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}, {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}},
     1,
     compute,
     infer_x_w};

@@ -32,14 +32,13 @@ static OrtStatus* compute(Call* call) {
   return nullptr;
 }
 
-const OpSpec kInt8MatMul = {
-    "Int8MatMul",
-    3,
-    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8},
-     {"scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
-    1,
-    compute,
-    infer_x_w};
+const OpSpec kInt8MatMul = {"Int8MatMul",
+                            3,
+                            {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+                             {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8},
+                             {"scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
+                            1,
+                            compute,
+                            infer_x_w};
 
 }  // namespace bitnet

@@ -37,14 +37,13 @@ static OrtStatus* compute(Call* call) {
   return nullptr;
 }
 
-const OpSpec kTernaryMatMul = {
-    "TernaryMatMul",
-    3,
-    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8},
-     {"scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
-    1,
-    compute,
-    infer_x_w};
+const OpSpec kTernaryMatMul = {"TernaryMatMul",
+                               3,
+                               {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+                                {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8},
+                                {"scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
+                               1,
+                               compute,
+                               infer_x_w};
 
 }  // namespace bitnet

@@ -49,19 +49,18 @@ using Bf16Gemv = void (*)(size_t rows, size_t k, const double* x, const uint8_t*
 // w: rows of k int8
 using Int8Gemv = void (*)(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums);
 
-// scores[r * stride + t] = float32(sum over i < d of q[r][i] * k[t][i]) / root for t < positions, in 8
-// float64 lanes: lane l adds i = l, l+8, ... in this order, then lane l takes in l+4, l+2, l+1.
-// q: rows of d float64 that hold float32 values, each padded with zeros to a multiple of kPadHead
-// k: rows of d float32
+// scores[r * stride + t] = float32(sum over i < d of q[r][i] * k[t][i]) / root for t < positions,
+// in 8 float64 lanes: lane l adds i = l, l+8, ... in this order, then lane l takes in l+4, l+2,
+// l+1. q: rows of d float64 that hold float32 values, each padded with zeros to a multiple of
+// kPadHead k: rows of d float32
 using AttendScores = void (*)(size_t rows, size_t positions, size_t d, const double* q,
                               const float* k, float root, float* scores, size_t stride);
 
-// weights[t] = exp(scores[t] - max of the scores); the sum of them, in 16 float64 lanes: lane l adds
-// t = l, l+16, ... in this order, then lane l takes in l+8, l+4, l+2, l+1.
-// exp in float32, each operation rounded (1 ulp from the true value, exp_test in test.cc): x is at
-// least kExpLeast, n = x * kLog2E rounded half to even, r = (x - n * kLn2High) - n * kLn2Low,
-// exp(x) = (1 + r * (1 + r * (1/2! + ... + r * 1/7!))) * 2^n. A NaN or an infinite maximum makes the
-// sum NaN.
+// weights[t] = exp(scores[t] - max of the scores); the sum of them, in 16 float64 lanes: lane l
+// adds t = l, l+16, ... in this order, then lane l takes in l+8, l+4, l+2, l+1. exp in float32,
+// each operation rounded (1 ulp from the true value, exp_test in test.cc): x is at least kExpLeast,
+// n = x * kLog2E rounded half to even, r = (x - n * kLn2High) - n * kLn2Low, exp(x) = (1 + r * (1 +
+// r * (1/2! + ... + r * 1/7!))) * 2^n. A NaN or an infinite maximum makes the sum NaN.
 using AttendSoftmax = double (*)(size_t positions, const float* scores, double* weights);
 
 // y[r * y_stride + i] = float32(sum over t of weights[r * stride + t] * v[t * d + i] / sums[r]) for
@@ -105,7 +104,7 @@ struct Kernel {
   void bf16_gemv_##isa(size_t rows, size_t k, const double* x, const uint8_t* w, float* y);       \
   void int8_gemv_##isa(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums); \
   void attend_scores_##isa(size_t rows, size_t positions, size_t d, const double* q,              \
-                           const float* k, float root, float* scores, size_t stride);            \
+                           const float* k, float root, float* scores, size_t stride);             \
   double attend_softmax_##isa(size_t positions, const float* scores, double* weights);            \
   void attend_values_##isa(size_t rows, size_t positions, size_t width, size_t d,                 \
                            const double* weights, size_t stride, const float* v,                  \

@@ -159,8 +159,8 @@ static void blend_rows(size_t positions, size_t width, size_t d, const double* w
 void attend_values_avx2(size_t rows, size_t positions, size_t width, size_t d,
                         const double* weights, size_t stride, const float* v, const double* sums,
                         float* y, size_t y_stride) {
-  using Blend = void (*)(size_t, size_t, size_t, const double*, size_t, const float*,
-                         const double*, float*, size_t);
+  using Blend = void (*)(size_t, size_t, size_t, const double*, size_t, const float*, const double*,
+                         float*, size_t);
   static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
   static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
   by_rows[rows - 1](positions, width, d, weights, stride, v, sums, y, y_stride);

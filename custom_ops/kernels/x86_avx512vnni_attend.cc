@@ -43,9 +43,7 @@ static inline void score(size_t d, const double* q, const float* k, float root, 
   const size_t padded = (d + kPadHead - 1) / kPadHead * kPadHead;
   const __m512d zero = _mm512_setzero_pd();
   __m512d acc[R][4];
-  UNROLL for (int r = 0; r < R; r++) {
-    UNROLL for (int t = 0; t < 4; t++) acc[r][t] = zero;
-  }
+  UNROLL for (int r = 0; r < R; r++) { UNROLL for (int t = 0; t < 4; t++) acc[r][t] = zero; }
   size_t i = 0;
   for (; i + 8 <= d; i += 8) {
     __m512d key[T];
@@ -197,8 +195,8 @@ static void blend_rows(size_t positions, size_t width, size_t d, const double* w
 void attend_values_avx512vnni(size_t rows, size_t positions, size_t width, size_t d,
                               const double* weights, size_t stride, const float* v,
                               const double* sums, float* y, size_t y_stride) {
-  using Blend = void (*)(size_t, size_t, size_t, const double*, size_t, const float*,
-                         const double*, float*, size_t);
+  using Blend = void (*)(size_t, size_t, size_t, const double*, size_t, const float*, const double*,
+                         float*, size_t);
   static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
   static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
   by_rows[rows - 1](positions, width, d, weights, stride, v, sums, y, y_stride);
