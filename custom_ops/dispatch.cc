@@ -8,8 +8,15 @@
 namespace bitnet {
 namespace {
 
-#define KERNEL(isa, features)                                                                     \
-  {#isa,      features, ternary_gemv_##isa, ternary_gemm_##isa, bf16_gemv_##isa, int8_gemv_##isa, \
+#define KERNEL(isa, features) \
+  {#isa,                      \
+   features,                  \
+   ternary_gemv_##isa,        \
+   ternary_gemm_##isa,        \
+   ternary_group_gemv_##isa,  \
+   ternary_group_gemm_##isa,  \
+   bf16_gemv_##isa,           \
+   int8_gemv_##isa,           \
    read_##isa},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"

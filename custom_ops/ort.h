@@ -28,7 +28,8 @@ struct OpSpec {
   OrtStatus* (*compute)(Call* call);
 };
 
-extern const OpSpec kTernaryMatMul, kBf16MatMul, kInt8MatMul;
+extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
+    kInt8MatMul;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {

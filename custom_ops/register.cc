@@ -12,17 +12,19 @@
 
 using namespace bitnet;
 
-static const OpSpec* const kOps[] = {&kTernaryMatMul, &kBf16MatMul, &kInt8MatMul};
+static const OpSpec* const kOps[] = {&kTernaryMatMul, &kBf16MatMul, &kInt8MatMul,
+                                     &kTernaryGroupMatMul, &kTernaryFloatMatMul};
+static constexpr size_t kCount = sizeof kOps / sizeof kOps[0];
 
 // Lives as long as the process: sessions point into it, and nobody says when the last one ends.
 struct Registration {
   OrtCustomOpDomain* domain;
-  Op ops[3];
+  Op ops[kCount];
 };
 
 static OrtStatus* make(const OrtApi* api, Registration* made) {
   if (OrtStatus* s = api->CreateCustomOpDomain("bitnet", &made->domain)) return s;
-  for (size_t i = 0; i < 3; i++) {
+  for (size_t i = 0; i < kCount; i++) {
     init_op(&made->ops[i], api, kOps[i]);
     if (OrtStatus* s = api->CustomOpDomain_Add(made->domain, &made->ops[i].base)) return s;
   }

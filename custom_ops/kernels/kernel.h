@@ -21,6 +21,8 @@ constexpr size_t kMaxK = 131072;
 // the code of weight 64j + b, and code c stands for weight c - 1 (so the unused code 3 is +2).
 constexpr size_t kBlockK = 256;
 constexpr size_t kBlockBytes = 64;
+// Weights with a scale for each group have it for this many along k: half a block.
+constexpr size_t kGroupK = 128;
 // A multiple of this many weight rows keeps every tile of ternary_gemm full.
 constexpr size_t kTileN = 32;
 // Activations that a kernel reads are padded with zeros to a multiple of these many elements.
@@ -36,6 +38,20 @@ using TernaryGemv = void (*)(size_t rows, size_t blocks, const int8_t* q, int32_
 // q: m rows of 256 * blocks int8; w: n rows of 64 * blocks bytes
 using TernaryGemm = void (*)(size_t m, size_t n, size_t blocks, const int8_t* q,
                              const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride);
+
+// totals[n] = sum over g = 0, 1, ... of sum(n, g) * scale[n][g], in float64 and in this order, from
+// 0 sum(n, g) = sum over k of group g of q[k] * (code(n, k) - 1), q_sums[g] = sum of q over group g
+// |sum| <= 2^15 by 24 bits of scale: each product is exact, so fused or not gives the same bits.
+// q: 256 * blocks int8, blocks = ceil(groups / 2), zeros past the last group; w: rows of
+// 64 * blocks bytes; scale: rows of `groups` float32 at any address
+using TernaryGroupGemv = void (*)(size_t rows, size_t groups, const int8_t* q,
+                                  const int32_t* q_sums, const uint8_t* w, const float* scale,
+                                  double* totals);
+
+// totals[m * stride + n]: the same for m rows of q and of q_sums, `groups` int32 each
+using TernaryGroupGemm = void (*)(size_t m, size_t n, size_t groups, const int8_t* q,
+                                  const int32_t* q_sums, const uint8_t* w, const float* scale,
+                                  double* totals, size_t stride);
 
 // y[n] = float32(sum over k of x[k] * w[n][k]) in 16 float64 lanes: lane l adds k = l, l+16, ...
 // in this order, then lane l takes in l+8, l+4, l+2, l+1. Each product is exact in float64.
@@ -54,6 +70,8 @@ struct Kernel {
   uint32_t features;  // of the CPU, as in cpu.h
   TernaryGemv ternary_gemv;
   TernaryGemm ternary_gemm;
+  TernaryGroupGemv ternary_group_gemv;
+  TernaryGroupGemm ternary_group_gemm;
   Bf16Gemv bf16_gemv;
   Int8Gemv int8_gemv;
   Read read;
@@ -65,6 +83,12 @@ struct Kernel {
                           const uint8_t* w, int32_t* sums);                                       \
   void ternary_gemm_##isa(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
                           const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride); \
+  void ternary_group_gemv_##isa(size_t rows, size_t groups, const int8_t* q,                      \
+                                const int32_t* q_sums, const uint8_t* w, const float* scale,      \
+                                double* totals);                                                  \
+  void ternary_group_gemm_##isa(size_t m, size_t n, size_t groups, const int8_t* q,               \
+                                const int32_t* q_sums, const uint8_t* w, const float* scale,      \
+                                double* totals, size_t stride);                                   \
   void bf16_gemv_##isa(size_t rows, size_t k, const double* x, const uint8_t* w, float* y);       \
   void int8_gemv_##isa(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums); \
   uint64_t read_##isa(const uint8_t* data, size_t bytes);

@@ -39,6 +39,36 @@ void ternary_gemm_scalar(size_t m, size_t n, size_t blocks, const int8_t* q, con
   }
 }
 
+void ternary_group_gemv_scalar(size_t rows, size_t groups, const int8_t* q, const int32_t* q_sums,
+                               const uint8_t* w, const float* scale, double* totals) {
+  const char* scales = reinterpret_cast<const char*>(scale);
+  for (size_t n = 0; n < rows; n++, w += (groups + 1) / 2 * kBlockBytes) {
+    double total = 0;
+    for (size_t g = 0; g < groups; g++) {
+      const uint8_t* bytes = w + g / 2 * kBlockBytes;
+      int32_t sum = -q_sums[g];
+      for (size_t k = 0; k < kGroupK; k++) {
+        const int16_t code = (bytes[k % 64] >> (g % 2 * 4 + k / 64 * 2)) & 3;
+        sum += static_cast<int16_t>(q[g * kGroupK + k]) * code;
+      }
+      float factor;
+      memcpy(&factor, scales + 4 * (n * groups + g), 4);
+      total += static_cast<double>(sum) * static_cast<double>(factor);
+    }
+    totals[n] = total;
+  }
+}
+
+void ternary_group_gemm_scalar(size_t m, size_t n, size_t groups, const int8_t* q,
+                               const int32_t* q_sums, const uint8_t* w, const float* scale,
+                               double* totals, size_t stride) {
+  const size_t q_stride = (groups + 1) / 2 * kBlockK;
+  for (size_t i = 0; i < m; i++) {
+    ternary_group_gemv_scalar(n, groups, q + i * q_stride, q_sums + i * groups, w, scale,
+                              totals + i * stride);
+  }
+}
+
 void bf16_gemv_scalar(size_t rows, size_t k, const double* x, const uint8_t* w, float* y) {
   for (size_t n = 0; n < rows; n++, w += 2 * k) {
     double even[8] = {0}, odd[8] = {0};  // lanes 0, 2, ... and 1, 3, ...

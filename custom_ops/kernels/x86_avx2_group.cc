@@ -1,0 +1,242 @@
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernel.h"
+
+namespace bitnet {
+
+// maddubs adds two products code * q to an int16 lane, each at least -3 * 128 (code 3 must not
+// saturate either), so a lane takes 42 of them before it is widened.
+static constexpr size_t kMaddubs = 32768 / (2 * 3 * 128);
+
+static constexpr size_t kAhead = 8192;
+
+static inline void prefetch(const uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
+}
+
+static inline __m256i load(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+static inline int32_t load_4(const int8_t* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+
+static inline float load_float(const char* p) {
+  float value;
+  memcpy(&value, p, 4);
+  return value;
+}
+
+// The sums of four vectors of int16, in each half by itself: [a b c d] twice, as int32.
+static inline __m256i add_halves(const __m256i v[4]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i ab =
+      _mm256_hadd_epi32(_mm256_madd_epi16(v[0], ones), _mm256_madd_epi16(v[1], ones));
+  const __m256i cd =
+      _mm256_hadd_epi32(_mm256_madd_epi16(v[2], ones), _mm256_madd_epi16(v[3], ones));
+  return _mm256_hadd_epi32(ab, cd);
+}
+
+// Sums of code * q over one block of four rows, for each of its two groups: 4 maddubs a lane.
+static inline void block_sums(const uint8_t* const w[4], size_t block, const int8_t* q,
+                              __m128i sums[2]) {
+  const __m256i mask = _mm256_set1_epi8(3);
+  __m256i first[4], second[4];
+  UNROLL for (int r = 0; r < 4; r++) {
+    const uint8_t* p = w[r] + block * kBlockBytes;
+    prefetch(p);
+    UNROLL for (int half = 0; half < 2; half++) {
+      const __m256i packed = load(p + 32 * half);
+      const int8_t* x = q + 32 * half;
+      const __m256i c0 = _mm256_and_si256(packed, mask);
+      const __m256i c1 = _mm256_and_si256(_mm256_srli_epi16(packed, 2), mask);
+      const __m256i c2 = _mm256_and_si256(_mm256_srli_epi16(packed, 4), mask);
+      const __m256i c3 = _mm256_and_si256(_mm256_srli_epi16(packed, 6), mask);
+      const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(c0, load(x)),
+                                         _mm256_maddubs_epi16(c1, load(x + 64)));
+      const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(c2, load(x + 128)),
+                                         _mm256_maddubs_epi16(c3, load(x + 192)));
+      first[r] = half ? _mm256_add_epi16(first[r], a) : a;
+      second[r] = half ? _mm256_add_epi16(second[r], b) : b;
+    }
+  }
+  const __m256i a = add_halves(first), b = add_halves(second);
+  sums[0] = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  sums[1] = _mm_add_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
+}
+static_assert(4 <= kMaddubs, "int16 lanes");
+
+static inline __m256d add_scaled(__m256d total, __m128i sums, int32_t q_sum, __m128 scale) {
+  const __m128i exact = _mm_sub_epi32(sums, _mm_set1_epi32(q_sum));
+  return _mm256_fmadd_pd(_mm256_cvtepi32_pd(exact), _mm256_cvtps_pd(scale), total);
+}
+
+static inline __m128 load_pairs(const char* low, const char* high) {
+  const __m128 pair = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(low)));
+  return _mm_loadh_pi(pair, reinterpret_cast<const __m64*>(high));
+}
+
+void ternary_group_gemv_avx2(size_t rows, size_t groups, const int8_t* q, const int32_t* q_sums,
+                             const uint8_t* w, const float* scale, double* totals) {
+  const size_t row_bytes = (groups + 1) / 2 * kBlockBytes;
+  const char* scales = reinterpret_cast<const char*>(scale);
+  for (size_t n = 0; n < rows; n += 4) {
+    const uint8_t* row[4];  // rows past the last one repeat it
+    const char* factor[4];
+    UNROLL for (size_t r = 0; r < 4; r++) {
+      const size_t at = n + r < rows ? n + r : rows - 1;
+      row[r] = w + at * row_bytes;
+      factor[r] = scales + 4 * at * groups;
+    }
+    __m256d total = _mm256_setzero_pd();
+    __m128i sums[2];
+    size_t g = 0;
+    for (; g + 2 <= groups; g += 2) {
+      block_sums(row, g / 2, q + g * kGroupK, sums);
+      const __m128 low = load_pairs(factor[0] + 4 * g, factor[1] + 4 * g);
+      const __m128 high = load_pairs(factor[2] + 4 * g, factor[3] + 4 * g);
+      total = add_scaled(total, sums[0], q_sums[g], _mm_shuffle_ps(low, high, 0x88));
+      total = add_scaled(total, sums[1], q_sums[g + 1], _mm_shuffle_ps(low, high, 0xdd));
+    }
+    if (g < groups) {
+      block_sums(row, g / 2, q + g * kGroupK, sums);
+      const __m128 last = _mm_setr_ps(load_float(factor[0] + 4 * g), load_float(factor[1] + 4 * g),
+                                      load_float(factor[2] + 4 * g), load_float(factor[3] + 4 * g));
+      total = add_scaled(total, sums[0], q_sums[g], last);
+    }
+    double four[4];
+    _mm256_storeu_pd(four, total);
+    for (size_t r = 0; r < 4 && n + r < rows; r++) totals[n + r] = four[r];
+  }
+}
+
+// GEMM: panels of 16 weight rows by one block, as for the weights with one scale; each half of a
+// panel goes from int32 to the float64 totals.
+static constexpr size_t kRows = 16;
+static constexpr size_t kQuadBytes = 4 * kRows;  // 4 weights of every row
+static constexpr size_t kQuads = kGroupK / 4;
+static_assert(kQuads <= kMaddubs, "int16 lanes");
+
+static inline void transpose_8x8(__m256i v[8]) {
+  __m256i t[8];
+  UNROLL for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  __m256i u[8];
+  UNROLL for (int i = 0; i < 8; i += 4) {
+    u[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    u[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    u[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    u[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  UNROLL for (int i = 0; i < 4; i++) {
+    v[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
+  }
+}
+
+// One block of 8 rows as [k / 4][row][k % 4]; rows past `rows` repeat the last one.
+static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+  const __m256i mask = _mm256_set1_epi8(3);
+  UNROLL for (size_t half = 0; half < 2; half++) {
+    __m256i v[8];
+    UNROLL for (size_t i = 0; i < 8; i++) {
+      v[i] = load(w + (i < rows ? i : rows - 1) * row_bytes + 32 * half);
+    }
+    transpose_8x8(v);
+    UNROLL for (size_t i = 0; i < 8; i++) {
+      __m256i packed = v[i];
+      UNROLL for (size_t j = 0; j < 4; j++) {
+        uint8_t* to = panel + (16 * j + 8 * half + i) * kQuadBytes;
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_and_si256(packed, mask));
+        packed = _mm256_srli_epi16(packed, 2);
+      }
+    }
+  }
+}
+
+// Where a tile goes: totals[m * stride] and on, `rows` of 16.
+struct Target {
+  double* totals;
+  size_t stride, rows;
+};
+
+// total[0..4) += sums * scale; group 0 starts from 0 instead. `rows` of 4 are there.
+static inline void add_four(double* total, __m128i sums, const float* scale, bool start,
+                            size_t rows) {
+  const __m256i index = _mm256_setr_epi64x(0, 1, 2, 3);
+  const __m256i mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(static_cast<int>(rows)), index);
+  const __m256d old = start ? _mm256_setzero_pd() : _mm256_maskload_pd(total, mask);
+  const __m256d factor = _mm256_cvtps_pd(_mm_loadu_ps(scale));
+  _mm256_maskstore_pd(total, mask, _mm256_fmadd_pd(_mm256_cvtepi32_pd(sums), factor, old));
+}
+
+// totals[m][0..16) += scale * (panel x q) for M activation rows and one group.
+template <int M>
+static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, const int32_t* q_sums,
+                 size_t groups, const float* scale, bool start, Target to) {
+  __m256i acc[M][2];
+  UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm256_setzero_si256();
+  for (size_t i = 0; i < kQuads; i++, panel += kQuadBytes, q += 4) {
+    const __m256i w0 = load(panel), w1 = load(panel + 32);
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m256i x = _mm256_set1_epi32(load_4(q + m * q_stride));
+      acc[m][0] = _mm256_add_epi16(acc[m][0], _mm256_maddubs_epi16(w0, x));
+      acc[m][1] = _mm256_add_epi16(acc[m][1], _mm256_maddubs_epi16(w1, x));
+    }
+  }
+  const __m256i ones = _mm256_set1_epi16(1);
+  UNROLL for (int m = 0; m < M; m++) {
+    const __m256i minus = _mm256_set1_epi32(q_sums[m * groups]);
+    UNROLL for (size_t part = 0; part < 4; part++) {
+      if (to.rows <= 4 * part) break;
+      const __m256i both = _mm256_sub_epi32(_mm256_madd_epi16(acc[m][part / 2], ones), minus);
+      const __m128i sums =
+          part % 2 ? _mm256_extracti128_si256(both, 1) : _mm256_castsi256_si128(both);
+      add_four(to.totals + m * to.stride + 4 * part, sums, scale + 4 * part, start,
+               to.rows - 4 * part);
+    }
+  }
+}
+
+using Tile = void (*)(const uint8_t*, const int8_t*, size_t, const int32_t*, size_t, const float*,
+                      bool, Target);
+static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>};
+
+void ternary_group_gemm_avx2(size_t m, size_t n, size_t groups, const int8_t* q,
+                             const int32_t* q_sums, const uint8_t* w, const float* scale,
+                             double* totals, size_t stride) {
+  alignas(32) uint8_t panel[2 * kQuads * kQuadBytes];
+  const size_t blocks = (groups + 1) / 2;
+  const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
+  const char* scales = reinterpret_cast<const char*>(scale);
+  for (size_t n0 = 0; n0 < n; n0 += kRows) {
+    const size_t rows = n - n0 < kRows ? n - n0 : kRows, rows0 = rows < 8 ? rows : 8;
+    for (size_t g = 0; g < groups; g++) {
+      if (g % 2 == 0) {
+        const uint8_t* from = w + n0 * row_bytes + g / 2 * kBlockBytes;
+        unpack_block(from, row_bytes, rows0, panel);
+        if (rows > 8) unpack_block(from + 8 * row_bytes, row_bytes, rows - 8, panel + 32);
+      }
+      float factors[kRows] = {0};
+      for (size_t r = 0; r < rows; r++) {
+        factors[r] = load_float(scales + 4 * ((n0 + r) * groups + g));
+      }
+      for (size_t m0 = 0; m0 < m; m0 += 4) {
+        const size_t tall = m - m0 < 4 ? m - m0 : 4;
+        kTiles[tall - 1](panel + g % 2 * kQuads * kQuadBytes, q + m0 * q_stride + g * kGroupK,
+                         q_stride, q_sums + m0 * groups + g, groups, factors, g == 0,
+                         {totals + m0 * stride + n0, stride, rows});
+      }
+    }
+  }
+}
+
+}  // namespace bitnet

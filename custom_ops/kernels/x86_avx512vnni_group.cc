@@ -1,0 +1,228 @@
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernel.h"
+
+namespace bitnet {
+
+// Bytes ahead: as for the weights with one scale.
+static constexpr size_t kAhead = 8192;
+
+static inline void prefetch(const uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
+}
+
+static inline int32_t load_4(const int8_t* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+
+static inline float load_float(const char* p) {
+  float value;
+  memcpy(&value, p, 4);
+  return value;
+}
+
+// The sums of four vectors, in each quarter by itself: [a b c d] four times.
+static inline __m512i add_quarters(const __m512i v[4]) {
+  const __m512i ab =
+      _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+  const __m512i cd =
+      _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+  return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+
+// Sums of code * q over one block of four rows, for each of its two groups.
+static inline void block_sums(const uint8_t* const w[4], size_t block, const int8_t* q,
+                              __m128i sums[2]) {
+  const __m512i mask = _mm512_set1_epi8(3), zero = _mm512_setzero_si512();
+  const __m512i x0 = _mm512_loadu_si512(q), x1 = _mm512_loadu_si512(q + 64);
+  const __m512i x2 = _mm512_loadu_si512(q + 128), x3 = _mm512_loadu_si512(q + 192);
+  __m512i first[4], second[4];
+  UNROLL for (int r = 0; r < 4; r++) {
+    const uint8_t* p = w[r] + block * kBlockBytes;
+    const __m512i packed = _mm512_loadu_si512(p);
+    prefetch(p);
+    const __m512i c0 = _mm512_and_si512(packed, mask);
+    const __m512i c1 = _mm512_and_si512(_mm512_srli_epi16(packed, 2), mask);
+    const __m512i c2 = _mm512_and_si512(_mm512_srli_epi16(packed, 4), mask);
+    const __m512i c3 = _mm512_and_si512(_mm512_srli_epi16(packed, 6), mask);
+    first[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, c0, x0), c1, x1);
+    second[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, c2, x2), c3, x3);
+  }
+  const __m512i a = add_quarters(first), b = add_quarters(second);
+  const __m512i halves =
+      _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+  const __m512i whole = _mm512_add_epi32(halves, _mm512_shuffle_i32x4(halves, halves, 0xb1));
+  sums[0] = _mm512_castsi512_si128(whole);
+  sums[1] = _mm512_extracti32x4_epi32(whole, 2);
+}
+
+static inline __m256d add_scaled(__m256d total, __m128i sums, int32_t q_sum, __m128 scale) {
+  const __m128i exact = _mm_sub_epi32(sums, _mm_set1_epi32(q_sum));
+  return _mm256_fmadd_pd(_mm256_cvtepi32_pd(exact), _mm256_cvtps_pd(scale), total);
+}
+
+static inline __m128 load_pairs(const char* low, const char* high) {
+  const __m128 pair = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(low)));
+  return _mm_loadh_pi(pair, reinterpret_cast<const __m64*>(high));
+}
+
+void ternary_group_gemv_avx512vnni(size_t rows, size_t groups, const int8_t* q,
+                                   const int32_t* q_sums, const uint8_t* w, const float* scale,
+                                   double* totals) {
+  const size_t row_bytes = (groups + 1) / 2 * kBlockBytes;
+  const char* scales = reinterpret_cast<const char*>(scale);
+  for (size_t n = 0; n < rows; n += 4) {
+    const uint8_t* row[4];  // rows past the last one repeat it
+    const char* factor[4];
+    UNROLL for (size_t r = 0; r < 4; r++) {
+      const size_t at = n + r < rows ? n + r : rows - 1;
+      row[r] = w + at * row_bytes;
+      factor[r] = scales + 4 * at * groups;
+    }
+    __m256d total = _mm256_setzero_pd();
+    __m128i sums[2];
+    size_t g = 0;
+    for (; g + 2 <= groups; g += 2) {
+      block_sums(row, g / 2, q + g * kGroupK, sums);
+      const __m128 low = load_pairs(factor[0] + 4 * g, factor[1] + 4 * g);
+      const __m128 high = load_pairs(factor[2] + 4 * g, factor[3] + 4 * g);
+      total = add_scaled(total, sums[0], q_sums[g], _mm_shuffle_ps(low, high, 0x88));
+      total = add_scaled(total, sums[1], q_sums[g + 1], _mm_shuffle_ps(low, high, 0xdd));
+    }
+    if (g < groups) {
+      block_sums(row, g / 2, q + g * kGroupK, sums);
+      const __m128 last = _mm_setr_ps(load_float(factor[0] + 4 * g), load_float(factor[1] + 4 * g),
+                                      load_float(factor[2] + 4 * g), load_float(factor[3] + 4 * g));
+      total = add_scaled(total, sums[0], q_sums[g], last);
+    }
+    const size_t count = rows - n < 4 ? rows - n : 4;
+    _mm256_mask_storeu_pd(totals + n, static_cast<__mmask8>((1u << count) - 1), total);
+  }
+}
+
+// GEMM: as for the weights with one scale, but a panel is one block of 32 rows, and each half of it
+// goes from int32 to the float64 totals.
+static constexpr size_t kQuadBytes = 4 * kTileN;  // 4 weights of every row
+static constexpr size_t kQuads = kGroupK / 4;
+
+static inline void transpose_16x16(__m512i v[16]) {
+  __m512i t[16];
+  UNROLL for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  UNROLL for (int i = 0; i < 16; i += 4) {
+    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  // v[4g + i] holds columns i, i + 4, i + 8, i + 12 of rows 4g to 4g + 3, one in each quarter.
+  UNROLL for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
+  }
+  UNROLL for (int i = 0; i < 4; i++) {
+    v[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    v[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+    v[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    v[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+
+// One block of 16 rows as [k / 4][row][k % 4]; rows past `rows` repeat the last one.
+static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+  __m512i v[16];
+  UNROLL for (size_t i = 0; i < 16; i++) {
+    v[i] = _mm512_loadu_si512(w + (i < rows ? i : rows - 1) * row_bytes);
+  }
+  transpose_16x16(v);
+  const __m512i mask = _mm512_set1_epi8(3);
+  UNROLL for (size_t i = 0; i < 16; i++, panel += kQuadBytes) {
+    const __m512i p = v[i];
+    _mm512_storeu_si512(panel, _mm512_and_si512(p, mask));
+    _mm512_storeu_si512(panel + 16 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 2), mask));
+    _mm512_storeu_si512(panel + 32 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 4), mask));
+    _mm512_storeu_si512(panel + 48 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 6), mask));
+  }
+}
+
+// Where a tile goes: totals[m * stride] and on, `rows` of 32.
+struct Target {
+  double* totals;
+  size_t stride, rows;
+};
+
+// totals[m][0..32) += scale * (panel x q) for one group; group 0 starts from 0 instead.
+template <int M>
+static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, const int32_t* q_sums,
+                 size_t groups, const float* scale, bool start, Target to) {
+  __m512i acc[M][2];
+  UNROLL for (int m = 0; m < M; m++) {
+    acc[m][0] = acc[m][1] = _mm512_set1_epi32(-q_sums[m * groups]);
+  }
+  for (size_t i = 0; i < kQuads; i++, panel += kQuadBytes, q += 4) {
+    const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m512i x = _mm512_set1_epi32(load_4(q + m * q_stride));
+      acc[m][0] = _mm512_dpbusd_epi32(acc[m][0], w0, x);
+      acc[m][1] = _mm512_dpbusd_epi32(acc[m][1], w1, x);
+    }
+  }
+  UNROLL for (size_t part = 0; part < 4; part++) {
+    const size_t left = to.rows > 8 * part ? to.rows - 8 * part : 0;
+    const __mmask8 mask = static_cast<__mmask8>(left < 8 ? (1u << left) - 1 : 255);
+    const __m512d factor = _mm512_cvtps_pd(_mm256_loadu_ps(scale + 8 * part));
+    UNROLL for (int m = 0; m < M; m++) {
+      double* total = to.totals + m * to.stride + 8 * part;
+      const __m512i both = acc[m][part / 2];
+      const __m256i sums =
+          part % 2 ? _mm512_extracti64x4_epi64(both, 1) : _mm512_castsi512_si256(both);
+      const __m512d old = _mm512_maskz_loadu_pd(start ? __mmask8{0} : mask, total);
+      _mm512_mask_storeu_pd(total, mask, _mm512_fmadd_pd(_mm512_cvtepi32_pd(sums), factor, old));
+    }
+  }
+}
+
+using Tile = void (*)(const uint8_t*, const int8_t*, size_t, const int32_t*, size_t, const float*,
+                      bool, Target);
+static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>,
+                              tile<5>, tile<6>, tile<7>, tile<8>};
+
+void ternary_group_gemm_avx512vnni(size_t m, size_t n, size_t groups, const int8_t* q,
+                                   const int32_t* q_sums, const uint8_t* w, const float* scale,
+                                   double* totals, size_t stride) {
+  alignas(64) uint8_t panel[2 * kQuads * kQuadBytes];
+  const size_t blocks = (groups + 1) / 2;
+  const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
+  const char* scales = reinterpret_cast<const char*>(scale);
+  for (size_t n0 = 0; n0 < n; n0 += kTileN) {
+    const size_t rows = n - n0 < kTileN ? n - n0 : kTileN, rows0 = rows < 16 ? rows : 16;
+    for (size_t g = 0; g < groups; g++) {
+      if (g % 2 == 0) {
+        const uint8_t* from = w + n0 * row_bytes + g / 2 * kBlockBytes;
+        unpack_block(from, row_bytes, rows0, panel);
+        if (rows > 16) unpack_block(from + 16 * row_bytes, row_bytes, rows - 16, panel + 64);
+      }
+      alignas(64) float factors[kTileN] = {0};
+      for (size_t r = 0; r < rows; r++) {
+        factors[r] = load_float(scales + 4 * ((n0 + r) * groups + g));
+      }
+      for (size_t m0 = 0; m0 < m; m0 += 8) {
+        const size_t tall = m - m0 < 8 ? m - m0 : 8;
+        kTiles[tall - 1](panel + g % 2 * kQuads * kQuadBytes, q + m0 * q_stride + g * kGroupK,
+                         q_stride, q_sums + m0 * groups + g, groups, factors, g == 0,
+                         {totals + m0 * stride + n0, stride, rows});
+      }
+    }
+  }
+}
+
+}  // namespace bitnet
