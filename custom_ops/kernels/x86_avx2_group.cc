@@ -116,7 +116,7 @@ void ternary_group_gemv_avx2(size_t rows, size_t groups, const int8_t* q, const 
   }
 }
 
-// GEMM: panels of 16 weight rows by one block, as for the weights with one scale; each half of a
+// GEMM: panels of 16 weight rows by one block, as for the weights with one scale; each group of a
 // panel goes from int32 to the float64 totals.
 static constexpr size_t kRows = 16;
 static constexpr size_t kQuadBytes = 4 * kRows;  // 4 weights of every row
@@ -162,30 +162,15 @@ static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows,
   }
 }
 
-// Where a tile goes: totals[m * stride] and on, `rows` of 16.
-struct Target {
-  double* totals;
-  size_t stride, rows;
-};
-
-// total[0..4) += sums * scale; group 0 starts from 0 instead. `rows` of 4 are there.
-static inline void add_four(double* total, __m128i sums, const float* scale, bool start,
-                            size_t rows) {
-  const __m256i index = _mm256_setr_epi64x(0, 1, 2, 3);
-  const __m256i mask = _mm256_cmpgt_epi64(_mm256_set1_epi64x(static_cast<int>(rows)), index);
-  const __m256d old = start ? _mm256_setzero_pd() : _mm256_maskload_pd(total, mask);
-  const __m256d factor = _mm256_cvtps_pd(_mm_loadu_ps(scale));
-  _mm256_maskstore_pd(total, mask, _mm256_fmadd_pd(_mm256_cvtepi32_pd(sums), factor, old));
-}
-
-// totals[m][0..16) += scale * (panel x q) for M activation rows and one group.
+// sums[m][0..16) = codes x q, for M activation rows. It ends in memory: with the float64 part in
+// the same loop nest GCC 12 copies every accumulator twice in each round.
 template <int M>
-static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, const int32_t* q_sums,
-                 size_t groups, const float* scale, bool start, Target to) {
+static void tile(size_t quads, const uint8_t* codes, const int8_t* q, size_t q_stride,
+                 int32_t* sums) {
   __m256i acc[M][2];
   UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm256_setzero_si256();
-  for (size_t i = 0; i < kQuads; i++, panel += kQuadBytes, q += 4) {
-    const __m256i w0 = load(panel), w1 = load(panel + 32);
+  for (size_t i = 0; i < quads; i++, codes += kQuadBytes, q += 4) {
+    const __m256i w0 = load(codes), w1 = load(codes + 32);
     UNROLL for (int m = 0; m < M; m++) {
       const __m256i x = _mm256_set1_epi32(load_4(q + m * q_stride));
       acc[m][0] = _mm256_add_epi16(acc[m][0], _mm256_maddubs_epi16(w0, x));
@@ -193,27 +178,40 @@ static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, const i
     }
   }
   const __m256i ones = _mm256_set1_epi16(1);
+  __m256i* to = reinterpret_cast<__m256i*>(sums);
   UNROLL for (int m = 0; m < M; m++) {
-    const __m256i minus = _mm256_set1_epi32(q_sums[m * groups]);
-    UNROLL for (size_t part = 0; part < 4; part++) {
-      if (to.rows <= 4 * part) break;
-      const __m256i both = _mm256_sub_epi32(_mm256_madd_epi16(acc[m][part / 2], ones), minus);
-      const __m128i sums =
-          part % 2 ? _mm256_extracti128_si256(both, 1) : _mm256_castsi256_si128(both);
-      add_four(to.totals + m * to.stride + 4 * part, sums, scale + 4 * part, start,
-               to.rows - 4 * part);
-    }
+    _mm256_store_si256(to + 2 * m, _mm256_madd_epi16(acc[m][0], ones));
+    _mm256_store_si256(to + 2 * m + 1, _mm256_madd_epi16(acc[m][1], ones));
   }
 }
 
-using Tile = void (*)(const uint8_t*, const int8_t*, size_t, const int32_t*, size_t, const float*,
-                      bool, Target);
+using Tile = void (*)(size_t, const uint8_t*, const int8_t*, size_t, int32_t*);
 static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>};
+
+// totals[0..rows) += scale * (sums - q_sum), from 0 for the first group
+static inline void add_row(size_t rows, const int32_t* sums, int32_t q_sum, const float* scale,
+                           bool first, double* totals) {
+  const __m128i minus = _mm_set1_epi32(q_sum);
+  size_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    const __m128i some = _mm_load_si128(reinterpret_cast<const __m128i*>(sums + i));
+    const __m256d exact = _mm256_cvtepi32_pd(_mm_sub_epi32(some, minus));
+    const __m256d old = first ? _mm256_setzero_pd() : _mm256_loadu_pd(totals + i);
+    const __m256d factor = _mm256_cvtps_pd(_mm_load_ps(scale + i));
+    _mm256_storeu_pd(totals + i, _mm256_fmadd_pd(exact, factor, old));
+  }
+  for (; i < rows; i++) {
+    const double term = static_cast<double>(sums[i] - q_sum) * static_cast<double>(scale[i]);
+    totals[i] = (first ? 0.0 : totals[i]) + term;
+  }
+}
 
 void ternary_group_gemm_avx2(size_t m, size_t n, size_t groups, const int8_t* q,
                              const int32_t* q_sums, const uint8_t* w, const float* scale,
                              double* totals, size_t stride) {
-  alignas(32) uint8_t panel[2 * kQuads * kQuadBytes];
+  alignas(32) uint8_t codes[2 * kQuads * kQuadBytes];
+  alignas(32) float factors[kRows] = {0};
+  alignas(32) int32_t sums[4 * kRows];
   const size_t blocks = (groups + 1) / 2;
   const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
   const char* scales = reinterpret_cast<const char*>(scale);
@@ -222,18 +220,20 @@ void ternary_group_gemm_avx2(size_t m, size_t n, size_t groups, const int8_t* q,
     for (size_t g = 0; g < groups; g++) {
       if (g % 2 == 0) {
         const uint8_t* from = w + n0 * row_bytes + g / 2 * kBlockBytes;
-        unpack_block(from, row_bytes, rows0, panel);
-        if (rows > 8) unpack_block(from + 8 * row_bytes, row_bytes, rows - 8, panel + 32);
+        unpack_block(from, row_bytes, rows0, codes);
+        if (rows > 8) unpack_block(from + 8 * row_bytes, row_bytes, rows - 8, codes + 32);
       }
-      float factors[kRows] = {0};
       for (size_t r = 0; r < rows; r++) {
         factors[r] = load_float(scales + 4 * ((n0 + r) * groups + g));
       }
       for (size_t m0 = 0; m0 < m; m0 += 4) {
         const size_t tall = m - m0 < 4 ? m - m0 : 4;
-        kTiles[tall - 1](panel + g % 2 * kQuads * kQuadBytes, q + m0 * q_stride + g * kGroupK,
-                         q_stride, q_sums + m0 * groups + g, groups, factors, g == 0,
-                         {totals + m0 * stride + n0, stride, rows});
+        kTiles[tall - 1](kQuads, codes + g % 2 * kQuads * kQuadBytes,
+                         q + m0 * q_stride + g * kGroupK, q_stride, sums);
+        for (size_t i = 0; i < tall; i++) {
+          add_row(rows, sums + i * kRows, q_sums[(m0 + i) * groups + g], factors, g == 0,
+                  totals + (m0 + i) * stride + n0);
+        }
       }
     }
   }

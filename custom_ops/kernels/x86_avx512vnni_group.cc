@@ -105,8 +105,9 @@ void ternary_group_gemv_avx512vnni(size_t rows, size_t groups, const int8_t* q,
   }
 }
 
-// GEMM: as for the weights with one scale, but a panel is one block of 32 rows, and each half of it
-// goes from int32 to the float64 totals.
+// GEMM: panels of 32 weight rows by 2 blocks, as for the weights with one scale; each group of a
+// panel goes from int32 to the float64 totals, which stay in the first cache for these 4 groups.
+static constexpr size_t kPanelGroups = 4;
 static constexpr size_t kQuadBytes = 4 * kTileN;  // 4 weights of every row
 static constexpr size_t kQuads = kGroupK / 4;
 
@@ -154,72 +155,78 @@ static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows,
   }
 }
 
-// Where a tile goes: totals[m * stride] and on, `rows` of 32.
-struct Target {
-  double* totals;
-  size_t stride, rows;
-};
-
-// totals[m][0..32) += scale * (panel x q) for one group; group 0 starts from 0 instead.
+// sums[m][0..32) = codes x q, for M activation rows. It ends in memory: with the float64 part in
+// the same loop nest GCC 12 copies every accumulator twice in each round.
 template <int M>
-static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, const int32_t* q_sums,
-                 size_t groups, const float* scale, bool start, Target to) {
+static void tile(size_t quads, const uint8_t* codes, const int8_t* q, size_t q_stride,
+                 int32_t* sums) {
   __m512i acc[M][2];
-  UNROLL for (int m = 0; m < M; m++) {
-    acc[m][0] = acc[m][1] = _mm512_set1_epi32(-q_sums[m * groups]);
-  }
-  for (size_t i = 0; i < kQuads; i++, panel += kQuadBytes, q += 4) {
-    const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
+  UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm512_setzero_si512();
+  for (size_t i = 0; i < quads; i++, codes += kQuadBytes, q += 4) {
+    const __m512i w0 = _mm512_loadu_si512(codes), w1 = _mm512_loadu_si512(codes + 64);
     UNROLL for (int m = 0; m < M; m++) {
       const __m512i x = _mm512_set1_epi32(load_4(q + m * q_stride));
       acc[m][0] = _mm512_dpbusd_epi32(acc[m][0], w0, x);
       acc[m][1] = _mm512_dpbusd_epi32(acc[m][1], w1, x);
     }
   }
-  UNROLL for (size_t part = 0; part < 4; part++) {
-    const size_t left = to.rows > 8 * part ? to.rows - 8 * part : 0;
-    const __mmask8 mask = static_cast<__mmask8>(left < 8 ? (1u << left) - 1 : 255);
-    const __m512d factor = _mm512_cvtps_pd(_mm256_loadu_ps(scale + 8 * part));
-    UNROLL for (int m = 0; m < M; m++) {
-      double* total = to.totals + m * to.stride + 8 * part;
-      const __m512i both = acc[m][part / 2];
-      const __m256i sums =
-          part % 2 ? _mm512_extracti64x4_epi64(both, 1) : _mm512_castsi512_si256(both);
-      const __m512d old = _mm512_maskz_loadu_pd(start ? __mmask8{0} : mask, total);
-      _mm512_mask_storeu_pd(total, mask, _mm512_fmadd_pd(_mm512_cvtepi32_pd(sums), factor, old));
-    }
+  UNROLL for (int m = 0; m < M; m++) {
+    _mm512_store_si512(sums + m * kTileN, acc[m][0]);
+    _mm512_store_si512(sums + m * kTileN + 16, acc[m][1]);
   }
 }
 
-using Tile = void (*)(const uint8_t*, const int8_t*, size_t, const int32_t*, size_t, const float*,
-                      bool, Target);
+using Tile = void (*)(size_t, const uint8_t*, const int8_t*, size_t, int32_t*);
 static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>,
                               tile<5>, tile<6>, tile<7>, tile<8>};
+
+// totals[0..rows) += scale * (sums - q_sum), from 0 for the first group
+static inline void add_row(size_t rows, const int32_t* sums, int32_t q_sum, const float* scale,
+                           bool first, double* totals) {
+  const __m256i minus = _mm256_set1_epi32(q_sum);
+  for (size_t i = 0; i < rows; i += 8) {
+    const __mmask8 mask = static_cast<__mmask8>(rows - i < 8 ? (1u << (rows - i)) - 1 : 255);
+    const __m256i some = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + i));
+    const __m512d exact = _mm512_cvtepi32_pd(_mm256_sub_epi32(some, minus));
+    const __m512d old = _mm512_maskz_loadu_pd(first ? __mmask8{0} : mask, totals + i);
+    const __m512d factor = _mm512_cvtps_pd(_mm256_load_ps(scale + i));
+    _mm512_mask_storeu_pd(totals + i, mask, _mm512_fmadd_pd(exact, factor, old));
+  }
+}
 
 void ternary_group_gemm_avx512vnni(size_t m, size_t n, size_t groups, const int8_t* q,
                                    const int32_t* q_sums, const uint8_t* w, const float* scale,
                                    double* totals, size_t stride) {
-  alignas(64) uint8_t panel[2 * kQuads * kQuadBytes];
+  alignas(64) uint8_t codes[kPanelGroups * kQuads * kQuadBytes];
+  alignas(64) float factors[kPanelGroups * kTileN] = {0};
   const size_t blocks = (groups + 1) / 2;
   const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
   const char* scales = reinterpret_cast<const char*>(scale);
   for (size_t n0 = 0; n0 < n; n0 += kTileN) {
     const size_t rows = n - n0 < kTileN ? n - n0 : kTileN, rows0 = rows < 16 ? rows : 16;
-    for (size_t g = 0; g < groups; g++) {
-      if (g % 2 == 0) {
-        const uint8_t* from = w + n0 * row_bytes + g / 2 * kBlockBytes;
-        unpack_block(from, row_bytes, rows0, panel);
-        if (rows > 16) unpack_block(from + 16 * row_bytes, row_bytes, rows - 16, panel + 64);
+    for (size_t g0 = 0; g0 < groups; g0 += kPanelGroups) {
+      const size_t count = groups - g0 < kPanelGroups ? groups - g0 : kPanelGroups;
+      for (size_t g = 0; g < count; g += 2) {
+        const uint8_t* from = w + n0 * row_bytes + (g0 + g) / 2 * kBlockBytes;
+        uint8_t* to = codes + g * kQuads * kQuadBytes;
+        unpack_block(from, row_bytes, rows0, to);
+        if (rows > 16) unpack_block(from + 16 * row_bytes, row_bytes, rows - 16, to + 64);
       }
-      alignas(64) float factors[kTileN] = {0};
       for (size_t r = 0; r < rows; r++) {
-        factors[r] = load_float(scales + 4 * ((n0 + r) * groups + g));
+        const char* from = scales + 4 * ((n0 + r) * groups + g0);
+        for (size_t g = 0; g < count; g++) factors[g * kTileN + r] = load_float(from + 4 * g);
       }
       for (size_t m0 = 0; m0 < m; m0 += 8) {
         const size_t tall = m - m0 < 8 ? m - m0 : 8;
-        kTiles[tall - 1](panel + g % 2 * kQuads * kQuadBytes, q + m0 * q_stride + g * kGroupK,
-                         q_stride, q_sums + m0 * groups + g, groups, factors, g == 0,
-                         {totals + m0 * stride + n0, stride, rows});
+        for (size_t g = 0; g < count; g++) {
+          alignas(64) int32_t sums[8 * kTileN];
+          kTiles[tall - 1](kQuads, codes + g * kQuads * kQuadBytes,
+                           q + m0 * q_stride + (g0 + g) * kGroupK, q_stride, sums);
+          for (size_t i = 0; i < tall; i++) {
+            add_row(rows, sums + i * kTileN, q_sums[(m0 + i) * groups + g0 + g],
+                    factors + g * kTileN, g0 + g == 0, totals + (m0 + i) * stride + n0);
+          }
+        }
       }
     }
   }
