@@ -73,9 +73,10 @@ def ternary_float_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [N, K / 128] -> [..., N].
 
     For models that do not quantize activations. x enters as 31-bit fixed point, ``v / act_scale``
-    with ``v = round(x * act_scale)``: within 2**-31 of the token's largest ``|x|``, and from there
-    all is exact up to float64, so that every CPU gives the same bits. That is finer than what a
-    sum in float32 loses with each addition. A token with a NaN or an infinity becomes all NaN.
+    with ``v = round(x * act_scale)``: within 2**-31 of the token's largest ``|x|``, where a float32
+    sum loses up to 2**-24 of its running total in each addition. From there all is integers, and
+    float64 in one order: every CPU gives the same bits. A token with a NaN or an infinity becomes
+    all NaN.
     """
     wide = x.double()
     peak = wide.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)

@@ -13,8 +13,7 @@ namespace {
    features,                  \
    ternary_gemv_##isa,        \
    ternary_gemm_##isa,        \
-   ternary_group_gemv_##isa,  \
-   ternary_group_gemm_##isa,  \
+   ternary_group_##isa,       \
    bf16_gemv_##isa,           \
    int8_gemv_##isa,           \
    read_##isa},

@@ -9,7 +9,6 @@ constexpr size_t kDigits = 4;            // int8 rows of one activation row that
 constexpr size_t kSlab = 512;            // int8 rows at a time: bounds the scratch
 constexpr size_t kTall = 128;            // int8 rows of one task
 constexpr size_t kTotals = 4096;         // totals that a task keeps on its stack
-constexpr size_t kGemmRows = 4;          // fewer int8 rows go through gemv one by one
 constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
 constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
 static_assert(kTall % kDigits == 0 && kSlab % kDigits == 0, "whole activation rows");
@@ -67,34 +66,22 @@ void scale(const Slab& s, size_t i, size_t n0, size_t count, const double* total
   }
 }
 
-// Few int8 rows: the weights are read once, from memory; tasks split them alone.
-void gemv(const Slab& s, const Pool& pool) {
-  const size_t rows = rows_per_task(s.op.n, s.row_bytes, 4, kTotals);
-  parallel(pool, parts(s.op.n, rows), [&](size_t task) {
-    double totals[kTotals];
-    const size_t n0 = task * rows, count = smaller(rows, s.op.n - n0);
-    for (size_t i = 0; i < s.m; i++) {
-      s.kernel.ternary_group_gemv(count, s.groups, s.q + i * s.padded, s.q_sums + i * s.groups,
-                                  s.op.w + n0 * s.row_bytes, s.op.scale + n0 * s.groups, totals);
-      scale(s, i, n0, count, totals, 0);
-    }
-  });
-}
-
-// Many int8 rows: tasks are rectangles of kTall of them by `wide` weight rows.
-void gemm(const Slab& s, const Pool& pool) {
+// Tasks are rectangles of `tall` int8 rows by `wide` weight rows. Few int8 rows: the weights are
+// read once, from memory, and tasks split them alone. Many: a task of kTall by a tile is worth it.
+void multiply(const Slab& s, const Pool& pool) {
   const size_t whole = s.m * s.digits, tall = smaller(whole, kTall);
-  const size_t worth = kTaskWork / (tall * s.padded) / kTileN * kTileN;
   const size_t fits = kTotals / tall / kTileN * kTileN;
-  const size_t wide = worth < kTileN ? kTileN : smaller(worth, fits);
+  const size_t worth = kTaskWork / (tall * s.padded) / kTileN * kTileN;
+  const size_t wide = whole <= kFewRows ? rows_per_task(s.op.n, s.row_bytes, 4, fits)
+                      : worth < kTileN  ? kTileN
+                                        : smaller(worth, fits);
   const size_t across = parts(s.op.n, wide);
   parallel(pool, across * parts(whole, tall), [&](size_t task) {
     double totals[kTotals];
     const size_t n0 = task % across * wide, d0 = task / across * tall;
     const size_t count = smaller(wide, s.op.n - n0), m = smaller(tall, whole - d0);
-    s.kernel.ternary_group_gemm(m, count, s.groups, s.q + d0 * s.padded, s.q_sums + d0 * s.groups,
-                                s.op.w + n0 * s.row_bytes, s.op.scale + n0 * s.groups, totals,
-                                wide);
+    s.kernel.ternary_group(m, count, s.groups, s.q + d0 * s.padded, s.q_sums + d0 * s.groups,
+                           s.op.w + n0 * s.row_bytes, s.op.scale + n0 * s.groups, totals, wide);
     for (size_t d = 0; d < m; d += s.digits) {
       scale(s, (d0 + d) / s.digits, n0, count, totals + d * wide, wide);
     }
@@ -126,10 +113,7 @@ void matmul(const Kernel& kernel, const TernaryGroupMatMul& op, size_t digits, v
                     q,
                     q_sums};
     quantize(s, pool);
-    if (s.m * digits < kGemmRows)
-      gemv(s, pool);
-    else
-      gemm(s, pool);
+    multiply(s, pool);
   }
 }
 

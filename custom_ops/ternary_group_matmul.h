@@ -10,9 +10,10 @@
 //           y = float32((((total(v3) * 256 + total(v2)) * 256 + total(v1)) * 256 + total(v0)) / s)
 //
 // Float is for models that do not quantize activations: v / s is x to 2^-31 of the row's largest
-// |x|, finer than what a float32 sum loses with each addition. So |y - exact| is at most
-// 2^-31 * max|x| * sum |scale * code|, and the last rounding. Adding float64 products of x itself
-// instead needs three times the instructions and an order of lanes for every CPU.
+// |x|, so |y - exact| is at most 2^-31 * max|x| * sum |scale * code|, roundings of float64, and the
+// last one to float32. (A float32 sum loses up to 2^-24 of its running total in each addition.)
+// Float64 products of x itself would need an order of lanes that every CPU keeps, and a conversion
+// of each code: more instructions than four digits in integers.
 #pragma once
 
 #include <stddef.h>

@@ -139,7 +139,7 @@ def test_the_worst_case_of_group_sums(op: str, sign: int) -> None:
 
 
 @pytest.mark.parametrize("features", [128, 384, 6912])
-def test_activations_that_are_not_quantized_lose_nothing_that_float32_keeps(features: int) -> None:
+def test_activations_that_are_not_quantized_stay_within_their_bound(features: int) -> None:
     """Against sums in float64: 2**-31 of the largest |x| for each term, and the last rounding."""
     x, made = activations(9, features, seed=3), constants("TernaryFloatMatMul", 20, features, 3)
     x[5:, ::64] *= 1000  # outliers, as real models have

@@ -39,19 +39,18 @@ using TernaryGemv = void (*)(size_t rows, size_t blocks, const int8_t* q, int32_
 using TernaryGemm = void (*)(size_t m, size_t n, size_t blocks, const int8_t* q,
                              const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride);
 
-// totals[n] = sum over g = 0, 1, ... of sum(n, g) * scale[n][g], in float64 and in this order, from
-// 0 sum(n, g) = sum over k of group g of q[k] * (code(n, k) - 1), q_sums[g] = sum of q over group g
+// totals[m * stride + n] = sum over g = 0, 1, ... of sum(m, n, g) * scale[n][g], in float64 and in
+// this order, from 0; sum(m, n, g) = sum over k of group g of q[m][k] * (code(n, k) - 1) and
+// q_sums[m][g] = sum over k of group g of q[m][k]
 // |sum| <= 2^15 by 24 bits of scale: each product is exact, so fused or not gives the same bits.
-// q: 256 * blocks int8, blocks = ceil(groups / 2), zeros past the last group; w: rows of
-// 64 * blocks bytes; scale: rows of `groups` float32 at any address
-using TernaryGroupGemv = void (*)(size_t rows, size_t groups, const int8_t* q,
-                                  const int32_t* q_sums, const uint8_t* w, const float* scale,
-                                  double* totals);
-
-// totals[m * stride + n]: the same for m rows of q and of q_sums, `groups` int32 each
-using TernaryGroupGemm = void (*)(size_t m, size_t n, size_t groups, const int8_t* q,
-                                  const int32_t* q_sums, const uint8_t* w, const float* scale,
-                                  double* totals, size_t stride);
+// q: m rows of 256 * blocks int8, blocks = ceil(groups / 2), zeros past the last group; q_sums: m
+// rows of `groups`; w: n rows of 64 * blocks bytes; scale: n rows of `groups` at any address
+using TernaryGroup = void (*)(size_t m, size_t n, size_t groups, const int8_t* q,
+                              const int32_t* q_sums, const uint8_t* w, const float* scale,
+                              double* totals, size_t stride);
+// So many rows of q go over the weights together, as these come from memory; more of them go over
+// panels that are unpacked for all.
+constexpr size_t kFewRows = 4;
 
 // y[n] = float32(sum over k of x[k] * w[n][k]) in 16 float64 lanes: lane l adds k = l, l+16, ...
 // in this order, then lane l takes in l+8, l+4, l+2, l+1. Each product is exact in float64.
@@ -70,8 +69,7 @@ struct Kernel {
   uint32_t features;  // of the CPU, as in cpu.h
   TernaryGemv ternary_gemv;
   TernaryGemm ternary_gemm;
-  TernaryGroupGemv ternary_group_gemv;
-  TernaryGroupGemm ternary_group_gemm;
+  TernaryGroup ternary_group;
   Bf16Gemv bf16_gemv;
   Int8Gemv int8_gemv;
   Read read;
@@ -83,12 +81,9 @@ struct Kernel {
                           const uint8_t* w, int32_t* sums);                                       \
   void ternary_gemm_##isa(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
                           const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride); \
-  void ternary_group_gemv_##isa(size_t rows, size_t groups, const int8_t* q,                      \
-                                const int32_t* q_sums, const uint8_t* w, const float* scale,      \
-                                double* totals);                                                  \
-  void ternary_group_gemm_##isa(size_t m, size_t n, size_t groups, const int8_t* q,               \
-                                const int32_t* q_sums, const uint8_t* w, const float* scale,      \
-                                double* totals, size_t stride);                                   \
+  void ternary_group_##isa(size_t m, size_t n, size_t groups, const int8_t* q,                    \
+                           const int32_t* q_sums, const uint8_t* w, const float* scale,           \
+                           double* totals, size_t stride);                                        \
   void bf16_gemv_##isa(size_t rows, size_t k, const double* x, const uint8_t* w, float* y);       \
   void int8_gemv_##isa(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums); \
   uint64_t read_##isa(const uint8_t* data, size_t bytes);

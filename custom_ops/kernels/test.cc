@@ -129,13 +129,13 @@ static bool same_bits(double a, double b) {
 }
 
 // Weights with any code, also past the last group, where activations are zero.
-struct TernaryGroup {
+struct Grouped {
   size_t m, n, groups;
   Ternary t;
   Guarded<float> scale;
   Guarded<int32_t> q_sums;
 
-  TernaryGroup(size_t m, size_t n, size_t groups)
+  Grouped(size_t m, size_t n, size_t groups)
       : m(m), n(n), groups(groups), t(m, n, groups * 128), scale(n * groups), q_sums(m * groups) {}
 
   void check(const Kernel& kernel) {
@@ -145,18 +145,15 @@ struct TernaryGroup {
     }
     const double untouched = 12345.0;
     const size_t stride = n + 3;
-    Guarded<double> totals(m * stride - 3), one(n);
+    Guarded<double> totals(m * stride - 3);
     for (size_t i = 0; i < totals.size(); i++) totals[i] = untouched;
-    kernel.ternary_group_gemm(m, n, groups, t.q.data, q_sums.data, t.w.data, scale.data,
-                              totals.data, stride);
+    kernel.ternary_group(m, n, groups, t.q.data, q_sums.data, t.w.data, scale.data, totals.data,
+                         stride);
     for (size_t i = 0; i < m; i++) {
-      kernel.ternary_group_gemv(n, groups, t.row(i), q_sums.data + i * groups, t.w.data, scale.data,
-                                one.data);
       for (size_t j = 0; j < n; j++) {
         const double expected =
             group_formula(t.w.data + j * t.blocks * 64, scale.data + j * groups, t.row(i), groups);
         CHECK(same_bits(totals[i * stride + j], expected));
-        CHECK(same_bits(one[j], expected));
       }
       for (size_t j = n; j < stride && i + 1 < m; j++) CHECK(totals[i * stride + j] == untouched);
     }
@@ -173,7 +170,7 @@ static void test_ternary_group(const Kernel& kernel) {
         Random random = {seed};
         CASE("ternary group %s m %zu n %zu groups %zu seed %zu", kernel.name, shape[0], shape[1],
              groups, seed);
-        TernaryGroup g(shape[0], shape[1], groups);
+        Grouped g(shape[0], shape[1], groups);
         g.t.fill(&random);
         for (size_t i = 0; i < g.scale.size(); i++) {
           g.scale[i] = ldexpf(random.real(), static_cast<int>(random.below(60)) - 30);
@@ -186,7 +183,7 @@ static void test_ternary_group(const Kernel& kernel) {
 
 static void test_ternary_group_extremes(const Kernel& kernel) {
   for (size_t groups : {size_t{54}, kMaxK / 128}) {
-    TernaryGroup g(5, 3, groups);
+    Grouped g(5, 3, groups);
     for (int weight_code = 0; weight_code < 4; weight_code++) {
       for (int activation : {-128, 0, 127}) {
         CASE("ternary group %s groups %zu, all codes %d, all activations %d", kernel.name, groups,

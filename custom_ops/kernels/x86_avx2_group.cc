@@ -43,81 +43,106 @@ static inline __m256i add_halves(const __m256i v[4]) {
   return _mm256_hadd_epi32(ab, cd);
 }
 
-// Sums of code * q over one block of four rows, for each of its two groups: 4 maddubs a lane.
+// Sums of code * q over one block of four weight rows, for each of its two groups.
+template <int M>
 static inline void block_sums(const uint8_t* const w[4], size_t block, const int8_t* q,
-                              __m128i sums[2]) {
+                              size_t q_stride, __m128i sums[M][2]) {
+  static_assert(4 <= kMaddubs, "int16 lanes");
   const __m256i mask = _mm256_set1_epi8(3);
-  __m256i first[4], second[4];
-  UNROLL for (int r = 0; r < 4; r++) {
-    const uint8_t* p = w[r] + block * kBlockBytes;
-    prefetch(p);
-    UNROLL for (int half = 0; half < 2; half++) {
-      const __m256i packed = load(p + 32 * half);
-      const int8_t* x = q + 32 * half;
-      const __m256i c0 = _mm256_and_si256(packed, mask);
-      const __m256i c1 = _mm256_and_si256(_mm256_srli_epi16(packed, 2), mask);
-      const __m256i c2 = _mm256_and_si256(_mm256_srli_epi16(packed, 4), mask);
-      const __m256i c3 = _mm256_and_si256(_mm256_srli_epi16(packed, 6), mask);
-      const __m256i a = _mm256_add_epi16(_mm256_maddubs_epi16(c0, load(x)),
-                                         _mm256_maddubs_epi16(c1, load(x + 64)));
-      const __m256i b = _mm256_add_epi16(_mm256_maddubs_epi16(c2, load(x + 128)),
-                                         _mm256_maddubs_epi16(c3, load(x + 192)));
-      first[r] = half ? _mm256_add_epi16(first[r], a) : a;
-      second[r] = half ? _mm256_add_epi16(second[r], b) : b;
+  UNROLL for (int half = 0; half < 2; half++) {
+    __m256i acc[M][4];
+    UNROLL for (int r = 0; r < 4; r++) {
+      const uint8_t* p = w[r] + block * kBlockBytes;
+      if (half == 0) prefetch(p);
+      UNROLL for (int part = 0; part < 2; part++) {
+        const __m256i packed = _mm256_srli_epi16(load(p + 32 * part), 4 * half);
+        const __m256i low = _mm256_and_si256(packed, mask);
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(packed, 2), mask);
+        UNROLL for (int m = 0; m < M; m++) {
+          const int8_t* x = q + m * q_stride + half * kGroupK + 32 * part;
+          const __m256i pair = _mm256_add_epi16(_mm256_maddubs_epi16(low, load(x)),
+                                                _mm256_maddubs_epi16(high, load(x + 64)));
+          acc[m][r] = part ? _mm256_add_epi16(acc[m][r], pair) : pair;
+        }
+      }
+    }
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m256i both = add_halves(acc[m]);
+      sums[m][half] =
+          _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
     }
   }
-  const __m256i a = add_halves(first), b = add_halves(second);
-  sums[0] = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-  sums[1] = _mm_add_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
 }
-static_assert(4 <= kMaddubs, "int16 lanes");
 
-static inline __m256d add_scaled(__m256d total, __m128i sums, int32_t q_sum, __m128 scale) {
+static inline __m256d add_scaled(__m256d total, __m128i sums, int32_t q_sum, __m256d scale) {
   const __m128i exact = _mm_sub_epi32(sums, _mm_set1_epi32(q_sum));
-  return _mm256_fmadd_pd(_mm256_cvtepi32_pd(exact), _mm256_cvtps_pd(scale), total);
+  return _mm256_fmadd_pd(_mm256_cvtepi32_pd(exact), scale, total);
+}
+
+static inline double load_8(const char* p) {
+  double two_floats;
+  memcpy(&two_floats, p, 8);
+  return two_floats;
 }
 
 static inline __m128 load_pairs(const char* low, const char* high) {
-  const __m128 pair = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(low)));
-  return _mm_loadh_pi(pair, reinterpret_cast<const __m64*>(high));
+  return _mm_castpd_ps(_mm_set_pd(load_8(high), load_8(low)));
 }
 
-void ternary_group_gemv_avx2(size_t rows, size_t groups, const int8_t* q, const int32_t* q_sums,
-                             const uint8_t* w, const float* scale, double* totals) {
-  const size_t row_bytes = (groups + 1) / 2 * kBlockBytes;
+// Up to four activation rows: the weights are read once, four rows at a time.
+template <int M>
+static void few(size_t n, size_t groups, const int8_t* q, const int32_t* q_sums, const uint8_t* w,
+                const float* scale, double* totals, size_t stride) {
+  const size_t blocks = (groups + 1) / 2;
+  const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
   const char* scales = reinterpret_cast<const char*>(scale);
-  for (size_t n = 0; n < rows; n += 4) {
+  for (size_t n0 = 0; n0 < n; n0 += 4) {
     const uint8_t* row[4];  // rows past the last one repeat it
     const char* factor[4];
     UNROLL for (size_t r = 0; r < 4; r++) {
-      const size_t at = n + r < rows ? n + r : rows - 1;
+      const size_t at = n0 + r < n ? n0 + r : n - 1;
       row[r] = w + at * row_bytes;
       factor[r] = scales + 4 * at * groups;
     }
-    __m256d total = _mm256_setzero_pd();
-    __m128i sums[2];
+    __m256d total[M];
+    UNROLL for (int m = 0; m < M; m++) total[m] = _mm256_setzero_pd();
+    __m128i sums[M][2];
     size_t g = 0;
     for (; g + 2 <= groups; g += 2) {
-      block_sums(row, g / 2, q + g * kGroupK, sums);
+      block_sums<M>(row, g / 2, q + g * kGroupK, q_stride, sums);
       const __m128 low = load_pairs(factor[0] + 4 * g, factor[1] + 4 * g);
       const __m128 high = load_pairs(factor[2] + 4 * g, factor[3] + 4 * g);
-      total = add_scaled(total, sums[0], q_sums[g], _mm_shuffle_ps(low, high, 0x88));
-      total = add_scaled(total, sums[1], q_sums[g + 1], _mm_shuffle_ps(low, high, 0xdd));
+      const __m256d even = _mm256_cvtps_pd(_mm_shuffle_ps(low, high, 0x88));
+      const __m256d odd = _mm256_cvtps_pd(_mm_shuffle_ps(low, high, 0xdd));
+      UNROLL for (int m = 0; m < M; m++) {
+        total[m] = add_scaled(total[m], sums[m][0], q_sums[m * groups + g], even);
+        total[m] = add_scaled(total[m], sums[m][1], q_sums[m * groups + g + 1], odd);
+      }
     }
     if (g < groups) {
-      block_sums(row, g / 2, q + g * kGroupK, sums);
-      const __m128 last = _mm_setr_ps(load_float(factor[0] + 4 * g), load_float(factor[1] + 4 * g),
-                                      load_float(factor[2] + 4 * g), load_float(factor[3] + 4 * g));
-      total = add_scaled(total, sums[0], q_sums[g], last);
+      block_sums<M>(row, g / 2, q + g * kGroupK, q_stride, sums);
+      const __m256d last = _mm256_cvtps_pd(
+          _mm_setr_ps(load_float(factor[0] + 4 * g), load_float(factor[1] + 4 * g),
+                      load_float(factor[2] + 4 * g), load_float(factor[3] + 4 * g)));
+      UNROLL for (int m = 0; m < M; m++) {
+        total[m] = add_scaled(total[m], sums[m][0], q_sums[m * groups + g], last);
+      }
     }
-    double four[4];
-    _mm256_storeu_pd(four, total);
-    for (size_t r = 0; r < 4 && n + r < rows; r++) totals[n + r] = four[r];
+    UNROLL for (int m = 0; m < M; m++) {
+      double four[4];
+      _mm256_storeu_pd(four, total[m]);
+      for (size_t r = 0; r < 4 && n0 + r < n; r++) totals[m * stride + n0 + r] = four[r];
+    }
   }
 }
 
-// GEMM: panels of 16 weight rows by one block, as for the weights with one scale; each group of a
-// panel goes from int32 to the float64 totals.
+using Few = void (*)(size_t, size_t, const int8_t*, const int32_t*, const uint8_t*, const float*,
+                     double*, size_t);
+static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
+static_assert(sizeof kFew / sizeof kFew[0] == kFewRows, "one for each");
+
+// More activation rows: panels of 16 weight rows by one block, as for the weights with one scale;
+// each group of a panel goes from int32 to the float64 totals.
 static constexpr size_t kRows = 16;
 static constexpr size_t kQuadBytes = 4 * kRows;  // 4 weights of every row
 static constexpr size_t kQuads = kGroupK / 4;
@@ -206,9 +231,12 @@ static inline void add_row(size_t rows, const int32_t* sums, int32_t q_sum, cons
   }
 }
 
-void ternary_group_gemm_avx2(size_t m, size_t n, size_t groups, const int8_t* q,
-                             const int32_t* q_sums, const uint8_t* w, const float* scale,
-                             double* totals, size_t stride) {
+void ternary_group_avx2(size_t m, size_t n, size_t groups, const int8_t* q, const int32_t* q_sums,
+                        const uint8_t* w, const float* scale, double* totals, size_t stride) {
+  if (m <= kFewRows) {
+    if (m > 0) kFew[m - 1](n, groups, q, q_sums, w, scale, totals, stride);
+    return;
+  }
   alignas(32) uint8_t codes[2 * kQuads * kQuadBytes];
   alignas(32) float factors[kRows] = {0};
   alignas(32) int32_t sums[4 * kRows];

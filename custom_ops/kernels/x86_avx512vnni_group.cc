@@ -35,78 +35,107 @@ static inline __m512i add_quarters(const __m512i v[4]) {
   return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-// Sums of code * q over one block of four rows, for each of its two groups.
+// Sums of code * q over one block of four weight rows, for each of its two groups.
+template <int M>
 static inline void block_sums(const uint8_t* const w[4], size_t block, const int8_t* q,
-                              __m128i sums[2]) {
+                              size_t q_stride, __m128i sums[M][2]) {
   const __m512i mask = _mm512_set1_epi8(3), zero = _mm512_setzero_si512();
-  const __m512i x0 = _mm512_loadu_si512(q), x1 = _mm512_loadu_si512(q + 64);
-  const __m512i x2 = _mm512_loadu_si512(q + 128), x3 = _mm512_loadu_si512(q + 192);
-  __m512i first[4], second[4];
-  UNROLL for (int r = 0; r < 4; r++) {
-    const uint8_t* p = w[r] + block * kBlockBytes;
-    const __m512i packed = _mm512_loadu_si512(p);
-    prefetch(p);
-    const __m512i c0 = _mm512_and_si512(packed, mask);
-    const __m512i c1 = _mm512_and_si512(_mm512_srli_epi16(packed, 2), mask);
-    const __m512i c2 = _mm512_and_si512(_mm512_srli_epi16(packed, 4), mask);
-    const __m512i c3 = _mm512_and_si512(_mm512_srli_epi16(packed, 6), mask);
-    first[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, c0, x0), c1, x1);
-    second[r] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(zero, c2, x2), c3, x3);
+  __m512i quarters[M][2];
+  UNROLL for (int half = 0; half < 2; half++) {
+    __m512i acc[M][4];
+    UNROLL for (int r = 0; r < 4; r++) {
+      const uint8_t* p = w[r] + block * kBlockBytes;
+      if (half == 0) prefetch(p);
+      const __m512i packed = _mm512_srli_epi16(_mm512_loadu_si512(p), 4 * half);
+      const __m512i low = _mm512_and_si512(packed, mask);
+      const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 2), mask);
+      UNROLL for (int m = 0; m < M; m++) {
+        const int8_t* x = q + m * q_stride + half * kGroupK;
+        acc[m][r] = _mm512_dpbusd_epi32(zero, low, _mm512_loadu_si512(x));
+        acc[m][r] = _mm512_dpbusd_epi32(acc[m][r], high, _mm512_loadu_si512(x + 64));
+      }
+    }
+    UNROLL for (int m = 0; m < M; m++) quarters[m][half] = add_quarters(acc[m]);
   }
-  const __m512i a = add_quarters(first), b = add_quarters(second);
-  const __m512i halves =
-      _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
-  const __m512i whole = _mm512_add_epi32(halves, _mm512_shuffle_i32x4(halves, halves, 0xb1));
-  sums[0] = _mm512_castsi512_si128(whole);
-  sums[1] = _mm512_extracti32x4_epi32(whole, 2);
+  UNROLL for (int m = 0; m < M; m++) {
+    const __m512i a = quarters[m][0], b = quarters[m][1];
+    const __m512i halves =
+        _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+    const __m512i whole = _mm512_add_epi32(halves, _mm512_shuffle_i32x4(halves, halves, 0xb1));
+    sums[m][0] = _mm512_castsi512_si128(whole);
+    sums[m][1] = _mm512_extracti32x4_epi32(whole, 2);
+  }
 }
 
-static inline __m256d add_scaled(__m256d total, __m128i sums, int32_t q_sum, __m128 scale) {
+static inline __m256d add_scaled(__m256d total, __m128i sums, int32_t q_sum, __m256d scale) {
   const __m128i exact = _mm_sub_epi32(sums, _mm_set1_epi32(q_sum));
-  return _mm256_fmadd_pd(_mm256_cvtepi32_pd(exact), _mm256_cvtps_pd(scale), total);
+  return _mm256_fmadd_pd(_mm256_cvtepi32_pd(exact), scale, total);
+}
+
+static inline double load_8(const char* p) {
+  double two_floats;
+  memcpy(&two_floats, p, 8);
+  return two_floats;
 }
 
 static inline __m128 load_pairs(const char* low, const char* high) {
-  const __m128 pair = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(low)));
-  return _mm_loadh_pi(pair, reinterpret_cast<const __m64*>(high));
+  return _mm_castpd_ps(_mm_set_pd(load_8(high), load_8(low)));
 }
 
-void ternary_group_gemv_avx512vnni(size_t rows, size_t groups, const int8_t* q,
-                                   const int32_t* q_sums, const uint8_t* w, const float* scale,
-                                   double* totals) {
-  const size_t row_bytes = (groups + 1) / 2 * kBlockBytes;
+// Up to four activation rows: the weights are read once, four rows at a time.
+template <int M>
+static void few(size_t n, size_t groups, const int8_t* q, const int32_t* q_sums, const uint8_t* w,
+                const float* scale, double* totals, size_t stride) {
+  const size_t blocks = (groups + 1) / 2;
+  const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
   const char* scales = reinterpret_cast<const char*>(scale);
-  for (size_t n = 0; n < rows; n += 4) {
+  for (size_t n0 = 0; n0 < n; n0 += 4) {
     const uint8_t* row[4];  // rows past the last one repeat it
     const char* factor[4];
     UNROLL for (size_t r = 0; r < 4; r++) {
-      const size_t at = n + r < rows ? n + r : rows - 1;
+      const size_t at = n0 + r < n ? n0 + r : n - 1;
       row[r] = w + at * row_bytes;
       factor[r] = scales + 4 * at * groups;
     }
-    __m256d total = _mm256_setzero_pd();
-    __m128i sums[2];
+    __m256d total[M];
+    UNROLL for (int m = 0; m < M; m++) total[m] = _mm256_setzero_pd();
+    __m128i sums[M][2];
     size_t g = 0;
     for (; g + 2 <= groups; g += 2) {
-      block_sums(row, g / 2, q + g * kGroupK, sums);
+      block_sums<M>(row, g / 2, q + g * kGroupK, q_stride, sums);
       const __m128 low = load_pairs(factor[0] + 4 * g, factor[1] + 4 * g);
       const __m128 high = load_pairs(factor[2] + 4 * g, factor[3] + 4 * g);
-      total = add_scaled(total, sums[0], q_sums[g], _mm_shuffle_ps(low, high, 0x88));
-      total = add_scaled(total, sums[1], q_sums[g + 1], _mm_shuffle_ps(low, high, 0xdd));
+      const __m256d even = _mm256_cvtps_pd(_mm_shuffle_ps(low, high, 0x88));
+      const __m256d odd = _mm256_cvtps_pd(_mm_shuffle_ps(low, high, 0xdd));
+      UNROLL for (int m = 0; m < M; m++) {
+        total[m] = add_scaled(total[m], sums[m][0], q_sums[m * groups + g], even);
+        total[m] = add_scaled(total[m], sums[m][1], q_sums[m * groups + g + 1], odd);
+      }
     }
     if (g < groups) {
-      block_sums(row, g / 2, q + g * kGroupK, sums);
-      const __m128 last = _mm_setr_ps(load_float(factor[0] + 4 * g), load_float(factor[1] + 4 * g),
-                                      load_float(factor[2] + 4 * g), load_float(factor[3] + 4 * g));
-      total = add_scaled(total, sums[0], q_sums[g], last);
+      block_sums<M>(row, g / 2, q + g * kGroupK, q_stride, sums);
+      const __m256d last = _mm256_cvtps_pd(
+          _mm_setr_ps(load_float(factor[0] + 4 * g), load_float(factor[1] + 4 * g),
+                      load_float(factor[2] + 4 * g), load_float(factor[3] + 4 * g)));
+      UNROLL for (int m = 0; m < M; m++) {
+        total[m] = add_scaled(total[m], sums[m][0], q_sums[m * groups + g], last);
+      }
     }
-    const size_t count = rows - n < 4 ? rows - n : 4;
-    _mm256_mask_storeu_pd(totals + n, static_cast<__mmask8>((1u << count) - 1), total);
+    UNROLL for (int m = 0; m < M; m++) {
+      const __mmask8 mask = static_cast<__mmask8>(n - n0 < 4 ? (1u << (n - n0)) - 1 : 15);
+      _mm256_mask_storeu_pd(totals + m * stride + n0, mask, total[m]);
+    }
   }
 }
 
-// GEMM: panels of 32 weight rows by 2 blocks, as for the weights with one scale; each group of a
-// panel goes from int32 to the float64 totals, which stay in the first cache for these 4 groups.
+using Few = void (*)(size_t, size_t, const int8_t*, const int32_t*, const uint8_t*, const float*,
+                     double*, size_t);
+static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
+static_assert(sizeof kFew / sizeof kFew[0] == kFewRows, "one for each");
+
+// More activation rows: panels of 32 weight rows by 2 blocks, as for the weights with one scale;
+// each group of a panel goes from int32 to the float64 totals, which stay in the first cache for
+// these 4 groups.
 static constexpr size_t kPanelGroups = 4;
 static constexpr size_t kQuadBytes = 4 * kTileN;  // 4 weights of every row
 static constexpr size_t kQuads = kGroupK / 4;
@@ -194,9 +223,13 @@ static inline void add_row(size_t rows, const int32_t* sums, int32_t q_sum, cons
   }
 }
 
-void ternary_group_gemm_avx512vnni(size_t m, size_t n, size_t groups, const int8_t* q,
-                                   const int32_t* q_sums, const uint8_t* w, const float* scale,
-                                   double* totals, size_t stride) {
+void ternary_group_avx512vnni(size_t m, size_t n, size_t groups, const int8_t* q,
+                              const int32_t* q_sums, const uint8_t* w, const float* scale,
+                              double* totals, size_t stride) {
+  if (m <= kFewRows) {
+    if (m > 0) kFew[m - 1](n, groups, q, q_sums, w, scale, totals, stride);
+    return;
+  }
   alignas(64) uint8_t codes[kPanelGroups * kQuads * kQuadBytes];
   alignas(64) float factors[kPanelGroups * kTileN] = {0};
   const size_t blocks = (groups + 1) / 2;
