@@ -97,8 +97,10 @@ def _finish(model: ir.Model) -> None:
     keep = next(value for value in graph.inputs if value.name == KEEP)
     keep.const_value = ir.tensor(np.zeros(1, dtype=np.int64), name=keep.name)
     graph.register_initializer(keep)  # an input with a default: 0, the logits of all positions
+    used = {node.op_type for node in graph if node.domain == ops.DOMAIN}
     for function in ops.functions():
-        model.functions[function.identifier()] = function
+        if function.name in used:
+            model.functions[function.identifier()] = function
     model.opset_imports[ops.DOMAIN] = ops.VERSION
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "bitnet_onnx", __version__

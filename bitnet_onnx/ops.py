@@ -29,17 +29,72 @@ DOMAIN = "bitnet"
 VERSION = 1
 OPSET = 23  # the first opset with RMSNormalization
 INT16_PEAK = 32512  # 127 * 256: both halves of an activation then fit int8
+GROUP = 128  # weights along K that share a scale, where a matrix has more than one
+FIXED_PEAK = 2.0**30  # four digits of -128 to 127 hold it
+DIGITS = 4
 
 
 @torch.library.custom_op("bitnet::ternary_matmul", mutates_args=())
 def ternary_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
-    """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [1] -> [..., N]."""
+    """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [1] -> [..., N].
+
+    With a scale for each group of weights, scale [N, K / 128], the ONNX node is TernaryGroupMatMul
+    and the division is in float64: ``float32(total / act_scale)``.
+    """
     quantized, act_scale = absmax_int8(x)
+    if scale.dim() == 2:
+        return (_group_total(quantized, packed, scale) / act_scale.double()).float()
     sums = quantized @ unpack(packed, x.shape[-1]).float().T
     return sums * (scale / act_scale)
 
 
+def _group_total(quantized: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
+    """The sum over groups of (whole number) * scale, in float64, from the first group to the last.
+
+    Whole numbers of 8 bits times 24 bits of scale: the products are exact, only the order of the
+    sum matters.
+    """
+    features = quantized.shape[-1]
+    assert scale.shape == (packed.shape[0], features / GROUP), (scale.shape, features)
+    codes = unpack(packed, features).float()
+    total = torch.zeros(*quantized.shape[:-1], packed.shape[0], dtype=torch.float64)
+    for group, factor in enumerate(scale.double().unbind(1)):
+        part = slice(group * GROUP, (group + 1) * GROUP)
+        total = total + (quantized[..., part] @ codes[:, part].T).double() * factor
+    return total
+
+
 @ternary_matmul.register_fake
+def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], packed.shape[0])
+
+
+@torch.library.custom_op("bitnet::ternary_float_matmul", mutates_args=())
+def ternary_float_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
+    """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [N, K / 128] -> [..., N].
+
+    For models that do not quantize activations. x enters as 31-bit fixed point, ``v / act_scale``
+    with ``v = round(x * act_scale)``: within 2**-31 of the token's largest ``|x|``, where a float32
+    sum loses up to 2**-24 of its running total in each addition. From there all is integers, and
+    float64 in one order: every CPU gives the same bits. A token with a NaN or an infinity becomes
+    all NaN.
+    """
+    wide = x.double()
+    peak = wide.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    act_scale = wide.new_tensor(FIXED_PEAK) / peak
+    value = (wide * act_scale).round()
+    totals = []
+    for _ in range(DIGITS):  # value = sum of 256**d * digit[d], each digit -128 to 127
+        above = ((value + 128) / 256).floor()
+        totals.append(_group_total((value - 256 * above).float(), packed, scale))
+        value = above
+    total = totals.pop()
+    while totals:
+        total = total * 256 + totals.pop()
+    return (total / act_scale).float()
+
+
+@ternary_float_matmul.register_fake
 def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
@@ -161,7 +216,10 @@ def _op(schema: defs.OpSchema) -> onnxscript.values.Op:
 
 
 _FLOAT = "tensor(float)"
-_TERNARY = _schema("TernaryMatMul", f"X:{_FLOAT} W:tensor(uint8) scale:{_FLOAT}", f"Y:{_FLOAT}")
+_PACKED = f"X:{_FLOAT} W:tensor(uint8) scale:{_FLOAT}"
+_TERNARY = _schema("TernaryMatMul", _PACKED, f"Y:{_FLOAT}")
+_TERNARY_GROUP = _schema("TernaryGroupMatMul", _PACKED, f"Y:{_FLOAT}")
+_TERNARY_FLOAT = _schema("TernaryFloatMatMul", _PACKED, f"Y:{_FLOAT}")
 _BF16 = _schema("Bf16MatMul", f"X:{_FLOAT} W:tensor(bfloat16)", f"Y:{_FLOAT}")
 _INT8 = _schema("Int8MatMul", f"X:{_FLOAT} W:tensor(int8) scale:{_FLOAT}", f"Y:{_FLOAT}")
 _ATTENTION = _schema(
@@ -171,6 +229,10 @@ _ATTENTION = _schema(
     f"cos_cache:{_FLOAT} sin_cache:{_FLOAT}",
     f"output:{_FLOAT} present_key:{_FLOAT} present_value:{_FLOAT}",
 )
+
+
+def _ternary_node(x: Any, packed: Any, scale: Any) -> Any:
+    return _op(_TERNARY_GROUP if len(scale.shape) == 2 else _TERNARY)(x, packed, scale)
 
 
 def _slice_node(x: Any, count: Any) -> Any:
@@ -186,7 +248,8 @@ def _slice_node(x: Any, count: Any) -> Any:
 def translations() -> dict[Any, Callable[..., Any]]:
     """torch operator -> a function that builds its ONNX node, for ``torch.onnx.export``."""
     return {
-        torch.ops.bitnet.ternary_matmul.default: lambda x, w, s: _op(_TERNARY)(x, w, s),
+        torch.ops.bitnet.ternary_matmul.default: _ternary_node,
+        torch.ops.bitnet.ternary_float_matmul.default: lambda x, w, s: _op(_TERNARY_FLOAT)(x, w, s),
         torch.ops.bitnet.bf16_matmul.default: lambda x, w: _op(_BF16)(x, w),
         torch.ops.bitnet.int8_matmul.default: lambda x, w, s: _op(_INT8)(x, w, s),
         torch.ops.bitnet.last_positions.default: _slice_node,
@@ -245,6 +308,158 @@ TernaryMatMul (X, W, scale) => (Y)
   Y = Mul (exact, rescale)
 }
 """
+
+# A Loop, not a reduction: only its order of additions is part of the standard. It also keeps the
+# sums of one group in memory, not those of all.
+_GROUP_TOTAL = """
+  shifts = Constant <value = uint8[1,1,4,1] {0, 2, 4, 6}> ()
+  low_bits = Constant <value = uint8 {3}> ()
+  w_zero = Constant <value = uint8 {1}> ()
+  blocks_shape = Constant <value = int64[4] {0, -1, 1, 64}> ()
+  rows_shape = Constant <value = int64[2] {0, -1}> ()
+  groups_shape = Constant <value = int64[3] {0, -1, 128}> ()
+  columns_shape = Constant <value = int64[2] {-1, 1}> ()
+  zero_int = Constant <value = int64[1] {0}> ()
+  one_int = Constant <value = int64[1] {1}> ()
+  zero_double = Constant <value = double {0.0}> ()
+  go_on = Constant <value = bool {1}> ()
+
+  blocks = Reshape (W, blocks_shape)
+  moved = BitShift <direction = "RIGHT"> (blocks, shifts)
+  fields = BitwiseAnd (moved, low_bits)
+  codes = Reshape (fields, rows_shape)
+  k = Shape <start = -1> (X)
+  kept = Slice (codes, zero_int, k, one_int)
+  codes_by_group = Reshape (kept, groups_shape)
+  group_codes = Transpose <perm = [1, 2, 0]> (codes_by_group)
+  wide_scale = Cast <to = 11> (scale)
+  group_scale = Transpose <perm = [1, 0]> (wide_scale)
+
+  x_by_group = Reshape (rows, groups_shape)
+  group_x = Transpose <perm = [1, 0, 2]> (x_by_group)
+
+  m = Shape <start = 0, end = 1> (rows)
+  n = Shape <start = 0, end = 1> (W)
+  total_shape = Concat <axis = 0> (m, n)
+  start = Expand (zero_double, total_shape)
+  group_count = Shape <start = 1> (scale)
+  count = Squeeze (group_count)
+  total = Loop <body = step (int64 g, bool on, double[M, N] old) => (bool still, double[M, N] new) {
+    still = Identity (on)
+    x = Gather (group_x, g)
+    w = Gather (group_codes, g)
+    factor = Gather (group_scale, g)
+    sums = MatMulInteger (x, w, x_zero, w_zero)
+    exact = Cast <to = 11> (sums)
+    term = Mul (exact, factor)
+    new = Add (old, term)
+  }> (count, go_on, start)
+  lead = Shape <start = 0, end = -1> (X)
+  y_shape = Concat <axis = 0> (lead, n)
+"""
+
+_TERNARY_GROUP_BODY = (
+    """
+<domain: "bitnet", opset_import: ["" : 23]>
+TernaryGroupMatMul (X, W, scale) => (Y)
+{
+  last = Constant <value = int64[1] {-1}> ()
+  zero = Constant <value = float {0.0}> ()
+  smallest = Constant <value = float {1e-5}> ()
+  peak = Constant <value = float {127.0}> ()
+  lowest = Constant <value = float {-128.0}> ()
+  offset = Constant <value = float {128.0}> ()
+  x_zero = Constant <value = uint8 {128}> ()
+
+  magnitude = Abs (X)
+  absmax = ReduceMax <keepdims = 1> (magnitude, last)
+  clamped = Max (absmax, smallest)
+  act_scale = Div (peak, clamped)
+  scaled = Mul (X, act_scale)
+  rounded = Round (scaled)
+  clipped = Clip (rounded, lowest, peak)
+  shifted = Add (clipped, offset)
+  quantized = Cast <to = 2> (shifted)
+  width = Shape <start = -1> (X)
+  flat_shape = Concat <axis = 0> (last, width)
+  rows = Reshape (quantized, flat_shape)
+"""
+    + _GROUP_TOTAL
+    + """
+  totals = Reshape (total, y_shape)
+  wide_act_scale = Cast <to = 11> (act_scale)
+  exact_y = Div (totals, wide_act_scale)
+  poison_terms = Mul (X, zero)
+  poison = ReduceSum <keepdims = 1> (poison_terms, last)
+  wide_poison = Cast <to = 11> (poison)
+  exact_or_nan = Add (exact_y, wide_poison)
+  Y = Cast <to = 1> (exact_or_nan)
+}
+"""
+)
+
+# The four digits of X stand below each other as rows: m of each.
+_TERNARY_FLOAT_BODY = (
+    """
+<domain: "bitnet", opset_import: ["" : 23]>
+TernaryFloatMatMul (X, W, scale) => (Y)
+{
+  last = Constant <value = int64[1] {-1}> ()
+  zero = Constant <value = float {0.0}> ()
+  smallest = Constant <value = double {1.1754943508222875e-38}> ()
+  peak = Constant <value = double {1073741824.0}> ()
+  offset = Constant <value = double {128.0}> ()
+  base = Constant <value = double {256.0}> ()
+  x_zero = Constant <value = uint8 {128}> ()
+
+  wide = Cast <to = 11> (X)
+  magnitude = Abs (wide)
+  absmax = ReduceMax <keepdims = 1> (magnitude, last)
+  clamped = Max (absmax, smallest)
+  act_scale = Div (peak, clamped)
+  scaled = Mul (wide, act_scale)
+  value0 = Round (scaled)
+  width = Shape <start = -1> (X)
+  flat_shape = Concat <axis = 0> (last, width)
+  flat0 = Reshape (value0, flat_shape)
+  up0 = Add (flat0, offset)
+  ratio0 = Div (up0, base)
+  above0 = Floor (ratio0)
+  part0 = Mul (above0, base)
+  digit0 = Sub (up0, part0)
+  up1 = Add (above0, offset)
+  ratio1 = Div (up1, base)
+  above1 = Floor (ratio1)
+  part1 = Mul (above1, base)
+  digit1 = Sub (up1, part1)
+  up2 = Add (above1, offset)
+  ratio2 = Div (up2, base)
+  above2 = Floor (ratio2)
+  part2 = Mul (above2, base)
+  digit2 = Sub (up2, part2)
+  digit3 = Add (above2, offset)
+  digits = Concat <axis = 0> (digit0, digit1, digit2, digit3)
+  rows = Cast <to = 2> (digits)
+"""
+    + _GROUP_TOTAL
+    + """
+  total0, total1, total2, total3 = Split <axis = 0, num_outputs = 4> (total)
+  times3 = Mul (total3, base)
+  sum2 = Add (times3, total2)
+  times2 = Mul (sum2, base)
+  sum1 = Add (times2, total1)
+  times1 = Mul (sum1, base)
+  sum0 = Add (times1, total0)
+  totals = Reshape (sum0, y_shape)
+  exact_y = Div (totals, act_scale)
+  poison_terms = Mul (X, zero)
+  poison = ReduceSum <keepdims = 1> (poison_terms, last)
+  wide_poison = Cast <to = 11> (poison)
+  exact_or_nan = Add (exact_y, wide_poison)
+  Y = Cast <to = 1> (exact_or_nan)
+}
+"""
+)
 
 _BF16_BODY = """
 <domain: "bitnet", opset_import: ["" : 23]>
@@ -461,5 +676,12 @@ GroupQueryAttention (query, key, value, past_key, past_value, seqlens_k, total_s
 
 def functions() -> list[ir.Function]:
     """One function of stock operators for each operator of the domain."""
-    bodies = (_TERNARY_BODY, _BF16_BODY, _INT8_BODY, _ATTENTION_BODY)
+    bodies = (
+        _TERNARY_BODY,
+        _BF16_BODY,
+        _INT8_BODY,
+        _TERNARY_GROUP_BODY,
+        _TERNARY_FLOAT_BODY,
+        _ATTENTION_BODY,
+    )
     return [ir.serde.deserialize_function(onnx.parser.parse_function(body)) for body in bodies]

@@ -13,6 +13,7 @@ namespace {
    features,                  \
    ternary_gemv_##isa,        \
    ternary_gemm_##isa,        \
+   ternary_group_##isa,       \
    bf16_gemv_##isa,           \
    int8_gemv_##isa,           \
    attend_scores_##isa,       \

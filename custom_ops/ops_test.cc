@@ -7,6 +7,7 @@
 #include "int8_matmul.h"
 #include "kernels/check.h"
 #include "quantize.h"
+#include "ternary_group_matmul.h"
 #include "ternary_matmul.h"
 #include "test_pools.h"
 
@@ -128,6 +129,94 @@ static void check_ternary(const Kernel& kernel, size_t m, size_t k, size_t n, co
   }
 }
 
+// Digits of x as quantize.h states them, in libm's words.
+static void check_digits(const char* what, const float* x, size_t k) {
+  CASE("digits of %s, k %zu", what, k);
+  const size_t padded = (k + 255) / 256 * 256;
+  Guarded<int8_t> q(4 * padded);
+  memset(q.data, 99, 4 * padded);
+  float most = FLT_MIN;
+  for (size_t i = 0; i < k; i++) most = fmaxf(most, fabsf(x[i]));
+  const double s = quantize_digits(x, k, padded, q.data);
+  CHECK(s == 0x1p30 / most);
+  for (size_t i = 0; i < padded; i++) {
+    const int64_t value =
+        q[i] + 256ll * q[padded + i] + 65536ll * q[2 * padded + i] + 16777216ll * q[3 * padded + i];
+    CHECK(value == (i < k ? static_cast<int64_t>(nearbyint(x[i] * s)) : 0));
+    if (i < k) CHECK(fabs(x[i] - static_cast<double>(value) / s) <= 0x1p-31 * most);
+  }
+}
+
+static void test_digits() {
+  const float ties[] = {0x1p30f, -0x1p30f, 0.5f, 1.5f, 2.5f,    -0.5f,
+                        -1.5f,   -2.5f,    127,  128,  32639.5f};
+  check_digits("ties", ties, 11);
+  const float zeros[300] = {0};
+  check_digits("zeros", zeros, 300);
+  const float tiny[] = {FLT_MIN / 8, -FLT_MIN / 2, FLT_TRUE_MIN, -0.0f};
+  check_digits("denormals", tiny, 4);
+  const float huge[] = {FLT_MAX, -FLT_MAX, FLT_MAX / 2, 1, -FLT_MAX / 3, FLT_MIN};
+  check_digits("largest", huge, 6);
+  Random random = {7};
+  Guarded<float> x(1000);
+  for (size_t i = 0; i < 1000; i++) x[i] = random.real() * 10;
+  check_digits("random, seed 7", x.data, 1000);
+  for (float bad : {NAN, -INFINITY}) {
+    x[999] = bad;
+    Guarded<int8_t> q(4 * 1024);
+    CHECK(isnan(quantize_digits(x.data, 1000, 1024, q.data)));
+    for (size_t i = 0; i < q.size(); i++) CHECK(q[i] == 0);
+  }
+}
+
+// Both operators with a scale for each group, by the formulas of ternary_group_matmul.h.
+static void check_group(const Kernel& kernel, bool digits, size_t m, size_t groups, size_t n,
+                        const Pool& pool) {
+  CASE("ternary_%s_matmul %s m %zu groups %zu n %zu seed %zu", digits ? "float" : "group",
+       kernel.name, m, groups, n, m + groups + n);
+  Random random = {m + groups + n};
+  const size_t k = groups * 128, row = (k + 255) / 256 * 64;
+  const size_t bytes =
+      digits ? ternary_float_matmul_scratch(m, k) : ternary_group_matmul_scratch(m, k);
+  Guarded<float> x(m * k), y(m * n), scale(n * groups);
+  Guarded<uint8_t> w(n * row), scratch(bytes / 64 * 64 + 64);
+  fill(&x, m, k, &random);
+  for (size_t i = 0; i < w.size(); i++) w[i] = static_cast<uint8_t>(random.next());
+  for (size_t i = 0; i < scale.size(); i++) scale[i] = random.real();
+  const TernaryGroupMatMul op = {m, k, n, x.data, w.data, scale.data, y.data};
+  (digits ? ternary_float_matmul : ternary_group_matmul)(kernel, op, scratch.data, pool);
+  for (size_t i = 0; i < m; i++) {
+    const float* row_x = x.data + i * k;
+    const bool good = finite(row_x, k);
+    float most = FLT_MIN;
+    for (size_t c = 0; c < k; c++) most = fmaxf(most, fabsf(row_x[c]));
+    const float s8 = 127.0f / absmax(row_x, k);
+    const double s = digits ? 0x1p30 / most : s8;
+    for (size_t j = 0; j < n; j++) {
+      double totals[4] = {0};
+      for (size_t g = 0; good && g < groups; g++) {
+        int32_t sums[4] = {0};
+        for (size_t c = g * 128; c < (g + 1) * 128; c++) {
+          const int weight = (w[j * row + c / 256 * 64 + c % 64] >> (2 * (c / 64 % 4)) & 3) - 1;
+          int64_t v = digits ? static_cast<int64_t>(nearbyint(row_x[c] * s))
+                             : quantized(row_x[c], s8, -128, 127);
+          for (int32_t& sum : sums) {
+            const int64_t low =
+                (v + 128) - 256 * static_cast<int64_t>(floor((v + 128) / 256.0)) - 128;
+            sum += static_cast<int32_t>(low) * weight;
+            v = (v - low) / 256;
+          }
+        }
+        for (int d = 0; d < 4; d++) {
+          totals[d] += sums[d] * static_cast<double>(scale[j * groups + g]);
+        }
+      }
+      const double total = ((totals[3] * 256 + totals[2]) * 256 + totals[1]) * 256 + totals[0];
+      CHECK(same_bits(y[i * n + j], good ? static_cast<float>(total / s) : NAN));
+    }
+  }
+}
+
 static void check_int8(const Kernel& kernel, size_t m, size_t k, size_t n, const Pool& pool) {
   CASE("int8_matmul %s m %zu k %zu n %zu seed %zu", kernel.name, m, k, n, m + k + n);
   Random random = {m + k + n};
@@ -182,6 +271,7 @@ static void check_bf16(const Kernel& kernel, size_t m, size_t k, size_t n, const
 int main() {
   test_quantize();
   test_quantize_not_finite();
+  test_digits();
   const Kernel** list;
   const size_t count = offered_kernels(&list);
   const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},      {1, 1, 1},    {1, 257, 33},
@@ -193,6 +283,9 @@ int main() {
         check_ternary(*list[i], s[0], s[1], s[2], pool);
         check_int8(*list[i], s[0], s[1], s[2], pool);
         check_bf16(*list[i], s[0], s[1], s[2], pool);
+        const size_t groups = s[1] / 128 + 1;
+        check_group(*list[i], false, s[0], groups, s[2], pool);
+        check_group(*list[i], true, s[0], groups, s[2], pool);
       }
     }
   }

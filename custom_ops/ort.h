@@ -38,7 +38,8 @@ struct OpSpec {
   OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context);
 };
 
-extern const OpSpec kTernaryMatMul, kBf16MatMul, kInt8MatMul, kGroupQueryAttention;
+extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
+    kInt8MatMul, kGroupQueryAttention;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {

@@ -1,5 +1,6 @@
 #include "quantize.h"
 
+#include <float.h>
 #include <string.h>
 
 namespace bitnet {
@@ -78,6 +79,28 @@ float quantize_int16(const float* x, size_t count, size_t padded, int16_t* q) {
   const float scale = scale_of(most, 32512.0f);
   for (size_t i = 0; i < count; i++) q[i] = static_cast<int16_t>(rounded(load(x, i) * scale));
   memset(q + count, 0, 2 * (padded - count));
+  return scale;
+}
+
+double quantize_digits(const float* x, size_t count, size_t padded, int8_t* q) {
+  const int32_t most = absmax_bits(x, count);
+  memset(q, 0, 4 * padded);
+  if (most >= kInfinityBits) return as_float(kNanBits);
+  const double absmax = as_float(most);
+  const double scale = 1073741824.0 / (absmax > FLT_MIN ? absmax : FLT_MIN);
+  for (size_t i = 0; i < count; i++) {
+    // Adding 1.5 * 2^52 leaves the integer nearest (ties to even) in the low bits of a double.
+    const double shifted = static_cast<double>(load(x, i)) * scale + 6755399441055744.0;
+    int32_t value;  // |value| <= 2^30: four digits of -128 to 127 reach 127 * 0x01010101
+    uint64_t bits;
+    memcpy(&bits, &shifted, 8);
+    value = static_cast<int32_t>(static_cast<uint32_t>(bits));
+    for (size_t digit = 0; digit < 4; digit++) {
+      const int8_t low = static_cast<int8_t>(value);
+      q[digit * padded + i] = low;
+      value = (value - low) / 256;
+    }
+  }
   return scale;
 }
 

@@ -17,6 +17,11 @@ float quantize_int8(const float* x, size_t count, size_t padded, int8_t* q, int3
 // limits -32512 and 32512, s = 32512 / max
 float quantize_int16(const float* x, size_t count, size_t padded, int16_t* q);
 
+// Activations that must not lose precision: v[k] = round_half_even(x[k] * s) in float64 with
+// s = 2^30 / max(max|x|, 2^-126), so that v[k] / s is x[k] to 2^-31 of the largest |x|. v is stored
+// as int8 digits: v[k] = sum over d = 0..3 of 256^d * q[d * padded + k]; zeros from `count` on.
+double quantize_digits(const float* x, size_t count, size_t padded, int8_t* q);
+
 // x in float64, in each 16 the 8 even ones before the 8 odd ones; zeros up to `padded`.
 void widen_bf16(const float* x, size_t count, size_t padded, double* out);
 

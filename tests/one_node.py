@@ -13,7 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitnet_onnx import native, ops
 
-OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul")
+GROUPED = ("TernaryGroupMatMul", "TernaryFloatMatMul")  # a scale for each 128 weights along K
+OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED)
+
+
+def width(op: str, features: int) -> int:
+    """The nearest K from ``features`` on that the operator accepts."""
+    return -(-features // 128) * 128 if op in GROUPED else features
 
 
 def model(op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int]) -> bytes:
@@ -60,9 +66,10 @@ def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndar
     if op == "Int8MatMul":
         weight = random.integers(-128, 128, (rows, features)).astype(np.int8)
         return {"W": weight, "scale": random.random(rows, np.float32) + np.float32(0.01)}
+    shape = (rows, features // 128) if op in GROUPED else 1
     return {
         "W": pack(random.integers(-1, 2, (rows, features))),
-        "scale": random.random(1, np.float32) + np.float32(0.01),
+        "scale": random.random(shape, np.float32) + np.float32(0.01),
     }
 
 
@@ -102,6 +109,39 @@ def _ternary(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.where(poisoned, np.nan, sums.astype(np.float32) * (made["scale"] / act_scale))
 
 
+def _total(quantized: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The sum over groups, first to last, of (sum of integers) * scale, in float64."""
+    codes = unpack(made["W"], quantized.shape[-1])
+    total = np.zeros((*quantized.shape[:-1], codes.shape[0]))
+    for group in range(quantized.shape[-1] // 128):
+        part = slice(128 * group, 128 * group + 128)
+        sums = quantized[..., part] @ codes[:, part].T
+        total = total + sums * made["scale"][:, group].astype(np.float64)
+    return total
+
+
+def _group(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    quantized, act_scale, poisoned = _quantize(x, 127, -128)
+    y = _total(quantized, made) / act_scale.astype(np.float64)
+    return np.where(poisoned, np.nan, y.astype(np.float32))
+
+
+def _float(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """x as whole multiples of its largest / 2**30, in four digits of -128 to 127."""
+    poisoned = ~np.isfinite(x).all(-1, keepdims=True)
+    wide = np.where(poisoned, 0, x).astype(np.float64)
+    act_scale = 2.0**30 / np.maximum(np.abs(wide).max(-1, keepdims=True), 2.0**-126)
+    value = np.rint(wide * act_scale).astype(np.int64)
+    digits = []
+    for _ in range(4):
+        digits.append((value + 128) % 256 - 128)
+        value = (value - digits[-1]) // 256
+    assert not value.any()
+    totals = [_total(digit, made) for digit in digits]
+    total = ((totals[3] * 256 + totals[2]) * 256 + totals[1]) * 256 + totals[0]
+    return np.where(poisoned, np.nan, (total / act_scale).astype(np.float32))
+
+
 def _int8(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     quantized, act_scale, poisoned = _quantize(x, 32512, -32512)
     sums = (quantized @ made["W"].astype(np.int64).T).astype(np.float32)
@@ -119,4 +159,10 @@ def _bf16(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     return lanes[..., 0].astype(np.float32)
 
 
-_FORMULAS = {"TernaryMatMul": _ternary, "Int8MatMul": _int8, "Bf16MatMul": _bf16}
+_FORMULAS = {
+    "TernaryMatMul": _ternary,
+    "TernaryGroupMatMul": _group,
+    "TernaryFloatMatMul": _float,
+    "Int8MatMul": _int8,
+    "Bf16MatMul": _bf16,
+}

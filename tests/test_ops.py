@@ -1,9 +1,10 @@
 """Each operator four ways: the library, its function body of stock operators, torch, NumPy.
 
-TernaryMatMul and Int8MatMul sum integers, so all four agree bit for bit. Bf16MatMul sums float64
-products that are exact: the library keeps to one order on every CPU and equals the formula bit
-for bit; stock operators and torch sum in an order of their own, which may move the rounded
-float32 by one unit in the last place, more only where the terms cancel.
+The ternary operators and Int8MatMul sum integers, and the scales of groups in one order, so all
+four agree bit for bit. Bf16MatMul sums float64 products that are exact: the library keeps to one
+order on every CPU and equals the formula bit for bit; stock operators and torch sum in an order of
+their own, which may move the rounded float32 by one unit in the last place, more only where the
+terms cancel.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from one_node import OPS, constants, expected, model, pack, run, session
+from one_node import GROUPED, OPS, constants, expected, model, pack, run, session, unpack, width
 from onnx import TensorProto
 
 from bitnet_onnx import native, ops
 
-EXACT = ("TernaryMatMul", "Int8MatMul")
+EXACT = ("TernaryMatMul", "Int8MatMul", *GROUPED)
 K_SIZES = [1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 640, 1023]
 N_SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33]
 
@@ -42,6 +43,8 @@ def activations(*shape: int, seed: int = 0) -> np.ndarray:
 def in_torch(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> np.ndarray:
     function = {
         "TernaryMatMul": ops.ternary_matmul,
+        "TernaryGroupMatMul": ops.ternary_matmul,
+        "TernaryFloatMatMul": ops.ternary_float_matmul,
         "Bf16MatMul": ops.bf16_matmul,
         "Int8MatMul": ops.int8_matmul,
     }[op]
@@ -82,13 +85,15 @@ def close_sums(found: np.ndarray, wanted: np.ndarray, x: np.ndarray, w: np.ndarr
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("features", K_SIZES)
 def test_awkward_widths(op: str, features: int) -> None:
+    features = width(op, features)
     check(op, activations(5, features, seed=features), constants(op, 6, features, features))
 
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("rows", N_SIZES)
 def test_awkward_heights(op: str, rows: int) -> None:
-    check(op, activations(3, 130, seed=rows), constants(op, rows, 130, rows))
+    features = width(op, 130)
+    check(op, activations(3, features, seed=rows), constants(op, rows, features, rows))
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -96,13 +101,15 @@ def test_awkward_heights(op: str, rows: int) -> None:
     "shape", [(70,), (1, 70), (2, 3, 70), (2, 1, 3, 70), (0, 70), (2, 0, 70), (9, 70), (70, 70)]
 )
 def test_batch_dimensions(op: str, shape: tuple[int, ...]) -> None:
-    check(op, activations(*shape), constants(op, 11, 70, 0))
+    features = width(op, shape[-1])
+    check(op, activations(*shape[:-1], features), constants(op, 11, features, 0))
 
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_a_row_with_a_nan_or_an_infinity(op: str, poison: float) -> None:
-    x, made = activations(7, 300, seed=9), constants(op, 10, 300, 9)
+    features = width(op, 300)
+    x, made = activations(7, features, seed=9), constants(op, 10, features, 9)
     x[1, 0] = x[4, 299] = poison
     check(op, x, made)
     bad = ~np.isfinite(run(op, x, made, library=True))
@@ -120,6 +127,52 @@ def test_the_worst_case_of_ternary_sums(sign: int) -> None:
     assert (run("TernaryMatMul", x, made, library=True) == worst).all()
 
 
+@pytest.mark.parametrize("op", GROUPED)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_worst_case_of_group_sums(op: str, sign: int) -> None:
+    x = np.full((3, 6912), -3.0 * sign, np.float32)
+    made = {"W": pack(np.full((5, 6912), sign)), "scale": np.full((5, 54), 0.5, np.float32)}
+    check(op, x, made)
+    assert (run(op, x, made, library=True) == -1.5 * 6912).all()
+    for scale in (0.0, 3e38, 1e-45):
+        check(op, x, {**made, "scale": np.full((5, 54), scale, np.float32)})
+
+
+@pytest.mark.parametrize("features", [128, 384, 6912])
+def test_activations_that_are_not_quantized_stay_within_their_bound(features: int) -> None:
+    """Against sums in float64: 2**-31 of the largest |x| for each term, and the last rounding."""
+    x, made = activations(9, features, seed=3), constants("TernaryFloatMatMul", 20, features, 3)
+    x[5:, ::64] *= 1000  # outliers, as real models have
+    weight = unpack(made["W"], features) * np.repeat(made["scale"].astype(np.float64), 128, axis=1)
+    exact = x.astype(np.float64) @ weight.T
+    peak = np.maximum(np.abs(x).max(1, keepdims=True), 2.0**-126)
+    bound = 2.0**-31 * peak * np.abs(weight).sum(1) * 1.001 + np.abs(exact) * 2.0**-24
+    found = run("TernaryFloatMatMul", x, made, library=True)
+    assert (np.abs(found - exact) <= bound + 2.0**-149).all()
+
+
+def test_the_shape_of_the_scale_chooses_the_node() -> None:
+    class Network(torch.nn.Module):
+        def __init__(self, op: str) -> None:
+            super().__init__()
+            made = constants(op, 6, 256, 1)
+            self.packed = torch.nn.Buffer(torch.from_numpy(made["W"]))
+            self.scale = torch.nn.Buffer(torch.from_numpy(made["scale"]))
+            self.function = {"TernaryFloatMatMul": torch.ops.bitnet.ternary_float_matmul}.get(
+                op, torch.ops.bitnet.ternary_matmul
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.function(x, self.packed, self.scale)
+
+    for op in ("TernaryMatMul", *GROUPED):
+        exported = torch.onnx.export(
+            Network(op).eval(), (torch.ones(2, 256),), dynamo=True, verbose=False, opset_version=18,
+            custom_translation_table=ops.translations(),
+        )  # fmt: skip
+        assert [node.op_type for node in exported.model.graph] == [op]
+
+
 def test_the_worst_case_of_int8_sums() -> None:
     x = np.full((2, 6912), 7.0, np.float32)
     made = {"W": np.full((3, 6912), -128, np.int8), "scale": np.ones(3, np.float32)}
@@ -128,25 +181,28 @@ def test_the_worst_case_of_int8_sums() -> None:
 
 @pytest.mark.parametrize("op", OPS)
 def test_halves_extremes_and_subnormals(op: str) -> None:
-    x = np.zeros((4, 64), np.float32)
-    x[0] = np.arange(64) - 31.5
+    size = width(op, 64)
+    x = np.zeros((4, size), np.float32)
+    x[0] = np.arange(size) - 31.5
     x[0, 0] = 127  # the scale is 1: all others are ties
-    x[1] = np.float32(3e38) * np.linspace(-1, 1, 64, dtype=np.float32)
+    x[1] = np.float32(3e38) * np.linspace(-1, 1, size, dtype=np.float32)
     x[2] = np.float32(1e-40)
-    x[3] = np.linspace(-1e-5, 1e-5, 64, dtype=np.float32)
-    check(op, x, constants(op, 5, 64, 1))
+    x[3] = np.linspace(-1e-5, 1e-5, size, dtype=np.float32)
+    check(op, x, constants(op, 5, size, 1))
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_two_threads_compute_the_same_bits(op: str) -> None:
-    x, made = activations(40, 515), constants(op, 300, 515, 2)
+    features = width(op, 515)
+    x, made = activations(40, features), constants(op, 300, features, 2)
     one, two = (run(op, x, made, library=True, threads=n) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_a_row_does_not_depend_on_its_neighbours(op: str) -> None:
-    x, made = activations(37, 300, seed=4), constants(op, 20, 300, 4)
+    features = width(op, 300)
+    x, made = activations(37, features, seed=4), constants(op, 20, features, 4)
     together = run(op, x, made, library=True)
     alone = np.concatenate([run(op, row[None], made, library=True) for row in x])
     np.testing.assert_array_equal(together, alone)
@@ -172,6 +228,7 @@ def test_every_kernel_computes_the_same_bits(tmp_path: Path) -> None:
     case = 0
     for op in OPS:
         for rows, features, count in [(7, 1, 3), (33, 257, 1), (65, 640, 9), (20, 6912, 2)]:
+            features = width(op, features)
             made = model(op, constants(op, rows, features, case), {"X": TensorProto.FLOAT})
             (tmp_path / f"{case:02}.onnx").write_bytes(made)
             x = activations(count, features, seed=case)
@@ -200,6 +257,8 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
     bf = np.ones((3, 70), ml_dtypes.bfloat16)
     wide = np.ones((1, (1 << 17) + 1), np.float32)
     t, i, b = OPS[0], OPS[2], OPS[1]
+    g, f = GROUPED
+    xg, s31 = np.ones((2, 128), np.float32), np.ones((3, 1), np.float32)
     deep = np.ones((1,) * 17 + (70,), np.float32)
     return {
         "columns": (t, {"X": x, "W": w[:, :63], "scale": s}, "W has 63 columns, expected 64"),
@@ -223,6 +282,14 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
         "int8 codes": (t, {"X": x, "W": w.astype(np.int8), "scale": s}, "tensor(int8)"),
         "uint8 table": (i, {"X": x, "W": i8.astype(np.uint8), "scale": s3}, "tensor(uint8)"),
         "float table": (b, {"X": x, "W": x}, "tensor(float)"),
+        "group scales of one": (t, {"X": xg, "W": w, "scale": s31}, "expected shape [1]"),
+        "no whole group": (g, {"X": x, "W": w, "scale": s31}, "70 columns (K), expected a mul"),
+        "group columns": (g, {"X": xg, "W": w[:, :32], "scale": s31}, "W has 32 columns"),
+        "one scale": (g, {"X": xg, "W": w, "scale": s}, "scale has 1 dimensions, expected 2"),
+        "scales of rows": (g, {"X": xg, "W": w, "scale": s31.T}, "[1, 3], expected [3, 1]"),
+        "more scales": (f, {"X": xg, "W": w, "scale": np.ones((3, 2), np.float32)}, "[3, 2], exp"),
+        "no half group": (f, {"X": xg[:, 64:], "W": w, "scale": s31}, "64 columns (K)"),
+        "int8 group codes": (f, {"X": xg, "W": w.astype(np.int8), "scale": s31}, "tensor(int8)"),
     }
 
 
@@ -239,7 +306,7 @@ def try_bad() -> dict[str, str]:
     """What each bad case is answered with; W and scale once fed, once constant."""
     answers = {}
     for name, (op, given, _) in bad_cases().items():
-        for fed in (("X",), ("X", "scale") if op == "TernaryMatMul" else ("X",)):
+        for fed in (("X",), ("X", "scale") if op.startswith("Ternary") else ("X",)):
             inputs = {key: np.asarray(given[key]) for key in fed}
             kept = {key: np.asarray(value) for key, value in given.items() if key not in fed}
             types = {key: ELEMENT_TYPES[value.dtype] for key, value in inputs.items()}

@@ -8,6 +8,7 @@
 #include "../bf16_matmul.h"
 #include "../dispatch.h"
 #include "../int8_matmul.h"
+#include "../ternary_group_matmul.h"
 #include "../ternary_matmul.h"
 #include "check.h"
 
@@ -66,8 +67,8 @@ static void run_crew(void* size, size_t count, void (*task)(void*, size_t), void
   }
 }
 
-enum Type { kTernary, kBf16, kInt8 };
-static const char* const kTypeNames[] = {"ternary", "bf16", "int8"};
+enum Type { kTernary, kGroup, kFloat, kBf16, kInt8 };
+static const char* const kTypeNames[] = {"ternary", "group", "float", "bf16", "int8"};
 
 struct Bench {
   Type type;
@@ -78,11 +79,13 @@ struct Bench {
   void* scratch;
 
   size_t bytes() const {
-    if (type == kTernary) return n * ((k + 255) / 256 * 64);
+    if (type <= kFloat) return n * ((k + 255) / 256 * 64);  // without the scales of groups
     return n * k * (type == kBf16 ? 2 : 1);
   }
   void run(const Kernel& kernel, const uint8_t* w, const Pool& pool) const {
     if (type == kTernary) ternary_matmul(kernel, {m, k, n, x, w, 0.5f, y}, scratch, pool);
+    if (type == kGroup) ternary_group_matmul(kernel, {m, k, n, x, w, scale, y}, scratch, pool);
+    if (type == kFloat) ternary_float_matmul(kernel, {m, k, n, x, w, scale, y}, scratch, pool);
     if (type == kBf16) bf16_matmul(kernel, {m, k, n, x, w, y}, scratch, pool);
     if (type == kInt8) int8_matmul(kernel, {m, k, n, x, w, scale, y}, scratch, pool);
   }
@@ -135,17 +138,20 @@ static void bench_all(const Kernel& kernel, const Kernel& scalar, uint8_t* w, si
   const size_t most_m = 128, most_k = 6912, most_n = 128256;
   const Pool pool = {run_crew, &threads};
   float* x = static_cast<float*>(malloc(4 * most_m * most_k));
-  float* scale = static_cast<float*>(malloc(4 * most_n));
+  const size_t scales = 2560 * 6912 / 128;  // of groups; more than most_n
+  float* scale = static_cast<float*>(malloc(4 * scales));
   float* y = static_cast<float*>(malloc(4 * (most_m * most_k + most_n)));
-  void* scratch = malloc(ternary_matmul_scratch(most_m, most_k) + bf16_matmul_scratch(1, most_k));
+  void* scratch = malloc(ternary_float_matmul_scratch(most_m, most_k));
   Random random = {1};
   for (size_t i = 0; i < most_m * most_k; i++) x[i] = random.real();
-  for (size_t i = 0; i < most_n; i++) scale[i] = 1.0f;
+  for (size_t i = 0; i < scales; i++) scale[i] = random.real();
   bench_read(kernel, w, pool, threads);
   const size_t shapes[][2] = {{2560, 2560}, {2560, 640}, {2560, 6912}, {6912, 2560}};
   for (size_t m : {1, 2, 4, 8, 16, 128}) {
     for (const auto& s : shapes) {
-      bench(kernel, scalar, {kTernary, m, s[0], s[1], x, scale, y, scratch}, w, pool, threads);
+      for (Type type : {kTernary, kGroup, kFloat}) {
+        bench(kernel, scalar, {type, m, s[0], s[1], x, scale, y, scratch}, w, pool, threads);
+      }
     }
   }
   bench(kernel, scalar, {kBf16, 1, 2560, 65536, x, scale, y, scratch}, w, pool, threads);

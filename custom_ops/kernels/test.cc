@@ -112,6 +112,95 @@ static void test_ternary_extremes(const Kernel& kernel) {
   }
 }
 
+// The formula of kernel.h, in its order.
+static double group_formula(const uint8_t* row, const float* scale, const int8_t* q,
+                            size_t groups) {
+  double total = 0;
+  for (size_t g = 0; g < groups; g++) {
+    int32_t sum = 0;
+    for (size_t k = g * 128; k < (g + 1) * 128; k++) sum += q[k] * (code(row, k) - 1);
+    total += static_cast<double>(sum) * static_cast<double>(scale[g]);
+  }
+  return total;
+}
+
+static bool same_bits(double a, double b) {
+  return memcmp(&a, &b, 8) == 0 || (isnan(a) && isnan(b));
+}
+
+// Weights with any code, also past the last group, where activations are zero.
+struct Grouped {
+  size_t m, n, groups;
+  Ternary t;
+  Guarded<float> scale;
+  Guarded<int32_t> q_sums;
+
+  Grouped(size_t m, size_t n, size_t groups)
+      : m(m), n(n), groups(groups), t(m, n, groups * 128), scale(n * groups), q_sums(m * groups) {}
+
+  void check(const Kernel& kernel) {
+    for (size_t i = 0; i < q_sums.size(); i++) {
+      q_sums[i] = 0;
+      for (size_t k = 0; k < 128; k++) q_sums[i] += t.row(i / groups)[i % groups * 128 + k];
+    }
+    const double untouched = 12345.0;
+    const size_t stride = n + 3;
+    Guarded<double> totals(m * stride - 3);
+    for (size_t i = 0; i < totals.size(); i++) totals[i] = untouched;
+    kernel.ternary_group(m, n, groups, t.q.data, q_sums.data, t.w.data, scale.data, totals.data,
+                         stride);
+    for (size_t i = 0; i < m; i++) {
+      for (size_t j = 0; j < n; j++) {
+        const double expected =
+            group_formula(t.w.data + j * t.blocks * 64, scale.data + j * groups, t.row(i), groups);
+        CHECK(same_bits(totals[i * stride + j], expected));
+      }
+      for (size_t j = n; j < stride && i + 1 < m; j++) CHECK(totals[i * stride + j] == untouched);
+    }
+  }
+};
+
+static void test_ternary_group(const Kernel& kernel) {
+  for (size_t groups : {1, 2, 3, 4, 5, 20, 54}) {
+    for (size_t size = 1; size <= 17; size++) {
+      const size_t other = 1 + (size * 7 + groups) % 17, wide = 20 + size * 3;  // around 32, 48, 64
+      const size_t shapes[][2] = {{size, other}, {size, groups < 10 ? wide : 3}};
+      for (const auto& shape : shapes) {
+        const size_t seed = groups * 1000 + size;
+        Random random = {seed};
+        CASE("ternary group %s m %zu n %zu groups %zu seed %zu", kernel.name, shape[0], shape[1],
+             groups, seed);
+        Grouped g(shape[0], shape[1], groups);
+        g.t.fill(&random);
+        for (size_t i = 0; i < g.scale.size(); i++) {
+          g.scale[i] = ldexpf(random.real(), static_cast<int>(random.below(60)) - 30);
+        }
+        g.check(kernel);
+      }
+    }
+  }
+}
+
+static void test_ternary_group_extremes(const Kernel& kernel) {
+  for (size_t groups : {size_t{54}, kMaxK / 128}) {
+    Grouped g(5, 3, groups);
+    for (int weight_code = 0; weight_code < 4; weight_code++) {
+      for (int activation : {-128, 0, 127}) {
+        CASE("ternary group %s groups %zu, all codes %d, all activations %d", kernel.name, groups,
+             weight_code, activation);
+        g.t.fill(weight_code, activation);
+        for (size_t i = 0; i < g.scale.size(); i++) g.scale[i] = 0x1.fffffep+127f;
+        g.check(kernel);
+        for (size_t i = 0; i < g.scale.size(); i++) g.scale[i] = i % 2 ? -0x1p-149f : 0.0f;
+        g.check(kernel);
+        g.scale[groups] = NAN;  // of the second row alone
+        g.scale[2 * groups] = INFINITY;
+        g.check(kernel);
+      }
+    }
+  }
+}
+
 static float bf16(uint16_t half) {
   const uint32_t bits = static_cast<uint32_t>(half) << 16;
   float value;
@@ -249,6 +338,8 @@ int main(int argc, char** argv) {
   for (size_t i = 0; i < count; i++) {
     test_ternary(*list[i]);
     test_ternary_extremes(*list[i]);
+    test_ternary_group(*list[i]);
+    test_ternary_group_extremes(*list[i]);
     test_bf16(*list[i]);
     test_int8(*list[i]);
     test_read(*list[i]);

@@ -1,0 +1,270 @@
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernel.h"
+
+namespace bitnet {
+
+// maddubs adds two products code * q to an int16 lane, each at least -3 * 128 (code 3 must not
+// saturate either), so a lane takes 42 of them before it is widened.
+static constexpr size_t kMaddubs = 32768 / (2 * 3 * 128);
+
+static constexpr size_t kAhead = 8192;
+
+static inline void prefetch(const uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
+}
+
+static inline __m256i load(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+
+static inline int32_t load_4(const int8_t* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+
+static inline float load_float(const char* p) {
+  float value;
+  memcpy(&value, p, 4);
+  return value;
+}
+
+// The sums of four vectors of int16, in each half by itself: [a b c d] twice, as int32.
+static inline __m256i add_halves(const __m256i v[4]) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i ab =
+      _mm256_hadd_epi32(_mm256_madd_epi16(v[0], ones), _mm256_madd_epi16(v[1], ones));
+  const __m256i cd =
+      _mm256_hadd_epi32(_mm256_madd_epi16(v[2], ones), _mm256_madd_epi16(v[3], ones));
+  return _mm256_hadd_epi32(ab, cd);
+}
+
+// Sums of code * q over one block of four weight rows, for each of its two groups.
+template <int M>
+static inline void block_sums(const uint8_t* const w[4], size_t block, const int8_t* q,
+                              size_t q_stride, __m128i sums[M][2]) {
+  static_assert(4 <= kMaddubs, "int16 lanes");
+  const __m256i mask = _mm256_set1_epi8(3);
+  UNROLL for (int half = 0; half < 2; half++) {
+    __m256i acc[M][4];
+    UNROLL for (int r = 0; r < 4; r++) {
+      const uint8_t* p = w[r] + block * kBlockBytes;
+      if (half == 0) prefetch(p);
+      UNROLL for (int part = 0; part < 2; part++) {
+        const __m256i packed = _mm256_srli_epi16(load(p + 32 * part), 4 * half);
+        const __m256i low = _mm256_and_si256(packed, mask);
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(packed, 2), mask);
+        UNROLL for (int m = 0; m < M; m++) {
+          const int8_t* x = q + m * q_stride + half * kGroupK + 32 * part;
+          const __m256i pair = _mm256_add_epi16(_mm256_maddubs_epi16(low, load(x)),
+                                                _mm256_maddubs_epi16(high, load(x + 64)));
+          acc[m][r] = part ? _mm256_add_epi16(acc[m][r], pair) : pair;
+        }
+      }
+    }
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m256i both = add_halves(acc[m]);
+      sums[m][half] =
+          _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    }
+  }
+}
+
+static inline __m256d add_scaled(__m256d total, __m128i sums, int32_t q_sum, __m256d scale) {
+  const __m128i exact = _mm_sub_epi32(sums, _mm_set1_epi32(q_sum));
+  return _mm256_fmadd_pd(_mm256_cvtepi32_pd(exact), scale, total);
+}
+
+static inline double load_8(const char* p) {
+  double two_floats;
+  memcpy(&two_floats, p, 8);
+  return two_floats;
+}
+
+static inline __m128 load_pairs(const char* low, const char* high) {
+  return _mm_castpd_ps(_mm_set_pd(load_8(high), load_8(low)));
+}
+
+// Up to four activation rows: the weights are read once, four rows at a time.
+template <int M>
+static void few(size_t n, size_t groups, const int8_t* q, const int32_t* q_sums, const uint8_t* w,
+                const float* scale, double* totals, size_t stride) {
+  const size_t blocks = (groups + 1) / 2;
+  const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
+  const char* scales = reinterpret_cast<const char*>(scale);
+  for (size_t n0 = 0; n0 < n; n0 += 4) {
+    const uint8_t* row[4];  // rows past the last one repeat it
+    const char* factor[4];
+    UNROLL for (size_t r = 0; r < 4; r++) {
+      const size_t at = n0 + r < n ? n0 + r : n - 1;
+      row[r] = w + at * row_bytes;
+      factor[r] = scales + 4 * at * groups;
+    }
+    __m256d total[M];
+    UNROLL for (int m = 0; m < M; m++) total[m] = _mm256_setzero_pd();
+    __m128i sums[M][2];
+    size_t g = 0;
+    for (; g + 2 <= groups; g += 2) {
+      block_sums<M>(row, g / 2, q + g * kGroupK, q_stride, sums);
+      const __m128 low = load_pairs(factor[0] + 4 * g, factor[1] + 4 * g);
+      const __m128 high = load_pairs(factor[2] + 4 * g, factor[3] + 4 * g);
+      const __m256d even = _mm256_cvtps_pd(_mm_shuffle_ps(low, high, 0x88));
+      const __m256d odd = _mm256_cvtps_pd(_mm_shuffle_ps(low, high, 0xdd));
+      UNROLL for (int m = 0; m < M; m++) {
+        total[m] = add_scaled(total[m], sums[m][0], q_sums[m * groups + g], even);
+        total[m] = add_scaled(total[m], sums[m][1], q_sums[m * groups + g + 1], odd);
+      }
+    }
+    if (g < groups) {
+      block_sums<M>(row, g / 2, q + g * kGroupK, q_stride, sums);
+      const __m256d last = _mm256_cvtps_pd(
+          _mm_setr_ps(load_float(factor[0] + 4 * g), load_float(factor[1] + 4 * g),
+                      load_float(factor[2] + 4 * g), load_float(factor[3] + 4 * g)));
+      UNROLL for (int m = 0; m < M; m++) {
+        total[m] = add_scaled(total[m], sums[m][0], q_sums[m * groups + g], last);
+      }
+    }
+    UNROLL for (int m = 0; m < M; m++) {
+      double four[4];
+      _mm256_storeu_pd(four, total[m]);
+      for (size_t r = 0; r < 4 && n0 + r < n; r++) totals[m * stride + n0 + r] = four[r];
+    }
+  }
+}
+
+using Few = void (*)(size_t, size_t, const int8_t*, const int32_t*, const uint8_t*, const float*,
+                     double*, size_t);
+static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
+static_assert(sizeof kFew / sizeof kFew[0] == kFewRows, "one for each");
+
+// More activation rows: panels of 16 weight rows by one block, as for the weights with one scale;
+// each group of a panel goes from int32 to the float64 totals.
+static constexpr size_t kRows = 16;
+static constexpr size_t kQuadBytes = 4 * kRows;  // 4 weights of every row
+static constexpr size_t kQuads = kGroupK / 4;
+static_assert(kQuads <= kMaddubs, "int16 lanes");
+
+static inline void transpose_8x8(__m256i v[8]) {
+  __m256i t[8];
+  UNROLL for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  __m256i u[8];
+  UNROLL for (int i = 0; i < 8; i += 4) {
+    u[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    u[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    u[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    u[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  UNROLL for (int i = 0; i < 4; i++) {
+    v[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
+  }
+}
+
+// One block of 8 rows as [k / 4][row][k % 4]; rows past `rows` repeat the last one.
+static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+  const __m256i mask = _mm256_set1_epi8(3);
+  UNROLL for (size_t half = 0; half < 2; half++) {
+    __m256i v[8];
+    UNROLL for (size_t i = 0; i < 8; i++) {
+      v[i] = load(w + (i < rows ? i : rows - 1) * row_bytes + 32 * half);
+    }
+    transpose_8x8(v);
+    UNROLL for (size_t i = 0; i < 8; i++) {
+      __m256i packed = v[i];
+      UNROLL for (size_t j = 0; j < 4; j++) {
+        uint8_t* to = panel + (16 * j + 8 * half + i) * kQuadBytes;
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_and_si256(packed, mask));
+        packed = _mm256_srli_epi16(packed, 2);
+      }
+    }
+  }
+}
+
+// sums[m][0..16) = codes x q, for M activation rows. It ends in memory: with the float64 part in
+// the same loop nest GCC 12 copies every accumulator twice in each round.
+template <int M>
+static void tile(size_t quads, const uint8_t* codes, const int8_t* q, size_t q_stride,
+                 int32_t* sums) {
+  __m256i acc[M][2];
+  UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm256_setzero_si256();
+  for (size_t i = 0; i < quads; i++, codes += kQuadBytes, q += 4) {
+    const __m256i w0 = load(codes), w1 = load(codes + 32);
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m256i x = _mm256_set1_epi32(load_4(q + m * q_stride));
+      acc[m][0] = _mm256_add_epi16(acc[m][0], _mm256_maddubs_epi16(w0, x));
+      acc[m][1] = _mm256_add_epi16(acc[m][1], _mm256_maddubs_epi16(w1, x));
+    }
+  }
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i* to = reinterpret_cast<__m256i*>(sums);
+  UNROLL for (int m = 0; m < M; m++) {
+    _mm256_store_si256(to + 2 * m, _mm256_madd_epi16(acc[m][0], ones));
+    _mm256_store_si256(to + 2 * m + 1, _mm256_madd_epi16(acc[m][1], ones));
+  }
+}
+
+using Tile = void (*)(size_t, const uint8_t*, const int8_t*, size_t, int32_t*);
+static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>};
+
+// totals[0..rows) += scale * (sums - q_sum), from 0 for the first group
+static inline void add_row(size_t rows, const int32_t* sums, int32_t q_sum, const float* scale,
+                           bool first, double* totals) {
+  const __m128i minus = _mm_set1_epi32(q_sum);
+  size_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    const __m128i some = _mm_load_si128(reinterpret_cast<const __m128i*>(sums + i));
+    const __m256d exact = _mm256_cvtepi32_pd(_mm_sub_epi32(some, minus));
+    const __m256d old = first ? _mm256_setzero_pd() : _mm256_loadu_pd(totals + i);
+    const __m256d factor = _mm256_cvtps_pd(_mm_load_ps(scale + i));
+    _mm256_storeu_pd(totals + i, _mm256_fmadd_pd(exact, factor, old));
+  }
+  for (; i < rows; i++) {
+    const double term = static_cast<double>(sums[i] - q_sum) * static_cast<double>(scale[i]);
+    totals[i] = (first ? 0.0 : totals[i]) + term;
+  }
+}
+
+void ternary_group_avx2(size_t m, size_t n, size_t groups, const int8_t* q, const int32_t* q_sums,
+                        const uint8_t* w, const float* scale, double* totals, size_t stride) {
+  if (m <= kFewRows) {
+    if (m > 0) kFew[m - 1](n, groups, q, q_sums, w, scale, totals, stride);
+    return;
+  }
+  alignas(32) uint8_t codes[2 * kQuads * kQuadBytes];
+  alignas(32) float factors[kRows] = {0};
+  alignas(32) int32_t sums[4 * kRows];
+  const size_t blocks = (groups + 1) / 2;
+  const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
+  const char* scales = reinterpret_cast<const char*>(scale);
+  for (size_t n0 = 0; n0 < n; n0 += kRows) {
+    const size_t rows = n - n0 < kRows ? n - n0 : kRows, rows0 = rows < 8 ? rows : 8;
+    for (size_t g = 0; g < groups; g++) {
+      if (g % 2 == 0) {
+        const uint8_t* from = w + n0 * row_bytes + g / 2 * kBlockBytes;
+        unpack_block(from, row_bytes, rows0, codes);
+        if (rows > 8) unpack_block(from + 8 * row_bytes, row_bytes, rows - 8, codes + 32);
+      }
+      for (size_t r = 0; r < rows; r++) {
+        factors[r] = load_float(scales + 4 * ((n0 + r) * groups + g));
+      }
+      for (size_t m0 = 0; m0 < m; m0 += 4) {
+        const size_t tall = m - m0 < 4 ? m - m0 : 4;
+        kTiles[tall - 1](kQuads, codes + g % 2 * kQuads * kQuadBytes,
+                         q + m0 * q_stride + g * kGroupK, q_stride, sums);
+        for (size_t i = 0; i < tall; i++) {
+          add_row(rows, sums + i * kRows, q_sums[(m0 + i) * groups + g], factors, g == 0,
+                  totals + (m0 + i) * stride + n0);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace bitnet
