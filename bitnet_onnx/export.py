@@ -29,6 +29,7 @@ from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
 from .graph import KEEP, trace
 from .model import rotary_tables
+from .optimize import fuse_projections
 from .ternary import int8_rows, pack
 from .traced import HEADS, packed_parts
 
@@ -45,6 +46,7 @@ def export(
     head: str = "bf16",
     context_length: int | None = None,
     revision: str | None = None,
+    fuse: bool = True,
     progress: bool = False,
 ) -> Path:
     """Write the artifact folder ``output`` and return it.
@@ -53,6 +55,7 @@ def export(
     head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits,
     ``float32`` is for tables that bfloat16 does not hold.
     context_length: positions that may be fed, by default the config's.
+    fuse: run the passes of ``optimize.py``; the numbers are the same without, to the bit.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written is left behind.
     """
     if head not in HEADS:
@@ -69,7 +72,10 @@ def export(
     library = native.library_path()
     with new_folder(Path(output)) as folder:
         graph = trace(config, head, context)
-        save(graph, weights(checkpoint, head, context), folder, progress)
+        readers = weights(checkpoint, head, context)
+        for fused, parts in (fuse_projections(graph) if fuse else {}).items():
+            join(readers, fused, parts, [linear_shapes(config)[part][0] for part in parts])
+        save(graph, readers, folder, progress)
         for name, content in checkpoint.text_files().items():
             (folder / name).write_bytes(content)
         shutil.copyfile(library, folder / library.name)
@@ -104,6 +110,19 @@ def weights(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Reader
     for name, values in zip(("cos_cache", "sin_cache"), angles, strict=True):
         tensors[name] = partial(np.ascontiguousarray, values[0, :, :half].numpy())
     return tensors
+
+
+def join(readers: dict[str, Reader], linear: str, parts: list[str], rows: list[int]) -> None:
+    """In place of the parts' weights and scales: those of all rows, each row with its scale."""
+    codes = [readers.pop(f"{part}.weight") for part in parts]
+    scales = [readers.pop(f"{part}.weight_scale") for part in parts]
+
+    def row_scales() -> np.ndarray:
+        pairs = zip([np.asarray(read()) for read in scales], rows, strict=True)
+        return np.concatenate([np.broadcast_to(x, (count, *x.shape[1:])) for x, count in pairs])
+
+    readers[f"{linear}.weight"] = lambda: np.concatenate([np.asarray(read()) for read in codes])
+    readers[f"{linear}.weight_scale"] = row_scales
 
 
 def packed_codes(checkpoint: Checkpoint, linear: str, group: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .artifact import Artifact
+from .optimize import LINEARS, PARTS
 from .session import Session
 
 __all__ = ["TappedSession"]
@@ -46,14 +47,14 @@ class TappedSession(Session):
 
 
 def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
-    """The artifact's graph with every TernaryMatMul's X as one more output.
+    """The artifact's graph with every linear's X as one more output.
 
     Returns it with the names of those outputs, each with the linears that read it.
     """
     model = ir.load(artifact.model_path)
     taps: dict[str, list[str]] = {}
     for node in model.graph:
-        if (node.domain, node.op_type) != ("bitnet", "TernaryMatMul"):
+        if (node.domain, node.op_type) not in LINEARS:
             continue
         x, weight = node.inputs[:2]
         assert x is not None
@@ -61,5 +62,6 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
         x.type = ir.TensorType(ir.DataType.FLOAT)
         if x.name not in taps:
             model.graph.outputs.append(x)
-        taps.setdefault(str(x.name), []).append(str(weight.name).removesuffix(".weight"))
+        owner, _, parts = str(weight.name).removesuffix(".weight").rpartition(".")
+        taps.setdefault(str(x.name), []).extend(f"{owner}.{part}" for part in parts.split(PARTS))
     return ir.to_proto(model).SerializeToString(), taps

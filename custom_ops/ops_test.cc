@@ -104,19 +104,25 @@ static bool finite(const float* x, size_t k) {
   return true;
 }
 
-static void check_ternary(const Kernel& kernel, size_t m, size_t k, size_t n, const Pool& pool) {
-  CASE("ternary_matmul %s m %zu k %zu n %zu seed %zu", kernel.name, m, k, n, m + k + n);
+static void check_ternary(const Kernel& kernel, size_t m, size_t k, size_t n, bool row_scales,
+                          const Pool& pool) {
+  CASE("ternary_matmul %s m %zu k %zu n %zu row scales %d seed %zu", kernel.name, m, k, n,
+       row_scales, m + k + n);
   Random random = {m + k + n};
   const size_t row = (k + 255) / 256 * 64;
   Guarded<float> x(m * k), y(m * n);
   Guarded<uint8_t> w(n * row), scratch(ternary_matmul_scratch(m, k) / 64 * 64 + 64);
   fill(&x, m, k, &random);
   for (size_t i = 0; i < w.size(); i++) w[i] = static_cast<uint8_t>(random.next());
-  const float scale = 0.7f;
-  ternary_matmul(kernel, {m, k, n, x.data, w.data, scale, y.data}, scratch.data, pool);
+  Guarded<float> scales(row_scales ? n : 1);
+  for (size_t i = 0; i < scales.size(); i++) scales[i] = 0.7f + random.real();
+  ternary_matmul(
+      kernel,
+      {m, k, n, x.data, w.data, reinterpret_cast<const uint8_t*>(scales.data), row_scales, y.data},
+      scratch.data, pool);
   for (size_t i = 0; i < m; i++) {
     const float* row_x = x.data + i * k;
-    const float act_scale = 127.0f / absmax(row_x, k), rescale = scale / act_scale;
+    const float act_scale = 127.0f / absmax(row_x, k);
     const bool good = finite(row_x, k);
     for (size_t j = 0; j < n; j++) {
       int32_t sum = 0;
@@ -124,6 +130,7 @@ static void check_ternary(const Kernel& kernel, size_t m, size_t k, size_t n, co
         const int code = w[j * row + c / 256 * 64 + c % 64] >> (2 * (c / 64 % 4)) & 3;
         sum += quantized(row_x[c], act_scale, -128, 127) * (code - 1);
       }
+      const float rescale = scales[row_scales ? j : 0] / act_scale;
       CHECK(same_bits(y[i * n + j], good ? static_cast<float>(sum) * rescale : NAN));
     }
   }
@@ -280,7 +287,8 @@ int main() {
   for (size_t i = 0; i < count; i++) {
     for (const auto& s : shapes) {
       for (const Pool& pool : {kBackwards, kThreads}) {
-        check_ternary(*list[i], s[0], s[1], s[2], pool);
+        check_ternary(*list[i], s[0], s[1], s[2], false, pool);
+        check_ternary(*list[i], s[0], s[1], s[2], true, pool);
         check_int8(*list[i], s[0], s[1], s[2], pool);
         check_bf16(*list[i], s[0], s[1], s[2], pool);
         const size_t groups = s[1] / 128 + 1;

@@ -1,5 +1,7 @@
 #include "ternary_matmul.h"
 
+#include <string.h>
+
 #include "quantize.h"
 
 namespace bitnet {
@@ -17,30 +19,42 @@ size_t slab_of(size_t m) { return m < kSlab ? m : kSlab; }
 size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
 
+float load(const uint8_t* floats, size_t i) {
+  float value;
+  memcpy(&value, floats + i * sizeof value, sizeof value);
+  return value;
+}
+
 struct Slab {
   const Kernel& kernel;
   const TernaryMatMul& op;
   size_t first, m, blocks;
-  float* rescale;   // [m]
-  int32_t* q_sums;  // [m]
-  int8_t* q;        // [m, 256 * blocks]
+  float* act_scales;  // [m]
+  int32_t* q_sums;    // [m]
+  int8_t* q;          // [m, 256 * blocks]
 };
 
 void quantize(const Slab& s, const Pool& pool) {
   const size_t k = s.op.k, rows = kQuantizeWork / k + 1;
   parallel(pool, parts(s.m, rows), [&](size_t task) {
     for (size_t i = task * rows; i < smaller(s.m, (task + 1) * rows); i++) {
-      const float act_scale = quantize_int8(s.op.x + (s.first + i) * k, k, s.blocks * kBlockK,
-                                            s.q + i * s.blocks * kBlockK, s.q_sums + i);
-      s.rescale[i] = s.op.scale / act_scale;
+      s.act_scales[i] = quantize_int8(s.op.x + (s.first + i) * k, k, s.blocks * kBlockK,
+                                      s.q + i * s.blocks * kBlockK, s.q_sums + i);
     }
   });
 }
 
 void scale(const Slab& s, size_t i, size_t n0, size_t count, const int32_t* sums) {
   float* y = s.op.y + (s.first + i) * s.op.n + n0;
-  const float rescale = s.rescale[i];
-  for (size_t n = 0; n < count; n++) y[n] = static_cast<float>(sums[n]) * rescale;
+  const float act_scale = s.act_scales[i];
+  if (s.op.row_scales) {
+    for (size_t n = 0; n < count; n++) {
+      y[n] = static_cast<float>(sums[n]) * (load(s.op.scales, n0 + n) / act_scale);
+    }
+  } else {
+    const float rescale = load(s.op.scales, 0) / act_scale;
+    for (size_t n = 0; n < count; n++) y[n] = static_cast<float>(sums[n]) * rescale;
+  }
 }
 
 // Few activation rows: the weights are read once, from memory; tasks split them alone.
@@ -87,10 +101,10 @@ void ternary_matmul(const Kernel& kernel, const TernaryMatMul& op, void* scratch
   if (op.n == 0) return;
   const size_t slab = slab_of(op.m), blocks = blocks_of(op.k);
   int8_t* q = static_cast<int8_t*>(scratch);
-  float* rescale = reinterpret_cast<float*>(q + slab * blocks * kBlockK);
-  int32_t* q_sums = reinterpret_cast<int32_t*>(rescale + slab);
+  float* act_scales = reinterpret_cast<float*>(q + slab * blocks * kBlockK);
+  int32_t* q_sums = reinterpret_cast<int32_t*>(act_scales + slab);
   for (size_t first = 0; first < op.m; first += slab) {
-    const Slab s = {kernel, op, first, smaller(slab, op.m - first), blocks, rescale, q_sums, q};
+    const Slab s = {kernel, op, first, smaller(slab, op.m - first), blocks, act_scales, q_sums, q};
     quantize(s, pool);
     if (s.m < kGemmRows)
       gemv(s, pool);

@@ -1,7 +1,5 @@
-// TernaryMatMul(X float32 [..., K], W uint8 [N, 64 * ceil(K / 256)], scale float32 [1])
+// TernaryMatMul(X float32 [..., K], W uint8 [N, 64 * ceil(K / 256)], scale float32 [1] or [N])
 //   -> Y float32 [..., N]
-#include <string.h>
-
 #include "ort.h"
 #include "ternary_matmul.h"
 
@@ -18,9 +16,12 @@ static OrtStatus* compute(Call* call) {
     return fail(call->api, "%s: W has %lld columns, expected %zu (64 * ceil(K / 256), K = %zu)",
                 spec.name, static_cast<long long>(w.dims[1]), row_bytes, k);
   }
-  if (scale.rank != 1 || scale.dims[0] != 1) {
-    return fail(call->api, "%s: scale has %zu dimensions and %lld elements, expected shape [1]",
-                spec.name, scale.rank, scale.rank ? static_cast<long long>(scale.dims[0]) : 1ll);
+  if (scale.rank != 1 || (scale.dims[0] != 1 && scale.dims[0] != w.dims[0])) {
+    return fail(
+        call->api,
+        "%s: scale has %zu dimensions and %lld elements, expected shape [1] or [N], N = %lld",
+        spec.name, scale.rank, scale.rank ? static_cast<long long>(scale.dims[0]) : 1ll,
+        static_cast<long long>(w.dims[0]));
   }
   float* y = nullptr;
   if (OrtStatus* s = output(*call, x, w.dims[0], &y)) return s;
@@ -28,12 +29,10 @@ static OrtStatus* compute(Call* call) {
   if (m == 0 || n == 0) return nullptr;
   Scratch scratch(ternary_matmul_scratch(m, k));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
-  float factor;
-  memcpy(&factor, scale.data, sizeof factor);
-  ternary_matmul(
-      *call->kernel,
-      {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data), factor, y},
-      scratch.data, pool_of(call));
+  ternary_matmul(*call->kernel,
+                 {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data),
+                  static_cast<const uint8_t*>(scale.data), scale.dims[0] != 1, y},
+                 scratch.data, pool_of(call));
   return nullptr;
 }
 

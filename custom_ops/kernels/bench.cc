@@ -83,7 +83,11 @@ struct Bench {
     return n * k * (type == kBf16 ? 2 : 1);
   }
   void run(const Kernel& kernel, const uint8_t* w, const Pool& pool) const {
-    if (type == kTernary) ternary_matmul(kernel, {m, k, n, x, w, 0.5f, y}, scratch, pool);
+    if (type == kTernary) {
+      const float scale = 0.5f;
+      ternary_matmul(kernel, {m, k, n, x, w, reinterpret_cast<const uint8_t*>(&scale), false, y},
+                     scratch, pool);
+    }
     if (type == kGroup) ternary_group_matmul(kernel, {m, k, n, x, w, scale, y}, scratch, pool);
     if (type == kFloat) ternary_float_matmul(kernel, {m, k, n, x, w, scale, y}, scratch, pool);
     if (type == kBf16) bf16_matmul(kernel, {m, k, n, x, w, y}, scratch, pool);

@@ -1,0 +1,66 @@
+"""Passes over the graph: what they leave, and that they change no bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import checkpoints
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from bitnet_onnx.checkpoint import open_checkpoint
+from bitnet_onnx.export import export
+from bitnet_onnx.optimize import PARTS
+from bitnet_onnx.session import Session
+from bitnet_onnx.ternary import pack
+
+QKV = "model.layers.0.self_attn.q_proj+k_proj+v_proj"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The checkpoint, and its artifacts with and without the passes."""
+    folder = tmp_path_factory.mktemp("optimize")
+    checkpoints.make(folder / "checkpoint")
+    export(folder / "checkpoint", folder / "fused")
+    export(folder / "checkpoint", folder / "plain", fuse=False)
+    return {name: folder / name for name in ("checkpoint", "fused", "plain")}
+
+
+def test_fusing_changes_no_bit(folders: dict[str, Path]) -> None:
+    ids = [int(x) for x in np.random.default_rng(0).integers(0, 96, 40)]
+    for custom_ops in (True, False):
+        fused, plain = (
+            Session(folders[name], custom_ops=custom_ops) for name in ("fused", "plain")
+        )
+        np.testing.assert_array_equal(fused.score(ids), plain.score(ids))
+        for token in ids[:8]:
+            np.testing.assert_array_equal(fused.decode([token]), plain.decode([token]))
+
+
+def test_fused_rows_are_the_parts_rows_each_with_its_scale(folders: dict[str, Path]) -> None:
+    source = open_checkpoint(folders["checkpoint"])
+    owner, _, parts = QKV.rpartition(".")
+    read = [source.ternary(f"{owner}.{part}") for part in parts.split(PARTS)]
+    model = onnx.load(folders["fused"] / "model.onnx")
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    codes = np.concatenate([pack(codes).numpy() for codes, _ in read])
+    scales = np.concatenate([np.repeat(scale.numpy(), len(codes)) for codes, scale in read])
+    np.testing.assert_array_equal(stored[f"{QKV}.weight"], codes)
+    np.testing.assert_array_equal(stored[f"{QKV}.weight_scale"], scales)
+    assert not [name for name in stored if name.endswith("q_proj.weight")]
+
+
+def test_linears_of_different_inputs_stay_apart(folders: dict[str, Path]) -> None:
+    def linears(name: str) -> list[str]:
+        graph: Any = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph
+        nodes = [node for node in graph.node if node.op_type == "TernaryMatMul"]
+        return [node.input[1].removesuffix(".weight").rpartition(".")[2] for node in nodes]
+
+    plain = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    assert linears("plain") == 2 * plain
+    fused = ["q_proj+k_proj+v_proj", "o_proj", "gate_proj+up_proj", "down_proj"]
+    assert linears("fused") == 2 * fused
