@@ -20,7 +20,7 @@ from onnx import defs
 from onnxscript import ir
 from torch import Tensor
 
-from .ternary import absmax_int8, unpack
+from .ternary import absmax_int8, group_sums, spread, unpack
 
 __all__ = ["DOMAIN", "VERSION", "functions", "translations"]
 
@@ -32,13 +32,30 @@ INT16_PEAK = 32512  # 127 * 256: both halves of an activation then fit int8
 
 @torch.library.custom_op("bitnet::ternary_matmul", mutates_args=())
 def ternary_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
-    """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [1] -> [..., N]."""
+    """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [1] -> [..., N].
+
+    scale [N, K / 128]: one for each group of 128 weights.
+    """
     quantized, act_scale = absmax_int8(x)
-    sums = quantized @ unpack(packed, x.shape[-1]).float().T
-    return sums * (scale / act_scale)
+    codes = unpack(packed, x.shape[-1]).float()
+    if scale.ndim == 2:
+        return group_sums(quantized, codes, scale) / act_scale
+    return (quantized @ codes.T) * (scale / act_scale)
 
 
 @ternary_matmul.register_fake
+def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], packed.shape[0])
+
+
+@torch.library.custom_op("bitnet::ternary_float_matmul", mutates_args=())
+def ternary_float_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
+    """x float32 [..., K], packed as above, scale [N, K / 128] -> [..., N], summed in float64."""
+    weight = spread(unpack(packed, x.shape[-1]).double(), scale.double())
+    return (x.double() @ weight.T).float()
+
+
+@ternary_float_matmul.register_fake
 def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
@@ -156,6 +173,10 @@ _FLOAT = "tensor(float)"
 _TERNARY = _schema(
     DOMAIN, "TernaryMatMul", f"X:{_FLOAT} W:tensor(uint8) scale:{_FLOAT}", f"Y:{_FLOAT}"
 )
+_GROUP, _FLOAT_GROUP = (
+    _schema(DOMAIN, name, f"X:{_FLOAT} W:tensor(uint8) scale:{_FLOAT}", f"Y:{_FLOAT}")
+    for name in ("TernaryGroupMatMul", "TernaryFloatMatMul")
+)
 _BF16 = _schema(DOMAIN, "Bf16MatMul", f"X:{_FLOAT} W:tensor(bfloat16)", f"Y:{_FLOAT}")
 _INT8 = _schema(DOMAIN, "Int8MatMul", f"X:{_FLOAT} W:tensor(int8) scale:{_FLOAT}", f"Y:{_FLOAT}")
 _GQA_ATTRIBUTES = {"num_heads": 0, "kv_num_heads": 0, "do_rotary": 1, "scale": 0.0}
@@ -193,7 +214,10 @@ def _slice_node(x: Any, count: Any) -> Any:
 def translations() -> dict[Any, Callable[..., Any]]:
     """torch operator -> a function that builds its ONNX node, for ``torch.onnx.export``."""
     return {
-        torch.ops.bitnet.ternary_matmul.default: lambda x, w, s: _op(_TERNARY)(x, w, s),
+        torch.ops.bitnet.ternary_matmul.default: lambda x, w, s: _op(
+            _TERNARY if len(s.shape) == 1 else _GROUP
+        )(x, w, s),
+        torch.ops.bitnet.ternary_float_matmul.default: lambda x, w, s: _op(_FLOAT_GROUP)(x, w, s),
         torch.ops.bitnet.bf16_matmul.default: lambda x, w: _op(_BF16)(x, w),
         torch.ops.bitnet.int8_matmul.default: lambda x, w, s: _op(_INT8)(x, w, s),
         torch.ops.bitnet.last_positions.default: _slice_node,
@@ -251,6 +275,66 @@ TernaryMatMul (X, W, scale) => (Y)
   rescale = Add (ratio, poison)
   Y = Mul (exact, rescale)
 }
+"""
+
+# W as float64 [K, N]: codes times the scale of their group.
+_DEQUANTIZED = """
+  last = Constant <value = int64[1] {-1}> ()
+  shifts = Constant <value = uint8[1,1,4,1] {0, 2, 4, 6}> ()
+  low_bits = Constant <value = uint8 {3}> ()
+  one_code = Constant <value = double {1.0}> ()
+  blocks_shape = Constant <value = int64[4] {0, -1, 1, 64}> ()
+  rows_shape = Constant <value = int64[2] {0, -1}> ()
+  groups_shape = Constant <value = int64[3] {0, -1, 128}> ()
+  nothing = Constant <value = int64[1] {0}> ()
+
+  blocks = Reshape (W, blocks_shape)
+  moved = BitShift <direction = "RIGHT"> (blocks, shifts)
+  fields = BitwiseAnd (moved, low_bits)
+  padded_codes = Reshape (fields, rows_shape)
+  k = Shape <start = -1> (X)
+  codes = Slice (padded_codes, nothing, k, last)
+  codes_double = Cast <to = 11> (codes)
+  signed = Sub (codes_double, one_code)
+  groups = Reshape (signed, groups_shape)
+  scale_double = Cast <to = 11> (scale)
+  scale_column = Unsqueeze (scale_double, last)
+  scaled_groups = Mul (groups, scale_column)
+  rows = Reshape (scaled_groups, rows_shape)
+  w_t = Transpose <perm = [1, 0]> (rows)
+"""
+
+_FLOAT_GROUP_BODY = f"""
+<domain: "bitnet", opset_import: ["" : 23]>
+TernaryFloatMatMul (X, W, scale) => (Y)
+{{
+{_DEQUANTIZED}
+  x = Cast <to = 11> (X)
+  sums = MatMul (x, w_t)
+  Y = Cast <to = 1> (sums)
+}}
+"""
+
+_GROUP_BODY = f"""
+<domain: "bitnet", opset_import: ["" : 23]>
+TernaryGroupMatMul (X, W, scale) => (Y)
+{{
+{_DEQUANTIZED}
+  smallest = Constant <value = float {{1e-5}}> ()
+  peak = Constant <value = float {{127.0}}> ()
+  lowest = Constant <value = float {{-128.0}}> ()
+  magnitude = Abs (X)
+  absmax = ReduceMax <keepdims = 1> (magnitude, last)
+  clamped = Max (absmax, smallest)
+  act_scale = Div (peak, clamped)
+  scaled = Mul (X, act_scale)
+  rounded = Round (scaled)
+  clipped = Clip (rounded, lowest, peak)
+  quantized = Cast <to = 11> (clipped)
+  sums = MatMul (quantized, w_t)
+  single = Cast <to = 1> (sums)
+  Y = Div (single, act_scale)
+}}
 """
 
 _BF16_BODY = """
@@ -321,5 +405,5 @@ Int8MatMul (X, W, scale) => (Y)
 
 def functions() -> list[ir.Function]:
     """One function of stock operators for each operator of the domain."""
-    bodies = (_TERNARY_BODY, _BF16_BODY, _INT8_BODY)
+    bodies = (_TERNARY_BODY, _GROUP_BODY, _FLOAT_GROUP_BODY, _BF16_BODY, _INT8_BODY)
     return [ir.serde.deserialize_function(onnx.parser.parse_function(body)) for body in bodies]
