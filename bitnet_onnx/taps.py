@@ -17,6 +17,9 @@ from .session import Session
 __all__ = ["TappedSession"]
 
 
+PRODUCTS = ("TernaryMatMul", "TernaryGroupMatMul", "TernaryFloatMatMul")
+
+
 class TappedSession(Session):
     """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K]."""
 
@@ -46,14 +49,14 @@ class TappedSession(Session):
 
 
 def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
-    """The artifact's graph with every TernaryMatMul's X as one more output.
+    """The artifact's graph with the X of every ternary product as one more output.
 
     Returns it with the names of those outputs, each with the linears that read it.
     """
     model = ir.load(artifact.model_path)
     taps: dict[str, list[str]] = {}
     for node in model.graph:
-        if (node.domain, node.op_type) != ("bitnet", "TernaryMatMul"):
+        if node.domain != "bitnet" or node.op_type not in PRODUCTS:
             continue
         x, weight = node.inputs[:2]
         assert x is not None

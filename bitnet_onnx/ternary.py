@@ -82,7 +82,8 @@ def group_sums(quantized: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
     The sum of a group is exact; the scaled sums are added in float64, first group first.
     """
     parts = zip(quantized.chunk(scale.shape[1], -1), codes.chunk(scale.shape[1], 1), strict=True)
-    total = torch.zeros(*quantized.shape[:-1], len(codes), dtype=torch.float64)
+    shape = (*quantized.shape[:-1], len(codes))
+    total = torch.zeros(shape, dtype=torch.float64, device=quantized.device)
     for group, (x, weight) in enumerate(parts):
         total += (x @ weight.T).double() * scale[:, group].double()
     return total.float()
