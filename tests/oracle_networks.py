@@ -209,14 +209,16 @@ def int8_activations(model: Any) -> Any:
 MINICPM = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64}
 
 
-def minicpm(seed: int = 0, **changes: Any) -> tuple[Any, dict[str, Any]]:
+def minicpm(
+    seed: int = 0, dtype: torch.dtype = torch.bfloat16, **changes: Any
+) -> tuple[Any, dict[str, Any]]:
     """(a LLaMA of transformers scaled where MiniCPM scales, its config.json).
 
     transformers has no MiniCPM4; its ``minicpm3`` puts the same three scales in the same places.
     """
     sizes = {"hidden_size": 256, "intermediate_size": 384, "tie_word_embeddings": True}
     source = random_llama(llama_config(max_position_embeddings=128, **sizes | changes), seed)
-    group_weights(source, torch.bfloat16, seed)
+    group_weights(source, dtype, seed)
     config = source.config
     residual = MINICPM["scale_depth"] / config.num_hidden_layers**0.5
     for name, module in source.named_modules():
