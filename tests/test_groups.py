@@ -149,10 +149,13 @@ def change(folder: Path, **fields: Any) -> None:
 
 
 BONSAI: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
-    "tied": (torch.bfloat16, {"tie_word_embeddings": True}, "bf16"),
+    "tied, a head_dim that attention pads": (
+        torch.bfloat16,
+        {"tie_word_embeddings": True, "head_dim": 40, "hidden_size": 128,
+         "num_attention_heads": 16},
+        "bf16",
+    ),
     "yarn, float16": (torch.float16, {"rope_parameters": YARN, "head_dim": 64}, "float32"),
-    "head_dim that attention pads": (torch.bfloat16, {"head_dim": 40, "hidden_size": 128,
-                                     "num_attention_heads": 16}, "bf16"),
 }  # fmt: skip
 
 
