@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from . import fields as read
 from .errors import ConfigError
 from .files import read_object
+from .quantization import GROUP_SIZE, read_grouped, read_quantization
+from .rope import RopeScaling, read_rope
 
-__all__ = ["BitNetConfig", "RopeScaling"]
+__all__ = ["BitNetConfig"]
 
 # The sums of W1.58A8 stay exact in float32 while 128 * K <= 2**24.
 MAX_FEATURES = 1 << 17
@@ -30,6 +32,8 @@ class _Network(NamedTuple):
     hidden_act: str
     rope_theta: float
     rms_norm_eps: float
+    head_dim: int | None = None
+    tie_word_embeddings: bool = False
 
 
 NETWORKS = {
@@ -37,25 +41,13 @@ NETWORKS = {
     "llama": _Network("llama", "LlamaForCausalLM", "silu", 1e4, 1e-6),
     "bitnet_b1_58": _Network("llama", "BitnetForCausalLM", "silu", 1e4, 1e-6),
     "bitnet_2023": _Network("bitnet_2023", "BitNet2023ForCausalLM", "silu", 1e4, 1e-6),
+    "qwen3": _Network("qwen3", "Qwen3ForCausalLM", "silu", 1e4, 1e-6, head_dim=128),
+    "minicpm": _Network(
+        "minicpm", "MiniCPMForCausalLM", "silu", 1e4, 1e-6, tie_word_embeddings=True
+    ),
 }
+GROUPED = ("qwen3", "minicpm")  # a scale for each group of weights along K
 SUB_NORMED = ("bitnet", "bitnet_b1_58")  # the norm before o_proj has hidden_size entries
-
-# transformers takes the listed modules out of quantization; these are no BitLinear anyway.
-FLOAT_MODULES = {"lm_head", "model.embed_tokens", "embed_tokens", "model.norm"}
-
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """Rotary frequencies other than ``1 / theta**(2i / D)``: what is done is in ``rotary.py``.
-
-    ``linear`` uses the factor alone, ``llama3`` all four numbers.
-    """
-
-    rope_type: str
-    factor: float
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
 
 
 @dataclass(frozen=True)
@@ -82,13 +74,24 @@ class BitNetConfig:
     """``linear_class: bitlinear`` divides by ``weight_scale``, ``autobitlinear`` multiplies."""
     network: str = "bitnet"
     """``bitnet``: 2B-4T; ``llama``: Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58; ``bitnet_b1_58``:
-    1bitLLM's bitnet_b1_58-large and -3B; ``bitnet_2023``: the first BitNet, with binary weights.
-    What they compute is in ``model/<network>.py``."""
+    1bitLLM's bitnet_b1_58-large and -3B; ``bitnet_2023``: the first BitNet, with binary weights;
+    ``qwen3``: Ternary-Bonsai; ``minicpm``: BitCPM4. What they compute is in
+    ``model/<network>.py``."""
     rope_scaling: RopeScaling | None = None
     linear_norm_eps: float | None = None
     """``use_rms_norm``: each BitLinear has an RMSNorm of its own, with this eps."""
     quantization_groups: int = 1
     """Equal parts of K that ``bitnet_2023`` normalizes and quantizes each by itself."""
+    group_size: int | None = None
+    """Weights along K that share a scale, in ``qwen3`` and ``minicpm``; None: one for all."""
+    float_activations: bool = False
+    """Linears take activations as they are: no int8."""
+    scale_emb: float = 1.0
+    """``minicpm``: what the embedding is multiplied by."""
+    scale_depth: float = 1.0
+    """``minicpm``: each residual branch is multiplied by this / sqrt(num_hidden_layers)."""
+    dim_model_base: int | None = None
+    """``minicpm``: the last norm's output is divided by hidden_size / this."""
 
     @classmethod
     def from_file(cls, path: Path) -> BitNetConfig:
@@ -111,6 +114,7 @@ class BitNetConfig:
         read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
         for bias in ("attention_bias", "mlp_bias"):
             read.one_of(fields, bias, (False,), False)
+        _check_attention(fields)
         hidden = read.size(fields, "hidden_size", MAX_FEATURES)
         heads = read.size(fields, "num_attention_heads", MAX_FEATURES)
         kv_heads = read.size(fields, "num_key_value_heads", heads, default=heads)
@@ -119,12 +123,13 @@ class BitNetConfig:
                 f"num_attention_heads is {heads}, expected a multiple of "
                 f"num_key_value_heads {kv_heads}"
             )
-        if fields.get("head_dim") is None and hidden % heads:
+        if fields.get("head_dim") is None and network.head_dim is None and hidden % heads:
             raise ConfigError(
                 f"hidden_size is {hidden}, expected a multiple of num_attention_heads {heads} "
                 "where head_dim is not given"
             )
-        head_dim = read.size(fields, "head_dim", MAX_FEATURES, default=hidden // heads)
+        default = network.head_dim or hidden // heads
+        head_dim = read.size(fields, "head_dim", MAX_FEATURES, default=default)
         if head_dim % 2:
             raise ConfigError(f"head_dim is {head_dim}, expected an even number")
         if name in SUB_NORMED and heads * head_dim != hidden:
@@ -143,7 +148,9 @@ class BitNetConfig:
                 "quantization_config is given, model_type 'bitnet_2023' expects none: its float "
                 "masters are stored"
             )
-        quantization, divide, linear_norm_eps = _quantization(fields)
+        quantization = (read_grouped if name in GROUPED else read_quantization)(fields)
+        if name in GROUPED:
+            _check_group_widths(hidden, heads * head_dim, inner)
         groups = read.size(fields, "quantization_groups", MAX_FEATURES, default=1)
         if groups > 1 and name != "bitnet_2023":
             raise ConfigError(
@@ -155,7 +162,7 @@ class BitNetConfig:
                 f"num_attention_heads * head_dim {heads * head_dim} and intermediate_size {inner}"
             )
         context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
-        theta, scaling = _rope(fields, network.rope_theta, context)
+        theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
         vocab = read.size(fields, "vocab_size", MAX_VOCABULARY)
         return cls(
             vocab_size=vocab,
@@ -168,16 +175,17 @@ class BitNetConfig:
             max_position_embeddings=context,
             rope_theta=theta,
             rms_norm_eps=read.positive(fields, "rms_norm_eps", network.rms_norm_eps),
-            tie_word_embeddings=read.flag(fields, "tie_word_embeddings", False),
+            tie_word_embeddings=read.flag(
+                fields, "tie_word_embeddings", network.tie_word_embeddings
+            ),
             bos_token_id=read.token(fields, "bos_token_id", vocab),
             eos_token_id=read.tokens(fields, "eos_token_id", vocab),
             pad_token_id=read.token(fields, "pad_token_id", vocab),
-            quantization=quantization,
-            divide_by_scale=divide,
             network=name,
             rope_scaling=scaling,
-            linear_norm_eps=linear_norm_eps,
             quantization_groups=groups,
+            **quantization._asdict(),
+            **(_minicpm(fields) if name == "minicpm" else {}),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -207,12 +215,20 @@ class BitNetConfig:
         }
         if self.network == "bitnet_2023":
             fields["quantization_groups"] = self.quantization_groups
+        if self.network == "minicpm":
+            names = ("scale_emb", "scale_depth", "dim_model_base")
+            fields |= {name: getattr(self, name) for name in names}
         if self.rope_scaling is not None:
-            numbers = vars(self.rope_scaling)
-            linear = self.rope_scaling.rope_type == "linear"
-            used = ("rope_type", "factor") if linear else numbers
-            fields["rope_scaling"] = {name: numbers[name] for name in used}
-        if self.quantization is not None:
+            fields["rope_scaling"] = self.rope_scaling.to_dict()
+        if self.group_size is not None:
+            if self.quantization == "online" or not self.float_activations:
+                fields["quantization_config"] = {
+                    "quant_method": "bitnet",
+                    "quantization_mode": self.quantization,
+                    "group_size": self.group_size,
+                    "activations": None if self.float_activations else "int8",
+                }
+        elif self.quantization is not None:
             fields["quantization_config"] = {
                 "quant_method": "bitnet",
                 "linear_class": "bitlinear" if self.divide_by_scale else "autobitlinear",
@@ -244,76 +260,29 @@ def _network(fields: dict[str, Any]) -> str:
     return str(model_type)
 
 
-def _rope(
-    fields: dict[str, Any], default_theta: float, context: int
-) -> tuple[float, RopeScaling | None]:
-    """theta and scaling, as transformers 5 reads them.
-
-    ``rope_scaling`` of older files comes before ``rope_parameters``; a theta inside either before
-    the one beside it.
-    """
-    where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
-    section = read.section(fields, where) or {}
-    theta = read.positive(fields, "rope_theta", default_theta)
-    theta = read.positive(section, f"{where}.rope_theta", theta)
-    for part, name in ((fields, ""), (section, f"{where}.")):
-        read.one_of(part, f"{name}partial_rotary_factor", (None, 1, 1.0), None)
-    older, key = f"{where}.type", f"{where}.rope_type"
-    if key not in section and older in section:
-        key = older
-    kind = read.one_of(section, key, ("default", "linear", "llama3"), "default")
-    if kind == "default":
-        return theta, None
-    factor = _required(section, f"{where}.factor")
-    if kind == "linear":
-        return theta, RopeScaling("linear", factor)
-    low, high = (_required(section, f"{where}.{end}_freq_factor") for end in ("low", "high"))
-    if high <= low:
-        raise ConfigError(
-            f"{where}.high_freq_factor is {high}, expected more than low_freq_factor {low}"
-        )
-    length = "original_max_position_embeddings"
-    original = read.size(section, f"{where}.{length}", MAX_VOCABULARY, default=context)
-    original = read.size(fields, length, MAX_VOCABULARY, default=original)
-    return theta, RopeScaling("llama3", factor, low, high, original)
+def _check_group_widths(hidden: int, width: int, inner: int) -> None:
+    names = ("hidden_size", "num_attention_heads * head_dim", "intermediate_size")
+    for name, features in zip(names, (hidden, width, inner), strict=True):
+        if features % GROUP_SIZE:
+            raise ConfigError(
+                f"{name} is {features}, expected a multiple of {GROUP_SIZE}, the weights that "
+                "share a scale"
+            )
 
 
-def _required(section: dict[str, Any], name: str) -> float:
-    return read.positive(section, name, 0.0)  # 0 is refused: the field must be there
+def _minicpm(fields: dict[str, Any]) -> dict[str, Any]:
+    """The three scales of MiniCPM, with the defaults of its class."""
+    return {
+        "scale_emb": read.positive(fields, "scale_emb", 1.0),
+        "scale_depth": read.positive(fields, "scale_depth", 1.0),
+        "dim_model_base": read.size(fields, "dim_model_base", MAX_FEATURES, default=1),
+    }
 
 
-def _quantization(fields: dict[str, Any]) -> tuple[str | None, bool, float | None]:
-    """``quantization_config`` -> mode, whether weight_scale divides, eps of a norm per linear."""
-    name = "quantization_config"
-    section = read.section(fields, name)
-    if section is None:
-        return None, False, None
-    read.one_of(section, f"{name}.quant_method", ("bitnet",), "bitnet")
-    classes = ("bitlinear", "autobitlinear")
-    linear_class = read.one_of(section, f"{name}.linear_class", classes, "bitlinear")
-    modes = ("offline", "online")
-    mode = read.one_of(section, f"{name}.quantization_mode", modes, "offline")
-    norm = read.flag(section, f"{name}.use_rms_norm", False)
-    eps = read.positive(section, f"{name}.rms_norm_eps", 1e-6) if norm else None
-    _check_float_modules(section.get(f"{name}.modules_to_not_convert"))
-    divide = linear_class == "bitlinear"
-    # transformers' BitLinear holds packed codes, whatever the mode says.
-    return "offline" if divide else mode, divide, eps
-
-
-def _check_float_modules(modules: Any) -> None:
-    """transformers: None leaves the head in float, a list leaves what it lists and no more."""
-    if modules is None:
-        return
-    name = "quantization_config.modules_to_not_convert"
-    if not isinstance(modules, list) or "lm_head" not in modules:
-        raise ConfigError(
-            f"{name} is {modules!r}, expected null or a list with 'lm_head': a quantized head is "
-            "not supported"
-        )
-    others = [module for module in modules if module not in FLOAT_MODULES]
-    if others:
-        raise ConfigError(
-            f"{name} leaves {', '.join(map(str, others))} in float, expected every linear but "
-            "lm_head to be quantized"
-        )
+def _check_attention(fields: dict[str, Any]) -> None:
+    """Every layer attends to all that is before it."""
+    read.one_of(fields, "use_sliding_window", (None, False), False)
+    kinds = fields.get("layer_types")
+    if kinds is not None and (not isinstance(kinds, list) or set(kinds) - {"full_attention"}):
+        raise ConfigError(f"layer_types is {kinds!r:.200}, expected 'full_attention' everywhere")
+    read.one_of(fields, "sparse_config", (None,), None)

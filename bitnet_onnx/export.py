@@ -131,7 +131,8 @@ def packed_codes(checkpoint: Checkpoint, linear: str, group: int) -> np.ndarray:
 
 
 def multiplier(checkpoint: Checkpoint, linear: str, group: int) -> np.ndarray:
-    return checkpoint.scale(linear)[group : group + 1].numpy()
+    scale = checkpoint.scale(linear)
+    return (scale if scale.ndim == 2 else scale[group : group + 1]).numpy()
 
 
 def float32(checkpoint: Checkpoint, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import ConfigError
 
-__all__ = ["flag", "one_of", "positive", "section", "size", "token", "tokens"]
+__all__ = ["flag", "one_of", "positive", "positives", "section", "size", "token", "tokens"]
 
 LARGEST = 3e38  # the network computes in float32
 
@@ -30,6 +30,14 @@ def positive(fields: dict[str, Any], name: str, default: float) -> float:
     if not number or not 0 < value <= LARGEST:
         raise ConfigError(f"{name} is {value!r}, expected a number above 0")
     return float(value)
+
+
+def positives(fields: dict[str, Any], name: str, count: int) -> tuple[float, ...]:
+    values = fields.get(name)
+    if not isinstance(values, list) or len(values) != count:
+        found = f"has {len(values)}" if isinstance(values, list) else f"is {values!r}"
+        raise ConfigError(f"{name} {found}, expected a list of {count} numbers")
+    return tuple(positive({name: value}, name, 0.0) for value in values)
 
 
 def flag(fields: dict[str, Any], name: str, default: bool) -> bool:

@@ -21,7 +21,7 @@ from onnx import defs
 from onnxscript import ir
 from torch import Tensor
 
-from .ternary import absmax_int8, unpack
+from .ternary import absmax_int8, group_sums, unpack
 
 __all__ = ["DOMAIN", "VERSION", "functions", "translations"]
 
@@ -49,19 +49,9 @@ def ternary_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
 
 
 def _group_total(quantized: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
-    """The sum over groups of (whole number) * scale, in float64, from the first group to the last.
-
-    Whole numbers of 8 bits times 24 bits of scale: the products are exact, only the order of the
-    sum matters.
-    """
     features = quantized.shape[-1]
     assert scale.shape == (packed.shape[0], features / GROUP), (scale.shape, features)
-    codes = unpack(packed, features).float()
-    total = torch.zeros(*quantized.shape[:-1], packed.shape[0], dtype=torch.float64)
-    for group, factor in enumerate(scale.double().unbind(1)):
-        part = slice(group * GROUP, (group + 1) * GROUP)
-        total = total + (quantized[..., part] @ codes[:, part].T).double() * factor
-    return total
+    return group_sums(quantized, unpack(packed, features).float(), scale)
 
 
 @ternary_matmul.register_fake

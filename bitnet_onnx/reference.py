@@ -55,7 +55,9 @@ class TieBreaker:
     its name, and activations on a tie are moved to the code that the entry is rounded to.
     """
 
-    def __init__(self, network: nn.Module, linears: list[str]) -> None:
+    def __init__(self, network: nn.Module, linears: list[str], rounds: bool = True) -> None:
+        """rounds: the linears quantize their inputs; else there are no ties, only differences."""
+        self.rounds = rounds
         self.ties = 0
         """Activations on a tie that the two sides rounded apart, both with the scale 127 / max.
 
@@ -95,6 +97,8 @@ class TieBreaker:
         other = torch.from_numpy(self._inputs[name])
         share = (x - other).abs().max() / other.abs().max()
         self.apart[name] = max(self.apart[name], float(share))
+        if not self.rounds:
+            return x
         codes, scale = absmax_int8(x)
         chosen = absmax_int8(other)[0]
         steps = x * scale
@@ -116,6 +120,7 @@ def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
         network: Any = BitNetForCausalLM.from_checkpoint(checkpoint)
         tied = network.model.embed_tokens
     else:
+        refuse_unknown_to_transformers(checkpoint)
         network = transformers_network(checkpoint)
         tied = network.get_input_embeddings()
     if head == "int8":
@@ -126,6 +131,18 @@ def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
         if against == "transformers":
             network.lm_head.weight = table
     return network
+
+
+def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
+    """What it would read as another network, or not at all."""
+    config, hint = checkpoint.config, "compare with --against torch"
+    if config.network == "minicpm":
+        raise ConfigError(f"{checkpoint.path}: transformers has no class for MiniCPM", hint=hint)
+    if config.group_size is None or "quantization_config" not in config.to_dict():
+        return
+    raise ConfigError(
+        f"{checkpoint.path}: transformers does not know quantization_config.group_size", hint=hint
+    )
 
 
 def transformers_network(checkpoint: Checkpoint) -> Any:

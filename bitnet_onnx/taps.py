@@ -47,7 +47,7 @@ class TappedSession(Session):
 
 
 def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
-    """The artifact's graph with every linear's X as one more output.
+    """The artifact's graph with the X of every ternary product as one more output.
 
     Returns it with the names of those outputs, each with the linears that read it.
     """

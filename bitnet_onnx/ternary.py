@@ -22,11 +22,15 @@ __all__ = [
     "BLOCK",
     "absmax_int8",
     "absmean_ternary",
+    "group_absmean",
+    "group_sums",
+    "group_ternary",
     "int8_rows",
     "pack",
     "pack_published",
     "packed_width",
     "sign_binary",
+    "spread",
     "symmetric_int8",
     "unpack",
     "unpack_published",
@@ -48,6 +52,42 @@ def absmean_ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
     weight = weight.float()
     inverse = 1.0 / weight.abs().mean().clamp(min=EPSILON)
     return (weight * inverse).round().clamp(-1, 1), (1.0 / inverse).reshape(1)
+
+
+def group_absmean(weight: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """absmean for each ``size`` weights of a row: codes (float32 [N, K]), scale [N, K / size]."""
+    groups = weight.float().unflatten(1, (-1, size))
+    scale = groups.abs().mean(dim=-1, keepdim=True).clamp(min=EPSILON)
+    return (groups / scale).round().clamp(-1, 1).flatten(1), scale.squeeze(-1)
+
+
+def group_ternary(weight: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Dequantized weights [N, K] -> codes (int8 [N, K]) and scale (float32 [N, K / size]).
+
+    The scale of a group is its largest magnitude, 0 where all are zero. That is exact where
+    ``spread(codes, scale)`` gives the weights back: where a group holds -s, 0 and +s alone.
+    """
+    return weight.sign().to(torch.int8), weight.unflatten(1, (-1, size)).abs().amax(-1).float()
+
+
+def spread(codes: Tensor, scale: Tensor) -> Tensor:
+    """Codes [N, K] times the scales [N, K / size] of their groups -> weights, of scale's type."""
+    groups = codes.unflatten(1, (scale.shape[1], -1))
+    return (groups * scale.unsqueeze(-1)).flatten(1)
+
+
+def group_sums(quantized: Tensor, codes: Tensor, scale: Tensor) -> Tensor:
+    """Whole numbers [..., K] times codes [N, K] with scales [N, K / size] -> float64 [..., N].
+
+    The sum of a group is exact, and so is its product with the scale (8 + log2 K bits by 24); only
+    the order of the sum over groups matters: the first group first.
+    """
+    parts = zip(quantized.chunk(scale.shape[1], -1), codes.chunk(scale.shape[1], 1), strict=True)
+    shape = (*quantized.shape[:-1], len(codes))
+    total = torch.zeros(shape, dtype=torch.float64, device=quantized.device)
+    for group, (x, weight) in enumerate(parts):
+        total += (x @ weight.T).double() * scale[:, group].double()
+    return total
 
 
 def absmax_int8(x: Tensor) -> tuple[Tensor, Tensor]:

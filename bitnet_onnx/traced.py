@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from . import ops
 from .checkpoint import linear_shapes
 from .config import BitNetConfig
-from .model import BinaryLinear, BitLinear, BitNetModel, KeyValue
+from .model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue
 from .ternary import packed_width
 
 __all__ = ["HEADS", "TracedBitNet", "packed_parts"]
@@ -40,6 +40,27 @@ class TernaryLinear(nn.Module):
         if self.rms_norm is not None:
             x = self.rms_norm(x)
         return ops.ternary_matmul(x, self.weight, self.weight_scale)
+
+
+class PackedGroupLinear(TernaryLinear):
+    """GroupLinear as the operators see it: packed codes and a scale for each group."""
+
+    def __init__(self, source: GroupLinear) -> None:
+        super().__init__(source)
+        shape = (source.out_features, source.in_features // source.group_size)
+        self.register_buffer("weight_scale", torch.empty(shape))
+        self.float_activations = source.float_activations
+
+    def forward(self, x: Tensor) -> Tensor:
+        multiply = ops.ternary_float_matmul if self.float_activations else ops.ternary_matmul
+        return multiply(x, self.weight, self.weight_scale)
+
+
+def packed(linear: Any) -> nn.Module:
+    """A linear of the network -> the one with operators."""
+    if isinstance(linear, BinaryLinear):
+        return PackedBinaryLinear(linear)
+    return (PackedGroupLinear if isinstance(linear, GroupLinear) else TernaryLinear)(linear)
 
 
 class PackedBinaryLinear(BinaryLinear):
@@ -129,10 +150,7 @@ class TracedBitNet(nn.Module):
         if not tied:
             self.lm_head = Table(*size, dtype)
         for name in linear_shapes(config):
-            source: Any = self.get_submodule(name)
-            binary = isinstance(source, BinaryLinear)
-            packed = PackedBinaryLinear(source) if binary else TernaryLinear(source)
-            self.set_submodule(name, packed)
+            self.set_submodule(name, packed(self.get_submodule(name)))
         for layer in self.model.layers:
             layer.self_attn.attend = FusedAttend()
         for name in ("cos_cache", "sin_cache"):
@@ -144,12 +162,12 @@ class TracedBitNet(nn.Module):
         """past and the results after logits: key and value of each layer in turn."""
         lengths = attention_mask.sum(dim=1, dtype=torch.int32) - 1
         total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
-        x = self.model.embed_tokens.embed(input_ids)
+        x = self.model.first(self.model.embed_tokens.embed(input_ids))
         presents: list[Tensor] = []
         rope = (self.cos_cache, self.sin_cache)
         for i, layer in enumerate(self.model.layers):
             x, present = layer(x, rope, (lengths, total), past[2 * i : 2 * i + 2])
             presents += present
-        x = self.model.norm(ops.last_positions(x, logits_to_keep))
+        x = self.model.last(ops.last_positions(x, logits_to_keep))
         head: Any = getattr(self, "lm_head", self.model.embed_tokens)
         return head.logits(x), *presents

@@ -99,6 +99,7 @@ def verify(
     network = load_reference(checkpoint, against, artifact.head)
     session = TappedSession(artifact)
     linears = list(linear_shapes(checkpoint.config))
+    rounds = not checkpoint.config.float_activations
     with tqdm(
         total=len(prompts) * steps,
         desc="verify",
@@ -107,7 +108,7 @@ def verify(
         file=sys.stderr,
     ) as bar:
         return [
-            compare(network, linears, session, list(prompt), steps, bar.update)
+            compare(network, linears, rounds, session, list(prompt), steps, bar.update)
             for prompt in prompts
         ]
 
@@ -115,13 +116,14 @@ def verify(
 def compare(
     network: Any,
     linears: list[str],
+    rounds: bool,
     session: TappedSession,
     prompt: list[int],
     steps: int,
     on_step: Callable[[], object],
 ) -> Comparison:
     session.reset()
-    breaker = TieBreaker(network, linears)
+    breaker = TieBreaker(network, linears, rounds=rounds)
     reference, settled = Reference(network), Reference(network)
     fed, free_shares, settled_shares = prompt, [], []
     same_ids = settled_ids = 0

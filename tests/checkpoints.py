@@ -163,6 +163,22 @@ def make(
     return write(folder, fields, tensors(fields, seed, scale_dtype), shards)
 
 
+def make_grouped(folder: Path, seed: int = 0, **changes: Any) -> Path:
+    """A tiny Ternary-Bonsai: dequantized bf16 weights with a scale for each 128 along K."""
+    fields = config_fields(
+        hidden=128, heads=4, kv_heads=2, inner=128, layers=1, model_type="qwen3",
+        hidden_act="silu", head_dim=32, quantization_config=None,
+        rope_scaling={"rope_type": "yarn", "factor": 4.0}, **changes,
+    )  # fmt: skip
+    made = {name: t for name, t in masters(fields, seed).items() if "sub_norm" not in name}
+    for name in linears(fields):
+        scale = made[name].abs().amax(dim=1, keepdim=True)
+        made[name] = (made[name] / scale * 1.4).round().clamp(-1, 1) * scale
+    for norm in ("q_norm", "k_norm"):
+        made[f"model.layers.0.self_attn.{norm}.weight"] = made["model.norm.weight"][:32].clone()
+    return write(folder, fields, made)
+
+
 def exported(
     factory: pytest.TempPathFactory,
     head: str = "bf16",

@@ -14,7 +14,7 @@ from gguf import GGMLQuantizationType as Type
 from gguf.quants import quantize
 from torch import Tensor
 
-I2_S = 36
+I2_S, Q2_0 = 36, 42
 BLOCKS = {"x86": 128, "arm": 64}
 LAYER = {
     "input_layernorm": "attn_norm",
@@ -23,6 +23,8 @@ LAYER = {
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
     "self_attn.attn_sub_norm": "attn_sub_norm",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
@@ -55,6 +57,25 @@ def absmean(weight: Tensor) -> tuple[list[int], float]:
     mean = weight.float().abs().mean().clamp(min=1e-5)
     codes = (weight.float() * (1.0 / mean)).round().clamp(-1, 1) + 1
     return codes.int().flatten().tolist(), mean.item()
+
+
+def q2(weight: Tensor, block: int) -> bytes:
+    """Dequantized weights as Q2_0, one after the other: a float16 scale, then 2 bits a weight."""
+    packed = bytearray()
+    for group in weight.float().reshape(-1, block).tolist():
+        scale = max(map(abs, group))
+        packed += struct.pack("<e", scale)
+        codes = [0 if not value else -1 if value < 0 else 1 for value in group]
+        for i in range(0, block, 4):
+            packed.append(sum((codes[i + j] + 1) << (2 * j) for j in range(4)))
+    return bytes(packed)
+
+
+def grouped_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
+    """Dequantized weights with group scales: ``Q2_0``, ``Q2_0 of 64`` or a type of the package."""
+    if kind.startswith("Q2_0"):
+        return Q2_0, q2(weight, int(kind.partition(" of ")[2] or 128))
+    return int(Type[kind]), quantize(weight.float().numpy(), Type[kind]).tobytes()
 
 
 def linear_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
@@ -101,8 +122,13 @@ def write(
     table: str = "F16",
     norm: str = "F32",
     metadata: dict[str, Any] | None = None,
+    grouped: bool = False,
 ) -> Path:
-    """metadata: fields to add or replace, or, with None, to leave out."""
+    """metadata: fields to add or replace, or, with None, to leave out.
+
+    grouped: the masters are dequantized weights with group scales.
+    """
+    pack = grouped_bytes if grouped else linear_bytes
     writer = gguf.GGUFWriter(path, architecture)
     head_dim = fields["hidden_size"] // fields["num_attention_heads"]
     values: dict[str, Any] = {
@@ -126,7 +152,9 @@ def write(
     linears = checkpoints.linears(fields)
     for name, tensor in masters.items():
         if name in linears:
-            kind, content = linear_bytes(tensor, linear)
+            kind, content = pack(tensor, linear)
+        elif table.startswith("Q2_0") and tensor.ndim == 2:
+            kind, content = pack(tensor, table)
         else:
             kind, content = table_bytes(tensor, table if tensor.ndim == 2 else norm)
         # int8 stands for "bytes": the writer would work out a shape from uint8.

@@ -137,10 +137,11 @@ TEXT: tuple[Damage, ...] = (flip, flip_bit, cut, extend, repeat, edit_json, edit
 
 
 def targets(root: Path) -> list[tuple[Path, tuple[Damage, ...]]]:
-    """The files to damage, of a packed, a master and a sharded checkpoint."""
+    """The files to damage: of a packed, a master, a sharded checkpoint, and one of groups."""
     packed = checkpoints.make(root / "packed", **SMALL)
     masters = checkpoints.make(root / "masters", packed=False, tied=False, **SMALL)
     sharded = checkpoints.make(root / "sharded", shards=2, **SMALL)
+    grouped = checkpoints.make_grouped(root / "grouped")
     shard = sharded / "model-00001-of-00002.safetensors"
     return [
         *[(packed / "model.safetensors", WEIGHTS)] * 3,
@@ -148,6 +149,8 @@ def targets(root: Path) -> list[tuple[Path, tuple[Damage, ...]]]:
         (shard, WEIGHTS),
         *[(sharded / "model.safetensors.index.json", TEXT)] * 2,
         *[(packed / "config.json", TEXT)] * 2,
+        (grouped / "model.safetensors", WEIGHTS),
+        (grouped / "config.json", TEXT),
     ]
 
 

@@ -6,10 +6,12 @@ format and the networks against their source.
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # transformers wraps its unpacking in torch.compile
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +154,90 @@ def bitnet_2023(source: Any, groups: int) -> Any:
     return source
 
 
-def save(model: Any, folder: Path) -> Path:
-    model.save_pretrained(folder)
+def group_weights(model: Any, dtype: torch.dtype, seed: int) -> Any:
+    """Every linear of a decoder becomes 0 or +-s, s drawn for each 128 weights along K."""
+    random = torch.Generator().manual_seed(seed)
+    for name, linear in model.named_modules():
+        if not name.endswith("_proj"):
+            continue
+        rows, features = linear.weight.shape
+        codes = torch.randint(-1, 2, (rows, features // 128, 128), generator=random).float()
+        scales = torch.rand(rows, features // 128, 1, generator=random) * 0.1 + 0.03
+        codes[0, 0] = 0  # a group of zeros
+        linear.weight.data = (codes * scales).flatten(1)
+    for parameter in model.parameters():  # not model.to: that would round its rotary buffer too
+        parameter.data = parameter.data.to(dtype).float()
+    return model
+
+
+def qwen3(dtype: torch.dtype = torch.float16, seed: int = 0, **changes: Any) -> Any:
+    """Qwen3ForCausalLM in float32, as Ternary-Bonsai is stored: dequantized, in ``dtype``."""
+    transformers = pytest.importorskip("transformers", minversion="5.0")
+    sizes = {
+        "vocab_size": 96,
+        "hidden_size": 256,
+        "intermediate_size": 384,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": 128,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
+    torch.manual_seed(seed)
+    model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**sizes | changes)).eval()
+    for name, parameter in model.named_parameters():
+        parameter.data.normal_(1.0, 0.2) if "norm" in name else parameter.data.normal_()
+    return group_weights(model, dtype, seed)
+
+
+def int8_activations(model: Any) -> Any:
+    """The linears take int8 per token, in float64 and in no order of ours; their hooks stay."""
+
+    def forward(weight: Tensor, x: Tensor) -> Tensor:
+        scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
+        rounded = (x * scale).round().clamp(-128, 127)
+        return (rounded.double() @ weight.double().T / scale.double()).float()
+
+    for name, linear in model.named_modules():
+        if name.endswith("_proj"):
+            linear.forward = partial(forward, linear.weight.detach())
+    return model
+
+
+MINICPM = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64}
+
+
+def minicpm(
+    seed: int = 0, dtype: torch.dtype = torch.bfloat16, **changes: Any
+) -> tuple[Any, dict[str, Any]]:
+    """(a LLaMA of transformers scaled where MiniCPM scales, its config.json).
+
+    transformers has no MiniCPM4; its ``minicpm3`` puts the same three scales in the same places.
+    """
+    sizes = {"hidden_size": 256, "intermediate_size": 384, "tie_word_embeddings": True}
+    source = random_llama(llama_config(max_position_embeddings=128, **sizes | changes), seed)
+    group_weights(source, dtype, seed)
+    config = source.config
+    residual = MINICPM["scale_depth"] / config.num_hidden_layers**0.5
+    for name, module in source.named_modules():
+        factor = {
+            "model.embed_tokens": MINICPM["scale_emb"],
+            "model.norm": MINICPM["dim_model_base"] / config.hidden_size,
+        }.get(name, residual if name.endswith(("o_proj", "down_proj")) else None)
+        if factor is not None:
+            module.register_forward_hook(lambda _, inputs, y, factor=factor: y * factor)
+    fields = json.loads(config.to_json_string()) | MINICPM
+    rope = fields.pop("rope_parameters")
+    fields |= {"model_type": "minicpm", "architectures": ["MiniCPMForCausalLM"]}
+    fields |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
+    return source, fields
+
+
+def save(model: Any, folder: Path, dtype: torch.dtype | None = None) -> Path:
+    state = {name: tensor.to(dtype or tensor.dtype) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=state)
     return folder
 
 

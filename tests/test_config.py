@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from checkpoints import config_fields
 
-from bitnet_onnx.config import BitNetConfig, RopeScaling
+from bitnet_onnx.config import BitNetConfig
 from bitnet_onnx.errors import ConfigError
+from bitnet_onnx.rope import RopeScaling
 
 # The sizes of microsoft/bitnet-b1.58-2B-4T, as published.
 PUBLISHED = {
@@ -47,10 +48,12 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
 QUANTIZATION = {"quant_method": "bitnet", "linear_class": "autobitlinear"}
 
 REFUSED: list[tuple[str, Any]] = [
-    ("model_type", "qwen3"),
+    ("model_type", "qwen2"),
     ("model_type", None),
     ("hidden_act", "silu"),
     ("attention_bias", True),
@@ -59,7 +62,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("quantization_groups", 2),
     ("partial_rotary_factor", 0.5),
     ("rope_scaling.type", {"type": "dynamic", "factor": 2}),
-    ("rope_scaling.rope_type", {"rope_type": "longrope", "type": "linear", "factor": 2}),
+    ("rope_scaling.rope_type", {"rope_type": "su", "type": "linear", "factor": 2}),
     ("rope_scaling.factor", {"type": "linear"}),
     ("rope_scaling.low_freq_factor", {"rope_type": "llama3", "factor": 8}),
     ("rope_scaling.high_freq_factor", LLAMA3 | {"high_freq_factor": 1}),
@@ -67,7 +70,19 @@ REFUSED: list[tuple[str, Any]] = [
     ("rope_scaling.original_max_position_embeddings", LLAMA3 | {
         "original_max_position_embeddings": 0}),
     ("rope_parameters", "default"),
-    ("rope_parameters.rope_type", {"rope_type": "yarn", "rope_theta": 1e4}),
+    ("rope_parameters.rope_type", {"rope_type": "proportional", "rope_theta": 1e4}),
+    ("rope_parameters.factor", {"rope_type": "yarn", "rope_theta": 1e4}),
+    ("rope_parameters.factor", {"rope_type": "yarn", "factor": 0.5}),
+    ("rope_parameters.mscale", YARN | {"mscale": 1.0}),
+    ("rope_parameters.truncate", YARN | {"truncate": False}),
+    ("rope_parameters.beta_fast", YARN | {"beta_fast": 1}),
+    ("rope_parameters.attention_factor", YARN | {"attention_factor": -1}),
+    ("rope_scaling.short_factor", {"rope_type": "longrope"}),
+    ("rope_scaling.short_factor has 7", LONGROPE | {"short_factor": [1.0] * 7}),
+    ("rope_scaling.long_factor", LONGROPE | {"long_factor": [0.0] * 8}),
+    ("rope_scaling.attention_factor", LONGROPE | {"attention_factor": 1.2}),
+    ("rope_scaling.original_max_position_embeddings is 32", LONGROPE | {
+        "original_max_position_embeddings": 32}),
     ("rope_parameters.rope_type", {"rope_type": ["default"]}),
     ("rope_theta", 0),
     ("rope_theta", "1e4"),
@@ -108,6 +123,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("quantization_config.quant_method", QUANTIZATION | {"quant_method": "gptq"}),
     ("quantization_config.linear_class", QUANTIZATION | {"linear_class": "other"}),
     ("quantization_config.quantization_mode", QUANTIZATION | {"quantization_mode": "later"}),
+    ("quantization_config.group_size", QUANTIZATION | {"group_size": 128}),
+    ("quantization_config.activations", QUANTIZATION | {"activations": "int8"}),
     ("quantization_config.use_rms_norm", QUANTIZATION | {"use_rms_norm": 1}),
     ("quantization_config.rms_norm_eps", QUANTIZATION | {"use_rms_norm": True, "rms_norm_eps": 0}),
     ("quantization_config.modules_to_not_convert", QUANTIZATION | {"modules_to_not_convert": []}),
@@ -174,6 +191,71 @@ ONE_BIT_LLM = LLAMA | {
 }
 FIRST = {"model_type": "bitnet_2023", "hidden_act": "silu", "quantization_config": None}
 
+WIDE = {"hidden": 256, "inner": 384, "hidden_act": "silu", "quantization_config": None}
+BONSAI = WIDE | {"model_type": "qwen3", "head_dim": 128}
+MINICPM = WIDE | {
+    "model_type": "minicpm",
+    "scale_emb": 12,
+    "scale_depth": 1.4,
+    "dim_model_base": 64,
+    "rope_scaling": LONGROPE | {"short_factor": [1.0] * 32, "long_factor": [2.0] * 32},
+}
+GROUPED = {"quant_method": "bitnet", "group_size": 128}
+
+GROUPED_REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("hidden_size is 320, expected a multiple of 128", {"hidden": 320}),
+    (r"num_attention_heads \* head_dim is 192, expected a multiple of 128", {"head_dim": 48}),
+    ("intermediate_size is 400, expected a multiple of 128", {"inner": 400}),
+    ("use_sliding_window is True", {"use_sliding_window": True}),
+    ("layer_types is", {"layer_types": ["full_attention", "sliding_attention"]}),
+    ("sparse_config is", {"sparse_config": {"kernel_size": 32}}),
+    ("quant_method is 'gptq'", {"quantization_config": GROUPED | {"quant_method": "gptq"}}),
+    ("group_size is 64, supported: 128", {"quantization_config": GROUPED | {"group_size": 64}}),
+    ("group_size is None", {"quantization_config": QUANTIZATION}),
+    ("linear_class is 'bitlinear'", {
+        "quantization_config": GROUPED | {"linear_class": "bitlinear"}}),
+    ("use_rms_norm is True", {"quantization_config": GROUPED | {"use_rms_norm": True}}),
+    ("activations is 'int4'", {"quantization_config": GROUPED | {"activations": "int4"}}),
+    ("quantization_mode is 'later'", {
+        "quantization_config": GROUPED | {"quantization_mode": "later"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "changes"), GROUPED_REFUSED)
+def test_what_a_network_with_group_scales_refuses(message: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BitNetConfig.from_dict(config_fields(**BONSAI | changes))
+
+
+def test_the_scales_of_minicpm() -> None:
+    config = BitNetConfig.from_dict(config_fields(**MINICPM))
+    assert (config.scale_emb, config.scale_depth, config.dim_model_base) == (12.0, 1.4, 64)
+    bare = config_fields(**WIDE, model_type="minicpm")
+    del bare["tie_word_embeddings"]
+    config = BitNetConfig.from_dict(bare)  # the defaults of OpenBMB's class
+    assert (config.scale_emb, config.scale_depth, config.dim_model_base) == (1.0, 1.0, 1)
+    assert config.tie_word_embeddings
+    for name in ("scale_emb", "scale_depth", "dim_model_base"):
+        with pytest.raises(ConfigError, match=f"{name} is 0"):
+            BitNetConfig.from_dict(config_fields(**MINICPM | {name: 0}))
+
+
+def test_how_groups_are_quantized() -> None:
+    def config(**section: Any) -> BitNetConfig:
+        given = {"quantization_config": GROUPED | section} if section else {}
+        return BitNetConfig.from_dict(config_fields(**BONSAI | given))
+
+    assert (config().quantization, config().group_size, config().float_activations) == (
+        "offline",
+        128,
+        True,
+    )
+    assert not config(activations="int8").float_activations
+    online = config(quantization_mode="online")
+    assert (online.quantization, online.float_activations) == ("online", True)
+    bare = config_fields(**BONSAI | {"head_dim": None})
+    assert BitNetConfig.from_dict(bare).head_dim == 128  # as its class says, not 256 / 4
+
 
 def test_what_the_first_bitnet_refuses() -> None:
     with pytest.raises(ConfigError, match="quantization_groups is 3, expected a divisor of"):
@@ -195,8 +277,10 @@ def test_which_network_a_config_names() -> None:
     assert network(**FIRST, weight_bits=1) == "bitnet_2023"
     with pytest.raises(ConfigError, match="'llama' without a quantization_config"):
         network(**LLAMA, quantization_config=None)
-    with pytest.raises(ConfigError, match="model_type is 'qwen3', supported: 'bitnet', 'llama'"):
-        network(model_type="qwen3")
+    with pytest.raises(ConfigError, match="model_type is 'qwen2', supported: 'bitnet', 'llama'"):
+        network(model_type="qwen2")
+    assert network(**BONSAI) == "qwen3"
+    assert network(**MINICPM) == "minicpm"
 
 
 def test_defaults_are_those_of_the_network() -> None:
@@ -225,6 +309,12 @@ def test_a_bitlinear_is_packed_whatever_the_mode() -> None:
         {"quantization_config": None},
         {"rope_scaling": LLAMA3},
         {"rope_scaling": {"type": "linear", "factor": 2}},
+        {"rope_scaling": YARN},
+        {"rope_scaling": YARN | {"attention_factor": 1.5, "beta_fast": 16, "beta_slow": 2}},
+        BONSAI,
+        BONSAI | {"quantization_config": GROUPED | {"activations": "int8"}},
+        BONSAI | {"quantization_config": GROUPED | {"quantization_mode": "online"}},
+        MINICPM,
         LLAMA | {"head_dim": 32},
         LLAMA | {"quantization_config": QUANTIZATION | {"use_rms_norm": True}},
         ONE_BIT_LLM,

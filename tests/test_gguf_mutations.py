@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gguf_files
 import pytest
+import test_groups_gguf
 from test_gguf_damage import SMALL
 
 MUTATIONS = 10_000
@@ -57,7 +58,7 @@ print(refused, grown)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("linear", ["x86", "TQ1_0"])
+@pytest.mark.parametrize("linear", ["x86", "TQ1_0", "Q2_0"])
 def test_mutations_are_read_or_refused_never_worse(tmp_path: Path, linear: str) -> None:
     """Seeded damages, in a process of its own whose memory is limited; no other exception."""
     sizes = SMALL if linear == "x86" else {**SMALL, "hidden": 256, "inner": 256}
@@ -69,7 +70,10 @@ def test_mutations_are_read_or_refused_never_worse(tmp_path: Path, linear: str) 
         "tokenizer.chat_template": "{{ messages }}",
     }
     options = {"linear": linear, "vocab": 16, "metadata": metadata, **sizes}
-    path, *_ = gguf_files.make(tmp_path / "m.gguf", **options)
+    if linear == "Q2_0":
+        path, _ = test_groups_gguf.bonsai(tmp_path, linear, table=linear)
+    else:
+        path, *_ = gguf_files.make(tmp_path / "m.gguf", **options)
     count = MUTATIONS if linear == "x86" else MUTATIONS // 20
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(path), str(count)],

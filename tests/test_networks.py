@@ -27,7 +27,7 @@ from bitnet_onnx.checkpoint import (
     table_names,
     tensors_of,
 )
-from bitnet_onnx.config import NETWORKS, BitNetConfig
+from bitnet_onnx.config import GROUPED, NETWORKS, BitNetConfig
 from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.export import export
 from bitnet_onnx.model import BitNetForCausalLM
@@ -184,22 +184,35 @@ def test_a_binary_weight_has_no_zero() -> None:
     assert scale.tolist() == [2.25, 3.25]
 
 
+def config_of(network: str, **sizes: Any) -> BitNetConfig:
+    """Of a network that may have a norm in each linear, with it."""
+    wide = {"hidden": 256, "inner": 384} if network in GROUPED else {}
+    config = BitNetConfig.from_dict(checkpoints.config_fields(**wide, **sizes))
+    if network in GROUPED:
+        return replace(config, network=network, group_size=128, dim_model_base=64, scale_emb=2.0)
+    return replace(config, network=network, linear_norm_eps=1e-6)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_module_attributes_carry_the_names_of_the_tensors(network: str) -> None:
-    config = replace(BitNetConfig.from_dict(checkpoints.config_fields(tied=False)), network=network)
-    config = replace(config, linear_norm_eps=None if network == "bitnet_2023" else 1e-6)
+    config = config_of(network, tied=False)
+    if network == "bitnet_2023":
+        config = replace(config, linear_norm_eps=None)
     names = {f"{name}.weight" for name in linear_shapes(config)}
     names |= {*norm_shapes(config), *table_names(config)}
     with torch.device("meta"):
         assert set(BitNetForCausalLM(config).state_dict()) == names
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-def test_every_network_trains(network: str) -> None:
+@pytest.mark.parametrize(
+    ("network", "activations"),
+    [*((name, "int8") for name in NETWORKS), *((name, "float") for name in GROUPED)],
+)
+def test_every_network_trains(network: str, activations: str) -> None:
     """Straight-through: the values of evaluation, and a gradient for every parameter."""
-    config = replace(BitNetConfig.from_dict(checkpoints.config_fields()), network=network)
-    torch.manual_seed(0)
-    model = BitNetForCausalLM(replace(config, linear_norm_eps=1e-6, quantization_groups=2))
+    config = replace(config_of(network), float_activations=activations == "float")
+    torch.manual_seed(5)  # one that meets no rounding tie
+    model = BitNetForCausalLM(replace(config, quantization_groups=2))
     for parameter in model.parameters():
         parameter.data *= 5  # activations of ordinary size
     ids = ids_of(9, seed=0, batch=2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..config import BitNetConfig
-from ..ternary import absmean_ternary, sign_binary
+from ..ternary import absmean_ternary, group_absmean, sign_binary
 
 __all__ = ["Checkpoint", "linear_shapes", "norm_shapes", "quantize", "table_names"]
 
@@ -27,7 +27,7 @@ class Checkpoint(ABC):
     """The folder or file."""
     config: BitNetConfig
     packed: bool
-    """Ternary codes are stored, not float masters."""
+    """Ternary codes are stored (packed, or as floats), not float masters."""
     hub: tuple[str, str] | None = None
     """Repository and commit, when it was fetched from the Hugging Face Hub."""
 
@@ -42,11 +42,14 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
-        """A BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and multiplier (float32 [groups])."""
+        """A BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier, as ``scale``."""
 
     @abstractmethod
     def scale(self, linear: str) -> Tensor:
-        """A BitLinear's multiplier alone: float32 [quantization_groups], which is [1] for most."""
+        """A BitLinear's multiplier alone, float32: [quantization_groups], which is [1] for most.
+
+        [N, K / group_size] where the config has a group_size; 0 for a group of zeros.
+        """
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -61,6 +64,8 @@ def quantize(config: BitNetConfig, weight: Tensor) -> tuple[Tensor, Tensor]:
     """A master weight [N, K] -> codes (float32 [N, K]) and multiplier, as the network does it."""
     if config.network == "bitnet_2023":
         return sign_binary(weight, config.quantization_groups)
+    if config.group_size is not None:
+        return group_absmean(weight, config.group_size)
     return absmean_ternary(weight)
 
 
@@ -93,6 +98,8 @@ def norm_shapes(config: BitNetConfig) -> dict[str, int]:
     """Name of every RMSNorm weight -> its size."""
     hidden, inner = config.hidden_size, config.intermediate_size
     sizes = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
+    if config.network == "qwen3":
+        sizes |= {"self_attn.q_norm": config.head_dim, "self_attn.k_norm": config.head_dim}
     sizes.update(zip(SUB_NORMS.get(config.network, ()), (hidden, inner), strict=False))
     layers = range(config.num_hidden_layers)
     norms = {f"model.layers.{i}.{name}.weight": n for i in layers for name, n in sizes.items()}

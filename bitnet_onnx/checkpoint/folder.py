@@ -1,7 +1,7 @@
 """A checkpoint folder with config.json and safetensors, single file or sharded.
 
-Knows safetensors, and linears as packed codes, as codes in floats and as masters; what is packed
-how is in ``ternary.py``.
+Knows safetensors, and linears as packed codes, as codes in floats, as codes times group scales and
+as masters; what is packed how is in ``ternary.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config import BitNetConfig
 from ..errors import CheckpointError
 from ..files import read_object
-from ..ternary import unpack_published
+from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, linear_shapes, norm_shapes, quantize, table_names
 
 __all__ = [
@@ -70,6 +70,8 @@ class FolderCheckpoint(Checkpoint):
         if not self.packed:
             codes, scale = quantize(self.config, stored)
             return codes.to(torch.int8), self._multiplier(f"{linear}.weight", scale)
+        if self.config.group_size is not None:
+            return self._grouped(f"{linear}.weight", stored, self.config.group_size)
         if stored.is_floating_point():
             codes = stored.to(torch.int8)
             if not torch.equal(codes.to(stored.dtype), stored) or codes.abs().max() > 1:
@@ -84,6 +86,8 @@ class FolderCheckpoint(Checkpoint):
         if not self.packed:
             name = f"{linear}.weight"
             return self._multiplier(name, quantize(self.config, self.tensor(name))[1])
+        if self.config.group_size is not None:
+            return self.ternary(linear)[1]
         name = f"{linear}.weight_scale"
         scale = self.tensor(name).float().reshape(1)
         if scale.item() <= 0:
@@ -120,7 +124,7 @@ class FolderCheckpoint(Checkpoint):
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
         for name, (rows, features) in linear_shapes(self.config).items():
             expected[f"{name}.weight"] = ((rows, features), FLOATS)
-            if not self.packed:
+            if not self.packed or self.config.group_size is not None:
                 continue
             expected[f"{name}.weight_scale"] = ((1,), FLOATS)
             if self._dtype(f"{name}.weight") in FLOATS:
@@ -178,6 +182,21 @@ class FolderCheckpoint(Checkpoint):
             if not torch.equal(embedding[rows].float(), head[rows].float()):
                 self.config = replace(self.config, tie_word_embeddings=False)
                 return
+
+    def _grouped(self, name: str, stored: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Codes and scales of dequantized weights, exactly, or a refusal."""
+        codes, scale = group_ternary(stored, size)
+        same = spread(codes.to(stored.dtype), scale.to(stored.dtype)) == stored
+        if not same.all():
+            row, column = divmod(int(same.view(-1).int().argmin()), stored.shape[1])
+            group = column // size
+            raise self._wrong(
+                name,
+                f"holds {stored[row, column].item():g} in row {row}, group {group} of {size}, "
+                f"expected 0 or ±{scale[row, group].item():g}: no ternary weight",
+            )
+        self._multiplier(name, scale.where(scale != 0, torch.tensor(1.0)))
+        return codes, scale
 
     def _multiplier(self, name: str, value: Tensor) -> Tensor:
         """Refuse what float32 holds only roughly or not at all: the product would be no number."""

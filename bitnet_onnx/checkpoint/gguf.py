@@ -25,15 +25,21 @@ from ..errors import ConfigError
 from .base import Checkpoint, linear_shapes, norm_shapes, table_names
 from .folder import read_texts
 from .gguf_config import GgufConfig, architecture
-from .gguf_header import I2_S, GgufFile, TensorInfo, type_name
+from .gguf_header import I2_S, Q2_0, GgufFile, TensorInfo, type_name
 from .gguf_text import GgufText
-from .gguf_types import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_tq1, unpack_tq2
+from .gguf_types import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_q2, unpack_tq1, unpack_tq2
 
 __all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "permuted_heads", "unpermute_heads"]
 
-FLOATS = {Type.F32: torch.float32, Type.F16: torch.float16, Type.BF16: torch.bfloat16}
+FLOATS: dict[int, torch.dtype] = {
+    Type.F32: torch.float32,
+    Type.F16: torch.float16,
+    Type.BF16: torch.bfloat16,
+}
 QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
 TERNARY = (I2_S, Type.TQ1_0, Type.TQ2_0)
+GROUPED = (Q2_0, Type.TQ1_0, Type.TQ2_0)  # types with a scale for each block
+ROPE_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")  # config.json has them
 ROWS_AT_A_TIME = 4096  # of a quantized table
 
 _OUTER = {
@@ -47,6 +53,8 @@ _LAYER = {
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "self_attn.attn_sub_norm": "attn_sub_norm",
     "self_attn.inner_attn_ln": "attn_sub_norm",
     "post_attention_layernorm": "ffn_norm",
@@ -70,9 +78,9 @@ def gguf_name(name: str) -> str | None:
 def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
     """The heads of a linear whose rows llama.cpp's converter permutes; 0 where it does not.
 
-    It rotates pairs in ``llama``; the BitNet architectures rotate halves there too.
+    It rotates pairs in ``llama`` and ``minicpm``; the others rotate halves there too.
     """
-    if architecture != "llama":
+    if architecture not in ("llama", "minicpm"):
         return 0
     counts = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     return counts.get(linear.rpartition(".")[2], 0)
@@ -138,18 +146,19 @@ class GgufCheckpoint(Checkpoint):
         if info.type == I2_S:
             codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
         else:
-            codes, scale = self._tq(info)
+            codes, scale = self._blocks(info)
         if codes.max() > 2:
             hint = "try the other --i2s-layout" if info.type == I2_S else None
             self._wrong(info, "holds the code 3, expected only 0, 1 and 2", hint)
         codes = codes.view(torch.int8).sub_(1).view(info.shape)
         if heads := permuted_heads(self.config, self.architecture, linear):
             codes = unpermute_heads(codes, heads)
+            scale = unpermute_heads(scale, heads) if scale.ndim == 2 else scale
         return codes, scale
 
     def scale(self, linear: str) -> Tensor:
         info = self._where[f"{linear}.weight"]
-        return self._i2s_scale(info) if info.type == I2_S else self._tq(info)[1]
+        return self._i2s_scale(info) if info.type == I2_S else self.ternary(linear)[1]
 
     def files(self) -> list[Path]:
         return [self.path, *([self._beside] if self._beside.is_file() else [])]
@@ -174,13 +183,14 @@ class GgufCheckpoint(Checkpoint):
     def _check(self) -> dict[str, TensorInfo]:
         """Canonical name -> tensor, each present with the right shape and a type that is read."""
         expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        one_scale = self.config.group_size is None
         for name, shape in linear_shapes(self.config).items():
-            expected[f"{name}.weight"] = (shape, TERNARY)
+            expected[f"{name}.weight"] = (shape, TERNARY if one_scale else GROUPED)
         for name, size in norm_shapes(self.config).items():
             expected[name] = ((size,), tuple(FLOATS))
         for name in table_names(self.config):
             shape = (self.config.vocab_size, self.config.hidden_size)
-            expected[name] = (shape, (*FLOATS, *QUANTIZED))
+            expected[name] = (shape, (*FLOATS, *QUANTIZED, Q2_0))
         where = {}
         for name, (sizes, types) in expected.items():
             stored = gguf_name(name)
@@ -203,6 +213,8 @@ class GgufCheckpoint(Checkpoint):
                 )
             where[name] = info
         known = {info.name for info in where.values()}
+        if self.architecture == "minicpm":
+            known.update(ROPE_FACTORS)
         unknown = sorted(self._file.tensors.keys() - known)
         if unknown:
             self._file.refuse(
@@ -219,13 +231,18 @@ class GgufCheckpoint(Checkpoint):
         return torch.frombuffer(self._file.data, dtype=dtype, count=count, offset=info.start + skip)
 
     def _floats(self, info: TensorInfo) -> Tensor:
-        dtype = FLOATS.get(Type(info.type))
+        dtype = FLOATS.get(info.type)
         if dtype is not None:
             return self._read(info, dtype, math.prod(info.shape)).view(info.shape)
-        rows = self._read(info, torch.uint8, info.size).view(info.shape[0], -1).numpy()
-        values = torch.empty(info.shape)
+        stored = self._read(info, torch.uint8, info.size).view(info.shape[0], -1)
+        rows, values = stored.numpy(), torch.empty(info.shape)
         for start in range(0, len(rows), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
+            if info.type == Q2_0:
+                codes, scales = unpack_q2(stored[part].reshape(-1, block_bytes(info)))
+                weights = codes.view(len(scales), -1).float() - 1
+                values[part] = (weights * scales.float().unsqueeze(-1)).view(values[part].shape)
+                continue
             with np.errstate(invalid="ignore", over="ignore"):  # a damaged scale: found by tensor()
                 values[part] = torch.from_numpy(dequantize(rows[part], Type(info.type)))
         return values
@@ -237,13 +254,18 @@ class GgufCheckpoint(Checkpoint):
         at = info.start + math.prod(info.shape) // 4
         return self._plausible(info, torch.tensor(struct.unpack_from("<f", self._file.data, at)))
 
-    def _tq(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
-        """Codes and the one scale that all blocks share; a block of zeros may have the scale 0."""
-        blocks = self._read(info, torch.uint8, info.size).view(
-            -1, info.size * TQ_BLOCK // math.prod(info.shape)
-        )
-        codes, scales = (unpack_tq1 if info.type == Type.TQ1_0 else unpack_tq2)(blocks)
-        zero = (codes.view(-1, TQ_BLOCK) == 1).all(dim=1)
+    def _blocks(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
+        """Codes, and the multiplier of a type whose blocks have a scale each."""
+        unpack = {Q2_0: unpack_q2, Type.TQ1_0: unpack_tq1, Type.TQ2_0: unpack_tq2}[info.type]
+        blocks = self._read(info, torch.uint8, info.size).view(-1, block_bytes(info))
+        codes, scales = unpack(blocks)
+        if self.config.group_size is not None:
+            return codes, self._group_scales(info, codes, scales.float(), self.config.group_size)
+        return codes, self._one_scale(info, codes, scales)
+
+    def _one_scale(self, info: TensorInfo, codes: Tensor, scales: Tensor) -> Tensor:
+        """The one that all blocks share; a block of zeros may have the scale 0."""
+        zero = (codes.view(len(scales), -1) == 1).all(dim=1)
         used = scales[~(zero & (scales == 0))].float()
         low, high = (x.item() for x in used.aminmax()) if len(used) else (0.0, 0.0)
         if low != high and not math.isnan(low):
@@ -252,9 +274,33 @@ class GgufCheckpoint(Checkpoint):
                 f"has block scales from {low:g} to {high:g}, expected one scale for the tensor",
                 hint="a scale per block is another network; convert from the original checkpoint",
             )
-        return codes, self._plausible(info, torch.tensor([low]))
+        return self._plausible(info, torch.tensor([low]))
+
+    def _group_scales(self, info: TensorInfo, codes: Tensor, scales: Tensor, size: int) -> Tensor:
+        """[N, K / size] from blocks that are larger than a group, or smaller; 0 for zeros alone."""
+        block = codes.numel() // len(scales)
+        unit = min(block, size)
+        used = (codes.view(-1, unit) != 1).any(dim=1).view(info.shape[0], -1, size // unit)
+        scales = scales.repeat_interleave(block // unit).view(used.shape).where(used, 0.0)
+        groups = scales.amax(dim=-1)
+        good = ((scales == groups.unsqueeze(-1)) & (scales > 0) & scales.isfinite()) | ~used
+        if not good.all():
+            row, group, part = (int(i) for i in (~good).nonzero()[0])
+            self._wrong(
+                info,
+                f"has the block scale {scales[row, group, part].item():g} in row {row}, group "
+                f"{group} of {size}, expected one finite number above 0 for the group",
+            )
+        return groups
 
     def _plausible(self, info: TensorInfo, scale: Tensor) -> Tensor:
         if not 0 < scale.item() < math.inf:
             self._wrong(info, f"has the scale {scale.item()}, expected a finite number above 0")
         return scale
+
+
+def block_bytes(info: TensorInfo) -> int:
+    """Bytes of one block of a ternary type."""
+    if info.type != Q2_0:
+        return info.size * TQ_BLOCK // math.prod(info.shape)
+    return 34 if info.size * 128 == math.prod(info.shape) * 34 else 18

@@ -26,6 +26,8 @@ ARCHITECTURES = {
     "bitnet-25": TWO_B,
     "bitnet-b1.58": TWO_B,
     "llama": {"model_type": "llama", "hidden_act": "silu"},
+    "qwen3": {"model_type": "qwen3", "hidden_act": "silu"},
+    "minicpm": {"model_type": "minicpm", "hidden_act": "silu"},
 }
 FIELDS = {
     "max_position_embeddings": "context_length",
@@ -45,6 +47,7 @@ IDS = {
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
 ACTIVATION = "bitnet.hidden_act"  # no key of llama.cpp's, which reads what it knows
+YARN = ("type", "factor", "original_context_length", "finetuned")
 THETA = 10000.0  # llama.cpp's, where rope.freq_base is missing
 
 
@@ -69,6 +72,12 @@ class GgufConfig:
 
     def config(self) -> BitNetConfig:
         """Raises ConfigError or CheckpointError naming the file and the key."""
+        if self.architecture == "minicpm":
+            self._file.refuse(
+                "general.architecture",
+                "is 'minicpm', whose scales and rotary factors are read from a config.json alone",
+                hint="put the config.json of the original checkpoint beside the file",
+            )
         fields, keys = self._fields()
         try:
             config = BitNetConfig.from_dict(fields)
@@ -104,11 +113,12 @@ class GgufConfig:
             file.refuse("token_embd.weight", "is missing", "download the file again")
         fields["vocab_size"] = table.shape[0]
         fields["tie_word_embeddings"] = "output.weight" not in file.tensors
-        fields["quantization_config"] = {
-            "quant_method": "bitnet",
-            "linear_class": "autobitlinear",
-            "quantization_mode": "offline",
-        }
+        if self.architecture != "qwen3":  # whose metadata says all there is to say
+            fields["quantization_config"] = {
+                "quant_method": "bitnet",
+                "linear_class": "autobitlinear",
+                "quantization_mode": "offline",
+            }
         return fields, keys
 
     def _network(self) -> dict[str, Any]:
@@ -136,7 +146,19 @@ class GgufConfig:
 
     def _rope_scaling(self) -> dict[str, Any] | None:
         """None where positions are as they are, which converters also call linear by 1."""
-        kind = self._file.scalar(f"{self.architecture}.rope.scaling.type")
-        factor = self._file.scalar(f"{self.architecture}.rope.scaling.factor")
-        plain = kind in (None, "none") or (kind == "linear" and factor in (None, 1))
-        return None if plain else {"rope_type": kind, "factor": factor}
+        prefix = f"{self.architecture}.rope.scaling."
+        kind, factor = (self._file.scalar(f"{prefix}{name}") for name in ("type", "factor"))
+        if kind in (None, "none") or (kind == "linear" and factor in (None, 1)):
+            return None
+        scaling = {"rope_type": kind, "factor": factor}
+        if kind != "yarn":
+            return scaling
+        for key in self._file.fields:
+            if key.startswith(prefix) and key.removeprefix(prefix) not in YARN:
+                self._file.refuse(
+                    key,
+                    "is not understood",
+                    hint="put the config.json of the original checkpoint beside the file",
+                )
+        original = self._file.scalar(f"{prefix}original_context_length")
+        return scaling | {"original_max_position_embeddings": original}

@@ -3,7 +3,8 @@
 Knows no network. Nothing is made from a size that the file states before that size was compared
 with the bytes that are left; what does not add up is refused with the file, the field or tensor,
 and what was found. Source: the GGUF specification in ggml/docs/gguf.md, versions 2 and 3,
-little-endian. Type 36 is not in it: it is I2_S of microsoft/BitNet.
+little-endian. Two types are not in it: 36 is I2_S of microsoft/BitNet, and 42 is Q2_0, which has
+blocks of 128 weights in PrismML's files and of 64 in llama.cpp's.
 
     "GGUF"  version u32  tensors u64  fields u64
     fields:  key string, type u32, value         a string is its length u64 and UTF-8
@@ -16,6 +17,7 @@ from __future__ import annotations
 import mmap
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import NoReturn
@@ -25,13 +27,15 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from ..errors import CheckpointError
 
-__all__ = ["ALIGNMENT", "I2_S", "SCALARS", "GgufFile", "TensorInfo", "Value"]
+__all__ = ["ALIGNMENT", "I2_S", "Q2_0", "SCALARS", "GgufFile", "TensorInfo", "Value", "type_name"]
 
 Value = bool | int | float | str | list[str] | np.ndarray
 
 ALIGNMENT = 32  # where general.alignment is not given
 I2_S = 36
 I2_S_TAIL = 32  # bytes after the codes: the scale, and padding
+Q2_0 = 42
+Q2_BLOCKS = (128, 64)
 MAX_FIELDS = MAX_TENSORS = 1 << 16
 MAX_STRING = 1 << 26  # bytes; a tokenizer.json takes about 10 MB
 MAX_STRINGS = 1 << 22  # in all arrays; 128,256 tokens have 280,147 merges
@@ -203,11 +207,12 @@ class GgufFile:
         assert isinstance(alignment, int)
         infos = [self._info(number, alignment) for number in range(count)]
         base = -(-self._at // alignment) * alignment
+        block = self._q2_block(infos, base, alignment)
         tensors: dict[str, TensorInfo] = {}
         for name, shape, type, offset in infos:
             if name in tensors:
                 self.refuse(name, "is given twice")
-            size = self._size(name, shape, type)
+            size = q2_size(shape, block) if type == Q2_0 else self._size(name, shape, type)
             tensors[name] = info = TensorInfo(name, shape, type, base + offset, size)
             if info.end > len(self.data):
                 self.refuse(
@@ -235,6 +240,33 @@ class GgufFile:
             self.refuse(name, f"has the offset {offset}, expected a multiple of {alignment}")
         return name, shape, type, offset
 
+    def _q2_block(
+        self, infos: list[tuple[str, tuple[int, ...], int, int]], base: int, alignment: int
+    ) -> int:
+        """Weights in a block of Q2_0: those with which each such tensor ends where the next begins.
+
+        One number stands for both; read as the other, a file would be another network.
+        """
+        stored = [info for info in infos if info[2] == Q2_0]
+        starts = [*sorted({base + offset for *_, offset in infos}), len(self.data)]
+        rooms = {start: end - start for start, end in pairwise(starts)}
+
+        def fits(shape: tuple[int, ...], offset: int, block: int) -> bool:
+            left = rooms.get(base + offset, -1) - q2_size(shape, block)
+            return shape[-1] % block == 0 and 0 <= left < alignment
+
+        for block in Q2_BLOCKS:
+            if all(fits(shape, offset, block) for _, shape, _, offset in stored):
+                break
+        else:
+            sizes = " or ".join(map(str, Q2_BLOCKS))
+            self.refuse(
+                stored[0][0],
+                f"and the other Q2_0 tensors do not take the room of blocks of {sizes} weights",
+                hint="download the file again",
+            )
+        return block
+
     def _size(self, name: str, shape: tuple[int, ...], type: int) -> int:
         """Bytes that a tensor takes."""
         if type == I2_S:
@@ -253,4 +285,10 @@ class GgufFile:
 
 def type_name(type: int) -> str:
     """I2_S, TQ2_0, F16, ..."""
-    return "I2_S" if type == I2_S else GGMLQuantizationType(type).name
+    names = {I2_S: "I2_S", Q2_0: "Q2_0"}
+    return names.get(type) or GGMLQuantizationType(type).name
+
+
+def q2_size(shape: tuple[int, ...], block: int) -> int:
+    """Bytes of a Q2_0 tensor: a float16 scale and 2 bits a weight in each block."""
+    return prod(shape) // block * (2 + block // 4)

@@ -1,4 +1,4 @@
-"""How GGUF stores ternary weights: I2_S, TQ1_0 and TQ2_0; codes are 0, 1, 2 for -1, 0, +1.
+"""How GGUF stores ternary weights: I2_S, TQ1_0, TQ2_0, Q2_0; codes are 0, 1, 2 for -1, 0, +1.
 
 Knows bytes and blocks, not files or networks.
 
@@ -16,6 +16,9 @@ TQ2_0: 64 bytes; byte 32 h + b holds weight 128 h + 32 j + b in bits 2j+1:2j.
 TQ1_0: a byte q holds base-3 digits as a fraction of 256: digit j is (q * 3**j mod 256) * 3 / 256.
 Bytes 0..31 hold weights 32 j + b (5 digits), bytes 32..47 weights 160 + 16 j + b (5 digits),
 bytes 48..51 weights 240 + 4 j + b (4 digits).
+
+Q2_0 (type 42) holds 128 or 64 weights in a block that begins with a float16 scale; then byte b
+holds weight 4 b + j in bits 2j+1:2j. Code 3, which means +2, is in no ternary weight.
 """
 
 from __future__ import annotations
@@ -23,7 +26,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["I2S_BLOCKS", "TQ_BLOCK", "pack_i2s", "unpack_i2s", "unpack_tq1", "unpack_tq2"]
+__all__ = [
+    "I2S_BLOCKS",
+    "TQ_BLOCK",
+    "pack_i2s",
+    "unpack_i2s",
+    "unpack_q2",
+    "unpack_tq1",
+    "unpack_tq2",
+]
 
 I2S_BLOCKS = {"x86": 128, "arm": 64}
 TQ_BLOCK = 256
@@ -63,6 +74,12 @@ def unpack_tq1(blocks: Tensor) -> tuple[Tensor, Tensor]:
         # uint8 products wrap, which is the mod 256 of the format.
         digits += [((group * 3**j).to(torch.int16) * 3 >> 8).to(torch.uint8) for j in range(count)]
     return torch.cat(digits, dim=1).view(-1), _scales(blocks)
+
+
+def unpack_q2(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 [B, 2 + n / 4] -> codes uint8 [B * n] and scales float16 [B]."""
+    codes = torch.stack([(blocks[:, 2:] >> (2 * j)) & 3 for j in range(4)], dim=2)
+    return codes.view(-1), blocks[:, :2].contiguous().view(torch.float16).view(-1)
 
 
 def _scales(blocks: Tensor) -> Tensor:

@@ -80,6 +80,12 @@ def write_gguf(path: str | Path, checkpoint: Checkpoint, *, progress: bool = Fal
 
 
 def _architecture(checkpoint: Checkpoint) -> str:
+    if checkpoint.config.group_size is not None:
+        raise CheckpointError(
+            f"{checkpoint.path}: model_type {checkpoint.config.network!r} is not written as GGUF: "
+            f"I2_S holds one scale a tensor, and here is one for each "
+            f"{checkpoint.config.group_size} weights of a row"
+        )
     fields = checkpoint.config.to_dict()
     name = fields["architectures"][0]
     if name not in ARCHITECTURES or fields.get("rope_scaling") is not None:

@@ -75,6 +75,12 @@ def refuse_unpackable(config: BitNetConfig) -> None:
             "model_type 'bitnet_2023' has no packed layout, expected one of a ternary network",
             hint="store the float masters: the state_dict itself",
         )
+    if config.group_size is not None:
+        raise ConfigError(
+            f"model_type {config.network!r} has no packed layout: it holds one scale a tensor, and "
+            f"here is one for each {config.group_size} weights of a row",
+            hint="keep the safetensors as they are: export reads them",
+        )
 
 
 def write_checkpoint(

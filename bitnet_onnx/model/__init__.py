@@ -3,8 +3,8 @@
 Everything else is compared with them. Module attributes carry the checkpoint's tensor names, so
 weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
 
-In the order data passes: ``layers`` and ``rotary``, ``decoder`` (what the networks share), one
-small file for each network, ``causal_lm`` (embedding, layers, head, greedy generation).
+In the order data passes: ``layers``, ``grouped`` and ``rotary``, ``decoder`` (what the networks
+share), one small file for each network, ``causal_lm`` (embedding, layers, head, greedy generation).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from .bitnet_2023 import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
 from .decoder import KeyValue, heads
+from .grouped import GroupLinear
 from .layers import BitLinear
 from .rotary import rotary_tables, rotate
 
@@ -22,6 +23,7 @@ __all__ = [
     "BitNetForCausalLM",
     "BitNetModel",
     "CausalLMOutput",
+    "GroupLinear",
     "KeyValue",
     "heads",
     "rotary_tables",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint, linear_shapes, norm_shapes, table_names
 from ..config import BitNetConfig
-from . import bitnet, bitnet_2023, bitnet_b1_58, llama
+from . import bitnet, bitnet_2023, bitnet_b1_58, llama, minicpm, qwen3
 from .decoder import KeyValue
 from .layers import RMSNorm
 from .rotary import rotary_tables
@@ -27,6 +27,8 @@ NETWORKS: dict[str, Any] = {
     "llama": llama,
     "bitnet_b1_58": bitnet_b1_58,
     "bitnet_2023": bitnet_2023,
+    "qwen3": qwen3,
+    "minicpm": minicpm,
 }
 IGNORED = -100  # a label that does not count
 
@@ -65,6 +67,17 @@ class BitNetModel(nn.Module):
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.scale_emb = config.scale_emb
+        self.width = config.hidden_size / (config.dim_model_base or config.hidden_size)
+
+    def first(self, x: Tensor) -> Tensor:
+        """Rows of the embedding -> what goes into the first layer."""
+        return x if self.scale_emb == 1 else x * self.scale_emb
+
+    def last(self, x: Tensor) -> Tensor:
+        """The last layer's output -> what goes into the head."""
+        x = self.norm(x)
+        return x if self.width == 1 else x / self.width
 
 
 class BitNetForCausalLM(nn.Module):
@@ -126,12 +139,12 @@ class BitNetForCausalLM(nn.Module):
             position_ids = (past_length + steps).unsqueeze(0)
         rope = rotary_tables(self.config, position_ids)
         mask = causal_mask(input_ids.shape[1], past_length, attention_mask)
-        x = self.model.embed_tokens(input_ids).float()
+        x = self.model.first(self.model.embed_tokens(input_ids).float())
         present: list[KeyValue] = []
         for i, layer in enumerate(self.model.layers):
             x, key_value = layer(x, rope, mask, past_key_values[i] if past_key_values else None)
             present.append(key_value)
-        x = self.model.norm(x[:, -logits_to_keep:])
+        x = self.model.last(x[:, -logits_to_keep:])
         logits = F.linear(x, self.head_weight.float())
         loss = None if labels is None else next_token_loss(logits, labels)
         return CausalLMOutput(loss, logits, present)

@@ -40,8 +40,13 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, KeyValue]:
         """x [B, S, H], rope: cos and sin [B, S, D], mask bool [B, 1, S, T] or None: causal."""
         query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        query, key = self.prepare(query, key)
         y, present = self.attend(query, key, value, rope, mask, past)
         return self.project(y), present
+
+    def prepare(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """What a network does to queries and keys before they are rotated."""
+        return query, key
 
     def project(self, y: Tensor) -> Tensor:
         """The heads' results [B, S, heads * D] -> [B, S, H]."""

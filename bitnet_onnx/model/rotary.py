@@ -1,7 +1,7 @@
 """Rotary positions (arXiv 2104.09864): angles by position, and the rotation.
 
 Knows no network. Sources: transformers' ``modeling_rope_utils.py`` and ``LlamaRotaryEmbedding``;
-"linear" and "llama3" are the ``rope_type`` of a config.json.
+``linear``, ``llama3``, ``yarn`` and ``longrope`` are the ``rope_type`` of a config.json.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..config import BitNetConfig, RopeScaling
+from ..config import BitNetConfig
+from ..rope import RopeScaling
 
 __all__ = ["rotary_tables", "rotate"]
 
@@ -20,26 +21,59 @@ def rotary_tables(config: BitNetConfig, position_ids: Tensor) -> tuple[Tensor, T
     """Positions [B, S] -> cos and sin [B, S, D]; both halves of D hold the same angles."""
     pairs = torch.arange(0, config.head_dim, 2, device=position_ids.device).float()
     frequencies = 1.0 / config.rope_theta ** (pairs / config.head_dim)
-    if config.rope_scaling is not None:
-        frequencies = scaled(frequencies, config.rope_scaling)
+    scaling = config.rope_scaling
+    if scaling is None:
+        factor = 1.0
+    else:
+        frequencies = SCALED[scaling.rope_type](frequencies, scaling, config)
+        factor = scaling.attention_factor
     angles = position_ids.unsqueeze(-1).float() * frequencies
     angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos(), angles.sin()
+    return angles.cos() * factor, angles.sin() * factor
 
 
-def scaled(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
-    """``linear``: all divided by the factor. ``llama3``: only the slow ones.
+def linear(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
+    """All divided by the factor."""
+    return frequencies / scaling.factor
+
+
+def llama3(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
+    """The slow ones divided by the factor.
 
     A frequency that turns ``t`` times within the original context is kept where t is above
     high_freq_factor, divided where it is below low_freq_factor, and a mixture in between.
     """
-    slowed = frequencies / scaling.factor
-    if scaling.rope_type == "linear":
-        return slowed
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     turns = scaling.original_max_position_embeddings / (2 * math.pi / frequencies)
     kept = ((turns - low) / (high - low)).clamp(0, 1)
-    return (1 - kept) * slowed + kept * frequencies
+    return (1 - kept) * (frequencies / scaling.factor) + kept * frequencies
+
+
+def yarn(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
+    """The slow ones divided by the factor, along a ramp over their numbers (arXiv 2309.00071).
+
+    Frequency i turns n times within the original context where
+    ``i = D / 2 * log(original / (2 pi n)) / log(theta)``. Those below the i of beta_fast, rounded
+    down, are kept, those above the i of beta_slow, rounded up, divided.
+    """
+
+    def number(turns: float) -> float:
+        length = scaling.original_max_position_embeddings / (2 * math.pi * turns)
+        return config.head_dim / 2 * math.log(length) / math.log(config.rope_theta)
+
+    first = max(math.floor(number(scaling.beta_fast)), 0)
+    last = min(math.ceil(number(scaling.beta_slow)), config.head_dim - 1)
+    steps = torch.arange(len(frequencies), device=frequencies.device).float()
+    divided = ((steps - first) / ((last - first) or 0.001)).clamp(0, 1)
+    return divided * (frequencies / scaling.factor) + (1 - divided) * frequencies
+
+
+def longrope(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
+    """Each by its own divisor, that of the original context."""
+    return frequencies / torch.tensor(scaling.short_factor, device=frequencies.device)
+
+
+SCALED = {"linear": linear, "llama3": llama3, "yarn": yarn, "longrope": longrope}
 
 
 def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
