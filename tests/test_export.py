@@ -61,7 +61,7 @@ def test_the_graph_is_the_network_and_nothing_else(tied: Pair) -> None:
     assert {o.domain: o.version for o in model.opset_import} == {"": 23, "bitnet": 1}
     counts = Counter(node.op_type for node in model.graph.node)
     assert counts["GroupQueryAttention"] == 2
-    assert counts["TernaryMatMul"] == 8  # in each layer: q, k and v; o; gate and up; down
+    assert counts["TernaryMatMul"] == 10  # in each layer: q, k and v in one; o; gate; up; down
     assert counts["Bf16MatMul"] == 1
     assert counts["RMSNormalization"] == 9
     assert not counts["Transpose"]  # a tied head would be folded into a second table
