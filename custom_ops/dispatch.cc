@@ -8,17 +8,20 @@
 namespace bitnet {
 namespace {
 
-#define KERNEL(isa, features) \
-  {#isa,                      \
-   features,                  \
-   ternary_gemv_##isa,        \
-   ternary_gemm_##isa,        \
-   ternary_group_##isa,       \
-   bf16_gemv_##isa,           \
-   int8_gemv_##isa,           \
-   attend_scores_##isa,       \
-   attend_softmax_##isa,      \
-   attend_values_##isa,       \
+#define KERNEL(isa, features)  \
+  {#isa,                       \
+   features,                   \
+   ternary_gemv_##isa,         \
+   ternary_gemm_##isa,         \
+   ternary_select_##isa,       \
+   ternary_columns_##isa,      \
+   ternary_columns_gemm_##isa, \
+   ternary_group_##isa,        \
+   bf16_gemv_##isa,            \
+   int8_gemv_##isa,            \
+   attend_scores_##isa,        \
+   attend_softmax_##isa,       \
+   attend_values_##isa,        \
    read_##isa},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"

@@ -42,6 +42,27 @@ using TernaryGemv = void (*)(size_t rows, size_t blocks, const int8_t* q, int32_
 using TernaryGemm = void (*)(size_t m, size_t n, size_t blocks, const int8_t* q,
                              const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride);
 
+// sums[i] = sum over k of q[k] * (code(index[i], k) - 1) for i < count; q_sum = sum over k of q[k]
+// As TernaryGemv, for the rows of w that `index` names: any of them, ascending.
+using TernarySelect = void (*)(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,
+                               const uint8_t* w, const int32_t* index, int32_t* sums);
+
+// Columns: the same packing of the transposed matrix. Row k of w holds what input k gives to each
+// of the outputs: bits 2j, 2j+1 of byte c of its block b are the code of output 256 b + 64 j + c.
+
+// sums[n] = sum over i < count of q[i] * (code(index[i], n) - 1) for n < 256 * blocks
+// w: rows of 64 * blocks bytes; index: at most kMaxK of them, ascending; q: any int8
+using TernaryColumns = void (*)(size_t count, size_t blocks, const int32_t* index, const int8_t* q,
+                                const uint8_t* w, int32_t* sums);
+
+// sums[i * stride + n] = sum over k < count of q[i][k] * (code(k, n) - 1) for n < 256, i < m;
+// q_sums[i] = sum of q[i]
+// w: one block of each of `count` rows, row_bytes apart; q: m rows, q_stride bytes apart, of count
+// int8 and zeros up to a multiple of 256, which may be read
+using TernaryColumnsGemm = void (*)(size_t m, size_t count, const int8_t* q, size_t q_stride,
+                                    const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
+                                    int32_t* sums, size_t stride);
+
 // totals[m * stride + n] = sum over g = 0, 1, ... of sum(m, n, g) * scale[n][g], in float64 and in
 // this order, from 0; sum(m, n, g) = sum over k of group g of q[m][k] * (code(n, k) - 1) and
 // q_sums[m][g] = sum over k of group g of q[m][k]
@@ -102,6 +123,9 @@ struct Kernel {
   uint32_t features;  // of the CPU, as in cpu.h
   TernaryGemv ternary_gemv;
   TernaryGemm ternary_gemm;
+  TernarySelect ternary_select;
+  TernaryColumns ternary_columns;
+  TernaryColumnsGemm ternary_columns_gemm;
   TernaryGroup ternary_group;
   Bf16Gemv bf16_gemv;
   Int8Gemv int8_gemv;
@@ -117,6 +141,13 @@ struct Kernel {
                           const uint8_t* w, int32_t* sums);                                       \
   void ternary_gemm_##isa(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
                           const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride); \
+  void ternary_select_##isa(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,          \
+                            const uint8_t* w, const int32_t* index, int32_t* sums);               \
+  void ternary_columns_##isa(size_t count, size_t blocks, const int32_t* index, const int8_t* q,  \
+                             const uint8_t* w, int32_t* sums);                                    \
+  void ternary_columns_gemm_##isa(size_t m, size_t count, const int8_t* q, size_t q_stride,       \
+                                  const int32_t* q_sums, const uint8_t* w, size_t row_bytes,      \
+                                  int32_t* sums, size_t stride);                                  \
   void ternary_group_##isa(size_t m, size_t n, size_t groups, const int8_t* q,                    \
                            const int32_t* q_sums, const uint8_t* w, const float* scale,           \
                            double* totals, size_t stride);                                        \

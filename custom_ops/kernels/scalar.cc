@@ -39,6 +39,47 @@ void ternary_gemm_scalar(size_t m, size_t n, size_t blocks, const int8_t* q, con
   }
 }
 
+void ternary_select_scalar(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,
+                           const uint8_t* w, const int32_t* index, int32_t* sums) {
+  for (size_t i = 0; i < count; i++) {
+    const size_t row = static_cast<size_t>(index[i]);
+    ternary_gemv_scalar(1, blocks, q, q_sum, w + row * blocks * kBlockBytes, sums + i);
+  }
+}
+
+// sums[n] += q * (code n of one block)
+static inline void add_column(int8_t q, const uint8_t* bytes, int32_t* sums) {
+  for (int field = 0; field < 4; field++) {
+    for (int c = 0; c < 64; c++) {
+      sums[64 * field + c] += static_cast<int16_t>(q) * ((bytes[c] >> (2 * field)) & 3);
+    }
+  }
+}
+
+void ternary_columns_scalar(size_t count, size_t blocks, const int32_t* index, const int8_t* q,
+                            const uint8_t* w, int32_t* sums) {
+  int32_t q_sum = 0;
+  for (size_t i = 0; i < count; i++) q_sum += q[i];
+  for (size_t n = 0; n < blocks * kBlockK; n++) sums[n] = -q_sum;
+  for (size_t i = 0; i < count; i++) {
+    const uint8_t* row = w + static_cast<size_t>(index[i]) * blocks * kBlockBytes;
+    for (size_t b = 0; b < blocks; b++) {
+      add_column(q[i], row + b * kBlockBytes, sums + b * kBlockK);
+    }
+  }
+}
+
+void ternary_columns_gemm_scalar(size_t m, size_t count, const int8_t* q, size_t q_stride,
+                                 const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
+                                 int32_t* sums, size_t stride) {
+  for (size_t i = 0; i < m; i++) {
+    for (size_t n = 0; n < kBlockK; n++) sums[i * stride + n] = -q_sums[i];
+    for (size_t k = 0; k < count; k++) {
+      add_column(q[i * q_stride + k], w + k * row_bytes, sums + i * stride);
+    }
+  }
+}
+
 static double group_total(size_t groups, const int8_t* q, const int32_t* q_sums, const uint8_t* w,
                           const char* scale) {
   double total = 0;
