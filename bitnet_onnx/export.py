@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,9 +27,9 @@ from .checkpoint import Checkpoint, linear_shapes, norm_shapes, open_checkpoint,
 from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
-from .graph import KEEP, trace
+from .graph import KEEP, attach_functions, trace
 from .model import rotary_tables
-from .optimize import fuse_projections
+from .optimize import PASSES, fuse_projections, skip_zeros
 from .ternary import int8_rows, pack
 from .traced import HEADS, packed_parts
 
@@ -46,7 +46,7 @@ def export(
     head: str = "bf16",
     context_length: int | None = None,
     revision: str | None = None,
-    fuse: bool = True,
+    passes: Collection[str] = PASSES,
     progress: bool = False,
 ) -> Path:
     """Write the artifact folder ``output`` and return it.
@@ -55,7 +55,7 @@ def export(
     head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits,
     ``float32`` is for tables that bfloat16 does not hold.
     context_length: positions that may be fed, by default the config's.
-    fuse: run the passes of ``optimize.py``; the numbers are the same without, to the bit.
+    passes: those of ``optimize.py`` to run; the numbers are the same without, to the bit.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written is left behind.
     """
     if head not in HEADS:
@@ -69,12 +69,21 @@ def export(
             f"context_length is {context}, expected 1 to {config.max_position_embeddings}, the "
             "config's max_position_embeddings"
         )
+    if unknown := sorted(set(passes) - set(PASSES)):
+        raise ConfigError(f"passes names {unknown[0]!r}, expected some of: {', '.join(PASSES)}")
     library = native.library_path()
     with new_folder(Path(output)) as folder:
         graph = trace(config, head, context)
         readers = weights(checkpoint, head, context)
-        for fused, parts in (fuse_projections(graph) if fuse else {}).items():
-            join(readers, fused, parts, [linear_shapes(config)[part][0] for part in parts])
+        if "projections" in passes:
+            for fused, parts in fuse_projections(graph).items():
+                join(readers, fused, parts, [linear_shapes(config)[part][0] for part in parts])
+        if "zeros" in passes:
+            for linear in skip_zeros(graph):
+                readers[f"{linear}.weight"] = partial(packed_columns, checkpoint, linear)
+                rows = linear_shapes(config)[linear][0]
+                readers[f"{linear}.weight_scale"] = partial(row_scales, checkpoint, linear, rows)
+        attach_functions(graph)
         save(graph, readers, folder, progress)
         for name, content in checkpoint.text_files().items():
             (folder / name).write_bytes(content)
@@ -128,6 +137,14 @@ def join(readers: dict[str, Reader], linear: str, parts: list[str], rows: list[i
 def packed_codes(checkpoint: Checkpoint, linear: str, group: int) -> np.ndarray:
     codes = checkpoint.ternary(linear)[0]
     return pack(codes.chunk(checkpoint.config.quantization_groups, dim=1)[group]).numpy()
+
+
+def packed_columns(checkpoint: Checkpoint, linear: str) -> np.ndarray:
+    return pack(checkpoint.ternary(linear)[0].T.contiguous()).numpy()
+
+
+def row_scales(checkpoint: Checkpoint, linear: str, rows: int) -> np.ndarray:
+    return np.repeat(checkpoint.scale(linear).numpy(), rows)
 
 
 def multiplier(checkpoint: Checkpoint, linear: str, group: int) -> np.ndarray:

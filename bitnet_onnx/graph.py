@@ -20,7 +20,7 @@ from . import __version__, ops
 from .config import BitNetConfig
 from .traced import TracedBitNet
 
-__all__ = ["KEEP", "trace"]
+__all__ = ["KEEP", "attach_functions", "trace"]
 
 KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
@@ -97,10 +97,6 @@ def _finish(model: ir.Model) -> None:
     keep = next(value for value in graph.inputs if value.name == KEEP)
     keep.const_value = ir.tensor(np.zeros(1, dtype=np.int64), name=keep.name)
     graph.register_initializer(keep)  # an input with a default: 0, the logits of all positions
-    used = {node.op_type for node in graph if node.domain == ops.DOMAIN}
-    for function in ops.functions():
-        if function.name in used:
-            model.functions[function.identifier()] = function
     model.opset_imports[ops.DOMAIN] = ops.VERSION
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "bitnet_onnx", __version__
@@ -116,6 +112,17 @@ def _finish(model: ir.Model) -> None:
                 output.shape = None  # torch's own symbols; ONNX Runtime infers shapes itself
     for value in (*graph.inputs, *graph.initializers.values()):
         value.metadata_props.clear()
+
+
+def attach_functions(model: ir.Model) -> None:
+    """The function bodies of the operators that the finished graph uses, and of those they use."""
+    bodies = {function.name: function for function in ops.functions()}
+    pending = {node.op_type for node in model.graph if node.domain == ops.DOMAIN}
+    while pending:
+        function = bodies.pop(pending.pop())
+        model.functions[function.identifier()] = function
+        used = {node.op_type for node in function if node.domain == ops.DOMAIN}
+        pending |= used & set(bodies)
 
 
 @contextlib.contextmanager

@@ -89,6 +89,41 @@ def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
 
+@torch.library.custom_op("bitnet::ternary_gated_matmul", mutates_args=())
+def ternary_gated_matmul(
+    x: Tensor, gate: Tensor, up: Tensor, gate_scale: Tensor, up_scale: Tensor
+) -> Tensor:
+    """``relu(ternary_matmul(x, gate))² * ternary_matmul(x, up)``: x [..., K] -> [..., N].
+
+    +0 where the first factor is 0, whatever the second: there it need not be computed.
+    """
+    opened = ternary_matmul(x, gate, gate_scale).relu()
+    square = opened * opened
+    return torch.where(square == 0, 0.0, square * ternary_matmul(x, up, up_scale))
+
+
+@ternary_gated_matmul.register_fake
+def _(x: Tensor, gate: Tensor, up: Tensor, gate_scale: Tensor, up_scale: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], gate.shape[0])
+
+
+@torch.library.custom_op("bitnet::ternary_column_matmul", mutates_args=())
+def ternary_column_matmul(x: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
+    """ternary_matmul of weights stored by column: x [..., K] -> [..., N].
+
+    columns uint8 [K, 64 * ceil(N / 256)]: the transposed matrix, packed; scale [N]. Columns of
+    zero activations need not be read.
+    """
+    quantized, act_scale = absmax_int8(x)
+    sums = quantized @ unpack(columns, scale.shape[0]).float()
+    return sums * (scale / act_scale)
+
+
+@ternary_column_matmul.register_fake
+def _(x: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], scale.shape[0])
+
+
 @torch.library.custom_op("bitnet::bf16_matmul", mutates_args=())
 def bf16_matmul(x: Tensor, table: Tensor) -> Tensor:
     """x float32 [..., K], table bfloat16 [N, K] -> float32 [..., N], summed in float64."""
@@ -290,6 +325,66 @@ TernaryMatMul (X, W, scale) => (Y)
   padded = Pad (quantized, pads, x_zero, last)
 
   sums = MatMulInteger (padded, codes_t, x_zero, w_zero)
+  exact = Cast <to = 1> (sums)
+  poison_terms = Mul (X, zero)
+  poison = ReduceSum <keepdims = 1> (poison_terms, last)
+  ratio = Div (scale, act_scale)
+  rescale = Add (ratio, poison)
+  Y = Mul (exact, rescale)
+}
+"""
+
+_GATED_BODY = """
+<domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
+TernaryGatedMatMul (X, gate, up, gate_scale, up_scale) => (Y)
+{
+  zero = Constant <value = float {0.0}> ()
+  gated = bitnet.TernaryMatMul (X, gate, gate_scale)
+  opened = Relu (gated)
+  square = Mul (opened, opened)
+  upper = bitnet.TernaryMatMul (X, up, up_scale)
+  product = Mul (square, upper)
+  closed = Equal (square, zero)
+  Y = Where (closed, zero, product)
+}
+"""
+
+_COLUMN_BODY = """
+<domain: "bitnet", opset_import: ["" : 23]>
+TernaryColumnMatMul (X, W, scale) => (Y)
+{
+  last = Constant <value = int64[1] {-1}> ()
+  zero = Constant <value = float {0.0}> ()
+  smallest = Constant <value = float {1e-5}> ()
+  peak = Constant <value = float {127.0}> ()
+  lowest = Constant <value = float {-128.0}> ()
+  offset = Constant <value = float {128.0}> ()
+  x_zero = Constant <value = uint8 {128}> ()
+  w_zero = Constant <value = uint8 {1}> ()
+  shifts = Constant <value = uint8[1,1,4,1] {0, 2, 4, 6}> ()
+  low_bits = Constant <value = uint8 {3}> ()
+  blocks_shape = Constant <value = int64[4] {0, -1, 1, 64}> ()
+  rows_shape = Constant <value = int64[2] {0, -1}> ()
+  nothing = Constant <value = int64[1] {0}> ()
+
+  magnitude = Abs (X)
+  absmax = ReduceMax <keepdims = 1> (magnitude, last)
+  clamped = Max (absmax, smallest)
+  act_scale = Div (peak, clamped)
+  scaled = Mul (X, act_scale)
+  rounded = Round (scaled)
+  clipped = Clip (rounded, lowest, peak)
+  shifted = Add (clipped, offset)
+  quantized = Cast <to = 2> (shifted)
+
+  blocks = Reshape (W, blocks_shape)
+  moved = BitShift <direction = "RIGHT"> (blocks, shifts)
+  fields = BitwiseAnd (moved, low_bits)
+  padded = Reshape (fields, rows_shape)
+  n = Shape (scale)
+  codes = Slice (padded, nothing, n, last)
+
+  sums = MatMulInteger (quantized, codes, x_zero, w_zero)
   exact = Cast <to = 1> (sums)
   poison_terms = Mul (X, zero)
   poison = ReduceSum <keepdims = 1> (poison_terms, last)
@@ -673,5 +768,7 @@ def functions() -> list[ir.Function]:
         _TERNARY_GROUP_BODY,
         _TERNARY_FLOAT_BODY,
         _ATTENTION_BODY,
+        _GATED_BODY,
+        _COLUMN_BODY,
     )
     return [ir.serde.deserialize_function(onnx.parser.parse_function(body)) for body in bodies]

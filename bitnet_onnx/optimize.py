@@ -10,13 +10,16 @@ import numpy as np
 import onnx_ir as ir
 
 from .ops import DOMAIN, VERSION
+from .ternary import packed_width
 
-__all__ = ["LINEARS", "PARTS", "fuse_projections"]
+__all__ = ["LINEARS", "PARTS", "PASSES", "fuse_projections", "skip_zeros"]
 
-LINEARS = {(DOMAIN, f"Ternary{kind}MatMul") for kind in ("", "Group", "Float")}
+PASSES = ("projections", "zeros")  # fuse_projections, skip_zeros
+LINEARS = {(DOMAIN, f"Ternary{kind}MatMul") for kind in ("", "Group", "Float", "Gated", "Column")}
 # q, k and v. Gate and up alone gain nothing measurable, and splitting their result costs a copy of
 # it: 28 MB in a prefill step of 256 positions at the 2B-4T shape.
 FEWEST = 3
+JOINABLE = ("TernaryMatMul", "TernaryGroupMatMul", "TernaryFloatMatMul")
 PARTS = "+"  # between the names of the linears that became one: ".../q_proj+k_proj+v_proj"
 
 
@@ -29,7 +32,7 @@ def fuse_projections(model: ir.Model) -> dict[str, list[str]]:
     """
     by_input: dict[str, list[ir.Node]] = {}
     for node in model.graph:
-        if (node.domain, node.op_type) in LINEARS:
+        if node.domain == DOMAIN and node.op_type in JOINABLE:
             by_input.setdefault(str(_input(node, 0).name), []).append(node)
     return dict(_fuse(model.graph, nodes) for nodes in by_input.values() if len(nodes) >= FEWEST)
 
@@ -61,10 +64,70 @@ def _fuse(graph: ir.Graph, nodes: list[ir.Node]) -> tuple[str, list[str]]:
     return name, linears
 
 
+def skip_zeros(model: ir.Model) -> list[str]:
+    """Rows and columns of the FFN that meet a zero are not read: down(norm(relu(gate)² * up)).
+
+    TernaryGatedMatMul takes the place of gate, relu², up and their product: where the gate is
+    closed the row of up is skipped. TernaryColumnMatMul takes that of down, with the weight stored
+    by column: where an activation is quantized to 0 its column is skipped. Returns the linears
+    that are stored by column now.
+    """
+    norms = [node for node in model.graph if node.op_type == "RMSNormalization"]
+    found = [(norm, _ffn(norm)) for norm in norms]
+    return [_skip_zeros(model.graph, norm, *nodes) for norm, nodes in found if nodes is not None]
+
+
+def _ffn(norm: ir.Node) -> tuple[ir.Node, ...] | None:
+    """Product, square, relu, gate, up and down where ``norm`` is 2B-4T's ffn_sub_norm."""
+    product = _made_by(_input(norm, 0), "Mul")
+    if product is None:
+        return None
+    square = _made_by(_input(product, 0), "Mul")
+    up = _made_by(_input(product, 1), "TernaryMatMul", DOMAIN)
+    if square is None or up is None or square.inputs[0] is not square.inputs[1]:
+        return None
+    relu = _made_by(_input(square, 0), "Relu")
+    gate = None if relu is None else _made_by(_input(relu, 0), "TernaryMatMul", DOMAIN)
+    down = [node for node in norm.outputs[0].consumers() if node.op_type == "TernaryMatMul"]
+    if relu is None or gate is None or gate.inputs[0] is not up.inputs[0] or len(down) != 1:
+        return None
+    return product, square, relu, gate, up, down[0]
+
+
+def _skip_zeros(
+    graph: ir.Graph,
+    norm: ir.Node,
+    product: ir.Node,
+    square: ir.Node,
+    relu: ir.Node,
+    gate: ir.Node,
+    up: ir.Node,
+    down: ir.Node,
+) -> str:
+    inputs = [_input(gate, 0), *(_input(node, i) for i in (1, 2) for node in (gate, up))]
+    gated = ir.node("TernaryGatedMatMul", inputs, domain=DOMAIN, version=VERSION)
+    columns = ir.node("TernaryColumnMatMul", down.inputs, domain=DOMAIN, version=VERSION)
+    for old, new in ((product, gated), (down, columns)):
+        new.outputs[0].name = old.outputs[0].name
+        graph.insert_before(old, [new])
+        ir.convenience.replace_all_uses_with(old.outputs, new.outputs)
+    graph.remove([down, product, square, relu, gate, up], safe=True)
+    weight, scale = _input(columns, 1), _input(columns, 2)
+    rows, features = _shape(weight)[0], _shape(_input(norm, 1))[0]
+    _reshape(weight, [features, packed_width(rows)])
+    _reshape(scale, [rows])
+    return str(weight.name).removesuffix(".weight")
+
+
 def _input(node: ir.Node, index: int) -> ir.Value:
     value = node.inputs[index]
     assert value is not None
     return value
+
+
+def _made_by(value: ir.Value, op_type: str, domain: str = "") -> ir.Node | None:
+    node = value.producer()
+    return node if node is not None and (node.op_type, node.domain) == (op_type, domain) else None
 
 
 def _shape(value: ir.Value) -> list[int]:
@@ -74,9 +137,16 @@ def _shape(value: ir.Value) -> list[int]:
 
 def _placeholder(name: str, sizes: list[int], dtype: ir.DataType) -> ir.Value:
     """An initializer whose weight is attached later, as torch's are."""
-    shape = ir.Shape(sizes)
-    tensor = ir.LazyTensor(_unread, dtype=dtype, shape=shape, name=name)
-    return ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=tensor)
+    value = ir.Value(name=name, type=ir.TensorType(dtype))
+    _reshape(value, sizes)
+    return value
+
+
+def _reshape(value: ir.Value, sizes: list[int]) -> None:
+    dtype = value.dtype
+    assert dtype is not None
+    value.shape = ir.Shape(sizes)
+    value.const_value = ir.LazyTensor(_unread, dtype=dtype, shape=value.shape, name=value.name)
 
 
 def _unread() -> ir.TensorProtocol:

@@ -56,12 +56,13 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
     for node in model.graph:
         if (node.domain, node.op_type) not in LINEARS:
             continue
-        x, weight = node.inputs[:2]
-        assert x is not None
-        assert weight is not None
+        x, *others = (value for value in node.inputs if value is not None)
         x.type = ir.TensorType(ir.DataType.FLOAT)
         if x.name not in taps:
             model.graph.outputs.append(x)
-        owner, _, parts = str(weight.name).removesuffix(".weight").rpartition(".")
-        taps.setdefault(str(x.name), []).extend(f"{owner}.{part}" for part in parts.split(PARTS))
+        for weight in (str(value.name) for value in others):
+            if weight.endswith(".weight"):
+                owner, _, parts = weight.removesuffix(".weight").rpartition(".")
+                linears = [f"{owner}.{part}" for part in parts.split(PARTS)]
+                taps.setdefault(str(x.name), []).extend(linears)
     return ir.to_proto(model).SerializeToString(), taps

@@ -12,8 +12,9 @@ import pytest
 from onnx import numpy_helper
 
 from bitnet_onnx.checkpoint import open_checkpoint
+from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.export import export
-from bitnet_onnx.optimize import PARTS
+from bitnet_onnx.optimize import LINEARS, PARTS
 from bitnet_onnx.session import Session
 from bitnet_onnx.ternary import pack
 
@@ -26,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("optimize")
     checkpoints.make(folder / "checkpoint")
     export(folder / "checkpoint", folder / "fused")
-    export(folder / "checkpoint", folder / "plain", fuse=False)
+    export(folder / "checkpoint", folder / "plain", passes=())
     return {name: folder / name for name in ("checkpoint", "fused", "plain")}
 
 
@@ -57,10 +58,25 @@ def test_fused_rows_are_the_parts_rows_each_with_its_scale(folders: dict[str, Pa
 def test_only_the_projections_of_attention_are_joined(folders: dict[str, Path]) -> None:
     def linears(name: str) -> list[str]:
         graph: Any = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph
-        nodes = [node for node in graph.node if node.op_type == "TernaryMatMul"]
-        return [node.input[1].removesuffix(".weight").rpartition(".")[2] for node in nodes]
+        nodes = [node for node in graph.node if (node.domain, node.op_type) in LINEARS]
+        weights = [name for node in nodes for name in node.input if name.endswith(".weight")]
+        return [weight.removesuffix(".weight").rpartition(".")[2] for weight in weights]
 
     plain = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     assert linears("plain") == 2 * plain
-    fused = ["q_proj+k_proj+v_proj", *plain[3:]]
-    assert linears("fused") == 2 * fused
+    assert linears("fused") == 2 * ["q_proj+k_proj+v_proj", *plain[3:]]
+
+
+def test_down_is_stored_by_column(folders: dict[str, Path]) -> None:
+    name = "model.layers.1.mlp.down_proj"
+    codes, scale = open_checkpoint(folders["checkpoint"]).ternary(name)
+    model = onnx.load(folders["fused"] / "model.onnx")
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    np.testing.assert_array_equal(stored[f"{name}.weight"], pack(codes.T.contiguous()))
+    np.testing.assert_array_equal(stored[f"{name}.weight_scale"], scale.repeat(len(codes)))
+
+
+def test_an_unknown_pass_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="passes names 'nothing', expected some of: projections"):
+        export(folders["checkpoint"], tmp_path / "out", passes=["nothing"])
+    assert not list(tmp_path.iterdir())

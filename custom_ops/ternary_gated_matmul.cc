@@ -1,0 +1,94 @@
+#include "ternary_gated_matmul.h"
+
+#include <string.h>
+
+#include "quantize.h"
+#include "ternary_matmul.h"
+
+namespace bitnet {
+namespace {
+
+constexpr size_t kGemmRows = 4;     // fewer activation rows skip weights, each by itself
+constexpr size_t kSlab = 256;       // activation rows at a time otherwise: bounds the scratch
+constexpr size_t kTaskRows = 2048;  // weight rows of a task at most: its sums and indices, 16 KB
+
+size_t blocks_of(size_t k) { return (k + kBlockK - 1) / kBlockK; }
+size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
+
+float load(const uint8_t* bytes) {
+  float value;
+  memcpy(&value, bytes, sizeof value);
+  return value;
+}
+
+float squared_relu(float gate) {
+  const float positive = gate < 0 ? 0 : gate;
+  return positive * positive;
+}
+
+// One activation row: the rows of `gate` in turn, and those of `up` whose gate is open.
+void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q,
+         const Pool& pool) {
+  const size_t blocks = blocks_of(op.k), row_bytes = blocks * kBlockBytes;
+  int32_t q_sum;
+  const float act_scale = quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
+  const float gate_factor = load(op.gate_scale) / act_scale;
+  const float up_factor = load(op.up_scale) / act_scale;
+  float* y = op.y + i * op.n;
+  if (act_scale != act_scale) {
+    for (size_t n = 0; n < op.n; n++) y[n] = act_scale;
+    return;
+  }
+  const size_t rows = rows_per_task(op.n, row_bytes, 4, kTaskRows);
+  parallel(pool, parts(op.n, rows), [&](size_t task) {
+    int32_t sums[kTaskRows], open[kTaskRows];
+    const size_t n0 = task * rows, count = smaller(rows, op.n - n0);
+    kernel.ternary_gemv(count, blocks, q, q_sum, op.gate + n0 * row_bytes, sums);
+    size_t opened = 0;
+    for (size_t n = 0; n < count; n++) {
+      y[n0 + n] = squared_relu(static_cast<float>(sums[n]) * gate_factor);
+      open[opened] = static_cast<int32_t>(n);
+      opened += y[n0 + n] != 0;
+    }
+    kernel.ternary_select(opened, blocks, q, q_sum, op.up + n0 * row_bytes, open, sums);
+    for (size_t j = 0; j < opened; j++) {
+      y[n0 + static_cast<size_t>(open[j])] *= static_cast<float>(sums[j]) * up_factor;
+    }
+  });
+}
+
+// Many activation rows: both products whole.
+void many(const Kernel& kernel, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
+  for (size_t first = 0; first < op.m; first += kSlab) {
+    const size_t m = smaller(kSlab, op.m - first);
+    const float* x = op.x + first * op.k;
+    float* y = op.y + first * op.n;
+    float* up = static_cast<float*>(scratch);
+    void* rest = static_cast<char*>(scratch) + kSlab * op.n * sizeof(float);
+    ternary_matmul(kernel, {m, op.k, op.n, x, op.gate, op.gate_scale, false, y}, rest, pool);
+    ternary_matmul(kernel, {m, op.k, op.n, x, op.up, op.up_scale, false, up}, rest, pool);
+    parallel(pool, m, [&](size_t i) {
+      for (size_t n = i * op.n; n < (i + 1) * op.n; n++) {
+        const float square = squared_relu(y[n]);
+        y[n] = square == 0 ? 0 : square * up[n];
+      }
+    });
+  }
+}
+
+}  // namespace
+
+size_t ternary_gated_matmul_scratch(size_t m, size_t k, size_t n) {
+  if (m < kGemmRows) return blocks_of(k) * kBlockK;
+  return kSlab * n * sizeof(float) + ternary_matmul_scratch(smaller(m, kSlab), k);
+}
+
+void ternary_gated_matmul(const Kernel& kernel, const TernaryGatedMatMul& op, void* scratch,
+                          const Pool& pool) {
+  if (op.n == 0) return;
+  if (op.m >= kGemmRows) return many(kernel, op, scratch, pool);
+  for (size_t i = 0; i < op.m; i++) few(kernel, op, i, static_cast<int8_t*>(scratch), pool);
+}
+
+}  // namespace bitnet
