@@ -138,6 +138,103 @@ static void bench_read(const Kernel& kernel, const uint8_t* w, const Pool& pool,
          1e-9 * kWeights / best);
 }
 
+// The kernels that skip, without an operator around them, next to those that read everything. All
+// have 6912 weight rows of 2560, or 6912 columns of 2560 outputs; `count` of them are read.
+enum Skip { kGemv, kSelect, kColumns, kGemm, kColumnsGemm };
+static const char* const kSkipNames[] = {"gemv", "select", "columns", "gemm", "col gemm"};
+static constexpr size_t kRows = 6912, kRowBytes = 640, kRowBlocks = 10;
+
+struct Sparse {
+  Skip type;
+  size_t m, count;
+  int32_t index[kRows];
+  int8_t* q;  // m rows of kRows
+  int32_t q_sums[128];
+  int32_t* sums;
+
+  // Tasks of as many bytes as an operator makes them; the partial sums of columns are not added.
+  void run(const Kernel& kernel, const uint8_t* w, const Pool& pool) {
+    const size_t step = m > 1 ? 128 : 4;
+    const size_t part = rows_per_task(count, kRowBytes, step, count);
+    const size_t tasks = type == kColumnsGemm ? kRowBlocks : (count + part - 1) / part;
+    parallel(pool, tasks, [&](size_t task) {
+      const size_t begin = task * part, here = count - begin < part ? count - begin : part;
+      int32_t* to = sums + begin;
+      switch (type) {
+        case kGemv:
+          kernel.ternary_gemv(here, kRowBlocks, q, q_sums[0], w + begin * kRowBytes, to);
+          break;
+        case kSelect:
+          kernel.ternary_select(here, kRowBlocks, q, q_sums[0], w, index + begin, to);
+          break;
+        case kColumns:
+          kernel.ternary_columns(here, kRowBlocks, index + begin, q + begin, w, sums + task * 2560);
+          break;
+        case kGemm:
+          kernel.ternary_gemm(m, here, kRowBlocks, q, q_sums, w + begin * kRowBytes, to, kRows);
+          break;
+        case kColumnsGemm:
+          kernel.ternary_columns_gemm(m, kRows, q, kRows, q_sums, w + task * kBlockBytes, kRowBytes,
+                                      sums + task * kBlockK, 2560);
+      }
+    });
+  }
+};
+
+static void bench_sparse(const Kernel& kernel, const Kernel& scalar, const uint8_t* w,
+                         const Pool& pool, size_t threads) {
+  const size_t row[] = {kRows, kRows, kRows / 2, kRows / 10, kRows, kRows / 2, kRows / 10, kRows};
+  const Skip types[] = {kGemv, kSelect, kSelect, kSelect, kColumns, kColumns, kColumns, kGemm};
+  Sparse* s = static_cast<Sparse*>(malloc(sizeof(Sparse)));
+  const size_t most = 128 * kRows, sums = 4 * most;
+  s->q = static_cast<int8_t*>(malloc(most));
+  s->sums = static_cast<int32_t*>(malloc(2 * sums));
+  Random random = {3};
+  for (size_t i = 0; i < most; i++) s->q[i] = static_cast<int8_t>(random.next());
+  for (size_t i = 0; i < 9; i++) {
+    s->type = i < 8 ? types[i] : kColumnsGemm;
+    s->count = i < 8 ? row[i] : kRows;
+    s->m = s->type >= kGemm ? 128 : 1;
+    const size_t k = s->type == kColumnsGemm ? kRows : 2560;
+    for (size_t r = 0; r < 128; r++) {
+      s->q_sums[r] = 0;
+      for (size_t j = 0; j < k; j++) s->q_sums[r] += s->q[r * k + j];
+    }
+    for (size_t from = 0, to = 0; to < s->count; from++) {
+      if (random.below(kRows - from) < s->count - to) s->index[to++] = static_cast<int32_t>(from);
+    }
+    CASE("%s %s %zu", kernel.name, kSkipNames[s->type], s->count);
+    memset(s->sums, 0, sums);
+    s->run(kernel, w, pool);
+    memcpy(s->sums + most, s->sums, sums);
+    s->run(scalar, w, pool);
+    CHECK(memcmp(s->sums, s->sums + most, sums) == 0);
+    const size_t bytes = kRows * kRowBytes, copies = s->m == 1 ? kWeights / bytes : 1;
+    double times[kRepeats * kWeights / (kRows * kRowBytes)];
+    const size_t runs = kRepeats * copies;
+    for (size_t j = 0; j < runs; j++) {
+      const double start = now();
+      s->run(kernel, w + j % copies * bytes, pool);
+      times[j] = now() - start;
+    }
+    qsort(times, runs, sizeof times[0], [](const void* a, const void* b) {
+      const double x = *static_cast<const double*>(a), y = *static_cast<const double*>(b);
+      return x < y ? -1 : x > y;
+    });
+    const double best = times[0], work = static_cast<double>(s->m * s->count) * 2560;
+    printf(
+        "%-11s %zu threads  %-8s m %-3zu rows %-5zu best %8.1f us %5.1f GB/s %6.1f G madd/s  "
+        "median %8.1f us\n",
+        kernel.name, threads, kSkipNames[s->type], s->m, s->count, 1e6 * best,
+        1e-9 * static_cast<double>(s->count * kRowBytes) / best, 1e-9 * work / best,
+        1e6 * times[runs / 2]);
+    fflush(stdout);
+  }
+  free(s->q);
+  free(s->sums);
+  free(s);
+}
+
 static void bench_all(const Kernel& kernel, const Kernel& scalar, uint8_t* w, size_t threads) {
   const size_t most_m = 128, most_k = 6912, most_n = 128256;
   const Pool pool = {run_crew, &threads};
@@ -150,6 +247,8 @@ static void bench_all(const Kernel& kernel, const Kernel& scalar, uint8_t* w, si
   for (size_t i = 0; i < most_m * most_k; i++) x[i] = random.real();
   for (size_t i = 0; i < scales; i++) scale[i] = random.real();
   bench_read(kernel, w, pool, threads);
+  bench_sparse(kernel, scalar, w, pool, threads);
+  if (getenv("ONLY_SPARSE")) return;
   const size_t shapes[][2] = {{2560, 2560}, {2560, 640}, {2560, 6912}, {6912, 2560}};
   for (size_t m : {1, 2, 4, 8, 16, 128}) {
     for (const auto& s : shapes) {
