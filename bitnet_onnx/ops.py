@@ -21,6 +21,8 @@ from onnx import defs
 from onnxscript import ir
 from torch import Tensor
 
+from .model import exact, heads, rotate
+from .model.exact import attention
 from .ternary import absmax_int8, group_sums, unpack
 
 __all__ = ["DOMAIN", "VERSION", "functions", "translations"]
@@ -149,6 +151,17 @@ def _(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], table.shape[0])
 
 
+@torch.library.custom_op("bitnet::rms_norm", mutates_args=())
+def rms_norm(x: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:
+    """x float32 [..., K], weight [K], epsilon [1] -> [..., K]: see ``model/exact.py``."""
+    return exact.rms_norm(x, weight, epsilon)
+
+
+@rms_norm.register_fake
+def _(x: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
 @torch.library.custom_op("bitnet::last_positions", mutates_args=())
 def last_positions(x: Tensor, count: Tensor) -> Tensor:
     """The last ``count`` (int64 [1]) positions of x [B, S, H]; 0 means all of them."""
@@ -183,38 +196,20 @@ def group_query_attention(
     cache too. Scores and the sums over values are float64, of exact products; the scores are
     rounded to float32 before the softmax and the result is rounded after it.
     """
-    count, kv_heads, past, width = query.shape[1], *past_key.shape[1:]
+    count, past, width = query.shape[1], *past_key.shape[2:]
     lengths = (seqlens_k.long() + 1 - count).clamp(min=0)
     positions = lengths.unsqueeze(1) + torch.arange(count)  # [B, S]
-    cos, sin = cos_cache[positions].unsqueeze(1), sin_cache[positions].unsqueeze(1)
-    new = [part.unflatten(2, (-1, width)).transpose(1, 2) for part in (query, key, value)]
-    rotated = [torch.cat([x * cos - y * sin, y * cos + x * sin], dim=-1)
-               for x, y in (part.chunk(2, dim=-1) for part in new[:2])]  # fmt: skip
+    cos, sin = (torch.cat([t[positions]] * 2, dim=-1) for t in (cos_cache, sin_cache))
+    query, key, value = (heads(part, part.shape[2] // width) for part in (query, key, value))
     total = max(past, int(total_sequence_length))
-    index = positions[:, None, :, None].expand_as(new[2])
-    present = [
+    index = positions[:, None, :, None].expand_as(value)
+    present_key, present_value = (
         F.pad(cache, (0, 0, 0, total - past)).scatter(2, index, part)
-        for cache, part in ((past_key, rotated[1]), (past_value, new[2]))
-    ]
-    grouped = rotated[0].unflatten(1, (kv_heads, -1))  # [B, kv_heads, heads of each, S, D]
-    keys, values = (cache.unsqueeze(2).double() for cache in present)
-    products = (grouped.double() @ keys.transpose(-1, -2)).float()
-    seen = torch.arange(total) <= positions[:, None, None, :, None]
-    scores = (products / query.new_tensor(width).sqrt()).masked_fill(~seen, -torch.inf)
-    weights = exponential(scores - scores.amax(dim=-1, keepdim=True)).masked_fill(~seen, 0).double()
-    y = (weights @ values / weights.sum(dim=-1, keepdim=True)).float()
-    return y.flatten(1, 2).transpose(1, 2).flatten(2), present[0], present[1]
-
-
-def exponential(x: Tensor) -> Tensor:
-    """exp of x <= 0 in float32, within 1 ulp, the same bits everywhere: see kernels/kernel.h."""
-    x = torch.maximum(x, x.new_tensor(-87.0))
-    n = (x * 1.44269504).round()
-    r = (x - n * 0.693359375) - n * -2.12194440e-4
-    total = torch.full_like(r, 1 / 5040)
-    for term in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
-        total = total * r + term
-    return total * ((n.int() + 127) << 23).view(torch.float32)
+        for cache, part in ((past_key, rotate(key, (cos, sin))), (past_value, value))
+    )
+    seen = torch.arange(total) <= positions[:, None, :, None]
+    y = attention(rotate(query, (cos, sin)), present_key, present_value, seen)
+    return y.transpose(1, 2).flatten(2), present_key, present_value
 
 
 @group_query_attention.register_fake
@@ -247,6 +242,7 @@ _TERNARY_GROUP = _schema("TernaryGroupMatMul", _PACKED, f"Y:{_FLOAT}")
 _TERNARY_FLOAT = _schema("TernaryFloatMatMul", _PACKED, f"Y:{_FLOAT}")
 _BF16 = _schema("Bf16MatMul", f"X:{_FLOAT} W:tensor(bfloat16)", f"Y:{_FLOAT}")
 _INT8 = _schema("Int8MatMul", f"X:{_FLOAT} W:tensor(int8) scale:{_FLOAT}", f"Y:{_FLOAT}")
+_RMS_NORM = _schema("RMSNorm", f"X:{_FLOAT} weight:{_FLOAT} epsilon:{_FLOAT}", f"Y:{_FLOAT}")
 _ATTENTION = _schema(
     "GroupQueryAttention",
     f"query:{_FLOAT} key:{_FLOAT} value:{_FLOAT} past_key:{_FLOAT} past_value:{_FLOAT} "
@@ -273,6 +269,7 @@ def _slice_node(x: Any, count: Any) -> Any:
 def translations() -> dict[Any, Callable[..., Any]]:
     """torch operator -> a function that builds its ONNX node, for ``torch.onnx.export``."""
     return {
+        torch.ops.bitnet.rms_norm.default: lambda x, w, e: _op(_RMS_NORM)(x, w, e),
         torch.ops.bitnet.ternary_matmul.default: _ternary_node,
         torch.ops.bitnet.ternary_float_matmul.default: lambda x, w, s: _op(_TERNARY_FLOAT)(x, w, s),
         torch.ops.bitnet.bf16_matmul.default: lambda x, w: _op(_BF16)(x, w),
@@ -331,6 +328,28 @@ TernaryMatMul (X, W, scale) => (Y)
   ratio = Div (scale, act_scale)
   rescale = Add (ratio, poison)
   Y = Mul (exact, rescale)
+}
+"""
+
+_RMS_NORM_BODY = """
+<domain: "bitnet", opset_import: ["" : 23]>
+RMSNorm (X, weight, epsilon) => (Y)
+{
+  last = Constant <value = int64[1] {-1}> ()
+  one = Constant <value = double {1.0}> ()
+  wide = Cast <to = 11> (X)
+  squares = Mul (wide, wide)
+  total = ReduceSum <keepdims = 1> (squares, last)
+  k = Shape <start = -1> (X)
+  wide_k = Cast <to = 11> (k)
+  mean = Div (total, wide_k)
+  wide_epsilon = Cast <to = 11> (epsilon)
+  above = Add (mean, wide_epsilon)
+  rms = Sqrt (above)
+  wide_inverse = Div (one, rms)
+  inverse = Cast <to = 1> (wide_inverse)
+  scaled = Mul (X, inverse)
+  Y = Mul (scaled, weight)
 }
 """
 
@@ -768,6 +787,7 @@ def functions() -> list[ir.Function]:
         _TERNARY_GROUP_BODY,
         _TERNARY_FLOAT_BODY,
         _ATTENTION_BODY,
+        _RMS_NORM_BODY,
         _GATED_BODY,
         _COLUMN_BODY,
     )

@@ -72,7 +72,7 @@ def skip_zeros(model: ir.Model) -> list[str]:
     by column: where an activation is quantized to 0 its column is skipped. Returns the linears
     that are stored by column now.
     """
-    norms = [node for node in model.graph if node.op_type == "RMSNormalization"]
+    norms = [node for node in model.graph if node.op_type == "RMSNorm"]
     found = [(norm, _ffn(norm)) for norm in norms]
     return [_skip_zeros(model.graph, norm, *nodes) for norm, nodes in found if nodes is not None]
 

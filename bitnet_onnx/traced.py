@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from . import ops
 from .checkpoint import linear_shapes
 from .config import BitNetConfig
-from .model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue
+from .model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
 from .ternary import packed_width
 
 __all__ = ["HEADS", "TracedBitNet", "packed_parts"]
@@ -87,6 +87,21 @@ def packed_parts(config: BitNetConfig, linear: str) -> list[str]:
     return [f"{linear}.{group}" for group in range(config.quantization_groups)]
 
 
+class FusedNorm(nn.Module):
+    """RMSNorm as one operator; its eps is a tensor of the graph."""
+
+    weight: Tensor
+    eps: Tensor
+
+    def __init__(self, source: RMSNorm) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.empty(source.weight.shape))
+        self.register_buffer("eps", torch.tensor([source.eps], device="cpu"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self.weight, self.eps)
+
+
 class FusedAttend(nn.Module):
     """Rotary positions, KV cache and softmax as one GroupQueryAttention."""
 
@@ -151,6 +166,9 @@ class TracedBitNet(nn.Module):
             self.lm_head = Table(*size, dtype)
         for name in linear_shapes(config):
             self.set_submodule(name, packed(self.get_submodule(name)))
+        for name, module in list(self.named_modules()):
+            if isinstance(module, RMSNorm):
+                self.set_submodule(name, FusedNorm(module))
         for layer in self.model.layers:
             layer.self_attn.attend = FusedAttend()
         for name in ("cos_cache", "sin_cache"):

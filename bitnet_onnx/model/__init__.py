@@ -13,7 +13,7 @@ from .bitnet_2023 import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
 from .decoder import KeyValue, heads
 from .grouped import GroupLinear
-from .layers import BitLinear
+from .layers import BitLinear, RMSNorm
 from .rotary import rotary_tables, rotate
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "CausalLMOutput",
     "GroupLinear",
     "KeyValue",
+    "RMSNorm",
     "heads",
     "rotary_tables",
     "rotate",

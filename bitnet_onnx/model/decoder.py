@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import BitNetConfig
+from .exact import attention
 from .layers import BitLinear
 from .rotary import rotate
 
@@ -76,9 +77,14 @@ class Attend(nn.Module):
         if past is not None:
             key = torch.cat([past[0], key], dim=2)
             value = torch.cat([past[1], value], dim=2)
-        y = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-        )
+        if self.training:
+            y = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+            )
+        else:
+            count = query.shape[2]
+            causal = torch.ones(1, 1, count, count, dtype=torch.bool, device=query.device).tril()
+            y = attention(query, key, value, causal if mask is None else mask)
         return y.transpose(1, 2).flatten(2), (key, value)
 
 

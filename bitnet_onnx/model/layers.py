@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ..config import BitNetConfig
 from ..ternary import absmax_int8, absmean_ternary
+from .exact import rms_norm
 
 __all__ = ["BitLinear", "RMSNorm", "StraightThrough"]
 
 
 class RMSNorm(nn.Module):
-    """``x / sqrt(mean(x²) + eps) * weight`` over the last axis, in float32."""
+    """``x / sqrt(mean(x²) + eps) * weight`` over the last axis: see ``exact.py``."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -25,7 +26,9 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if self.training:
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return rms_norm(x, self.weight, x.new_tensor([self.eps]))
 
 
 class BitLinear(nn.Module):
