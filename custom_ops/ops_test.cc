@@ -7,6 +7,7 @@
 #include "int8_matmul.h"
 #include "kernels/check.h"
 #include "quantize.h"
+#include "rms_norm.h"
 #include "ternary_group_matmul.h"
 #include "ternary_matmul.h"
 #include "test_pools.h"
@@ -275,6 +276,29 @@ static void check_bf16(const Kernel& kernel, size_t m, size_t k, size_t n, const
   }
 }
 
+static void check_rms_norm(size_t m, size_t k, const Pool& pool) {
+  CASE("rms_norm m %zu k %zu", m, k);
+  Random random = {m + k};
+  Guarded<float> x(m * k), weight(k), y(m * k);
+  fill(&x, m, k, &random);
+  for (size_t i = 0; i < k; i++) weight[i] = random.real();
+  rms_norm({m, k, x.data, reinterpret_cast<const uint8_t*>(weight.data), 1e-5f, y.data}, pool);
+  for (size_t i = 0; i < m; i++) {
+    double lanes[16] = {0};
+    for (size_t c = 0; c < k; c++) {
+      lanes[c % 16] += static_cast<double>(x[i * k + c]) * static_cast<double>(x[i * k + c]);
+    }
+    for (int step = 8; step > 0; step /= 2) {
+      for (int lane = 0; lane < step; lane++) lanes[lane] += lanes[lane + step];
+    }
+    const double mean = lanes[0] / static_cast<double>(k);
+    const float inverse = static_cast<float>(1.0 / sqrt(mean + static_cast<double>(1e-5f)));
+    for (size_t c = 0; c < k; c++) {
+      CHECK(same_bits(y[i * k + c], (x[i * k + c] * inverse) * weight[c]));
+    }
+  }
+}
+
 int main() {
   test_quantize();
   test_quantize_not_finite();
@@ -289,6 +313,7 @@ int main() {
       for (const Pool& pool : {kBackwards, kThreads}) {
         check_ternary(*list[i], s[0], s[1], s[2], false, pool);
         check_ternary(*list[i], s[0], s[1], s[2], true, pool);
+        check_rms_norm(s[0], s[1], pool);
         check_int8(*list[i], s[0], s[1], s[2], pool);
         check_bf16(*list[i], s[0], s[1], s[2], pool);
         const size_t groups = s[1] / 128 + 1;
