@@ -7,7 +7,7 @@
 namespace bitnet {
 
 // So many columns go over the sums together, two by two, while the next ones are prefetched.
-static constexpr size_t kChunk = 16;
+static constexpr size_t kChunk = 8;
 // An int16 lane takes one maddubs for each two columns, at least 2 * 3 * -128 (code 3 too).
 static_assert(kChunk / 2 * 2 * 3 * 128 <= 32768, "int16 lanes");
 
