@@ -14,7 +14,7 @@ static constexpr size_t kMaddubs = 32768 / (2 * 3 * 128);
 static constexpr size_t kAhead = 8192;
 
 static inline void prefetch(const uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
 
 static inline __m256i load(const void* p) {
@@ -34,11 +34,11 @@ static inline __m128i fold(__m256i v) {
 static constexpr size_t kGemvBlocks = 5;  // 8 maddubs a block
 static_assert(8 * kGemvBlocks <= kMaddubs, "int16 lanes");
 
-// Sums of R rows, R at most 4, lanes R to 3 are zero.
+// Sums of R rows, R at most 4, lanes R to 3 are zero; those at `ahead` are prefetched.
 template <int R>
-static inline __m128i ternary_rows(size_t blocks, const int8_t* q, const uint8_t* w) {
+static inline __m128i ternary_rows(size_t blocks, const int8_t* q, const uint8_t* const* row,
+                                   const uint8_t* const* ahead) {
   const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
-  const size_t row = blocks * kBlockBytes;
   __m256i wide[R];
   UNROLL for (int r = 0; r < R; r++) wide[r] = _mm256_setzero_si256();
   for (size_t begin = 0; begin < blocks; begin += kGemvBlocks) {
@@ -48,9 +48,8 @@ static inline __m128i ternary_rows(size_t blocks, const int8_t* q, const uint8_t
     for (size_t half = 2 * begin; half < 2 * end; half++) {
       const int8_t* x = q + half / 2 * kBlockK + half % 2 * 32;
       UNROLL for (int r = 0; r < R; r++) {
-        const uint8_t* p = w + r * row + half * 32;
-        if (half % 2 == 0) prefetch(p);
-        __m256i packed = load(p);
+        if (half % 2 == 0) prefetch(ahead[r] + half * 32);
+        __m256i packed = load(row[r] + half * 32);
         UNROLL for (int j = 0; j < 4; j++) {
           const __m256i codes = _mm256_and_si256(packed, mask);
           acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(codes, load(x + 64 * j)));
@@ -71,14 +70,41 @@ static inline __m128i ternary_rows(size_t blocks, const int8_t* q, const uint8_t
 void ternary_gemv_avx2(size_t rows, size_t blocks, const int8_t* q, int32_t q_sum, const uint8_t* w,
                        int32_t* sums) {
   const __m128i minus = _mm_set1_epi32(q_sum);
+  const size_t row_bytes = blocks * kBlockBytes;
   size_t n = 0;
   for (; n + 4 <= rows; n += 4) {
-    const __m128i four = ternary_rows<4>(blocks, q, w + n * blocks * kBlockBytes);
+    const uint8_t *row[4], *ahead[4];
+    UNROLL for (int r = 0; r < 4; r++) {
+      row[r] = w + (n + r) * row_bytes;
+      ahead[r] = row[r] + kAhead;
+    }
+    const __m128i four = ternary_rows<4>(blocks, q, row, ahead);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + n), _mm_sub_epi32(four, minus));
   }
   for (; n < rows; n++) {
-    const __m128i one = ternary_rows<1>(blocks, q, w + n * blocks * kBlockBytes);
+    const uint8_t *row = w + n * row_bytes, *ahead = row + kAhead;
+    const __m128i one = ternary_rows<1>(blocks, q, &row, &ahead);
     sums[n] = _mm_cvtsi128_si32(_mm_sub_epi32(one, minus));
+  }
+}
+
+void ternary_select_avx2(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,
+                         const uint8_t* w, const int32_t* index, int32_t* sums) {
+  const __m128i minus = _mm_set1_epi32(q_sum);
+  const size_t row_bytes = blocks * kBlockBytes, next = kAhead / row_bytes + 4;
+  for (size_t i = 0; i < count; i += 4) {
+    const uint8_t *row[4], *ahead[4];
+    for (size_t r = 0; r < 4; r++) {  // past the last row comes the last one again
+      const size_t at = i + r < count ? i + r : count - 1;
+      const size_t later = at + next < count ? at + next : count - 1;
+      row[r] = w + static_cast<size_t>(index[at]) * row_bytes;
+      ahead[r] = w + static_cast<size_t>(index[later]) * row_bytes;
+    }
+    const size_t here = count - i < 4 ? count - i : 4;
+    const __m128i four = _mm_sub_epi32(ternary_rows<4>(blocks, q, row, ahead), minus);
+    alignas(16) int32_t lanes[4];
+    _mm_store_si128(reinterpret_cast<__m128i*>(lanes), four);
+    memcpy(sums + i, lanes, 4 * here);
   }
 }
 
@@ -182,6 +208,63 @@ void ternary_gemm_avx2(size_t m, size_t n, size_t blocks, const int8_t* q, const
           kTiles[tall - 1](panel + half * kGroups * kGroupBytes, x + m0 * q_stride, q_stride, low,
                            high, sums + m0 * stride + n0, stride);
         }
+      }
+    }
+  }
+}
+
+// GEMM of columns: 4 of them are interleaved at a time, still packed, to [quarter][k / 4][byte]
+// [k % 4], of which each field is the panel of 16 outputs.
+static constexpr size_t kChunk = 4 * kGroups;  // columns
+static constexpr size_t kPanelBytes = kGroups * kGroupBytes;
+
+static inline void interleave_4(const uint8_t* const* column, uint8_t* packed) {
+  for (size_t half = 0; half < 2; half++, packed += 2 * kPanelBytes) {
+    const __m256i a = load(column[0] + 32 * half), b = load(column[1] + 32 * half);
+    const __m256i c = load(column[2] + 32 * half), d = load(column[3] + 32 * half);
+    const __m256i ab0 = _mm256_unpacklo_epi8(a, b), ab1 = _mm256_unpackhi_epi8(a, b);
+    const __m256i cd0 = _mm256_unpacklo_epi8(c, d), cd1 = _mm256_unpackhi_epi8(c, d);
+    // Half l of v[i] has bytes 16 l + 4 i to 16 l + 4 i + 3 of all 4.
+    const __m256i v[4] = {_mm256_unpacklo_epi16(ab0, cd0), _mm256_unpackhi_epi16(ab0, cd0),
+                          _mm256_unpacklo_epi16(ab1, cd1), _mm256_unpackhi_epi16(ab1, cd1)};
+    UNROLL for (int i = 0; i < 2; i++) {
+      __m256i* to = reinterpret_cast<__m256i*>(packed + 32 * i);
+      __m256i* next = reinterpret_cast<__m256i*>(packed + kPanelBytes + 32 * i);
+      _mm256_storeu_si256(to, _mm256_permute2x128_si256(v[2 * i], v[2 * i + 1], 0x20));
+      _mm256_storeu_si256(next, _mm256_permute2x128_si256(v[2 * i], v[2 * i + 1], 0x31));
+    }
+  }
+}
+
+void ternary_columns_gemm_avx2(size_t m, size_t count, const int8_t* q, size_t q_stride,
+                               const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
+                               int32_t* sums, size_t stride) {
+  alignas(32) uint8_t packed[4 * kPanelBytes], panel[kPanelBytes];
+  const __m256i mask = _mm256_set1_epi8(3), full = _mm256_set1_epi32(-1);
+  for (size_t i = 0; i < m; i++) {
+    for (size_t n = 0; n < kBlockK; n++) sums[i * stride + n] = -q_sums[i];
+  }
+  for (size_t k = 0; k < count; k += kChunk) {
+    for (size_t g = 0; g < kGroups; g++) {
+      const uint8_t* column[4];  // past the last one, where q is 0, it comes again
+      UNROLL for (size_t c = 0; c < 4; c++) {
+        const size_t at = k + 4 * g + c;
+        column[c] = w + (at < count ? at : count - 1) * row_bytes;
+      }
+      interleave_4(column, packed + g * kGroupBytes);
+    }
+    for (size_t part = 0; part < 16; part++) {  // quarter part / 4, field part % 4
+      const uint8_t* from = packed + part / 4 * kPanelBytes;
+      const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(part % 4 * 2));
+      for (size_t i = 0; i < kPanelBytes; i += 32) {
+        const __m256i codes = _mm256_and_si256(_mm256_srl_epi16(load(from + i), shift), mask);
+        _mm256_store_si256(reinterpret_cast<__m256i*>(panel + i), codes);
+      }
+      int32_t* to = sums + part % 4 * 64 + part / 4 * 16;
+      for (size_t m0 = 0; m0 < m; m0 += 4) {
+        const size_t tall = m - m0 < 4 ? m - m0 : 4;
+        kTiles[tall - 1](panel, q + m0 * q_stride + k, q_stride, full, full, to + m0 * stride,
+                         stride);
       }
     }
   }
