@@ -95,12 +95,12 @@ def bench(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
-    prefill = statistics.median(first for first, _ in times)
-    rates = [(new_tokens - 1) / rest for _, rest in times if new_tokens > 1] or [0.0]
+    prefill = statistics.median(first for first, _, _ in times)
+    rates = [(new_tokens - 1) / rest for _, rest, _ in times if new_tokens > 1] or [0.0]
     decode = statistics.median(rates)
     workers = threads or os.cpu_count() or 1
     bandwidth = read_bandwidth(workers)
-    read = weight_bytes(artifact)
+    read = weight_bytes(artifact) - int(statistics.median(skipped for _, _, skipped in times))
     return BenchResult(
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         kernel=native.active_kernel(),
@@ -122,7 +122,7 @@ def bench(
 
 
 def weight_bytes(artifact: Artifact) -> int:
-    """Bytes that one decode step reads: all weights, but of an untied embedding only one row."""
+    """Bytes of weights of one decode step: all, but of an untied embedding only one row."""
     config = BitNetConfig.from_file(artifact.folder / "config.json")
     if config.tie_word_embeddings:
         return artifact.data_size
@@ -148,15 +148,19 @@ def read_bandwidth(threads: int) -> float:
     return best
 
 
-def _run(session: Session, ids: list[int], new_tokens: int) -> tuple[float, float]:
-    """Seconds to the first token, and from the first to the last."""
+def _run(session: Session, ids: list[int], new_tokens: int) -> tuple[float, float, float]:
+    """Seconds to the first token, from the first to the last, and bytes skipped for each of those.
+
+    Skipped: weights that met a zero and were not read.
+    """
     session.reset()
     start = perf_counter()
     token = int(session.prefill(ids).argmax())
-    first = perf_counter()
+    first, skipped = perf_counter(), native.skipped_bytes()
     for _ in range(new_tokens - 1):
         token = int(session.decode([token])[0].argmax())
-    return first - start, perf_counter() - first
+    seconds = first - start, perf_counter() - first
+    return *seconds, (native.skipped_bytes() - skipped) / max(1, new_tokens - 1)
 
 
 def describe(result: BenchResult) -> str:

@@ -58,6 +58,11 @@ def read_memory(address: int, size: int) -> int:
     return int(_library().bitnet_onnx_read(address, size))
 
 
+def skipped_bytes() -> int:
+    """Weights that did not have to be read since the library was loaded, in bytes."""
+    return int(_library().bitnet_onnx_skipped())
+
+
 @cache
 def _library() -> ctypes.CDLL:
     path = library_path()
@@ -67,6 +72,7 @@ def _library() -> ctypes.CDLL:
             getattr(library, f"bitnet_onnx_{name}").restype = ctypes.c_char_p
         library.bitnet_onnx_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         library.bitnet_onnx_read.restype = ctypes.c_uint64
+        library.bitnet_onnx_skipped.restype = ctypes.c_uint64
     except (OSError, AttributeError) as error:
         raise LibraryError(
             f"{path} is not a bitnet_onnx custom-op library for this machine: {error}",

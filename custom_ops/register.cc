@@ -3,6 +3,7 @@
 
 #include "dispatch.h"
 #include "ort.h"
+#include "skipped.h"
 
 #ifdef _WIN32
 #define EXPORT extern "C" __declspec(dllexport)
@@ -64,3 +65,5 @@ EXPORT uint64_t bitnet_onnx_read(const void* data, size_t bytes) {
   const Kernel* kernel = find_kernel(forced_name());
   return kernel ? kernel->read(static_cast<const uint8_t*>(data), bytes) : 0;
 }
+
+EXPORT uint64_t bitnet_onnx_skipped() { return skipped_bytes(); }

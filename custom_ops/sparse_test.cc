@@ -3,6 +3,7 @@
 
 #include "dispatch.h"
 #include "kernels/check.h"
+#include "skipped.h"
 #include "ternary_column_matmul.h"
 #include "ternary_gated_matmul.h"
 #include "test_pools.h"
@@ -115,6 +116,23 @@ static void check_gated(const Kernel& kernel, size_t m, size_t k, size_t n, size
   }
 }
 
+// Every weight that a zero meets counts as not read, and no other.
+static void check_skipped(const Kernel& kernel) {
+  CASE("skipped %s", kernel.name);
+  const size_t k = 512, n = 300;
+  Guarded<float> x(k), y(n), scales(n);
+  Guarded<uint8_t> w(k * row_bytes_of(n)),
+      scratch(ternary_column_matmul_scratch(1, k, n) / 64 * 64 + 64);
+  memset(w.data, 0xaa, w.size());
+  for (size_t i = 0; i < n; i++) scales[i] = 1;
+  for (size_t i = 0; i < k; i++) x[i] = i % 4 ? 0.0f : 1.0f;
+  const uint64_t before = skipped_bytes();
+  ternary_column_matmul(
+      kernel, {1, k, n, x.data, w.data, reinterpret_cast<const uint8_t*>(scales.data), y.data},
+      scratch.data, kBackwards);
+  CHECK(skipped_bytes() - before == k / 4 * 3 * row_bytes_of(n));
+}
+
 int main() {
   const Kernel** list;
   const size_t count = offered_kernels(&list);
@@ -122,6 +140,7 @@ int main() {
                               {3, 257, 513},  {1, 6912, 300}, {4, 65, 40},    {5, 300, 257},
                               {140, 70, 300}, {515, 33, 20}};
   for (size_t i = 0; i < count; i++) {
+    check_skipped(*list[i]);
     for (const auto& s : shapes) {
       for (const Pool& pool : {kBackwards, kThreads}) {
         for (size_t share : {0, 1, 50, 99, 100}) {

@@ -61,7 +61,8 @@ def make_llama(folder: Path, variant: str, seed: int = 2, **sizes: Any) -> Path:
 def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
     """Logits of a batch, and greedy ids, of our torch network and of transformers."""
     ours = BitNetForCausalLM.from_checkpoint(open_checkpoint(folder))
-    ids = ids_of(13, seed=1, batch=2, vocab=vocab)  # no activation on a rounding tie: test_oracle.py
+    # No activation of these lies on a rounding tie; test_oracle.py settles those that do.
+    ids = ids_of(13, seed=1, batch=2, vocab=vocab)
     with torch.no_grad():
         assert close(ours(ids).logits, theirs(ids).logits)
     prompt = ids_of(5, seed=3, vocab=vocab)
