@@ -14,6 +14,7 @@ import onnx_ir as ir
 from .artifact import Artifact
 from .optimize import LINEARS, PARTS
 from .session import Session
+from .stock import activations, is_linear
 
 __all__ = ["TappedSession"]
 
@@ -54,9 +55,13 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
     model = ir.load(artifact.model_path)
     taps: dict[str, list[str]] = {}
     for node in model.graph:
-        if (node.domain, node.op_type) not in LINEARS:
+        if is_linear(node):
+            x: ir.Value | None = activations(node)
+        elif (node.domain, node.op_type) in LINEARS:
+            x = node.inputs[0]
+        else:
             continue
-        x, weight = node.inputs[:2]
+        weight = node.inputs[1]
         assert x is not None
         assert weight is not None
         x.type = ir.TensorType(ir.DataType.FLOAT)
