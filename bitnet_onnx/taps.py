@@ -5,7 +5,7 @@ Knows the graph's operators by name; knows no torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from .artifact import Artifact
 from .optimize import LINEARS, PARTS
 from .session import Session
-from .stock import activations, is_linear
+from .stock import activations
 
 __all__ = ["TappedSession"]
 
@@ -54,19 +54,25 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
     """
     model = ir.load(artifact.model_path)
     taps: dict[str, list[str]] = {}
-    for node in model.graph:
-        if is_linear(node):
-            x: ir.Value | None = activations(node)
-        elif (node.domain, node.op_type) in LINEARS:
-            x = node.inputs[0]
-        else:
-            continue
-        weight = node.inputs[1]
-        assert x is not None
-        assert weight is not None
+    for x, weight in products(model, artifact.target):
         x.type = ir.TensorType(ir.DataType.FLOAT)
         if x.name not in taps:
             model.graph.outputs.append(x)
         owner, _, parts = str(weight.name).removesuffix(".weight").rpartition(".")
         taps.setdefault(str(x.name), []).extend(f"{owner}.{part}" for part in parts.split(PARTS))
     return ir.to_proto(model).SerializeToString(), taps
+
+
+def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """X and the weight of every ternary product."""
+    if target == "stock":
+        for weight in model.graph.initializers.values():
+            if str(weight.name).startswith("model.layers.") and weight.dtype == ir.DataType.UINT8:
+                yield activations(weight), weight
+        return
+    for node in model.graph:
+        if (node.domain, node.op_type) in LINEARS:
+            x, packed = node.inputs[:2]
+            assert x is not None
+            assert packed is not None
+            yield x, packed
