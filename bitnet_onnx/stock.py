@@ -23,7 +23,7 @@ from .stock_ops import FEATURES, LANES, bodies
 from .ternary import unpack
 from .traced import packed_parts
 
-__all__ = ["activations", "refuse", "to_stock"]
+__all__ = ["activations", "refuse", "to_blocks", "to_stock"]
 
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 CONTRIB = "com.microsoft"
@@ -105,7 +105,7 @@ def _product(
     missing = blocks * FEATURES - width
     weight = _initializer(graph, name, (rows, blocks, LANES * bits // 8), ir.DataType.UINT8)
     read = readers[name]
-    readers[name] = lambda: _layout(np.asarray(read()), width, bits)
+    readers[name] = lambda: to_blocks(np.asarray(read()), width, bits)
     ones = _initializer(graph, f"ones.{rows}.{blocks}", (rows, blocks), ir.DataType.FLOAT)
     readers[str(ones.name)] = lambda: np.ones((rows, blocks), np.float32)
     for user, index in list(old.uses()):
@@ -132,13 +132,13 @@ def _rows(graph: ir.Graph, gather: ir.Node, missing: int) -> None:
     graph.insert_after(gather, node)
 
 
-def _layout(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
-    """Packed codes or int8 rows -> uint8 [N, blocks, 128 * bits / 8], as the picture above."""
+def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
+    """Packed codes or int8 rows -> uint8 [N, blocks, 128 * bits / 8], as in ``stock_ops.py``."""
     zero_point = 1 << (bits - 1)
     codes = unpack(torch.from_numpy(stored), width).numpy() if bits == LINEAR_BITS else stored
     rows, blocks = len(codes), -(-width // FEATURES)
     features = np.full((rows, blocks * FEATURES), zero_point, np.uint8)
-    np.add(codes, zero_point, out=features[:, :width], casting="unsafe", dtype=np.int16)
+    features[:, :width] = codes.view(np.uint8) + np.uint8(zero_point)  # modulo 256
     lanes = np.full((rows, blocks, LANES), zero_point, np.uint8)
     lanes[:, :, :FEATURES] = features.reshape(rows, blocks, FEATURES)
     if bits == HEAD_BITS:
