@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from test_genai import greedy as genai_greedy
 
+from bitnet_onnx import export as export_module
 from bitnet_onnx import native, stock
 from bitnet_onnx import session as session_module
 from bitnet_onnx.artifact import Artifact
@@ -24,12 +28,14 @@ from bitnet_onnx.cli import main
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.export import export
 from bitnet_onnx.generate import generate
+from bitnet_onnx.graph import trace
 from bitnet_onnx.session import Session
 from bitnet_onnx.stock_ops import FEATURES, LANES, bodies
 from bitnet_onnx.tokenizer import Tokenizer
-from bitnet_onnx.verify import verify
+from bitnet_onnx.verify import CLOSE, verify
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
+Artifacts = dict[str, Path]
 FORMS = {"packed": 0, "unpacked": stock.UNPACKED}  # the largest network to be unpacked, in bytes
 
 
@@ -118,63 +124,80 @@ def test_a_token_that_is_not_finite_is_nan_and_no_other(op: str, value: float) -
 # -------------------------------------------------------------------------------- whole networks
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "bitnet": ("bf16", {}),
-    "bitnet, tied int8": ("int8", {"hidden": 128, "inner": 508}),
-    "bitnet, untied int8, K of one block": ("int8", {"tied": False, "hidden": 96, "heads": 2}),
-    "bitnet, heads of 20": ("int8", {"hidden": 80, "inner": 252}),
-    "llama": ("bf16", {"model_type": "llama", "hidden_act": "silu", "tied": False}),
-    "float32": ("float32", {"kv_heads": 4}),
+    "bitnet": ("bf16", {"inner": 508}),
+    "bitnet, tied int8": ("int8", {"hidden": 128, "inner": 252}),
+    "bitnet, heads of 20": ("int8", {"hidden": 80, "tied": False}),
+    "llama": ("float32", {"model_type": "llama", "hidden_act": "silu", "tied": False}),
 }
 
 
 def make(folder: Path, network: str) -> Path:
     _, sizes = NETWORKS[network]
-    fields = checkpoints.config_fields(**sizes)
+    fields = checkpoints.config_fields(layers=1, **sizes)
     made = checkpoints.tensors(fields, seed=3)
     if network == "llama":
         made = {name: tensor for name, tensor in made.items() if "sub_norm" not in name}
     return checkpoints.write(folder, fields, made)
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
-def folders(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """A checkpoint with its artifacts: native, and stock in both forms."""
-    folder = tmp_path_factory.mktemp("stock")
-    head = NETWORKS[request.param][0]
-    source = make(folder / "checkpoint", request.param)
-    made = {"checkpoint": source, "native": export(source, folder / "native", head=head)}
-    for form, limit in FORMS.items():
-        with pytest.MonkeyPatch.context() as patch:
+def export_all(source: Path, folder: Path, head: str = "bf16") -> Artifacts:
+    """The native artifact, and the stock one in both forms; traced once, which takes seconds."""
+    config = open_checkpoint(source).config
+    graph = trace(config, head, config.max_position_embeddings)
+    made = {"checkpoint": source}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "trace", lambda *_: graph.clone())
+        made["native"] = export(source, folder / "native", head=head)
+        patch.setattr(native, "library_path", lambda: pytest.fail("it looked for the library"))
+        for form, limit in FORMS.items():
             patch.setattr(stock, "UNPACKED", limit)
             made[form] = export(source, folder / form, target="stock", head=head)
     return made
 
 
-def greedy(folder: Path, prompts: list[list[int]], steps: int = 20) -> list[list[int]]:
+@pytest.fixture(scope="module", params=NETWORKS)
+def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    folder = tmp_path_factory.mktemp("stock")
+    source = make(folder / "checkpoint", request.param)
+    return export_all(source, folder, head=NETWORKS[request.param][0])
+
+
+@pytest.fixture(scope="module")
+def demos(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    return export_all(demo_checkpoint, tmp_path_factory.mktemp("demos"))
+
+
+def greedy(
+    folder: Path, prompts: list[list[int]], steps: int = 20, eos: Sequence[int] = ()
+) -> list[list[int]]:
     session = Session(folder, threads=1)
-    return [generate(session, [prompt], max_new_tokens=steps)[0].ids for prompt in prompts]
+    return [generate(session, [p], max_new_tokens=steps, eos_token_id=eos)[0].ids for p in prompts]
 
 
 def test_ids_are_those_of_the_native_artifact(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    folders: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = [IDS[:1], IDS[:5], IDS]
     expected = greedy(folders["native"], prompts)
-    logits = Session(folders["native"], threads=1).score(IDS)
+    native_session = Session(folders["native"], threads=1)
+    logits = native_session.score(IDS)
+    # Two operators sum floats in another order; what else the networks have is exact.
+    model = onnx.load(folders["packed"] / "model.onnx", load_external_data=False)
+    inexact = {node.op_type for node in model.graph.node} & {"GroupQueryAttention", "Gemm"}
+    assert bool(inexact) == (Artifact.open(folders["packed"]).head_dim != 20)
+    bound = CLOSE[native_session.artifact.head] if inexact else 0.0
     for form in FORMS:
         assert greedy(folders[form], prompts) == expected
         session = Session(folders[form], threads=1)
         whole = session.score(IDS)
-        assert np.abs(whole - logits).max() <= 1e-5 * np.abs(logits).max()
+        assert np.abs(whole - logits).max() <= bound * np.abs(logits).max()
         assert generate(session, prompts, max_new_tokens=20)[2].ids == expected[2]
     monkeypatch.setattr(session_module, "PREFILL_CHUNK", 4)
     for form in FORMS:
         assert greedy(folders[form], prompts) == expected
 
 
-def test_nothing_of_ours_is_in_the_folder(folders: dict[str, Path]) -> None:
+def test_nothing_of_ours_is_in_the_folder(folders: Artifacts) -> None:
     for form in FORMS:
         folder = folders[form]
         onnx.checker.check_model(str(folder / "model.onnx"))
@@ -194,63 +217,63 @@ def test_nothing_of_ours_is_in_the_folder(folders: dict[str, Path]) -> None:
         assert [i.name for i in plain.get_inputs()][:2] == ["input_ids", "attention_mask"]
 
 
-def test_verify(folders: dict[str, Path]) -> None:
+def test_verify(folders: Artifacts) -> None:
     for form in FORMS:
         checkpoint = open_checkpoint(folders["checkpoint"])
         (result,) = verify(checkpoint, Artifact.open(folders[form]), [IDS], 12)
         assert result.agrees, result.to_dict()
 
 
-def test_attention_of_odd_heads_is_ours_to_the_bit(tmp_path: Path) -> None:
-    """Heads of 20 elements run the stock body of our own operator, an int8 head is exact too."""
-    source = make(tmp_path / "c", "bitnet, heads of 20")
-    folders = [export(source, tmp_path / t, target=t, head="int8") for t in ("native", "stock")]
-    found, expected = (Session(folder, threads=1).score(IDS) for folder in folders)
-    np.testing.assert_array_equal(found, expected)
-
-
 # ------------------------------------------------------------------------------ the bundled model
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_bundled_model(
-    demo_checkpoint: Path,
-    demo_artifact: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    form: str,
-) -> None:
-    """Its answers to 60 held-out questions, in a process without our library."""
-    questions = (demo_checkpoint / "questions.jsonl").read_text("utf-8").splitlines()[::20]
-    tokenizer = Tokenizer.from_folder(demo_artifact)
-    prompts = [
-        tokenizer.encode_chat([{"role": "user", "content": json.loads(line)["question"]}])
-        for line in questions
+def questions(demos: Artifacts, count: int) -> tuple[Tokenizer, list[list[int]]]:
+    """Prompts of held-out questions, of every kind."""
+    lines = (demos["checkpoint"] / "questions.jsonl").read_text("utf-8").splitlines()
+    tokenizer = Tokenizer.from_folder(demos["native"])
+    asked = [json.loads(line)["question"] for line in lines[:: len(lines) // count]]
+    return tokenizer, [tokenizer.encode_chat([{"role": "user", "content": q}]) for q in asked]
+
+
+def test_the_bundled_model(demos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers to 60 questions; the stock ones without a look at our library."""
+    tokenizer, prompts = questions(demos, 60)
+    assert len(prompts) >= 60
+
+    def answers(name: str) -> list[list[int]]:
+        stop = {"max_new_tokens": 32, "eos_token_id": tokenizer.eos_token_ids}
+        return [result.ids for result in generate(Session(demos[name]), prompts, **stop)]
+
+    expected = answers("native")
+    monkeypatch.setattr(native, "library_path", lambda: pytest.fail("it looked for the library"))
+    for form in FORMS:
+        assert answers(form) == expected
+
+
+@pytest.mark.skipif(
+    find_spec("onnxruntime_genai") is None, reason="onnxruntime-genai is not installed"
+)
+def test_onnxruntime_genai(demos: Artifacts) -> None:
+    """It leaves the eos that ended an answer out."""
+    tokenizer, prompts = questions(demos, 6)
+    expected = [
+        [token for token in ids if token not in tokenizer.eos_token_ids]
+        for ids in greedy(demos["native"], prompts, 24, tokenizer.eos_token_ids)
     ]
-    assert len(prompts) == 60
-    session = Session(demo_artifact)
-    stop = {"max_new_tokens": 32, "eos_token_id": tokenizer.eos_token_ids}
-    expected = [result.ids for result in generate(session, prompts, **stop)]
-    monkeypatch.setattr(stock, "UNPACKED", FORMS[form])
-    monkeypatch.setattr(native, "library_path", lambda: pytest.fail("the library was looked for"))
-    folder = export(demo_checkpoint, tmp_path / "a", target="stock")
-    found = [result.ids for result in generate(Session(folder), prompts, **stop)]
-    assert found == expected
+    for form in FORMS:
+        assert genai_greedy(demos[form], prompts, 24) == expected
 
 
 # ------------------------------------------------------------------------------- the command line
 
 
-def test_commands(
-    demo_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = str(tmp_path / "a")
-    assert main(["export", str(demo_checkpoint), "-o", folder, "--target", "stock"]) == 0
+def test_commands(demos: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(demos["unpacked"])
     assert main(["generate", folder, "What is 27 + 5?"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "32"
     assert main(["info", folder, "--check"]) == 0
     assert '"target": "stock"' in capsys.readouterr().out
-    assert main(["verify", str(demo_checkpoint), folder, "--max-new-tokens", "4"]) == 0
+    assert main(["verify", str(demos["checkpoint"]), folder, "--max-new-tokens", "4"]) == 0
     result = bench(folder, threads=1, prompt_tokens=4, new_tokens=2, runs=1)
     assert result.kernel == "stock"
 
@@ -262,4 +285,5 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == "export with --target native"
     with pytest.raises(ConfigError, match="target is 'web', expected one of: native, stock"):
         export(source, tmp_path / "a", target="web")
+    assert main(["export", str(source), "-o", str(tmp_path / "a"), "--target", "stock"]) == 2
     assert not (tmp_path / "a").exists()
