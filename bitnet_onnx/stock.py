@@ -30,8 +30,9 @@ CONTRIB = "com.microsoft"
 PRODUCTS = ("MatMulNBits", "MatMul")
 LINEAR_BITS, HEAD_BITS = 2, 8
 ROTARY = 16  # com.microsoft's attention takes heads of a multiple of so many elements
-# Bytes of float32: weights up to here are unpacked at load. onnxruntime-web's MatMulNBits unpacks
-# them in every call: 25 ms where MatMul takes 2.8 (one token, 2560 x 2560, WASM, 1 thread).
+# Bytes of float32: linears, or an int8 head, up to here are unpacked at load. MatMulNBits of
+# onnxruntime-web unpacks its weights in every call: 25 ms where MatMul takes 2.8 (one token,
+# 2560 x 2560, WASM, 1 thread).
 UNPACKED = 512 << 20
 
 
@@ -57,17 +58,21 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) 
         "kv_num_heads": config.num_key_value_heads,
         "do_rotary": 1,
     }
-    packed = 4 * sum(rows * width for rows, width in linear_shapes(config).values()) > UNPACKED
+    weights = {
+        "TernaryMatMul": sum(rows * width for rows, width in linear_shapes(config).values()),
+        "Int8MatMul": config.vocab_size * config.hidden_size,
+    }
+    packed = {name for name, count in weights.items() if 4 * count > UNPACKED}
     for node in [node for node in graph if node.domain == DOMAIN]:
         if node.op_type == "TernaryMatMul":
             weight = node.inputs[1]
             assert weight is not None
             width = features[str(weight.name).removesuffix(".weight").partition(PARTS)[0]]
-            if packed:
+            if node.op_type in packed:
                 _product(graph, node, readers, width, LINEAR_BITS)
             else:
                 node.attributes.add(ir.AttrInt64s("width", [width]))
-        elif node.op_type == "Int8MatMul" and packed:
+        elif node.op_type == "Int8MatMul" and node.op_type in packed:
             _product(graph, node, readers, config.hidden_size, HEAD_BITS)
         elif node.op_type == "GroupQueryAttention" and config.head_dim % ROTARY == 0:
             node.domain, node.version = CONTRIB, 1

@@ -19,6 +19,8 @@ default zero point: 2 of 2 bits (so 1, 2, 3 for -1, 0, +1), 128 of 8.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx
 import onnx_ir as ir
 
@@ -173,13 +175,16 @@ Int8Rows <missing> (rows) => (Y)
 _IN_BLOCKS = {"head": "<K, N, bits, missing> (X, W, ones, scale)", "product": _TO_BLOCKS}
 
 
-def bodies(packed: bool) -> list[ir.Function]:
-    """What to put in place of our operators; attention's is the body that it has anyway."""
-    if packed:
-        texts = [_TERNARY % _IN_BLOCKS, _INT8 % _IN_BLOCKS, _BF16, _ROWS]
-    else:
-        ternary = {"head": "<width> (X, W, scale)", "product": _UNPACK}
-        int8 = {"head": "(X, W, scale)", "product": _AS_FLOATS}
-        texts = [_TERNARY % ternary, _INT8 % int8, _BF16]
+def bodies(packed: Collection[str]) -> list[ir.Function]:
+    """What to put in place of our operators, of which ``packed`` are so named.
+
+    Attention's is the body that it has anyway.
+    """
+    unpacked = {
+        "TernaryMatMul": {"head": "<width> (X, W, scale)", "product": _UNPACK},
+        "Int8MatMul": {"head": "(X, W, scale)", "product": _AS_FLOATS},
+    }
+    forms = {name: _IN_BLOCKS if name in packed else form for name, form in unpacked.items()}
+    texts = (_TERNARY % forms["TernaryMatMul"], _INT8 % forms["Int8MatMul"], _BF16, _ROWS)
     made = [ir.serde.deserialize_function(onnx.parser.parse_function(text)) for text in texts]
     return [*made, *(f for f in functions() if f.name == "GroupQueryAttention")]

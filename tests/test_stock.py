@@ -64,7 +64,7 @@ def run_body(op: str, packed: bool, x: np.ndarray, made: dict[str, np.ndarray]) 
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid(*pair) for pair in imports],
-        functions=[ir.serde.serialize_function(f) for f in bodies(packed) if f.name == op],
+        functions=[ir.serde.serialize_function(f) for f in bodies([op] * packed) if f.name == op],
         ir_version=11,
     )
     return one_node.session(model.SerializeToString(), library=False).run(None, {"X": x})[0]
@@ -222,6 +222,19 @@ def test_verify(folders: Artifacts) -> None:
         checkpoint = open_checkpoint(folders["checkpoint"])
         (result,) = verify(checkpoint, Artifact.open(folders[form]), [IDS], 12)
         assert result.agrees, result.to_dict()
+
+
+def test_linears_and_head_are_unpacked_each_by_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small network with a large vocabulary keeps its int8 table at 8 bits."""
+    source = checkpoints.make(tmp_path / "c", layers=1, vocab=900)
+    monkeypatch.setattr(stock, "UNPACKED", 4 * 900 * 64 - 1)
+    folder = export(source, tmp_path / "a", target="stock", head="int8")
+    nodes = onnx.load(folder / "model.onnx", load_external_data=False).graph.node
+    products = [node for node in nodes if node.op_type == "MatMulNBits"]
+    assert [[a.i for a in node.attribute if a.name == "bits"] for node in products] == [[8]]
+    assert greedy(folder, [IDS]) == greedy(export(source, tmp_path / "n", head="int8"), [IDS])
 
 
 # ------------------------------------------------------------------------------ the bundled model
