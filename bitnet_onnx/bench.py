@@ -103,7 +103,7 @@ def bench(
     read = weight_bytes(artifact) - int(statistics.median(skipped for _, _, skipped in times))
     return BenchResult(
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
-        kernel=native.active_kernel(),
+        kernel=native.active_kernel() if artifact.target == "native" else artifact.target,
         threads=workers,
         head=artifact.head,
         prompt_tokens=prompt_tokens,
