@@ -30,13 +30,12 @@ from .files import new_folder, sha256, write_text
 from .graph import KEEP, attach_functions, trace
 from .model import rotary_tables
 from .optimize import PASSES, fuse_projections, skip_zeros
-from .stock import refuse, to_stock
+from .stock import Reader, check_network, to_stock
 from .ternary import int8_rows, pack
 from .traced import HEADS, packed_parts
 
 __all__ = ["HEADS", "export"]
 
-Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 
@@ -78,7 +77,7 @@ def export(
     if unknown := sorted(set(passes) - set(PASSES)):
         raise ConfigError(f"passes names {unknown[0]!r}, expected some of: {', '.join(PASSES)}")
     if target == "stock":
-        refuse(config)
+        check_network(config)
     library = native.library_path() if target == "native" else None
     with new_folder(Path(output)) as folder:
         graph = trace(config, head, context)

@@ -18,12 +18,12 @@ from .checkpoint import linear_shapes
 from .config import BitNetConfig
 from .errors import ConfigError
 from .ops import DOMAIN
-from .optimize import PARTS
+from .optimize import PARTS, input_of, placeholder, reshape, shape_of
 from .stock_ops import FEATURES, LANES, bodies
 from .ternary import unpack
 from .traced import packed_parts
 
-__all__ = ["activations", "refuse", "to_blocks", "to_stock"]
+__all__ = ["Reader", "activations", "check_network", "to_blocks", "to_stock"]
 
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 CONTRIB = "com.microsoft"
@@ -36,7 +36,7 @@ ROTARY = 16  # com.microsoft's attention takes heads of a multiple of so many el
 UNPACKED = 512 << 20
 
 
-def refuse(config: BitNetConfig) -> None:
+def check_network(config: BitNetConfig) -> None:
     """Raises ConfigError for a network that stock operators do not run."""
     if config.group_size is not None:
         raise ConfigError(
@@ -65,9 +65,8 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) 
     packed = {name for name, count in weights.items() if 4 * count > UNPACKED}
     for node in [node for node in graph if node.domain == DOMAIN]:
         if node.op_type == "TernaryMatMul":
-            weight = node.inputs[1]
-            assert weight is not None
-            width = features[str(weight.name).removesuffix(".weight").partition(PARTS)[0]]
+            linear = str(input_of(node, 1).name).removesuffix(".weight")
+            width = features[linear.partition(PARTS)[0]]
             if node.op_type in packed:
                 _product(graph, node, readers, width, LINEAR_BITS)
             else:
@@ -86,35 +85,25 @@ def activations(weight: ir.Value) -> ir.Value:
     while node.op_type not in PRODUCTS:
         (node,) = node.outputs[0].consumers()
     while node.op_type != "Mul":
-        producer = _first(node).producer()
+        producer = input_of(node, 0).producer()
         assert producer is not None
         node = producer
-    return _first(node)
-
-
-def _first(node: ir.Node) -> ir.Value:
-    value = node.inputs[0]
-    assert value is not None
-    return value
+    return input_of(node, 0)
 
 
 def _product(
     graph: ir.Graph, node: ir.Node, readers: dict[str, Reader], width: int, bits: int
 ) -> None:
     """Give the node the weight in blocks, their scales of 1, and the sizes as attributes."""
-    old, scale = node.inputs[1], node.inputs[2]
-    assert old is not None
-    assert old.const_value is not None
-    name, rows = str(old.name), int(old.const_value.shape.numpy()[0])
-    blocks = -(-width // FEATURES)
+    weight, scale = input_of(node, 1), input_of(node, 2)
+    name, rows, blocks = str(weight.name), shape_of(weight)[0], -(-width // FEATURES)
     missing = blocks * FEATURES - width
-    weight = _initializer(graph, name, (rows, blocks, LANES * bits // 8), ir.DataType.UINT8)
+    weight.type = ir.TensorType(ir.DataType.UINT8)
+    reshape(weight, [rows, blocks, LANES * bits // 8])
     read = readers[name]
     readers[name] = lambda: to_blocks(np.asarray(read()), width, bits)
-    ones = _initializer(graph, f"ones.{rows}.{blocks}", (rows, blocks), ir.DataType.FLOAT)
-    readers[str(ones.name)] = lambda: np.ones((rows, blocks), np.float32)
-    for user, index in list(old.uses()):
-        user.replace_input_with(index, weight)
+    ones = _ones(graph, readers, rows, blocks)
+    for user in weight.consumers():
         if user.op_type == "Gather":
             _rows(graph, user, missing)
     node.resize_inputs(4)
@@ -154,23 +143,13 @@ def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
     return packed
 
 
-def _initializer(
-    graph: ir.Graph, name: str, sizes: tuple[int, ...], dtype: ir.DataType
-) -> ir.Value:
-    """An initializer without data, in place of one of that name; or the one of that size."""
-    old = graph.initializers.get(name)
-    shape = ir.Shape(sizes)
-    if old is not None and old.shape == shape:
-        return old
-    graph.initializers.pop(name, None)
-    tensor = ir.LazyTensor(_unread, dtype=dtype, shape=shape, name=name)
-    value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
-
-
-def _unread() -> ir.TensorProtocol:
-    raise AssertionError("a weight that was not attached")
+def _ones(graph: ir.Graph, readers: dict[str, Reader], rows: int, blocks: int) -> ir.Value:
+    """The scales of all blocks; weights of one size share them."""
+    name = f"ones.{rows}.{blocks}"
+    if name not in graph.initializers:
+        graph.register_initializer(placeholder(name, [rows, blocks], ir.DataType.FLOAT))
+        readers[name] = lambda: np.ones((rows, blocks), np.float32)
+    return graph.initializers[name]
 
 
 def _inline(model: ir.Model, made: list[ir.Function]) -> None:
