@@ -17,12 +17,13 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from test_genai import greedy as genai_greedy
+from test_networks import make_2023
 
 from bitnet_onnx import export as export_module
 from bitnet_onnx import native, stock
 from bitnet_onnx import session as session_module
 from bitnet_onnx.artifact import Artifact
-from bitnet_onnx.bench import bench
+from bitnet_onnx.bench import bench, describe
 from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.cli import main
 from bitnet_onnx.errors import ConfigError
@@ -224,6 +225,15 @@ def test_verify(folders: Artifacts) -> None:
         assert result.agrees, result.to_dict()
 
 
+def test_the_first_bitnet_with_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its linears are several products each, of a part of K, and quantize before the operator."""
+    source, _ = make_2023(tmp_path / "c", groups=4)
+    expected = greedy(export(source, tmp_path / "native"), [IDS])
+    for form, limit in FORMS.items():
+        monkeypatch.setattr(stock, "UNPACKED", limit)
+        assert greedy(export(source, tmp_path / form, target="stock"), [IDS]) == expected
+
+
 def test_linears_and_head_are_unpacked_each_by_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +299,9 @@ def test_commands(demos: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(demos["checkpoint"]), folder, "--max-new-tokens", "4"]) == 0
     result = bench(folder, threads=1, prompt_tokens=4, new_tokens=2, runs=1)
     assert result.kernel == "stock"
+    # It unpacked its weights to float32, so the file's size says nothing of what a token reads.
+    assert result.weight_bytes_per_token is result.bandwidth_share is None
+    assert "weights read     not known" in describe(result)
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
