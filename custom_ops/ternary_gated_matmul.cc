@@ -1,8 +1,7 @@
 #include "ternary_gated_matmul.h"
 
-#include <string.h>
-
 #include "quantize.h"
+#include "sizes.h"
 #include "skipped.h"
 #include "ternary_matmul.h"
 
@@ -12,16 +11,6 @@ namespace {
 constexpr size_t kGemmRows = 4;     // fewer activation rows skip weights, each by itself
 constexpr size_t kSlab = 256;       // activation rows at a time otherwise: bounds the scratch
 constexpr size_t kTaskRows = 2048;  // weight rows of a task at most: its sums and indices, 16 KB
-
-size_t blocks_of(size_t k) { return (k + kBlockK - 1) / kBlockK; }
-size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
-
-float load(const uint8_t* bytes) {
-  float value;
-  memcpy(&value, bytes, sizeof value);
-  return value;
-}
 
 float squared_relu(float gate) {
   const float positive = gate < 0 ? 0 : gate;
@@ -34,8 +23,8 @@ void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q
   const size_t blocks = blocks_of(op.k), row_bytes = blocks * kBlockBytes;
   int32_t q_sum;
   const float act_scale = quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
-  const float gate_factor = load(op.gate_scale) / act_scale;
-  const float up_factor = load(op.up_scale) / act_scale;
+  const float gate_factor = load_float(op.gate_scale, 0) / act_scale;
+  const float up_factor = load_float(op.up_scale, 0) / act_scale;
   float* y = op.y + i * op.n;
   if (act_scale != act_scale) {
     for (size_t n = 0; n < op.n; n++) y[n] = act_scale;
