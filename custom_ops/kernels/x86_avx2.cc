@@ -75,15 +75,16 @@ void ternary_gemv_avx2(size_t rows, size_t blocks, const int8_t* q, int32_t q_su
   }
 }
 
-void ternary_select_avx2(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,
-                         const uint8_t* w, const int32_t* index, int32_t* sums) {
+void ternary_select_avx2(size_t count, size_t known, size_t blocks, const int8_t* q,
+                         int32_t q_sum, const uint8_t* w, const int32_t* index,
+                         int32_t* sums) {
   const __m128i minus = _mm_set1_epi32(q_sum);
-  const size_t row_bytes = blocks * kBlockBytes, next = kAhead / row_bytes + 4;
+  const size_t row_bytes = blocks * kBlockBytes;
   for (size_t i = 0; i < count; i += 4) {
     const uint8_t *row[4], *ahead[4];
     for (size_t r = 0; r < 4; r++) {  // past the last row comes the last one again
       const size_t at = i + r < count ? i + r : count - 1;
-      const size_t later = at + next < count ? at + next : count - 1;
+      const size_t later = count + i + r < known ? count + i + r : known - 1;
       row[r] = w + static_cast<size_t>(index[at]) * row_bytes;
       ahead[r] = w + static_cast<size_t>(index[later]) * row_bytes;
     }
@@ -92,6 +93,10 @@ void ternary_select_avx2(size_t count, size_t blocks, const int8_t* q, int32_t q
     alignas(16) int32_t lanes[4];
     _mm_store_si128(reinterpret_cast<__m128i*>(lanes), four);
     memcpy(sums + i, lanes, 4 * here);
+  }
+  for (size_t i = 2 * count; i < known; i++) {
+    const uint8_t* row = w + static_cast<size_t>(index[i]) * row_bytes;
+    for (size_t at = 0; at < row_bytes; at += 64) prefetch(row + at);
   }
 }
 

@@ -49,7 +49,7 @@ static inline void transpose_8x8(__m256i v[8]) {
 }
 
 // One block of 8 rows; rows past `rows` repeat the last one.
-static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
   const __m256i mask = _mm256_set1_epi8(3);
   UNROLL for (size_t half = 0; half < 2; half++) {
     __m256i v[8];

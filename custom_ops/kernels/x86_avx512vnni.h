@@ -47,7 +47,7 @@ static inline void transpose_16x16(__m512i v[16]) {
 }
 
 // One block of 16 rows; rows past `rows` repeat the last one.
-static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
   __m512i v[16];
   UNROLL for (size_t i = 0; i < 16; i++) {
     v[i] = _mm512_loadu_si512(w + (i < rows ? i : rows - 1) * row_bytes);
