@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from . import __version__, ops
+from . import __version__, bodies, ops
 from .config import BitNetConfig
 from .traced import TracedBitNet
 
@@ -116,13 +116,13 @@ def _finish(model: ir.Model) -> None:
 
 def attach_functions(model: ir.Model) -> None:
     """The function bodies of the operators that the finished graph uses, and of those they use."""
-    bodies = {function.name: function for function in ops.functions()}
+    unused = {function.name: function for function in bodies.functions()}
     pending = {node.op_type for node in model.graph if node.domain == ops.DOMAIN}
     while pending:
-        function = bodies.pop(pending.pop())
+        function = unused.pop(pending.pop())
         model.functions[function.identifier()] = function
         used = {node.op_type for node in function if node.domain == ops.DOMAIN}
-        pending |= used & set(bodies)
+        pending |= used & set(unused)
 
 
 @contextlib.contextmanager

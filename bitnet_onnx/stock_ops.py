@@ -24,26 +24,11 @@ from collections.abc import Collection
 import onnx
 import onnx_ir as ir
 
-from .ops import functions
+from .bodies import CODES, QUANTIZED, functions
 
 __all__ = ["FEATURES", "LANES", "bodies"]
 
 LANES, FEATURES = 128, 127  # of a block
-
-_QUANTIZE = """
-  last = Constant <value = int64[1] {-1}> ()
-  zero = Constant <value = float {0.0}> ()
-  smallest = Constant <value = float {1e-5}> ()
-  magnitude = Abs (X)
-  absmax = ReduceMax <keepdims = 1> (magnitude, last)
-  clamped = Max (absmax, smallest)
-  act_scale = Div (peak, clamped)
-  scaled = Mul (X, act_scale)
-  rounded = Round (scaled)
-  clipped = Clip (rounded, lowest, peak)
-  poison_terms = Mul (X, zero)
-  poison = ReduceSum <keepdims = 1> (poison_terms, last)
-"""
 
 _TO_BLOCKS = """
   sentinel = Constant <value = float {127.0}> ()
@@ -60,25 +45,19 @@ _TO_BLOCKS = """
 """
 
 # From the layout of ternary.py to float32 [K, N]: ONNX Runtime does it once, at load.
-_UNPACK = """
-  shifts = Constant <value = uint8[1,1,4,1] {0, 2, 4, 6}> ()
-  low_bits = Constant <value = uint8 {3}> ()
-  fields_shape = Constant <value = int64[4] {0, -1, 1, 64}> ()
-  rows_shape = Constant <value = int64[2] {0, -1}> ()
+_UNPACK = (
+    CODES
+    + """
+  one_code = Constant <value = float {1.0}> ()
   first = Constant <value = int64[1] {0}> ()
   width = Constant <value_ints: ints = @width> ()
-  axis = Constant <value = int64[1] {1}> ()
-  one_code = Constant <value = float {1.0}> ()
-  quarters = Reshape (W, fields_shape)
-  moved = BitShift <direction = "RIGHT"> (quarters, shifts)
-  fields = BitwiseAnd (moved, low_bits)
-  rows = Reshape (fields, rows_shape)
-  codes = Slice (rows, first, width, axis)
-  floats = Cast <to = 1> (codes)
+  kept = Slice (codes, first, width, last)
+  floats = Cast <to = 1> (kept)
   weights = Sub (floats, one_code)
   weights_t = Transpose <perm = [1, 0]> (weights)
   sums = MatMul (quantized, weights_t)
 """
+)
 
 _AS_FLOATS = """
   weights = Cast <to = 1> (W)
@@ -94,7 +73,7 @@ TernaryMatMul %(head)s => (Y)
   peak = Constant <value = float {127.0}> ()
   lowest = Constant <value = float {-127.0}> ()
 """
-    + _QUANTIZE
+    + QUANTIZED
     + """
   quantized = Identity (clipped)
   %(product)s
@@ -118,7 +97,7 @@ Int8MatMul %(head)s => (Y)
   base = Constant <value = float {255.0}> ()
   wide_base = Constant <value = double {255.0}> ()
 """
-    + _QUANTIZE
+    + QUANTIZED
     + """
   digits = Div (clipped, base)
   high = Round (digits)

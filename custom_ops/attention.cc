@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "sizes.h"
+
 namespace bitnet {
 namespace {
 
@@ -11,10 +13,6 @@ constexpr size_t kWorkers = 32;     // tasks that share many jobs
 constexpr size_t kKeyParts = 4;     // of a job's positions
 constexpr size_t kValueParts = 2;   // of a head's elements; each part needs the softmax again
 constexpr size_t kRotateRows = 16;  // new positions of one task
-
-size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
-size_t up_to(size_t whole, size_t step) { return parts(whole, step) * step; }
 
 // One new position of one row, and one KV head with the heads that read it.
 struct Job {
@@ -42,22 +40,22 @@ size_t longest(const Attention& op) {
 
 // Scratch of one job. The weights are those of kAttendRows heads at a time.
 struct Room {
-  size_t stride, padded, group;
-  double* q;        // [group, padded]
+  size_t stride, q_stride, group;
+  double* q;        // [group, q_stride]
   float* scores;    // [group, stride]
   double* weights;  // [kValueParts, kAttendRows, stride]
   static size_t bytes(const Attention& op) {
     const size_t group = op.heads / op.kv_heads, stride = longest(op);
-    const size_t doubles = group * up_to(op.d, kPadHead) + kValueParts * kAttendRows * stride;
-    return up_to(doubles * sizeof(double) + group * stride * sizeof(float), 64);
+    const size_t doubles = group * padded(op.d, kPadHead) + kValueParts * kAttendRows * stride;
+    return padded(doubles * sizeof(double) + group * stride * sizeof(float), 64);
   }
 };
 
 Room room_of(const Attention& op, void* scratch, size_t index) {
-  Room room = {longest(op), up_to(op.d, kPadHead), op.heads / op.kv_heads, nullptr, nullptr,
+  Room room = {longest(op), padded(op.d, kPadHead), op.heads / op.kv_heads, nullptr, nullptr,
                nullptr};
   room.q = reinterpret_cast<double*>(static_cast<char*>(scratch) + index * Room::bytes(op));
-  room.weights = room.q + room.group * room.padded;
+  room.weights = room.q + room.group * room.q_stride;
   room.scores = reinterpret_cast<float*>(room.weights + kValueParts * kAttendRows * room.stride);
   return room;
 }
@@ -100,9 +98,9 @@ void append(const Attention& op, const Pool& pool) {
 void rotate_query(const Attention& op, const Job& job, const Room& room) {
   const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
   for (size_t h = 0; h < room.group; h++) {
-    double* q = room.q + h * room.padded;
+    double* q = room.q + h * room.q_stride;
     rotate(op, job.positions - 1, op.query + (first + h) * op.d, q);
-    for (size_t i = op.d; i < room.padded; i++) q[i] = 0;
+    for (size_t i = op.d; i < room.q_stride; i++) q[i] = 0;
   }
 }
 
@@ -113,7 +111,7 @@ void score(const Kernel& kernel, const Attention& op, const Job& job, const Room
   const float* k = op.present_key + ((job.b * op.kv_heads + job.g) * op.room + begin) * op.d;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
     kernel.attend_scores(smaller(kAttendRows, room.group - h), end - begin, op.d,
-                         room.q + h * room.padded, k, root, room.scores + h * room.stride + begin,
+                         room.q + h * room.q_stride, k, root, room.scores + h * room.stride + begin,
                          room.stride);
   }
 }
@@ -143,14 +141,14 @@ void few(const Kernel& kernel, const Attention& op, void* scratch, const Pool& p
   }
   parallel(pool, jobs * kKeyParts, [&](size_t task) {
     const Job job = job_of(op, task / kKeyParts);
-    const size_t part = up_to(parts(job.positions, kKeyParts), 4);
+    const size_t part = padded(parts(job.positions, kKeyParts), 4);
     const size_t begin = smaller(task % kKeyParts * part, job.positions);
     const size_t end = smaller(begin + part, job.positions);
     if (begin < end) score(kernel, op, job, room_of(op, scratch, task / kKeyParts), begin, end);
   });
   parallel(pool, jobs * kValueParts, [&](size_t task) {
     const Room room = room_of(op, scratch, task / kValueParts);
-    const size_t part = up_to(parts(op.d, kValueParts), 8), n = task % kValueParts;
+    const size_t part = padded(parts(op.d, kValueParts), 8), n = task % kValueParts;
     const size_t begin = smaller(n * part, op.d), end = smaller(begin + part, op.d);
     double* weights = room.weights + n * kAttendRows * room.stride;
     if (begin < end) {

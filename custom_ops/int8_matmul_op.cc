@@ -9,16 +9,11 @@ static OrtStatus* compute(Call* call) {
   Tensor x, w, scale;
   size_t m = 0, k = 0;
   if (OrtStatus* s = inputs_x_w(*call, spec, &x, &w, &m, &k)) return s;
-  if (OrtStatus* s = input(*call, spec, 2, &scale)) return s;
   if (w.dims[1] != static_cast<int64_t>(k)) {
     return fail(call->api, "%s: W has %lld columns, expected K = %zu", spec.name,
                 static_cast<long long>(w.dims[1]), k);
   }
-  if (scale.rank != 1 || scale.dims[0] != w.dims[0]) {
-    return fail(call->api, "%s: scale has %zu dimensions and %lld elements, expected shape [%lld]",
-                spec.name, scale.rank, scale.rank ? static_cast<long long>(scale.dims[0]) : 1ll,
-                static_cast<long long>(w.dims[0]));
-  }
+  if (OrtStatus* s = input_vector(*call, spec, 2, w.dims[0], &scale)) return s;
   float* y = nullptr;
   if (OrtStatus* s = output(*call, x, w.dims[0], &y)) return s;
   const size_t n = static_cast<size_t>(w.dims[0]);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "dispatch.h"
+#include "sizes.h"
 
 namespace bitnet {
 
@@ -73,6 +74,27 @@ OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* ten
   return status;
 }
 
+int64_t elements(const Tensor& tensor) {
+  int64_t count = 1;
+  for (size_t i = 0; i < tensor.rank; i++) count *= tensor.dims[i];
+  return count;
+}
+
+size_t rows_of(const Tensor& tensor) {
+  size_t rows = 1;
+  for (size_t i = 0; i + 1 < tensor.rank; i++) rows *= static_cast<size_t>(tensor.dims[i]);
+  return rows;
+}
+
+OrtStatus* input_vector(const Call& call, const OpSpec& spec, size_t index, int64_t size,
+                        Tensor* tensor) {
+  if (OrtStatus* s = input(call, spec, index, tensor)) return s;
+  if (tensor->rank == 1 && tensor->dims[0] == size) return nullptr;
+  return fail(call.api, "%s: %s has %zu dimensions and %lld elements, expected shape [%lld]",
+              spec.name, spec.input[index].name, tensor->rank,
+              static_cast<long long>(elements(*tensor)), static_cast<long long>(size));
+}
+
 OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
                       size_t* k) {
   if (OrtStatus* s = input(call, spec, 0, x)) return s;
@@ -86,12 +108,21 @@ OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w
                 static_cast<long long>(last), kMaxK);
   }
   if (w->rank != 2) {
-    return fail(call.api, "%s: W has %zu dimensions, expected 2", spec.name, w->rank);
+    return fail(call.api, "%s: %s has %zu dimensions, expected 2", spec.name, spec.input[1].name,
+                w->rank);
   }
   *k = static_cast<size_t>(last);
-  *m = 1;
-  for (size_t i = 0; i + 1 < x->rank; i++) *m *= static_cast<size_t>(x->dims[i]);
+  *m = rows_of(*x);
   return nullptr;
+}
+
+OrtStatus* inputs_x_packed(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
+                           size_t* k) {
+  if (OrtStatus* s = inputs_x_w(call, spec, x, w, m, k)) return s;
+  const size_t row_bytes = blocks_of(*k) * kBlockBytes;
+  if (w->dims[1] == static_cast<int64_t>(row_bytes)) return nullptr;
+  return fail(call.api, "%s: %s has %lld columns, expected %zu (64 * ceil(K / 256), K = %zu)",
+              spec.name, spec.input[1].name, static_cast<long long>(w->dims[1]), row_bytes, *k);
 }
 
 // The shape [..., N] of the output goes out only when each dimension has a value or a symbol:

@@ -55,14 +55,24 @@ struct Tensor {
   int64_t dims[kMaxRank];
 };
 
+int64_t elements(const Tensor& tensor);
+// How often the last dimension occurs: the product of the others.
+size_t rows_of(const Tensor& tensor);
+
 // Null, or a status with one sentence.
 OrtStatus* fail(const OrtApi* api, const char* format, ...);
 OrtStatus* no_such_kernel(const OrtApi* api);
 // Input `index` of the type that the spec states.
 OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* tensor);
+// Input `index`, which has the shape [size].
+OrtStatus* input_vector(const Call& call, const OpSpec& spec, size_t index, int64_t size,
+                        Tensor* tensor);
 // Inputs 0 and 1: x [..., k] and w of rank 2; m is the product of x's other dimensions.
 OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
                       size_t* k);
+// The same, and w is packed: it has 64 * ceil(k / 256) columns.
+OrtStatus* inputs_x_packed(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
+                           size_t* k);
 // Output 0 with x's dimensions, the last one replaced by n, as it is inferred and as it is made.
 OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context);
 OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y);

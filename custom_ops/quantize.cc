@@ -3,6 +3,8 @@
 #include <float.h>
 #include <string.h>
 
+#include "sizes.h"
+
 namespace bitnet {
 namespace {
 
@@ -11,12 +13,6 @@ constexpr float kMagic = 12582912.0f;
 constexpr int32_t kMagicBits = 0x4b400000;
 constexpr int32_t kInfinityBits = 0x7f800000;
 constexpr int32_t kNanBits = 0x7fc00000;
-
-inline float load(const float* x, size_t i) {
-  float value;
-  memcpy(&value, reinterpret_cast<const char*>(x) + 4 * i, 4);
-  return value;
-}
 
 inline float as_float(int32_t bits) {
   float value;
@@ -34,7 +30,7 @@ inline int32_t as_int(float value) {
 inline int32_t absmax_bits(const float* x, size_t count) {
   int32_t most = 0;
   for (size_t i = 0; i < count; i++) {
-    const int32_t bits = as_int(load(x, i)) & 0x7fffffff;
+    const int32_t bits = as_int(load_float(x, i)) & 0x7fffffff;
     most = bits > most ? bits : most;
   }
   return most;
@@ -61,7 +57,7 @@ float quantize_int8(const float* x, size_t count, size_t padded, int8_t* q, int3
   const float scale = scale_of(most, 127.0f);
   int32_t total = 0;
   for (size_t i = 0; i < count; i++) {
-    const int32_t value = rounded(load(x, i) * scale);
+    const int32_t value = rounded(load_float(x, i) * scale);
     q[i] = static_cast<int8_t>(value);
     total += value;
   }
@@ -77,7 +73,7 @@ float quantize_int16(const float* x, size_t count, size_t padded, int16_t* q) {
     return as_float(kNanBits);
   }
   const float scale = scale_of(most, 32512.0f);
-  for (size_t i = 0; i < count; i++) q[i] = static_cast<int16_t>(rounded(load(x, i) * scale));
+  for (size_t i = 0; i < count; i++) q[i] = static_cast<int16_t>(rounded(load_float(x, i) * scale));
   memset(q + count, 0, 2 * (padded - count));
   return scale;
 }
@@ -90,7 +86,7 @@ double quantize_digits(const float* x, size_t count, size_t padded, int8_t* q) {
   const double scale = 1073741824.0 / (absmax > FLT_MIN ? absmax : FLT_MIN);
   for (size_t i = 0; i < count; i++) {
     // Adding 1.5 * 2^52 leaves the integer nearest (ties to even) in the low bits of a double.
-    const double shifted = static_cast<double>(load(x, i)) * scale + 6755399441055744.0;
+    const double shifted = static_cast<double>(load_float(x, i)) * scale + 6755399441055744.0;
     int32_t value;  // |value| <= 2^30: four digits of -128 to 127 reach 127 * 0x01010101
     uint64_t bits;
     memcpy(&bits, &shifted, 8);
@@ -108,7 +104,7 @@ void widen_bf16(const float* x, size_t count, size_t padded, double* out) {
   for (size_t base = 0; base < padded; base += 16) {
     for (size_t i = 0; i < 16; i++) {
       const size_t k = base + (i < 8 ? 2 * i : 2 * (i - 8) + 1);
-      out[base + i] = k < count ? static_cast<double>(load(x, k)) : 0.0;
+      out[base + i] = k < count ? static_cast<double>(load_float(x, k)) : 0.0;
     }
   }
 }

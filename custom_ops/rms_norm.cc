@@ -1,19 +1,14 @@
 #include "rms_norm.h"
 
 #include <math.h>
-#include <string.h>
+
+#include "sizes.h"
 
 namespace bitnet {
 namespace {
 
 constexpr size_t kTaskElements = 16384;  // that are worth a task, some 10 us
 constexpr size_t kLanes = 16;
-
-float load(const uint8_t* floats, size_t i) {
-  float value;
-  memcpy(&value, floats + i * sizeof value, sizeof value);
-  return value;
-}
 
 double sum_of_squares(const float* x, size_t k) {
   double lanes[kLanes] = {0};
@@ -38,13 +33,13 @@ double sum_of_squares(const float* x, size_t k) {
 
 void rms_norm(const RmsNorm& op, const Pool& pool) {
   const size_t rows = kTaskElements / op.k + 1;
-  parallel(pool, (op.m + rows - 1) / rows, [&](size_t task) {
+  parallel(pool, parts(op.m, rows), [&](size_t task) {
     for (size_t row = task * rows; row < op.m && row < (task + 1) * rows; row++) {
       const float* x = op.x + row * op.k;
       float* y = op.y + row * op.k;
       const double mean = sum_of_squares(x, op.k) / static_cast<double>(op.k);
       const float inverse = static_cast<float>(1.0 / sqrt(mean + static_cast<double>(op.epsilon)));
-      for (size_t i = 0; i < op.k; i++) y[i] = (x[i] * inverse) * load(op.weight, i);
+      for (size_t i = 0; i < op.k; i++) y[i] = (x[i] * inverse) * load_float(op.weight, i);
     }
   });
 }

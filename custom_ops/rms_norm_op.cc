@@ -1,40 +1,26 @@
 // RMSNorm(X float32 [..., K], weight float32 [K], epsilon float32 [1]) -> Y float32 [..., K]
-#include <string.h>
-
 #include "ort.h"
 #include "rms_norm.h"
+#include "sizes.h"
 
 namespace bitnet {
 
 static OrtStatus* compute(Call* call) {
   const OpSpec& spec = kRmsNorm;
-  Tensor in[3];
-  for (size_t i = 0; i < 3; i++) {
-    if (OrtStatus* s = input(*call, spec, i, &in[i])) return s;
-  }
-  const Tensor& x = in[0];
+  Tensor x, weight, epsilon;
+  if (OrtStatus* s = input(*call, spec, 0, &x)) return s;
   if (x.rank < 1) {
     return fail(call->api, "%s: X is a scalar, expected dimensions [..., K]", spec.name);
   }
   const int64_t k = x.dims[x.rank - 1];
-  for (size_t i = 1; i < 3; i++) {
-    const int64_t expected = i == 1 ? k : 1;
-    if (in[i].rank != 1 || in[i].dims[0] != expected) {
-      return fail(call->api, "%s: %s has %zu dimensions and %lld elements, expected shape [%lld]",
-                  spec.name, spec.input[i].name, in[i].rank,
-                  in[i].rank ? static_cast<long long>(in[i].dims[0]) : 1ll,
-                  static_cast<long long>(expected));
-    }
-  }
+  if (OrtStatus* s = input_vector(*call, spec, 1, k, &weight)) return s;
+  if (OrtStatus* s = input_vector(*call, spec, 2, 1, &epsilon)) return s;
   float* y = nullptr;
   if (OrtStatus* s = output(*call, x, k, &y)) return s;
-  size_t m = 1;
-  for (size_t i = 0; i + 1 < x.rank; i++) m *= static_cast<size_t>(x.dims[i]);
+  const size_t m = rows_of(x);
   if (m == 0 || k == 0) return nullptr;
-  float epsilon;
-  memcpy(&epsilon, in[2].data, sizeof epsilon);
   rms_norm({m, static_cast<size_t>(k), static_cast<const float*>(x.data),
-            static_cast<const uint8_t*>(in[1].data), epsilon, y},
+            static_cast<const uint8_t*>(weight.data), load_float(epsilon.data, 0), y},
            pool_of(call));
   return nullptr;
 }

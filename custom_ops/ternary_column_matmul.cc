@@ -1,8 +1,7 @@
 #include "ternary_column_matmul.h"
 
-#include <string.h>
-
 #include "quantize.h"
+#include "sizes.h"
 #include "skipped.h"
 
 namespace bitnet {
@@ -15,35 +14,24 @@ constexpr size_t kTall = 128;      // activation rows of one task
 constexpr size_t kWorkers = 16;    // tasks at a time that have room for their sums
 constexpr size_t kQuantized = 16;  // activation rows that one task quantizes
 
-size_t blocks_of(size_t size) { return (size + kBlockK - 1) / kBlockK; }
-size_t padded(size_t size) { return blocks_of(size) * kBlockK; }
-size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
-
-float load(const uint8_t* floats, size_t i) {
-  float value;
-  memcpy(&value, floats + i * sizeof value, sizeof value);
-  return value;
-}
-
 void scale(const TernaryColumnMatMul& op, size_t i, size_t n0, size_t count, float act_scale,
            const int32_t* sums) {
   float* y = op.y + i * op.n + n0;
   for (size_t n = 0; n < count; n++) {
-    y[n] = static_cast<float>(sums[n]) * (load(op.scales, n0 + n) / act_scale);
+    y[n] = static_cast<float>(sums[n]) * (load_float(op.scales, n0 + n) / act_scale);
   }
 }
 
 // Scratch of `few`: sums [kMaxParts, padded n], index [k], values [k], q [padded k].
 void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* scratch,
          const Pool& pool) {
-  const size_t width = padded(op.n), row_bytes = blocks_of(op.n) * kBlockBytes;
+  const size_t width = padded(op.n, kBlockK), row_bytes = blocks_of(op.n) * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
   int32_t* index = sums + kMaxParts * width;
   int8_t* values = reinterpret_cast<int8_t*>(index + op.k);
   int8_t* q = values + op.k;
   int32_t q_sum;
-  const float act_scale = quantize_int8(op.x + i * op.k, op.k, padded(op.k), q, &q_sum);
+  const float act_scale = quantize_int8(op.x + i * op.k, op.k, padded(op.k, kBlockK), q, &q_sum);
   size_t count = 0;
   for (size_t k = 0; k < op.k; k++) {
     index[count] = static_cast<int32_t>(k);
@@ -67,7 +55,7 @@ void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* sc
 // Scratch of `many`: sums [kWorkers, kTall, 256], act_scales [slab], q_sums [slab], q [slab, padded
 // k].
 void many(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
-  const size_t slab = smaller(op.m, kSlab), q_stride = padded(op.k);
+  const size_t slab = smaller(op.m, kSlab), q_stride = padded(op.k, kBlockK);
   const size_t blocks = blocks_of(op.n), row_bytes = blocks * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
   float* act_scales = reinterpret_cast<float*>(sums + kWorkers * kTall * kBlockK);
@@ -102,10 +90,11 @@ void many(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch, co
 
 size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
   if (m < kGemmRows) {
-    return kMaxParts * padded(n) * sizeof(int32_t) + k * (sizeof(int32_t) + 1) + padded(k);
+    return kMaxParts * padded(n, kBlockK) * sizeof(int32_t) + k * (sizeof(int32_t) + 1) +
+           padded(k, kBlockK);
   }
   return kWorkers * kTall * kBlockK * sizeof(int32_t) +
-         smaller(m, kSlab) * (sizeof(float) + sizeof(int32_t) + padded(k));
+         smaller(m, kSlab) * (sizeof(float) + sizeof(int32_t) + padded(k, kBlockK));
 }
 
 void ternary_column_matmul(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch,

@@ -1,8 +1,7 @@
 #include "ternary_gated_matmul.h"
 
-#include <string.h>
-
 #include "quantize.h"
+#include "sizes.h"
 #include "skipped.h"
 #include "ternary_matmul.h"
 
@@ -12,48 +11,51 @@ namespace {
 constexpr size_t kGemmRows = 4;     // fewer activation rows skip weights, each by itself
 constexpr size_t kSlab = 256;       // activation rows at a time otherwise: bounds the scratch
 constexpr size_t kTaskRows = 2048;  // weight rows of a task at most: its sums and indices, 16 KB
-
-size_t blocks_of(size_t k) { return (k + kBlockK - 1) / kBlockK; }
-size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
-
-float load(const uint8_t* bytes) {
-  float value;
-  memcpy(&value, bytes, sizeof value);
-  return value;
-}
+constexpr size_t kChunk = 32;       // weight rows of gate at a time
+constexpr size_t kChunks = 4;       // tasks of 4 times kTaskBytes: each starts without its up rows
 
 float squared_relu(float gate) {
   const float positive = gate < 0 ? 0 : gate;
   return positive * positive;
 }
 
-// One activation row: the rows of `gate` in turn, and those of `up` whose gate is open.
+// One activation row: a chunk of gate's rows in turn, and then the open rows of up of the chunk
+// before, while those of this one come from memory.
 void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q,
          const Pool& pool) {
   const size_t blocks = blocks_of(op.k), row_bytes = blocks * kBlockBytes;
   int32_t q_sum;
   const float act_scale = quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
-  const float gate_factor = load(op.gate_scale) / act_scale;
-  const float up_factor = load(op.up_scale) / act_scale;
+  const float gate_factor = load_float(op.gate_scale, 0) / act_scale;
+  const float up_factor = load_float(op.up_scale, 0) / act_scale;
   float* y = op.y + i * op.n;
   if (act_scale != act_scale) {
     for (size_t n = 0; n < op.n; n++) y[n] = act_scale;
     return;
   }
-  const size_t rows = rows_per_task(op.n, row_bytes, 4, kTaskRows);
+  const size_t rows = rows_per_task(op.n, row_bytes / kChunks, kChunk, kTaskRows);
   parallel(pool, parts(op.n, rows), [&](size_t task) {
-    int32_t sums[kTaskRows], open[kTaskRows];
+    int32_t gates[kChunk], sums[kTaskRows], open[kTaskRows];
+    open[0] = 0;
     const size_t n0 = task * rows, count = smaller(rows, op.n - n0);
-    kernel.ternary_gemv(count, blocks, q, q_sum, op.gate + n0 * row_bytes, sums);
-    size_t opened = 0;
-    for (size_t n = 0; n < count; n++) {
-      y[n0 + n] = squared_relu(static_cast<float>(sums[n]) * gate_factor);
-      open[opened] = static_cast<int32_t>(n);
-      opened += y[n0 + n] != 0;
+    const uint8_t* up = op.up + n0 * row_bytes;
+    size_t opened = 0, known = 0, done = 0;
+    for (size_t n = 0; n < count; n += kChunk) {
+      const size_t here = smaller(kChunk, count - n);
+      kernel.ternary_gemv(here, blocks, q, q_sum, op.gate + (n0 + n) * row_bytes, gates);
+      for (size_t i = n; i < n + here; i++) {
+        y[n0 + i] = squared_relu(static_cast<float>(gates[i - n]) * gate_factor);
+        open[opened] = static_cast<int32_t>(i);
+        opened += y[n0 + i] != 0;
+      }
+      const size_t whole = (known - done) / 4 * 4;
+      kernel.ternary_select(whole, opened - done, blocks, q, q_sum, up, open + done, sums + done);
+      done += whole;
+      known = opened;
     }
+    const size_t left = opened - done;
+    kernel.ternary_select(left, left, blocks, q, q_sum, up, open + done, sums + done);
     add_skipped((count - opened) * row_bytes);
-    kernel.ternary_select(opened, blocks, q, q_sum, op.up + n0 * row_bytes, open, sums);
     for (size_t j = 0; j < opened; j++) {
       y[n0 + static_cast<size_t>(open[j])] *= static_cast<float>(sums[j]) * up_factor;
     }

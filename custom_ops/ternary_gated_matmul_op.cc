@@ -12,23 +12,14 @@ OrtStatus* compute(Call* call) {
   const OpSpec& spec = kTernaryGatedMatMul;
   Tensor x, gate, up, scales[2];
   size_t m = 0, k = 0;
-  if (OrtStatus* s = inputs_x_w(*call, spec, &x, &gate, &m, &k)) return s;
+  if (OrtStatus* s = inputs_x_packed(*call, spec, &x, &gate, &m, &k)) return s;
   if (OrtStatus* s = input(*call, spec, kUp, &up)) return s;
-  const size_t row_bytes = (k + kBlockK - 1) / kBlockK * kBlockBytes;
-  if (gate.dims[1] != static_cast<int64_t>(row_bytes)) {
-    return fail(call->api, "%s: gate has %lld columns, expected %zu (64 * ceil(K / 256), K = %zu)",
-                spec.name, static_cast<long long>(gate.dims[1]), row_bytes, k);
-  }
   if (up.rank != 2 || up.dims[0] != gate.dims[0] || up.dims[1] != gate.dims[1]) {
     return fail(call->api, "%s: up has another shape than gate, [%lld, %lld]", spec.name,
                 static_cast<long long>(gate.dims[0]), static_cast<long long>(gate.dims[1]));
   }
   for (size_t i = 0; i < 2; i++) {
-    if (OrtStatus* s = input(*call, spec, kGateScale + i, &scales[i])) return s;
-    if (scales[i].rank != 1 || scales[i].dims[0] != 1) {
-      return fail(call->api, "%s: %s has %zu dimensions, expected shape [1]", spec.name,
-                  spec.input[kGateScale + i].name, scales[i].rank);
-    }
+    if (OrtStatus* s = input_vector(*call, spec, kGateScale + i, 1, &scales[i])) return s;
   }
   float* y = nullptr;
   if (OrtStatus* s = output(*call, x, gate.dims[0], &y)) return s;

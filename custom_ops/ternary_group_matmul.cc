@@ -1,6 +1,7 @@
 #include "ternary_group_matmul.h"
 
 #include "quantize.h"
+#include "sizes.h"
 
 namespace bitnet {
 namespace {
@@ -13,10 +14,6 @@ constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task,
 constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
 static_assert(kTall % kDigits == 0 && kSlab % kDigits == 0, "whole activation rows");
 static_assert(kTall * kTileN <= kTotals, "a task of one tile fits");
-
-size_t blocks_of(size_t k) { return (k + kBlockK - 1) / kBlockK; }
-size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
 
 // Activation rows at a time.
 size_t slab_of(size_t m, size_t digits) { return smaller(m, kSlab / digits); }

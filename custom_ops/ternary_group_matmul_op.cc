@@ -15,11 +15,7 @@ static OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tenso
     return fail(call.api, "%s: X has %zu columns (K), expected a multiple of %zu", spec.name, k,
                 kGroupK);
   }
-  const size_t row_bytes = (k + kBlockK - 1) / kBlockK * kBlockBytes, groups = k / kGroupK;
-  if (w.dims[1] != static_cast<int64_t>(row_bytes)) {
-    return fail(call.api, "%s: W has %lld columns, expected %zu (64 * ceil(K / 256), K = %zu)",
-                spec.name, static_cast<long long>(w.dims[1]), row_bytes, k);
-  }
+  const size_t groups = k / kGroupK;
   if (scale.rank != 2) {
     return fail(call.api, "%s: scale has %zu dimensions, expected 2", spec.name, scale.rank);
   }
@@ -34,7 +30,7 @@ static OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tenso
 static OrtStatus* compute(Call* call, const OpSpec& spec, Scratches scratch_bytes, MatMul matmul) {
   Tensor x, w, scale;
   size_t m = 0, k = 0;
-  if (OrtStatus* s = inputs_x_w(*call, spec, &x, &w, &m, &k)) return s;
+  if (OrtStatus* s = inputs_x_packed(*call, spec, &x, &w, &m, &k)) return s;
   if (OrtStatus* s = input(*call, spec, 2, &scale)) return s;
   if (OrtStatus* s = check_shapes(*call, spec, w, scale, k)) return s;
   float* y = nullptr;

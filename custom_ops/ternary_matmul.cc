@@ -1,8 +1,7 @@
 #include "ternary_matmul.h"
 
-#include <string.h>
-
 #include "quantize.h"
+#include "sizes.h"
 
 namespace bitnet {
 namespace {
@@ -14,16 +13,7 @@ constexpr size_t kGemmRows = 4;          // fewer activation rows go through gem
 constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
 constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
 
-size_t blocks_of(size_t k) { return (k + kBlockK - 1) / kBlockK; }
-size_t slab_of(size_t m) { return m < kSlab ? m : kSlab; }
-size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
-
-float load(const uint8_t* floats, size_t i) {
-  float value;
-  memcpy(&value, floats + i * sizeof value, sizeof value);
-  return value;
-}
+size_t slab_of(size_t m) { return smaller(m, kSlab); }
 
 struct Slab {
   const Kernel& kernel;
@@ -49,10 +39,10 @@ void scale(const Slab& s, size_t i, size_t n0, size_t count, const int32_t* sums
   const float act_scale = s.act_scales[i];
   if (s.op.row_scales) {
     for (size_t n = 0; n < count; n++) {
-      y[n] = static_cast<float>(sums[n]) * (load(s.op.scales, n0 + n) / act_scale);
+      y[n] = static_cast<float>(sums[n]) * (load_float(s.op.scales, n0 + n) / act_scale);
     }
   } else {
-    const float rescale = load(s.op.scales, 0) / act_scale;
+    const float rescale = load_float(s.op.scales, 0) / act_scale;
     for (size_t n = 0; n < count; n++) y[n] = static_cast<float>(sums[n]) * rescale;
   }
 }

@@ -9,18 +9,13 @@ static OrtStatus* compute(Call* call) {
   const OpSpec& spec = kTernaryMatMul;
   Tensor x, w, scale;
   size_t m = 0, k = 0;
-  if (OrtStatus* s = inputs_x_w(*call, spec, &x, &w, &m, &k)) return s;
+  if (OrtStatus* s = inputs_x_packed(*call, spec, &x, &w, &m, &k)) return s;
   if (OrtStatus* s = input(*call, spec, 2, &scale)) return s;
-  const size_t row_bytes = (k + kBlockK - 1) / kBlockK * kBlockBytes;
-  if (w.dims[1] != static_cast<int64_t>(row_bytes)) {
-    return fail(call->api, "%s: W has %lld columns, expected %zu (64 * ceil(K / 256), K = %zu)",
-                spec.name, static_cast<long long>(w.dims[1]), row_bytes, k);
-  }
   if (scale.rank != 1 || (scale.dims[0] != 1 && scale.dims[0] != w.dims[0])) {
     return fail(
         call->api,
         "%s: scale has %zu dimensions and %lld elements, expected shape [1] or [N], N = %lld",
-        spec.name, scale.rank, scale.rank ? static_cast<long long>(scale.dims[0]) : 1ll,
+        spec.name, scale.rank, static_cast<long long>(elements(scale)),
         static_cast<long long>(w.dims[0]));
   }
   float* y = nullptr;

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from bitnet_onnx import native, ops
+from bitnet_onnx import bodies, native, ops
 
 GROUPED = ("TernaryGroupMatMul", "TernaryFloatMatMul")  # a scale for each 128 weights along K
 OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED)
@@ -36,7 +36,7 @@ def model(op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int]) 
     made = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid(*pair) for pair in imports],
-        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
+        functions=[ir.serde.serialize_function(f) for f in bodies.functions()],
         ir_version=11,
     )
     return made.SerializeToString()

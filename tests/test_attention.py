@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from bitnet_onnx import native, ops
+from bitnet_onnx import bodies, native, ops
 from bitnet_onnx.model import rotate
 
 INPUTS = (
@@ -48,7 +48,7 @@ def session(library: bool, threads: int = 2) -> ort.InferenceSession:
     model = helper.make_model(
         graph,
         opset_imports=imports,
-        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
+        functions=[ir.serde.serialize_function(f) for f in bodies.functions()],
         ir_version=11,
     )
     options = ort.SessionOptions()

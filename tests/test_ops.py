@@ -22,7 +22,7 @@ import torch
 from one_node import GROUPED, OPS, constants, expected, model, pack, run, session, unpack, width
 from onnx import TensorProto
 
-from bitnet_onnx import native, ops
+from bitnet_onnx import bodies, native, ops
 
 EXACT = ("TernaryMatMul", "Int8MatMul", *GROUPED)
 K_SIZES = [1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 640, 1023]
@@ -333,4 +333,4 @@ def test_no_bad_input_passes_or_crashes_the_process() -> None:
 
 def test_there_is_one_function_for_each_operator() -> None:
     others = ["GroupQueryAttention", "RMSNorm", "TernaryGatedMatMul", "TernaryColumnMatMul"]
-    assert [function.name for function in ops.functions()] == [*OPS, *others]
+    assert [function.name for function in bodies.functions()] == [*OPS, *others]

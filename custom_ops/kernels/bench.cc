@@ -165,7 +165,11 @@ struct Sparse {
           kernel.ternary_gemv(here, kRowBlocks, q, q_sums[0], w + begin * kRowBytes, to);
           break;
         case kSelect:
-          kernel.ternary_select(here, kRowBlocks, q, q_sums[0], w, index + begin, to);
+          for (size_t i = 0; i < here; i += 16) {  // 16 at a time, while the next 16 are known
+            const size_t known = here - i < 32 ? here - i : 32, now = known < 16 ? known : 16;
+            const int32_t* rows = index + begin + i;
+            kernel.ternary_select(now, known, kRowBlocks, q, q_sums[0], w, rows, to + i);
+          }
           break;
         case kColumns:
           kernel.ternary_columns(here, kRowBlocks, index + begin, q + begin, w, sums + task * 2560);

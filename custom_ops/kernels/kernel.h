@@ -12,6 +12,12 @@
 #else
 #define UNROLL
 #endif
+// Long, and called for much work at a time: inlined copies would only make the library larger.
+#if defined(__GNUC__)
+#define NOINLINE __attribute__((noinline, unused))
+#else
+#define NOINLINE __declspec(noinline)
+#endif
 
 namespace bitnet {
 
@@ -43,9 +49,11 @@ using TernaryGemm = void (*)(size_t m, size_t n, size_t blocks, const int8_t* q,
                              const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride);
 
 // sums[i] = sum over k of q[k] * (code(index[i], k) - 1) for i < count; q_sum = sum over k of q[k]
-// As TernaryGemv, for the rows of w that `index` names: any of them, ascending.
-using TernarySelect = void (*)(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,
-                               const uint8_t* w, const int32_t* index, int32_t* sums);
+// As TernaryGemv, for the rows of w that `index` names: any of them, ascending. It has `known` of
+// them, at least `count`: those from `count` on come next, and are prefetched.
+using TernarySelect = void (*)(size_t count, size_t known, size_t blocks, const int8_t* q,
+                               int32_t q_sum, const uint8_t* w, const int32_t* index,
+                               int32_t* sums);
 
 // Columns: the same packing of the transposed matrix. Row k of w holds what input k gives to each
 // of the outputs: bits 2j, 2j+1 of byte c of its block b are the code of output 256 b + 64 j + c.
@@ -141,8 +149,9 @@ struct Kernel {
                           const uint8_t* w, int32_t* sums);                                       \
   void ternary_gemm_##isa(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
                           const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride); \
-  void ternary_select_##isa(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,          \
-                            const uint8_t* w, const int32_t* index, int32_t* sums);               \
+  void ternary_select_##isa(size_t count, size_t known, size_t blocks, const int8_t* q,           \
+                            int32_t q_sum, const uint8_t* w, const int32_t* index,                \
+                            int32_t* sums);                                                       \
   void ternary_columns_##isa(size_t count, size_t blocks, const int32_t* index, const int8_t* q,  \
                              const uint8_t* w, int32_t* sums);                                    \
   void ternary_columns_gemm_##isa(size_t m, size_t count, const int8_t* q, size_t q_stride,       \

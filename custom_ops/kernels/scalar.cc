@@ -39,7 +39,7 @@ void ternary_gemm_scalar(size_t m, size_t n, size_t blocks, const int8_t* q, con
   }
 }
 
-void ternary_select_scalar(size_t count, size_t blocks, const int8_t* q, int32_t q_sum,
+void ternary_select_scalar(size_t count, size_t, size_t blocks, const int8_t* q, int32_t q_sum,
                            const uint8_t* w, const int32_t* index, int32_t* sums) {
   for (size_t i = 0; i < count; i++) {
     const size_t row = static_cast<size_t>(index[i]);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel.h"
+#include "x86_avx512vnni.h"
 
 namespace bitnet {
 
@@ -12,12 +13,6 @@ static constexpr size_t kAhead = 8192;
 
 static inline void prefetch(const uint8_t* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p + kAhead), _MM_HINT_T0);
-}
-
-static inline int32_t load_4(const int8_t* p) {
-  int32_t word;
-  memcpy(&word, p, 4);
-  return word;
 }
 
 static inline float load_float(const char* p) {
@@ -137,52 +132,7 @@ static_assert(sizeof kFew / sizeof kFew[0] == kFewRows, "one for each");
 // each group of a panel goes from int32 to the float64 totals, which stay in the first cache for
 // these 4 groups.
 static constexpr size_t kPanelGroups = 4;
-static constexpr size_t kQuadBytes = 4 * kTileN;  // 4 weights of every row
 static constexpr size_t kQuads = kGroupK / 4;
-
-static inline void transpose_16x16(__m512i v[16]) {
-  __m512i t[16];
-  UNROLL for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-  }
-  UNROLL for (int i = 0; i < 16; i += 4) {
-    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  // v[4g + i] holds columns i, i + 4, i + 8, i + 12 of rows 4g to 4g + 3, one in each quarter.
-  UNROLL for (int i = 0; i < 4; i++) {
-    t[i] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
-  }
-  UNROLL for (int i = 0; i < 4; i++) {
-    v[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    v[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    v[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    v[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
-}
-
-// One block of 16 rows as [k / 4][row][k % 4]; rows past `rows` repeat the last one.
-static inline void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
-  __m512i v[16];
-  UNROLL for (size_t i = 0; i < 16; i++) {
-    v[i] = _mm512_loadu_si512(w + (i < rows ? i : rows - 1) * row_bytes);
-  }
-  transpose_16x16(v);
-  const __m512i mask = _mm512_set1_epi8(3);
-  UNROLL for (size_t i = 0; i < 16; i++, panel += kQuadBytes) {
-    const __m512i p = v[i];
-    _mm512_storeu_si512(panel, _mm512_and_si512(p, mask));
-    _mm512_storeu_si512(panel + 16 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 2), mask));
-    _mm512_storeu_si512(panel + 32 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 4), mask));
-    _mm512_storeu_si512(panel + 48 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 6), mask));
-  }
-}
 
 // sums[m][0..32) = codes x q, for M activation rows. It ends in memory: with the float64 part in
 // the same loop nest GCC 12 copies every accumulator twice in each round.

@@ -1,0 +1,66 @@
+// What the AVX-512 VNNI files, and they alone, share: for many activation rows, panels of 32 weight
+// rows are unpacked to [k / 4][row][k % 4], so that one vector holds 4 weights of each of 16 rows.
+#pragma once
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernel.h"
+
+namespace bitnet {
+
+static constexpr size_t kQuadBytes = 4 * kTileN;
+
+static inline int32_t load_4(const int8_t* p) {
+  int32_t word;
+  memcpy(&word, p, 4);
+  return word;
+}
+
+static inline void transpose_16x16(__m512i v[16]) {
+  __m512i t[16];
+  UNROLL for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+  }
+  UNROLL for (int i = 0; i < 16; i += 4) {
+    v[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    v[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    v[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    v[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  // v[4g + i] holds columns i, i + 4, i + 8, i + 12 of rows 4g to 4g + 3, one in each quarter.
+  UNROLL for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_i32x4(v[i], v[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_i32x4(v[i + 8], v[i + 12], 0xdd);
+  }
+  UNROLL for (int i = 0; i < 4; i++) {
+    v[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
+    v[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
+    v[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
+    v[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+
+// One block of 16 rows; rows past `rows` repeat the last one.
+static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+  __m512i v[16];
+  UNROLL for (size_t i = 0; i < 16; i++) {
+    v[i] = _mm512_loadu_si512(w + (i < rows ? i : rows - 1) * row_bytes);
+  }
+  transpose_16x16(v);
+  const __m512i mask = _mm512_set1_epi8(3);
+  UNROLL for (size_t i = 0; i < 16; i++, panel += kQuadBytes) {
+    const __m512i p = v[i];
+    _mm512_storeu_si512(panel, _mm512_and_si512(p, mask));
+    _mm512_storeu_si512(panel + 16 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 2), mask));
+    _mm512_storeu_si512(panel + 32 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 4), mask));
+    _mm512_storeu_si512(panel + 48 * kQuadBytes, _mm512_and_si512(_mm512_srli_epi16(p, 6), mask));
+  }
+}
+
+}  // namespace bitnet
