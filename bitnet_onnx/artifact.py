@@ -22,12 +22,13 @@ FORMAT_VERSION = 1
 MODEL = "model.onnx"
 WEIGHTS = "model.onnx.data"
 MANIFEST = "manifest.json"
+TARGETS = ("native", "stock")  # with our operators; with those alone that ONNX Runtime brings
 HASHED_AT_OPEN = 16 << 20  # bytes: larger files are checked by size alone, and by ``check_hashes``
 
 _KNOWN: dict[str, tuple[Any, ...]] = {
     "format_version": (FORMAT_VERSION,),
     "operator_domain_version": (1,),
-    "target": ("native",),
+    "target": TARGETS,
     "head": ("bf16", "int8", "float32"),
 }
 _SIZES = (
@@ -63,6 +64,7 @@ class Artifact:
     num_hidden_layers: int
     num_key_value_heads: int
     head_dim: int
+    target: str
     head: str
 
     @classmethod
@@ -75,9 +77,8 @@ class Artifact:
                 hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
             )
         manifest = _read_manifest(folder / MANIFEST)
-        artifact = cls(
-            folder, manifest, head=manifest["head"], **{name: manifest[name] for name in _SIZES}
-        )
+        named = {name: manifest[name] for name in ("target", "head", *_SIZES)}
+        artifact = cls(folder, manifest, **named)
         for name, entry in manifest["files"].items():
             artifact._check_file(name, entry, hashed=entry["size"] <= HASHED_AT_OPEN)
         return artifact

@@ -48,9 +48,9 @@ class BenchResult:
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
     decode_range: tuple[float, float]
-    weight_bytes_per_token: int
+    weight_bytes_per_token: int | None  # None: ONNX Runtime's own operators may unpack them
     read_bandwidth: float
-    bandwidth_share: float
+    bandwidth_share: float | None
     peak_rss_bytes: int
 
     def to_dict(self) -> dict[str, object]:
@@ -100,10 +100,13 @@ def bench(
     decode = statistics.median(rates)
     workers = threads or os.cpu_count() or 1
     bandwidth = read_bandwidth(workers)
-    read = weight_bytes(artifact) - int(statistics.median(skipped for _, _, skipped in times))
+    kernel, read = artifact.target, None
+    if artifact.target == "native":
+        kernel = native.active_kernel()
+        read = weight_bytes(artifact) - int(statistics.median(skipped for _, _, skipped in times))
     return BenchResult(
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
-        kernel=native.active_kernel(),
+        kernel=kernel,
         threads=workers,
         head=artifact.head,
         prompt_tokens=prompt_tokens,
@@ -116,7 +119,7 @@ def bench(
         decode_range=(min(rates), max(rates)),
         weight_bytes_per_token=read,
         read_bandwidth=bandwidth,
-        bandwidth_share=read * decode / bandwidth,
+        bandwidth_share=None if read is None else read * decode / bandwidth,
         peak_rss_bytes=peak,
     )
 
@@ -167,6 +170,13 @@ def describe(result: BenchResult) -> str:
     """The result for a person, a line a figure."""
     r = result
     low, high = r.decode_range
+    weights = f"not known; {r.read_bandwidth / GB:.1f} GB/s read here"
+    if r.weight_bytes_per_token is not None:
+        rate = r.weight_bytes_per_token * r.decode_tokens_per_second
+        weights = (
+            f"{r.weight_bytes_per_token / 1e6:.1f} MB a token, {rate / GB:.1f} GB/s, "
+            f"{r.bandwidth_share:.0%} of the {r.read_bandwidth / GB:.1f} GB/s read here"
+        )
     return "\n".join(
         [
             f"machine          {r.machine}; kernel {r.kernel}, {r.threads} threads, {r.head} head",
@@ -175,9 +185,7 @@ def describe(result: BenchResult) -> str:
             f"prefill          {r.prefill_tokens_per_second:.1f} tokens/s",
             f"decode           {r.decode_tokens_per_second:.1f} tokens/s "
             f"({low:.1f} to {high:.1f} in {r.runs} runs of {r.new_tokens})",
-            f"weights read     {r.weight_bytes_per_token / 1e6:.1f} MB a token, "
-            f"{r.weight_bytes_per_token * r.decode_tokens_per_second / GB:.1f} GB/s, "
-            f"{r.bandwidth_share:.0%} of the {r.read_bandwidth / GB:.1f} GB/s read here",
+            f"weights read     {weights}",
             f"peak memory      {r.peak_rss_bytes / 1e6:.0f} MB resident",
         ]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx
 from onnxscript import ir
 
-__all__ = ["QUANTIZED", "functions"]
+__all__ = ["CODES", "QUANTIZED", "functions"]
 
 # X as whole numbers `clipped`, from `lowest` to `peak`. The sum over X * 0 is 0, or NaN where X
 # holds a NaN or an infinity: `poison` makes the whole row NaN.
@@ -35,6 +35,7 @@ _QUANTIZED_INT8 = (
   lowest = Constant <value = float {-128.0}> ()
   offset = Constant <value = float {128.0}> ()
   x_zero = Constant <value = uint8 {128}> ()
+  w_zero = Constant <value = uint8 {1}> ()
 """
     + QUANTIZED
     + """
@@ -44,8 +45,7 @@ _QUANTIZED_INT8 = (
 )
 
 # Packed W as `codes`, with the padding of its rows.
-_CODES = """
-  w_zero = Constant <value = uint8 {1}> ()
+CODES = """
   shifts = Constant <value = uint8[1,1,4,1] {0, 2, 4, 6}> ()
   low_bits = Constant <value = uint8 {3}> ()
   blocks_shape = Constant <value = int64[4] {0, -1, 1, 64}> ()
@@ -72,7 +72,7 @@ TernaryMatMul (X, W, scale) => (Y)
 {
 """
     + _QUANTIZED_INT8
-    + _CODES
+    + CODES
     + """
   codes_t = Transpose <perm = [1, 0]> (codes)
   padded_k = Shape <start = 0, end = 1> (codes_t)
@@ -93,7 +93,7 @@ TernaryColumnMatMul (X, W, scale) => (Y)
 {
 """
     + _QUANTIZED_INT8
-    + _CODES
+    + CODES
     + """
   nothing = Constant <value = int64[1] {0}> ()
   n = Shape (scale)
@@ -121,7 +121,7 @@ TernaryGatedMatMul (X, gate, up, gate_scale, up_scale) => (Y)
 # A Loop, not a reduction: only its order of additions is part of the standard. It also keeps the
 # sums of one group in memory, not those of all.
 _GROUP_TOTAL = (
-    _CODES
+    CODES
     + """
   groups_shape = Constant <value = int64[3] {0, -1, 128}> ()
   zero_int = Constant <value = int64[1] {0}> ()
@@ -197,6 +197,7 @@ TernaryFloatMatMul (X, W, scale) => (Y)
   offset = Constant <value = double {128.0}> ()
   base = Constant <value = double {256.0}> ()
   x_zero = Constant <value = uint8 {128}> ()
+  w_zero = Constant <value = uint8 {1}> ()
 
   wide = Cast <to = 11> (X)
   magnitude = Abs (wide)

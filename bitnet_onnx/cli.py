@@ -71,6 +71,12 @@ def _export(commands: Commands) -> None:
     _checkpoint_arguments(command)
     command.add_argument("-o", "--output", type=Path, required=True, help="the folder to make")
     command.add_argument(
+        "--target",
+        default="native",
+        help="native: our operators (default); stock: ONNX Runtime's own alone, for browsers and "
+        "other runtimes that load no library",
+    )
+    command.add_argument(
         "--head",
         default="bf16",
         help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight; "
@@ -87,6 +93,7 @@ def _run_export(args: argparse.Namespace) -> None:
     folder = export(
         opened_checkpoint(args),
         args.output,
+        target=args.target,
         head=args.head,
         context_length=args.context_length,
         progress=sys.stderr.isatty(),

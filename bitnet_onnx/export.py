@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from . import __version__, native, ops
-from .artifact import MODEL, WEIGHTS, write_manifest
+from .artifact import MODEL, TARGETS, WEIGHTS, write_manifest
 from .checkpoint import Checkpoint, linear_shapes, norm_shapes, open_checkpoint, table_names
 from .config import BitNetConfig
 from .errors import CheckpointError, ConfigError
@@ -30,12 +30,12 @@ from .files import new_folder, sha256, write_text
 from .graph import KEEP, attach_functions, trace
 from .model import rotary_tables
 from .optimize import PASSES, fuse_projections, skip_zeros
+from .stock import Reader, check_network, to_stock
 from .ternary import int8_rows, pack
 from .traced import HEADS, packed_parts
 
 __all__ = ["HEADS", "export"]
 
-Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 
@@ -43,6 +43,7 @@ def export(
     checkpoint: Checkpoint | str | Path,
     output: str | Path,
     *,
+    target: str = "native",
     head: str = "bf16",
     context_length: int | None = None,
     revision: str | None = None,
@@ -52,14 +53,18 @@ def export(
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: open, or a folder, or a Hugging Face Hub id, of which ``revision`` is taken.
+    target: ``native`` runs on our operators; ``stock`` holds none, for runtimes that load no
+    library (``stock.py``).
     head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits,
     ``float32`` is for tables that bfloat16 does not hold.
     context_length: positions that may be fed, by default the config's.
-    passes: those of ``optimize.py`` to run; the numbers are the same without, to the bit.
+    passes: those of ``optimize.py`` to run, as far as the target has their operators; the numbers
+    are the same without, to the bit.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written is left behind.
     """
-    if head not in HEADS:
-        raise ConfigError(f"head is {head!r}, expected one of: {', '.join(HEADS)}")
+    for name, value, known in (("head", head, HEADS), ("target", target, TARGETS)):
+        if value not in known:
+            raise ConfigError(f"{name} is {value!r}, expected one of: {', '.join(known)}")
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, revision=revision)
     config = checkpoint.config
@@ -71,28 +76,34 @@ def export(
         )
     if unknown := sorted(set(passes) - set(PASSES)):
         raise ConfigError(f"passes names {unknown[0]!r}, expected some of: {', '.join(PASSES)}")
-    library = native.library_path()
+    if target == "stock":
+        check_network(config)
+    library = native.library_path() if target == "native" else None
     with new_folder(Path(output)) as folder:
         graph = trace(config, head, context)
         readers = weights(checkpoint, head, context)
         if "projections" in passes:
             for fused, parts in fuse_projections(graph).items():
                 join(readers, fused, parts, [linear_shapes(config)[part][0] for part in parts])
-        if "zeros" in passes:
+        if "zeros" in passes and target == "native":
             for linear in skip_zeros(graph):
                 readers[f"{linear}.weight"] = partial(packed_columns, checkpoint, linear)
                 rows = linear_shapes(config)[linear][0]
                 readers[f"{linear}.weight_scale"] = partial(row_scales, checkpoint, linear, rows)
-        attach_functions(graph)
+        if target == "stock":
+            to_stock(graph, config, readers)
+        else:
+            attach_functions(graph)
         save(graph, readers, folder, progress)
         for name, content in checkpoint.text_files().items():
             (folder / name).write_bytes(content)
-        shutil.copyfile(library, folder / library.name)
+        if library is not None:
+            shutil.copyfile(library, folder / library.name)
         write_json(folder / "config.json", config.to_dict())
-        write_json(folder / "genai_config.json", genai_config(config, context, library.name))
+        write_json(folder / "genai_config.json", genai_config(config, context, library))
         if not (folder / "generation_config.json").exists():
             write_json(folder / "generation_config.json", generation_config(config))
-        write_manifest(folder, describe(checkpoint, head, context))
+        write_manifest(folder, describe(checkpoint, target, head, context))
     return Path(output)
 
 
@@ -226,11 +237,14 @@ def evaluate(read: Reader, like: ir.TensorProtocol) -> ir.TensorProtocol:
     return tensor
 
 
-def genai_config(config: BitNetConfig, context: int, library: str) -> dict[str, Any]:
+def genai_config(config: BitNetConfig, context: int, library: Path | None) -> dict[str, Any]:
     """What onnxruntime-genai reads; it knows this graph as a plain decoder."""
     special = generation_config(config)
     if special["pad_token_id"] is None:  # it wants one; the loop never feeds it
         special["pad_token_id"] = next(iter(config.eos_token_id), 0)
+    options: dict[str, Any] = {"provider_options": []}
+    if library is not None:
+        options = {"custom_ops_library": library.name, **options}
     return {
         "model": {
             "type": "decoder",
@@ -244,7 +258,7 @@ def genai_config(config: BitNetConfig, context: int, library: str) -> dict[str, 
                 "num_attention_heads": config.num_attention_heads,
                 "num_key_value_heads": config.num_key_value_heads,
                 "num_hidden_layers": config.num_hidden_layers,
-                "session_options": {"custom_ops_library": library, "provider_options": []},
+                "session_options": options,
                 "inputs": {
                     "input_ids": "input_ids",
                     "attention_mask": "attention_mask",
@@ -275,7 +289,7 @@ def generation_config(config: BitNetConfig) -> dict[str, Any]:
     }
 
 
-def describe(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Any]:
+def describe(checkpoint: Checkpoint, target: str, head: str, context: int) -> dict[str, Any]:
     """The manifest's fields besides the list of files."""
     config = checkpoint.config
     packages = ("torch", "onnx", "onnxscript", "onnx-ir")
@@ -284,7 +298,7 @@ def describe(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Any]:
         origin = dict(zip(("name", "commit"), checkpoint.hub, strict=True))
     return {
         "operator_domain_version": ops.VERSION,
-        "target": "native",
+        "target": target,
         "head": head,
         "context_length": context,
         "vocab_size": config.vocab_size,

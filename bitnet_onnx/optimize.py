@@ -12,7 +12,17 @@ import onnx_ir as ir
 from .ops import DOMAIN, VERSION
 from .ternary import packed_width
 
-__all__ = ["LINEARS", "PARTS", "PASSES", "fuse_projections", "skip_zeros"]
+__all__ = [
+    "LINEARS",
+    "PARTS",
+    "PASSES",
+    "fuse_projections",
+    "input_of",
+    "placeholder",
+    "reshape",
+    "shape_of",
+    "skip_zeros",
+]
 
 PASSES = ("projections", "zeros")  # fuse_projections, skip_zeros
 LINEARS = {(DOMAIN, f"Ternary{kind}MatMul") for kind in ("", "Group", "Float", "Gated", "Column")}
@@ -33,23 +43,23 @@ def fuse_projections(model: ir.Model) -> dict[str, list[str]]:
     by_input: dict[str, list[ir.Node]] = {}
     for node in model.graph:
         if node.domain == DOMAIN and node.op_type in JOINABLE:
-            by_input.setdefault(str(_input(node, 0).name), []).append(node)
+            by_input.setdefault(str(input_of(node, 0).name), []).append(node)
     return dict(_fuse(model.graph, nodes) for nodes in by_input.values() if len(nodes) >= FEWEST)
 
 
 def _fuse(graph: ir.Graph, nodes: list[ir.Node]) -> tuple[str, list[str]]:
-    weights = [_input(node, 1) for node in nodes]
+    weights = [input_of(node, 1) for node in nodes]
     linears = [str(weight.name).removesuffix(".weight") for weight in weights]
     owner = linears[0].rpartition(".")[0]
     name = f"{owner}.{PARTS.join(linear.removeprefix(f'{owner}.') for linear in linears)}"
-    rows = [_shape(weight)[0] for weight in weights]
-    width, scale_width = _shape(weights[0])[1:], _shape(_input(nodes[0], 2))[1:]
-    weight = _placeholder(f"{name}.weight", [sum(rows), *width], ir.DataType.UINT8)
-    scale = _placeholder(f"{name}.weight_scale", [sum(rows), *scale_width], ir.DataType.FLOAT)
+    rows = [shape_of(weight)[0] for weight in weights]
+    width, scale_width = shape_of(weights[0])[1:], shape_of(input_of(nodes[0], 2))[1:]
+    weight = placeholder(f"{name}.weight", [sum(rows), *width], ir.DataType.UINT8)
+    scale = placeholder(f"{name}.weight_scale", [sum(rows), *scale_width], ir.DataType.FLOAT)
     sizes = ir.Value(name=f"{name}.rows", const_value=ir.tensor(np.array(rows, dtype=np.int64)))
     for value in (weight, scale, sizes):
         graph.register_initializer(value)
-    inputs = [_input(nodes[0], 0), weight, scale]
+    inputs = [input_of(nodes[0], 0), weight, scale]
     product = ir.node(nodes[0].op_type, inputs, domain=DOMAIN, version=VERSION)
     product.outputs[0].name = f"{name}.product"
     split = ir.node("Split", [product.outputs[0], sizes], {"axis": -1}, num_outputs=len(nodes))
@@ -57,7 +67,7 @@ def _fuse(graph: ir.Graph, nodes: list[ir.Node]) -> tuple[str, list[str]]:
     for node, output in zip(nodes, split.outputs, strict=True):
         output.name = node.outputs[0].name
         ir.convenience.replace_all_uses_with(node.outputs, [output])
-        unused = [str(_input(node, index).name) for index in (1, 2)]
+        unused = [str(input_of(node, index).name) for index in (1, 2)]
         graph.remove(node, safe=True)
         for initializer in unused:
             del graph.initializers[initializer]
@@ -79,15 +89,15 @@ def skip_zeros(model: ir.Model) -> list[str]:
 
 def _ffn(norm: ir.Node) -> tuple[ir.Node, ...] | None:
     """Product, square, relu, gate, up and down where ``norm`` is 2B-4T's ffn_sub_norm."""
-    product = _made_by(_input(norm, 0), "Mul")
+    product = _made_by(input_of(norm, 0), "Mul")
     if product is None:
         return None
-    square = _made_by(_input(product, 0), "Mul")
-    up = _made_by(_input(product, 1), "TernaryMatMul", DOMAIN)
+    square = _made_by(input_of(product, 0), "Mul")
+    up = _made_by(input_of(product, 1), "TernaryMatMul", DOMAIN)
     if square is None or up is None or square.inputs[0] is not square.inputs[1]:
         return None
-    relu = _made_by(_input(square, 0), "Relu")
-    gate = None if relu is None else _made_by(_input(relu, 0), "TernaryMatMul", DOMAIN)
+    relu = _made_by(input_of(square, 0), "Relu")
+    gate = None if relu is None else _made_by(input_of(relu, 0), "TernaryMatMul", DOMAIN)
     down = [node for node in norm.outputs[0].consumers() if node.op_type == "TernaryMatMul"]
     if relu is None or gate is None or gate.inputs[0] is not up.inputs[0] or len(down) != 1:
         return None
@@ -104,7 +114,7 @@ def _skip_zeros(
     up: ir.Node,
     down: ir.Node,
 ) -> str:
-    inputs = [_input(gate, 0), *(_input(node, i) for i in (1, 2) for node in (gate, up))]
+    inputs = [input_of(gate, 0), *(input_of(node, i) for i in (1, 2) for node in (gate, up))]
     gated = ir.node("TernaryGatedMatMul", inputs, domain=DOMAIN, version=VERSION)
     columns = ir.node("TernaryColumnMatMul", down.inputs, domain=DOMAIN, version=VERSION)
     for old, new in ((product, gated), (down, columns)):
@@ -112,14 +122,14 @@ def _skip_zeros(
         graph.insert_before(old, [new])
         ir.convenience.replace_all_uses_with(old.outputs, new.outputs)
     graph.remove([down, product, square, relu, gate, up], safe=True)
-    weight, scale = _input(columns, 1), _input(columns, 2)
-    rows, features = _shape(weight)[0], _shape(_input(norm, 1))[0]
-    _reshape(weight, [features, packed_width(rows)])
-    _reshape(scale, [rows])
+    weight, scale = input_of(columns, 1), input_of(columns, 2)
+    rows, features = shape_of(weight)[0], shape_of(input_of(norm, 1))[0]
+    reshape(weight, [features, packed_width(rows)])
+    reshape(scale, [rows])
     return str(weight.name).removesuffix(".weight")
 
 
-def _input(node: ir.Node, index: int) -> ir.Value:
+def input_of(node: ir.Node, index: int) -> ir.Value:
     value = node.inputs[index]
     assert value is not None
     return value
@@ -130,19 +140,19 @@ def _made_by(value: ir.Value, op_type: str, domain: str = "") -> ir.Node | None:
     return node if node is not None and (node.op_type, node.domain) == (op_type, domain) else None
 
 
-def _shape(value: ir.Value) -> list[int]:
+def shape_of(value: ir.Value) -> list[int]:
     assert value.const_value is not None
     return [int(size) for size in value.const_value.shape.numpy()]
 
 
-def _placeholder(name: str, sizes: list[int], dtype: ir.DataType) -> ir.Value:
+def placeholder(name: str, sizes: list[int], dtype: ir.DataType) -> ir.Value:
     """An initializer whose weight is attached later, as torch's are."""
     value = ir.Value(name=name, type=ir.TensorType(dtype))
-    _reshape(value, sizes)
+    reshape(value, sizes)
     return value
 
 
-def _reshape(value: ir.Value, sizes: list[int]) -> None:
+def reshape(value: ir.Value, sizes: list[int]) -> None:
     dtype = value.dtype
     assert dtype is not None
     value.shape = ir.Shape(sizes)

@@ -190,7 +190,7 @@ def _open(
     options.log_severity_level = 3  # errors alone: they reach the caller as exceptions
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
-    if custom_ops:
+    if custom_ops and artifact.target == "native":
         native.active_kernel()  # says which kernels there are when an impossible one is forced
         try:
             options.register_custom_ops_library(str(native.library_path()))

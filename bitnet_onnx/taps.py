@@ -5,7 +5,7 @@ Knows the graph's operators by name; knows no torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import onnx_ir as ir
 from .artifact import Artifact
 from .optimize import LINEARS, PARTS
 from .session import Session
+from .stock import activations
 
 __all__ = ["TappedSession"]
 
@@ -53,16 +54,25 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
     """
     model = ir.load(artifact.model_path)
     taps: dict[str, list[str]] = {}
-    for node in model.graph:
-        if (node.domain, node.op_type) not in LINEARS:
-            continue
-        x, *others = (value for value in node.inputs if value is not None)
+    for x, weight in products(model, artifact.target):
         x.type = ir.TensorType(ir.DataType.FLOAT)
         if x.name not in taps:
             model.graph.outputs.append(x)
-        for weight in (str(value.name) for value in others):
-            if weight.endswith(".weight"):
-                owner, _, parts = weight.removesuffix(".weight").rpartition(".")
-                linears = [f"{owner}.{part}" for part in parts.split(PARTS)]
-                taps.setdefault(str(x.name), []).extend(linears)
+        owner, _, parts = weight.removesuffix(".weight").rpartition(".")
+        taps.setdefault(str(x.name), []).extend(f"{owner}.{part}" for part in parts.split(PARTS))
     return ir.to_proto(model).SerializeToString(), taps
+
+
+def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
+    """X and the weight's name of every ternary product."""
+    if target == "stock":
+        for weight in model.graph.initializers.values():
+            if str(weight.name).startswith("model.layers.") and weight.dtype == ir.DataType.UINT8:
+                yield activations(weight), str(weight.name)
+        return
+    for node in model.graph:
+        if (node.domain, node.op_type) in LINEARS:
+            x, *others = (value for value in node.inputs if value is not None)
+            for name in (str(value.name) for value in others):
+                if name.endswith(".weight"):
+                    yield x, name

@@ -70,7 +70,7 @@ def test_an_unknown_field_is_named(folder: Path) -> None:
 WRONG: list[tuple[str, Any]] = [
     *[("format_version", v) for v in (2, 0, "1", None, [1], 1.5, True)],
     *[("operator_domain_version", v) for v in (2, "1", None, {})],
-    *[("target", v) for v in ("stock", 1, ["native"])],
+    *[("target", v) for v in ("web", 1, ["native"])],
     *[("head", v) for v in ("int4", None, {"type": "bf16"})],
     *[("context_length", v) for v in (0, -1, 64.0, "64", True, 1 << 31, None)],
     ("vocab_size", 0),
