@@ -20,6 +20,7 @@ from checkpoints import close
 from oracle_networks import greedy, ids_of
 from safetensors.torch import load_file, save_file
 
+from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.checkpoint import (
     linear_shapes,
     norm_shapes,
@@ -33,6 +34,7 @@ from bitnet_onnx.export import export
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.session import Session
 from bitnet_onnx.ternary import sign_binary
+from bitnet_onnx.verify import verify
 
 LLAMA: dict[str, tuple[tuple[str, str, bool], dict[str, Any]]] = {
     "bitlinear": (("bitlinear", "offline", False), {}),
@@ -173,6 +175,14 @@ def test_the_first_bitnet_is_that_of_the_paper(tmp_path: Path, groups: int) -> N
     folder, theirs = make_2023(tmp_path / "c", groups)
     same(folder, theirs)
     same_ids(folder, theirs, tmp_path / "a")
+
+
+def test_verify_of_the_first_bitnet_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    folder, _ = make_2023(tmp_path / "c", 1)
+    export(folder, tmp_path / "a")
+    checkpoint, artifact = open_checkpoint(folder), Artifact.open(tmp_path / "a")
+    with pytest.raises(ConfigError, match="ties of model_type 'bitnet_2023'"):
+        verify(checkpoint, artifact, [[1]], 1)
 
 
 def test_a_binary_weight_has_no_zero() -> None:
