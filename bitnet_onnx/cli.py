@@ -208,6 +208,10 @@ def _synthesize(commands: Commands) -> None:
     command.add_argument("--preset", required=True, help="the shape, e.g. 2b-4t")
     command.add_argument("-o", "--output", type=Path, required=True, help="the folder to make")
     command.add_argument("--layers", type=int, help="fewer or more layers than the preset")
+    command.add_argument(
+        "--ffn-zeros", type=float, metavar="SHARE",
+        help="the share of gates that are 0 at run time, 0 to 0.99; default: about 0.5",
+    )  # fmt: skip
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_run_synthesize)
 
@@ -222,6 +226,7 @@ def _run_synthesize(args: argparse.Namespace) -> None:
             args.preset,
             args.output,
             layers=args.layers,
+            ffn_zeros=args.ffn_zeros,
             seed=args.seed,
             progress=sys.stderr.isatty(),
         )
