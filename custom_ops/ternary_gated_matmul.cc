@@ -52,7 +52,7 @@ void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q
       open[opened] = static_cast<int32_t>(n);
       opened += y[n0 + n] != 0;
     }
-    add_skipped((count - opened) * row_bytes);
+    add_skipped_rows((count - opened) * row_bytes);
     kernel.ternary_select(opened, blocks, q, q_sum, op.up + n0 * row_bytes, open, sums);
     for (size_t j = 0; j < opened; j++) {
       y[n0 + static_cast<size_t>(open[j])] *= static_cast<float>(sums[j]) * up_factor;
