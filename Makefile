@@ -3,6 +3,8 @@
 #   make test    the C++ tests, then the Python tests
 #   make lint    ruff and mypy
 #   make bench   the kernels alone, then prefill and decode of the bundled model
+#   make bench-peers   the 2B-4T shape beside llama.cpp, transformers and stock ONNX Runtime
+#   make bench-cost    the 2B-4T shape by context, batch, threads and layers
 #   make wheel   dist/*.whl
 #   make clean   remove all of the above except .venv
 PYTHON ?= python3
@@ -25,7 +27,7 @@ CTEST := $(dir $(CMAKE))ctest
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint bench bench-peers bench-cost wheel clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -44,6 +46,12 @@ lint: $(VENV)/.dev
 bench: $(ARTIFACT)/manifest.json $(BUILD)/.tests
 	@$(BUILD)/bench
 	@$(PY) -m bitnet_onnx bench $(ARTIFACT)
+
+bench-peers: $(VENV)/.bench $(LIB)
+	@$(PY) -m benchmarks.peers $(ARGS)
+
+bench-cost: $(VENV)/.bench $(LIB)
+	@$(PY) -m benchmarks.cost $(ARGS)
 
 wheel: $(VENV)/.dev $(VENV)/.compiler
 	@$(PY) -m build --wheel --outdir dist
@@ -66,6 +74,11 @@ $(VENV)/.export: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.export
 	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[dev]'
+	@touch $@
+
+# llama-cpp-python is compiled here, for this CPU: minutes.
+$(VENV)/.bench: $(VENV)/.export $(VENV)/.compiler
+	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[bench]'
 	@touch $@
 
 # A C++ compiler and CMake; CMake comes from pip where the system has none.

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,6 +49,10 @@ class BenchResult:
     prefill_tokens_per_second: float
     decode_tokens_per_second: float
     decode_range: tuple[float, float]
+    zero_gates: float | None
+    """The share of up_proj's rows behind a closed gate; None where no operator skips zeros."""
+    zero_activations: float | None
+    """The share of down_proj's columns that met a zero after quantization; or None."""
     weight_bytes_per_token: int | None  # None: ONNX Runtime's own operators may unpack them
     read_bandwidth: float
     bandwidth_share: float | None
@@ -87,7 +92,7 @@ def bench(
         )
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, prompt_tokens).tolist()
     _run(session, ids, 2)  # maps the weights into memory
-    times = []
+    times: list[_Times] = []
     for index in range(runs):
         times.append(_run(session, ids, new_tokens))
         if on_run is not None:
@@ -95,15 +100,18 @@ def bench(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
-    prefill = statistics.median(first for first, _, _ in times)
-    rates = [(new_tokens - 1) / rest for _, rest, _ in times if new_tokens > 1] or [0.0]
+    prefill = statistics.median(run.first for run in times)
+    rates = [(new_tokens - 1) / run.rest for run in times if new_tokens > 1] or [0.0]
     decode = statistics.median(rates)
     workers = threads or os.cpu_count() or 1
     bandwidth = read_bandwidth(workers)
+    rows = statistics.median(run.rows for run in times)
+    columns = statistics.median(run.columns for run in times)
+    skippable = _matrix_bytes(artifact) if rows + columns else None
     kernel, read = artifact.target, None
     if artifact.target == "native":
         kernel = native.active_kernel()
-        read = weight_bytes(artifact) - int(statistics.median(skipped for _, _, skipped in times))
+        read = weight_bytes(artifact) - int(rows + columns)
     return BenchResult(
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         kernel=kernel,
@@ -117,6 +125,8 @@ def bench(
         prefill_tokens_per_second=prompt_tokens / prefill,
         decode_tokens_per_second=decode,
         decode_range=(min(rates), max(rates)),
+        zero_gates=rows / skippable if skippable else None,
+        zero_activations=columns / skippable if skippable else None,
         weight_bytes_per_token=read,
         read_bandwidth=bandwidth,
         bandwidth_share=None if read is None else read * decode / bandwidth,
@@ -131,6 +141,13 @@ def weight_bytes(artifact: Artifact) -> int:
         return artifact.data_size
     width = 4 if artifact.head == "float32" else 2
     return artifact.data_size - width * config.vocab_size * config.hidden_size
+
+
+def _matrix_bytes(artifact: Artifact) -> int:
+    """Bytes of up_proj in all layers, and of down_proj by column: blocks of 256 codes are 64."""
+    config = BitNetConfig.from_file(artifact.folder / "config.json")
+    width = -(-config.hidden_size // 256) * 64
+    return config.num_hidden_layers * config.intermediate_size * width
 
 
 def read_bandwidth(threads: int) -> float:
@@ -151,19 +168,26 @@ def read_bandwidth(threads: int) -> float:
     return best
 
 
-def _run(session: Session, ids: list[int], new_tokens: int) -> tuple[float, float, float]:
-    """Seconds to the first token, from the first to the last, and bytes skipped for each of those.
+class _Times(NamedTuple):
+    """Seconds to the first token and from it to the last; bytes skipped for each of the latter."""
 
-    Skipped: weights that met a zero and were not read.
-    """
+    first: float
+    rest: float
+    rows: float
+    columns: float
+
+
+def _run(session: Session, ids: list[int], new_tokens: int) -> _Times:
     session.reset()
     start = perf_counter()
     token = int(session.prefill(ids).argmax())
     first, skipped = perf_counter(), native.skipped_bytes()
     for _ in range(new_tokens - 1):
         token = int(session.decode([token])[0].argmax())
-    seconds = first - start, perf_counter() - first
-    return *seconds, (native.skipped_bytes() - skipped) / max(1, new_tokens - 1)
+    seconds = perf_counter() - first
+    pairs = zip(native.skipped_bytes(), skipped, strict=True)
+    rows, columns = ((now - before) / max(1, new_tokens - 1) for now, before in pairs)
+    return _Times(first - start, seconds, rows, columns)
 
 
 def describe(result: BenchResult) -> str:
@@ -177,6 +201,10 @@ def describe(result: BenchResult) -> str:
             f"{r.weight_bytes_per_token / 1e6:.1f} MB a token, {rate / GB:.1f} GB/s, "
             f"{r.bandwidth_share:.0%} of the {r.read_bandwidth / GB:.1f} GB/s read here"
         )
+    zeros = []
+    if r.zero_gates is not None and r.zero_activations is not None:
+        shares = f"{r.zero_gates:.1%} of the gates, {r.zero_activations:.1%} of what enters down"
+        zeros = [f"zeros            {shares}: weights that were not read"]
     return "\n".join(
         [
             f"machine          {r.machine}; kernel {r.kernel}, {r.threads} threads, {r.head} head",
@@ -185,6 +213,7 @@ def describe(result: BenchResult) -> str:
             f"prefill          {r.prefill_tokens_per_second:.1f} tokens/s",
             f"decode           {r.decode_tokens_per_second:.1f} tokens/s "
             f"({low:.1f} to {high:.1f} in {r.runs} runs of {r.new_tokens})",
+            *zeros,
             f"weights read     {weights}",
             f"peak memory      {r.peak_rss_bytes / 1e6:.0f} MB resident",
         ]

@@ -157,24 +157,12 @@ def _bench(commands: Commands) -> None:
     command.add_argument("--prompt-tokens", type=int, default=128)
     command.add_argument("--max-new-tokens", type=int, default=64)
     command.add_argument("--runs", type=int, default=3, help="medians are over so many runs")
+    command.add_argument(
+        "--profile", action="store_true",
+        help="also time, bytes and share of each kind of operator in a step after the prompt",
+    )  # fmt: skip
     command.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    command.set_defaults(run=_run_bench)
-
-
-def _run_bench(args: argparse.Namespace) -> None:
-    import json
-
-    from .bench import bench, describe
-
-    result = bench(
-        args.artifact,
-        threads=args.threads,
-        prompt_tokens=args.prompt_tokens,
-        new_tokens=args.max_new_tokens,
-        runs=args.runs,
-        on_run=lambda done: print(f"run {done} of {args.runs} done", file=sys.stderr),
-    )
-    print(json.dumps(result.to_dict(), indent=2) if args.json else describe(result))
+    command.set_defaults(run=_in_commands("run_bench"))
 
 
 def _verify(commands: Commands) -> None:
@@ -215,6 +203,10 @@ def _synthesize(commands: Commands) -> None:
     command.add_argument("--preset", required=True, help="the shape, e.g. 2b-4t")
     command.add_argument("-o", "--output", type=Path, required=True, help="the folder to make")
     command.add_argument("--layers", type=int, help="fewer or more layers than the preset")
+    command.add_argument(
+        "--ffn-zeros", type=float, metavar="SHARE",
+        help="the share of gates that are 0 at run time, 0 to 0.99; default: about 0.5",
+    )  # fmt: skip
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_run_synthesize)
 
@@ -229,6 +221,7 @@ def _run_synthesize(args: argparse.Namespace) -> None:
             args.preset,
             args.output,
             layers=args.layers,
+            ffn_zeros=args.ffn_zeros,
             seed=args.seed,
             progress=sys.stderr.isatty(),
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "opened_checkpoint",
+    "run_bench",
     "run_chat",
     "run_demo",
     "run_generate",
@@ -138,6 +139,37 @@ def _talk(chat: Chat, sampling: SamplingParams, limit: int, stop_strings: list[s
                 _say(f"error: {error}")
             except KeyboardInterrupt:
                 print()
+
+
+def run_bench(args: argparse.Namespace) -> None:
+    """Figures, and with --profile a table of operators; or one JSON object with both."""
+    from .bench import bench, describe
+    from .breakdown import STEPS, breakdown, describe_breakdown
+
+    if args.profile and args.max_new_tokens < STEPS + 1:
+        raise GenerationError(
+            f"--max-new-tokens is {args.max_new_tokens}, with --profile it is {STEPS + 1} or more"
+        )
+    result = bench(
+        args.artifact,
+        threads=args.threads,
+        prompt_tokens=args.prompt_tokens,
+        new_tokens=args.max_new_tokens,
+        runs=args.runs,
+        on_run=lambda done: _say(f"run {done} of {args.runs} done"),
+    )
+    costs = []
+    if args.profile:
+        artifact = Artifact.open(args.artifact)
+        costs = breakdown(artifact, threads=args.threads, context=args.prompt_tokens)
+    if args.json:
+        profile = {"profile": [cost.to_dict() for cost in costs]} if args.profile else {}
+        print(json.dumps({**result.to_dict(), **profile}, indent=2))
+        return
+    print(describe(result))
+    if args.profile:
+        print(f"\none step after {args.prompt_tokens} tokens, with ONNX Runtime's profiler on")
+        print(describe_breakdown(costs, result.read_bandwidth))
 
 
 def run_verify(args: argparse.Namespace) -> int:

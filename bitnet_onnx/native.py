@@ -58,9 +58,13 @@ def read_memory(address: int, size: int) -> int:
     return int(_library().bitnet_onnx_read(address, size))
 
 
-def skipped_bytes() -> int:
-    """Weights that did not have to be read since the library was loaded, in bytes."""
-    return int(_library().bitnet_onnx_skipped())
+def skipped_bytes() -> tuple[int, int]:
+    """Weights that did not have to be read since the library was loaded, in bytes.
+
+    Rows of up_proj behind a closed gate, and columns of down_proj for a zero.
+    """
+    library = _library()
+    return int(library.bitnet_onnx_skipped_rows()), int(library.bitnet_onnx_skipped_columns())
 
 
 @cache
@@ -72,7 +76,8 @@ def _library() -> ctypes.CDLL:
             getattr(library, f"bitnet_onnx_{name}").restype = ctypes.c_char_p
         library.bitnet_onnx_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         library.bitnet_onnx_read.restype = ctypes.c_uint64
-        library.bitnet_onnx_skipped.restype = ctypes.c_uint64
+        for name in ("rows", "columns"):
+            getattr(library, f"bitnet_onnx_skipped_{name}").restype = ctypes.c_uint64
     except (OSError, AttributeError) as error:
         raise LibraryError(
             f"{path} is not a bitnet_onnx custom-op library for this machine: {error}",

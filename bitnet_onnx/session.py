@@ -97,6 +97,10 @@ class Session:
         self._run(self._step)
         return self._logits[:, 0]
 
+    def end_profiling(self) -> str:
+        """The file with the profile of all steps so far; only where ``profile`` was given."""
+        return str(self._session.end_profiling())
+
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
         self._check_row(row)

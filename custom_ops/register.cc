@@ -66,4 +66,6 @@ EXPORT uint64_t bitnet_onnx_read(const void* data, size_t bytes) {
   return kernel ? kernel->read(static_cast<const uint8_t*>(data), bytes) : 0;
 }
 
-EXPORT uint64_t bitnet_onnx_skipped() { return skipped_bytes(); }
+EXPORT uint64_t bitnet_onnx_skipped_rows() { return skipped_rows(); }
+
+EXPORT uint64_t bitnet_onnx_skipped_columns() { return skipped_columns(); }

@@ -6,7 +6,9 @@
 
 namespace bitnet {
 
-void add_skipped(uint64_t bytes);
-uint64_t skipped_bytes();
+void add_skipped_rows(uint64_t bytes);     // of up, behind a closed gate
+void add_skipped_columns(uint64_t bytes);  // of down, for an activation that is 0
+uint64_t skipped_rows();
+uint64_t skipped_columns();
 
 }  // namespace bitnet

@@ -126,11 +126,11 @@ static void check_skipped(const Kernel& kernel) {
   memset(w.data, 0xaa, w.size());
   for (size_t i = 0; i < n; i++) scales[i] = 1;
   for (size_t i = 0; i < k; i++) x[i] = i % 4 ? 0.0f : 1.0f;
-  const uint64_t before = skipped_bytes();
+  const uint64_t before = skipped_columns();
   ternary_column_matmul(
       kernel, {1, k, n, x.data, w.data, reinterpret_cast<const uint8_t*>(scales.data), y.data},
       scratch.data, kBackwards);
-  CHECK(skipped_bytes() - before == k / 4 * 3 * row_bytes_of(n));
+  CHECK(skipped_columns() - before == k / 4 * 3 * row_bytes_of(n));
 }
 
 int main() {

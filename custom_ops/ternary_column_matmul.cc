@@ -38,7 +38,7 @@ void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* sc
     values[count] = q[k];
     count += q[k] != 0;
   }
-  add_skipped((op.k - count) * row_bytes);
+  add_skipped_columns((op.k - count) * row_bytes);
   const size_t worth = count * row_bytes / kTaskBytes + 1;
   const size_t tasks = worth < kMaxParts ? worth : kMaxParts, share = parts(count, tasks);
   parallel(pool, tasks, [&](size_t task) {

@@ -55,7 +55,7 @@ void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q
     }
     const size_t left = opened - done;
     kernel.ternary_select(left, left, blocks, q, q_sum, up, open + done, sums + done);
-    add_skipped((count - opened) * row_bytes);
+    add_skipped_rows((count - opened) * row_bytes);
     for (size_t j = 0; j < opened; j++) {
       y[n0 + static_cast<size_t>(open[j])] *= static_cast<float>(sums[j]) * up_factor;
     }

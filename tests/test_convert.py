@@ -33,6 +33,7 @@ from bitnet_onnx.session import Session
 
 SMALL: dict[str, Any] = {"hidden": 64, "heads": 2, "kv_heads": 1, "inner": 128, "layers": 1}
 TABLE = "model.embed_tokens.weight"
+FLOATS = ("F32", "F16")
 
 
 def assert_same_weights(found: Checkpoint, expected: Checkpoint) -> None:
@@ -96,6 +97,28 @@ def test_what_is_written_is_the_layout_spelled_out(tmp_path: Path) -> None:
         used = info.size - 28 if info.type == 36 else info.size  # after the scale comes padding
         start, end = other.start, other.start + used
         assert left.data[info.start : info.start + used] == right.data[start:end]
+
+
+def test_a_file_for_llama_cpp_keeps_every_weight(tmp_path: Path) -> None:
+    """TQ2_0 under the name that llama.cpp loads; a width it cannot hold is refused."""
+    folder = open_checkpoint(
+        checkpoints.make(tmp_path / "in", hidden=256, heads=4, inner=512, layers=1)
+    )
+    path = write_gguf(tmp_path / "m.gguf", folder, llama_cpp=True)
+    fields = HeaderReader(path).fields
+    assert fields["general.architecture"].contents() == "bitnet"
+    assert fields["tokenizer.ggml.model"].contents() == "no_vocab"
+    assert set(types_of(path)) == {int(gguf.GGMLQuantizationType[t]) for t in ("TQ2_0", *FLOATS)}
+    found = open_checkpoint(path)
+    assert_same_weights(found, folder)
+    assert found.config == folder.config
+    narrow = open_checkpoint(checkpoints.make(tmp_path / "narrow", **SMALL))
+    with pytest.raises(CheckpointError, match="multiple of 256 for a row of TQ2_0"):
+        write_gguf(tmp_path / "n.gguf", narrow, llama_cpp=True)
+
+
+def types_of(path: Path) -> list[int]:
+    return [info.type for info in open_checkpoint(path)._file.tensors.values()]  # type: ignore[attr-defined]
 
 
 class HeaderReader(gguf.GGUFReader):

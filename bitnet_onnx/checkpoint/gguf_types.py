@@ -30,6 +30,7 @@ __all__ = [
     "I2S_BLOCKS",
     "TQ_BLOCK",
     "pack_i2s",
+    "pack_tq2",
     "unpack_i2s",
     "unpack_q2",
     "unpack_tq1",
@@ -64,6 +65,13 @@ def unpack_tq2(blocks: Tensor) -> tuple[Tensor, Tensor]:
     halves = blocks[:, :64].reshape(-1, 2, 1, 32)
     codes = torch.cat([(halves >> (2 * j)) & 3 for j in range(4)], dim=2)
     return codes.view(-1), _scales(blocks)
+
+
+def pack_tq2(codes: Tensor, scale: Tensor) -> Tensor:
+    """Codes uint8 [B, 256] and one float16 scale -> uint8 [B, 66]."""
+    fields = codes.view(-1, 2, 4, 32)
+    packed = fields[:, :, 0] | fields[:, :, 1] << 2 | fields[:, :, 2] << 4 | fields[:, :, 3] << 6
+    return torch.cat([packed.flatten(1), scale.view(torch.uint8).expand(len(codes), 2)], dim=1)
 
 
 def unpack_tq1(blocks: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
-"""A checkpoint written as a GGUF file: I2_S in the published x86 layout, one tensor at a time.
+"""A checkpoint written as a GGUF file, one tensor at a time: I2_S in the published x86 layout,
+or TQ2_0.
 
 Knows how the header is laid out (see ``gguf_header.py``) and what microsoft/BitNet's reader wants
-in it.
+in it, or llama.cpp's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .gguf import gguf_name, permute_heads, permuted_heads
 from .gguf_config import ACTIVATION
 from .gguf_header import ALIGNMENT, I2_S, I2_S_TAIL, SCALARS, Value
 from .gguf_text import text_fields
-from .gguf_types import I2S_BLOCKS, pack_i2s
+from .gguf_types import I2S_BLOCKS, TQ_BLOCK, pack_i2s, pack_tq2
 
 __all__ = ["write_gguf"]
 
@@ -52,19 +53,27 @@ class Entry(NamedTuple):
     read: Callable[[], np.ndarray]
 
 
-def write_gguf(path: str | Path, checkpoint: Checkpoint, *, progress: bool = False) -> Path:
+def write_gguf(
+    path: str | Path, checkpoint: Checkpoint, *, llama_cpp: bool = False, progress: bool = False
+) -> Path:
     """Write ``checkpoint`` as the new file ``path`` and return it.
 
     Codes and multipliers are exact; a multiplier is what codes are multiplied by, whether the
     source multiplies or divides. Tables become F16 where that changes no value, else BF16, else
-    F32; norms become F32. Raises CheckpointError naming what GGUF cannot hold, ConfigError when
-    the file exists; nothing half-written is left behind.
+    F32; norms become F32. llama_cpp: TQ2_0 and the architecture name that llama.cpp itself loads,
+    to measure it; it computes SiLU whatever the file says, so its text is wrong for relu2.
+    Raises CheckpointError naming what GGUF cannot hold, ConfigError when the file exists; nothing
+    half-written is left behind.
     """
     config = checkpoint.config
     architecture = _architecture(checkpoint)
+    if llama_cpp and architecture == "bitnet-b1.58":
+        architecture = "bitnet"
     fields = _fields(config, architecture, checkpoint.path.resolve().stem)
     fields |= text_fields(checkpoint.text_files(), config)
-    entries = _entries(checkpoint, architecture)
+    if llama_cpp:
+        fields.setdefault("tokenizer.ggml.model", "no_vocab")
+    entries = _entries(checkpoint, architecture, llama_cpp)
     if architecture == "bitnet":
         fields[ACTIVATION] = config.to_dict()["hidden_act"]
     header = _header(fields, entries)
@@ -117,23 +126,28 @@ def _fields(config: BitNetConfig, architecture: str, name: str) -> dict[str, Val
     }
 
 
-def _entries(checkpoint: Checkpoint, architecture: str) -> list[Entry]:
+def _entries(checkpoint: Checkpoint, architecture: str, tq2: bool) -> list[Entry]:
     config = checkpoint.config
     entries = [_table(checkpoint, name) for name in table_names(config)]
     for name, size in norm_shapes(config).items():
         entries.append(_entry(checkpoint, name, (size,), Type.F32))
     for name, shape in linear_shapes(config).items():
-        if prod(shape) % I2S_BLOCKS["x86"]:
+        weights, block, type = prod(shape), I2S_BLOCKS["x86"], "I2_S"
+        if tq2:
+            weights, block, type = shape[1], TQ_BLOCK, "a row of TQ2_0"
+        if weights % block:
             raise CheckpointError(
-                f"{checkpoint.path}: {name} has {prod(shape)} weights, expected a multiple of "
-                f"{I2S_BLOCKS['x86']} for I2_S"
+                f"{checkpoint.path}: {name} has {weights} weights, expected a multiple of "
+                f"{block} for {type}"
             )
         heads = permuted_heads(config, architecture, name)
-        entries.append(_linear(checkpoint, name, shape, heads))
+        entries.append(_linear(checkpoint, name, shape, heads, tq2))
     return entries
 
 
-def _linear(checkpoint: Checkpoint, name: str, shape: tuple[int, int], heads: int) -> Entry:
+def _linear(
+    checkpoint: Checkpoint, name: str, shape: tuple[int, int], heads: int, tq2: bool
+) -> Entry:
     def read() -> np.ndarray:
         codes, scale = checkpoint.ternary(name)
         if scale.numel() != 1:
@@ -142,13 +156,23 @@ def _linear(checkpoint: Checkpoint, name: str, shape: tuple[int, int], heads: in
             )
         if heads:
             codes = permute_heads(codes, heads)
-        packed = pack_i2s((codes.reshape(-1) + 1).view(torch.uint8), "x86")
+        codes = (codes.reshape(-1) + 1).view(torch.uint8)
+        if tq2:
+            half = scale.to(torch.float16).view(1)
+            if half.item() != scale.item():
+                raise CheckpointError(
+                    f"{checkpoint.path}: {name} is multiplied by {scale.item():g}, which the "
+                    "float16 of TQ2_0 does not hold"
+                )
+            return pack_tq2(codes.view(-1, TQ_BLOCK), half).view(-1).numpy()
+        packed = pack_i2s(codes, "x86")
         tail = np.zeros(I2_S_TAIL // 4, "<f4")
         tail[0] = scale.item()
         return np.concatenate([packed.numpy(), tail.view(np.uint8)])
 
-    size = prod(shape) // 4 + I2_S_TAIL
-    return Entry(_stored(checkpoint, f"{name}.weight"), shape, I2_S, size, read)
+    size = prod(shape) // TQ_BLOCK * 66 if tq2 else prod(shape) // 4 + I2_S_TAIL
+    type = int(Type.TQ2_0) if tq2 else I2_S
+    return Entry(_stored(checkpoint, f"{name}.weight"), shape, type, size, read)
 
 
 def _table(checkpoint: Checkpoint, name: str) -> Entry:

@@ -1,0 +1,169 @@
+"""One engine, measured once in a process of its own: prefill, then greedy decode, one sequence.
+
+``python -m benchmarks.engines ENGINE MODEL --threads 2`` prints one JSON object. Every engine gets
+the same random ids, takes a few steps to warm up, and is timed from the call to the chosen id. An
+engine's packages are imported by its own function only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import resource
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Engine(NamedTuple):
+    """Forget all; feed ids after what was fed: the next id, greedily."""
+
+    reset: Callable[[], object]
+    feed: Callable[[list[int]], int]
+    vocab_size: int
+    packages: tuple[str, ...]
+
+
+def ours(model: str, threads: int, room: int) -> Engine:
+    """bitnet_onnx on an artifact folder; of the stock target, ONNX Runtime alone."""
+    from bitnet_onnx.session import Session
+
+    session = Session(model, threads=threads)
+
+    def feed(ids: list[int]) -> int:
+        logits = session.prefill(ids) if len(ids) > 1 else session.decode(ids)[0]
+        return int(logits.argmax())
+
+    return Engine(session.reset, feed, session.vocab_size, ("onnxruntime",))
+
+
+def llama_cpp(model: str, threads: int, room: int) -> Engine:
+    """llama.cpp through llama-cpp-python's C interface, on a GGUF file, in batches of 512."""
+    import llama_cpp as ll
+
+    _be_quiet(ll)
+    weights = ll.llama_model_load_from_file(model.encode(), ll.llama_model_default_params())
+    if not weights:
+        raise SystemExit(f"error: llama.cpp cannot load {model}")
+    params = ll.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch = room, 512, 512
+    params.n_threads = params.n_threads_batch = threads
+    context = ll.llama_init_from_model(weights, params)
+    size = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(weights))
+
+    def feed(ids: list[int]) -> int:
+        for start in range(0, len(ids), 512):
+            part = ids[start : start + 512]
+            batch = ll.llama_batch_get_one((ll.llama_token * len(part))(*part), len(part))
+            if status := ll.llama_decode(context, batch):
+                raise SystemExit(f"error: llama_decode returned {status}")
+        logits = ll.llama_get_logits_ith(context, -1)
+        return int(np.ctypeslib.as_array(logits, (size,)).argmax())
+
+    def reset() -> None:
+        ll.llama_memory_clear(ll.llama_get_memory(context), True)
+
+    return Engine(reset, feed, size, ("llama-cpp-python",))
+
+
+def quantize_head(source: str, target: str) -> None:
+    """llama.cpp's own TQ2_0 file of ours: ternary tensors are copied, the tied table made Q6_K."""
+    import llama_cpp as ll
+
+    _be_quiet(ll)
+    params = ll.llama_model_quantize_default_params()
+    params.ftype = ll.LLAMA_FTYPE_MOSTLY_TQ2_0
+    if ll.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(params)):
+        raise SystemExit(f"error: llama.cpp cannot quantize {source}")
+
+
+def _be_quiet(ll: Any) -> None:
+    global _log  # llama.cpp keeps the pointer
+    _log = ll.llama_log_callback(lambda level, text, data: None)
+    ll.llama_log_set(_log, None)
+
+
+def transformers(model: str, threads: int, room: int) -> Engine:
+    """transformers' own class in bfloat16, on a checkpoint folder."""
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # it compiles for minutes, to no use here
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).eval()
+    cache: dict[str, Any] = {}
+
+    def feed(ids: list[int]) -> int:
+        with torch.inference_mode():
+            out = network(torch.tensor([ids]), **cache, use_cache=True, logits_to_keep=1)
+        cache["past_key_values"] = out.past_key_values
+        return int(out.logits[0, -1].argmax())
+
+    return Engine(cache.clear, feed, network.config.vocab_size, ("transformers", "torch"))
+
+
+ENGINES = {"ours": ours, "stock": ours, "llama.cpp": llama_cpp, "transformers": transformers}
+
+
+def measure(engine: Engine, prompt: int, context: int, new: int) -> dict[str, Any]:
+    """Tokens/s of a prompt of ``prompt`` ids, and of ``new`` steps after ``context`` ids.
+
+    ``others`` is how many cores other processes kept busy in that time, None where unknown.
+    """
+    ids = np.random.default_rng(0).integers(3, engine.vocab_size, max(prompt, context)).tolist()
+    engine.feed(ids[:8])
+    engine.feed(ids[:1])
+    before, begin = _busy(), perf_counter()
+    engine.reset()
+    start = perf_counter()
+    engine.feed(ids[:prompt])
+    prefill = perf_counter() - start
+    engine.reset()
+    token = engine.feed(ids[:context])
+    start = perf_counter()
+    for _ in range(new):
+        token = engine.feed([token])
+    decode = perf_counter() - start
+    after, seconds = _busy(), perf_counter() - begin
+    return {
+        "prefill": prompt / prefill,
+        "decode": new / decode,
+        "others": None if before is None or after is None else (after - before) / seconds,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "versions": {name: version(name) for name in engine.packages},
+    }
+
+
+def _busy() -> float | None:
+    """CPU seconds that all other processes, and other machines on this host, have used so far."""
+    try:
+        ticks = [int(n) for n in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+    except OSError:
+        return None
+    own = os.times()
+    idle = ticks[3] + ticks[4]
+    return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK") - own.user - own.system
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
+    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("model")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--new", type=int, default=128)
+    args = parser.parse_args()
+    room = max(args.prompt, args.context + args.new) + 16
+    engine = ENGINES[args.engine](args.model, args.threads, room)
+    print(json.dumps(measure(engine, args.prompt, args.context, args.new)))
+
+
+if __name__ == "__main__":
+    main()
