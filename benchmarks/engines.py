@@ -60,8 +60,8 @@ def llama_cpp(model: str, threads: int, room: int) -> Engine:
     def feed(ids: list[int]) -> int:
         for start in range(0, len(ids), 512):
             part = ids[start : start + 512]
-            batch = ll.llama_batch_get_one((ll.llama_token * len(part))(*part), len(part))
-            if status := ll.llama_decode(context, batch):
+            tokens = (ll.llama_token * len(part))(*part)  # the batch points to it
+            if status := ll.llama_decode(context, ll.llama_batch_get_one(tokens, len(part))):
                 raise SystemExit(f"error: llama_decode returned {status}")
         logits = ll.llama_get_logits_ith(context, -1)
         return int(np.ctypeslib.as_array(logits, (size,)).argmax())
