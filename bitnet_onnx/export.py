@@ -130,9 +130,9 @@ def scan(checkpoint: Checkpoint, table: str) -> dict[str, Reader]:
 
     def rounded_rows() -> tuple[torch.Tensor, torch.Tensor]:
         rounded, scales = int8_rows(checkpoint.tensor(table))
-        if not bool((scales < SCAN_LIMIT).all()):
+        if scales.max() >= SCAN_LIMIT:
             raise CheckpointError(
-                f"{table} holds a weight of 2**46 or more, or a NaN, which --head two-step does not",
+                f"{table} holds a weight of 2**46 or more, too large for --head two-step",
                 hint="export with --head bf16",
             )
         return rounded, scales

@@ -163,13 +163,13 @@ def two_step_matmul(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound
     (positive). Every result that may reach the 64th largest of those that are surely reached is
     computed from the table's row; the others are ``int8_matmul``, and less than that.
     """
-    rough, slack = int8_matmul(x, scan, scale), _slack(x)
+    rough, slack = int8_matmul(x, scan, scale), scan_slack(x)
     lowest, highest = rough - bound * slack, rough + bound * slack
     least = lowest.topk(min(KEPT, len(bound))).values[..., -1:]
     return torch.where((highest < least) | rough.isnan(), rough, bf16_matmul(x, table))
 
 
-def _slack(x: Tensor) -> Tensor:
+def scan_slack(x: Tensor) -> Tensor:
     """[..., 1]: what ``row_bounds`` are multiplied by; infinite where the scan might overflow."""
     quantized, act_scale = _absmax_int16(x)
     inverse = 1.0 / act_scale

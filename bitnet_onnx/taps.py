@@ -1,4 +1,6 @@
-"""A session that also shows what went into each BitLinear: for comparing, not for speed.
+"""A session that also shows what went into each BitLinear and into a two-step head.
+
+For comparing, not for speed.
 
 Knows the graph's operators by name; knows no torch.
 """
@@ -12,14 +14,20 @@ import numpy as np
 import onnx_ir as ir
 
 from .artifact import Artifact
+from .ops import DOMAIN
 from .optimize import LINEARS, PARTS
 from .session import Session
 
 __all__ = ["TappedSession"]
 
+TWO_STEP = (DOMAIN, "TwoStepMatMul")
+
 
 class TappedSession(Session):
-    """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K]."""
+    """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K].
+
+    A two-step head is there by the name of its table, with the kept positions.
+    """
 
     inputs: dict[str, np.ndarray]
 
@@ -47,14 +55,14 @@ class TappedSession(Session):
 
 
 def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
-    """The artifact's graph with the X of every ternary product as one more output.
+    """The artifact's graph with the X of those products, each as one more output.
 
     Returns it with the names of those outputs, each with the linears that read it.
     """
     model = ir.load(artifact.model_path)
     taps: dict[str, list[str]] = {}
     for node in model.graph:
-        if (node.domain, node.op_type) not in LINEARS:
+        if (node.domain, node.op_type) not in LINEARS | {TWO_STEP}:
             continue
         x, *others = (value for value in node.inputs if value is not None)
         x.type = ir.TensorType(ir.DataType.FLOAT)
@@ -62,7 +70,7 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
             model.graph.outputs.append(x)
         for weight in (str(value.name) for value in others):
             if weight.endswith(".weight"):
-                owner, _, parts = weight.removesuffix(".weight").rpartition(".")
-                linears = [f"{owner}.{part}" for part in parts.split(PARTS)]
+                owner, dot, parts = weight.removesuffix(".weight").rpartition(".")
+                linears = [f"{owner}{dot}{part}" for part in parts.split(PARTS)]
                 taps.setdefault(str(x.name), []).extend(linears)
     return ir.to_proto(model).SerializeToString(), taps

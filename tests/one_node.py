@@ -181,7 +181,8 @@ def two_step_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray
     inverse = np.float32(1) / act_scale
     norm = np.sqrt((quantized**2).sum(-1, keepdims=True).astype(np.float64))
     slack = (np.maximum(norm, 32512.0) * inverse.astype(np.float64)).astype(np.float32)
-    room = made["bound"] * np.where(inverse < np.float32(2.0**48), slack, np.float32(np.inf))
+    with np.errstate(over="ignore"):
+        room = made["bound"] * np.where(inverse < np.float32(2.0**48), slack, np.float32(np.inf))
     least = np.sort(rough - room)[..., -64:][..., :1]
     return ~(rough + room < least)
 
