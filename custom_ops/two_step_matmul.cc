@@ -10,8 +10,8 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kParts = 16;     // tasks that look for the largest, each with a heap of its own
-constexpr size_t kTasks = 64;     // tasks that read rows of w: more, as those rows may lie in heaps
+constexpr size_t kParts = 4;      // tasks that look for the largest: few, as each fills a heap
+constexpr size_t kTasks = 64;     // tasks that read rows of w: many, as these may lie together
 constexpr float kPeak = 32512;    // of quantize_int16
 constexpr float kLarge = 0x1p48;  // 1 / act_scale, from where on the scan might overflow
 
@@ -42,7 +42,7 @@ void replace_first(float* heap, float value) {
 float least_kept(const float* y, const float* bound, size_t n, float slack, float* heaps,
                  const Pool& pool) {
   for (size_t i = 0; i < kParts * kKeep; i++) heaps[i] = -INFINITY;
-  const size_t share = parts(n, kParts);
+  const size_t share = padded(parts(n, kParts), 4096);
   parallel(pool, parts(n, share), [&](size_t task) {
     float* heap = heaps + task * kKeep;
     for (size_t i = task * share, end = smaller(n, i + share); i < end; i++) {
@@ -56,21 +56,32 @@ float least_kept(const float* y, const float* bound, size_t n, float slack, floa
   return heaps[0];
 }
 
-// The exact result in place of each that may be `least` or more; neighbours together.
+inline void prefetch(const uint8_t* data, size_t bytes) {
+#if defined(__GNUC__)
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(data + i);
+#endif
+}
+
+// The exact result in place of each that may be `least` or more; neighbours together. The next
+// such row is fetched meanwhile: it lies where no hardware expects it.
 void rescore(const Kernel& kernel, const TwoStepMatMul& op, const double* x, float slack,
              float least, float* y, const Pool& pool) {
-  const size_t share = parts(op.n, kTasks), row_bytes = 2 * op.k;
+  const size_t share = padded(parts(op.n, kTasks), 64), row_bytes = 2 * op.k;
   parallel(pool, parts(op.n, share), [&](size_t task) {
-    const auto below = [&](size_t n) { return y[n] + load_float(op.bound, n) * slack < least; };
     const size_t end = smaller(op.n, (task + 1) * share);
-    size_t skipped = 0;
-    for (size_t n = task * share; n < end; n++) {
-      const size_t first = n;
-      while (n < end && !below(n)) n++;
-      if (n > first) kernel.bf16_gemv(n - first, op.k, x, op.w + first * row_bytes, y + first);
-      skipped += n < end;
+    const auto asked_from = [&](size_t n) {
+      while (n < end && y[n] + load_float(op.bound, n) * slack < least) n++;
+      return n;
+    };
+    size_t read = 0;
+    for (size_t n = asked_from(task * share), next; n < end; n = next) {
+      size_t last = n + 1;
+      while ((next = asked_from(last)) == last && last < end) last++;
+      if (next < end) prefetch(op.w + next * row_bytes, row_bytes);
+      kernel.bf16_gemv(last - n, op.k, x, op.w + n * row_bytes, y + n);
+      read += last - n;
     }
-    add_skipped(skipped * row_bytes);
+    add_skipped((end - task * share - read) * row_bytes);
   });
 }
 
