@@ -29,7 +29,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "format_version": (FORMAT_VERSION,),
     "operator_domain_version": (1,),
     "target": TARGETS,
-    "head": ("bf16", "int8", "float32"),
+    "head": ("bf16", "int8", "float32", "two-step"),
 }
 _SIZES = (
     "context_length",

@@ -105,13 +105,15 @@ def bench(
     decode = statistics.median(rates)
     workers = threads or os.cpu_count() or 1
     bandwidth = read_bandwidth(workers)
-    rows = statistics.median(run.rows for run in times)
-    columns = statistics.median(run.columns for run in times)
+    rows, columns, head = (
+        statistics.median(run.skipped[i] for run in times) / max(1, new_tokens - 1)
+        for i in range(3)
+    )
     skippable = _matrix_bytes(artifact) if rows + columns else None
     kernel, read = artifact.target, None
     if artifact.target == "native":
         kernel = native.active_kernel()
-        read = weight_bytes(artifact) - int(rows + columns)
+        read = weight_bytes(artifact) - int(rows + columns + head)
     return BenchResult(
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         kernel=kernel,
@@ -169,12 +171,11 @@ def read_bandwidth(threads: int) -> float:
 
 
 class _Times(NamedTuple):
-    """Seconds to the first token and from it to the last; bytes skipped for each of the latter."""
+    """Seconds to the first token and from it to the last, and what was skipped in the latter."""
 
     first: float
     rest: float
-    rows: float
-    columns: float
+    skipped: native.Skipped
 
 
 def _run(session: Session, ids: list[int], new_tokens: int) -> _Times:
@@ -184,10 +185,7 @@ def _run(session: Session, ids: list[int], new_tokens: int) -> _Times:
     first, skipped = perf_counter(), native.skipped_bytes()
     for _ in range(new_tokens - 1):
         token = int(session.decode([token])[0].argmax())
-    seconds = perf_counter() - first
-    pairs = zip(native.skipped_bytes(), skipped, strict=True)
-    rows, columns = ((now - before) / max(1, new_tokens - 1) for now, before in pairs)
-    return _Times(first - start, seconds, rows, columns)
+    return _Times(first - start, perf_counter() - first, native.skipped_bytes().since(skipped))
 
 
 def describe(result: BenchResult) -> str:

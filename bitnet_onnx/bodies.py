@@ -260,15 +260,22 @@ Bf16MatMul (X, W) => (Y)
 }
 """
 
+# X as whole numbers of 16 bits, `clipped`.
+_QUANTIZED_INT16 = (
+    """
+  peak = Constant <value = float {32512.0}> ()
+  lowest = Constant <value = float {-32512.0}> ()
+"""
+    + QUANTIZED
+)
+
 _INT8_BODY = (
     """
 <domain: "bitnet", opset_import: ["" : 23]>
 Int8MatMul (X, W, scale) => (Y)
 {
-  peak = Constant <value = float {32512.0}> ()
-  lowest = Constant <value = float {-32512.0}> ()
 """
-    + QUANTIZED
+    + _QUANTIZED_INT16
     + """
   one = Constant <value = float {1.0}> ()
   offset = Constant <value = float {128.0}> ()
@@ -302,6 +309,50 @@ Int8MatMul (X, W, scale) => (Y)
   inverse_or_nan = Add (inverse, poison)
   by_row = Mul (rounded_sums, scale)
   Y = Mul (by_row, inverse_or_nan)
+}
+"""
+)
+
+# The sum of squares is one of whole numbers below 2**53: exact in any order.
+_TWO_STEP_BODY = (
+    """
+<domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
+TwoStepMatMul (X, W, scan, scale, bound) => (Y)
+{
+"""
+    + _QUANTIZED_INT16
+    + """
+  one = Constant <value = float {1.0}> ()
+  large = Constant <value = float {281474976710656.0}> ()
+  infinity = Constant <value = float {inf}> ()
+  kept = Constant <value = int64[1] {64}> ()
+
+  wide = Cast <to = 11> (clipped)
+  squares = Mul (wide, wide)
+  total = ReduceSum <keepdims = 1> (squares, last)
+  norm = Sqrt (total)
+  wide_peak = Cast <to = 11> (peak)
+  at_least = Max (norm, wide_peak)
+  inverse = Div (one, act_scale)
+  wide_inverse = Cast <to = 11> (inverse)
+  wide_slack = Mul (at_least, wide_inverse)
+  finite_slack = Cast <to = 1> (wide_slack)
+  safe = Less (inverse, large)
+  slack = Where (safe, finite_slack, infinity)
+
+  rough = bitnet.Int8MatMul (X, scan, scale)
+  room = Mul (bound, slack)
+  low = Sub (rough, room)
+  high = Add (rough, room)
+  n = Shape (bound)
+  count = Min (kept, n)
+  largest, index = TopK <axis = -1> (low, count)
+  least = ReduceMin <keepdims = 1> (largest, last)
+  below = Less (high, least)
+  bad = IsNaN (rough)
+  unasked = Or (below, bad)
+  exact = bitnet.Bf16MatMul (X, W)
+  Y = Where (unasked, rough, exact)
 }
 """
 )
@@ -483,6 +534,7 @@ def functions() -> list[ir.Function]:
         _INT8_BODY,
         _TERNARY_GROUP_BODY,
         _TERNARY_FLOAT_BODY,
+        _TWO_STEP_BODY,
         _ATTENTION_BODY,
         _RMS_NORM_BODY,
         _GATED_BODY,

@@ -59,18 +59,23 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> list[Operato
         for _ in range(STEPS):
             token = int(session.decode([token])[0].argmax())
         step = (perf_counter() - start) / STEPS
-        rows, columns = (
-            (now - before) // STEPS
-            for now, before in zip(native.skipped_bytes(), skipped, strict=True)
-        )
+        skipped = native.skipped_bytes().since(skipped)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     cached = context + (STEPS + 1) // 2  # positions that a step reads, on average
     per_position = 2 * CACHE_BYTES * artifact.num_key_value_heads * artifact.head_dim
     costs = _costs(events, step, cached * per_position)
-    unread = {"TernaryGatedMatMul": rows, "TernaryColumnMatMul": columns}
+    unread = {
+        "TernaryGatedMatMul": skipped.rows,
+        "TernaryColumnMatMul": skipped.columns,
+        "TwoStepMatMul": skipped.head,
+    }
     return [
         OperatorCost(
-            name, calls, seconds, seconds / step, size - unread.get(name.partition(" ")[0], 0)
+            name,
+            calls,
+            seconds,
+            seconds / step,
+            size - unread.get(name.partition(" ")[0], 0) // STEPS,
         )
         for name, calls, seconds, size in sorted(costs, key=lambda cost: -cost[2])
     ]

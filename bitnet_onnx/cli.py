@@ -80,7 +80,8 @@ def _export(commands: Commands) -> None:
         "--head",
         default="bf16",
         help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight; "
-        "float32: for tables that bf16 does not hold",
+        "float32: for tables that bf16 does not hold; two-step: bf16's 64 largest logits, exact, "
+        "found by int8",
     )
     command.add_argument("--context-length", type=int, help="positions; default: the config's")
     command.set_defaults(run=_run_export)

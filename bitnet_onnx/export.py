@@ -31,11 +31,12 @@ from .graph import KEEP, attach_functions, trace
 from .model import rotary_tables
 from .optimize import PASSES, fuse_projections, skip_zeros
 from .stock import Reader, check_network, to_stock
-from .ternary import int8_rows, pack
+from .ternary import int8_rows, pack, row_bounds
 from .traced import HEADS, packed_parts
 
 __all__ = ["HEADS", "export"]
 
+SCAN_LIMIT = 2.0**46 / 127  # scales of rows for which ``row_bounds`` hold
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 
@@ -56,7 +57,8 @@ def export(
     target: ``native`` runs on our operators; ``stock`` holds none, for runtimes that load no
     library (``stock.py``).
     head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits,
-    ``float32`` is for tables that bfloat16 does not hold.
+    ``float32`` is for tables that bfloat16 does not hold, ``two-step`` adds to bf16 a scan of
+    int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
     context_length: positions that may be fed, by default the config's.
     passes: those of ``optimize.py`` to run, as far as the target has their operators; the numbers
     are the same without, to the bit.
@@ -77,7 +79,7 @@ def export(
     if unknown := sorted(set(passes) - set(PASSES)):
         raise ConfigError(f"passes names {unknown[0]!r}, expected some of: {', '.join(PASSES)}")
     if target == "stock":
-        check_network(config)
+        check_network(config, head)
     library = native.library_path() if target == "native" else None
     with new_folder(Path(output)) as folder:
         graph = trace(config, head, context)
@@ -122,14 +124,37 @@ def weights(checkpoint: Checkpoint, head: str, context: int) -> dict[str, Reader
     for name in embedding if head == "int8" else (*embedding, table):
         tensors[name] = partial(read, checkpoint, name)
     if head == "int8":
-        rows = cached(lambda: int8_rows(checkpoint.tensor(table)))
+        rows = cached(lambda: int8_rows(checkpoint.tensor(table)), readers=2)
         tensors[table] = lambda: rows()[0].numpy()
         tensors[f"{table}_scale"] = lambda: rows()[1].numpy()
+    if head == "two-step":
+        tensors |= scan(checkpoint, table)
     half = config.head_dim // 2  # both halves hold the same angles; the operator wants one
     angles = rotary_tables(config, torch.arange(context).unsqueeze(0))
     for name, values in zip(("cos_cache", "sin_cache"), angles, strict=True):
         tensors[name] = partial(np.ascontiguousarray, values[0, :, :half].numpy())
     return tensors
+
+
+def scan(checkpoint: Checkpoint, table: str) -> dict[str, Reader]:
+    """The int8 copy of a head's table, with its scales and bounds."""
+
+    def rounded_rows() -> tuple[torch.Tensor, torch.Tensor]:
+        rounded, scales = int8_rows(checkpoint.tensor(table))
+        if scales.max() >= SCAN_LIMIT:
+            raise CheckpointError(
+                f"{table} holds a weight of 2**46 or more, too large for --head two-step",
+                hint="export with --head bf16",
+            )
+        return rounded, scales
+
+    rows = cached(rounded_rows, readers=3)
+    name = table.removesuffix(".weight")
+    return {
+        f"{name}.scan": lambda: rows()[0].numpy(),
+        f"{name}.scan_scale": lambda: rows()[1].numpy(),
+        f"{name}.scan_bound": lambda: row_bounds(checkpoint.tensor(table), *rows()).numpy(),
+    }
 
 
 def join(readers: dict[str, Reader], linear: str, parts: list[str], rows: list[int]) -> None:
@@ -167,15 +192,14 @@ def float32(checkpoint: Checkpoint, name: str) -> np.ndarray:
     return checkpoint.tensor(name).float().numpy()
 
 
-def cached(read: Callable[[], Any]) -> Callable[[], Any]:
-    """Keep the result for the second of two readers, then forget it: tables are large."""
+def cached(read: Callable[[], Any], readers: int) -> Callable[[], Any]:
+    """Keep the result until so many readers have had it, then forget it: tables are large."""
     kept: list[Any] = []
 
     def once_more() -> Any:
-        if kept:
-            return kept.pop()
-        kept.append(read())
-        return kept[0]
+        if not kept:
+            kept.extend([read()] * readers)
+        return kept.pop()
 
     return once_more
 

@@ -10,6 +10,7 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import LibraryError
 
@@ -58,13 +59,24 @@ def read_memory(address: int, size: int) -> int:
     return int(_library().bitnet_onnx_read(address, size))
 
 
-def skipped_bytes() -> tuple[int, int]:
-    """Weights that did not have to be read since the library was loaded, in bytes.
+class Skipped(NamedTuple):
+    """Bytes of weights that did not have to be read."""
 
-    Rows of up_proj behind a closed gate, and columns of down_proj for a zero.
-    """
+    rows: int
+    """Of up_proj, behind a closed gate."""
+    columns: int
+    """Of down_proj, for an activation that is 0."""
+    head: int
+    """Of a two-step head's table, below the 64 largest."""
+
+    def since(self, before: Skipped) -> Skipped:
+        return Skipped(*(now - then for now, then in zip(self, before, strict=True)))
+
+
+def skipped_bytes() -> Skipped:
+    """What was skipped since the library was loaded."""
     library = _library()
-    return int(library.bitnet_onnx_skipped_rows()), int(library.bitnet_onnx_skipped_columns())
+    return Skipped(*(int(getattr(library, f"bitnet_onnx_skipped_{n}")()) for n in Skipped._fields))
 
 
 @cache
@@ -76,7 +88,7 @@ def _library() -> ctypes.CDLL:
             getattr(library, f"bitnet_onnx_{name}").restype = ctypes.c_char_p
         library.bitnet_onnx_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         library.bitnet_onnx_read.restype = ctypes.c_uint64
-        for name in ("rows", "columns"):
+        for name in Skipped._fields:
             getattr(library, f"bitnet_onnx_skipped_{name}").restype = ctypes.c_uint64
     except (OSError, AttributeError) as error:
         raise LibraryError(

@@ -29,6 +29,7 @@ DOMAIN = "bitnet"
 VERSION = 1
 OPSET = 23  # the first opset with RMSNormalization
 INT16_PEAK = 32512  # 127 * 256: both halves of an activation then fit int8
+KEPT = 64  # largest results of a two-step head that are exact; transformers' top_k is 50
 GROUP = 128  # weights along K that share a scale, where a matrix has more than one
 FIXED_PEAK = 2.0**30  # four digits of -128 to 127 hold it
 DIGITS = 4
@@ -138,14 +139,47 @@ def _(x: Tensor, table: Tensor) -> Tensor:
 @torch.library.custom_op("bitnet::int8_matmul", mutates_args=())
 def int8_matmul(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     """x float32 [..., K] as 16-bit integers, table int8 [N, K], scale [N] -> float32 [..., N]."""
-    act_scale = x.new_tensor(INT16_PEAK) / x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-5)
-    quantized = (x * act_scale).round().clamp(-INT16_PEAK, INT16_PEAK)
-    sums = (quantized.double() @ table.double().T).float()  # below 2**53: exact before float32
+    quantized, act_scale = _absmax_int16(x)
+    sums = (quantized @ table.double().T).float()  # below 2**53: exact before float32
     return sums * scale * (1.0 / act_scale)
+
+
+def _absmax_int16(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers -32512..32512 (float64 [..., K]) and scale [..., 1]."""
+    act_scale = x.new_tensor(INT16_PEAK) / x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-5)
+    return (x * act_scale).round().clamp(-INT16_PEAK, INT16_PEAK).double(), act_scale
 
 
 @int8_matmul.register_fake
 def _(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], table.shape[0])
+
+
+@torch.library.custom_op("bitnet::two_step_matmul", mutates_args=())
+def two_step_matmul(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound: Tensor) -> Tensor:
+    """bf16_matmul of x and table wherever that is one of the 64 largest of its row (or a tie).
+
+    scan int8 [N, K] and scale [N] are the table's ``int8_rows``, bound [N] its ``row_bounds``
+    (positive). Every result that may reach the 64th largest of those that are surely reached is
+    computed from the table's row; the others are ``int8_matmul``, and less than that.
+    """
+    rough, slack = int8_matmul(x, scan, scale), scan_slack(x)
+    lowest, highest = rough - bound * slack, rough + bound * slack
+    least = lowest.topk(min(KEPT, len(bound))).values[..., -1:]
+    return torch.where((highest < least) | rough.isnan(), rough, bf16_matmul(x, table))
+
+
+def scan_slack(x: Tensor) -> Tensor:
+    """[..., 1]: what ``row_bounds`` are multiplied by; infinite where the scan might overflow."""
+    quantized, act_scale = _absmax_int16(x)
+    inverse = 1.0 / act_scale
+    norm = quantized.square().sum(dim=-1, keepdim=True).sqrt()  # of whole numbers: any order
+    slack = (norm.clamp(min=INT16_PEAK) * inverse.double()).float()
+    return torch.where(inverse < 2.0**48, slack, torch.inf)
+
+
+@two_step_matmul.register_fake
+def _(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], table.shape[0])
 
 
@@ -240,6 +274,11 @@ _TERNARY_GROUP = _schema("TernaryGroupMatMul", _PACKED, f"Y:{_FLOAT}")
 _TERNARY_FLOAT = _schema("TernaryFloatMatMul", _PACKED, f"Y:{_FLOAT}")
 _BF16 = _schema("Bf16MatMul", f"X:{_FLOAT} W:tensor(bfloat16)", f"Y:{_FLOAT}")
 _INT8 = _schema("Int8MatMul", f"X:{_FLOAT} W:tensor(int8) scale:{_FLOAT}", f"Y:{_FLOAT}")
+_TWO_STEP = _schema(
+    "TwoStepMatMul",
+    f"X:{_FLOAT} W:tensor(bfloat16) scan:tensor(int8) scale:{_FLOAT} bound:{_FLOAT}",
+    f"Y:{_FLOAT}",
+)
 _RMS_NORM = _schema("RMSNorm", f"X:{_FLOAT} weight:{_FLOAT} epsilon:{_FLOAT}", f"Y:{_FLOAT}")
 _ATTENTION = _schema(
     "GroupQueryAttention",
@@ -272,6 +311,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
         torch.ops.bitnet.ternary_float_matmul.default: lambda x, w, s: _op(_TERNARY_FLOAT)(x, w, s),
         torch.ops.bitnet.bf16_matmul.default: lambda x, w: _op(_BF16)(x, w),
         torch.ops.bitnet.int8_matmul.default: lambda x, w, s: _op(_INT8)(x, w, s),
+        torch.ops.bitnet.two_step_matmul.default: lambda *x: _op(_TWO_STEP)(*x),
         torch.ops.bitnet.last_positions.default: _slice_node,
         torch.ops.bitnet.group_query_attention.default: lambda *x: _op(_ATTENTION)(*x),
     }

@@ -36,8 +36,13 @@ ROTARY = 16  # com.microsoft's attention takes heads of a multiple of so many el
 UNPACKED = 512 << 20
 
 
-def check_network(config: BitNetConfig) -> None:
-    """Raises ConfigError for a network that stock operators do not run."""
+def check_network(config: BitNetConfig, head: str) -> None:
+    """Raises ConfigError for a network or a head that stock operators do not run."""
+    if head == "two-step":
+        raise ConfigError(
+            "a two-step head is exact and fast with our operator alone",
+            hint="export with --head bf16 for the same ids, or with --target native",
+        )
     if config.group_size is not None:
         raise ConfigError(
             f"a scale for each {config.group_size} weights has no exact and fast stock operator",

@@ -1,4 +1,6 @@
-"""A session that also shows what went into each BitLinear: for comparing, not for speed.
+"""A session that also shows what went into each BitLinear and into a two-step head.
+
+For comparing, not for speed.
 
 Knows the graph's operators by name; knows no torch.
 """
@@ -12,15 +14,21 @@ import numpy as np
 import onnx_ir as ir
 
 from .artifact import Artifact
+from .ops import DOMAIN
 from .optimize import LINEARS, PARTS
 from .session import Session
 from .stock import activations
 
 __all__ = ["TappedSession"]
 
+TWO_STEP = (DOMAIN, "TwoStepMatMul")
+
 
 class TappedSession(Session):
-    """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K]."""
+    """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K].
+
+    A two-step head is there by the name of its table, with the kept positions.
+    """
 
     inputs: dict[str, np.ndarray]
 
@@ -48,7 +56,7 @@ class TappedSession(Session):
 
 
 def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
-    """The artifact's graph with the X of every ternary product as one more output.
+    """The artifact's graph with the X of those products, each as one more output.
 
     Returns it with the names of those outputs, each with the linears that read it.
     """
@@ -58,20 +66,22 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
         x.type = ir.TensorType(ir.DataType.FLOAT)
         if x.name not in taps:
             model.graph.outputs.append(x)
-        owner, _, parts = weight.removesuffix(".weight").rpartition(".")
-        taps.setdefault(str(x.name), []).extend(f"{owner}.{part}" for part in parts.split(PARTS))
+        owner, dot, parts = weight.removesuffix(".weight").rpartition(".")
+        taps.setdefault(str(x.name), []).extend(
+            f"{owner}{dot}{part}" for part in parts.split(PARTS)
+        )
     return ir.to_proto(model).SerializeToString(), taps
 
 
 def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
-    """X and the weight's name of every ternary product."""
+    """X and the weight's name of every ternary product, and of a two-step head."""
     if target == "stock":
         for weight in model.graph.initializers.values():
             if str(weight.name).startswith("model.layers.") and weight.dtype == ir.DataType.UINT8:
                 yield activations(weight), str(weight.name)
         return
     for node in model.graph:
-        if (node.domain, node.op_type) in LINEARS:
+        if (node.domain, node.op_type) in LINEARS | {TWO_STEP}:
             x, *others = (value for value in node.inputs if value is not None)
             for name in (str(value.name) for value in others):
                 if name.endswith(".weight"):

@@ -29,6 +29,7 @@ __all__ = [
     "pack",
     "pack_published",
     "packed_width",
+    "row_bounds",
     "sign_binary",
     "spread",
     "symmetric_int8",
@@ -39,6 +40,7 @@ __all__ = [
 BLOCK = 256  # weights in one block of the packed layout
 FIELDS = 4  # weights in one byte
 ROWS_AT_A_TIME = 4096  # of a table: a vocabulary of float32 rows would take gigabytes
+ROWS_IN_FLOAT64 = 512
 EPSILON = 1e-5  # absmean and absmax are clamped here, as in the reference
 
 SMALLEST = 1e-30  # where only a token of zeros is to be clamped
@@ -133,6 +135,34 @@ def int8_rows(table: Tensor) -> tuple[Tensor, Tensor]:
         scales[start : start + ROWS_AT_A_TIME] = scale
         rounded[start : start + ROWS_AT_A_TIME] = (rows / scale.unsqueeze(-1)).round_()
     return rounded, scales
+
+
+def row_bounds(table: Tensor, rounded: Tensor, scales: Tensor) -> Tensor:
+    """How far results of ``int8_rows`` may be from those of the bf16 table: float32 [V].
+
+    For a row w and a token x with int16 codes q, ``inverse = 1 / act_scale`` (see ``ops.py``):
+    ``|int8_matmul - bf16_matmul| <= bound * slack`` with ``slack = max(|q|₂, 32512) * inverse``.
+    With e = w - rounded * scale, u = 2**-24 (float32 rounds by a share u), K <= 2**17:
+
+    - the row's rounding: (q * inverse) · e <= |q|₂ * inverse * |e|₂ (Cauchy and Schwarz);
+    - the token's: |x - q * inverse| <= (1/2 + 2 * 32512 u) inverse, times |w|₁;
+    - the scan's sum, two products, and its sum with -+ bound * slack: 4 u |w - e|₂;
+    - the exact result's float64 sum, in any order, and its float32: 1.01 u |w|₂;
+    - this bound, slack, their product and the sum: 4 u (bound + ...).
+
+    |w|₂ <= |w|₁, so |w|₁ / 62000 holds 0.504 |w|₁ / 32512 and 10 u of |w|; 1 + 16 u holds the
+    rest; 2**-126, times slack >= 1e-5, what float32 rounds away below its normal numbers. Nothing
+    overflows while |w| < 2**46 and |x| < 2**63.
+    """
+    bounds = torch.empty(table.shape[0])
+    for start in range(0, table.shape[0], ROWS_IN_FLOAT64):
+        part = slice(start, start + ROWS_IN_FLOAT64)
+        rows = table[part].double()
+        size = torch.linalg.vector_norm(rows, ord=1, dim=-1)
+        rows -= rounded[part].double() * scales[part].double().unsqueeze(-1)  # exact
+        error = torch.linalg.vector_norm(rows, dim=-1)
+        bounds[part] = (error + size / 62000) * (1 + 2.0**-20) + 2.0**-126
+    return bounds
 
 
 def packed_width(features: int) -> int:

@@ -20,7 +20,12 @@ from .ternary import packed_width
 
 __all__ = ["HEADS", "TracedBitNet", "packed_parts"]
 
-HEADS = {"bf16": torch.bfloat16, "int8": torch.int8, "float32": torch.float32}
+HEADS = {
+    "bf16": torch.bfloat16,
+    "int8": torch.int8,
+    "float32": torch.float32,
+    "two-step": torch.bfloat16,
+}
 
 
 class TernaryLinear(nn.Module):
@@ -146,6 +151,23 @@ class Table(nn.Module):
         return F.linear(x, self.weight)  # ONNX Runtime keeps a second, packed copy
 
 
+class TwoStepTable(Table):
+    """A bfloat16 table with an int8 copy of it, which finds the rows that the head needs."""
+
+    scan: Tensor
+    scan_scale: Tensor
+    scan_bound: Tensor
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__(rows, width, torch.bfloat16)
+        self.register_buffer("scan", torch.empty(rows, width, dtype=torch.int8))
+        self.register_buffer("scan_scale", torch.empty(rows))
+        self.register_buffer("scan_bound", torch.empty(rows))
+
+    def logits(self, x: Tensor) -> Tensor:
+        return ops.two_step_matmul(x, self.weight, self.scan, self.scan_scale, self.scan_bound)
+
+
 class TracedBitNet(nn.Module):
     """The network of model/ with its linears, attention and tables as operators."""
 
@@ -160,10 +182,13 @@ class TracedBitNet(nn.Module):
         tied = config.tie_word_embeddings
         self.model = BitNetModel(config)
         self.model.requires_grad_(False)
-        plain = torch.bfloat16 if dtype == torch.int8 else dtype  # of an embedding that is no head
-        self.model.embed_tokens = Table(*size, dtype if tied else plain)
-        if not tied:
-            self.lm_head = Table(*size, dtype)
+        table = TwoStepTable(*size) if head == "two-step" else Table(*size, dtype)
+        if tied:
+            self.model.embed_tokens = table
+        else:
+            plain = torch.bfloat16 if dtype == torch.int8 else dtype
+            self.model.embed_tokens = Table(*size, plain)
+            self.lm_head = table
         for name in linear_shapes(config):
             self.set_submodule(name, packed(self.get_submodule(name)))
         for name, module in list(self.named_modules()):

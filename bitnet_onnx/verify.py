@@ -11,25 +11,30 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from .artifact import Artifact
-from .checkpoint import Checkpoint, linear_shapes
+from .checkpoint import Checkpoint, linear_shapes, table_names
 from .errors import ConfigError
+from .ops import KEPT, scan_slack
 from .reference import Reference, TieBreaker, load_reference
 from .taps import TappedSession
+from .ternary import int8_rows, row_bounds
 
 __all__ = ["CLOSE", "Comparison", "default_prompts", "verify"]
 
 # max|a - b| / max|a| of logits that differ only by the order of float sums; with an int8 head
 # also by its activations, which it rounds to 16 bits: 1 / 65024 of the largest each.
-CLOSE = {"bf16": 1e-5, "float32": 1e-5, "int8": 1e-4}
+CLOSE = {"bf16": 1e-5, "float32": 1e-5, "int8": 1e-4, "two-step": 1e-5}
 INPUTS_CLOSE = 1e-5
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One prompt, continued greedily; relative is max|a - b| / max|a| of the logits over steps.
+
+    Of a two-step head, so much of |a - b| as is more than its scan may err: nothing of the largest.
 
     ``free``: both sides round as they do. ``settled``: activations on a rounding tie are taken
     by the reference as the artifact rounded them (``reference.py``).
@@ -65,6 +70,26 @@ class Comparison:
         return {**asdict(self), "agrees": self.agrees, "parting": self.parting}
 
 
+@dataclass(frozen=True)
+class Scan:
+    """What a two-step head promises: its largest logits, and a bound on the error of the others."""
+
+    table: str
+    bounds: torch.Tensor
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Scan:
+        name = table_names(checkpoint.config)[-1]
+        table = checkpoint.tensor(name)
+        return cls(name.removesuffix(".weight"), row_bounds(table, *int8_rows(table)))
+
+    def allowed(self, session: TappedSession, expected: np.ndarray) -> np.ndarray:
+        """By how much the last position's logits [V] may differ: nothing for the largest."""
+        x = torch.from_numpy(session.inputs[self.table][0, -1])
+        least = np.sort(expected)[-KEPT:][0]
+        return np.where(expected >= least, 0, (self.bounds * scan_slack(x)).numpy())
+
+
 def verify(
     checkpoint: Checkpoint,
     artifact: Artifact,
@@ -77,9 +102,10 @@ def verify(
     """Compare logits and greedy ids over ``steps`` new tokens after each prompt.
 
     Both sides are fed the reference's ids, so that one difference does not hide the next. An
-    int8 head is compared with the reference whose table is rounded in the same way. Raises
-    ConfigError when artifact and checkpoint are not the same shape, and for the first BitNet, whose
-    linears normalize and quantize groups by themselves.
+    int8 head is compared with the reference whose table is rounded in the same way, a two-step
+    head with the table itself: see ``Scan``. Raises ConfigError when artifact and checkpoint are
+    not the same shape, and for the first BitNet, whose linears normalize and quantize groups by
+    themselves.
     """
     sizes = ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim")
     for name in sizes:
@@ -105,6 +131,7 @@ def verify(
     session = TappedSession(artifact)
     linears = list(linear_shapes(checkpoint.config))
     rounds = not checkpoint.config.float_activations
+    scan = Scan.of(checkpoint) if artifact.head == "two-step" else None
     with tqdm(
         total=len(prompts) * steps,
         desc="verify",
@@ -113,7 +140,7 @@ def verify(
         file=sys.stderr,
     ) as bar:
         return [
-            compare(network, linears, rounds, session, list(prompt), steps, bar.update)
+            compare(network, linears, rounds, scan, session, list(prompt), steps, bar.update)
             for prompt in prompts
         ]
 
@@ -122,6 +149,7 @@ def compare(
     network: Any,
     linears: list[str],
     rounds: bool,
+    scan: Scan | None,
     session: TappedSession,
     prompt: list[int],
     steps: int,
@@ -130,15 +158,18 @@ def compare(
     session.reset()
     breaker = TieBreaker(network, linears, rounds=rounds)
     reference, settled = Reference(network), Reference(network)
-    fed, free_shares, settled_shares = prompt, [], []
+    fed = prompt
+    free_shares: list[float] = []
+    settled_shares: list[float] = []
     same_ids = settled_ids = 0
     for _ in range(steps):
         found = session.prefill(fed)
         expected = reference.step(fed)
         with breaker.against(session.inputs):
             aligned = settled.step(fed)
-        free_shares.append(share(found, expected))
-        settled_shares.append(share(found, aligned))
+        for shares, wanted in ((free_shares, expected), (settled_shares, aligned)):
+            allowed = 0.0 if scan is None else scan.allowed(session, wanted)
+            shares.append(share(found, wanted, allowed))
         same_ids += int(found.argmax() == expected.argmax())
         settled_ids += int(found.argmax() == aligned.argmax())
         fed = [int(expected.argmax())]
@@ -158,8 +189,9 @@ def compare(
     )
 
 
-def share(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def share(found: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float = 0.0) -> float:
+    apart = np.abs(found - expected) - allowed
+    return float(apart.max().clip(0) / np.abs(expected).max())
 
 
 def default_prompts(vocab_size: int) -> list[list[int]]:

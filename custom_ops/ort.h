@@ -39,7 +39,8 @@ struct OpSpec {
 };
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
-    kInt8MatMul, kGroupQueryAttention, kTernaryGatedMatMul, kTernaryColumnMatMul, kRmsNorm;
+    kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kTernaryGatedMatMul, kTernaryColumnMatMul,
+    kRmsNorm;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {

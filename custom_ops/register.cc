@@ -14,9 +14,9 @@
 using namespace bitnet;
 
 static const OpSpec* const kOps[] = {
-    &kTernaryMatMul,      &kBf16MatMul,          &kInt8MatMul,
-    &kTernaryGroupMatMul, &kTernaryFloatMatMul,  &kGroupQueryAttention,
-    &kTernaryGatedMatMul, &kTernaryColumnMatMul, &kRmsNorm};
+    &kTernaryMatMul,       &kBf16MatMul,         &kInt8MatMul,         &kTwoStepMatMul,
+    &kTernaryGroupMatMul,  &kTernaryFloatMatMul, &kTernaryGatedMatMul, &kTernaryColumnMatMul,
+    &kGroupQueryAttention, &kRmsNorm};
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
 // Lives as long as the process: sessions point into it, and nobody says when the last one ends.
@@ -69,3 +69,5 @@ EXPORT uint64_t bitnet_onnx_read(const void* data, size_t bytes) {
 EXPORT uint64_t bitnet_onnx_skipped_rows() { return skipped_rows(); }
 
 EXPORT uint64_t bitnet_onnx_skipped_columns() { return skipped_columns(); }
+
+EXPORT uint64_t bitnet_onnx_skipped_head() { return skipped_head(); }

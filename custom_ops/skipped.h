@@ -8,7 +8,9 @@ namespace bitnet {
 
 void add_skipped_rows(uint64_t bytes);     // of up, behind a closed gate
 void add_skipped_columns(uint64_t bytes);  // of down, for an activation that is 0
+void add_skipped_head(uint64_t bytes);     // of a two-step head's table, below the 64 largest
 uint64_t skipped_rows();
 uint64_t skipped_columns();
+uint64_t skipped_head();
 
 }  // namespace bitnet

@@ -9,12 +9,18 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from bitnet_onnx import bodies, native, ops
+from bitnet_onnx.ternary import int8_rows, row_bounds
 
 GROUPED = ("TernaryGroupMatMul", "TernaryFloatMatMul")  # a scale for each 128 weights along K
-OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED)
+OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED, "TwoStepMatMul")
+INPUTS = {
+    "Bf16MatMul": ["X", "W"],
+    "TwoStepMatMul": ["X", "W", "scan", "scale", "bound"],
+}
 
 
 def width(op: str, features: int) -> int:
@@ -24,7 +30,7 @@ def width(op: str, features: int) -> int:
 
 def model(op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int]) -> bytes:
     """``constants`` are initializers; ``fed`` are inputs of the graph with unknown shape."""
-    names = ["X", "W"] if op == "Bf16MatMul" else ["X", "W", "scale"]
+    names = INPUTS.get(op, ["X", "W", "scale"])
     graph = helper.make_graph(
         [helper.make_node(op, names, ["Y"], domain="bitnet")],
         "one_node",
@@ -61,8 +67,9 @@ def run(
 def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndarray]:
     """Random weights of an operator; the ternary ones packed, their padding with code 1."""
     random = np.random.default_rng(seed)
-    if op == "Bf16MatMul":
-        return {"W": random.standard_normal((rows, features)).astype(ml_dtypes.bfloat16)}
+    if op in ("Bf16MatMul", "TwoStepMatMul"):
+        table = random.standard_normal((rows, features)).astype(ml_dtypes.bfloat16)
+        return {"W": table} if op == "Bf16MatMul" else two_step(table)
     if op == "Int8MatMul":
         weight = random.integers(-128, 128, (rows, features)).astype(np.int8)
         return {"W": weight, "scale": random.random(rows, np.float32) + np.float32(0.01)}
@@ -71,6 +78,14 @@ def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndar
         "W": pack(random.integers(-1, 2, (rows, features))),
         "scale": random.random(shape, np.float32) + np.float32(0.01),
     }
+
+
+def two_step(table: np.ndarray) -> dict[str, np.ndarray]:
+    """A bfloat16 table with what the two-step head stores beside it."""
+    weight = torch.from_numpy(table.view(np.uint16)).view(torch.bfloat16)
+    scan, scale = int8_rows(weight)
+    bound = row_bounds(weight, scan, scale)
+    return {"W": table, "scan": scan.numpy(), "scale": scale.numpy(), "bound": bound.numpy()}
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -159,10 +174,29 @@ def _bf16(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     return lanes[..., 0].astype(np.float32)
 
 
+def two_step_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which results of TwoStepMatMul are those of Bf16MatMul, where x is finite."""
+    quantized, act_scale, _ = _quantize(x, 32512, -32512)
+    rough = _int8(x, {"W": made["scan"], "scale": made["scale"]})
+    inverse = np.float32(1) / act_scale
+    norm = np.sqrt((quantized**2).sum(-1, keepdims=True).astype(np.float64))
+    slack = (np.maximum(norm, 32512.0) * inverse.astype(np.float64)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        room = made["bound"] * np.where(inverse < np.float32(2.0**48), slack, np.float32(np.inf))
+    least = np.sort(rough - room)[..., -64:][..., :1]
+    return ~(rough + room < least)
+
+
+def _two_step(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    rough = _int8(x, {"W": made["scan"], "scale": made["scale"]})
+    return np.where(two_step_choice(x, made) & ~np.isnan(rough), _bf16(x, made), rough)
+
+
 _FORMULAS = {
     "TernaryMatMul": _ternary,
     "TernaryGroupMatMul": _group,
     "TernaryFloatMatMul": _float,
     "Int8MatMul": _int8,
     "Bf16MatMul": _bf16,
+    "TwoStepMatMul": _two_step,
 }

@@ -180,7 +180,7 @@ def nothing_left(folder: Path) -> bool:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "int4"}, "head is 'int4', expected one of: bf16, int8, float32"),
+        ({"head": "int4"}, "head is 'int4', expected one of: bf16, int8, float32, two-step"),
         ({"context_length": 65}, "context_length is 65, expected 1 to 64"),
         ({"context_length": -1}, "context_length is -1"),
         ({"context_length": 0}, "context_length is 0"),

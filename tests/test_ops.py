@@ -4,7 +4,7 @@ The ternary operators and Int8MatMul sum integers, and the scales of groups in o
 four agree bit for bit. Bf16MatMul sums float64 products that are exact: the library keeps to one
 order on every CPU and equals the formula bit for bit; stock operators and torch sum in an order of
 their own, which may move the rounded float32 by one unit in the last place, more only where the
-terms cancel.
+terms cancel. TwoStepMatMul: see test_two_step.py.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def in_torch(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> np.ndarray:
         "TernaryFloatMatMul": ops.ternary_float_matmul,
         "Bf16MatMul": ops.bf16_matmul,
         "Int8MatMul": ops.int8_matmul,
+        "TwoStepMatMul": ops.two_step_matmul,
     }[op]
     tensors = []
     for array in made.values():
@@ -258,6 +259,7 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
     wide = np.ones((1, (1 << 17) + 1), np.float32)
     t, i, b = OPS[0], OPS[2], OPS[1]
     g, f = GROUPED
+    two, i1 = "TwoStepMatMul", {"scale": s3, "bound": s3}
     xg, s31 = np.ones((2, 128), np.float32), np.ones((3, 1), np.float32)
     deep = np.ones((1,) * 17 + (70,), np.float32)
     return {
@@ -266,7 +268,7 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
         "no columns": (t, {"X": x, "W": w[:, :0], "scale": s}, "W has 0 columns"),
         "flat": (t, {"X": x, "W": w.ravel(), "scale": s}, "W has 1 dimensions, expected 2"),
         "rank 3": (t, {"X": x, "W": w[None], "scale": s}, "W has 3 dimensions"),
-        "two scales": (t, {"X": x, "W": w, "scale": np.ones(2, np.float32)}, "expected shape [1]"),
+        "pair of scales": (t, {"X": x, "W": w, "scale": s3[:2]}, "expected shape [1]"),
         "no scale": (t, {"X": x, "W": w, "scale": s[:0]}, "expected shape [1]"),
         "scalar scale": (t, {"X": x, "W": w, "scale": s[0]}, "expected shape [1]"),
         "scalar x": (t, {"X": x[0, 0], "W": w, "scale": s}, "X is a scalar"),
@@ -278,6 +280,11 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
         "int8 rank": (i, {"X": x, "W": i8[0], "scale": s3}, "W has 1 dimensions"),
         "bf16 columns": (b, {"X": x[:, :9], "W": bf}, "W has 70 columns"),
         "bf16 rank": (b, {"X": x, "W": bf[None]}, "W has 3 dimensions"),
+        "two columns": (two, {"X": x[:, :9], "W": bf, "scan": i8, **i1}, "W has 70 columns"),
+        "two scans": (two, {"X": x, "W": bf, "scan": i8[:2], **i1}, "140 elements, expected W's"),
+        "two ranks": (two, {"X": x, "W": bf, "scan": i8[0], **i1}, "scan has 1 dimensions"),
+        "two bounds": (two, {"X": x, "W": bf, "scan": i8, **i1, "bound": s}, "bound has 1 dim"),
+        "two scales": (two, {"X": x, "W": bf, "scan": i8, **i1, "scale": s}, "scale has 1 dim"),
         "float64 x": (t, {"X": x.astype(np.float64), "W": w, "scale": s}, "tensor(double)"),
         "int8 codes": (t, {"X": x, "W": w.astype(np.int8), "scale": s}, "tensor(int8)"),
         "uint8 table": (i, {"X": x, "W": i8.astype(np.uint8), "scale": s3}, "tensor(uint8)"),

@@ -309,6 +309,9 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a scale for each 128 weights") as caught:
         export(source, tmp_path / "a", target="stock")
     assert caught.value.hint == "export with --target native"
+    plain = checkpoints.make(tmp_path / "d")
+    with pytest.raises(ConfigError, match="a two-step head is exact and fast with our operator"):
+        export(plain, tmp_path / "a", target="stock", head="two-step")
     with pytest.raises(ConfigError, match="target is 'web', expected one of: native, stock"):
         export(source, tmp_path / "a", target="web")
     assert main(["export", str(source), "-o", str(tmp_path / "a"), "--target", "stock"]) == 2

@@ -33,6 +33,7 @@ static inline void bf16_step(__m256d acc[4], const double* x, const uint8_t* w) 
   }
 }
 
+// A row by itself is the last one, or one of TwoStepMatMul: what follows is not read.
 template <int R>
 static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   __m256d acc[R][4];
@@ -43,7 +44,7 @@ static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   for (; i + 16 <= k; i += 16) {
     UNROLL for (int r = 0; r < R; r++) {
       const uint8_t* p = w + 2 * (r * k + i);
-      if ((i & 16) == 0) prefetch(p);
+      if (R > 1 && (i & 16) == 0) prefetch(p);
       bf16_step(acc[r], x + i, p);
     }
   }

@@ -26,6 +26,7 @@ static inline void bf16_step(__m512d even[R], __m512d odd[R], const double* x, c
   }
 }
 
+// A row by itself is the last one, or one of TwoStepMatMul: what follows is not read.
 template <int R>
 static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   __m512d even[R], odd[R];
@@ -36,7 +37,7 @@ static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
     UNROLL for (int r = 0; r < R; r++) {
       const uint8_t* p = w + 2 * (r * k + i);
       packed[r] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-      if ((i & 16) == 0) prefetch(p);
+      if (R > 1 && (i & 16) == 0) prefetch(p);
     }
     bf16_step<R>(even, odd, x + i, packed);
   }
