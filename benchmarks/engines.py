@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+_log: Any = None  # llama.cpp keeps the pointer
+
 
 class Engine(NamedTuple):
     """Forget all; feed ids after what was fed: the next id, greedily."""
@@ -84,7 +86,7 @@ def quantize_head(source: str, target: str) -> None:
 
 
 def _be_quiet(ll: Any) -> None:
-    global _log  # llama.cpp keeps the pointer
+    global _log
     _log = ll.llama_log_callback(lambda level, text, data: None)
     ll.llama_log_set(_log, None)
 
