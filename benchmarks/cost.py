@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new", type=int, default=33, help="steps of a measurement")
-    parser.add_argument("--head", default="int8")
+    parser.add_argument("--head", default="two-step")
     parser.add_argument("--ffn-zeros", type=float, default=0.5)
     args = parser.parse_args()
     rates: dict[str, dict[int, list[float]]] = {a: {v: [] for v in AXES[a]} for a in args.axes}

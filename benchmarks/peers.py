@@ -24,7 +24,7 @@ from .engines import ENGINES, quantize_head
 PACKAGES = {"llama.cpp": "llama_cpp", "transformers": "transformers"}
 LABELS = {
     "ours": "bitnet_onnx, {head} head",
-    "stock": "ONNX Runtime alone (--target stock), {head} head",
+    "stock": "ONNX Runtime alone (--target stock), int8 head",
     "llama.cpp": "llama.cpp, TQ2_0, Q6_K head",
     "transformers": "transformers, bfloat16",
 }
@@ -66,7 +66,7 @@ def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> 
         run("bitnet_onnx", "synthesize", *shape, "-o", checkpoint)
     if engine == "transformers":
         return checkpoint
-    path = root / ("tq2_0-q6_k.gguf" if engine == "llama.cpp" else f"{engine}-{head}")
+    path = root / ({"llama.cpp": "tq2_0-q6_k.gguf", "stock": "stock"}.get(engine, f"ours-{head}"))
     if path.exists():
         return path
     if engine == "llama.cpp":
@@ -76,8 +76,8 @@ def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> 
         quantize_head(str(whole), str(root / "unfinished"))
         whole.unlink()
         return (root / "unfinished").rename(path)
-    target = ("--target", "stock") if engine == "stock" else ()
-    run("bitnet_onnx", "export", checkpoint, "-o", path, "--head", head, *target)
+    options = ("int8", "--target", "stock") if engine == "stock" else (head,)
+    run("bitnet_onnx", "export", checkpoint, "-o", path, "--head", *options)
     return path
 
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--new", type=int, default=128, help="steps of a measurement")
-    parser.add_argument("--head", default="int8", help="of ours and of stock ONNX Runtime")
+    parser.add_argument("--head", default="two-step", help="of ours")
     parser.add_argument("--ffn-zeros", type=float, default=0.5)
     parser.add_argument("--retries", type=int, default=3, help="of a disturbed measurement")
     args = parser.parse_args()
