@@ -13,6 +13,7 @@ constexpr size_t kWorkers = 32;     // tasks that share many jobs
 constexpr size_t kKeyParts = 4;     // of a job's positions
 constexpr size_t kValueParts = 2;   // of a head's elements; each part needs the softmax again
 constexpr size_t kRotateRows = 16;  // new positions of one task
+constexpr size_t kBlock = 16;       // positions whose values stay in the first cache for all heads
 
 // One new position of one row, and one KV head with the heads that read it.
 struct Job {
@@ -38,24 +39,29 @@ size_t longest(const Attention& op) {
   return most;
 }
 
-// Scratch of one job. The weights are those of kAttendRows heads at a time.
+// Scratch of one job. The weights and sums are those of kAttendRows heads at a time.
 struct Room {
-  size_t stride, q_stride, group;
-  double* q;        // [group, q_stride]
-  float* scores;    // [group, stride]
+  size_t stride, width, group;
+  double* q;        // [group, width]: d, padded
+  double* sums;     // [kAttendRows, width]
   double* weights;  // [kValueParts, kAttendRows, stride]
+  float* scores;    // [group, stride]
   static size_t bytes(const Attention& op) {
     const size_t group = op.heads / op.kv_heads, stride = longest(op);
-    const size_t doubles = group * padded(op.d, kPadHead) + kValueParts * kAttendRows * stride;
+    const size_t doubles = (group + kAttendRows) * padded(op.d, kPadHead) +
+                           kValueParts * kAttendRows * stride;
     return padded(doubles * sizeof(double) + group * stride * sizeof(float), 64);
   }
 };
 
 Room room_of(const Attention& op, void* scratch, size_t index) {
-  Room room = {longest(op), padded(op.d, kPadHead), op.heads / op.kv_heads, nullptr, nullptr,
-               nullptr};
+  Room room = {};
+  room.stride = longest(op);
+  room.width = padded(op.d, kPadHead);
+  room.group = op.heads / op.kv_heads;
   room.q = reinterpret_cast<double*>(static_cast<char*>(scratch) + index * Room::bytes(op));
-  room.weights = room.q + room.group * room.q_stride;
+  room.sums = room.q + room.group * room.width;
+  room.weights = room.sums + kAttendRows * room.width;
   room.scores = reinterpret_cast<float*>(room.weights + kValueParts * kAttendRows * room.stride);
   return room;
 }
@@ -98,9 +104,9 @@ void append(const Attention& op, const Pool& pool) {
 void rotate_query(const Attention& op, const Job& job, const Room& room) {
   const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
   for (size_t h = 0; h < room.group; h++) {
-    double* q = room.q + h * room.q_stride;
+    double* q = room.q + h * room.width;
     rotate(op, job.positions - 1, op.query + (first + h) * op.d, q);
-    for (size_t i = op.d; i < room.q_stride; i++) q[i] = 0;
+    for (size_t i = op.d; i < room.width; i++) q[i] = 0;
   }
 }
 
@@ -111,25 +117,35 @@ void score(const Kernel& kernel, const Attention& op, const Job& job, const Room
   const float* k = op.present_key + ((job.b * op.kv_heads + job.g) * op.room + begin) * op.d;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
     kernel.attend_scores(smaller(kAttendRows, room.group - h), end - begin, op.d,
-                         room.q + h * room.q_stride, k, root, room.scores + h * room.stride + begin,
+                         room.q + h * room.width, k, root, room.scores + h * room.stride + begin,
                          room.stride);
   }
 }
 
-// Elements begin to end of the result.
+// Elements begin to end of the result; begin is a multiple of kPadHead.
 void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
            double* weights, size_t begin, size_t end) {
   const float* v = op.present_value + (job.b * op.kv_heads + job.g) * op.room * op.d + begin;
   const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
     const size_t rows = smaller(kAttendRows, room.group - h);
-    double sums[kAttendRows];
+    double* sums = room.sums + begin;
+    double totals[kAttendRows];
     for (size_t r = 0; r < rows; r++) {
-      sums[r] = kernel.attend_softmax(job.positions, room.scores + (h + r) * room.stride,
-                                      weights + r * room.stride);
+      totals[r] = kernel.attend_softmax(job.positions, room.scores + (h + r) * room.stride,
+                                        weights + r * room.stride);
+      memset(sums + r * room.width, 0, padded(end - begin, kPadHead) * sizeof(double));
     }
-    kernel.attend_values(rows, job.positions, end - begin, op.d, weights, room.stride, v, sums,
-                         op.y + (first + h) * op.d + begin, op.d);
+    for (size_t t = 0; t < job.positions; t += kBlock) {
+      kernel.attend_values(rows, smaller(kBlock, job.positions - t), end - begin, op.d, weights + t,
+                           room.stride, v + t * op.d, sums, room.width);
+    }
+    for (size_t r = 0; r < rows; r++) {
+      float* y = op.y + (first + h + r) * op.d + begin;
+      for (size_t i = 0; i < end - begin; i++) {
+        y[i] = static_cast<float>(sums[r * room.width + i] / totals[r]);
+      }
+    }
   }
 }
 
@@ -148,7 +164,7 @@ void few(const Kernel& kernel, const Attention& op, void* scratch, const Pool& p
   });
   parallel(pool, jobs * kValueParts, [&](size_t task) {
     const Room room = room_of(op, scratch, task / kValueParts);
-    const size_t part = padded(parts(op.d, kValueParts), 8), n = task % kValueParts;
+    const size_t part = padded(parts(op.d, kValueParts), kPadHead), n = task % kValueParts;
     const size_t begin = smaller(n * part, op.d), end = smaller(begin + part, op.d);
     double* weights = room.weights + n * kAttendRows * room.stride;
     if (begin < end) {

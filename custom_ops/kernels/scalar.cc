@@ -194,15 +194,13 @@ double attend_softmax_scalar(size_t positions, const float* scores, double* weig
 }
 
 void attend_values_scalar(size_t rows, size_t positions, size_t width, size_t d,
-                          const double* weights, size_t stride, const float* v, const double* sums,
-                          float* y, size_t y_stride) {
+                          const double* weights, size_t stride, const float* v, double* sums,
+                          size_t s_stride) {
   for (size_t r = 0; r < rows; r++) {
-    for (size_t i = 0; i < width; i++) {
-      double sum = 0;
-      for (size_t t = 0; t < positions; t++) {
-        sum += weights[r * stride + t] * static_cast<double>(v[t * d + i]);
+    for (size_t t = 0; t < positions; t++) {
+      for (size_t i = 0; i < width; i++) {
+        sums[r * s_stride + i] += weights[r * stride + t] * static_cast<double>(v[t * d + i]);
       }
-      y[r * y_stride + i] = static_cast<float>(sum / sums[r]);
     }
   }
 }
