@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "float16.h"
 #include "sizes.h"
 
 namespace bitnet {
@@ -66,27 +67,37 @@ Room room_of(const Attention& op, void* scratch, size_t index) {
   return room;
 }
 
+size_t item(const Attention& op) { return op.half ? sizeof(uint16_t) : sizeof(float); }
+
+void put(float value, double* to) { *to = static_cast<double>(value); }
+void put(float value, float* to) { *to = value; }
+void put(float value, uint16_t* to) { *to = round_f16(value); }
+
 // x, rotated by its position, one head.
 template <typename Out>
 void rotate(const Attention& op, size_t position, const float* x, Out* out) {
   const size_t half = op.d / 2;
   const float *cos = op.cos + position * half, *sin = op.sin + position * half;
   for (size_t i = 0; i < half; i++) {
-    out[i] = x[i] * cos[i] - x[half + i] * sin[i];
-    out[half + i] = x[half + i] * cos[i] + x[i] * sin[i];
+    put(x[i] * cos[i] - x[half + i] * sin[i], out + i);
+    put(x[half + i] * cos[i] + x[i] * sin[i], out + half + i);
   }
 }
 
-void keep_past(const Attention& op, const float* past, float* present, const Pool& pool) {
+void keep_past(const Attention& op, const void* past, void* present, const Pool& pool) {
   if (past == present) return;
   parallel(pool, op.batch * op.kv_heads, [&](size_t head) {
-    float* to = present + head * op.room * op.d;
-    if (op.past) memcpy(to, past + head * op.past * op.d, op.past * op.d * sizeof(float));
-    memset(to + op.past * op.d, 0, (op.room - op.past) * op.d * sizeof(float));
+    const size_t row = op.d * item(op), kept = op.past * row, room = op.room * row;
+    char* to = static_cast<char*>(present) + head * room;
+    if (kept) memcpy(to, static_cast<const char*>(past) + head * kept, kept);
+    memset(to + kept, 0, room - kept);
   });
 }
 
+template <typename Cache>
 void append(const Attention& op, const Pool& pool) {
+  Cache* keys = static_cast<Cache*>(op.present_key);
+  Cache* values = static_cast<Cache*>(op.present_value);
   const size_t rows = op.batch * op.count;
   parallel(pool, parts(rows, kRotateRows), [&](size_t task) {
     for (size_t row = task * kRotateRows; row < smaller(rows, (task + 1) * kRotateRows); row++) {
@@ -94,8 +105,8 @@ void append(const Attention& op, const Pool& pool) {
       for (size_t g = 0; g < op.kv_heads; g++) {
         const size_t from = (row * op.kv_heads + g) * op.d;
         const size_t to = ((b * op.kv_heads + g) * op.room + position) * op.d;
-        rotate(op, position, op.key + from, op.present_key + to);
-        memcpy(op.present_value + to, op.value + from, op.d * sizeof(float));
+        rotate(op, position, op.key + from, keys + to);
+        for (size_t i = 0; i < op.d; i++) put(op.value[from + i], values + to + i);
       }
     }
   });
@@ -110,23 +121,52 @@ void rotate_query(const Attention& op, const Job& job, const Room& room) {
   }
 }
 
+// Elements `first` on, `width` of them, of positions t to t + count of a job's cache in float32.
+struct Rows {
+  const float* data;
+  size_t stride;
+};
+
+// kBlock positions or, of wide heads, as many as fit.
+struct Block {
+  alignas(64) float widened[kMaxHalfHead];
+  static size_t positions(const Attention& op) {
+    const size_t fit = kMaxHalfHead / op.d;
+    return op.half ? smaller(kBlock, fit) : kBlock;
+  }
+};
+
+Rows rows_at(const Kernel& kernel, const Attention& op, const Job& job, const void* cache, size_t t,
+             size_t count, size_t first, size_t width, Block* block) {
+  const size_t at = ((job.b * op.kv_heads + job.g) * op.room + t) * op.d + first;
+  if (!op.half) return {static_cast<const float*>(cache) + at, op.d};
+  kernel.widen_f16(count, width, op.d, static_cast<const uint16_t*>(cache) + at, block->widened);
+  return {block->widened, width};
+}
+
 // The scores of positions begin to end.
 void score(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
            size_t begin, size_t end) {
   const float root = sqrtf(static_cast<float>(op.d));
-  const float* k = op.present_key + ((job.b * op.kv_heads + job.g) * op.room + begin) * op.d;
-  for (size_t h = 0; h < room.group; h += kAttendRows) {
-    kernel.attend_scores(smaller(kAttendRows, room.group - h), end - begin, op.d,
-                         room.q + h * room.width, k, root, room.scores + h * room.stride + begin,
-                         room.stride);
+  const size_t step = Block::positions(op);
+  Block block;
+  for (size_t t = begin; t < end; t += step) {
+    const size_t count = smaller(step, end - t);
+    const Rows k = rows_at(kernel, op, job, op.present_key, t, count, 0, op.d, &block);
+    for (size_t h = 0; h < room.group; h += kAttendRows) {
+      kernel.attend_scores(smaller(kAttendRows, room.group - h), count, op.d,
+                           room.q + h * room.width, k.data, root,
+                           room.scores + h * room.stride + t, room.stride);
+    }
   }
 }
 
 // Elements begin to end of the result; begin is a multiple of kPadHead.
 void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
            double* weights, size_t begin, size_t end) {
-  const float* v = op.present_value + (job.b * op.kv_heads + job.g) * op.room * op.d + begin;
   const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
+  const size_t step = Block::positions(op), width = end - begin;
+  Block block;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
     const size_t rows = smaller(kAttendRows, room.group - h);
     double* sums = room.sums + begin;
@@ -134,15 +174,17 @@ void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room
     for (size_t r = 0; r < rows; r++) {
       totals[r] = kernel.attend_softmax(job.positions, room.scores + (h + r) * room.stride,
                                         weights + r * room.stride);
-      memset(sums + r * room.width, 0, padded(end - begin, kPadHead) * sizeof(double));
+      memset(sums + r * room.width, 0, padded(width, kPadHead) * sizeof(double));
     }
-    for (size_t t = 0; t < job.positions; t += kBlock) {
-      kernel.attend_values(rows, smaller(kBlock, job.positions - t), end - begin, op.d, weights + t,
-                           room.stride, v + t * op.d, sums, room.width);
+    for (size_t t = 0; t < job.positions; t += step) {
+      const size_t count = smaller(step, job.positions - t);
+      const Rows v = rows_at(kernel, op, job, op.present_value, t, count, begin, width, &block);
+      kernel.attend_values(rows, count, width, v.stride, weights + t, room.stride, v.data, sums,
+                           room.width);
     }
     for (size_t r = 0; r < rows; r++) {
       float* y = op.y + (first + h + r) * op.d + begin;
-      for (size_t i = 0; i < end - begin; i++) {
+      for (size_t i = 0; i < width; i++) {
         y[i] = static_cast<float>(sums[r * room.width + i] / totals[r]);
       }
     }
@@ -197,7 +239,10 @@ size_t attention_scratch(const Attention& op) {
 void attention(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
   keep_past(op, op.past_key, op.present_key, pool);
   keep_past(op, op.past_value, op.present_value, pool);
-  append(op, pool);
+  if (op.half)
+    append<uint16_t>(op, pool);
+  else
+    append<float>(op, pool);
   if (jobs_of(op) < kFewJobs)
     few(kernel, op, scratch, pool);
   else

@@ -14,9 +14,10 @@
 using namespace bitnet;
 
 static const OpSpec* const kOps[] = {
-    &kTernaryMatMul,      &kBf16MatMul,          &kInt8MatMul,
-    &kTernaryGroupMatMul, &kTernaryFloatMatMul,  &kGroupQueryAttention,
-    &kTernaryGatedMatMul, &kTernaryColumnMatMul, &kRmsNorm};
+    &kTernaryMatMul,          &kBf16MatMul,         &kInt8MatMul,
+    &kTernaryGroupMatMul,     &kTernaryFloatMatMul, &kGroupQueryAttention,
+    &kGroupQueryAttentionF16, &kTernaryGatedMatMul, &kTernaryColumnMatMul,
+    &kRmsNorm};
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
 // Lives as long as the process: sessions point into it, and nobody says when the last one ends.

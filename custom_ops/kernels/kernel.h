@@ -116,6 +116,11 @@ using AttendValues = void (*)(size_t rows, size_t positions, size_t width, size_
                               const double* weights, size_t stride, const float* v, double* sums,
                               size_t s_stride);
 
+// to[t * width + i] = float32(from[t * d + i]) for t < positions, i < width, exact; a NaN becomes
+// quiet. from: float16. The positions kAttendAhead further on are prefetched.
+using WidenF16 = void (*)(size_t positions, size_t width, size_t d, const uint16_t* from,
+                          float* to);
+
 constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2High = 0.693359375f;  // 9 bits: its products with n are exact
@@ -143,6 +148,7 @@ struct Kernel {
   AttendScores attend_scores;
   AttendSoftmax attend_softmax;
   AttendValues attend_values;
+  WidenF16 widen_f16;
   Read read;
 };
 
@@ -171,6 +177,8 @@ struct Kernel {
   void attend_values_##isa(size_t rows, size_t positions, size_t width, size_t d,                 \
                            const double* weights, size_t stride, const float* v, double* sums,    \
                            size_t s_stride);                                                      \
+  void widen_f16_##isa(size_t positions, size_t width, size_t d, const uint16_t* from,            \
+                       float* to);                                                                \
   uint64_t read_##isa(const uint8_t* data, size_t bytes);
 #include "kernels.inc"
 #undef KERNEL

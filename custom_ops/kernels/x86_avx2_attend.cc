@@ -8,8 +8,8 @@ namespace bitnet {
 
 static constexpr size_t kAhead = 1024;  // floats that a stream of keys is prefetched ahead
 
-static inline void prefetch(const float* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+static inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -173,6 +173,18 @@ void attend_values_avx2(size_t rows, size_t positions, size_t width, size_t d,
   static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
   static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
   by_rows[rows - 1](positions, width, d, weights, stride, v, sums, s_stride);
+}
+
+void widen_f16_avx2(size_t positions, size_t width, size_t d, const uint16_t* from, float* to) {
+  for (size_t t = 0; t < positions; t++, from += d, to += width) {
+    size_t i = 0;
+    for (; i + 8 <= width; i += 8) {
+      if (i % 32 == 0) prefetch(from + kAttendAhead * d + i);
+      const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+      _mm256_storeu_ps(to + i, _mm256_cvtph_ps(halves));
+    }
+    for (; i < width; i++) to[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(from[i])));
+  }
 }
 
 }  // namespace bitnet

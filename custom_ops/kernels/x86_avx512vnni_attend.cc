@@ -8,8 +8,8 @@ namespace bitnet {
 
 static constexpr size_t kAhead = 1024;  // floats that a stream of keys is prefetched ahead
 
-static inline void prefetch(const float* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+static inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
 
 static inline __mmask8 first(size_t count) { return static_cast<__mmask8>((1u << count) - 1); }
@@ -204,6 +204,18 @@ void attend_values_avx512vnni(size_t rows, size_t positions, size_t width, size_
   static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
   static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
   by_rows[rows - 1](positions, width, d, weights, stride, v, sums, s_stride);
+}
+
+void widen_f16_avx512vnni(size_t positions, size_t width, size_t d, const uint16_t* from,
+                          float* to) {
+  for (size_t t = 0; t < positions; t++, from += d, to += width) {
+    for (size_t i = 0; i < width; i += 16) {
+      if (i % 32 == 0) prefetch(from + kAttendAhead * d + i);
+      const __mmask16 mask = first_16(width - i);
+      const __m256i halves = _mm256_maskz_loadu_epi16(mask, from + i);
+      _mm512_mask_storeu_ps(to + i, mask, _mm512_cvtph_ps(halves));
+    }
+  }
 }
 
 }  // namespace bitnet
