@@ -82,6 +82,12 @@ def _export(commands: Commands) -> None:
         help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight; "
         "float32: for tables that bf16 does not hold",
     )
+    command.add_argument(
+        "--kv-cache",
+        default="float32",
+        help="what keys and values are kept as; float32: unrounded (default); float16: half the "
+        "memory",
+    )
     command.add_argument("--context-length", type=int, help="positions; default: the config's")
     command.set_defaults(run=_run_export)
 
@@ -95,6 +101,7 @@ def _run_export(args: argparse.Namespace) -> None:
         args.output,
         target=args.target,
         head=args.head,
+        kv_cache=args.kv_cache,
         context_length=args.context_length,
         progress=sys.stderr.isatty(),
     )
