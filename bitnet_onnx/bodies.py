@@ -385,8 +385,8 @@ RMSNorm (X, weight, epsilon) => (Y)
 # position of the same call, or of one no longer counted, makes the result NaN here alone.
 _ATTENTION_BODY = """
 <domain: "bitnet", opset_import: ["" : 23]>
-GroupQueryAttention (query, key, value, past_key, past_value, seqlens_k, total_sequence_length,
-                     cos_cache, sin_cache) => (output, present_key, present_value)
+%(name)s (query, key, value, past_key, past_value, seqlens_k, total_sequence_length,
+          cos_cache, sin_cache) => (output, present_key, present_value)
 {
   zero = Constant <value = int64 {0}> ()
   one = Constant <value = int64 {1}> ()
@@ -456,15 +456,18 @@ GroupQueryAttention (query, key, value, past_key, past_value, seqlens_k, total_s
   room = Max (past, total)
   missing = Sub (room, past)
   missing_shape = Concat <axis = 0> (kept, missing, width)
-  zeros = ConstantOfShape <value = float[1] {0.0}> (missing_shape)
+  wide_zeros = ConstantOfShape <value = float[1] {0.0}> (missing_shape)
+  zeros = %(stored)s (wide_zeros)
   key_room = Concat <axis = 2> (past_key, zeros)
   value_room = Concat <axis = 2> (past_value, zeros)
   positions_3 = Unsqueeze (positions, axis_1)
   positions_4 = Unsqueeze (positions_3, last_axis)
   new_shape = Shape (v)
   places = Expand (positions_4, new_shape)
-  present_key = ScatterElements <axis = 2> (key_room, places, k_rotated)
-  present_value = ScatterElements <axis = 2> (value_room, places, v)
+  k_stored = %(stored)s (k_rotated)
+  v_stored = %(stored)s (v)
+  present_key = ScatterElements <axis = 2> (key_room, places, k_stored)
+  present_value = ScatterElements <axis = 2> (value_room, places, v_stored)
 
   grouped_shape = Concat <axis = 0> (zero_1, kv_heads, last_axis, new, width)
   grouped = Reshape (q_rotated, grouped_shape)
@@ -526,6 +529,10 @@ GroupQueryAttention (query, key, value, past_key, past_value, seqlens_k, total_s
 """
 
 
+# By name: how float32 becomes what the cache holds.
+_STORED = {"GroupQueryAttention": "Identity", "GroupQueryAttentionF16": "Cast <to = 10>"}
+
+
 def functions() -> list[ir.Function]:
     """One function of stock operators for each operator of the domain."""
     bodies = (
@@ -535,7 +542,7 @@ def functions() -> list[ir.Function]:
         _TERNARY_GROUP_BODY,
         _TERNARY_FLOAT_BODY,
         _TWO_STEP_BODY,
-        _ATTENTION_BODY,
+        *(_ATTENTION_BODY % {"name": name, "stored": cast} for name, cast in _STORED.items()),
         _RMS_NORM_BODY,
         _GATED_BODY,
         _COLUMN_BODY,

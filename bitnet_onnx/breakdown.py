@@ -25,7 +25,6 @@ __all__ = ["OperatorCost", "breakdown"]
 
 STEPS = 24
 WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activation
-CACHE_BYTES = 4  # of a number in the KV cache
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> list[Operato
         skipped = native.skipped_bytes().since(skipped)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     cached = context + (STEPS + 1) // 2  # positions that a step reads, on average
-    per_position = 2 * CACHE_BYTES * artifact.num_key_value_heads * artifact.head_dim
+    width = session.cache_dtype.itemsize * artifact.head_dim
+    per_position = 2 * artifact.num_key_value_heads * width
     costs = _costs(events, step, cached * per_position)
     unread = {
         "TernaryGatedMatMul": skipped.rows,
@@ -114,7 +114,7 @@ def _name(args: dict[str, Any]) -> str:
 
 
 def _bytes(args: dict[str, Any], cache_bytes: int) -> int:
-    if args["op_name"] == "GroupQueryAttention":
+    if str(args["op_name"]).startswith("GroupQueryAttention"):
         return cache_bytes
     if args["op_name"] == "Gather":  # rows of the embedding
         return int(args["output_size"])

@@ -83,6 +83,12 @@ def _export(commands: Commands) -> None:
         "float32: for tables that bf16 does not hold; two-step: bf16's 64 largest logits, exact, "
         "found by int8",
     )
+    command.add_argument(
+        "--kv-cache",
+        default="float32",
+        help="what keys and values are kept as; float32: unrounded (default); float16: half the "
+        "memory",
+    )
     command.add_argument("--context-length", type=int, help="positions; default: the config's")
     command.set_defaults(run=_run_export)
 
@@ -96,6 +102,7 @@ def _run_export(args: argparse.Namespace) -> None:
         args.output,
         target=args.target,
         head=args.head,
+        kv_cache=args.kv_cache,
         context_length=args.context_length,
         progress=sys.stderr.isatty(),
     )

@@ -32,7 +32,7 @@ from .model import rotary_tables
 from .optimize import PASSES, fuse_projections, skip_zeros
 from .stock import Reader, check_network, to_stock
 from .ternary import int8_rows, pack, row_bounds
-from .traced import HEADS, packed_parts
+from .traced import HEADS, KV_CACHES, packed_parts
 
 __all__ = ["HEADS", "export"]
 
@@ -46,6 +46,7 @@ def export(
     *,
     target: str = "native",
     head: str = "bf16",
+    kv_cache: str = "float32",
     context_length: int | None = None,
     revision: str | None = None,
     passes: Collection[str] = PASSES,
@@ -59,12 +60,18 @@ def export(
     head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits,
     ``float32`` is for tables that bfloat16 does not hold, ``two-step`` adds to bf16 a scan of
     int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
+    kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
+    reads of them.
     context_length: positions that may be fed, by default the config's.
     passes: those of ``optimize.py`` to run, as far as the target has their operators; the numbers
     are the same without, to the bit.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written is left behind.
     """
-    for name, value, known in (("head", head, HEADS), ("target", target, TARGETS)):
+    for name, value, known in (
+        ("head", head, HEADS),
+        ("target", target, TARGETS),
+        ("kv_cache", kv_cache, KV_CACHES),
+    ):
         if value not in known:
             raise ConfigError(f"{name} is {value!r}, expected one of: {', '.join(known)}")
     if not isinstance(checkpoint, Checkpoint):
@@ -82,7 +89,7 @@ def export(
         check_network(config, head)
     library = native.library_path() if target == "native" else None
     with new_folder(Path(output)) as folder:
-        graph = trace(config, head, context)
+        graph = trace(config, head, context, KV_CACHES[kv_cache])
         readers = weights(checkpoint, head, context)
         if "projections" in passes:
             for fused, parts in fuse_projections(graph).items():

@@ -26,14 +26,19 @@ KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for al
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
 
 
-def trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
-    """The finished graph; its initializers are named as in the checkpoint and hold no data."""
-    model = _trace(config, head, context)
+def trace(
+    config: BitNetConfig, head: str, context: int, cache: torch.dtype = torch.float32
+) -> ir.Model:
+    """The finished graph; its initializers are named as in the checkpoint and hold no data.
+
+    cache: what keys and values are kept as.
+    """
+    model = _trace(config, head, context, cache)
     _finish(model)
     return model
 
 
-def _trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
+def _trace(config: BitNetConfig, head: str, context: int, kept: torch.dtype) -> ir.Model:
     """What torch makes of it; batch, sequence and past are dynamic."""
     batch, new, past = 2, 3, 5  # none of them 1: torch would take that for a constant
     layers = range(config.num_hidden_layers)
@@ -44,7 +49,7 @@ def _trace(config: BitNetConfig, head: str, context: int) -> ir.Model:
             torch.zeros(batch, new, dtype=torch.int64),
             torch.zeros(batch, past + new, dtype=torch.int64),
             torch.zeros(1, dtype=torch.int64),
-            *(torch.zeros(cache) for _ in layers for _ in range(2)),
+            *(torch.zeros(cache, dtype=kept) for _ in layers for _ in range(2)),
         )
     dim = torch.export.Dim.DYNAMIC
     pasts = tuple({0: dim, 2: dim} for _ in layers for _ in range(2))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import onnx_ir as ir
 import onnxscript
 import torch
 import torch.nn.functional as F
@@ -222,7 +223,8 @@ def group_query_attention(
     query [B, S, heads * D], key and value [B, S, kv_heads * D], past [B, kv_heads, P, D],
     seqlens_k int32 [B] (each row's last position that counts), total_sequence_length int32 [],
     cos and sin [positions, D / 2] -> output like query, present key and value [B, kv_heads, L, D]
-    with L = max(P, total_sequence_length).
+    with L = max(P, total_sequence_length). Past and present are float32, or float16 where the ONNX
+    node is GroupQueryAttentionF16: new keys and values are rounded before they are attended to.
 
     Row b has ``max(0, seqlens_k[b] + 1 - S)`` past positions; its new ones follow them, in the
     cache too. Scores and the sums over values are float64, of exact products; the scores are
@@ -236,7 +238,7 @@ def group_query_attention(
     total = max(past, int(total_sequence_length))
     index = positions[:, None, :, None].expand_as(value)
     present_key, present_value = (
-        F.pad(cache, (0, 0, 0, total - past)).scatter(2, index, part)
+        F.pad(cache, (0, 0, 0, total - past)).scatter(2, index, part.to(cache.dtype))
         for cache, part in ((past_key, rotate(key, (cos, sin))), (past_value, value))
     )
     seen = torch.arange(total) <= positions[:, None, :, None]
@@ -280,17 +282,29 @@ _TWO_STEP = _schema(
     f"Y:{_FLOAT}",
 )
 _RMS_NORM = _schema("RMSNorm", f"X:{_FLOAT} weight:{_FLOAT} epsilon:{_FLOAT}", f"Y:{_FLOAT}")
-_ATTENTION = _schema(
-    "GroupQueryAttention",
-    f"query:{_FLOAT} key:{_FLOAT} value:{_FLOAT} past_key:{_FLOAT} past_value:{_FLOAT} "
-    "seqlens_k:tensor(int32) total_sequence_length:tensor(int32) "
-    f"cos_cache:{_FLOAT} sin_cache:{_FLOAT}",
-    f"output:{_FLOAT} present_key:{_FLOAT} present_value:{_FLOAT}",
-)
+
+
+def _attention(name: str, cache: str) -> defs.OpSchema:
+    return _schema(
+        name,
+        f"query:{_FLOAT} key:{_FLOAT} value:{_FLOAT} past_key:{cache} past_value:{cache} "
+        "seqlens_k:tensor(int32) total_sequence_length:tensor(int32) "
+        f"cos_cache:{_FLOAT} sin_cache:{_FLOAT}",
+        f"output:{_FLOAT} present_key:{cache} present_value:{cache}",
+    )
+
+
+_ATTENTION = _attention("GroupQueryAttention", _FLOAT)
+_ATTENTION_F16 = _attention("GroupQueryAttentionF16", "tensor(float16)")
 
 
 def _ternary_node(x: Any, packed: Any, scale: Any) -> Any:
     return _op(_TERNARY_GROUP if len(scale.shape) == 2 else _TERNARY)(x, packed, scale)
+
+
+def _attention_node(*inputs: Any) -> Any:
+    half = inputs[3].dtype == ir.DataType.FLOAT16
+    return _op(_ATTENTION_F16 if half else _ATTENTION)(*inputs)
 
 
 def _slice_node(x: Any, count: Any) -> Any:
@@ -313,5 +327,5 @@ def translations() -> dict[Any, Callable[..., Any]]:
         torch.ops.bitnet.int8_matmul.default: lambda x, w, s: _op(_INT8)(x, w, s),
         torch.ops.bitnet.two_step_matmul.default: lambda *x: _op(_TWO_STEP)(*x),
         torch.ops.bitnet.last_positions.default: _slice_node,
-        torch.ops.bitnet.group_query_attention.default: lambda *x: _op(_ATTENTION)(*x),
+        torch.ops.bitnet.group_query_attention.default: _attention_node,
     }

@@ -34,11 +34,14 @@ TIE = 1e-3
 
 
 class Reference:
-    """A causal language model in torch with a KV cache; ``network`` carries checkpoint names."""
+    """A causal language model in torch with a KV cache; ``network`` carries checkpoint names.
 
-    def __init__(self, network: Any) -> None:
+    With ``half_cache``, which only our own network knows, the cache holds float16.
+    """
+
+    def __init__(self, network: Any, half_cache: bool = False) -> None:
         self.network = network
-        self.past: Any = None
+        self.past: Any = network.empty_cache(torch.float16) if half_cache else None
 
     @torch.no_grad()
     def step(self, ids: list[int]) -> np.ndarray:

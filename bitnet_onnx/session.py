@@ -52,6 +52,9 @@ class Session:
         self.vocab_size = self.artifact.vocab_size
         self.context_length = self.artifact.context_length
         self._session = _open(self.artifact, threads, custom_ops, profile, model)
+        types = {value.name: value.type for value in self._session.get_inputs()}
+        half = types["past_key_values.0.key"] == "tensor(float16)"
+        self.cache_dtype = np.dtype(np.float16 if half else np.float32)
         self._keep = np.ones(1, dtype=np.int64)
         self._all = np.zeros(1, dtype=np.int64)
         self._ones = np.ones((1, self.context_length), dtype=np.int64)
@@ -168,7 +171,7 @@ class Session:
     def _empty(self, capacity: int) -> np.ndarray:
         """Zeros, so that positions not yet filled are finite."""
         heads, width = self.artifact.num_key_value_heads, self.artifact.head_dim
-        return np.zeros((self.batch_size, heads, capacity, width), np.float32)
+        return np.zeros((self.batch_size, heads, capacity, width), self.cache_dtype)
 
     def _bind_cache(self, rows: slice) -> Any:
         binding = self._session.io_binding()

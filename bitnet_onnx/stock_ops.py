@@ -166,4 +166,5 @@ def bodies(packed: Collection[str]) -> list[ir.Function]:
     forms = {name: _IN_BLOCKS if name in packed else form for name, form in unpacked.items()}
     texts = (_TERNARY % forms["TernaryMatMul"], _INT8 % forms["Int8MatMul"], _BF16, _ROWS)
     made = [ir.serde.deserialize_function(onnx.parser.parse_function(text)) for text in texts]
-    return [*made, *(f for f in functions() if f.name in ("GroupQueryAttention", "RMSNorm"))]
+    kept = ("GroupQueryAttention", "GroupQueryAttentionF16", "RMSNorm")
+    return [*made, *(f for f in functions() if f.name in kept)]

@@ -18,7 +18,7 @@ from .config import BitNetConfig
 from .model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
 from .ternary import packed_width
 
-__all__ = ["HEADS", "TracedBitNet", "packed_parts"]
+__all__ = ["HEADS", "KV_CACHES", "TracedBitNet", "packed_parts"]
 
 HEADS = {
     "bf16": torch.bfloat16,
@@ -26,6 +26,7 @@ HEADS = {
     "float32": torch.float32,
     "two-step": torch.bfloat16,
 }
+KV_CACHES = {"float32": torch.float32, "float16": torch.float16}
 
 
 class TernaryLinear(nn.Module):
@@ -108,7 +109,7 @@ class FusedNorm(nn.Module):
 
 
 class FusedAttend(nn.Module):
-    """Rotary positions, KV cache and softmax as one GroupQueryAttention."""
+    """Rotary positions, KV cache and softmax as one operator, chosen by the type of the cache."""
 
     def forward(
         self,

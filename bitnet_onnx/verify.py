@@ -102,10 +102,10 @@ def verify(
     """Compare logits and greedy ids over ``steps`` new tokens after each prompt.
 
     Both sides are fed the reference's ids, so that one difference does not hide the next. An
-    int8 head is compared with the reference whose table is rounded in the same way, a two-step
-    head with the table itself: see ``Scan``. Raises ConfigError when artifact and checkpoint are
-    not the same shape, and for the first BitNet, whose linears normalize and quantize groups by
-    themselves.
+    int8 head is compared with the reference whose table is rounded in the same way, a float16 cache
+    with the reference that rounds its own, a two-step head with the table itself: see ``Scan``.
+    Raises ConfigError when artifact and checkpoint are not the same shape, and for the first
+    BitNet, whose linears normalize and quantize groups by themselves.
     """
     sizes = ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim")
     for name in sizes:
@@ -127,8 +127,13 @@ def verify(
                 f"a prompt of {len(prompt)} ids and {steps} steps do not fit the artifact's "
                 f"context of {artifact.context_length}"
             )
-    network = load_reference(checkpoint, against, artifact.head)
     session = TappedSession(artifact)
+    if against == "transformers" and session.cache_dtype == np.float16:
+        raise ConfigError(
+            "the artifact keeps keys and values as float16, transformers would as float32",
+            hint="compare with --against torch",
+        )
+    network = load_reference(checkpoint, against, artifact.head)
     linears = list(linear_shapes(checkpoint.config))
     rounds = not checkpoint.config.float_activations
     scan = Scan.of(checkpoint) if artifact.head == "two-step" else None
@@ -157,7 +162,8 @@ def compare(
 ) -> Comparison:
     session.reset()
     breaker = TieBreaker(network, linears, rounds=rounds)
-    reference, settled = Reference(network), Reference(network)
+    half = session.cache_dtype == np.float16
+    reference, settled = Reference(network, half), Reference(network, half)
     fed = prompt
     free_shares: list[float] = []
     settled_shares: list[float] = []

@@ -4,6 +4,7 @@
 //   2])
 //   -> output float32 like query, present_key and present_value float32 [B, kv_heads, L, D]
 //   with L = max(P, total_sequence_length)
+// GroupQueryAttentionF16: the same with past and present float16; D is at most 4096.
 // The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the
 // shapes.
 #include <stdio.h>
@@ -17,15 +18,16 @@ namespace {
 
 enum { kQuery, kKey, kValue, kPastKey, kPastValue, kLast, kTotal, kCos, kSin };
 
-OrtStatus* wrong_shape(const Call& call, size_t index, const Tensor& found, const char* expected) {
+OrtStatus* wrong_shape(const Call& call, const OpSpec& spec, size_t index, const Tensor& found,
+                       const char* expected) {
   char shape[128] = "[";
   size_t end = 1;
   for (size_t i = 0; i < found.rank && end < sizeof shape; i++) {
     end += static_cast<size_t>(snprintf(shape + end, sizeof shape - end, "%s%lld", i ? ", " : "",
                                         static_cast<long long>(found.dims[i])));
   }
-  return fail(call.api, "%s: %s has the shape %s], expected %s", kGroupQueryAttention.name,
-              kGroupQueryAttention.input[index].name, shape, expected);
+  return fail(call.api, "%s: %s has the shape %s], expected %s", spec.name, spec.input[index].name,
+              shape, expected);
 }
 
 bool is(const Tensor& tensor, int64_t a, int64_t b, int64_t c) {
@@ -36,42 +38,46 @@ bool same_shape(const Tensor& a, const Tensor& b) {
   return a.rank == b.rank && memcmp(a.dims, b.dims, a.rank * sizeof a.dims[0]) == 0;
 }
 
-OrtStatus* check_shapes(const Call& call, const Tensor* in) {
+OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tensor* in, bool half) {
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   if (past.rank != 4 || past.dims[1] < 1 || past.dims[3] < 2 || past.dims[3] % 2) {
-    return wrong_shape(call, kPastKey, past, "[B, kv_heads, P, D] with an even D");
+    return wrong_shape(call, spec, kPastKey, past, "[B, kv_heads, P, D] with an even D");
   }
+  if (half && past.dims[3] > static_cast<int64_t>(kMaxHalfHead)) {
+    return wrong_shape(call, spec, kPastKey, past, "[B, kv_heads, P, D] with D up to 4096");
+  }
+  static_assert(kMaxHalfHead == 4096, "as the message says");
   const int64_t batch = past.dims[0], kv_width = past.dims[1] * past.dims[3];
   if (!same_shape(in[kPastValue], past)) {
-    return wrong_shape(call, kPastValue, in[kPastValue], "that of past_key");
+    return wrong_shape(call, spec, kPastValue, in[kPastValue], "that of past_key");
   }
   if (query.rank != 3 || query.dims[0] != batch || query.dims[2] < 1 || query.dims[2] % kv_width) {
-    return wrong_shape(call, kQuery, query, "[B, S, heads * D], heads a multiple of kv_heads");
+    return wrong_shape(call, spec, kQuery, query,
+                       "[B, S, heads * D], heads a multiple of kv_heads");
   }
   for (size_t index = kKey; index <= kValue; index++) {
     if (!is(in[index], batch, query.dims[1], kv_width)) {
-      return wrong_shape(call, index, in[index], "[B, S, kv_heads * D]");
+      return wrong_shape(call, spec, index, in[index], "[B, S, kv_heads * D]");
     }
   }
   if (in[kLast].rank != 1 || in[kLast].dims[0] != batch) {
-    return wrong_shape(call, kLast, in[kLast], "[B]");
+    return wrong_shape(call, spec, kLast, in[kLast], "[B]");
   }
   if (in[kTotal].rank > 1 || (in[kTotal].rank == 1 && in[kTotal].dims[0] != 1)) {
-    return wrong_shape(call, kTotal, in[kTotal], "[] or [1]");
+    return wrong_shape(call, spec, kTotal, in[kTotal], "[] or [1]");
   }
   if (in[kCos].rank != 2 || in[kCos].dims[1] != past.dims[3] / 2) {
-    return wrong_shape(call, kCos, in[kCos], "[positions, D / 2]");
+    return wrong_shape(call, spec, kCos, in[kCos], "[positions, D / 2]");
   }
   if (!same_shape(in[kSin], in[kCos])) {
-    return wrong_shape(call, kSin, in[kSin], "that of cos_cache");
+    return wrong_shape(call, spec, kSin, in[kSin], "that of cos_cache");
   }
   return nullptr;
 }
 
 // Every row's new positions must lie in the cache, its past ones in the past, all in the tables.
-OrtStatus* check_positions(const Call& call, const Attention& op, int64_t total,
+OrtStatus* check_positions(const Call& call, const char* name, const Attention& op, int64_t total,
                            int64_t tabulated) {
-  const char* name = kGroupQueryAttention.name;
   if (total < static_cast<int64_t>(op.count)) {
     return fail(call.api, "%s: total_sequence_length is %lld, expected at least S, %zu", name,
                 static_cast<long long>(total), op.count);
@@ -95,12 +101,12 @@ OrtStatus* check_positions(const Call& call, const Attention& op, int64_t total,
   return nullptr;
 }
 
-OrtStatus* compute(Call* call) {
+OrtStatus* compute(Call* call, const OpSpec& spec, bool half) {
   Tensor in[kMaxInputs];
-  for (size_t i = 0; i < kGroupQueryAttention.inputs; i++) {
-    if (OrtStatus* s = input(*call, kGroupQueryAttention, i, &in[i])) return s;
+  for (size_t i = 0; i < spec.inputs; i++) {
+    if (OrtStatus* s = input(*call, spec, i, &in[i])) return s;
   }
-  if (OrtStatus* s = check_shapes(*call, in)) return s;
+  if (OrtStatus* s = check_shapes(*call, spec, in, half)) return s;
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   const int64_t total = *static_cast<const int32_t*>(in[kTotal].data);
   const int64_t room = total > past.dims[2] ? total : past.dims[2];
@@ -115,43 +121,57 @@ OrtStatus* compute(Call* call) {
   op.query = static_cast<const float*>(query.data);
   op.key = static_cast<const float*>(in[kKey].data);
   op.value = static_cast<const float*>(in[kValue].data);
-  op.past_key = static_cast<const float*>(past.data);
-  op.past_value = static_cast<const float*>(in[kPastValue].data);
+  op.half = half;
+  op.past_key = past.data;
+  op.past_value = in[kPastValue].data;
   op.last = static_cast<const int32_t*>(in[kLast].data);
   op.cos = static_cast<const float*>(in[kCos].data);
   op.sin = static_cast<const float*>(in[kSin].data);
   if (op.batch == 0 || op.count == 0) {
     return fail(call->api, "%s: query has the shape [%zu, %zu, %lld], expected no empty one",
-                kGroupQueryAttention.name, op.batch, op.count,
+                spec.name, op.batch, op.count,
                 static_cast<long long>(query.dims[2]));
   }
-  if (OrtStatus* s = check_positions(*call, op, total, in[kCos].dims[0])) return s;
+  if (OrtStatus* s = check_positions(*call, spec.name, op, total, in[kCos].dims[0])) return s;
   const int64_t present[4] = {past.dims[0], past.dims[1], room, past.dims[3]};
-  if (OrtStatus* s = output(*call, 0, query.dims, query.rank, &op.y)) return s;
+  void* y = nullptr;
+  if (OrtStatus* s = output(*call, 0, query.dims, query.rank, &y)) return s;
+  op.y = static_cast<float*>(y);
   if (OrtStatus* s = output(*call, 1, present, 4, &op.present_key)) return s;
   if (OrtStatus* s = output(*call, 2, present, 4, &op.present_value)) return s;
   Scratch scratch(attention_scratch(op));
-  if (!scratch.data) return fail(call->api, "%s: out of memory", kGroupQueryAttention.name);
+  if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
   attention(*call->kernel, op, scratch.data, pool_of(call));
   return nullptr;
 }
 
+OrtStatus* compute_float(Call* call) { return compute(call, kGroupQueryAttention, false); }
+OrtStatus* compute_half(Call* call) { return compute(call, kGroupQueryAttentionF16, true); }
+
+constexpr OpSpec spec_of(const char* name, ONNXTensorElementDataType cache,
+                         OrtStatus* (*compute)(Call* call)) {
+  return {name,
+          9,
+          {{"query", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+           {"key", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+           {"value", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+           {"past_key", cache},
+           {"past_value", cache},
+           {"seqlens_k", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
+           {"total_sequence_length", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
+           {"cos_cache", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+           {"sin_cache", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
+          3,
+          compute,
+          nullptr,
+          cache};
+}
+
 }  // namespace
 
-const OpSpec kGroupQueryAttention = {
-    "GroupQueryAttention",
-    9,
-    {{"query", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"key", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"value", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"past_key", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"past_value", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"seqlens_k", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
-     {"total_sequence_length", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
-     {"cos_cache", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-     {"sin_cache", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
-    3,
-    compute,
-    nullptr};
+const OpSpec kGroupQueryAttention =
+    spec_of("GroupQueryAttention", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, compute_float);
+const OpSpec kGroupQueryAttentionF16 =
+    spec_of("GroupQueryAttentionF16", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, compute_half);
 
 }  // namespace bitnet

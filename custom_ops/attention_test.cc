@@ -1,10 +1,11 @@
 // Attention: every kernel that this CPU offers against scalar, scalar against the formula in
-// float64, and the operator with threads, in place and apart.
+// float64, and the operator with threads, in place and apart; with caches of float32 and float16.
 #include "attention.h"
 
 #include <math.h>
 
 #include "dispatch.h"
+#include "float16.h"
 #include "kernels/check.h"
 #include "test_pools.h"
 
@@ -58,14 +59,19 @@ static void check_kernels(const Kernel& kernel, size_t rows, size_t d, size_t po
   for (size_t i = 0; !bad && i < weights.size(); i++) CHECK(weights[i] == expected_weights[i]);
 
   for (size_t width : {d, d / 2, d - 1}) {
-    const size_t y_stride = d + 5;
-    Guarded<float> y((rows - 1) * y_stride + width), expected((rows - 1) * y_stride + width);
-    for (size_t i = 0; i < y.size(); i++) y[i] = expected[i] = untouched;
-    kernel.attend_values(rows, positions, width, d, weights.data, stride, v.data, sums, y.data,
-                         y_stride);
-    scalar.attend_values(rows, positions, width, d, expected_weights.data, stride, v.data,
-                         expected_sums, expected.data, y_stride);
-    for (size_t i = 0; i < y.size(); i++) CHECK(same_bits(y[i], expected[i]));
+    const size_t s_stride = padded + 5, size = (width + kPadHead - 1) / kPadHead * kPadHead;
+    Guarded<double> y((rows - 1) * s_stride + size), expected(y.size());
+    for (size_t i = 0; i < y.size(); i++) y[i] = expected[i] = random.real();
+    kernel.attend_values(rows, positions, width, d, weights.data, stride, v.data, y.data, s_stride);
+    scalar.attend_values(rows, positions, width, d, weights.data, stride, v.data, expected.data,
+                         s_stride);
+    for (size_t r = 0; r < rows; r++) {
+      for (size_t i = 0; i < s_stride && r * s_stride + i < y.size(); i++) {
+        const double mine = y[r * s_stride + i], theirs = expected[r * s_stride + i];
+        const bool both_nan = isnan(mine) && isnan(theirs);
+        CHECK(mine == theirs || both_nan || (width <= i && i < size));
+      }
+    }
   }
 }
 
@@ -85,33 +91,91 @@ static void test_exponential(const Kernel& kernel) {
   CHECK(weights[0] == 1.0);
 }
 
+// Every float16, and rows of it, as scalar has them.
+static void test_widening(const Kernel& kernel) {
+  CASE("widen %s", kernel.name);
+  const Kernel& scalar = *find_kernel("scalar");
+  constexpr size_t kAll = 65536;
+  Guarded<uint16_t> halves(kAll);
+  Guarded<float> found(kAll), expected(kAll);
+  for (size_t i = 0; i < kAll; i++) halves[i] = static_cast<uint16_t>(i);
+  kernel.widen_f16(1, kAll, kAll, halves.data, found.data);
+  scalar.widen_f16(1, kAll, kAll, halves.data, expected.data);
+  CHECK(memcmp(found.data, expected.data, kAll * sizeof(float)) == 0);
+  for (size_t width = 1; width < 70; width++) {
+    const size_t d = width + width % 3, from = kAll - 4 * d - width;
+    Guarded<float> y(5 * width);
+    kernel.widen_f16(5, width, d, halves.data + from, y.data);
+    for (size_t i = 0; i < y.size(); i++) {
+      CHECK(same_bits(y[i], expected[from + i / width * d + i % width]));
+    }
+  }
+}
+
+static float widened(uint16_t half) {
+  float value;
+  find_kernel("scalar")->widen_f16(1, 1, 1, &half, &value);
+  return value;
+}
+
+// Each float16 comes back; half-way to the next goes to the even one, and its neighbours do not.
+static void test_rounding() {
+  CASE("round to float16");
+  CHECK(widened(0x0001) == 0x1p-24f && widened(0x0400) == 0x1p-14f && widened(0x3c00) == 1.0f);
+  CHECK(widened(0x7bff) == 65504.0f && widened(0x7c00) == INFINITY && widened(0xc000) == -2.0f);
+  for (uint16_t half = 0; half < 0x7c00; half++) {
+    const uint16_t next = static_cast<uint16_t>(half + 1), even = half % 2 ? next : half;
+    const float value = widened(half), above = next < 0x7c00 ? widened(next) : 65536.0f;
+    const float middle = (value + above) / 2;  // 12 bits: exact
+    CHECK(round_f16(value) == half && round_f16(-value) == (half | 0x8000));
+    CHECK(round_f16(middle) == even && round_f16(-middle) == (even | 0x8000));
+    CHECK(round_f16(nextafterf(middle, 0)) == half);
+    CHECK(round_f16(nextafterf(middle, INFINITY)) == next);
+  }
+  for (float large : {65536.0f, 1e30f, INFINITY}) CHECK(round_f16(large) == 0x7c00);
+  for (float small : {1e-45f, 1e-38f, 1e-8f}) CHECK(round_f16(-small) == 0x8000);
+  CHECK((round_f16(NAN) & 0x7fff) > 0x7c00);
+}
+
+// What a cache of either type holds of x, and what it stands for.
+static void put(float x, float* to) { *to = x; }
+static void put(float x, uint16_t* to) { *to = round_f16(x); }
+static float get(float stored) { return stored; }
+static float get(uint16_t stored) { return widened(stored); }
+
 struct Shape {
   size_t batch, count, heads, kv_heads, d, past, room;
   int32_t last[3];
 };
 
-// The operator with `kernel` and `pool`, in place where `in_place`, against plain float64 loops.
+// The operator with `kernel` and `pool`, in place where `in_place`, against scalar without threads,
+// and against plain float64 loops.
+template <typename Cache>
 static void check_operator(const Kernel& kernel, const Shape& s, const Pool& pool, bool in_place) {
-  CASE("attention %s batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu in place %d",
-       kernel.name, s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room, in_place);
+  CASE("attention %s float%zu batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu %s",
+       kernel.name, 8 * sizeof(Cache), s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room,
+       in_place ? "in place" : "apart");
   Random random = {s.batch + 10 * s.count + 100 * s.heads + 10000 * s.d};
   const size_t positions = s.room + s.count, half = s.d / 2, group = s.heads / s.kv_heads;
   Guarded<float> query(s.batch * s.count * s.heads * s.d),
-      key(s.batch * s.count * s.kv_heads * s.d), value(key.size()),
-      past_key(s.batch * s.kv_heads * s.past * s.d), past_value(past_key.size()),
-      present_key(s.batch * s.kv_heads * s.room * s.d), present_value(present_key.size()),
-      cos_cache(positions * half), sin_cache(positions * half), y(query.size());
-  for (Guarded<float>* x : {&query, &key, &value, &past_key, &past_value}) fill(x, &random, 2);
+      key(s.batch * s.count * s.kv_heads * s.d), value(key.size()), cos_cache(positions * half),
+      sin_cache(positions * half), y(query.size()), expected(query.size());
+  Guarded<Cache> past_key(s.batch * s.kv_heads * s.past * s.d), past_value(past_key.size()),
+      present_key(s.batch * s.kv_heads * s.room * s.d), present_value(present_key.size());
+  for (Guarded<float>* x : {&query, &key, &value}) fill(x, &random, 2);
+  for (Guarded<Cache>* cache : {&past_key, &past_value}) {
+    for (size_t i = 0; i < cache->size(); i++) put(random.real() * 2, cache->data + i);
+  }
   for (size_t i = 0; i < cos_cache.size(); i++) {
     cos_cache[i] = random.real();
     sin_cache[i] = random.real();
   }
-  Guarded<float> k(present_key.size()), v(present_key.size());  // what the caches must hold
+  Guarded<Cache> k(present_key.size()), v(present_key.size());  // what the caches must hold
   for (size_t head = 0; head < s.batch * s.kv_heads; head++) {
     for (size_t i = 0; i < s.room * s.d; i++) {
       const bool old = i < s.past * s.d;
-      k[head * s.room * s.d + i] = old ? past_key[head * s.past * s.d + i] : 0;
-      v[head * s.room * s.d + i] = old ? past_value[head * s.past * s.d + i] : 0;
+      k[head * s.room * s.d + i] = old ? past_key[head * s.past * s.d + i] : Cache();
+      v[head * s.room * s.d + i] = old ? past_value[head * s.past * s.d + i] : Cache();
     }
   }
   Attention op = {s.batch,
@@ -124,14 +188,18 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
                   query.data,
                   key.data,
                   value.data,
+                  sizeof(Cache) == 2,
                   past_key.data,
                   past_value.data,
                   s.last,
                   cos_cache.data,
                   sin_cache.data,
-                  y.data,
+                  expected.data,
                   present_key.data,
                   present_value.data};
+  Guarded<uint8_t> scratch(attention_scratch(op) / 64 * 64 + 64);
+  attention(*find_kernel("scalar"), op, scratch.data, kBackwards);
+  op.y = y.data;
   if (in_place) {
     op.present_key = past_key.data;
     op.present_value = past_value.data;
@@ -141,8 +209,8 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
     return i < half ? x[i] * c[i] - x[half + i] * sine[i]
                     : x[i] * c[i - half] + x[i - half] * sine[i - half];
   };
-  Guarded<uint8_t> scratch(attention_scratch(op) / 64 * 64 + 64);
   attention(kernel, op, scratch.data, pool);
+  for (size_t i = 0; i < y.size(); i++) CHECK(same_bits(y[i], expected[i]));
   for (size_t b = 0; b < s.batch; b++) {
     for (size_t i = 0; i < s.count; i++) {
       for (size_t g = 0; g < s.kv_heads; g++) {
@@ -150,26 +218,26 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
         const size_t position = past_length(op, b) + i;
         const size_t to = ((b * s.kv_heads + g) * s.room + position) * s.d;
         for (size_t e = 0; e < s.d; e++) {
-          k[to + e] = rotated(key.data + from, position, e);
-          v[to + e] = value[from + e];
+          put(rotated(key.data + from, position, e), k.data + to + e);
+          put(value[from + e], v.data + to + e);
         }
       }
     }
   }
-  CHECK(memcmp(op.present_key, k.data, k.size() * 4) == 0);
-  CHECK(memcmp(op.present_value, v.data, v.size() * 4) == 0);
+  CHECK(memcmp(op.present_key, k.data, k.size() * sizeof(Cache)) == 0);
+  CHECK(memcmp(op.present_value, v.data, v.size() * sizeof(Cache)) == 0);
   Guarded<double> scores(s.room);
   for (size_t row = 0; row < s.batch * s.count * s.heads; row++) {
     const size_t h = row % s.heads, i = row / s.heads % s.count, b = row / s.heads / s.count;
     const size_t seen = past_length(op, b) + i + 1;
-    const float* keys = k.data + (b * s.kv_heads + h / group) * s.room * s.d;
-    const float* values = v.data + (b * s.kv_heads + h / group) * s.room * s.d;
+    const Cache* keys = k.data + (b * s.kv_heads + h / group) * s.room * s.d;
+    const Cache* values = v.data + (b * s.kv_heads + h / group) * s.room * s.d;
     double most = -INFINITY, sum = 0;
     for (size_t t = 0; t < seen; t++) {
       scores[t] = 0;
       for (size_t e = 0; e < s.d; e++) {
         scores[t] += static_cast<double>(rotated(query.data + row * s.d, seen - 1, e)) *
-                     static_cast<double>(keys[t * s.d + e]);
+                     static_cast<double>(get(keys[t * s.d + e]));
       }
       scores[t] /= sqrt(static_cast<double>(s.d));
       most = fmax(most, scores[t]);
@@ -178,7 +246,7 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
     for (size_t e = 0; e < s.d; e++) {
       double mean = 0;
       for (size_t t = 0; t < seen; t++) {
-        mean += exp(scores[t] - most) / sum * static_cast<double>(values[t * s.d + e]);
+        mean += exp(scores[t] - most) / sum * static_cast<double>(get(values[t * s.d + e]));
       }
       // |scores| stay below 64, float32 rounds them by 4e-6, and values stay below 4.
       CHECK(fabs(static_cast<double>(y[row * s.d + e]) - mean) < 2e-5);
@@ -192,10 +260,13 @@ int main() {
   const Shape shapes[] = {{1, 1, 1, 1, 2, 0, 1, {0}},        {1, 1, 20, 5, 128, 48, 48, {40}},
                           {1, 7, 6, 2, 10, 9, 16, {15}},     {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
                           {2, 9, 10, 2, 100, 0, 9, {8, 4}},  {1, 40, 12, 3, 64, 8, 48, {47}},
-                          {2, 3, 14, 2, 36, 10, 12, {11, 5}}};
+                          {2, 3, 14, 2, 36, 10, 12, {11, 5}}, {1, 1, 2, 1, 4096, 5, 5, {4}},
+                          {1, 1, 6, 1, 258, 33, 33, {32}}};
+  test_rounding();
   for (size_t i = 0; i < count; i++) {
     const Kernel& kernel = *list[i];
     test_exponential(kernel);
+    test_widening(kernel);
     for (size_t d : kWidths) {
       for (size_t positions : kPositions) {
         for (size_t rows = 1; rows <= kAttendRows; rows++) {
@@ -206,8 +277,11 @@ int main() {
     }
     for (const Shape& shape : shapes) {
       for (const Pool& pool : {kBackwards, kThreads}) {
-        check_operator(kernel, shape, pool, false);
-        if (shape.past == shape.room) check_operator(kernel, shape, pool, true);
+        for (bool in_place : {false, true}) {
+          if (in_place && shape.past != shape.room) continue;
+          check_operator<float>(kernel, shape, pool, in_place);
+          check_operator<uint16_t>(kernel, shape, pool, in_place);
+        }
       }
     }
   }

@@ -40,11 +40,12 @@ uint32_t detect_cpu() {
   if (cpuid(0).eax < 7) return 0;
   const Registers one = cpuid(1), seven = cpuid(7);
   const bool osxsave = bit(one.ecx, 27), fma = bit(one.ecx, 12);
+  const bool f16c = bit(one.ecx, 29);
   if (!osxsave) return 0;
   const uint64_t state = saved_state();
   const bool ymm = (state & 0x06) == 0x06, zmm = (state & 0xe6) == 0xe6;
   uint32_t features = 0;
-  const bool avx2 = ymm && fma && bit(seven.ebx, 5);
+  const bool avx2 = ymm && fma && f16c && bit(seven.ebx, 5);
   if (avx2) features |= kCpuAvx2;
   const bool f = bit(seven.ebx, 16), dq = bit(seven.ebx, 17), bw = bit(seven.ebx, 30);
   const bool vl = bit(seven.ebx, 31), vnni = bit(seven.ecx, 11);

@@ -5,7 +5,7 @@
 
 namespace bitnet {
 
-constexpr uint32_t kCpuAvx2 = 1;        // AVX2 and FMA
+constexpr uint32_t kCpuAvx2 = 1;        // AVX2, FMA and F16C
 constexpr uint32_t kCpuAvx512Vnni = 2;  // AVX-512 F, BW, DQ, VL and VNNI
 
 uint32_t detect_cpu();

@@ -22,6 +22,7 @@ namespace {
    attend_scores_##isa,        \
    attend_softmax_##isa,       \
    attend_values_##isa,        \
+   widen_f16_##isa,            \
    read_##isa},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"

@@ -27,6 +27,8 @@ static const char* type_name(ONNXTensorElementDataType type) {
   switch (type) {
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT:
       return "float32";
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
+      return "float16";
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8:
       return "uint8";
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
@@ -166,18 +168,18 @@ OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y) {
   int64_t dims[kMaxRank];
   for (size_t i = 0; i + 1 < x.rank; i++) dims[i] = x.dims[i];
   dims[x.rank - 1] = n;
-  return output(call, 0, dims, x.rank, y);
+  void* data = nullptr;
+  OrtStatus* status = output(call, 0, dims, x.rank, &data);
+  *y = static_cast<float*>(data);
+  return status;
 }
 
-OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, float** y) {
+OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, void** y) {
   OrtValue* value = nullptr;
   if (OrtStatus* s = call.api->KernelContext_GetOutput(call.context, index, dims, rank, &value)) {
     return s;
   }
-  void* data = nullptr;
-  OrtStatus* status = call.api->GetTensorMutableData(value, &data);
-  *y = static_cast<float*>(data);
-  return status;
+  return call.api->GetTensorMutableData(value, y);
 }
 
 Scratch::Scratch(size_t bytes) : data(nullptr), block_(malloc(bytes + 64)) {

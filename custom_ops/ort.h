@@ -32,15 +32,17 @@ struct OpSpec {
   const char* name;
   size_t inputs;
   InputSpec input[kMaxInputs];
-  size_t outputs;  // all float32
+  size_t outputs;
   OrtStatus* (*compute)(Call* call);
   // What is known of the outputs' shapes before a run; null where nothing is said.
   OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context);
+  // Of the outputs after the first, which is float32.
+  ONNXTensorElementDataType later_outputs = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 };
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
-    kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kTernaryGatedMatMul, kTernaryColumnMatMul,
-    kRmsNorm;
+    kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kGroupQueryAttentionF16,
+    kTernaryGatedMatMul, kTernaryColumnMatMul, kRmsNorm;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {
@@ -77,7 +79,7 @@ OrtStatus* inputs_x_packed(const Call& call, const OpSpec& spec, Tensor* x, Tens
 // Output 0 with x's dimensions, the last one replaced by n, as it is inferred and as it is made.
 OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context);
 OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y);
-OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, float** y);
+OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, void** y);
 
 // Memory for one call, aligned to 64, freed at the end of the scope; `data` is null without memory.
 struct Scratch {

@@ -26,8 +26,8 @@ ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t 
 
 size_t ORT_API_CALL output_count(const OrtCustomOp* op) { return self(op)->spec->outputs; }
 
-ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp*, size_t) {
-  return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp* op, size_t index) {
+  return index ? self(op)->spec->later_outputs : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
 
 OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, size_t) {

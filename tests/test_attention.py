@@ -20,6 +20,9 @@ INPUTS = (
 )  # fmt: skip
 INTEGERS = ("seqlens_k", "total_sequence_length")
 OUTPUTS = ("output", "present_key", "present_value")
+CACHES = ("past_key", "past_value", "present_key", "present_value")
+TYPES = {"GroupQueryAttention": np.float32, "GroupQueryAttentionF16": np.float16}  # of the caches
+both = pytest.mark.parametrize("op", TYPES)
 
 # batch, new positions, heads, KV heads, head_dim, room in the past, last position of each row
 SHAPES = [
@@ -33,16 +36,16 @@ SHAPES = [
 ]
 
 
-def session(library: bool, threads: int = 2) -> ort.InferenceSession:
-    kinds = [TensorProto.INT32 if name in INTEGERS else TensorProto.FLOAT for name in INPUTS]
+def session(op: str, library: bool, threads: int = 2) -> ort.InferenceSession:
+    kinds = dict.fromkeys((*INPUTS, *OUTPUTS), TensorProto.FLOAT)
+    kinds |= dict.fromkeys(INTEGERS, TensorProto.INT32)
+    kinds |= dict.fromkeys(CACHES, helper.np_dtype_to_tensor_dtype(np.dtype(TYPES[op])))
+    values = {name: helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()}
     graph = helper.make_graph(
-        [helper.make_node("GroupQueryAttention", INPUTS, OUTPUTS, domain="bitnet")],
+        [helper.make_node(op, INPUTS, OUTPUTS, domain="bitnet")],
         "attention",
-        [
-            helper.make_tensor_value_info(name, kind, None)
-            for name, kind in zip(INPUTS, kinds, strict=True)
-        ],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in OUTPUTS],
+        [values[name] for name in INPUTS],
+        [values[name] for name in OUTPUTS],
     )
     imports = [helper.make_opsetid("", ops.OPSET), helper.make_opsetid("bitnet", ops.VERSION)]
     model = helper.make_model(
@@ -61,7 +64,7 @@ def session(library: bool, threads: int = 2) -> ort.InferenceSession:
     )
 
 
-def inputs(shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarray]:
+def inputs(op: str, shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarray]:
     batch, new, heads, kv_heads, width, past, last = shape
     random = np.random.default_rng(seed)
 
@@ -74,7 +77,7 @@ def inputs(shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarray]:
             [
                 floats(batch, new, heads * width),
                 *(floats(batch, new, kv_heads * width) for _ in range(2)),
-                *(floats(batch, kv_heads, past, width) for _ in range(2)),
+                *(floats(batch, kv_heads, past, width).astype(TYPES[op]) for _ in range(2)),
                 np.array(last, np.int32),
                 np.array(max(*last, new - 1) + 1, np.int32),
                 *(floats(300, width // 2) for _ in range(2)),
@@ -84,24 +87,80 @@ def inputs(shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarray]:
     )
 
 
+@both
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_torch_the_body_and_every_kernel_give_the_same_bits(
-    shape: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+    op: str, shape: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fed = inputs(shape)
+    fed = inputs(op, shape)
+    fed["key"].flat[:4] = 1e-6, -3e-8, 2e-5, 1e-7  # below the normal numbers of float16
     expected = torch.ops.bitnet.group_query_attention(*map(torch.from_numpy, fed.values()))
-    found = {"body": session(library=False).run(None, fed)}
+    found = {"body": session(op, library=False).run(None, fed)}
     for kernel in native.kernels():
         monkeypatch.setenv("BITNET_ONNX_KERNEL", kernel)
         for threads in (1, 2):
-            found[f"{kernel} {threads}"] = session(True, threads).run(None, fed)
+            found[f"{kernel} {threads}"] = session(op, True, threads).run(None, fed)
     for name, outputs in found.items():
         for output, mine, theirs in zip(OUTPUTS, outputs, expected, strict=True):
+            assert mine.dtype == theirs.numpy().dtype
             assert np.array_equal(mine, theirs.numpy()), (name, output)
 
 
+def test_a_float16_cache_is_a_float32_one_of_rounded_keys_and_values() -> None:
+    """Those of the same call too: what is attended to is what the next call reads."""
+    half, full = "GroupQueryAttentionF16", "GroupQueryAttention"
+    fed = inputs(half, (1, 7, 12, 3, 6, 12, [8]))
+    rounded = {
+        name: x.astype(np.float16).astype(np.float32) if name in ("value", *CACHES) else x
+        for name, x in fed.items()
+    }
+    fed["cos_cache"][:], fed["sin_cache"][:] = 1, 0  # rotates nothing, in `rounded` neither
+    rounded["key"] = fed["key"].astype(np.float16).astype(np.float32)
+    found = session(half, library=True).run(None, fed)
+    expected = session(full, library=True).run(None, rounded)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(mine.astype(np.float32), theirs)
+
+
+def test_in_pieces_it_is_the_same_as_in_one_call() -> None:
+    for op in TYPES:
+        fed = inputs(op, (1, 9, 12, 3, 6, 9, [8]))
+        whole, *caches = session(op, library=True).run(None, fed)
+        pieces = dict(fed)
+        for first, end in ((0, 4), (4, 5), (5, 9)):
+            piece = {name: fed[name][:, first:end] for name in ("query", "key", "value")}
+            pieces |= {**piece, "seqlens_k": np.array([end - 1], np.int32)}
+            y, *stored = session(op, library=True).run(None, pieces)
+            pieces |= dict(zip(("past_key", "past_value"), stored, strict=True))
+            assert np.array_equal(y, whole[:, first:end])
+        for mine, theirs in zip(stored, caches, strict=True):
+            assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_float16_rounds_as_numpy_does(library: bool) -> None:
+    """Every half-way point of two positive float16 and both its neighbours: ties go to even."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float64)
+    middle = ((halves + np.append(halves[1:], 65536.0)) / 2).astype(np.float32)
+    around = [np.nextafter(middle, np.float32(end)) for end in (0, np.inf)]
+    values = np.concatenate([middle, *around])
+    values = np.concatenate([values, -values])[None, :, None].repeat(2, axis=2)
+    fed = inputs("GroupQueryAttentionF16", (1, values.shape[1], 1, 1, 2, 0, [values.shape[1] - 1]))
+    # All as rows of one batch, each with one position: attention over so many is slow.
+    fed["query"], fed["key"], fed["value"] = (values.transpose(1, 0, 2) for _ in range(3))
+    fed["past_key"] = fed["past_value"] = np.zeros((values.shape[1], 1, 0, 2), np.float16)
+    fed["seqlens_k"] = np.zeros(values.shape[1], np.int32)
+    fed["total_sequence_length"] = np.array(1, np.int32)
+    stored = session("GroupQueryAttentionF16", library).run(None, fed)[2][:, 0]
+    with np.errstate(over="ignore"):
+        assert np.array_equal(stored, fed["value"].astype(np.float16))
+
+
 def test_it_is_scaled_dot_product_attention_of_rotated_heads() -> None:
-    fed = {name: torch.from_numpy(x) for name, x in inputs((1, 5, 6, 2, 16, 12, [8])).items()}
+    fed = {
+        name: torch.from_numpy(x)
+        for name, x in inputs("GroupQueryAttention", (1, 5, 6, 2, 16, 12, [8])).items()
+    }
     output, _, _ = torch.ops.bitnet.group_query_attention(*fed.values())
     cos, sin = (
         torch.cat([fed[name][4:9]] * 2, dim=-1)[None] for name in ("cos_cache", "sin_cache")
@@ -122,11 +181,12 @@ def test_it_is_scaled_dot_product_attention_of_rotated_heads() -> None:
     assert (output - y.transpose(1, 2).flatten(2)).abs().max() < 2e-5
 
 
-def test_a_bound_cache_is_updated_in_place() -> None:
-    fed = inputs((2, 1, 6, 2, 10, 9, [3, 8]))
-    expected = session(library=True).run(None, fed)
+@both
+def test_a_bound_cache_is_updated_in_place(op: str) -> None:
+    fed = inputs(op, (2, 1, 6, 2, 10, 9, [3, 8]))
+    expected = session(op, library=True).run(None, fed)
     for library in (True, False):
-        running = session(library)
+        running = session(op, library)
         bound = {name: array.copy() for name, array in fed.items()}
         binding = running.io_binding()
         for name, array in bound.items():
@@ -135,7 +195,7 @@ def test_a_bound_cache_is_updated_in_place() -> None:
         for name in ("key", "value"):
             cache = bound[f"past_{name}"]
             binding.bind_output(
-                f"present_{name}", "cpu", 0, np.float32, cache.shape, cache.ctypes.data
+                f"present_{name}", "cpu", 0, TYPES[op], cache.shape, cache.ctypes.data
             )
         running.run_with_iobinding(binding)
         assert np.array_equal(binding.get_outputs()[0].numpy(), expected[0])
@@ -143,21 +203,23 @@ def test_a_bound_cache_is_updated_in_place() -> None:
         assert np.array_equal(bound["past_value"], expected[2])
 
 
-def test_what_is_not_seen_does_not_matter() -> None:
+@both
+def test_what_is_not_seen_does_not_matter(op: str) -> None:
     """Not to the kernels; the stock body multiplies it by 0, which is its documented difference."""
-    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
-    expected = session(library=True).run(None, fed)[0]
+    fed = inputs(op, (1, 1, 6, 2, 10, 9, [4]))
+    expected = session(op, library=True).run(None, fed)[0]
     for name in ("past_key", "past_value"):
         fed[name][:, :, 5:] = np.nan
-    assert np.array_equal(session(library=True).run(None, fed)[0], expected)
+    assert np.array_equal(session(op, library=True).run(None, fed)[0], expected)
 
 
+@both
 @pytest.mark.parametrize("name", ["query", "past_key", "past_value"])
-def test_a_nan_that_is_seen_makes_its_heads_nan(name: str) -> None:
-    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
+def test_a_nan_that_is_seen_makes_its_heads_nan(op: str, name: str) -> None:
+    fed = inputs(op, (1, 1, 6, 2, 10, 9, [4]))
     fed[name].reshape(1, -1)[0, 0] = np.nan  # of the first head, or of the first KV head
     for library in (True, False):
-        output = session(library).run(None, fed)[0].reshape(6, 10)
+        output = session(op, library).run(None, fed)[0].reshape(6, 10)
         assert np.isnan(output[0]).any()
         assert np.isfinite(output[3:]).all()
 
@@ -179,15 +241,26 @@ WRONG = [
 ]
 
 
+@both
 @pytest.mark.parametrize(("name", "shape", "message"), WRONG)
-def test_a_wrong_shape_is_refused(name: str, shape: tuple[int, ...], message: str) -> None:
-    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
+def test_a_wrong_shape_is_refused(op: str, name: str, shape: tuple[int, ...], message: str) -> None:
+    fed = inputs(op, (1, 1, 6, 2, 10, 9, [4]))
     fed[name] = np.ones(shape, fed[name].dtype)
-    with pytest.raises(Exception, match="GroupQueryAttention: ") as error:
-        session(library=True).run(None, fed)
+    with pytest.raises(Exception, match=f"{op}: ") as error:
+        session(op, library=True).run(None, fed)
     assert message in str(error.value)
 
 
+def test_a_head_too_wide_for_the_stack_is_refused() -> None:
+    op = "GroupQueryAttentionF16"
+    fed = inputs(op, (1, 1, 1, 1, 4098, 2, [0]))
+    with pytest.raises(
+        Exception, match=r"past_key has the shape \[1, 1, 2, 4098\], expected .*4096"
+    ):
+        session(op, library=True).run(None, fed)
+
+
+@both
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -203,9 +276,11 @@ def test_a_wrong_shape_is_refused(name: str, shape: tuple[int, ...], message: st
         ({"cos_cache": np.ones((4, 5)), "sin_cache": np.ones((4, 5))}, "cos_cache holds 4"),
     ],
 )
-def test_a_position_outside_the_cache_is_refused(changes: dict[str, Any], message: str) -> None:
-    fed = inputs((1, 1, 6, 2, 10, 9, [4]))
+def test_a_position_outside_the_cache_is_refused(
+    op: str, changes: dict[str, Any], message: str
+) -> None:
+    fed = inputs(op, (1, 1, 6, 2, 10, 9, [4]))
     fed |= {name: np.array(value, fed[name].dtype) for name, value in changes.items()}
-    with pytest.raises(Exception, match="GroupQueryAttention: ") as error:
-        session(library=True).run(None, fed)
+    with pytest.raises(Exception, match=f"{op}: ") as error:
+        session(op, library=True).run(None, fed)
     assert message in str(error.value)

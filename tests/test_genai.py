@@ -69,15 +69,23 @@ def ours(folder: Path, prompts: list[list[int]], steps: int) -> list[list[int]]:
     ]
 
 
-@pytest.mark.parametrize(("head", "hidden"), [("bf16", 64), ("int8", 64), ("float32", 80)])
-def test_a_random_model(tmp_path: Path, head: str, hidden: int) -> None:
+@pytest.mark.parametrize(
+    ("head", "hidden", "kv_cache"),
+    [
+        ("bf16", 64, "float32"),
+        ("int8", 64, "float32"),
+        ("float32", 80, "float32"),
+        ("bf16", 64, "float16"),
+    ],
+)
+def test_a_random_model(tmp_path: Path, head: str, hidden: int, kv_cache: str) -> None:
     """Hidden 80 makes heads of 20 elements, which are padded in the cache."""
     source = checkpoints.make(tmp_path / "c", hidden=hidden, vocab=300, eos_token_id=[1, 2], seed=5)
     (source / "tokenizer.json").write_text(backend_json())
     (source / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end_of_text|>"})
     )
-    folder = export(source, tmp_path / "a", head=head)
+    folder = export(source, tmp_path / "a", head=head, kv_cache=kv_cache)
     prompts = [[7], [40, 41, 42], [299, 5, 17, 120, 33, 8, 90]]
     found = greedy(folder, prompts, 24)
     assert found == ours(folder, prompts, 24)

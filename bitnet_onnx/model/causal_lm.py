@@ -117,6 +117,12 @@ class BitNetForCausalLM(nn.Module):
         tied = self.config.tie_word_embeddings
         return self.model.embed_tokens.weight if tied else self.lm_head.weight
 
+    def empty_cache(self, dtype: torch.dtype) -> list[KeyValue]:
+        """``past_key_values`` of one sequence without positions yet, to be kept in ``dtype``."""
+        shape = (1, self.config.num_key_value_heads, 0, self.config.head_dim)
+        empty = torch.empty(shape, dtype=dtype)
+        return [(empty, empty)] * self.config.num_hidden_layers
+
     def forward(
         self,
         input_ids: Tensor,

@@ -70,13 +70,16 @@ class Attend(nn.Module):
         mask: Tensor | None,
         past: KeyValue | None,
     ) -> tuple[Tensor, KeyValue]:
-        """query [B, S, heads * D], key and value [B, S, kv heads * D] -> like query, and cache."""
+        """query [B, S, heads * D], key and value [B, S, kv heads * D] -> like query, and cache.
+
+        Keys and values are rounded to the type of the past, where there is one.
+        """
         query = rotate(heads(query, self.num_heads), rope)
         key = rotate(heads(key, self.num_kv_heads), rope)
         value = heads(value, self.num_kv_heads)
         if past is not None:
-            key = torch.cat([past[0], key], dim=2)
-            value = torch.cat([past[1], value], dim=2)
+            key = torch.cat([past[0], key.to(past[0].dtype)], dim=2)
+            value = torch.cat([past[1], value.to(past[1].dtype)], dim=2)
         if self.training:
             y = F.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True

@@ -37,6 +37,7 @@ constexpr size_t kPadInt8 = 64;
 constexpr size_t kPadHead = 8;
 // Most rows (heads that share their keys and values) of one call of an attention kernel.
 constexpr size_t kAttendRows = 4;
+constexpr size_t kAttendAhead = 16;  // positions: some KB of keys or values
 
 // sums[n] = sum over k of q[k] * (code(n, k) - 1), q_sum = sum over k of q[k]
 // q: 256 * blocks int8; w: rows of 64 * blocks bytes
@@ -107,11 +108,18 @@ using AttendScores = void (*)(size_t rows, size_t positions, size_t d, const dou
 // r * (1/2! + ... + r * 1/7!))) * 2^n. A NaN or an infinite maximum makes the sum NaN.
 using AttendSoftmax = double (*)(size_t positions, const float* scores, double* weights);
 
-// y[r * y_stride + i] = float32(sum over t of weights[r * stride + t] * v[t * d + i] / sums[r]) for
-// i < width; t ascends, in float64. Each product is exact: the weights hold float32 values.
+// sums[r * s_stride + i] += weights[r * stride + t] * v[t * d + i] for t = 0, 1, ..., i < width.
+// Each product is exact: the weights hold float32 values. A row of sums is padded to a multiple of
+// kPadHead, whatever that holds. For a few positions at a time, so that v stays in the first cache
+// for all rows: the positions kAttendAhead further on are prefetched in the order of memory.
 using AttendValues = void (*)(size_t rows, size_t positions, size_t width, size_t d,
-                              const double* weights, size_t stride, const float* v,
-                              const double* sums, float* y, size_t y_stride);
+                              const double* weights, size_t stride, const float* v, double* sums,
+                              size_t s_stride);
+
+// to[t * width + i] = float32(from[t * d + i]) for t < positions, i < width, exact; a NaN becomes
+// quiet. from: float16. The positions kAttendAhead further on are prefetched.
+using WidenF16 = void (*)(size_t positions, size_t width, size_t d, const uint16_t* from,
+                          float* to);
 
 constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
 constexpr float kLog2E = 1.44269504f;
@@ -140,6 +148,7 @@ struct Kernel {
   AttendScores attend_scores;
   AttendSoftmax attend_softmax;
   AttendValues attend_values;
+  WidenF16 widen_f16;
   Read read;
 };
 
@@ -166,8 +175,10 @@ struct Kernel {
                            const float* k, float root, float* scores, size_t stride);             \
   double attend_softmax_##isa(size_t positions, const float* scores, double* weights);            \
   void attend_values_##isa(size_t rows, size_t positions, size_t width, size_t d,                 \
-                           const double* weights, size_t stride, const float* v,                  \
-                           const double* sums, float* y, size_t y_stride);                        \
+                           const double* weights, size_t stride, const float* v, double* sums,    \
+                           size_t s_stride);                                                      \
+  void widen_f16_##isa(size_t positions, size_t width, size_t d, const uint16_t* from,            \
+                       float* to);                                                                \
   uint64_t read_##isa(const uint8_t* data, size_t bytes);
 #include "kernels.inc"
 #undef KERNEL

@@ -194,16 +194,39 @@ double attend_softmax_scalar(size_t positions, const float* scores, double* weig
 }
 
 void attend_values_scalar(size_t rows, size_t positions, size_t width, size_t d,
-                          const double* weights, size_t stride, const float* v, const double* sums,
-                          float* y, size_t y_stride) {
+                          const double* weights, size_t stride, const float* v, double* sums,
+                          size_t s_stride) {
   for (size_t r = 0; r < rows; r++) {
-    for (size_t i = 0; i < width; i++) {
-      double sum = 0;
-      for (size_t t = 0; t < positions; t++) {
-        sum += weights[r * stride + t] * static_cast<double>(v[t * d + i]);
+    for (size_t t = 0; t < positions; t++) {
+      for (size_t i = 0; i < width; i++) {
+        sums[r * s_stride + i] += weights[r * stride + t] * static_cast<double>(v[t * d + i]);
       }
-      y[r * y_stride + i] = static_cast<float>(sum / sums[r]);
     }
+  }
+}
+
+static inline float widen(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, size = half & 0x7fff;
+  uint32_t bits;
+  if (size > 0x7c00) {
+    bits = 0x7fc00000 | size << 13;
+  } else if (size == 0x7c00) {
+    bits = 0x7f800000;
+  } else if (size >= 0x400) {
+    bits = (size << 13) + (112u << 23);
+  } else {  // size * 2^-24, exact in float32
+    const float value = static_cast<float>(size) * 0x1p-24f;
+    memcpy(&bits, &value, sizeof bits);
+  }
+  bits |= sign;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+void widen_f16_scalar(size_t positions, size_t width, size_t d, const uint16_t* from, float* to) {
+  for (size_t t = 0; t < positions; t++) {
+    for (size_t i = 0; i < width; i++) to[t * width + i] = widen(from[t * d + i]);
   }
 }
 

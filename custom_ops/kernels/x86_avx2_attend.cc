@@ -8,8 +8,8 @@ namespace bitnet {
 
 static constexpr size_t kAhead = 1024;  // floats that a stream of keys is prefetched ahead
 
-static inline void prefetch(const float* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+static inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
 
 static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -117,11 +117,7 @@ double attend_softmax_avx2(size_t positions, const float* scores, double* weight
   return _mm256_cvtsd_f64(fold(four, four, four, four));
 }
 
-// Values go through the first cache once: all elements of kBlock positions, while those of the next
-// ones are prefetched in the order of memory. Their sums wait on the stack, for kSlab elements.
-static constexpr size_t kBlock = 16;
-static constexpr size_t kSlab = 128;
-
+// Where the values of later positions are, line after line in the order of memory.
 struct Ahead {
   const float* row;
   size_t at, width, d;
@@ -134,13 +130,13 @@ struct Ahead {
   }
 };
 
-// sums[R][kSlab] += weights x R heads by D vectors of 4 elements, the last of which has `last`.
+// sums += weights x R heads by D vectors of 4 elements, the last of which has `last`.
 template <int R, int D>
 static inline void blend(size_t positions, size_t d, const double* weights, size_t stride,
-                         const float* v, size_t last, double* sums) {
+                         const float* v, size_t last, double* sums, size_t s_stride) {
   __m256d acc[R][D];
   UNROLL for (int r = 0; r < R; r++) {
-    UNROLL for (int j = 0; j < D; j++) acc[r][j] = _mm256_load_pd(sums + r * kSlab + 4 * j);
+    UNROLL for (int j = 0; j < D; j++) acc[r][j] = _mm256_loadu_pd(sums + r * s_stride + 4 * j);
   }
   for (size_t t = 0; t < positions; t++, v += d) {
     __m256d value[D];
@@ -151,49 +147,43 @@ static inline void blend(size_t positions, size_t d, const double* weights, size
     }
   }
   UNROLL for (int r = 0; r < R; r++) {
-    UNROLL for (int j = 0; j < D; j++) _mm256_store_pd(sums + r * kSlab + 4 * j, acc[r][j]);
+    UNROLL for (int j = 0; j < D; j++) _mm256_storeu_pd(sums + r * s_stride + 4 * j, acc[r][j]);
   }
 }
 
-// width is at most kSlab.
 template <int R>
 static void blend_rows(size_t positions, size_t width, size_t d, const double* weights,
-                       size_t stride, const float* v, const double* totals, float* y,
-                       size_t y_stride) {
-  alignas(32) double sums[R * kSlab] = {0};
-  for (size_t t = 0; t < positions; t += kBlock) {
-    const size_t count = positions - t < kBlock ? positions - t : kBlock;
-    Ahead ahead = {v + (t + kBlock) * d, 0, width, d};
-    for (size_t i = 0; i < width; i += 8) {
-      const float* from = v + t * d + i;
-      for (size_t line = 0; line < kBlock / 2; line++) ahead.next();  // as many as there are
-      if (width - i > 4)
-        blend<R, 2>(count, d, weights + t, stride, from, smaller(width - i - 4, 4), sums + i);
-      else
-        blend<R, 1>(count, d, weights + t, stride, from, width - i, sums + i);
-    }
-  }
-  for (int r = 0; r < R; r++) {
-    const __m256d total = _mm256_set1_pd(totals[r]);
-    for (size_t i = 0; i < width; i += 4) {
-      const __m128 mean =
-          _mm256_cvtpd_ps(_mm256_div_pd(_mm256_load_pd(sums + r * kSlab + i), total));
-      const __m128i mask = _mm256_castsi256_si128(lanes(smaller(width - i, 4)));
-      _mm_maskstore_ps(y + r * y_stride + i, mask, mean);
-    }
+                       size_t stride, const float* v, double* sums, size_t s_stride) {
+  Ahead ahead = {v + kAttendAhead * d, 0, width, d};
+  for (size_t i = 0; i < width; i += 8) {
+    for (size_t line = 0; line < positions; line += 2) ahead.next();  // as many as there are
+    if (width - i > 4)
+      blend<R, 2>(positions, d, weights, stride, v + i, smaller(width - i - 4, 4), sums + i,
+                  s_stride);
+    else
+      blend<R, 1>(positions, d, weights, stride, v + i, width - i, sums + i, s_stride);
   }
 }
 
 void attend_values_avx2(size_t rows, size_t positions, size_t width, size_t d,
-                        const double* weights, size_t stride, const float* v, const double* sums,
-                        float* y, size_t y_stride) {
-  using Blend = void (*)(size_t, size_t, size_t, const double*, size_t, const float*, const double*,
-                         float*, size_t);
+                        const double* weights, size_t stride, const float* v, double* sums,
+                        size_t s_stride) {
+  using Blend =
+      void (*)(size_t, size_t, size_t, const double*, size_t, const float*, double*, size_t);
   static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
   static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  for (size_t i = 0; i < width; i += kSlab) {
-    by_rows[rows - 1](positions, smaller(width - i, kSlab), d, weights, stride, v + i, sums, y + i,
-                      y_stride);
+  by_rows[rows - 1](positions, width, d, weights, stride, v, sums, s_stride);
+}
+
+void widen_f16_avx2(size_t positions, size_t width, size_t d, const uint16_t* from, float* to) {
+  for (size_t t = 0; t < positions; t++, from += d, to += width) {
+    size_t i = 0;
+    for (; i + 8 <= width; i += 8) {
+      if (i % 32 == 0) prefetch(from + kAttendAhead * d + i);
+      const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+      _mm256_storeu_ps(to + i, _mm256_cvtph_ps(halves));
+    }
+    for (; i < width; i++) to[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(from[i])));
   }
 }
 

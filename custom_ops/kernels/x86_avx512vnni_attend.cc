@@ -8,8 +8,8 @@ namespace bitnet {
 
 static constexpr size_t kAhead = 1024;  // floats that a stream of keys is prefetched ahead
 
-static inline void prefetch(const float* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+static inline void prefetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
 
 static inline __mmask8 first(size_t count) { return static_cast<__mmask8>((1u << count) - 1); }
@@ -131,11 +131,7 @@ double attend_softmax_avx512vnni(size_t positions, const float* scores, double* 
   return _mm256_cvtsd_f64(fold(lanes, lanes, lanes, lanes));
 }
 
-// Values go through the first cache once: all elements of kBlock positions, while those of the next
-// ones are prefetched in the order of memory. Their sums wait on the stack, for kSlab elements.
-static constexpr size_t kBlock = 16;
-static constexpr size_t kSlab = 128;
-
+// Where the values of later positions are, line after line in the order of memory.
 struct Ahead {
   const float* row;
   size_t at, width, d;
@@ -148,13 +144,13 @@ struct Ahead {
   }
 };
 
-// sums[R][kSlab] += weights x R heads by 32 elements.
+// sums += weights x R heads by 32 elements.
 template <int R>
 static inline void blend(size_t positions, size_t d, const double* weights, size_t stride,
-                         const float* v, Ahead* ahead, double* sums) {
+                         const float* v, Ahead* ahead, double* sums, size_t s_stride) {
   __m512d acc[R][4];
   UNROLL for (int r = 0; r < R; r++) {
-    UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm512_load_pd(sums + r * kSlab + 8 * j);
+    UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm512_loadu_pd(sums + r * s_stride + 8 * j);
   }
   for (size_t t = 0; t < positions; t++, v += d) {
     ahead->next();
@@ -167,64 +163,58 @@ static inline void blend(size_t positions, size_t d, const double* weights, size
     }
   }
   UNROLL for (int r = 0; r < R; r++) {
-    UNROLL for (int j = 0; j < 4; j++) _mm512_store_pd(sums + r * kSlab + 8 * j, acc[r][j]);
+    UNROLL for (int j = 0; j < 4; j++) _mm512_storeu_pd(sums + r * s_stride + 8 * j, acc[r][j]);
   }
 }
 
 // The same for the elements of the mask.
 template <int R>
 static inline void blend_few(size_t positions, size_t d, const double* weights, size_t stride,
-                             const float* v, __mmask8 mask, double* sums) {
+                             const float* v, __mmask8 mask, double* sums, size_t s_stride) {
   __m512d acc[R];
-  UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_load_pd(sums + r * kSlab);
+  UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_loadu_pd(sums + r * s_stride);
   for (size_t t = 0; t < positions; t++, v += d) {
     const __m512d value = load(v, mask);
     UNROLL for (int r = 0; r < R; r++) {
       acc[r] = _mm512_fmadd_pd(_mm512_set1_pd(weights[r * stride + t]), value, acc[r]);
     }
   }
-  UNROLL for (int r = 0; r < R; r++) _mm512_store_pd(sums + r * kSlab, acc[r]);
+  UNROLL for (int r = 0; r < R; r++) _mm512_storeu_pd(sums + r * s_stride, acc[r]);
 }
 
-// width is at most kSlab.
 template <int R>
 static void blend_rows(size_t positions, size_t width, size_t d, const double* weights,
-                       size_t stride, const float* v, const double* totals, float* y,
-                       size_t y_stride) {
-  alignas(64) double sums[R * kSlab] = {0};
-  for (size_t t = 0; t < positions; t += kBlock) {
-    const size_t count = positions - t < kBlock ? positions - t : kBlock;
-    Ahead ahead = {v + (t + kBlock) * d, 0, width, d};
-    for (size_t i = 0; i < width; i += width - i < 32 ? 8 : 32) {
-      const float* from = v + t * d + i;
-      if (width - i >= 32) {
-        blend<R>(count, d, weights + t, stride, from, &ahead, sums + i);
-      } else {
-        const __mmask8 mask = width - i < 8 ? first(width - i) : static_cast<__mmask8>(0xff);
-        blend_few<R>(count, d, weights + t, stride, from, mask, sums + i);
-      }
-    }
+                       size_t stride, const float* v, double* sums, size_t s_stride) {
+  Ahead ahead = {v + kAttendAhead * d, 0, width, d};
+  size_t i = 0;
+  for (; i + 32 <= width; i += 32) {
+    blend<R>(positions, d, weights, stride, v + i, &ahead, sums + i, s_stride);
   }
-  for (int r = 0; r < R; r++) {
-    const __m512d total = _mm512_set1_pd(totals[r]);
-    for (size_t i = 0; i < width; i += 8) {
-      const __mmask8 mask = width - i < 8 ? first(width - i) : static_cast<__mmask8>(0xff);
-      const __m512d mean = _mm512_div_pd(_mm512_load_pd(sums + r * kSlab + i), total);
-      _mm256_mask_storeu_ps(y + r * y_stride + i, mask, _mm512_cvtpd_ps(mean));
-    }
+  for (; i < width; i += 8) {
+    const __mmask8 mask = width - i < 8 ? first(width - i) : static_cast<__mmask8>(0xff);
+    blend_few<R>(positions, d, weights, stride, v + i, mask, sums + i, s_stride);
   }
 }
 
 void attend_values_avx512vnni(size_t rows, size_t positions, size_t width, size_t d,
-                              const double* weights, size_t stride, const float* v,
-                              const double* sums, float* y, size_t y_stride) {
-  using Blend = void (*)(size_t, size_t, size_t, const double*, size_t, const float*, const double*,
-                         float*, size_t);
+                              const double* weights, size_t stride, const float* v, double* sums,
+                              size_t s_stride) {
+  using Blend =
+      void (*)(size_t, size_t, size_t, const double*, size_t, const float*, double*, size_t);
   static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
   static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  for (size_t i = 0; i < width; i += kSlab) {
-    const size_t here = width - i < kSlab ? width - i : kSlab;
-    by_rows[rows - 1](positions, here, d, weights, stride, v + i, sums, y + i, y_stride);
+  by_rows[rows - 1](positions, width, d, weights, stride, v, sums, s_stride);
+}
+
+void widen_f16_avx512vnni(size_t positions, size_t width, size_t d, const uint16_t* from,
+                          float* to) {
+  for (size_t t = 0; t < positions; t++, from += d, to += width) {
+    for (size_t i = 0; i < width; i += 16) {
+      if (i % 32 == 0) prefetch(from + kAttendAhead * d + i);
+      const __mmask16 mask = first_16(width - i);
+      const __m256i halves = _mm256_maskz_loadu_epi16(mask, from + i);
+      _mm512_mask_storeu_ps(to + i, mask, _mm512_cvtph_ps(halves));
+    }
   }
 }
 
