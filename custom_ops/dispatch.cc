@@ -20,9 +20,10 @@ namespace {
    bf16_gemv_##isa,            \
    int8_gemv_##isa,            \
    attend_scores_##isa,        \
+   attend_scores_f16_##isa,    \
    attend_softmax_##isa,       \
    attend_values_##isa,        \
-   widen_f16_##isa,            \
+   attend_values_f16_##isa,    \
    read_##isa},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"
