@@ -7,7 +7,8 @@ namespace bitnet {
 // Bytes: what a memory of 100 ns delivers to one core at 40 GB/s while a line is on its way.
 static constexpr size_t kAhead = 4096;
 
-static constexpr size_t kGemvBlocks = 5;  // a lane of each of the two sums takes 16 products a block
+static constexpr size_t kGemvBlocks =
+    5;  // a lane of each of the two sums takes 16 products a block
 static_assert(16 * kGemvBlocks <= kProducts, "int16 lanes");
 
 // Sums of R rows, R at most 4, lanes R to 3 are zero; those at `ahead` are prefetched.

@@ -8,7 +8,8 @@ namespace bitnet {
 static constexpr size_t kAhead = 4096;
 
 // Ternary: a field is taken out of a byte by a mask alone, which leaves 4^j times the code, and has
-// its own sum, shifted once at the end; the last one would be negative as int8, and is shifted down.
+// its own sum, shifted once at the end; the last one would be negative as int8, and is shifted
+// down.
 static_assert(48ll * 128 * 16 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
 
 // Sums of R rows, R at most 4, lanes R to 3 are zero; those at `ahead` are prefetched.

@@ -1,6 +1,6 @@
-#include "arm_neon_dotprod.h"
-
 #include <string.h>
+
+#include "arm_neon_dotprod.h"
 
 namespace bitnet {
 

@@ -1,6 +1,6 @@
-#include "arm_neon.h"
-
 #include <string.h>
+
+#include "arm_neon.h"
 
 namespace bitnet {
 

@@ -150,8 +150,8 @@ void ternary_columns_gemm_neon_i8mm(size_t m, size_t count, const int8_t* q, siz
         unpack_8(column, panels + i * kRows);
       }
       for (size_t j = 0; j < 4; j++) {
-        add_panel(m, kRows, kChunk, panels + j * kPanelBytes, q + k, q_stride,
-                  sums + 64 * j + part, stride);
+        add_panel(m, kRows, kChunk, panels + j * kPanelBytes, q + k, q_stride, sums + 64 * j + part,
+                  stride);
       }
     }
   }
