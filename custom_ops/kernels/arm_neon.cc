@@ -25,8 +25,8 @@ static inline int32x4_t ternary_rows(size_t blocks, const int8_t* q, const uint8
       const int8_t* x = q + at / kBlockBytes * kBlockK + at % kBlockBytes;
       const int8x16_t x0 = vld1q_s8(x), x1 = vld1q_s8(x + 64);
       const int8x16_t x2 = vld1q_s8(x + 128), x3 = vld1q_s8(x + 192);
+      prefetch(ahead[at / 16 % R] + at / kBlockBytes * kBlockBytes);  // one row's line in each turn
       UNROLL for (int r = 0; r < R; r++) {
-        if (at % kBlockBytes == 0) prefetch(ahead[r] + at);
         uint8x16_t code[4];
         unpack(vld1q_u8(row[r] + at), code);
         even[r] = add_products(even[r], code[0], x0);

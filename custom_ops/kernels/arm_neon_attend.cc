@@ -41,7 +41,7 @@ static void score_rows(size_t positions, size_t d, const double* q, const float*
     UNROLL for (int i = 0; i < 4 * R; i++) acc[i / 4][i % 4] = vdupq_n_f64(0);
     size_t i = 0;
     for (; i + 8 <= d; i += 8) {
-      if (i % 16 == 0) prefetch(k + i + kAhead);
+      prefetch(k + i + kAhead);
       add_scores<R>(acc, q + i, padded, k + i, 8);
     }
     if (i < d) add_scores<R>(acc, q + i, padded, k + i, d - i);

@@ -19,18 +19,17 @@ static inline int32x4_t ternary_rows(size_t blocks, const int8_t* q, const uint8
   int32x4_t acc[R][3];
   UNROLL for (int i = 0; i < 3 * R; i++) acc[i / 3][i % 3] = vdupq_n_s32(0);
   const uint8x16_t mask0 = vdupq_n_u8(0x03), mask1 = vdupq_n_u8(0x0c), mask2 = vdupq_n_u8(0x30);
-  for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes, q += kBlockK) {
-    UNROLL for (size_t part = 0; part < kBlockBytes; part += 16) {
-      const int8x16_t x0 = vld1q_s8(q + part), x1 = vld1q_s8(q + part + 64);
-      const int8x16_t x2 = vld1q_s8(q + part + 128), x3 = vld1q_s8(q + part + 192);
-      UNROLL for (int r = 0; r < R; r++) {
-        if (part == 0) prefetch(ahead[r] + at);
-        const uint8x16_t packed = vld1q_u8(row[r] + at + part);
-        acc[r][0] = dot(acc[r][0], vandq_u8(packed, mask0), x0);
-        acc[r][1] = dot(acc[r][1], vandq_u8(packed, mask1), x1);
-        acc[r][2] = dot(acc[r][2], vandq_u8(packed, mask2), x2);
-        acc[r][0] = dot(acc[r][0], vshrq_n_u8(packed, 6), x3);
-      }
+  for (size_t at = 0; at < blocks * kBlockBytes; at += 16) {
+    const int8_t* x = q + at / kBlockBytes * kBlockK + at % kBlockBytes;
+    const int8x16_t x0 = vld1q_s8(x), x1 = vld1q_s8(x + 64);
+    const int8x16_t x2 = vld1q_s8(x + 128), x3 = vld1q_s8(x + 192);
+    prefetch(ahead[at / 16 % R] + at / kBlockBytes * kBlockBytes);  // one row's line in each turn
+    UNROLL for (int r = 0; r < R; r++) {
+      const uint8x16_t packed = vld1q_u8(row[r] + at);
+      acc[r][0] = dot(acc[r][0], vandq_u8(packed, mask0), x0);
+      acc[r][1] = dot(acc[r][1], vandq_u8(packed, mask1), x1);
+      acc[r][2] = dot(acc[r][2], vandq_u8(packed, mask2), x2);
+      acc[r][0] = dot(acc[r][0], vshrq_n_u8(packed, 6), x3);
     }
   }
   int32x4_t sums[4];

@@ -21,7 +21,7 @@ static void add_part(size_t fours, const uint8_t* const* column, size_t at, cons
   int32x4_t acc[4][4];  // lane l of vector v of a field belongs to byte 4 v + l
   UNROLL for (int i = 0; i < 16; i++) acc[i / 4][i % 4] = vdupq_n_s32(0);
   const uint8x16_t mask0 = vdupq_n_u8(0x03), mask1 = vdupq_n_u8(0x0c), mask2 = vdupq_n_u8(0x30);
-  for (size_t g = 0; g < fours; g++, column += 4) {
+  ROLLED for (size_t g = 0; g < fours; g++, column += 4) {
     const uint8x16_t a = vld1q_u8(column[0] + at), b = vld1q_u8(column[1] + at);
     const uint8x16_t c = vld1q_u8(column[2] + at), d = vld1q_u8(column[3] + at);
     const uint8x16_t ac0 = vzip1q_u8(a, c), ac1 = vzip2q_u8(a, c);

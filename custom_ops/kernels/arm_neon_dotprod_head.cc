@@ -31,10 +31,8 @@ static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sum
   size_t i = 0;
   for (; i + 16 <= k; i += 16) {
     split(q + i, x);
-    UNROLL for (int r = 0; r < R; r++) {
-      if (i % 64 == 0) prefetch(w + r * k + i + kAhead);
-      int8_step(acc[r], x, w + r * k + i);
-    }
+    prefetch(w + i / 16 % R * k + i + kAhead);  // one row's line in each turn
+    UNROLL for (int r = 0; r < R; r++) int8_step(acc[r], x, w + r * k + i);
   }
   if (i < k) {
     split(q + i, x);

@@ -28,11 +28,10 @@ static inline void block_sums(const uint8_t* const w[4], size_t block, const int
   UNROLL for (int half = 0; half < 2; half++) {
     int16x8_t acc[M][4];
     UNROLL for (int i = 0; i < 4 * M; i++) acc[i / 4][i % 4] = vdupq_n_s16(0);
-    UNROLL for (int part = 0; part < 4; part++) {
+    ROLLED for (size_t part = 0; part < 4; part++) {
+      if (half == 0) prefetch(w[part] + block * kBlockBytes + kAhead);  // a row's line in each turn
       UNROLL for (int r = 0; r < 4; r++) {
-        const uint8_t* p = w[r] + block * kBlockBytes;
-        if (half == 0 && part == 0) prefetch(p + kAhead);
-        uint8x16_t packed = vld1q_u8(p + 16 * part);
+        uint8x16_t packed = vld1q_u8(w[r] + block * kBlockBytes + 16 * part);
         if (half) packed = vshlq_u8(packed, right);
         const uint8x16_t low = vandq_u8(packed, mask);
         const uint8x16_t high = vandq_u8(vshrq_n_u8(packed, 2), mask);

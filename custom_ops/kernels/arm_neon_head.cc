@@ -37,10 +37,8 @@ static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   const uint8_t* p[R];
   size_t i = 0;
   for (; i + 16 <= k; i += 16) {
-    UNROLL for (int r = 0; r < R; r++) {
-      p[r] = w + 2 * (r * k + i);
-      if (R > 1 && i % 32 == 0) prefetch(p[r] + kAhead);
-    }
+    UNROLL for (int r = 0; r < R; r++) p[r] = w + 2 * (r * k + i);
+    if (R > 1) prefetch(p[i / 16 % R] + kAhead);  // one row's line in each turn
     bf16_step<R>(acc, x + i, p);
   }
   if (i < k) {
@@ -89,10 +87,8 @@ static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sum
     size_t i = begin;
     for (; i + 16 <= end; i += 16) {
       const int16x8_t x[2] = {vld1q_s16(q + i), vld1q_s16(q + i + 8)};
-      UNROLL for (int r = 0; r < R; r++) {
-        if (i % 64 == 0) prefetch(w + r * k + i + kAhead);
-        int8_step(acc[r], x, w + r * k + i);
-      }
+      prefetch(w + i / 16 % R * k + i + kAhead);  // one row's line in each turn
+      UNROLL for (int r = 0; r < R; r++) int8_step(acc[r], x, w + r * k + i);
     }
     UNROLL for (int r = 0; r < R; r++) {
       if (i < end) {
