@@ -49,85 +49,48 @@ static inline int32x4_t add_lanes(int32x4_t a, int32x4_t b, int32x4_t c, int32x4
   return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
 }
 
-// For many activation rows, panels of 16 weight rows are unpacked to int16 [k][row]: multiplied by
-// an element of the activations, they take one instruction for 8 products and no copy of it.
+// For many activation rows, panels of 16 weight rows are unpacked to [row][k], one block at a time.
 static constexpr size_t kRows = 16;
-static constexpr size_t kDepth = 64;  // k that a field of a block, and a step of a tile, has
-static_assert(kDepth <= kProducts, "int16 lanes");
+static_assert(2 * kBlockK / 16 <= kProducts, "int16 lanes");
 
-static inline void store_codes(uint8x16_t codes, int16_t* to) {
-  vst1q_s16(to, vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(codes))));
-  vst1q_s16(to + 8, vreinterpretq_s16_u16(vmovl_high_u8(codes)));
-}
-
-// One block; rows past `rows` repeat the last one.
-static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, int16_t* panel) {
-  for (size_t part = 0; part < kBlockBytes; part += 16) {
-    uint8x16_t v[16], t[16];
-    UNROLL for (size_t i = 0; i < 16; i++) {
-      v[i] = vld1q_u8(w + (i < rows ? i : rows - 1) * row_bytes + part);
-    }
-    // With row and byte as the halves of one index, each turn rotates it by a bit: the fourth has
-    // exchanged them.
-    UNROLL for (int turn = 0; turn < 4; turn++) {
-      UNROLL for (int i = 0; i < 8; i++) {
-        t[2 * i] = vzip1q_u8(v[i], v[i + 8]);
-        t[2 * i + 1] = vzip2q_u8(v[i], v[i + 8]);
-      }
-      UNROLL for (int i = 0; i < 16; i++) v[i] = t[i];
-    }
-    UNROLL for (size_t i = 0; i < 16; i++) {
+// Rows past `rows` repeat the last one.
+static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t rows, uint8_t* panel) {
+  for (size_t r = 0; r < kRows; r++, panel += kBlockK) {
+    const uint8_t* row = w + (r < rows ? r : rows - 1) * row_bytes;
+    for (size_t part = 0; part < kBlockBytes; part += 16) {
       uint8x16_t code[4];
-      unpack(v[i], code);
-      UNROLL for (size_t j = 0; j < 4; j++) {
-        store_codes(code[j], panel + (64 * j + part + i) * kRows);
-      }
+      unpack(vld1q_u8(row + part), code);
+      UNROLL for (int j = 0; j < 4; j++) vst1q_u8(panel + 64 * j + part, code[j]);
     }
   }
 }
 
-template <int Lane, int M>
-static inline void step(const int16_t* panel, const int16x8_t x[M], int16x8_t acc[M][2]) {
-  const int16x8_t low = vld1q_s16(panel + Lane * kRows), high = vld1q_s16(panel + Lane * kRows + 8);
-  UNROLL for (int m = 0; m < M; m++) {
-    acc[m][0] = vmlaq_laneq_s16(acc[m][0], low, x[m], Lane);
-    acc[m][1] = vmlaq_laneq_s16(acc[m][1], high, x[m], Lane);
-  }
-}
-
-static inline void add_to(int32_t* sums, int16x8_t v) {
-  vst1q_s32(sums, vaddw_s16(vld1q_s32(sums), vget_low_s16(v)));
-  vst1q_s32(sums + 4, vaddw_high_s16(vld1q_s32(sums + 4), v));
-}
-
-// sums[m][0..16) += panel x q for M activation rows and `depth` k, a multiple of kDepth.
+// sums[m][0..16) += panel x q for M activation rows and `depth` k, a multiple of 16, at most a
+// block; rows of the panel are panel_stride apart.
 template <int M>
-static void tile(size_t depth, const int16_t* panel, const int8_t* q, size_t q_stride,
-                 int32_t* sums, size_t stride) {
-  for (size_t begin = 0; begin < depth; begin += kDepth) {
-    int16x8_t acc[M][2];
-    UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = vdupq_n_s16(0);
-    for (size_t k = begin; k < begin + kDepth; k += 8, panel += 8 * kRows) {
-      int16x8_t x[M];
-      UNROLL for (int m = 0; m < M; m++) x[m] = vmovl_s8(vld1_s8(q + m * q_stride + k));
-      step<0, M>(panel, x, acc);
-      step<1, M>(panel, x, acc);
-      step<2, M>(panel, x, acc);
-      step<3, M>(panel, x, acc);
-      step<4, M>(panel, x, acc);
-      step<5, M>(panel, x, acc);
-      step<6, M>(panel, x, acc);
-      step<7, M>(panel, x, acc);
+static void tile(size_t depth, const uint8_t* panel, size_t panel_stride, const int8_t* q,
+                 size_t q_stride, int32_t* sums, size_t stride) {
+  for (size_t r = 0; r < kRows; r += 4, panel += 4 * panel_stride, sums += 4) {
+    int16x8_t acc[M][4];
+    UNROLL for (int i = 0; i < 4 * M; i++) acc[i / 4][i % 4] = vdupq_n_s16(0);
+    ROLLED for (size_t k = 0; k < depth; k += 16) {
+      uint8x16_t codes[4];
+      UNROLL for (int i = 0; i < 4; i++) codes[i] = vld1q_u8(panel + i * panel_stride + k);
+      UNROLL for (int m = 0; m < M; m++) {
+        const int8x16_t x = vld1q_s8(q + m * q_stride + k);
+        UNROLL for (int i = 0; i < 4; i++) acc[m][i] = add_products(acc[m][i], codes[i], x);
+      }
     }
     UNROLL for (int m = 0; m < M; m++) {
-      add_to(sums + m * stride, acc[m][0]);
-      add_to(sums + m * stride + 8, acc[m][1]);
+      const int32x4_t four = add_lanes(vpaddlq_s16(acc[m][0]), vpaddlq_s16(acc[m][1]),
+                                       vpaddlq_s16(acc[m][2]), vpaddlq_s16(acc[m][3]));
+      vst1q_s32(sums + m * stride, vaddq_s32(vld1q_s32(sums + m * stride), four));
     }
   }
 }
 
 static constexpr size_t kTall = 4;
-using Tile = void (*)(size_t, const int16_t*, const int8_t*, size_t, int32_t*, size_t);
+using Tile = void (*)(size_t, const uint8_t*, size_t, const int8_t*, size_t, int32_t*, size_t);
 static const Tile kTiles[kTall] = {tile<1>, tile<2>, tile<3>, tile<4>};
 
 }  // namespace bitnet

@@ -6,6 +6,11 @@ namespace bitnet {
 static constexpr size_t kChunk = 16;
 static_assert(kChunk <= kProducts, "int16 lanes");
 
+static inline void add_to(int32_t* sums, int16x8_t v) {
+  vst1q_s32(sums, vaddw_s16(vld1q_s32(sums), vget_low_s16(v)));
+  vst1q_s32(sums + 4, vaddw_high_s16(vld1q_s32(sums + 4), v));
+}
+
 // sums += 32 bytes, at `at`, of `count` columns.
 static void add_half(size_t count, const uint8_t* const* column, size_t at, const int8_t* q,
                      int32_t* sums) {

@@ -133,7 +133,7 @@ void ternary_group_neon(size_t m, size_t n, size_t groups, const int8_t* q, cons
     if (m > 0) kFew[m - 1](n, groups, q, q_sums, w, scale, totals, stride);
     return;
   }
-  alignas(16) int16_t panel[kBlockK * kRows];
+  alignas(16) uint8_t panel[kBlockK * kRows];
   float factors[kRows] = {0};
   const size_t blocks = (groups + 1) / 2;
   const size_t row_bytes = blocks * kBlockBytes, q_stride = blocks * kBlockK;
@@ -150,7 +150,7 @@ void ternary_group_neon(size_t m, size_t n, size_t groups, const int8_t* q, cons
       for (size_t m0 = 0; m0 < m; m0 += kTall) {
         const size_t tall = m - m0 < kTall ? m - m0 : kTall;
         int32_t sums[kTall * kRows] = {0};
-        kTiles[tall - 1](kGroupK, panel + g % 2 * kGroupK * kRows, q + m0 * q_stride + g * kGroupK,
+        kTiles[tall - 1](kGroupK, panel + g % 2 * kGroupK, kBlockK, q + m0 * q_stride + g * kGroupK,
                          q_stride, sums, kRows);
         for (size_t i = 0; i < tall; i++) {
           add_row(rows, sums + i * kRows, q_sums[(m0 + i) * groups + g], factors, g == 0,
