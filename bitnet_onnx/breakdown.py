@@ -1,7 +1,7 @@
 """Where the time of a decode step goes: time and bytes of each kind of operator.
 
-Knows ONNX Runtime's profile and which operators read their weights whole. Profiling makes a step
-slower by a few percent, most where operators are short.
+Knows ONNX Runtime's profile and which operators read their weights whole. The profiler costs some
+10 us around each operator, so a step is also timed without it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +24,7 @@ from . import native
 from .artifact import Artifact
 from .session import Session
 
-__all__ = ["OperatorCost", "breakdown"]
+__all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown"]
 
 STEPS = 24
 WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activation
@@ -29,79 +32,129 @@ WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activati
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """One kind of operator in a decode step, all its nodes together; means over the steps.
+    """One kind of operator in a decode step, all its nodes together: means over the faster half.
 
-    ``bytes`` are the weights, or the keys and values, that were really read.
+    ``bytes`` are the weights, or the keys and values, that were really read, in all steps.
     """
 
     operator: str
     calls: int
     seconds: float
-    share_of_step: float
     bytes: int
 
-    def to_dict(self) -> dict[str, object]:
-        return asdict(self)
 
+@dataclass(frozen=True)
+class Breakdown:
+    """Operators, costliest first, of a step with the profiler, and seconds of one without it.
 
-def breakdown(artifact: Artifact, *, threads: int, context: int) -> list[OperatorCost]:
-    """Decode a few steps after ``context`` random ids with the profiler on; costliest first.
-
-    Two rows are not operators: what ONNX Runtime spends between them, and Python with the choice
-    of the id. The session must have room for ``context`` and 24 positions more.
+    Of 24 steps the faster half counts: those that others on the machine disturbed least.
     """
+
+    step_seconds: float
+    profiled_step_seconds: float
+    costs: list[OperatorCost]
+
+    @property
+    def everything_else(self) -> float:
+        """The share of the step without the profiler that is not in linears and the head."""
+        linears = sum(
+            c.seconds for c in self.costs if c.operator.partition(" ")[0][-6:] == "MatMul"
+        )
+        return 1 - linears / self.step_seconds
+
+    def to_dict(self) -> dict[str, object]:
+        return {**asdict(self), "everything_else": self.everything_else}
+
+
+def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
+    """Decode a few steps after ``context`` random ids, without the profiler and with it.
+
+    Two rows are not operators: what ONNX Runtime and the profiler spend between them, and Python
+    with the choice of the id. There must be room for ``context`` and 24 positions more.
+    """
+    ids = np.random.default_rng(0).integers(0, artifact.vocab_size, context).tolist()
+    plain = _steps(Session(artifact, threads=threads), ids).seconds
     with tempfile.TemporaryDirectory() as folder:
         session = Session(artifact, threads=threads, profile=str(Path(folder) / "step"))
-        ids = np.random.default_rng(0).integers(0, artifact.vocab_size, context).tolist()
-        token = int(session.prefill(ids).argmax())
-        skipped, start = native.skipped_bytes(), perf_counter()
-        for _ in range(STEPS):
-            token = int(session.decode([token])[0].argmax())
-        step = (perf_counter() - start) / STEPS
-        skipped = native.skipped_bytes().since(skipped)
+        profiled = _steps(session, ids)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     cached = context + (STEPS + 1) // 2  # positions that a step reads, on average
     width = session.cache_dtype.itemsize * artifact.head_dim
-    per_position = 2 * artifact.num_key_value_heads * width
-    costs = _costs(events, step, cached * per_position)
+    cache_bytes = cached * 2 * artifact.num_key_value_heads * width
     unread = {
-        "TernaryGatedMatMul": skipped.rows,
-        "TernaryColumnMatMul": skipped.columns,
-        "TwoStepMatMul": skipped.head,
+        "TernaryGatedMatMul": profiled.skipped.rows,
+        "TernaryColumnMatMul": profiled.skipped.columns,
+        "TwoStepMatMul": profiled.skipped.head,
     }
-    return [
-        OperatorCost(
-            name,
-            calls,
-            seconds,
-            seconds / step,
-            size - unread.get(name.partition(" ")[0], 0) // STEPS,
-        )
-        for name, calls, seconds, size in sorted(costs, key=lambda cost: -cost[2])
+    costs = [
+        replace(cost, bytes=cost.bytes - unread.get(cost.operator.partition(" ")[0], 0) // STEPS)
+        for cost in _costs(events, profiled.seconds, cache_bytes)
     ]
+    costs.sort(key=lambda cost: -cost.seconds)
+    step, profiled_step = (
+        statistics.fmean(seconds[i] for i in faster_half(seconds))
+        for seconds in (plain, profiled.seconds)
+    )
+    return Breakdown(step, profiled_step, costs)
+
+
+class _Steps(NamedTuple):
+    """Seconds of each step, and the bytes that all of them skipped."""
+
+    seconds: list[float]
+    skipped: native.Skipped
+
+
+def _steps(session: Session, ids: list[int]) -> _Steps:
+    token = int(session.prefill(ids).argmax())
+    skipped, times = native.skipped_bytes(), [perf_counter()]
+    for _ in range(STEPS):
+        token = int(session.decode([token])[0].argmax())
+        times.append(perf_counter())
+    seconds = [after - before for before, after in pairwise(times)]
+    return _Steps(seconds, native.skipped_bytes().since(skipped))
 
 
 def _costs(
-    events: Sequence[dict[str, Any]], step: float, cache_bytes: int
-) -> list[tuple[str, int, float, int]]:
-    """Name, calls, seconds and bytes of a step, from the profile of a prefill and STEPS steps."""
+    events: Sequence[dict[str, Any]], seconds: Sequence[float], cache_bytes: int
+) -> list[OperatorCost]:
+    """The costs of a step, from the profile of a prefill and of STEPS steps of these seconds."""
     runs = sorted((e["ts"], e["dur"]) for e in events if e["name"] == "model_run")[-STEPS:]
-    inside = statistics.fmean(duration for _, duration in runs) / 1e6
-    found: dict[str, list[int]] = {}  # calls, microseconds, bytes: sums over the steps
+    starts = [start for start, _ in runs]
+    calls, sizes = Counter[str](), Counter[str]()
+    spent: dict[str, list[int]] = {}  # microseconds of each step
     for event in events:
         if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
             continue
-        if event["ts"] < runs[0][0]:
+        step = bisect_right(starts, event["ts"]) - 1
+        if step < 0:
             continue  # of the prefill
-        sums = found.setdefault(_name(event["args"]), [0, 0, 0])
-        for i, value in enumerate((1, event["dur"], _bytes(event["args"], cache_bytes))):
-            sums[i] += value
+        name = _name(event["args"])
+        calls[name] += 1
+        sizes[name] += _bytes(event["args"], cache_bytes)
+        spent.setdefault(name, [0] * STEPS)[step] += event["dur"]
+    kept = faster_half(seconds)
+    inside = statistics.fmean(runs[step][1] for step in kept) / 1e6
     costs = [
-        (name, calls // STEPS, duration / STEPS / 1e6, size // STEPS)
-        for name, (calls, duration, size) in found.items()
+        OperatorCost(
+            name,
+            calls[name] // STEPS,
+            statistics.fmean(s[i] for i in kept) / 1e6,
+            sizes[name] // STEPS,
+        )
+        for name, s in spent.items()
     ]
-    between = inside - sum(seconds for _, _, seconds, _ in costs)
-    return [*costs, ("between operators", 0, between, 0), ("Python", 0, step - inside, 0)]
+    between = inside - sum(cost.seconds for cost in costs)
+    python = statistics.fmean(seconds[i] for i in kept) - inside
+    return [
+        *costs,
+        OperatorCost("between operators", 0, between, 0),
+        OperatorCost("Python", 0, python, 0),
+    ]
+
+
+def faster_half(seconds: Sequence[float]) -> list[int]:
+    return sorted(range(len(seconds)), key=lambda i: seconds[i])[: (len(seconds) + 1) // 2]
 
 
 def _name(args: dict[str, Any]) -> str:
@@ -121,14 +174,19 @@ def _bytes(args: dict[str, Any], cache_bytes: int) -> int:
     return int(args["parameter_size"])
 
 
-def describe_breakdown(costs: Sequence[OperatorCost], bandwidth: float) -> str:
+def describe_breakdown(found: Breakdown, bandwidth: float) -> str:
     """A table; ``bandwidth`` in bytes a second is what shares are of."""
     lines = [f"{'operator':<34} calls     ms  of step      MB   GB/s  of bandwidth"]
-    for cost in costs:
+    for cost in found.costs:
         rate = cost.bytes / cost.seconds if cost.seconds > 0 else 0.0
         lines.append(
             f"{cost.operator:<34} {cost.calls:>5} {cost.seconds * 1e3:>6.2f}  "
-            f"{cost.share_of_step:>7.1%} {cost.bytes / 1e6:>7.2f} {rate / 1e9:>6.1f}  "
-            f"{rate / bandwidth:>12.0%}"
+            f"{cost.seconds / found.profiled_step_seconds:>7.1%} {cost.bytes / 1e6:>7.2f} "
+            f"{rate / 1e9:>6.1f}  {rate / bandwidth:>12.0%}"
         )
+    lines.append(
+        f"a step: {found.profiled_step_seconds * 1e3:.2f} ms with the profiler, "
+        f"{found.step_seconds * 1e3:.2f} ms without it, of which all but linears and head: "
+        f"{found.everything_else:.1%}"
+    )
     return "\n".join(lines)

@@ -158,18 +158,18 @@ def run_bench(args: argparse.Namespace) -> None:
         runs=args.runs,
         on_run=lambda done: _say(f"run {done} of {args.runs} done"),
     )
-    costs = []
+    found = None
     if args.profile:
         artifact = Artifact.open(args.artifact)
-        costs = breakdown(artifact, threads=args.threads, context=args.prompt_tokens)
+        found = breakdown(artifact, threads=args.threads, context=args.prompt_tokens)
     if args.json:
-        profile = {"profile": [cost.to_dict() for cost in costs]} if args.profile else {}
+        profile = {} if found is None else {"profile": found.to_dict()}
         print(json.dumps({**result.to_dict(), **profile}, indent=2))
         return
     print(describe(result))
-    if args.profile:
+    if found is not None:
         print(f"\none step after {args.prompt_tokens} tokens, with ONNX Runtime's profiler on")
-        print(describe_breakdown(costs, result.read_bandwidth))
+        print(describe_breakdown(found, result.read_bandwidth))
 
 
 def run_verify(args: argparse.Namespace) -> int:

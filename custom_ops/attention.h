@@ -17,16 +17,13 @@ struct Attention {
   size_t past, room;          // positions that the past and the present caches hold; past <= room
   const float* query;         // [batch, count, heads * d]
   const float *key, *value;   // [batch, count, kv_heads * d]
-  bool half;                          // the caches hold float16, d is at most kMaxHalfHead
+  bool half;                          // the caches hold float16
   const void *past_key, *past_value;  // [batch, kv_heads, past, d]
   const int32_t* last;                // [batch], the number of the last position that counts
   const float *cos, *sin;             // [positions, d / 2]
   float* y;                           // [batch, count, heads * d]
   void *present_key, *present_value;  // [batch, kv_heads, room, d]: the past, or memory apart
 };
-
-// One position of such a head is made float32 on the stack: 16 KB.
-constexpr size_t kMaxHalfHead = 4096;
 
 inline size_t past_length(const Attention& op, size_t b) {
   const size_t filled = static_cast<size_t>(op.last[b]) + 1;

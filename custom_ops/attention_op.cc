@@ -4,7 +4,7 @@
 //   2])
 //   -> output float32 like query, present_key and present_value float32 [B, kv_heads, L, D]
 //   with L = max(P, total_sequence_length)
-// GroupQueryAttentionF16: the same with past and present float16; D is at most 4096.
+// GroupQueryAttentionF16: the same with past and present float16.
 // The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the
 // shapes.
 #include <stdio.h>
@@ -38,15 +38,11 @@ bool same_shape(const Tensor& a, const Tensor& b) {
   return a.rank == b.rank && memcmp(a.dims, b.dims, a.rank * sizeof a.dims[0]) == 0;
 }
 
-OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tensor* in, bool half) {
+OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tensor* in) {
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   if (past.rank != 4 || past.dims[1] < 1 || past.dims[3] < 2 || past.dims[3] % 2) {
     return wrong_shape(call, spec, kPastKey, past, "[B, kv_heads, P, D] with an even D");
   }
-  if (half && past.dims[3] > static_cast<int64_t>(kMaxHalfHead)) {
-    return wrong_shape(call, spec, kPastKey, past, "[B, kv_heads, P, D] with D up to 4096");
-  }
-  static_assert(kMaxHalfHead == 4096, "as the message says");
   const int64_t batch = past.dims[0], kv_width = past.dims[1] * past.dims[3];
   if (!same_shape(in[kPastValue], past)) {
     return wrong_shape(call, spec, kPastValue, in[kPastValue], "that of past_key");
@@ -106,7 +102,7 @@ OrtStatus* compute(Call* call, const OpSpec& spec, bool half) {
   for (size_t i = 0; i < spec.inputs; i++) {
     if (OrtStatus* s = input(*call, spec, i, &in[i])) return s;
   }
-  if (OrtStatus* s = check_shapes(*call, spec, in, half)) return s;
+  if (OrtStatus* s = check_shapes(*call, spec, in)) return s;
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   const int64_t total = *static_cast<const int32_t*>(in[kTotal].data);
   const int64_t room = total > past.dims[2] ? total : past.dims[2];

@@ -20,9 +20,10 @@ namespace {
    bf16_gemv_##floats,                            \
    int8_gemv_##ints,                              \
    attend_scores_##floats,                        \
+   attend_scores_f16_##floats,                    \
    attend_softmax_##floats,                       \
    attend_values_##floats,                        \
-   widen_f16_##floats,                            \
+   attend_values_f16_##floats,                    \
    read_##floats},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"

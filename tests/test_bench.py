@@ -53,8 +53,9 @@ def test_zeros_are_counted_as_the_activations_show_them(artifact: Artifact) -> N
 
 def test_a_breakdown_adds_up_to_the_step(artifact: Artifact) -> None:
     """Shares are of the whole step, and the linears' bytes are the weights that were read."""
-    costs = breakdown(artifact, threads=1, context=4)
-    assert sum(cost.share_of_step for cost in costs) == pytest.approx(1)
+    found = breakdown(artifact, threads=1, context=4)
+    costs = found.costs
+    assert sum(cost.seconds for cost in costs) == pytest.approx(found.profiled_step_seconds)
     assert [cost.seconds for cost in costs] == sorted((c.seconds for c in costs), reverse=True)
     by_name = {cost.operator.partition(" ")[0]: cost for cost in costs}
     assert by_name["TernaryGatedMatMul"].calls == artifact.num_hidden_layers
@@ -63,8 +64,10 @@ def test_a_breakdown_adds_up_to_the_step(artifact: Artifact) -> None:
         assert 0 < by_name[name].bytes < whole[name]
     assert by_name["TernaryMatMul"].bytes > 0
     assert by_name["Bf16MatMul"].bytes == whole["Bf16MatMul"]
-    table = describe_breakdown(costs, 1e9).splitlines()
-    assert len(table) == len(costs) + 1
+    linears = [cost.seconds for cost in costs if "MatMul" in cost.operator]
+    assert found.everything_else == pytest.approx(1 - sum(linears) / found.step_seconds)
+    table = describe_breakdown(found, 1e9).splitlines()
+    assert len(table) == len(costs) + 2
 
 
 def parameters(artifact: Artifact) -> dict[str, int]:
@@ -89,7 +92,9 @@ def test_the_command_prints_both(artifact: Artifact, capsys: pytest.CaptureFixtu
     assert "TernaryColumnMatMul" in out
     assert main([*arguments, "--max-new-tokens", "30", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
-    assert {"operator", "calls", "seconds", "share_of_step", "bytes"} == set(fields["profile"][0])
+    profile = fields["profile"]
+    assert {"operator", "calls", "seconds", "bytes"} == set(profile["costs"][0])
+    assert profile["step_seconds"] > 0
     assert main([*arguments, "--max-new-tokens", "8"]) == 2
     assert "with --profile it is 25 or more" in capsys.readouterr().err
 

@@ -4,24 +4,37 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 1024;  // floats that a stream of keys is prefetched ahead
+static constexpr size_t kAhead = 4096;  // bytes that a stream of keys is prefetched ahead
 
-// 8 floats, zeros from `count` on.
-static inline void load_8(const float* p, size_t count, float64x2_t v[4]) {
-  float rest[8] = {0};
-  if (count < 8) {
-    memcpy(rest, p, count * sizeof(float));
-    p = rest;
-  }
-  const float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 4);
-  v[0] = vcvt_f64_f32(vget_low_f32(low));
-  v[1] = vcvt_high_f64_f32(low);
-  v[2] = vcvt_f64_f32(vget_low_f32(high));
-  v[3] = vcvt_high_f64_f32(high);
+static inline void load_8(const float* p, float32x4_t v[2]) {
+  v[0] = vld1q_f32(p);
+  v[1] = vld1q_f32(p + 4);
 }
 
-template <int R>
-static inline void add_scores(float64x2_t acc[R][4], const double* q, size_t padded, const float* k,
+static inline void load_8(const uint16_t* p, float32x4_t v[2]) {
+  const float16x8_t halves = vreinterpretq_f16_u16(vld1q_u16(p));
+  v[0] = vcvt_f32_f16(vget_low_f16(halves));
+  v[1] = vcvt_high_f32_f16(halves);
+}
+
+// 8 elements, zeros from `count` on.
+template <typename Cache>
+static inline void load_8(const Cache* p, size_t count, float64x2_t v[4]) {
+  Cache rest[8] = {0};
+  if (count < 8) {
+    memcpy(rest, p, count * sizeof(Cache));
+    p = rest;
+  }
+  float32x4_t x[2];
+  load_8(p, x);
+  v[0] = vcvt_f64_f32(vget_low_f32(x[0]));
+  v[1] = vcvt_high_f64_f32(x[0]);
+  v[2] = vcvt_f64_f32(vget_low_f32(x[1]));
+  v[3] = vcvt_high_f64_f32(x[1]);
+}
+
+template <int R, typename Cache>
+static inline void add_scores(float64x2_t acc[R][4], const double* q, size_t padded, const Cache* k,
                               size_t count) {
   float64x2_t key[4];
   load_8(k, count, key);
@@ -32,8 +45,8 @@ static inline void add_scores(float64x2_t acc[R][4], const double* q, size_t pad
   }
 }
 
-template <int R>
-static void score_rows(size_t positions, size_t d, const double* q, const float* k, float root,
+template <int R, typename Cache>
+static void score_rows(size_t positions, size_t d, const double* q, const Cache* k, float root,
                        float* scores, size_t stride) {
   const size_t padded = (d + kPadHead - 1) / kPadHead * kPadHead;
   for (size_t t = 0; t < positions; t++, k += d) {
@@ -41,7 +54,7 @@ static void score_rows(size_t positions, size_t d, const double* q, const float*
     UNROLL for (int i = 0; i < 4 * R; i++) acc[i / 4][i % 4] = vdupq_n_f64(0);
     size_t i = 0;
     for (; i + 8 <= d; i += 8) {
-      prefetch(k + i + kAhead);
+      prefetch(k + i + kAhead / sizeof(Cache));
       add_scores<R>(acc, q + i, padded, k + i, 8);
     }
     if (i < d) add_scores<R>(acc, q + i, padded, k + i, d - i);
@@ -53,12 +66,25 @@ static void score_rows(size_t positions, size_t d, const double* q, const float*
   }
 }
 
+template <typename Cache>
+static void score_all(size_t rows, size_t positions, size_t d, const double* q, const Cache* k,
+                      float root, float* scores, size_t stride) {
+  static_assert(kAttendRows == 4, "4 rows, or fewer as 2 and 1");
+  if (rows == 4) return score_rows<4>(positions, d, q, k, root, scores, stride);
+  if (rows >= 2) score_rows<2>(positions, d, q, k, root, scores, stride);
+  if (rows % 2 == 0) return;
+  const size_t last = rows - 1, padded = (d + kPadHead - 1) / kPadHead * kPadHead;
+  score_rows<1>(positions, d, q + last * padded, k, root, scores + last * stride, stride);
+}
+
 void attend_scores_neon(size_t rows, size_t positions, size_t d, const double* q, const float* k,
                         float root, float* scores, size_t stride) {
-  using Score = void (*)(size_t, size_t, const double*, const float*, float, float*, size_t);
-  static const Score by_rows[] = {score_rows<1>, score_rows<2>, score_rows<3>, score_rows<4>};
-  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  by_rows[rows - 1](positions, d, q, k, root, scores, stride);
+  score_all(rows, positions, d, q, k, root, scores, stride);
+}
+
+void attend_scores_f16_neon(size_t rows, size_t positions, size_t d, const double* q,
+                            const uint16_t* k, float root, float* scores, size_t stride) {
+  score_all(rows, positions, d, q, k, root, scores, stride);
 }
 
 static inline float32x4_t exponential(float32x4_t x) {
@@ -116,12 +142,13 @@ double attend_softmax_neon(size_t positions, const float* scores, double* weight
 }
 
 // Where the values of later positions are, line after line in the order of memory.
+template <typename Cache>
 struct Ahead {
-  const float* row;
+  const Cache* row;
   size_t at, width, d;
   void next() {
     prefetch(row + at);
-    at += 16;
+    at += 64 / sizeof(Cache);
     if (at < width) return;
     at = 0;
     row += d;
@@ -129,9 +156,9 @@ struct Ahead {
 };
 
 // sums[r][0..8) += weights x v for R heads; of v there are `count` elements.
-template <int R>
+template <int R, typename Cache>
 static inline void blend(size_t positions, size_t d, const double* weights, size_t stride,
-                         const float* v, size_t count, double* sums, size_t s_stride) {
+                         const Cache* v, size_t count, double* sums, size_t s_stride) {
   float64x2_t acc[R][4];
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int j = 0; j < 4; j++) acc[r][j] = vld1q_f64(sums + r * s_stride + 2 * j);
@@ -149,41 +176,40 @@ static inline void blend(size_t positions, size_t d, const double* weights, size
   }
 }
 
-template <int R>
+template <int R, typename Cache>
 static void blend_rows(size_t positions, size_t width, size_t d, const double* weights,
-                       size_t stride, const float* v, double* sums, size_t s_stride) {
-  Ahead ahead = {v + kAttendAhead * d, 0, width, d};
+                       size_t stride, const Cache* v, double* sums, size_t s_stride) {
+  Ahead<Cache> ahead = {v + kAttendAhead * d, 0, width, d};
   size_t i = 0;
   for (; i + 8 <= width; i += 8) {
-    for (size_t line = 0; line < positions; line += 2) ahead.next();  // as many as there are
+    // as many lines as there are
+    for (size_t t = 0; t < positions; t += 8 / sizeof(Cache)) ahead.next();
     blend<R>(positions, d, weights, stride, v + i, 8, sums + i, s_stride);
   }
   if (i < width) blend<R>(positions, d, weights, stride, v + i, width - i, sums + i, s_stride);
 }
 
+template <typename Cache>
+static void blend_all(size_t rows, size_t positions, size_t width, size_t d, const double* weights,
+                      size_t stride, const Cache* v, double* sums, size_t s_stride) {
+  if (rows == 4) return blend_rows<4>(positions, width, d, weights, stride, v, sums, s_stride);
+  if (rows >= 2) blend_rows<2>(positions, width, d, weights, stride, v, sums, s_stride);
+  if (rows % 2 == 0) return;
+  const size_t last = rows - 1;
+  blend_rows<1>(positions, width, d, weights + last * stride, stride, v, sums + last * s_stride,
+                s_stride);
+}
+
 void attend_values_neon(size_t rows, size_t positions, size_t width, size_t d,
                         const double* weights, size_t stride, const float* v, double* sums,
                         size_t s_stride) {
-  using Blend =
-      void (*)(size_t, size_t, size_t, const double*, size_t, const float*, double*, size_t);
-  static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
-  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  by_rows[rows - 1](positions, width, d, weights, stride, v, sums, s_stride);
+  blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
-static inline float32x4_t widen(uint16x4_t halves) {
-  return vcvt_f32_f16(vreinterpret_f16_u16(halves));
-}
-
-void widen_f16_neon(size_t positions, size_t width, size_t d, const uint16_t* from, float* to) {
-  for (size_t t = 0; t < positions; t++, from += d, to += width) {
-    size_t i = 0;
-    for (; i + 4 <= width; i += 4) {
-      if (i % 32 == 0) prefetch(from + kAttendAhead * d + i);
-      vst1q_f32(to + i, widen(vld1_u16(from + i)));
-    }
-    for (; i < width; i++) to[i] = vgetq_lane_f32(widen(vdup_n_u16(from[i])), 0);
-  }
+void attend_values_f16_neon(size_t rows, size_t positions, size_t width, size_t d,
+                            const double* weights, size_t stride, const uint16_t* v, double* sums,
+                            size_t s_stride) {
+  blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
 }  // namespace bitnet
