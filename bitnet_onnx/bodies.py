@@ -379,6 +379,15 @@ RMSNorm (X, weight, epsilon) => (Y)
 }
 """
 
+_ADD_RMS_NORM_BODY = """
+<domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
+AddRMSNorm (X, residual, weight, epsilon) => (Y, sum)
+{
+  sum = Add (X, residual)
+  Y = bitnet.RMSNorm (sum, weight, epsilon)
+}
+"""
+
 # As the kernel does it: float64 sums of exact products, scores rounded to float32, the same
 # polynomial. Sums in another order can round apart, about once in 1e8 scores: see kernels/kernel.h.
 # Positions that are not seen count as 0 times their value, so a NaN among the values of a later
@@ -544,6 +553,7 @@ def functions() -> list[ir.Function]:
         _TWO_STEP_BODY,
         *(_ATTENTION_BODY % {"name": name, "stored": cast} for name, cast in _STORED.items()),
         _RMS_NORM_BODY,
+        _ADD_RMS_NORM_BODY,
         _GATED_BODY,
         _COLUMN_BODY,
     )

@@ -195,6 +195,20 @@ def _(x: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
+@torch.library.custom_op("bitnet::add_rms_norm", mutates_args=())
+def add_rms_norm(
+    x: Tensor, residual: Tensor, weight: Tensor, epsilon: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The rms_norm of ``x + residual`` (both [..., K]), and that sum."""
+    total = x + residual
+    return exact.rms_norm(total, weight, epsilon), total
+
+
+@add_rms_norm.register_fake
+def _(x: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(x)
+
+
 @torch.library.custom_op("bitnet::last_positions", mutates_args=())
 def last_positions(x: Tensor, count: Tensor) -> Tensor:
     """The last ``count`` (int64 [1]) positions of x [B, S, H]; 0 means all of them."""

@@ -7,9 +7,6 @@
 // GroupQueryAttentionF16: the same with past and present float16.
 // The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the
 // shapes.
-#include <stdio.h>
-#include <string.h>
-
 #include "attention.h"
 #include "ort.h"
 
@@ -18,24 +15,8 @@ namespace {
 
 enum { kQuery, kKey, kValue, kPastKey, kPastValue, kLast, kTotal, kCos, kSin };
 
-OrtStatus* wrong_shape(const Call& call, const OpSpec& spec, size_t index, const Tensor& found,
-                       const char* expected) {
-  char shape[128] = "[";
-  size_t end = 1;
-  for (size_t i = 0; i < found.rank && end < sizeof shape; i++) {
-    end += static_cast<size_t>(snprintf(shape + end, sizeof shape - end, "%s%lld", i ? ", " : "",
-                                        static_cast<long long>(found.dims[i])));
-  }
-  return fail(call.api, "%s: %s has the shape %s], expected %s", spec.name, spec.input[index].name,
-              shape, expected);
-}
-
 bool is(const Tensor& tensor, int64_t a, int64_t b, int64_t c) {
   return tensor.rank == 3 && tensor.dims[0] == a && tensor.dims[1] == b && tensor.dims[2] == c;
-}
-
-bool same_shape(const Tensor& a, const Tensor& b) {
-  return a.rank == b.rank && memcmp(a.dims, b.dims, a.rank * sizeof a.dims[0]) == 0;
 }
 
 OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tensor* in) {

@@ -42,7 +42,7 @@ struct OpSpec {
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
     kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kGroupQueryAttentionF16,
-    kTernaryGatedMatMul, kTernaryColumnMatMul, kRmsNorm;
+    kTernaryGatedMatMul, kTernaryColumnMatMul, kRmsNorm, kAddRmsNorm;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {
@@ -61,10 +61,13 @@ struct Tensor {
 int64_t elements(const Tensor& tensor);
 // How often the last dimension occurs: the product of the others.
 size_t rows_of(const Tensor& tensor);
+bool same_shape(const Tensor& a, const Tensor& b);
 
 // Null, or a status with one sentence.
 OrtStatus* fail(const OrtApi* api, const char* format, ...);
 OrtStatus* no_such_kernel(const OrtApi* api);
+OrtStatus* wrong_shape(const Call& call, const OpSpec& spec, size_t index, const Tensor& found,
+                       const char* expected);
 // Input `index` of the type that the spec states.
 OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* tensor);
 // Input `index`, which has the shape [size].
