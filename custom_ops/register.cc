@@ -23,6 +23,8 @@ static const OpSpec* const kOps[] = {&kTernaryMatMul,
                                      &kTernaryColumnMatMul,
                                      &kGroupQueryAttention,
                                      &kGroupQueryAttentionF16,
+                                     &kGroupQueryAttentionQKV,
+                                     &kGroupQueryAttentionF16QKV,
                                      &kRmsNorm,
                                      &kAddRmsNorm};
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];

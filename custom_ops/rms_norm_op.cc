@@ -7,7 +7,8 @@
 
 namespace bitnet {
 
-static OrtStatus* compute(Call* call, const OpSpec& spec) {
+static OrtStatus* compute(Call* call) {
+  const OpSpec& spec = *call->spec;
   const bool adds = spec.outputs == 2;
   Tensor x, residual = {}, weight, epsilon;
   if (OrtStatus* s = input(*call, spec, 0, &x)) return s;
@@ -16,7 +17,7 @@ static OrtStatus* compute(Call* call, const OpSpec& spec) {
   }
   if (adds) {
     if (OrtStatus* s = input(*call, spec, 1, &residual)) return s;
-    if (!same_shape(residual, x)) return wrong_shape(*call, spec, 1, residual, "that of X");
+    if (!same_shape(residual, x)) return wrong_shape(*call, residual, "that of X");
   }
   const int64_t k = x.dims[x.rank - 1];
   if (OrtStatus* s = input_vector(*call, spec, spec.inputs - 2, k, &weight)) return s;
@@ -36,16 +37,13 @@ static OrtStatus* compute(Call* call, const OpSpec& spec) {
   return nullptr;
 }
 
-static OrtStatus* compute_norm(Call* call) { return compute(call, kRmsNorm); }
-static OrtStatus* compute_add_norm(Call* call) { return compute(call, kAddRmsNorm); }
-
 const OpSpec kRmsNorm = {"RMSNorm",
                          3,
                          {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
                           {"weight", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
                           {"epsilon", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
                          1,
-                         compute_norm,
+                         compute,
                          nullptr};
 
 const OpSpec kAddRmsNorm = {"AddRMSNorm",
@@ -55,7 +53,7 @@ const OpSpec kAddRmsNorm = {"AddRMSNorm",
                              {"weight", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
                              {"epsilon", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
                             2,
-                            compute_add_norm,
+                            compute,
                             nullptr};
 
 }  // namespace bitnet
