@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <atomic>
+
 #include "kernels/kernel.h"
 #include "pool.h"
 
@@ -53,8 +55,9 @@ struct Op {
   OrtCustomOp base;  // first, so that ONNX Runtime's pointer to it is a pointer to Op
   const OrtApi* api;
   const OpSpec* spec;
+  std::atomic<uint64_t>* nanoseconds;  // spent in compute by all nodes of all sessions
 };
-void init_op(Op* op, const OrtApi* api, const OpSpec* spec);
+void init_op(Op* op, const OrtApi* api, const OpSpec* spec, std::atomic<uint64_t>* nanoseconds);
 
 struct Tensor {
   const char* name;
