@@ -37,10 +37,11 @@ void score(const Kernel& kernel, const Attention& op, const Job& job, const Room
            const Span& span) {
   const size_t first = first_of(op, job) + span.begin, width = padded(op.d, kPadInt8);
   const int8_t* keys = static_cast<const int8_t*>(op.present_key) + first * op.d;
+  const int8_t* values = static_cast<const int8_t*>(op.present_value) + first * op.d;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
     kernel.attend_scores_int8(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
                               room.codes + h * width, keys, op.present_key_scale + first,
-                              room.factors + h, room.scores + h * room.stride + span.begin,
+                              room.factors + h, values, room.scores + h * room.stride + span.begin,
                               room.stride);
   }
 }

@@ -70,7 +70,7 @@ struct Case {
     Guarded<float> scores(rows * stride - 3);
     for (size_t i = 0; i < scores.size(); i++) scores[i] = untouched;
     kernel.attend_scores_int8(rows, positions, d, q.data, k.data, k_scale.data, factor.data,
-                              scores.data, stride);
+                              k.data, scores.data, stride);
     for (size_t i = 0; i < scores.size(); i++) {
       const size_t r = i / stride, t = i % stride;
       int64_t sum = 0;

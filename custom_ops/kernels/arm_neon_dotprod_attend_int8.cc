@@ -33,7 +33,8 @@ static inline void add_key(int32x4_t acc[4][2], int8x16_t key, const int8_t* q) 
 
 template <int R>
 static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
-                  const float* k_scale, const float* factor, float* scores, size_t stride) {
+                  const float* k_scale, const float* factor, const int8_t* next, float* scores,
+                  size_t stride) {
   static_assert(kPadInt8 % 16 == 0, "whole vectors of the query");
   const size_t padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
   int8_t halves[R * 2 * kAttendDepth];
@@ -42,12 +43,15 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
     split_row(q + r * padded, padded, halves + r * 2 * kAttendDepth);
     factors[r] = factor[r];
   }
-  for (size_t t = 0; t < positions; t++, k += d) {
+  for (size_t t = 0; t < positions; t++, k += d, next += d) {
     int32x4_t acc[4][2];
     UNROLL for (int r = 0; r < 4; r++) acc[r][0] = acc[r][1] = vdupq_n_s32(0);
     size_t i = 0;
     ROLLED for (; i + 16 <= d; i += 16) {
-      if (i % 64 == 0) prefetch(k + i + kAhead);
+      if (i % 64 == 0) {
+        prefetch(k + i + kAhead);
+        prefetch(next + i);
+      }
       add_key<R>(acc, vld1q_s8(k + i), halves + 2 * i);
     }
     if (i < d) {
@@ -66,14 +70,14 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
 
 void attend_scores_int8_neon_dotprod(size_t rows, size_t positions, size_t d, const int16_t* q,
                                      const int8_t* k, const float* k_scale, const float* factor,
-                                     float* scores, size_t stride) {
+                                     const int8_t* next, float* scores, size_t stride) {
   static_assert(kAttendRows == 4, "4 rows, or fewer as 2 and 1");
-  if (rows == 4) return score<4>(positions, d, q, k, k_scale, factor, scores, stride);
-  if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, scores, stride);
+  if (rows == 4) return score<4>(positions, d, q, k, k_scale, factor, next, scores, stride);
+  if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, next, scores, stride);
   if (rows % 2 == 0) return;
   const size_t last = rows - 1, padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
-  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, scores + last * stride,
-           stride);
+  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, next,
+           scores + last * stride, stride);
 }
 
 // 8 elements of positions t to t + 3, those of one element after another; past the last position

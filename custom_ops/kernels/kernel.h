@@ -14,8 +14,10 @@
 #endif
 #if defined(__GNUC__)
 #define RESTRICT __restrict__
+#define PREFETCH(p) __builtin_prefetch(p)
 #else
 #define RESTRICT __restrict
+#define PREFETCH(p) static_cast<void>(p)
 #endif
 // Long, and called for much work at a time: inlined copies would only make the library larger.
 #if defined(__GNUC__)
@@ -130,10 +132,11 @@ using AttendValues = void (*)(size_t rows, size_t positions, size_t width, size_
 
 // scores[r * stride + t] = (float32(sum over i < d of q[r][i] * k[t * d + i]) * k_scale[t]) *
 // factor[r] for t < positions, each operation rounded; d <= kAttendDepth
-// q: rows of d, |q| <= 32512, each padded with zeros to a multiple of kPadInt8; k: rows of d int8
+// q: rows of d, |q| <= 32512, each padded with zeros to a multiple of kPadInt8; k: rows of d int8;
+// next: what is read later, prefetched meanwhile, as many bytes as of k
 using AttendScoresInt8 = void (*)(size_t rows, size_t positions, size_t d, const int16_t* q,
                                   const int8_t* k, const float* k_scale, const float* factor,
-                                  float* scores, size_t stride);
+                                  const int8_t* next, float* scores, size_t stride);
 
 // p[r * kAttendSpan + t] = round_half_even(x[t] * s) for t < positions <= kAttendSpan, and zeros
 // from there on, with x[t] = float32(weights[r * stride + t]) * v_scale[t],
@@ -226,7 +229,7 @@ struct Kernel {
                                  double* sums, size_t s_stride);                                   \
   void attend_scores_int8_##ints(size_t rows, size_t positions, size_t d, const int16_t* q,        \
                                  const int8_t* k, const float* k_scale, const float* factor,       \
-                                 float* scores, size_t stride);                                    \
+                                 const int8_t* next, float* scores, size_t stride);                \
   void attend_weights_int8_##floats(size_t rows, size_t positions, const double* weights,          \
                                     size_t stride, const float* v_scale, int16_t* p,               \
                                     double* scale);                                                \

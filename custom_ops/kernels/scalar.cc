@@ -253,7 +253,7 @@ void attend_values_f16_scalar(size_t rows, size_t positions, size_t width, size_
 
 void attend_scores_int8_scalar(size_t rows, size_t positions, size_t d, const int16_t* q,
                                const int8_t* k, const float* k_scale, const float* factor,
-                               float* scores, size_t stride) {
+                               const int8_t*, float* scores, size_t stride) {
   const size_t padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
   for (size_t t = 0; t < positions; t++, k += d) {
     for (size_t r = 0; r < rows; r++) {

@@ -37,16 +37,20 @@ static inline void add_key(__m256i acc[4], const int16_t* q, size_t padded, __m2
 
 template <int R>
 static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
-                  const float* k_scale, const float* factor, float* scores, size_t stride) {
+                  const float* k_scale, const float* factor, const int8_t* next, float* scores,
+                  size_t stride) {
   const size_t padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
   float factors[4] = {0};
   for (int r = 0; r < R; r++) factors[r] = factor[r];
-  for (size_t t = 0; t < positions; t++, k += d) {
+  for (size_t t = 0; t < positions; t++, k += d, next += d) {
     __m256i acc[4];
     UNROLL for (int r = 0; r < 4; r++) acc[r] = _mm256_setzero_si256();
     size_t i = 0;
     for (; i + 16 <= d; i += 16) {
-      if (i % 64 == 0) prefetch(k + i + kAhead);
+      if (i % 64 == 0) {
+        prefetch(k + i + kAhead);
+        prefetch(next + i);
+      }
       add_key<R>(acc, q + i, padded, load(k + i, 16));
     }
     if (i < d) add_key<R>(acc, q + i, padded, load(k + i, d - i));
@@ -59,14 +63,14 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
 
 void attend_scores_int8_avx2(size_t rows, size_t positions, size_t d, const int16_t* q,
                              const int8_t* k, const float* k_scale, const float* factor,
-                             float* scores, size_t stride) {
+                             const int8_t* next, float* scores, size_t stride) {
   static_assert(kAttendRows == 4, "4 rows, or fewer as 2 and 1");
-  if (rows == 4) return score<4>(positions, d, q, k, k_scale, factor, scores, stride);
-  if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, scores, stride);
+  if (rows == 4) return score<4>(positions, d, q, k, k_scale, factor, next, scores, stride);
+  if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, next, scores, stride);
   if (rows % 2 == 0) return;
   const size_t last = rows - 1, padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
-  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, scores + last * stride,
-           stride);
+  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, next,
+           scores + last * stride, stride);
 }
 
 // The first `count` of 8 lanes; all of them where count is larger.

@@ -58,14 +58,17 @@ static inline void add_keys(__m512i acc[R][4], const __m512i key[4], const int16
 // R heads by 4 positions: lane 4r + t.
 template <int R>
 static inline __m512i products(size_t d, const int16_t* q, size_t padded,
-                               const int8_t* const k[4]) {
+                               const int8_t* const k[4], const int8_t* next) {
   __m512i acc[R][4], key[4];
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int t = 0; t < 4; t++) acc[r][t] = _mm512_setzero_si512();
   }
   size_t i = 0;
   for (; i + 64 <= d; i += 64) {
-    UNROLL for (int t = 0; t < 4; t++) prefetch(k[t] + i + kAhead);
+    UNROLL for (int t = 0; t < 4; t++) {
+      prefetch(k[t] + i + kAhead);
+      prefetch(next + static_cast<size_t>(t) * d + i);
+    }
     UNROLL for (size_t half = 0; half < 64; half += 32) {
       UNROLL for (int t = 0; t < 4; t++) key[t] = load(k[t] + i + half);
       add_keys<R>(acc, key, q + i + half, padded);
@@ -83,7 +86,8 @@ static inline __m512i products(size_t d, const int16_t* q, size_t padded,
 
 template <int R>
 static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
-                  const float* k_scale, const float* factor, float* scores, size_t stride) {
+                  const float* k_scale, const float* factor, const int8_t* next, float* scores,
+                  size_t stride) {
   const size_t padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
   float factors[16];
   for (int lane = 0; lane < 16; lane++) factors[lane] = lane / 4 < R ? factor[lane / 4] : 0.0f;
@@ -94,7 +98,7 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
     UNROLL for (size_t i = 0; i < 4; i++) rows[i] = k + (t + (i < left ? i : left - 1)) * d;
     const __mmask8 mask = static_cast<__mmask8>(first(left));
     const __m512 scale = _mm512_broadcast_f32x4(_mm_maskz_loadu_ps(mask, k_scale + t));
-    const __m512 sums = _mm512_cvtepi32_ps(products<R>(d, q, padded, rows));
+    const __m512 sums = _mm512_cvtepi32_ps(products<R>(d, q, padded, rows, next + t * d));
     const __m512 y = _mm512_mul_ps(_mm512_mul_ps(sums, scale), by_head);
     float by_row[16];  // GCC 12 would make masked stores ones that fault where the mask is off
     _mm512_storeu_ps(by_row, y);
@@ -109,14 +113,14 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
 
 void attend_scores_int8_avx512vnni(size_t rows, size_t positions, size_t d, const int16_t* q,
                                    const int8_t* k, const float* k_scale, const float* factor,
-                                   float* scores, size_t stride) {
+                                   const int8_t* next, float* scores, size_t stride) {
   static_assert(kAttendRows == 4, "4 rows, or fewer as 2 and 1");
-  if (rows == 4) return score<4>(positions, d, q, k, k_scale, factor, scores, stride);
-  if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, scores, stride);
+  if (rows == 4) return score<4>(positions, d, q, k, k_scale, factor, next, scores, stride);
+  if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, next, scores, stride);
   if (rows % 2 == 0) return;
   const size_t last = rows - 1, padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
-  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, scores + last * stride,
-           stride);
+  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, next,
+           scores + last * stride, stride);
 }
 
 void attend_weights_int8_avx512vnni(size_t rows, size_t positions, const double* weights,
