@@ -36,7 +36,7 @@ demo: $(VENV)/.export $(LIB)
 
 test: $(VENV)/.dev $(LIB) $(BUILD)/.tests
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check

@@ -14,10 +14,10 @@ namespace {
 
 constexpr size_t kFewJobs = 16;     // fewer are split further, so that all threads have work
 constexpr size_t kWorkers = 32;     // tasks that share many jobs
-constexpr size_t kKeyParts = 4;     // of a job's positions
-constexpr size_t kValueParts = 2;   // of a head's elements
 constexpr size_t kRotateRows = 16;  // new positions of one task
 constexpr size_t kBlock = 16;       // positions whose values stay in the first cache for all heads
+// Positions of one task. Their values have sums of their own, which are then added up.
+constexpr size_t kSpan = 64;
 
 // One new position of one row, and one KV head with the heads that read it.
 struct Job {
@@ -43,19 +43,25 @@ size_t longest(const Attention& op) {
   return most;
 }
 
-// Scratch of one job. The sums are those of kAttendRows heads at a time.
+// Scratch of one job.
 struct Room {
   size_t stride, width, group;
   double* q;        // [group, width]: d, padded
-  double* sums;     // [kAttendRows, width]
+  double* sums;     // [slots, group, width]: of each span, or of all and of one
   double* weights;  // [group, stride]
   double* totals;   // [group]: sums of the weights
-  float* scores;    // [group, stride]
-  std::atomic<size_t>* unscored;  // parts of the positions that have no scores yet
+  std::atomic<size_t>* unscored;  // spans that have no scores yet
+  std::atomic<size_t>* unsummed;  // spans that have no sums yet
+  float* scores;                  // [group, stride]
+  static size_t slots(const Attention& op) {
+    return jobs_of(op) < kFewJobs ? parts(longest(op), kSpan) : 2;
+  }
   static size_t bytes(const Attention& op) {
     const size_t group = op.heads / op.kv_heads, stride = longest(op);
-    const size_t doubles = (group + kAttendRows) * padded(op.d, kPadHead) + group * (stride + 1);
-    return padded(doubles * sizeof(double) + sizeof *unscored + group * stride * sizeof(float), 64);
+    const size_t doubles =
+        group * ((1 + slots(op)) * padded(op.d, kPadHead) + stride + 1);
+    const size_t counters = sizeof *unscored + sizeof *unsummed;
+    return padded(doubles * sizeof(double) + counters + group * stride * sizeof(float), 64);
   }
 };
 
@@ -66,10 +72,11 @@ Room room_of(const Attention& op, void* scratch, size_t index) {
   room.group = op.heads / op.kv_heads;
   room.q = reinterpret_cast<double*>(static_cast<char*>(scratch) + index * Room::bytes(op));
   room.sums = room.q + room.group * room.width;
-  room.weights = room.sums + kAttendRows * room.width;
+  room.weights = room.sums + Room::slots(op) * room.group * room.width;
   room.totals = room.weights + room.group * room.stride;
   room.unscored = reinterpret_cast<std::atomic<size_t>*>(room.totals + room.group);
-  room.scores = reinterpret_cast<float*>(room.unscored + 1);
+  room.unsummed = room.unscored + 1;
+  room.scores = reinterpret_cast<float*>(room.unsummed + 1);
   return room;
 }
 
@@ -141,18 +148,24 @@ AttendValues<uint16_t> values_of(const Kernel& kernel, uint16_t) {
   return kernel.attend_values_f16;
 }
 
-// The scores of positions begin to end.
+// Positions begin to end, at most kSpan.
+struct Span {
+  size_t begin, end;
+};
+
+Span span_of(const Job& job, size_t index) {
+  return {index * kSpan, smaller((index + 1) * kSpan, job.positions)};
+}
+
 template <typename Cache>
 void score(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
-           size_t begin, size_t end) {
+           const Span& span) {
   const float root = sqrtf(static_cast<float>(op.d));
   const Cache* keys = static_cast<const Cache*>(op.present_key) + first_of(op, job);
-  for (size_t t = begin; t < end; t += kBlock) {
-    for (size_t h = 0; h < room.group; h += kAttendRows) {
-      scores_of(kernel, Cache())(smaller(kAttendRows, room.group - h), smaller(kBlock, end - t),
-                                 op.d, room.q + h * room.width, keys + t * op.d, root,
-                                 room.scores + h * room.stride + t, room.stride);
-    }
+  for (size_t h = 0; h < room.group; h += kAttendRows) {
+    scores_of(kernel, Cache())(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
+                               room.q + h * room.width, keys + span.begin * op.d, root,
+                               room.scores + h * room.stride + span.begin, room.stride);
   }
 }
 
@@ -163,56 +176,67 @@ void softmax(const Kernel& kernel, const Job& job, const Room& room) {
   }
 }
 
-// Elements begin to end of the result; begin is a multiple of kPadHead.
+// sums [group, width] of the values of a span
 template <typename Cache>
 void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
-           size_t begin, size_t end) {
-  const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
-  const size_t width = end - begin;
-  const Cache* values = static_cast<const Cache*>(op.present_value) + first_of(op, job) + begin;
-  for (size_t h = 0; h < room.group; h += kAttendRows) {
-    const size_t rows = smaller(kAttendRows, room.group - h);
-    double* sums = room.sums + begin;
-    for (size_t r = 0; r < rows; r++) {
-      memset(sums + r * room.width, 0, padded(width, kPadHead) * sizeof(double));
-    }
-    for (size_t t = 0; t < job.positions; t += kBlock) {
-      values_of(kernel, Cache())(rows, smaller(kBlock, job.positions - t), width, op.d,
+           const Span& span, double* sums) {
+  const Cache* values = static_cast<const Cache*>(op.present_value) + first_of(op, job);
+  memset(sums, 0, room.group * room.width * sizeof(double));
+  for (size_t t = span.begin; t < span.end; t += kBlock) {
+    for (size_t h = 0; h < room.group; h += kAttendRows) {
+      values_of(kernel, Cache())(smaller(kAttendRows, room.group - h),
+                                 smaller(kBlock, span.end - t), op.d, op.d,
                                  room.weights + h * room.stride + t, room.stride,
-                                 values + t * op.d, sums, room.width);
-    }
-    for (size_t r = 0; r < rows; r++) {
-      float* y = op.y + (first + h + r) * op.d + begin;
-      for (size_t i = 0; i < width; i++) {
-        y[i] = static_cast<float>(sums[r * room.width + i] / room.totals[h + r]);
-      }
+                                 values + t * op.d, sums + h * room.width, room.width);
     }
   }
 }
 
-// Decode: the keys of a job are split by position, its values by element. Whoever scores the last
-// part of a job's positions takes the softmax.
+void add(const Room& room, const double* sums) {
+  for (size_t i = 0; i < room.group * room.width; i++) room.sums[i] += sums[i];
+}
+
+// The result, of all spans' sums in the first slot.
+void finish(const Attention& op, const Job& job, const Room& room) {
+  const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
+  for (size_t h = 0; h < room.group; h++) {
+    float* y = op.y + (first + h) * op.d;
+    for (size_t i = 0; i < op.d; i++) {
+      y[i] = static_cast<float>(room.sums[h * room.width + i] / room.totals[h]);
+    }
+  }
+}
+
+// Decode: each span of a job is a task. Whoever scores a job's last one takes the softmax, and
+// whoever sums up the last one's values adds all sums, in the order of the spans.
 template <typename Cache>
 void few(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
-  const size_t jobs = jobs_of(op);
+  const size_t jobs = jobs_of(op), spans = Room::slots(op);
   for (size_t index = 0; index < jobs; index++) {
     const Room room = room_of(op, scratch, index);
-    rotate_query(op, job_of(op, index), room);
-    new (room.unscored) std::atomic<size_t>(kKeyParts);
+    const Job job = job_of(op, index);
+    rotate_query(op, job, room);
+    new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
+    new (room.unsummed) std::atomic<size_t>(parts(job.positions, kSpan));
   }
-  parallel(pool, jobs * kKeyParts, [&](size_t task) {
-    const Job job = job_of(op, task / kKeyParts);
-    const Room room = room_of(op, scratch, task / kKeyParts);
-    const size_t part = padded(parts(job.positions, kKeyParts), 4);
-    const size_t begin = smaller(task % kKeyParts * part, job.positions);
-    score<Cache>(kernel, op, job, room, begin, smaller(begin + part, job.positions));
+  parallel(pool, jobs * spans, [&](size_t task) {
+    const Room room = room_of(op, scratch, task / spans);
+    const Job job = job_of(op, task / spans);
+    const Span span = span_of(job, task % spans);
+    if (span.begin >= span.end) return;
+    score<Cache>(kernel, op, job, room, span);
     if (room.unscored->fetch_sub(1) == 1) softmax(kernel, job, room);
   });
-  parallel(pool, jobs * kValueParts, [&](size_t task) {
-    const Room room = room_of(op, scratch, task / kValueParts);
-    const size_t part = padded(parts(op.d, kValueParts), kPadHead), n = task % kValueParts;
-    const size_t begin = smaller(n * part, op.d), end = smaller(begin + part, op.d);
-    if (begin < end) blend<Cache>(kernel, op, job_of(op, task / kValueParts), room, begin, end);
+  parallel(pool, jobs * spans, [&](size_t task) {
+    const Room room = room_of(op, scratch, task / spans);
+    const Job job = job_of(op, task / spans);
+    const Span span = span_of(job, task % spans);
+    if (span.begin >= span.end) return;
+    const size_t slot = room.group * room.width;
+    blend<Cache>(kernel, op, job, room, span, room.sums + task % spans * slot);
+    if (room.unsummed->fetch_sub(1) != 1) return;
+    for (size_t i = 1; i < parts(job.positions, kSpan); i++) add(room, room.sums + i * slot);
+    finish(op, job, room);
   });
 }
 
@@ -222,12 +246,19 @@ void many(const Kernel& kernel, const Attention& op, void* scratch, const Pool& 
   const size_t jobs = jobs_of(op);
   parallel(pool, kWorkers, [&](size_t worker) {
     const Room room = room_of(op, scratch, worker);
+    double* one = room.sums + room.group * room.width;
     for (size_t index = worker; index < jobs; index += kWorkers) {
       const Job job = job_of(op, index);
+      const size_t spans = parts(job.positions, kSpan);
       rotate_query(op, job, room);
-      score<Cache>(kernel, op, job, room, 0, job.positions);
+      for (size_t i = 0; i < spans; i++) score<Cache>(kernel, op, job, room, span_of(job, i));
       softmax(kernel, job, room);
-      blend<Cache>(kernel, op, job, room, 0, op.d);
+      blend<Cache>(kernel, op, job, room, span_of(job, 0), room.sums);
+      for (size_t i = 1; i < spans; i++) {
+        blend<Cache>(kernel, op, job, room, span_of(job, i), one);
+        add(room, one);
+      }
+      finish(op, job, room);
     }
   });
 }

@@ -35,7 +35,8 @@ size_t attention_scratch(const Attention& op);
 
 // The present caches get the past ones, zeros after them, and the new keys and values, keys rotated
 // by halves: (x1 cos - x2 sin, x2 cos + x1 sin). Scores are divided by sqrt(d). What is attended to
-// is what the caches hold: rounded, where they are float16.
+// is what the caches hold: rounded, where they are float16. Values are summed in the order of the
+// positions over each 64 of them, and then these sums.
 void attention(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool);
 
 }  // namespace bitnet
