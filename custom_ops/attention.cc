@@ -121,7 +121,7 @@ void append(const Attention& op, const Pool& pool) {
     for (size_t row = task * kRotateRows; row < smaller(rows, (task + 1) * kRotateRows); row++) {
       const size_t b = row / op.count, position = past_length(op, b) + row % op.count;
       for (size_t g = 0; g < op.kv_heads; g++) {
-        const size_t from = (row * op.kv_heads + g) * op.d;
+        const size_t from = row * op.kv_stride + g * op.d;
         const size_t to = ((b * op.kv_heads + g) * op.room + position) * op.d;
         rotate(op, position, op.key + from, keys + to);
         for (size_t i = 0; i < op.d; i++) put(op.value[from + i], values + to + i);
@@ -131,10 +131,10 @@ void append(const Attention& op, const Pool& pool) {
 }
 
 void rotate_query(const Attention& op, const Job& job, const Room& room) {
-  const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
+  const float* query = op.query + (job.b * op.count + job.i) * op.query_stride;
   for (size_t h = 0; h < room.group; h++) {
     double* q = room.q + h * room.width;
-    rotate(op, job.positions - 1, op.query + (first + h) * op.d, q);
+    rotate(op, job.positions - 1, query + (job.g * room.group + h) * op.d, q);
     for (size_t i = op.d; i < room.width; i++) q[i] = 0;
   }
 }

@@ -17,6 +17,8 @@ struct Attention {
   size_t past, room;          // positions that the past and the present caches hold; past <= room
   const float* query;         // [batch, count, heads * d]
   const float *key, *value;   // [batch, count, kv_heads * d]
+  size_t query_stride;        // floats from one new position's query to the next one's
+  size_t kv_stride;           // the same of key and of value
   bool half;                          // the caches hold float16
   const void *past_key, *past_value;  // [batch, kv_heads, past, d]
   const int32_t* last;                // [batch], the number of the last position that counts

@@ -166,8 +166,8 @@ struct Shape {
   int32_t last[3];
 };
 
-// The operator with `kernel` and `pool`, in place where `in_place`, against scalar without threads,
-// and against plain float64 loops.
+// The operator with `kernel` and `pool`, in place where `in_place`, on queries, keys and values side
+// by side, against scalar without threads on each apart, and against plain float64 loops.
 template <typename Cache>
 static void check_operator(const Kernel& kernel, const Shape& s, const Pool& pool, bool in_place) {
   CASE("attention %s float%zu batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu %s",
@@ -206,6 +206,8 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
                   query.data,
                   key.data,
                   value.data,
+                  s.heads * s.d,
+                  s.kv_heads * s.d,
                   sizeof(Cache) == 2,
                   past_key.data,
                   past_value.data,
@@ -217,6 +219,18 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
                   present_value.data};
   Guarded<uint8_t> scratch(attention_scratch(op) / 64 * 64 + 64);
   attention(*find_kernel("scalar"), op, scratch.data, kBackwards);
+  const size_t q_width = op.query_stride, kv_width = op.kv_stride, width = q_width + 2 * kv_width;
+  Guarded<float> qkv(s.batch * s.count * width);
+  for (size_t row = 0; row < s.batch * s.count; row++) {
+    float* to = qkv.data + row * width;
+    memcpy(to, query.data + row * q_width, q_width * sizeof *to);
+    memcpy(to + q_width, key.data + row * kv_width, kv_width * sizeof *to);
+    memcpy(to + q_width + kv_width, value.data + row * kv_width, kv_width * sizeof *to);
+  }
+  op.query = qkv.data;
+  op.key = qkv.data + q_width;
+  op.value = qkv.data + q_width + kv_width;
+  op.query_stride = op.kv_stride = width;
   op.y = y.data;
   if (in_place) {
     op.present_key = past_key.data;

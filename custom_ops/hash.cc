@@ -121,7 +121,7 @@ static void norms(const Kernel&, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 0, s.k, 0);
     Guarded<float> y(s.m * s.k);
-    rms_norm({s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data}, kBackwards);
+    rms_norm({s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data, nullptr, nullptr}, kBackwards);
     hash->add(&y);
   }
 }
@@ -228,10 +228,27 @@ static void attend(const Kernel& kernel, Hash* hash) {
         halves[i % 2][i / 2] = static_cast<uint16_t>(random.next() & 0xbfff);
       }
       const int32_t last[2] = {static_cast<int32_t>(room) - 1, static_cast<int32_t>(room) - 3};
-      const Attention op = {s.batch,        s.count,   s.heads,     s.kv_heads, s.d,
-                            room,           room,      query.data,  key.data,   value.data,
-                            half,           keys.data, values.data, last,       cos_cache.data,
-                            sin_cache.data, y.data,    keys.data,   values.data};
+      const Attention op = {s.batch,
+                            s.count,
+                            s.heads,
+                            s.kv_heads,
+                            s.d,
+                            room,
+                            room,
+                            query.data,
+                            key.data,
+                            value.data,
+                            s.heads * s.d,
+                            s.kv_heads * s.d,
+                            half,
+                            keys.data,
+                            values.data,
+                            last,
+                            cos_cache.data,
+                            sin_cache.data,
+                            y.data,
+                            keys.data,
+                            values.data};
       Guarded<uint8_t> scratch(padded(attention_scratch(op), 64) + 64);
       attention(kernel, op, scratch.data, kBackwards);
       hash->add(&y);

@@ -54,7 +54,7 @@ void ORT_API_CALL destroy(void* kernel) { free(kernel); }
 
 OrtStatusPtr ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
   const State* state = static_cast<const State*>(kernel);
-  Call call = {state->op->api, context, state->kernel, nullptr};
+  Call call = {state->op->api, context, state->kernel, state->op->spec, nullptr};
   OrtStatus* status = state->op->spec->compute(&call);
   if (!status) return call.pool_status;
   if (call.pool_status) call.api->ReleaseStatus(call.pool_status);

@@ -13,10 +13,20 @@
 
 using namespace bitnet;
 
-static const OpSpec* const kOps[] = {
-    &kTernaryMatMul,       &kBf16MatMul,         &kInt8MatMul,         &kTwoStepMatMul,
-    &kTernaryGroupMatMul,  &kTernaryFloatMatMul, &kTernaryGatedMatMul, &kTernaryColumnMatMul,
-    &kGroupQueryAttention, &kGroupQueryAttentionF16, &kRmsNorm};
+static const OpSpec* const kOps[] = {&kTernaryMatMul,
+                                     &kBf16MatMul,
+                                     &kInt8MatMul,
+                                     &kTwoStepMatMul,
+                                     &kTernaryGroupMatMul,
+                                     &kTernaryFloatMatMul,
+                                     &kTernaryGatedMatMul,
+                                     &kTernaryColumnMatMul,
+                                     &kGroupQueryAttention,
+                                     &kGroupQueryAttentionF16,
+                                     &kGroupQueryAttentionQKV,
+                                     &kGroupQueryAttentionF16QKV,
+                                     &kRmsNorm,
+                                     &kAddRmsNorm};
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
 
 // Lives as long as the process: sessions point into it, and nobody says when the last one ends.
