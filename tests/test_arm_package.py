@@ -66,7 +66,8 @@ def packages(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("*.whl")
     (python,) = (root / "usr" / "bin").glob("python3.??")
     call(sys.executable, "-m", "pip", "install", "--target", folder / "site",
-         "--only-binary", ":all:", "--python-version", python.name.removeprefix("python"), "--implementation", "cp",
+         "--only-binary", ":all:", "--implementation", "cp",
+         "--python-version", python.name.removeprefix("python"),
          *(f"--platform={platform}" for platform in PLATFORMS), wheel)  # fmt: skip
     return folder / "site"
 

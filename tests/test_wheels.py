@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ def content(name: str) -> bytes:
     return path.read_bytes()
 
 
+@cache  # what lief hands out dies with the binary
 def parsed(name: str) -> lief.Binary:
     binary = lief.parse(list(content(name)))
     assert binary is not None
@@ -121,7 +123,8 @@ def test_only_the_listed_symbols_are_exported(name: str) -> None:
     else:
         found = {str(symbol.name) for symbol in binary.exported_symbols}
     if isinstance(binary, MACHO):
-        found = {symbol.removeprefix("_") for symbol in found}
+        zigs = {"__mh_dylib_header", "___dso_handle"}  # its linker adds them
+        found = {symbol.removeprefix("_") for symbol in found - zigs}
     assert found == EXPORTED
 
 
@@ -186,7 +189,9 @@ def test_ios_gets_an_archive_for_its_processor(name: str) -> None:
 @pytest.mark.parametrize("name", [*WHEELS, *LIBRARIES])
 def test_a_library_is_small_and_names_no_folder_of_this_machine(name: str) -> None:
     data = content(name)
-    assert len(data) <= 0.3 * MEGABYTE
+    assert (
+        len(data) <= (1 if name.startswith("ios") else 0.3) * MEGABYTE
+    )  # an app takes what it needs
     for folder in (ROOT, Path.home(), Path(sys.prefix)):
         assert bytes(folder) not in data
 

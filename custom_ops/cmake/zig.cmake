@@ -13,8 +13,8 @@ set(_ios Generic)  # CMake's iOS needs Apple's SDK
 set(_windows Windows)
 set(CMAKE_SYSTEM_NAME ${_${CMAKE_MATCH_2}})
 # zig compiles what it links to from source: without these two, CMake's first probe would have it compile
-# a sanitizer's library and a C++ library, for minutes.
-set(_leave_out -fno-sanitize=undefined -nostdlib++)
+# a sanitizer's library and a C++ library, for minutes. -g0: it adds what debuggers want unless told not to.
+set(_leave_out -fno-sanitize=undefined -nostdlib++ -g0)
 set(CMAKE_C_COMPILER "${ZIG}" cc -target ${ZIG_TARGET} ${_leave_out})
 set(CMAKE_CXX_COMPILER "${ZIG}" c++ -target ${ZIG_TARGET} ${_leave_out})
 # CMake wants one program each. A Mac's linker needs the index that this `ar` writes.
@@ -24,7 +24,10 @@ foreach(_tool IN ITEMS ar ranlib)
   file(WRITE "${CMAKE_${_variable}}" "#!/bin/sh\nexec '${ZIG}' ${_tool} \"$@\"\n")
   file(CHMOD "${CMAKE_${_variable}}" PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
 endforeach()
-set(CMAKE_INSTALL_NAME_TOOL true)  # CMake asks for Apple's; the name is right when it is linked
+# CMake asks for Apple's tool to change a library's own name on installation: it has the right one.
+set(CMAKE_INSTALL_NAME_TOOL true)
+set(CMAKE_INSTALL_NAME_DIR "@rpath")
+set(CMAKE_BUILD_WITH_INSTALL_NAME_DIR ON)
 
 get_filename_component(_zig_folder "${ZIG}" DIRECTORY)
 set(_include "${_zig_folder}/lib/libc/include")
