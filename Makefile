@@ -6,7 +6,7 @@
 #   make bench-peers   the 2B-4T shape beside llama.cpp, transformers and stock ONNX Runtime
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
 #   make wheel   dist/*.whl, for this machine
-#   make wheels  dist/*.whl for every platform, and the library for Android and iOS
+#   make wheels  dist/*.whl for every platform, and the library for Android and iOS (ARGS: which)
 #   make clean   remove all of the above except .venv
 PYTHON ?= python3
 # PyPI's torch for x86-64 Linux is the CUDA build: it works, but takes gigabytes. For the CPU build
@@ -58,7 +58,7 @@ wheel: $(VENV)/.dev $(VENV)/.compiler
 	@$(PY) -m build --wheel --outdir dist
 
 wheels: $(VENV)/.dev $(VENV)/.compiler
-	@$(PY) -m tools.wheels
+	@$(PY) -m tools.wheels $(ARGS)
 
 clean:
 	@rm -rf build dist bitnet_onnx/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
