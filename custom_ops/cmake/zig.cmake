@@ -37,14 +37,12 @@ if(ZIG_TARGET MATCHES "android")
   # names alone. Nothing else can be called by accident: it would be an undefined symbol.
   string(APPEND CMAKE_CXX_FLAGS_INIT
     " -isystem ${_include}/${CMAKE_SYSTEM_PROCESSOR}-linux-musl -isystem ${_include}/generic-musl")
-  if(CMAKE_SYSTEM_PROCESSOR STREQUAL aarch64)  # else they would be calls of the compiler's own library
-    string(APPEND CMAKE_CXX_FLAGS_INIT " -mno-outline-atomics")
-  endif()
   set(_stub "${CMAKE_BINARY_DIR}/libc.so")
   execute_process(COMMAND_ERROR_IS_FATAL ANY
     COMMAND "${ZIG}" cc -target ${ZIG_TARGET} -shared -nostdlib -fno-builtin -w -O1 -Wl,-soname,libc.so
             "${CMAKE_CURRENT_LIST_DIR}/android_libc.c" -o "${_stub}")
-  set(CMAKE_SHARED_LINKER_FLAGS_INIT "-nostdlib \"${_stub}\"")
+  # The compiler's own library, linked in: atomic additions for processors with and without LSE.
+  set(CMAKE_SHARED_LINKER_FLAGS_INIT "-nostdlib -lcompiler_rt \"${_stub}\"")
 elseif(ZIG_TARGET MATCHES "ios")
   # An archive links nothing, so Apple's SDK is not needed, but for headers: macOS has the same.
   string(APPEND CMAKE_CXX_FLAGS_INIT " -isystem ${_include}/any-darwin-any")
