@@ -5,7 +5,8 @@
 #   make bench   the kernels alone, then prefill and decode of the bundled model
 #   make bench-peers   the 2B-4T shape beside llama.cpp, transformers and stock ONNX Runtime
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
-#   make wheel   dist/*.whl
+#   make wheel   dist/*.whl, for this machine
+#   make wheels  dist/*.whl for every platform, and the library for Android and iOS (ARGS: which)
 #   make clean   remove all of the above except .venv
 PYTHON ?= python3
 # PyPI's torch for x86-64 Linux is the CUDA build: it works, but takes gigabytes. For the CPU build
@@ -27,7 +28,7 @@ CTEST := $(dir $(CMAKE))ctest
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
 
-.PHONY: demo test lint bench bench-peers bench-cost wheel clean
+.PHONY: demo test lint bench bench-peers bench-cost wheel wheels clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -55,6 +56,9 @@ bench-cost: $(VENV)/.bench $(LIB)
 
 wheel: $(VENV)/.dev $(VENV)/.compiler
 	@$(PY) -m build --wheel --outdir dist
+
+wheels: $(VENV)/.dev $(VENV)/.compiler
+	@$(PY) -m tools.wheels $(ARGS)
 
 clean:
 	@rm -rf build dist bitnet_onnx/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -35,8 +35,8 @@ static float widened(uint16_t half) {
 // What a cache of either type holds of x, and what it stands for.
 static void put(float x, float* to) { *to = x; }
 static void put(float x, uint16_t* to) { *to = round_f16(x); }
-static float get(float stored) { return stored; }
-static float get(uint16_t stored) { return widened(stored); }
+static double get(float stored) { return static_cast<double>(stored); }
+static double get(uint16_t stored) { return static_cast<double>(widened(stored)); }
 
 static AttendScores<float> scores_of(const Kernel& kernel, float) { return kernel.attend_scores; }
 static AttendScores<uint16_t> scores_of(const Kernel& kernel, uint16_t) {
@@ -262,27 +262,33 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
   }
   CHECK(memcmp(op.present_key, k.data, k.size() * sizeof(Cache)) == 0);
   CHECK(memcmp(op.present_value, v.data, v.size() * sizeof(Cache)) == 0);
-  Guarded<double> scores(s.room);
+  Guarded<double> scores(s.room), q(s.d), keys(k.size()), values(v.size());
+  for (size_t i = 0; i < k.size(); i++) {
+    keys[i] = get(k[i]);
+    values[i] = get(v[i]);
+  }
   for (size_t row = 0; row < s.batch * s.count * s.heads; row++) {
     const size_t h = row % s.heads, i = row / s.heads % s.count, b = row / s.heads / s.count;
     const size_t seen = past_length(op, b) + i + 1;
-    const Cache* keys = k.data + (b * s.kv_heads + h / group) * s.room * s.d;
-    const Cache* values = v.data + (b * s.kv_heads + h / group) * s.room * s.d;
+    const size_t first = (b * s.kv_heads + h / group) * s.room * s.d;
+    for (size_t e = 0; e < s.d; e++) {
+      q[e] = static_cast<double>(rotated(query.data + row * s.d, seen - 1, e));
+    }
     double most = -INFINITY, sum = 0;
     for (size_t t = 0; t < seen; t++) {
       scores[t] = 0;
-      for (size_t e = 0; e < s.d; e++) {
-        scores[t] += static_cast<double>(rotated(query.data + row * s.d, seen - 1, e)) *
-                     static_cast<double>(get(keys[t * s.d + e]));
-      }
+      for (size_t e = 0; e < s.d; e++) scores[t] += q[e] * keys[first + t * s.d + e];
       scores[t] /= sqrt(static_cast<double>(s.d));
       most = fmax(most, scores[t]);
     }
-    for (size_t t = 0; t < seen; t++) sum += exp(scores[t] - most);
+    for (size_t t = 0; t < seen; t++) {
+      scores[t] = exp(scores[t] - most);
+      sum += scores[t];
+    }
     for (size_t e = 0; e < s.d; e++) {
       double mean = 0;
       for (size_t t = 0; t < seen; t++) {
-        mean += exp(scores[t] - most) / sum * static_cast<double>(get(values[t * s.d + e]));
+        mean += scores[t] / sum * values[first + t * s.d + e];
       }
       // |scores| stay below 64, float32 rounds them by 4e-6, and values stay below 4.
       CHECK(fabs(static_cast<double>(y[row * s.d + e]) - mean) < 2e-5);

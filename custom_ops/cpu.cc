@@ -1,10 +1,10 @@
 #include "cpu.h"
 
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
 #include <intrin.h>
 #elif defined(__x86_64__)
 #include <cpuid.h>
-#elif defined(_M_ARM64)
+#elif defined(_WIN32)
 #include <windows.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -19,7 +19,7 @@ struct Registers {
   uint32_t eax, ebx, ecx, edx;
 };
 
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
 static Registers cpuid(uint32_t leaf) {
   int r[4];
   __cpuidex(r, static_cast<int>(leaf), 0);
@@ -59,7 +59,7 @@ uint32_t detect_cpu() {
   return features;
 }
 #elif defined(__aarch64__) || defined(_M_ARM64)
-#if defined(_M_ARM64)
+#if defined(_WIN32)
 static bool has_dotprod() {
   return IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE);
 }

@@ -125,11 +125,13 @@ static void check_ternary(const Kernel& kernel, size_t m, size_t k, size_t n, bo
     const float* row_x = x.data + i * k;
     const float act_scale = 127.0f / absmax(row_x, k);
     const bool good = finite(row_x, k);
+    Guarded<int> q(k);
+    for (size_t c = 0; good && c < k; c++) q[c] = quantized(row_x[c], act_scale, -128, 127);
     for (size_t j = 0; j < n; j++) {
       int32_t sum = 0;
       for (size_t c = 0; good && c < k; c++) {
         const int code = w[j * row + c / 256 * 64 + c % 64] >> (2 * (c / 64 % 4)) & 3;
-        sum += quantized(row_x[c], act_scale, -128, 127) * (code - 1);
+        sum += q[c] * (code - 1);
       }
       const float rescale = scales[row_scales ? j : 0] / act_scale;
       CHECK(same_bits(y[i * n + j], good ? static_cast<float>(sum) * rescale : NAN));
@@ -200,20 +202,23 @@ static void check_group(const Kernel& kernel, bool digits, size_t m, size_t grou
     for (size_t c = 0; c < k; c++) most = fmaxf(most, fabsf(row_x[c]));
     const float s8 = 127.0f / absmax(row_x, k);
     const double s = digits ? 0x1p30 / most : s8;
+    Guarded<int32_t> q(4 * k);  // the digits of each element, lowest first
+    for (size_t c = 0; good && c < k; c++) {
+      int64_t v = digits ? static_cast<int64_t>(nearbyint(row_x[c] * s))
+                         : quantized(row_x[c], s8, -128, 127);
+      for (size_t d = 0; d < 4; d++) {
+        const int64_t low = (v + 128) - 256 * static_cast<int64_t>(floor((v + 128) / 256.0)) - 128;
+        q[4 * c + d] = static_cast<int32_t>(low);
+        v = (v - low) / 256;
+      }
+    }
     for (size_t j = 0; j < n; j++) {
       double totals[4] = {0};
       for (size_t g = 0; good && g < groups; g++) {
         int32_t sums[4] = {0};
         for (size_t c = g * 128; c < (g + 1) * 128; c++) {
           const int weight = (w[j * row + c / 256 * 64 + c % 64] >> (2 * (c / 64 % 4)) & 3) - 1;
-          int64_t v = digits ? static_cast<int64_t>(nearbyint(row_x[c] * s))
-                             : quantized(row_x[c], s8, -128, 127);
-          for (int32_t& sum : sums) {
-            const int64_t low =
-                (v + 128) - 256 * static_cast<int64_t>(floor((v + 128) / 256.0)) - 128;
-            sum += static_cast<int32_t>(low) * weight;
-            v = (v - low) / 256;
-          }
+          for (size_t d = 0; d < 4; d++) sums[d] += q[4 * c + d] * weight;
         }
         for (int d = 0; d < 4; d++) {
           totals[d] += sums[d] * static_cast<double>(scale[j * groups + g]);
@@ -238,11 +243,11 @@ static void check_int8(const Kernel& kernel, size_t m, size_t k, size_t n, const
     const float* row_x = x.data + i * k;
     const float s = 32512.0f / absmax(row_x, k), inverse = 1.0f / s;
     const bool good = finite(row_x, k);
+    Guarded<int> q(k);
+    for (size_t c = 0; good && c < k; c++) q[c] = quantized(row_x[c], s, -32512, 32512);
     for (size_t j = 0; j < n; j++) {
       int64_t sum = 0;
-      for (size_t c = 0; good && c < k; c++) {
-        sum += quantized(row_x[c], s, -32512, 32512) * static_cast<int8_t>(w[j * k + c]);
-      }
+      for (size_t c = 0; good && c < k; c++) sum += q[c] * static_cast<int8_t>(w[j * k + c]);
       const float expected = static_cast<float>(sum) * scale[j] * inverse;
       CHECK(same_bits(y[i * n + j], good ? expected : NAN));
     }

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ROOT / "custom_ops"
-CPUS = {"max": "neon_i8mm", "neoverse-n1": "neon_dotprod", "cortex-a53": "neon"}  # its best kernel
+CPUS = ("max", "neoverse-n1", "cortex-a53")
 COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64-static"
 
@@ -59,18 +59,18 @@ def hashes_here() -> str:
     return call(built("dev", target="hash") / "hash")
 
 
-@pytest.mark.parametrize("cpu", CPUS)
-def test_the_cpp_tests_pass(arm64: Path, cpu: str) -> None:
+def test_the_cpp_tests_pass_on_every_cpu(arm64: Path) -> None:
+    """Among them the hashes of every kernel, which must be those of the source."""
     jobs = str(os.cpu_count())
-    said = call("ctest", "--test-dir", arm64, "-R", f"_{cpu}$", "-j", jobs, "--output-on-failure")
-    assert "100% tests passed, 0 tests failed out of 7" in said
+    said = call("ctest", "--test-dir", arm64, "-j", jobs, "--output-on-failure")
+    assert f"100% tests passed, 0 tests failed out of {7 * len(CPUS)}" in said
+    assert all(f"hash_{cpu} " in said for cpu in CPUS)
 
 
 @pytest.mark.parametrize("cpu", CPUS)
 def test_operators_give_the_bits_of_this_cpu(arm64: Path, hashes_here: str, cpu: str) -> None:
     assert len(hashes_here.splitlines()) >= 10
     assert call(EMULATOR, "-cpu", cpu, arm64 / "hash") == hashes_here
-    assert call(EMULATOR, "-cpu", cpu, arm64 / "hash", CPUS[cpu]) == hashes_here
 
 
 def test_the_library_needs_libc_only(arm64: Path) -> None:

@@ -1,0 +1,14 @@
+// Names of what every Android since 5.0 has in libc.so: all that the library may call. See zig.cmake.
+void calloc(void) {}
+void free(void) {}
+void getauxval(void) {}
+void getenv(void) {}
+void malloc(void) {}
+void memcmp(void) {}
+void memcpy(void) {}
+void memmove(void) {}
+void memset(void) {}
+void snprintf(void) {}
+void strcmp(void) {}
+void strlen(void) {}
+void vsnprintf(void) {}

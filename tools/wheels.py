@@ -1,0 +1,97 @@
+"""Builds a wheel for every platform, and the bare library for phones, on one Linux machine.
+
+`make wheels` runs it. PyPI's ziglang compiles (custom_ops/cmake/zig.cmake), scikit-build-core packs
+as for `make wheel`. The library does not link Python, so a platform has one wheel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLCHAIN = ROOT / "custom_ops" / "cmake" / "zig.cmake"
+DIST = ROOT / "dist"
+
+WHEELS = {  # the platform in the wheel's name: what zig calls it
+    "manylinux_2_17_x86_64": "x86_64-linux-gnu.2.17",
+    "manylinux_2_17_aarch64": "aarch64-linux-gnu.2.17",
+    "musllinux_1_1_x86_64": "x86_64-linux-musl",
+    "musllinux_1_1_aarch64": "aarch64-linux-musl",
+    "macosx_11_0_x86_64": "x86_64-macos.11.0",
+    "macosx_11_0_arm64": "aarch64-macos.11.0",
+    "win_amd64": "x86_64-windows-gnu",
+    "win_arm64": "aarch64-windows-gnu",
+}
+LIBRARIES = {  # the folder under dist/: what zig calls it
+    "android/arm64-v8a": "aarch64-linux-android",
+    "android/x86_64": "x86_64-linux-android",
+    "ios/arm64": "aarch64-ios.13.0",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[*WHEELS, *LIBRARIES], help="default: all")
+    parser.add_argument("--outdir", type=Path, default=DIST)
+    args = parser.parse_args()
+    for name in args.names:
+        print(name, flush=True)
+        if name in WHEELS:
+            build_wheel(name, args.outdir)
+        elif name in LIBRARIES:
+            build_library(name, args.outdir)
+        else:
+            parser.error(f"{name!r} is none of {', '.join([*WHEELS, *LIBRARIES])}")
+
+
+def settings(target: str) -> dict[str, str]:
+    import ziglang
+
+    zig = Path(ziglang.__file__).parent / "zig"
+    return {"CMAKE_TOOLCHAIN_FILE": str(TOOLCHAIN), "ZIG": str(zig), "ZIG_TARGET": target}
+
+
+def build_wheel(platform: str, outdir: Path) -> None:
+    options = {
+        "wheel.tags": f"py3-none-{platform}",
+        "build-dir": f"build/wheels/{platform}",
+        **{f"cmake.define.{key}": value for key, value in settings(WHEELS[platform]).items()},
+    }
+    given = [f"--config-setting={key}={value}" for key, value in options.items()]
+    run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", outdir, *given, ROOT
+    )
+
+
+def build_library(name: str, outdir: Path) -> None:
+    folder = ROOT / "build" / "wheels" / name
+    given = [f"-D{key}={value}" for key, value in settings(LIBRARIES[name]).items()]
+    run("cmake", "-S", ROOT / "custom_ops", "-B", folder, *given)
+    run("cmake", "--build", folder, "--target", "bitnet_onnx_ops")
+    (built,) = folder.glob("libbitnet_onnx_ops.*")
+    (outdir / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(built, outdir / name)
+
+
+def run(*command: str | Path) -> None:
+    """Its output is shown only if it fails."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    jobs = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count()), "PATH": path}
+    done = subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | jobs,
+    )
+    if done.returncode:
+        sys.exit(f"{done.stdout}\n{command[0]} failed")
+
+
+if __name__ == "__main__":
+    main()
