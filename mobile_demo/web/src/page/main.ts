@@ -1,0 +1,2 @@
+import { RemoteEngine } from "../engine/index.ts";
+console.log(new RemoteEngine());

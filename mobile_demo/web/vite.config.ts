@@ -1,0 +1,27 @@
+import { resolve } from "node:path";
+import { defineConfig } from "vitest/config";
+
+const here = import.meta.dirname;
+
+export default defineConfig({
+  base: "./", // the page may lie in any folder of a site
+  resolve: {
+    conditions: ["onnxruntime-web-use-extern-wasm", "browser", "module", "import", "default"],
+  },
+  worker: { format: "es" },
+  build: {
+    target: "es2022",
+    outDir: resolve(here, "../../bitnet_onnx/web"),
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    rolldownOptions: {
+      input: { index: resolve(here, "index.html"), engine: resolve(here, "src/engine/index.ts") },
+      // The engine keeps its name and exports: other pages import it.
+      preserveEntrySignatures: "exports-only",
+      output: {
+        entryFileNames: ({ name }) => (name === "engine" ? "engine.js" : "assets/[name]-[hash].js"),
+      },
+    },
+  },
+  test: { include: ["tests/unit/**/*.test.ts"], testTimeout: 600_000 },
+});
