@@ -49,10 +49,7 @@ def write(folder: Path) -> None:
     session, tokenizer = Session(artifact, threads=1), Tokenizer.from_folder(artifact)
     cases = {
         "questions": questions(session, tokenizer),
-        "texts": [
-            {"text": text, "ids": (ids := tokenizer.encode(text)), "decoded": decoded(tokenizer, ids)}
-            for text in TEXTS
-        ],
+        "texts": texts(tokenizer),
         "streams": streams(tokenizer),
         "chats": chats(tokenizer),
         "conversation": conversation(session, tokenizer),
@@ -77,6 +74,15 @@ def questions(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
     ]
 
 
+def texts(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    found = []
+    for text in TEXTS:
+        ids = tokenizer.encode(text)
+        decoded = tokenizer.decode(ids, skip_special_tokens=False)
+        found.append({"text": text, "ids": ids, "decoded": decoded})
+    return found
+
+
 def streams(tokenizer: Tokenizer) -> list[dict[str, Any]]:
     """Random ids, most of them pieces of characters, as text that comes piece by piece."""
     random, found = np.random.default_rng(0), []
@@ -86,10 +92,6 @@ def streams(tokenizer: Tokenizer) -> list[dict[str, Any]]:
         pieces = [decoder.push(id) for id in ids]
         found.append({"ids": ids, "pieces": [*pieces, decoder.flush()]})
     return found
-
-
-def decoded(tokenizer: Tokenizer, ids: list[int]) -> str:
-    return tokenizer.decode(ids, skip_special_tokens=False)
 
 
 def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
