@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
+import { buildList } from "./build-list.ts";
 
 const here = import.meta.dirname;
 
@@ -9,17 +10,23 @@ export default defineConfig({
     conditions: ["onnxruntime-web-use-extern-wasm", "browser", "module", "import", "default"],
   },
   worker: { format: "es" },
+  plugins: [buildList(resolve(here, "public"))],
   build: {
     target: "es2022",
     outDir: resolve(here, "../../bitnet_onnx/web"),
     emptyOutDir: true,
     assetsInlineLimit: 0,
     rolldownOptions: {
-      input: { index: resolve(here, "index.html"), engine: resolve(here, "src/engine/index.ts") },
+      input: {
+        index: resolve(here, "index.html"),
+        engine: resolve(here, "src/engine/index.ts"),
+        "service-worker": resolve(here, "src/service-worker.ts"),
+      },
       // The engine keeps its name and exports: other pages import it.
       preserveEntrySignatures: "exports-only",
       output: {
-        entryFileNames: ({ name }) => (name === "engine" ? "engine.js" : "assets/[name]-[hash].js"),
+        entryFileNames: ({ name }) =>
+          name === "index" ? "assets/[name]-[hash].js" : `${name}.js`,
       },
     },
   },
