@@ -162,14 +162,17 @@ def test_the_command_prints_its_url_and_ends_on_interrupt(fixtures: Path) -> Non
 
 def npm(script: str, fixtures: Path) -> None:
     """Run one of package.json's scripts; skipped, visibly, where `make web` has not run."""
-    node = shutil.which("node")
-    if node is None or not (SOURCES / "node_modules").is_dir():
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = shutil.which("npm", path=path)
+    if command is None or not (SOURCES / "node_modules").is_dir():
         pytest.skip("Node or the page's packages are missing: make web")
-    environment = os.environ | {"BITNET_ONNX_FIXTURES": str(fixtures), "PYTHON": sys.executable}
+    given = {"PATH": path, "PYTHON": sys.executable, "BITNET_ONNX_FIXTURES": str(fixtures)}
     done = subprocess.run(
-        ["npm", "run", "--silent", script],
-        cwd=SOURCES, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [command, "run", "--silent", script],
+        cwd=SOURCES, env=os.environ | given,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+    print(done.stdout)
     assert done.returncode == 0, done.stdout
 
 
@@ -184,8 +187,11 @@ def test_the_engine_under_node(fixtures: Path) -> None:
 
 @pytest.mark.slow
 def test_the_page_in_chromium(fixtures: Path) -> None:
-    if shutil.which(os.environ.get("CHROMIUM", "chromium")) is None:
+    browser = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    if browser is None:
         pytest.skip("Chromium is missing: apt-get install chromium (or set CHROMIUM)")
+    if not (web.PAGE / "index.html").is_file():
+        pytest.skip("the page is not built: make web")
     npm("test:browser", fixtures)
 
 

@@ -16,6 +16,7 @@ export default defineConfig({
     outDir: resolve(here, "../../bitnet_onnx/web"),
     emptyOutDir: true,
     assetsInlineLimit: 0,
+    modulePreload: false,
     rolldownOptions: {
       input: {
         index: resolve(here, "index.html"),
@@ -25,8 +26,7 @@ export default defineConfig({
       // The engine keeps its name and exports: other pages import it.
       preserveEntrySignatures: "exports-only",
       output: {
-        entryFileNames: ({ name }) =>
-          name === "index" ? "assets/[name]-[hash].js" : `${name}.js`,
+        entryFileNames: ({ name }) => (name === "index" ? "assets/[name]-[hash].js" : `${name}.js`),
       },
     },
   },

@@ -17,7 +17,8 @@ self.addEventListener("install", (event) => {
   const fill = async () => {
     const cache = await caches.open(CACHE);
     // Names in assets/ hold a hash, so the HTTP cache may answer; of the rest it could be old.
-    const fresh = (file: string): RequestCache => (file.startsWith("assets/") ? "default" : "reload");
+    const fresh = (file: string): RequestCache =>
+      file.startsWith("assets/") ? "default" : "reload";
     await cache.addAll(BUILD.files.map((file) => new Request(file, { cache: fresh(file) })));
   };
   event.waitUntil(fill());
@@ -49,7 +50,9 @@ self.addEventListener("fetch", (event) => {
 
 async function answer(request: Request, path: string): Promise<Response> {
   const cache = await caches.open(CACHE);
-  const found = await cache.match(request.mode === "navigate" ? "./" : request, { ignoreSearch: true });
+  const found = await cache.match(request.mode === "navigate" ? "./" : request, {
+    ignoreSearch: true,
+  });
   if (found) return found;
   const response = await fetch(request);
   // The WebGPU build is kept once it was asked for.

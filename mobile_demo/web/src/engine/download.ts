@@ -12,6 +12,7 @@ import type { Store } from "./store.ts";
 const PIECE = 4 << 20;
 const TRIES = 3;
 const PAUSE = 400; // milliseconds before the second try, twice that before the third
+const REPLACE = "Copy or export the model again, then download it again.";
 const AGAIN = "Check the connection and try again; what has arrived is kept.";
 
 export interface Source {
@@ -41,7 +42,7 @@ export async function download(entry: FileEntry, source: Source): Promise<Uint8A
   throw new EngineError(
     "corrupt",
     `${file.name} on the server is corrupt: its sha256 is not the manifest's.`,
-    "Copy or export the model again, then load it again.",
+    REPLACE,
   );
 }
 
@@ -123,6 +124,13 @@ class Download {
       cache: "no-store",
       signal: signal ?? null,
     });
+    if (response.status === 416) {
+      throw new EngineError(
+        "corrupt",
+        `${this.name} on the server is shorter than the manifest's ${this.bytes.length} bytes.`,
+        REPLACE,
+      );
+    }
     if (!response.ok || !response.body) {
       throw new EngineError(
         "download",
@@ -136,7 +144,7 @@ class Download {
         throw new EngineError(
           "corrupt",
           `${this.name} on the server is longer than the manifest's ${this.bytes.length} bytes.`,
-          "Copy or export the model again, then load it again.",
+          REPLACE,
         );
       }
       this.bytes.set(chunk, this.received);

@@ -89,7 +89,7 @@ export function parseManifest(text: string): Manifest {
 
 /** The files that hold weights: one, or several where one would be too large. */
 export function dataFiles(manifest: Manifest): string[] {
-  return Object.keys(manifest.files).filter((name) => /^model\.onnx.*data$/.test(name));
+  return Object.keys(manifest.files).filter((name) => name.endsWith(".onnx.data"));
 }
 
 function checkFiles(files: unknown): void {

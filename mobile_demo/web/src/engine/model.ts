@@ -10,6 +10,8 @@ import { defaultStore, type Store } from "./store.ts";
 import { TextStream, type TextOptions } from "./text.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
+const WARM_UP = 300; // milliseconds
+
 export type LoadProgress =
   { stage: "download"; received: number; total: number } | { stage: "start" };
 
@@ -85,5 +87,15 @@ export async function loadModel(url: string, options: LoadOptions = {}): Promise
     options.backend ?? "auto",
     options.threads,
   );
+  await warmUp(session);
   return new Model(artifact, tokenizer, session, provider, threads);
+}
+
+/** A browser compiles what runs often a second time, for speed: better now than in an answer. */
+async function warmUp(session: Session): Promise<void> {
+  const end = performance.now() + WARM_UP;
+  for (let step = 0; step < session.contextLength && performance.now() < end; step++) {
+    await session.feed([step % session.vocabSize]);
+  }
+  await session.truncate(0);
 }

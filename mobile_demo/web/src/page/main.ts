@@ -1,75 +1,85 @@
 /** The page: loads the model, passes messages to the engine, shows what comes back. */
 
+import type { Turn } from "../engine/chat.ts";
 import { EngineError } from "../engine/errors.ts";
-import type { LoadProgress } from "../engine/model.ts";
 import type { ModelFacts } from "../engine/protocol.ts";
 import { RemoteEngine } from "../engine/remote.ts";
 import { prepareComposer, refuse, setAnswering, setReady } from "./composer.ts";
 import { element } from "./elements.ts";
-import { showExamples } from "./examples.ts";
-import { dismiss, notify, type Way } from "./notices.ts";
+import { isAboutMessage, sentence, waysOut } from "./failures.ts";
+import { introduce, isSingle } from "./known-models.ts";
+import { dismiss, notify } from "./notices.ts";
 import { prepareOffline } from "./offline.ts";
 import { saveConversation, savedConversation } from "./saved.ts";
 import { currentSettings, describe, prepareSettings } from "./settings.ts";
+import { endProgress, say, sayRunning, showProgress, where } from "./status.ts";
 import { Reply, showQuestion, showTurns } from "./transcript.ts";
-import { megabytes, running, speed, summary } from "./words.ts";
+import { megabytes, speed, summary } from "./words.ts";
 
 const MODEL_URL = "./model/";
-const status = element("status", HTMLParagraphElement);
 const announcer = element("announcer", HTMLParagraphElement);
-const loading = element("loading", HTMLDivElement);
-const bar = element("progress", HTMLProgressElement);
-const loadingText = element("loading-text", HTMLParagraphElement);
 
 const engine = new RemoteEngine();
+const ways = { load: () => void load(), forget: () => void forget() };
 let model: ModelFacts | null = null;
 let system: string | null = null;
+let turns: Turn[] = []; // all that are on the screen
 
 async function load(): Promise<void> {
   setReady(false);
-  bar.hidden = false;
-  status.textContent = "Loading";
+  for (const kind of ["load", "answer", "storage", "threads"]) dismiss(kind);
+  say("Loading");
   try {
-    const { memory, ...facts } = await engine.load(MODEL_URL, {}, showLoading);
+    const { memory, ...facts } = await engine.load(MODEL_URL, {}, showProgress);
     model = facts;
     await begin(facts, memory);
   } catch (error) {
-    status.textContent = "Not loaded";
-    loadingText.textContent = "";
-    bar.hidden = true;
-    const { message, hint } = EngineError.failure(error);
-    notify("load", hint ? `${message} ${hint}` : message, waysToLoad(error), true);
+    say("Not loaded");
+    endProgress("");
+    notify("load", sentence(error), waysOut(error, ways), true);
   }
 }
 
 async function begin(facts: ModelFacts, memory: number): Promise<void> {
-  const name = facts.manifest.source.name;
-  const size = Object.values(facts.manifest.files).reduce((sum, file) => sum + file.size, 0);
-  element("name", HTMLHeadingElement).textContent = name ?? "bitnet_onnx";
-  status.textContent = running(facts, memory);
-  bar.hidden = true;
-  loadingText.textContent = `Ready: ${megabytes(size)}, checked${facts.kept ? " and stored" : ""}.`;
-  describe(`${name ?? "The model"}: ${facts.manifest.head} head, context of ${facts.manifest.context_length} tokens.`);
-  showExamples(name, (question) => void ask(question));
-  if (!facts.kept) {
-    notify("storage", "The storage for this page is full: the model is here for this visit alone. Free some space, then store it again.", [
-      { label: "Store again", act: () => void load() },
-      { label: "Go on without", act: () => undefined },
-    ]);
-  }
-  if (!globalThis.crossOriginIsolated) {
-    notify("threads", "Threads are not available here, so one does all the work: the server sends no isolation headers. `bitnet-onnx web` sends them.", [
-      { label: "Go on", act: () => undefined },
-    ]);
-  }
+  const { source, files, head, context_length } = facts.manifest;
+  const size = Object.values(files).reduce((sum, file) => sum + file.size, 0);
+  element("name", HTMLHeadingElement).textContent = source.name ?? "bitnet_onnx";
+  sayRunning(facts, memory, "");
+  endProgress(`Ready: ${megabytes(size)}, checked${facts.kept ? " and stored" : ""}.`);
+  describe(`${where(facts)}; ${head} head, context of ${context_length} tokens.`);
+  introduce(source.name, (question) => void ask(question));
+  warn(facts);
   const saved = savedConversation(fingerprint(facts));
   system = saved ? saved.system : currentSettings().system || null;
-  await engine.start(system, saved?.turns);
-  showTurns(saved?.turns ?? []);
+  turns = saved?.turns ?? [];
+  await engine.start(system, turns);
+  showTurns(turns);
   setReady(true);
   announcer.textContent = "The model is ready.";
   // Asks the browser not to drop the weights when space runs short.
   void navigator.storage?.persist?.();
+}
+
+function warn(facts: ModelFacts): void {
+  if (!facts.kept) {
+    notify(
+      "storage",
+      "The storage for this page is full: the model is here for this visit alone. " +
+        "Free some space, then store it again.",
+      [
+        { label: "Store again", act: ways.load },
+        { label: "Go on without", act: () => undefined },
+      ],
+    );
+  }
+  if (!globalThis.crossOriginIsolated) {
+    notify(
+      "threads",
+      "Threads are not available here, so one does all the work: the server sends no isolation " +
+        "headers. Serve the page with: bitnet-onnx web.",
+      [{ label: "Go on", act: () => undefined }],
+    );
+  }
 }
 
 async function ask(text: string): Promise<void> {
@@ -82,6 +92,7 @@ async function ask(text: string): Promise<void> {
   const reply = new Reply();
   const { system: _, ...options } = currentSettings();
   try {
+    if (isSingle(facts.manifest.source.name)) await engine.start(system);
     const answer = await engine.send(text, options, {
       onPrefill: (done, total) => {
         if (done > 0) reply.note(`reading your message, ${Math.round((100 * done) / total)} %`);
@@ -91,18 +102,18 @@ async function ask(text: string): Promise<void> {
         reply.note(speed(tokens, seconds));
       },
     });
-    reply.finish(answer.text, summary(answer));
-    status.textContent = [speed(answer.ids.length, answer.decodeSeconds), running(facts, answer.memory)]
-      .filter(Boolean)
-      .join(" · ");
+    reply.finish(answer.text, summary(answer, answer.forgotten));
+    sayRunning(facts, answer.memory, speed(answer.ids.length, answer.decodeSeconds));
     announcer.textContent = `Answer: ${answer.text}`;
-    saveConversation({ model: fingerprint(facts), system, turns: answer.turns });
+    turns = [...turns, ...answer.turns.slice(-1)];
+    saveConversation({ model: fingerprint(facts), system, turns });
   } catch (error) {
     reply.remove();
     takeBack();
-    const { kind, message, hint } = EngineError.failure(error);
-    refuse(text, hint ? `${message} ${hint}` : message);
-    if (kind !== "prompt" && kind !== "options") notify("answer", message, waysToLoad(error), true);
+    refuse(text, sentence(error));
+    if (!isAboutMessage(error)) {
+      notify("answer", EngineError.failure(error).message, waysOut(error, ways), true);
+    }
   }
   setAnswering(false);
   setReady(true);
@@ -113,39 +124,10 @@ async function newChat(): Promise<void> {
   if (!model) return;
   system = currentSettings().system || null;
   await engine.start(system);
-  saveConversation({ model: fingerprint(model), system, turns: [] });
-  showTurns([]);
+  turns = [];
+  saveConversation({ model: fingerprint(model), system, turns });
+  showTurns(turns);
   element("message", HTMLTextAreaElement).focus();
-}
-
-function showLoading(progress: LoadProgress): void {
-  dismiss("load");
-  loading.hidden = false;
-  if (progress.stage === "start") {
-    bar.removeAttribute("value");
-    loadingText.textContent = "Starting the model";
-    return;
-  }
-  const { received, total } = progress;
-  bar.value = total ? received / total : 1;
-  loadingText.textContent = `Fetching the model: ${megabytes(received)} of ${megabytes(total)}`;
-}
-
-/** What can be done about a model that does not load. */
-function waysToLoad(error: unknown): Way[] {
-  const again = { label: "Try again", act: () => void load() };
-  const fresh = { label: "Download again", act: () => void forget() };
-  const reload = { label: "Reload the page", act: () => location.reload() };
-  switch (EngineError.failure(error).kind) {
-    case "corrupt":
-      return [fresh];
-    case "artifact":
-    case "memory":
-    case "unsupported":
-      return [reload, again];
-    default:
-      return [again];
-  }
 }
 
 async function forget(): Promise<void> {
@@ -155,8 +137,11 @@ async function forget(): Promise<void> {
 }
 
 /** A conversation's ids belong to the model that chose them. */
-function fingerprint(facts: ModelFacts): string {
-  return facts.manifest.files["model.onnx.data"]?.sha256 ?? facts.manifest.files["model.onnx"]!.sha256;
+function fingerprint({ manifest: { files } }: ModelFacts): string {
+  return Object.keys(files)
+    .filter((name) => name.startsWith("model.onnx"))
+    .map((name) => files[name]!.sha256)
+    .join();
 }
 
 prepareComposer(

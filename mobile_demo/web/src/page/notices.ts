@@ -10,7 +10,12 @@ export interface Way {
 const list = element("notices", HTMLDivElement);
 
 /** One notice of a kind at a time. A failure is read out at once, a piece of news when convenient. */
-export function notify(kind: string, sentence: string, ways: readonly Way[], failure = false): void {
+export function notify(
+  kind: string,
+  sentence: string,
+  ways: readonly Way[],
+  failure = false,
+): void {
   dismiss(kind);
   const buttons = ways.map(({ label, act }) => {
     const onclick = () => {
@@ -20,7 +25,12 @@ export function notify(kind: string, sentence: string, ways: readonly Way[], fai
     return make("button", { type: "button", textContent: label, onclick });
   });
   const text = make("p", { textContent: sentence });
-  const notice = make("div", { className: failure ? "notice failure" : "notice" }, text, ...buttons);
+  const notice = make(
+    "div",
+    { className: failure ? "notice failure" : "notice" },
+    text,
+    ...buttons,
+  );
   notice.dataset["kind"] = kind;
   notice.setAttribute("role", failure ? "alert" : "status");
   list.append(notice);

@@ -64,7 +64,9 @@ function taken(): PageSettings {
     seed: seed === "" ? null : Number(seed),
     do_sample: field("do_sample").checked,
     system: area("system").value,
-    stop_strings: area("stop_strings").value.split("\n").filter((line) => line !== ""),
+    stop_strings: area("stop_strings")
+      .value.split("\n")
+      .filter((line) => line !== ""),
   };
 }
 
