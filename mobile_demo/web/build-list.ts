@@ -6,7 +6,6 @@ import { join } from "node:path";
 import type { Plugin } from "vite";
 
 const WORKER = "service-worker.js";
-const ON_DEMAND = /jspi/; // fetched only where WebGPU is tried, and large
 
 export function buildList(publicFolder: string): Plugin {
   return {
@@ -19,7 +18,7 @@ export function buildList(publicFolder: string): Plugin {
         const hash = createHash("sha256").update(worker.code);
         const files = ["./"];
         for (const [name, item] of Object.entries(bundle)) {
-          if (name === WORKER || ON_DEMAND.test(name)) continue;
+          if (name === WORKER) continue;
           hash.update(name).update(item.type === "chunk" ? item.code : item.source);
           if (name !== "index.html") files.push(name);
         }

@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { defineConfig } from "vitest/config";
 import { buildList } from "./build-list.ts";
+import { licences } from "./licences.ts";
 
 const here = import.meta.dirname;
 
@@ -10,7 +11,7 @@ export default defineConfig({
     conditions: ["onnxruntime-web-use-extern-wasm", "browser", "module", "import", "default"],
   },
   worker: { format: "es" },
-  plugins: [buildList(resolve(here, "public"))],
+  plugins: [licences(here), buildList(resolve(here, "public"))],
   build: {
     target: "es2022",
     outDir: resolve(here, "../../bitnet_onnx/web"),

@@ -45,17 +45,10 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || !url.href.startsWith(scope)) return;
   const path = url.pathname.slice(new URL(scope).pathname.length);
   if (path.startsWith("model/")) return;
-  event.respondWith(answer(request, path));
+  event.respondWith(answer(request));
 });
 
-async function answer(request: Request, path: string): Promise<Response> {
+async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
-  const found = await cache.match(request.mode === "navigate" ? "./" : request, {
-    ignoreSearch: true,
-  });
-  if (found) return found;
-  const response = await fetch(request);
-  // The WebGPU build is kept once it was asked for.
-  if (response.ok && path.startsWith("assets/")) await cache.put(request, response.clone());
-  return response;
+  return (await cache.match(request, { ignoreSearch: true })) ?? fetch(request);
 }

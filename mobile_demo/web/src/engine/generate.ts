@@ -79,7 +79,7 @@ export class TokenStream implements AsyncIterable<number> {
   async *[Symbol.asyncIterator](): AsyncGenerator<number> {
     const { result } = this;
     let start = performance.now();
-    await this.#reuse();
+    this.#reuse();
     const rest = this.#prompt.slice(this.#session.length);
     let logits = await this.#feed(rest);
     if (result.finishReason) return;
@@ -117,13 +117,13 @@ export class TokenStream implements AsyncIterable<number> {
     return id;
   }
 
-  async #reuse(): Promise<void> {
+  #reuse(): void {
     // One id at least must be computed: the cache holds no logits.
     const most = Math.min(this.#cached.length, this.#prompt.length - 1);
     let common = 0;
     while (common < most && this.#cached[common] === this.#prompt[common]) common++;
     if (this.#session.length !== this.#cached.length) common = 0;
-    await this.#session.truncate(common);
+    this.#session.truncate(common);
     this.#cached = this.#prompt.slice(0, common);
     this.result.cachedTokens = common;
   }

@@ -2,10 +2,10 @@
 
 import { openArtifact, type Artifact } from "./artifact.ts";
 import { Chat } from "./chat.ts";
-import { choose, type Backend, type Provider } from "./backend.ts";
 import type { Message } from "./chat-template.ts";
-import type { Manifest } from "./manifest.ts";
-import type { Session } from "./session.ts";
+import { dataFiles, type Manifest } from "./manifest.ts";
+import { openRuntime, threadsFor } from "./runtime.ts";
+import { Session } from "./session.ts";
 import { defaultStore, type Store } from "./store.ts";
 import { TextStream, type TextOptions } from "./text.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -16,7 +16,7 @@ export type LoadProgress =
   { stage: "download"; received: number; total: number } | { stage: "start" };
 
 export interface LoadOptions {
-  backend?: Backend;
+  /** By default one for small models, up to four for others; only isolated pages have more. */
   threads?: number;
   store?: Store;
   fetch?: typeof fetch;
@@ -26,24 +26,16 @@ export interface LoadOptions {
 
 export class Model {
   readonly manifest: Manifest;
-  readonly provider: Provider;
   readonly threads: number;
   /** False where the weights could not be stored: the next visit downloads them again. */
   readonly kept: boolean;
   readonly tokenizer: Tokenizer;
   readonly #session: Session;
 
-  constructor(
-    artifact: Artifact,
-    tokenizer: Tokenizer,
-    session: Session,
-    provider: Provider,
-    threads: number,
-  ) {
+  constructor(artifact: Artifact, tokenizer: Tokenizer, session: Session, threads: number) {
     this.manifest = artifact.manifest;
     this.kept = artifact.kept;
     this.tokenizer = tokenizer;
-    this.provider = provider;
     this.threads = threads;
     this.#session = session;
   }
@@ -82,13 +74,12 @@ export async function loadModel(url: string, options: LoadOptions = {}): Promise
   });
   options.onProgress?.({ stage: "start" });
   const tokenizer = new Tokenizer(artifact.files);
-  const { session, provider, threads } = await choose(
-    artifact,
-    options.backend ?? "auto",
-    options.threads,
-  );
+  const { manifest, files } = artifact;
+  const bytes = dataFiles(manifest).reduce((sum, name) => sum + manifest.files[name]!.size, 0);
+  const threads = threadsFor(bytes, options.threads);
+  const session = await Session.create(await openRuntime(threads), manifest, files);
   await warmUp(session);
-  return new Model(artifact, tokenizer, session, provider, threads);
+  return new Model(artifact, tokenizer, session, threads);
 }
 
 /** A browser compiles what runs often a second time, for speed: better now than in an answer. */
@@ -97,5 +88,5 @@ async function warmUp(session: Session): Promise<void> {
   for (let step = 0; step < session.contextLength && performance.now() < end; step++) {
     await session.feed([step % session.vocabSize]);
   }
-  await session.truncate(0);
+  session.truncate(0);
 }

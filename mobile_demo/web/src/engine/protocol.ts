@@ -1,7 +1,6 @@
 /** What the page's thread and the engine's worker say to each other. */
 
 import type { Message } from "./chat-template.ts";
-import type { Backend, Provider } from "./backend.ts";
 import type { Turn } from "./chat.ts";
 import type { Failure } from "./errors.ts";
 import type { GenerationResult } from "./generate.ts";
@@ -16,14 +15,12 @@ export interface AnswerOptions extends Partial<SamplingParams> {
 }
 
 export interface Settings {
-  backend?: Backend;
   threads?: number;
 }
 
 /** What the page may want to show of a loaded model. */
 export interface ModelFacts {
   manifest: Manifest;
-  provider: Provider;
   threads: number;
   kept: boolean;
   hasChatTemplate: boolean;

@@ -1,37 +1,30 @@
 /**
- * Which build of onnxruntime-web runs, with how many threads. The plain build is small and runs
- * everywhere; the one with WebGPU is fetched only where it is tried.
+ * onnxruntime-web's WASM build, and with how many threads it runs.
+ *
+ * Not WebGPU: the graph adds its norms in float64, which GPUs in browsers do not have, so each of
+ * them would wait for the processor; onnxruntime-web 1.30 refuses such a graph there anyway.
  */
 
-import wasmModule from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
-import wasmBinary from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
-import gpuModule from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
-import gpuBinary from "onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url";
+import module from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
+import binary from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 
 export type Ort = typeof import("onnxruntime-web/wasm");
 
 const MOST_THREADS = 4; // beyond, phones add slow cores that the fast ones wait for
+const SMALL = 16e6; // bytes of weights: below, waking a second thread costs more than it does
 
 /** Threads need a cross-origin isolated page: only there is memory shared between workers. */
-export function possibleThreads(): number {
-  return globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
+export function threadsFor(bytes: number, wanted?: number): number {
+  if (!globalThis.crossOriginIsolated) return 1;
+  const useful = bytes < SMALL ? 1 : Math.min(navigator.hardwareConcurrency, MOST_THREADS);
+  return wanted ?? useful;
 }
 
-export async function wasmRuntime(threads: number): Promise<Ort> {
+export async function openRuntime(threads: number): Promise<Ort> {
   const ort = await import("onnxruntime-web/wasm");
-  ort.env.wasm.wasmPaths = { mjs: absolute(wasmModule), wasm: absolute(wasmBinary) };
+  ort.env.wasm.wasmPaths = { mjs: absolute(module), wasm: absolute(binary) };
   ort.env.wasm.numThreads = threads;
   return ort;
-}
-
-/** Null where there is no GPU to use, or no way for WebAssembly to wait for it. */
-export async function webgpuRuntime(threads: number): Promise<Ort | null> {
-  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<unknown> } };
-  if (!gpu || !("Suspending" in WebAssembly) || !(await gpu.requestAdapter())) return null;
-  const ort = await import("onnxruntime-web/jspi");
-  ort.env.wasm.wasmPaths = { mjs: absolute(gpuModule), wasm: absolute(gpuBinary) };
-  ort.env.wasm.numThreads = threads;
-  return ort as Ort;
 }
 
 function absolute(url: string): string {

@@ -1,9 +1,8 @@
 /**
  * An artifact in onnxruntime-web: ids in, logits out; owns the KV cache, knows no text.
  *
- * The tensors that a step returns are fed to the next one as they are. With WebGPU they stay on
- * the GPU; the WASM runtime takes and gives CPU tensors by copy, so the cache holds the filled
- * positions alone and no spare ones.
+ * The tensors that a step returns are fed to the next one as they are. The WASM runtime takes and
+ * gives tensors by copy, so the cache holds the filled positions alone and no spare ones.
  */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
@@ -28,7 +27,7 @@ export interface SessionLike {
     stopped?: () => boolean,
   ): Promise<Float32Array>;
   /** Keep only the first positions. */
-  truncate(length: number): Promise<void>;
+  truncate(length: number): void;
 }
 
 export class Session implements SessionLike {
@@ -56,18 +55,12 @@ export class Session implements SessionLike {
     ort: Ort,
     manifest: Manifest,
     files: Map<string, Uint8Array>,
-    provider: "wasm" | "webgpu",
   ): Promise<Session> {
-    const onGpu: Record<string, "gpu-buffer"> = {};
-    for (let layer = 0; layer < manifest.num_hidden_layers; layer++) {
-      onGpu[`present.${layer}.key`] = onGpu[`present.${layer}.value`] = "gpu-buffer";
-    }
     try {
       const session = await ort.InferenceSession.create(files.get(MODEL)!, {
-        executionProviders: [provider],
+        executionProviders: ["wasm"],
         externalData: dataFiles(manifest).map((path) => ({ path, data: files.get(path)! })),
         logSeverityLevel: 3,
-        ...(provider === "webgpu" ? { preferredOutputLocation: onGpu } : {}),
       });
       return new Session(ort, session, manifest);
     } catch (error) {
@@ -88,18 +81,16 @@ export class Session implements SessionLike {
     return logits;
   }
 
-  async truncate(length: number): Promise<void> {
+  truncate(length: number): void {
     if (length === this.length) return;
-    const shortened = length === 0 ? this.#emptied() : new Map<string, Tensor>();
-    for (const [name, tensor] of length ? this.#cache : []) {
-      shortened.set(name, await this.#shortened(tensor, length));
-    }
-    this.#replace(shortened);
+    const shortened = [...this.#cache].map(
+      ([name, tensor]) => [name, this.#shortened(tensor, length)] as const,
+    );
+    this.#cache = length === 0 ? this.#emptied() : new Map(shortened);
     this.length = length;
   }
 
   async release(): Promise<void> {
-    this.#replace(this.#emptied());
     await this.#session.release();
   }
 
@@ -119,7 +110,7 @@ export class Session implements SessionLike {
     for (const [name, value] of Object.entries(outputs)) {
       if (name !== "logits") cache.set(name.replace("present", "past_key_values"), value as Tensor);
     }
-    this.#replace(cache);
+    this.#cache = cache;
     this.length = total;
     const logits = (outputs["logits"] as Tensor).data as Float32Array<ArrayBuffer>;
     return logits.subarray(logits.length - this.vocabSize);
@@ -130,16 +121,9 @@ export class Session implements SessionLike {
     return new Map(names.map((name) => [name, this.#empty]));
   }
 
-  /** Buffers on a GPU are freed by hand. */
-  #replace(cache: Map<string, Tensor>): void {
-    for (const tensor of this.#cache.values())
-      if (tensor.location === "gpu-buffer") tensor.dispose();
-    this.#cache = cache;
-  }
-
-  async #shortened(tensor: Tensor, length: number): Promise<Tensor> {
+  #shortened(tensor: Tensor, length: number): Tensor {
     const [rows = 1, heads = 1, positions = 1, width = 1] = tensor.dims;
-    const from = (await tensor.getData()) as Float32Array;
+    const from = tensor.data as Float32Array;
     const to = from.slice(0, rows * heads * length * width);
     for (let head = 0; head < rows * heads; head++) {
       const start = head * positions * width;

@@ -62,10 +62,9 @@ async function load({ url, settings }: Extract<Request, { type: "load" }>): Prom
     onProgress: (progress) => reply({ type: "progress", progress }),
   });
   chat = model.chat();
-  const { manifest, provider, threads, kept } = model;
+  const { manifest, threads, kept } = model;
   const facts = {
     manifest,
-    provider,
     threads,
     kept,
     hasChatTemplate: model.tokenizer.hasChatTemplate,

@@ -19,8 +19,8 @@ export function sayRunning(facts: ModelFacts, memory: number, speed: string): vo
   line.replaceChildren(figures, make("span", { className: "roomy" }, ` · ${where(facts)}`));
 }
 
-export function where({ provider, threads }: ModelFacts): string {
-  return `${provider === "webgpu" ? "WebGPU" : "WASM"}, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+export function where({ threads }: ModelFacts): string {
+  return `WASM, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
 export function showProgress(progress: LoadProgress): void {

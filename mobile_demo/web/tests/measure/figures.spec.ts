@@ -26,7 +26,7 @@ async function figures(page: Page, url: string, threads: number): Promise<Figure
       const { RemoteEngine } = (await import(`${url}engine.js`)) as typeof Engine;
       const engine = new RemoteEngine();
       const start = performance.now();
-      await engine.load(`${url}model/`, { threads, backend: "wasm" });
+      await engine.load(`${url}model/`, { threads });
       const load_seconds = (performance.now() - start) / 1000;
       const prompt = (count: number) =>
         Array.from({ length: count }, (_, place) => 4 + ((place * 37) % 800));
