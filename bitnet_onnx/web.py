@@ -63,9 +63,7 @@ def serve(artifact: Path, host: str, port: int) -> None:
             print(file=sys.stderr)
 
 
-def make_server(
-    artifact: Path, host: str, port: int, headers: Mapping[str, str] = HEADERS
-) -> ThreadingHTTPServer:
+def make_server(artifact: Path, host: str, port: int) -> ThreadingHTTPServer:
     """A server that is bound and not yet running. Raises ArtifactError or ConfigError."""
     opened = Artifact.open(artifact)
     if opened.target != "stock":
@@ -85,7 +83,7 @@ def make_server(
     if not 0 <= port < 1 << 16:
         raise ConfigError(f"--port is {port}, expected 0 (any free one) to 65535")
     try:
-        return ThreadingHTTPServer((host, port), partial(_Handler, files, headers))
+        return ThreadingHTTPServer((host, port), partial(_Handler, files))
     except OSError as error:
         raise ConfigError(
             f"{host} port {port} cannot be served on: {error.strerror}",
@@ -98,10 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(
-        self, files: Mapping[str, Path], headers: Mapping[str, str], *arguments: object
-    ) -> None:
-        self._files, self._headers = files, headers
+    def __init__(self, files: Mapping[str, Path], *arguments: object) -> None:
+        self._files = files
         super().__init__(*arguments)  # type: ignore[arg-type]  # which handles the request
 
     def do_GET(self) -> None:
@@ -145,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: HTTPStatus, fields: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**self._headers, **fields}.items():
+        for name, value in {**HEADERS, **fields}.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -22,8 +22,12 @@ export class CacheStore implements Store {
   }
 
   async get(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const found = await (await caches.open(this.#name)).match(this.#root + key);
-    return found && new Uint8Array(await found.arrayBuffer());
+    try {
+      const found = await (await caches.open(this.#name)).match(this.#root + key);
+      return found && new Uint8Array(await found.arrayBuffer());
+    } catch {
+      return undefined; // storage is switched off
+    }
   }
 
   async put(key: string, bytes: Uint8Array<ArrayBuffer>): Promise<boolean> {
@@ -40,8 +44,12 @@ export class CacheStore implements Store {
   }
 
   async keys(): Promise<string[]> {
-    const requests = await (await caches.open(this.#name)).keys();
-    return requests.map((request) => request.url.slice(this.#root.length));
+    try {
+      const requests = await (await caches.open(this.#name)).keys();
+      return requests.map((request) => request.url.slice(this.#root.length));
+    } catch {
+      return [];
+    }
   }
 }
 
