@@ -53,7 +53,7 @@ web: $(PAGE)
 
 test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(PAGE)
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 test-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) -m pytest tests/test_web.py

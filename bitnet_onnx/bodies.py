@@ -379,6 +379,15 @@ RMSNorm (X, weight, epsilon) => (Y)
 }
 """
 
+_ADD_RMS_NORM_BODY = """
+<domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
+AddRMSNorm (X, residual, weight, epsilon) => (Y, sum)
+{
+  sum = Add (X, residual)
+  Y = bitnet.RMSNorm (sum, weight, epsilon)
+}
+"""
+
 # As the kernel does it: float64 sums of exact products, scores rounded to float32, the same
 # polynomial. Sums in another order can round apart, about once in 1e8 scores: see kernels/kernel.h.
 # Positions that are not seen count as 0 times their value, so a NaN among the values of a later
@@ -529,6 +538,25 @@ _ATTENTION_BODY = """
 """
 
 
+_ATTENTION_QKV_BODY = """
+<domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
+%(name)sQKV (qkv, past_key, past_value, seqlens_k, total_sequence_length, cos_cache, sin_cache)
+  => (output, present_key, present_value)
+{
+  whole = Shape <start = 2> (qkv)
+  kv_heads = Shape <start = 1, end = 2> (past_key)
+  d = Shape <start = 3> (past_key)
+  kv_width = Mul (kv_heads, d)
+  less_key = Sub (whole, kv_width)
+  width = Sub (less_key, kv_width)
+  widths = Concat <axis = 0> (width, kv_width, kv_width)
+  query, key, value = Split <axis = -1> (qkv, widths)
+  output, present_key, present_value = bitnet.%(name)s (
+    query, key, value, past_key, past_value, seqlens_k, total_sequence_length, cos_cache, sin_cache)
+}
+"""
+
+
 # By name: how float32 becomes what the cache holds.
 _STORED = {"GroupQueryAttention": "Identity", "GroupQueryAttentionF16": "Cast <to = 10>"}
 
@@ -543,7 +571,9 @@ def functions() -> list[ir.Function]:
         _TERNARY_FLOAT_BODY,
         _TWO_STEP_BODY,
         *(_ATTENTION_BODY % {"name": name, "stored": cast} for name, cast in _STORED.items()),
+        *(_ATTENTION_QKV_BODY % {"name": name} for name in _STORED),
         _RMS_NORM_BODY,
+        _ADD_RMS_NORM_BODY,
         _GATED_BODY,
         _COLUMN_BODY,
     )

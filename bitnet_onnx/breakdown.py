@@ -1,7 +1,8 @@
 """Where the time of a decode step goes: time and bytes of each kind of operator.
 
 Knows ONNX Runtime's profile and which operators read their weights whole. The profiler costs some
-10 us around each operator, so a step is also timed without it.
+10 us around each operator, so a step is also timed without it: the linears by the clocks that the
+library keeps.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import statistics
 import tempfile
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -48,19 +49,19 @@ class Breakdown:
     """Operators, costliest first, of a step with the profiler, and seconds of one without it.
 
     Of 24 steps the faster half counts: those that others on the machine disturbed least.
+    ``ternary`` and ``head`` are of the step without the profiler.
     """
 
     step_seconds: float
+    ternary: OperatorCost
+    head: OperatorCost
     profiled_step_seconds: float
     costs: list[OperatorCost]
 
     @property
     def everything_else(self) -> float:
         """The share of the step without the profiler that is not in linears and the head."""
-        linears = sum(
-            c.seconds for c in self.costs if c.operator.partition(" ")[0][-6:] == "MatMul"
-        )
-        return 1 - linears / self.step_seconds
+        return 1 - (self.ternary.seconds + self.head.seconds) / self.step_seconds
 
     def to_dict(self) -> dict[str, object]:
         return {**asdict(self), "everything_else": self.everything_else}
@@ -73,7 +74,6 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     with the choice of the id. There must be room for ``context`` and 24 positions more.
     """
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, context).tolist()
-    plain = _steps(Session(artifact, threads=threads), ids).seconds
     with tempfile.TemporaryDirectory() as folder:
         session = Session(artifact, threads=threads, profile=str(Path(folder) / "step"))
         profiled = _steps(session, ids)
@@ -91,28 +91,58 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
         for cost in _costs(events, profiled.seconds, cache_bytes)
     ]
     costs.sort(key=lambda cost: -cost.seconds)
+    linears = [cost for cost in costs if _kind(cost).endswith("MatMul")]
+    ternary = [cost for cost in linears if _kind(cost).startswith("Ternary")]
+    head = [cost for cost in linears if cost not in ternary]
+    plain = _steps(Session(artifact, threads=threads), ids, {_kind(cost) for cost in linears})
     step, profiled_step = (
-        statistics.fmean(seconds[i] for i in faster_half(seconds))
-        for seconds in (plain, profiled.seconds)
+        statistics.fmean(steps.seconds[i] for i in faster_half(steps.seconds))
+        for steps in (plain, profiled)
     )
-    return Breakdown(step, profiled_step, costs)
+    return Breakdown(
+        step,
+        _clocked("ternary linears", ternary, plain),
+        _clocked("head", head, plain),
+        profiled_step,
+        costs,
+    )
+
+
+def _kind(cost: OperatorCost) -> str:
+    return cost.operator.partition(" ")[0]
 
 
 class _Steps(NamedTuple):
-    """Seconds of each step, and the bytes that all of them skipped."""
+    """Of each step its seconds, and those inside some operators; and what all steps skipped."""
 
     seconds: list[float]
+    inside: list[dict[str, float]]
     skipped: native.Skipped
 
 
-def _steps(session: Session, ids: list[int]) -> _Steps:
+def _steps(session: Session, ids: list[int], operators: Collection[str] = ()) -> _Steps:
     token = int(session.prefill(ids).argmax())
-    skipped, times = native.skipped_bytes(), [perf_counter()]
+    skipped = native.skipped_bytes()
+    times, clocks = [perf_counter()], [{op: native.operator_seconds(op) for op in operators}]
     for _ in range(STEPS):
         token = int(session.decode([token])[0].argmax())
+        clocks.append({op: native.operator_seconds(op) for op in operators})
         times.append(perf_counter())
     seconds = [after - before for before, after in pairwise(times)]
-    return _Steps(seconds, native.skipped_bytes().since(skipped))
+    inside = [{op: after[op] - before[op] for op in after} for before, after in pairwise(clocks)]
+    return _Steps(seconds, inside, native.skipped_bytes().since(skipped))
+
+
+def _clocked(name: str, group: Sequence[OperatorCost], steps: _Steps) -> OperatorCost:
+    """These operators together, by the library's clocks: by the profile if they are not its own."""
+    kinds, kept = {_kind(cost) for cost in group}, faster_half(steps.seconds)
+    seconds = statistics.fmean(sum(steps.inside[i][kind] for kind in kinds) for i in kept)
+    return OperatorCost(
+        name,
+        sum(cost.calls for cost in group),
+        seconds or sum(cost.seconds for cost in group),
+        sum(cost.bytes for cost in group),
+    )
 
 
 def _costs(
@@ -175,18 +205,25 @@ def _bytes(args: dict[str, Any], cache_bytes: int) -> int:
 
 
 def describe_breakdown(found: Breakdown, bandwidth: float) -> str:
-    """A table; ``bandwidth`` in bytes a second is what shares are of."""
-    lines = [f"{'operator':<34} calls     ms  of step      MB   GB/s  of bandwidth"]
-    for cost in found.costs:
-        rate = cost.bytes / cost.seconds if cost.seconds > 0 else 0.0
-        lines.append(
-            f"{cost.operator:<34} {cost.calls:>5} {cost.seconds * 1e3:>6.2f}  "
-            f"{cost.seconds / found.profiled_step_seconds:>7.1%} {cost.bytes / 1e6:>7.2f} "
-            f"{rate / 1e9:>6.1f}  {rate / bandwidth:>12.0%}"
-        )
-    lines.append(
-        f"a step: {found.profiled_step_seconds * 1e3:.2f} ms with the profiler, "
-        f"{found.step_seconds * 1e3:.2f} ms without it, of which all but linears and head: "
-        f"{found.everything_else:.1%}"
+    """Two tables; ``bandwidth`` in bytes a second is what shares are of."""
+    return "\n".join(
+        [
+            f"{'operator':<34} calls     ms  of step      MB   GB/s  of bandwidth",
+            *(_line(cost, found.profiled_step_seconds, bandwidth) for cost in found.costs),
+            f"a step: {found.profiled_step_seconds * 1e3:.2f} ms",
+            "",
+            "without the profiler",
+            *(_line(c, found.step_seconds, bandwidth) for c in (found.ternary, found.head)),
+            f"a step: {found.step_seconds * 1e3:.2f} ms, of which all but linears and head: "
+            f"{found.everything_else:.1%}",
+        ]
     )
-    return "\n".join(lines)
+
+
+def _line(cost: OperatorCost, step_seconds: float, bandwidth: float) -> str:
+    rate = cost.bytes / cost.seconds if cost.seconds > 0 else 0.0
+    return (
+        f"{cost.operator:<34} {cost.calls:>5} {cost.seconds * 1e3:>6.2f}  "
+        f"{cost.seconds / step_seconds:>7.1%} {cost.bytes / 1e6:>7.2f} "
+        f"{rate / 1e9:>6.1f}  {rate / bandwidth:>12.0%}"
+    )

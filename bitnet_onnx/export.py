@@ -29,7 +29,7 @@ from .errors import CheckpointError, ConfigError
 from .files import new_folder, sha256, write_text
 from .graph import KEEP, attach_functions, trace
 from .model import rotary_tables
-from .optimize import PASSES, fuse_projections, skip_zeros
+from .optimize import PASSES, fuse_norms, fuse_projections, join_attention, skip_zeros
 from .stock import PART, Reader, check_network, to_stock
 from .ternary import int8_rows, pack, row_bounds
 from .traced import HEADS, KV_CACHES, packed_parts
@@ -94,11 +94,15 @@ def export(
         if "projections" in passes:
             for fused, parts in fuse_projections(graph).items():
                 join(readers, fused, parts, [linear_shapes(config)[part][0] for part in parts])
+        if "attention" in passes and target == "native":
+            join_attention(graph)
         if "zeros" in passes and target == "native":
             for linear in skip_zeros(graph):
                 readers[f"{linear}.weight"] = partial(packed_columns, checkpoint, linear)
                 rows = linear_shapes(config)[linear][0]
                 readers[f"{linear}.weight_scale"] = partial(row_scales, checkpoint, linear, rows)
+        if "norms" in passes and target == "native":
+            fuse_norms(graph)
         if target == "stock":
             to_stock(graph, config, readers)
         else:

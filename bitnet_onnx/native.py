@@ -14,7 +14,15 @@ from typing import NamedTuple
 
 from .errors import LibraryError
 
-__all__ = ["active_kernel", "kernels", "library_path", "read_memory", "version"]
+__all__ = [
+    "active_kernel",
+    "kernels",
+    "library_path",
+    "operator_seconds",
+    "read_memory",
+    "skipped_bytes",
+    "version",
+]
 
 _NAMES = {"win32": "bitnet_onnx_ops.dll", "darwin": "libbitnet_onnx_ops.dylib"}
 FILE_NAME = _NAMES.get(sys.platform, "libbitnet_onnx_ops.so")
@@ -79,6 +87,11 @@ def skipped_bytes() -> Skipped:
     return Skipped(*(int(getattr(library, f"bitnet_onnx_skipped_{n}")()) for n in Skipped._fields))
 
 
+def operator_seconds(operator: str) -> float:
+    """Spent in all nodes of an operator since the library was loaded; 0 for one not its own."""
+    return int(_library().bitnet_onnx_nanoseconds(operator.encode())) / 1e9
+
+
 @cache
 def _library() -> ctypes.CDLL:
     path = library_path()
@@ -88,6 +101,8 @@ def _library() -> ctypes.CDLL:
             getattr(library, f"bitnet_onnx_{name}").restype = ctypes.c_char_p
         library.bitnet_onnx_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         library.bitnet_onnx_read.restype = ctypes.c_uint64
+        library.bitnet_onnx_nanoseconds.argtypes = [ctypes.c_char_p]
+        library.bitnet_onnx_nanoseconds.restype = ctypes.c_uint64
         for name in Skipped._fields:
             getattr(library, f"bitnet_onnx_skipped_{name}").restype = ctypes.c_uint64
     except (OSError, AttributeError) as error:

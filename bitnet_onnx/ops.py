@@ -195,6 +195,14 @@ def _(x: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
+def add_rms_norm(
+    x: Tensor, residual: Tensor, weight: Tensor, epsilon: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The rms_norm of ``x + residual`` (both [..., K]), and that sum. Put in by ``optimize.py``."""
+    total = x + residual
+    return exact.rms_norm(total, weight, epsilon), total
+
+
 @torch.library.custom_op("bitnet::last_positions", mutates_args=())
 def last_positions(x: Tensor, count: Tensor) -> Tensor:
     """The last ``count`` (int64 [1]) positions of x [B, S, H]; 0 means all of them."""
@@ -253,6 +261,19 @@ def _(
     shape = list(past_key.shape)
     shape[2] += query.shape[1]
     return torch.empty_like(query), past_key.new_empty(shape), past_value.new_empty(shape)
+
+
+def group_query_attention_qkv(
+    qkv: Tensor, past_key: Tensor, *others: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """group_query_attention with each position's query, key and value side by side in qkv.
+
+    qkv [B, S, (heads + 2 kv_heads) * D]: what one projection to all three gives. Put in by
+    ``optimize.py``; the ONNX node is named as it is without qkv, with QKV after it.
+    """
+    kv_width = past_key.shape[1] * past_key.shape[3]
+    parts = qkv.split([qkv.shape[2] - 2 * kv_width, kv_width, kv_width], dim=-1)
+    return group_query_attention(*parts, past_key, *others)
 
 
 def _schema(name: str, inputs: str, outputs: str) -> defs.OpSchema:

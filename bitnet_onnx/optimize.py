@@ -16,15 +16,18 @@ __all__ = [
     "LINEARS",
     "PARTS",
     "PASSES",
+    "fuse_norms",
     "fuse_projections",
     "input_of",
+    "join_attention",
     "placeholder",
     "reshape",
     "shape_of",
     "skip_zeros",
 ]
 
-PASSES = ("projections", "zeros")  # fuse_projections, skip_zeros
+# fuse_projections, join_attention, skip_zeros, fuse_norms
+PASSES = ("projections", "attention", "zeros", "norms")
 LINEARS = {(DOMAIN, f"Ternary{kind}MatMul") for kind in ("", "Group", "Float", "Gated", "Column")}
 # q, k and v. Gate and up alone gain nothing measurable, and splitting their result costs a copy of
 # it: 28 MB in a prefill step of 256 positions at the 2B-4T shape.
@@ -64,14 +67,30 @@ def _fuse(graph: ir.Graph, nodes: list[ir.Node]) -> tuple[str, list[str]]:
     product.outputs[0].name = f"{name}.product"
     split = ir.node("Split", [product.outputs[0], sizes], {"axis": -1}, num_outputs=len(nodes))
     graph.insert_before(nodes[0], [product, split])
-    for node, output in zip(nodes, split.outputs, strict=True):
-        output.name = node.outputs[0].name
-        ir.convenience.replace_all_uses_with(node.outputs, [output])
-        unused = [str(input_of(node, index).name) for index in (1, 2)]
-        graph.remove(node, safe=True)
-        for initializer in unused:
-            del graph.initializers[initializer]
+    unused = [str(input_of(node, index).name) for node in nodes for index in (1, 2)]
+    _replace(graph, nodes, split)
+    for initializer in unused:
+        del graph.initializers[initializer]
     return name, linears
+
+
+def join_attention(model: ir.Model) -> None:
+    """Attention takes the product of the joined projections whole: nothing splits it.
+
+    Where something is done to queries and keys before, as Qwen3 does, they stay apart.
+    """
+    for node in [node for node in model.graph if node.op_type.startswith("GroupQueryAttention")]:
+        split = _made_by(input_of(node, 0), "Split")
+        if split is None or node.inputs[:3] != split.outputs:
+            continue
+        joined = (split.inputs[0], *node.inputs[3:])
+        for index, value in enumerate(joined):
+            node.replace_input_with(index, value)
+        node.resize_inputs(len(joined))
+        node.op_type += "QKV"
+        sizes = str(input_of(split, 1).name)
+        model.graph.remove(split, safe=True)
+        del model.graph.initializers[sizes]
 
 
 def skip_zeros(model: ir.Model) -> list[str]:
@@ -118,15 +137,36 @@ def _skip_zeros(
     gated = ir.node("TernaryGatedMatMul", inputs, domain=DOMAIN, version=VERSION)
     columns = ir.node("TernaryColumnMatMul", down.inputs, domain=DOMAIN, version=VERSION)
     for old, new in ((product, gated), (down, columns)):
-        new.outputs[0].name = old.outputs[0].name
         graph.insert_before(old, [new])
-        ir.convenience.replace_all_uses_with(old.outputs, new.outputs)
-    graph.remove([down, product, square, relu, gate, up], safe=True)
+        _replace(graph, [old], new)
+    graph.remove([square, relu, gate, up], safe=True)
     weight, scale = input_of(columns, 1), input_of(columns, 2)
     rows, features = shape_of(weight)[0], shape_of(input_of(norm, 1))[0]
     reshape(weight, [features, packed_width(rows)])
     reshape(scale, [rows])
     return str(weight.name).removesuffix(".weight")
+
+
+def fuse_norms(model: ir.Model) -> None:
+    """AddRMSNorm takes the place of a residual sum and of the norm that reads it.
+
+    The sum stays a result: it is what the next residual branch is added to.
+    """
+    for norm in [node for node in model.graph if node.op_type == "RMSNorm"]:
+        add = _made_by(input_of(norm, 0), "Add")
+        if add is not None:
+            inputs = [*add.inputs, *norm.inputs[1:]]
+            both = ir.node("AddRMSNorm", inputs, domain=DOMAIN, version=VERSION, num_outputs=2)
+            model.graph.insert_before(add, [both])
+            _replace(model.graph, [norm, add], both)
+
+
+def _replace(graph: ir.Graph, old: list[ir.Node], new: ir.Node) -> None:
+    """The outputs of ``new`` stand in for that of each old node, which is removed."""
+    for node, output in zip(old, new.outputs, strict=True):
+        output.name = node.outputs[0].name
+        ir.convenience.replace_all_uses_with(node.outputs, [output])
+    graph.remove(old, safe=True)
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:

@@ -3,6 +3,9 @@
 #include <math.h>
 #include <string.h>
 
+#include <atomic>
+#include <new>
+
 #include "float16.h"
 #include "sizes.h"
 
@@ -11,10 +14,10 @@ namespace {
 
 constexpr size_t kFewJobs = 16;     // fewer are split further, so that all threads have work
 constexpr size_t kWorkers = 32;     // tasks that share many jobs
-constexpr size_t kKeyParts = 4;     // of a job's positions
-constexpr size_t kValueParts = 2;   // of a head's elements; each part needs the softmax again
 constexpr size_t kRotateRows = 16;  // new positions of one task
 constexpr size_t kBlock = 16;       // positions whose values stay in the first cache for all heads
+// Positions of one task. Their values have sums of their own, which are then added up.
+constexpr size_t kSpan = 64;
 
 // One new position of one row, and one KV head with the heads that read it.
 struct Job {
@@ -40,18 +43,25 @@ size_t longest(const Attention& op) {
   return most;
 }
 
-// Scratch of one job. The weights and sums are those of kAttendRows heads at a time.
+// Scratch of one job.
 struct Room {
   size_t stride, width, group;
   double* q;        // [group, width]: d, padded
-  double* sums;     // [kAttendRows, width]
-  double* weights;  // [kValueParts, kAttendRows, stride]
-  float* scores;    // [group, stride]
+  double* sums;     // [slots, group, width]: of each span, or of all and of one
+  double* weights;  // [group, stride]
+  double* totals;   // [group]: sums of the weights
+  std::atomic<size_t>* unscored;  // spans that have no scores yet
+  std::atomic<size_t>* unsummed;  // spans that have no sums yet
+  float* scores;                  // [group, stride]
+  static size_t slots(const Attention& op) {
+    return jobs_of(op) < kFewJobs ? parts(longest(op), kSpan) : 2;
+  }
   static size_t bytes(const Attention& op) {
     const size_t group = op.heads / op.kv_heads, stride = longest(op);
-    const size_t doubles = (group + kAttendRows) * padded(op.d, kPadHead) +
-                           kValueParts * kAttendRows * stride;
-    return padded(doubles * sizeof(double) + group * stride * sizeof(float), 64);
+    const size_t doubles =
+        group * ((1 + slots(op)) * padded(op.d, kPadHead) + stride + 1);
+    const size_t counters = sizeof *unscored + sizeof *unsummed;
+    return padded(doubles * sizeof(double) + counters + group * stride * sizeof(float), 64);
   }
 };
 
@@ -62,9 +72,17 @@ Room room_of(const Attention& op, void* scratch, size_t index) {
   room.group = op.heads / op.kv_heads;
   room.q = reinterpret_cast<double*>(static_cast<char*>(scratch) + index * Room::bytes(op));
   room.sums = room.q + room.group * room.width;
-  room.weights = room.sums + kAttendRows * room.width;
-  room.scores = reinterpret_cast<float*>(room.weights + kValueParts * kAttendRows * room.stride);
+  room.weights = room.sums + Room::slots(op) * room.group * room.width;
+  room.totals = room.weights + room.group * room.stride;
+  room.unscored = reinterpret_cast<std::atomic<size_t>*>(room.totals + room.group);
+  room.unsummed = room.unscored + 1;
+  room.scores = reinterpret_cast<float*>(room.unsummed + 1);
   return room;
+}
+
+// Where a job's keys and values begin in the caches.
+size_t first_of(const Attention& op, const Job& job) {
+  return (job.b * op.kv_heads + job.g) * op.room * op.d;
 }
 
 size_t item(const Attention& op) { return op.half ? sizeof(uint16_t) : sizeof(float); }
@@ -75,7 +93,7 @@ void put(float value, uint16_t* to) { *to = round_f16(value); }
 
 // x, rotated by its position, one head.
 template <typename Out>
-void rotate(const Attention& op, size_t position, const float* x, Out* out) {
+void rotate(const Attention& op, size_t position, const float* x, Out* RESTRICT out) {
   const size_t half = op.d / 2;
   const float *cos = op.cos + position * half, *sin = op.sin + position * half;
   for (size_t i = 0; i < half; i++) {
@@ -103,7 +121,7 @@ void append(const Attention& op, const Pool& pool) {
     for (size_t row = task * kRotateRows; row < smaller(rows, (task + 1) * kRotateRows); row++) {
       const size_t b = row / op.count, position = past_length(op, b) + row % op.count;
       for (size_t g = 0; g < op.kv_heads; g++) {
-        const size_t from = (row * op.kv_heads + g) * op.d;
+        const size_t from = row * op.kv_stride + g * op.d;
         const size_t to = ((b * op.kv_heads + g) * op.room + position) * op.d;
         rotate(op, position, op.key + from, keys + to);
         for (size_t i = 0; i < op.d; i++) put(op.value[from + i], values + to + i);
@@ -113,118 +131,134 @@ void append(const Attention& op, const Pool& pool) {
 }
 
 void rotate_query(const Attention& op, const Job& job, const Room& room) {
-  const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
+  const float* query = op.query + (job.b * op.count + job.i) * op.query_stride;
   for (size_t h = 0; h < room.group; h++) {
     double* q = room.q + h * room.width;
-    rotate(op, job.positions - 1, op.query + (first + h) * op.d, q);
+    rotate(op, job.positions - 1, query + (job.g * room.group + h) * op.d, q);
     for (size_t i = op.d; i < room.width; i++) q[i] = 0;
   }
 }
 
-// Elements `first` on, `width` of them, of positions t to t + count of a job's cache in float32.
-struct Rows {
-  const float* data;
-  size_t stride;
-};
-
-// kBlock positions or, of wide heads, as many as fit.
-struct Block {
-  alignas(64) float widened[kMaxHalfHead];
-  static size_t positions(const Attention& op) {
-    const size_t fit = kMaxHalfHead / op.d;
-    return op.half ? smaller(kBlock, fit) : kBlock;
-  }
-};
-
-Rows rows_at(const Kernel& kernel, const Attention& op, const Job& job, const void* cache, size_t t,
-             size_t count, size_t first, size_t width, Block* block) {
-  const size_t at = ((job.b * op.kv_heads + job.g) * op.room + t) * op.d + first;
-  if (!op.half) return {static_cast<const float*>(cache) + at, op.d};
-  kernel.widen_f16(count, width, op.d, static_cast<const uint16_t*>(cache) + at, block->widened);
-  return {block->widened, width};
+AttendScores<float> scores_of(const Kernel& kernel, float) { return kernel.attend_scores; }
+AttendScores<uint16_t> scores_of(const Kernel& kernel, uint16_t) {
+  return kernel.attend_scores_f16;
+}
+AttendValues<float> values_of(const Kernel& kernel, float) { return kernel.attend_values; }
+AttendValues<uint16_t> values_of(const Kernel& kernel, uint16_t) {
+  return kernel.attend_values_f16;
 }
 
-// The scores of positions begin to end.
+// Positions begin to end, at most kSpan.
+struct Span {
+  size_t begin, end;
+};
+
+Span span_of(const Job& job, size_t index) {
+  return {index * kSpan, smaller((index + 1) * kSpan, job.positions)};
+}
+
+template <typename Cache>
 void score(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
-           size_t begin, size_t end) {
+           const Span& span) {
   const float root = sqrtf(static_cast<float>(op.d));
-  const size_t step = Block::positions(op);
-  Block block;
-  for (size_t t = begin; t < end; t += step) {
-    const size_t count = smaller(step, end - t);
-    const Rows k = rows_at(kernel, op, job, op.present_key, t, count, 0, op.d, &block);
-    for (size_t h = 0; h < room.group; h += kAttendRows) {
-      kernel.attend_scores(smaller(kAttendRows, room.group - h), count, op.d,
-                           room.q + h * room.width, k.data, root,
-                           room.scores + h * room.stride + t, room.stride);
-    }
-  }
-}
-
-// Elements begin to end of the result; begin is a multiple of kPadHead.
-void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
-           double* weights, size_t begin, size_t end) {
-  const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
-  const size_t step = Block::positions(op), width = end - begin;
-  Block block;
+  const Cache* keys = static_cast<const Cache*>(op.present_key) + first_of(op, job);
   for (size_t h = 0; h < room.group; h += kAttendRows) {
-    const size_t rows = smaller(kAttendRows, room.group - h);
-    double* sums = room.sums + begin;
-    double totals[kAttendRows];
-    for (size_t r = 0; r < rows; r++) {
-      totals[r] = kernel.attend_softmax(job.positions, room.scores + (h + r) * room.stride,
-                                        weights + r * room.stride);
-      memset(sums + r * room.width, 0, padded(width, kPadHead) * sizeof(double));
-    }
-    for (size_t t = 0; t < job.positions; t += step) {
-      const size_t count = smaller(step, job.positions - t);
-      const Rows v = rows_at(kernel, op, job, op.present_value, t, count, begin, width, &block);
-      kernel.attend_values(rows, count, width, v.stride, weights + t, room.stride, v.data, sums,
-                           room.width);
-    }
-    for (size_t r = 0; r < rows; r++) {
-      float* y = op.y + (first + h + r) * op.d + begin;
-      for (size_t i = 0; i < width; i++) {
-        y[i] = static_cast<float>(sums[r * room.width + i] / totals[r]);
-      }
+    scores_of(kernel, Cache())(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
+                               room.q + h * room.width, keys + span.begin * op.d, root,
+                               room.scores + h * room.stride + span.begin, room.stride);
+  }
+}
+
+void softmax(const Kernel& kernel, const Job& job, const Room& room) {
+  for (size_t h = 0; h < room.group; h++) {
+    room.totals[h] = kernel.attend_softmax(job.positions, room.scores + h * room.stride,
+                                           room.weights + h * room.stride);
+  }
+}
+
+// sums [group, width] of the values of a span
+template <typename Cache>
+void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+           const Span& span, double* sums) {
+  const Cache* values = static_cast<const Cache*>(op.present_value) + first_of(op, job);
+  memset(sums, 0, room.group * room.width * sizeof(double));
+  for (size_t t = span.begin; t < span.end; t += kBlock) {
+    for (size_t h = 0; h < room.group; h += kAttendRows) {
+      values_of(kernel, Cache())(smaller(kAttendRows, room.group - h),
+                                 smaller(kBlock, span.end - t), op.d, op.d,
+                                 room.weights + h * room.stride + t, room.stride,
+                                 values + t * op.d, sums + h * room.width, room.width);
     }
   }
 }
 
-// Decode: the keys of a job are split by position, its values by element.
-void few(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
-  const size_t jobs = jobs_of(op);
-  for (size_t index = 0; index < jobs; index++) {
-    rotate_query(op, job_of(op, index), room_of(op, scratch, index));
-  }
-  parallel(pool, jobs * kKeyParts, [&](size_t task) {
-    const Job job = job_of(op, task / kKeyParts);
-    const size_t part = padded(parts(job.positions, kKeyParts), 4);
-    const size_t begin = smaller(task % kKeyParts * part, job.positions);
-    const size_t end = smaller(begin + part, job.positions);
-    if (begin < end) score(kernel, op, job, room_of(op, scratch, task / kKeyParts), begin, end);
-  });
-  parallel(pool, jobs * kValueParts, [&](size_t task) {
-    const Room room = room_of(op, scratch, task / kValueParts);
-    const size_t part = padded(parts(op.d, kValueParts), kPadHead), n = task % kValueParts;
-    const size_t begin = smaller(n * part, op.d), end = smaller(begin + part, op.d);
-    double* weights = room.weights + n * kAttendRows * room.stride;
-    if (begin < end) {
-      blend(kernel, op, job_of(op, task / kValueParts), room, weights, begin, end);
+void add(const Room& room, const double* sums) {
+  for (size_t i = 0; i < room.group * room.width; i++) room.sums[i] += sums[i];
+}
+
+// The result, of all spans' sums in the first slot.
+void finish(const Attention& op, const Job& job, const Room& room) {
+  const size_t first = ((job.b * op.count + job.i) * op.kv_heads + job.g) * room.group;
+  for (size_t h = 0; h < room.group; h++) {
+    float* y = op.y + (first + h) * op.d;
+    for (size_t i = 0; i < op.d; i++) {
+      y[i] = static_cast<float>(room.sums[h * room.width + i] / room.totals[h]);
     }
+  }
+}
+
+// Decode: each span of a job is a task. Whoever scores a job's last one takes the softmax, and
+// whoever sums up the last one's values adds all sums, in the order of the spans.
+template <typename Cache>
+void few(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
+  const size_t jobs = jobs_of(op), spans = Room::slots(op);
+  for (size_t index = 0; index < jobs; index++) {
+    const Room room = room_of(op, scratch, index);
+    const Job job = job_of(op, index);
+    rotate_query(op, job, room);
+    new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
+    new (room.unsummed) std::atomic<size_t>(parts(job.positions, kSpan));
+  }
+  parallel(pool, jobs * spans, [&](size_t task) {
+    const Room room = room_of(op, scratch, task / spans);
+    const Job job = job_of(op, task / spans);
+    const Span span = span_of(job, task % spans);
+    if (span.begin >= span.end) return;
+    score<Cache>(kernel, op, job, room, span);
+    if (room.unscored->fetch_sub(1) == 1) softmax(kernel, job, room);
+  });
+  parallel(pool, jobs * spans, [&](size_t task) {
+    const Room room = room_of(op, scratch, task / spans);
+    const Job job = job_of(op, task / spans);
+    const Span span = span_of(job, task % spans);
+    if (span.begin >= span.end) return;
+    const size_t slot = room.group * room.width;
+    blend<Cache>(kernel, op, job, room, span, room.sums + task % spans * slot);
+    if (room.unsummed->fetch_sub(1) != 1) return;
+    for (size_t i = 1; i < parts(job.positions, kSpan); i++) add(room, room.sums + i * slot);
+    finish(op, job, room);
   });
 }
 
 // Prefill: every task takes each kWorkers-th job, so that long and short ones are shared out.
+template <typename Cache>
 void many(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
   const size_t jobs = jobs_of(op);
   parallel(pool, kWorkers, [&](size_t worker) {
     const Room room = room_of(op, scratch, worker);
+    double* one = room.sums + room.group * room.width;
     for (size_t index = worker; index < jobs; index += kWorkers) {
       const Job job = job_of(op, index);
+      const size_t spans = parts(job.positions, kSpan);
       rotate_query(op, job, room);
-      score(kernel, op, job, room, 0, job.positions);
-      blend(kernel, op, job, room, room.weights, 0, op.d);
+      for (size_t i = 0; i < spans; i++) score<Cache>(kernel, op, job, room, span_of(job, i));
+      softmax(kernel, job, room);
+      blend<Cache>(kernel, op, job, room, span_of(job, 0), room.sums);
+      for (size_t i = 1; i < spans; i++) {
+        blend<Cache>(kernel, op, job, room, span_of(job, i), one);
+        add(room, one);
+      }
+      finish(op, job, room);
     }
   });
 }
@@ -236,17 +270,22 @@ size_t attention_scratch(const Attention& op) {
   return (jobs < kFewJobs ? jobs : kWorkers) * Room::bytes(op);
 }
 
+template <typename Cache>
+static void attend(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
+  append<Cache>(op, pool);
+  if (jobs_of(op) < kFewJobs)
+    few<Cache>(kernel, op, scratch, pool);
+  else
+    many<Cache>(kernel, op, scratch, pool);
+}
+
 void attention(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
   keep_past(op, op.past_key, op.present_key, pool);
   keep_past(op, op.past_value, op.present_value, pool);
   if (op.half)
-    append<uint16_t>(op, pool);
+    attend<uint16_t>(kernel, op, scratch, pool);
   else
-    append<float>(op, pool);
-  if (jobs_of(op) < kFewJobs)
-    few(kernel, op, scratch, pool);
-  else
-    many(kernel, op, scratch, pool);
+    attend<float>(kernel, op, scratch, pool);
 }
 
 }  // namespace bitnet

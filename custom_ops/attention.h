@@ -17,16 +17,15 @@ struct Attention {
   size_t past, room;          // positions that the past and the present caches hold; past <= room
   const float* query;         // [batch, count, heads * d]
   const float *key, *value;   // [batch, count, kv_heads * d]
-  bool half;                          // the caches hold float16, d is at most kMaxHalfHead
+  size_t query_stride;        // floats from one new position's query to the next one's
+  size_t kv_stride;           // the same of key and of value
+  bool half;                          // the caches hold float16
   const void *past_key, *past_value;  // [batch, kv_heads, past, d]
   const int32_t* last;                // [batch], the number of the last position that counts
   const float *cos, *sin;             // [positions, d / 2]
   float* y;                           // [batch, count, heads * d]
   void *present_key, *present_value;  // [batch, kv_heads, room, d]: the past, or memory apart
 };
-
-// One position of such a head is made float32 on the stack: 16 KB.
-constexpr size_t kMaxHalfHead = 4096;
 
 inline size_t past_length(const Attention& op, size_t b) {
   const size_t filled = static_cast<size_t>(op.last[b]) + 1;
@@ -38,7 +37,8 @@ size_t attention_scratch(const Attention& op);
 
 // The present caches get the past ones, zeros after them, and the new keys and values, keys rotated
 // by halves: (x1 cos - x2 sin, x2 cos + x1 sin). Scores are divided by sqrt(d). What is attended to
-// is what the caches hold: rounded, where they are float16.
+// is what the caches hold: rounded, where they are float16. Values are summed in the order of the
+// positions over each 64 of them, and then these sums.
 void attention(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool);
 
 }  // namespace bitnet

@@ -4,73 +4,57 @@
 //   2])
 //   -> output float32 like query, present_key and present_value float32 [B, kv_heads, L, D]
 //   with L = max(P, total_sequence_length)
-// GroupQueryAttentionF16: the same with past and present float16; D is at most 4096.
+// GroupQueryAttentionF16: the same with past and present float16.
+// GroupQueryAttentionQKV and GroupQueryAttentionF16QKV: the same with qkv float32 [B, S, (heads +
+//   2 kv_heads) * D] in place of query, key and value: each position's stand side by side.
 // The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the
 // shapes.
-#include <stdio.h>
-#include <string.h>
-
 #include "attention.h"
 #include "ort.h"
 
 namespace bitnet {
 namespace {
 
-enum { kQuery, kKey, kValue, kPastKey, kPastValue, kLast, kTotal, kCos, kSin };
-
-OrtStatus* wrong_shape(const Call& call, const OpSpec& spec, size_t index, const Tensor& found,
-                       const char* expected) {
-  char shape[128] = "[";
-  size_t end = 1;
-  for (size_t i = 0; i < found.rank && end < sizeof shape; i++) {
-    end += static_cast<size_t>(snprintf(shape + end, sizeof shape - end, "%s%lld", i ? ", " : "",
-                                        static_cast<long long>(found.dims[i])));
-  }
-  return fail(call.api, "%s: %s has the shape %s], expected %s", spec.name, spec.input[index].name,
-              shape, expected);
-}
+// With qkv, the inputs after it have the places that they have without.
+enum { kQuery, kKey, kValue, kPastKey, kPastValue, kLast, kTotal, kCos, kSin, kInputs };
+constexpr size_t kJoined = kValue - kQuery;  // inputs fewer, where qkv is one
 
 bool is(const Tensor& tensor, int64_t a, int64_t b, int64_t c) {
   return tensor.rank == 3 && tensor.dims[0] == a && tensor.dims[1] == b && tensor.dims[2] == c;
 }
 
-bool same_shape(const Tensor& a, const Tensor& b) {
-  return a.rank == b.rank && memcmp(a.dims, b.dims, a.rank * sizeof a.dims[0]) == 0;
-}
-
-OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tensor* in, bool half) {
+OrtStatus* check_shapes(const Call& call, const Tensor* in, bool joined) {
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   if (past.rank != 4 || past.dims[1] < 1 || past.dims[3] < 2 || past.dims[3] % 2) {
-    return wrong_shape(call, spec, kPastKey, past, "[B, kv_heads, P, D] with an even D");
+    return wrong_shape(call, past, "[B, kv_heads, P, D] with an even D");
   }
-  if (half && past.dims[3] > static_cast<int64_t>(kMaxHalfHead)) {
-    return wrong_shape(call, spec, kPastKey, past, "[B, kv_heads, P, D] with D up to 4096");
-  }
-  static_assert(kMaxHalfHead == 4096, "as the message says");
   const int64_t batch = past.dims[0], kv_width = past.dims[1] * past.dims[3];
   if (!same_shape(in[kPastValue], past)) {
-    return wrong_shape(call, spec, kPastValue, in[kPastValue], "that of past_key");
+    return wrong_shape(call, in[kPastValue], "that of past_key");
   }
-  if (query.rank != 3 || query.dims[0] != batch || query.dims[2] < 1 || query.dims[2] % kv_width) {
-    return wrong_shape(call, spec, kQuery, query,
-                       "[B, S, heads * D], heads a multiple of kv_heads");
+  const int64_t others = joined ? 2 * kv_width : 0;
+  if (query.rank != 3 || query.dims[0] != batch || query.dims[2] <= others ||
+      query.dims[2] % kv_width) {
+    return wrong_shape(call, query,
+                       joined ? "[B, S, (heads + 2 kv_heads) * D], heads a multiple of kv_heads"
+                              : "[B, S, heads * D], heads a multiple of kv_heads");
   }
-  for (size_t index = kKey; index <= kValue; index++) {
+  for (size_t index = kKey; index <= kValue && !joined; index++) {
     if (!is(in[index], batch, query.dims[1], kv_width)) {
-      return wrong_shape(call, spec, index, in[index], "[B, S, kv_heads * D]");
+      return wrong_shape(call, in[index], "[B, S, kv_heads * D]");
     }
   }
   if (in[kLast].rank != 1 || in[kLast].dims[0] != batch) {
-    return wrong_shape(call, spec, kLast, in[kLast], "[B]");
+    return wrong_shape(call, in[kLast], "[B]");
   }
   if (in[kTotal].rank > 1 || (in[kTotal].rank == 1 && in[kTotal].dims[0] != 1)) {
-    return wrong_shape(call, spec, kTotal, in[kTotal], "[] or [1]");
+    return wrong_shape(call, in[kTotal], "[] or [1]");
   }
   if (in[kCos].rank != 2 || in[kCos].dims[1] != past.dims[3] / 2) {
-    return wrong_shape(call, spec, kCos, in[kCos], "[positions, D / 2]");
+    return wrong_shape(call, in[kCos], "[positions, D / 2]");
   }
   if (!same_shape(in[kSin], in[kCos])) {
-    return wrong_shape(call, spec, kSin, in[kSin], "that of cos_cache");
+    return wrong_shape(call, in[kSin], "that of cos_cache");
   }
   return nullptr;
 }
@@ -101,12 +85,15 @@ OrtStatus* check_positions(const Call& call, const char* name, const Attention& 
   return nullptr;
 }
 
-OrtStatus* compute(Call* call, const OpSpec& spec, bool half) {
-  Tensor in[kMaxInputs];
+OrtStatus* compute(Call* call) {
+  const OpSpec& spec = *call->spec;
+  const bool joined = spec.inputs < kInputs;
+  Tensor in[kInputs];
   for (size_t i = 0; i < spec.inputs; i++) {
-    if (OrtStatus* s = input(*call, spec, i, &in[i])) return s;
+    const size_t place = joined && i > kQuery ? i + kJoined : i;
+    if (OrtStatus* s = input(*call, spec, i, &in[place])) return s;
   }
-  if (OrtStatus* s = check_shapes(*call, spec, in, half)) return s;
+  if (OrtStatus* s = check_shapes(*call, in, joined)) return s;
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   const int64_t total = *static_cast<const int32_t*>(in[kTotal].data);
   const int64_t room = total > past.dims[2] ? total : past.dims[2];
@@ -115,27 +102,28 @@ OrtStatus* compute(Call* call, const OpSpec& spec, bool half) {
   op.count = static_cast<size_t>(query.dims[1]);
   op.kv_heads = static_cast<size_t>(past.dims[1]);
   op.d = static_cast<size_t>(past.dims[3]);
-  op.heads = static_cast<size_t>(query.dims[2]) / op.d;
+  op.heads = static_cast<size_t>(query.dims[2]) / op.d - (joined ? 2 * op.kv_heads : 0);
   op.past = static_cast<size_t>(past.dims[2]);
   op.room = static_cast<size_t>(room);
   op.query = static_cast<const float*>(query.data);
-  op.key = static_cast<const float*>(in[kKey].data);
-  op.value = static_cast<const float*>(in[kValue].data);
-  op.half = half;
+  op.query_stride = static_cast<size_t>(query.dims[2]);
+  op.kv_stride = joined ? op.query_stride : op.kv_heads * op.d;
+  op.key = joined ? op.query + op.heads * op.d : static_cast<const float*>(in[kKey].data);
+  op.value = joined ? op.key + op.kv_heads * op.d : static_cast<const float*>(in[kValue].data);
+  op.half = spec.later_outputs == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
   op.past_key = past.data;
   op.past_value = in[kPastValue].data;
   op.last = static_cast<const int32_t*>(in[kLast].data);
   op.cos = static_cast<const float*>(in[kCos].data);
   op.sin = static_cast<const float*>(in[kSin].data);
   if (op.batch == 0 || op.count == 0) {
-    return fail(call->api, "%s: query has the shape [%zu, %zu, %lld], expected no empty one",
-                spec.name, op.batch, op.count,
-                static_cast<long long>(query.dims[2]));
+    return wrong_shape(*call, query, "no empty one");
   }
   if (OrtStatus* s = check_positions(*call, spec.name, op, total, in[kCos].dims[0])) return s;
+  const int64_t attended[3] = {query.dims[0], query.dims[1], static_cast<int64_t>(op.heads * op.d)};
   const int64_t present[4] = {past.dims[0], past.dims[1], room, past.dims[3]};
   void* y = nullptr;
-  if (OrtStatus* s = output(*call, 0, query.dims, query.rank, &y)) return s;
+  if (OrtStatus* s = output(*call, 0, attended, 3, &y)) return s;
   op.y = static_cast<float*>(y);
   if (OrtStatus* s = output(*call, 1, present, 4, &op.present_key)) return s;
   if (OrtStatus* s = output(*call, 2, present, 4, &op.present_value)) return s;
@@ -145,33 +133,39 @@ OrtStatus* compute(Call* call, const OpSpec& spec, bool half) {
   return nullptr;
 }
 
-OrtStatus* compute_float(Call* call) { return compute(call, kGroupQueryAttention, false); }
-OrtStatus* compute_half(Call* call) { return compute(call, kGroupQueryAttentionF16, true); }
+constexpr ONNXTensorElementDataType kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                                    kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
 
-constexpr OpSpec spec_of(const char* name, ONNXTensorElementDataType cache,
-                         OrtStatus* (*compute)(Call* call)) {
+constexpr OpSpec spec_of(const char* name, ONNXTensorElementDataType cache) {
   return {name,
-          9,
-          {{"query", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-           {"key", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-           {"value", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+          kInputs,
+          {{"query", kFloat},
+           {"key", kFloat},
+           {"value", kFloat},
            {"past_key", cache},
            {"past_value", cache},
            {"seqlens_k", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
            {"total_sequence_length", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
-           {"cos_cache", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-           {"sin_cache", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
+           {"cos_cache", kFloat},
+           {"sin_cache", kFloat}},
           3,
           compute,
           nullptr,
           cache};
 }
 
+constexpr OpSpec joined(OpSpec spec) {
+  spec.inputs -= kJoined;
+  spec.input[kQuery].name = "qkv";
+  for (size_t i = kQuery + 1; i < spec.inputs; i++) spec.input[i] = spec.input[i + kJoined];
+  return spec;
+}
+
 }  // namespace
 
-const OpSpec kGroupQueryAttention =
-    spec_of("GroupQueryAttention", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, compute_float);
-const OpSpec kGroupQueryAttentionF16 =
-    spec_of("GroupQueryAttentionF16", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, compute_half);
+const OpSpec kGroupQueryAttention = spec_of("GroupQueryAttention", kFloat);
+const OpSpec kGroupQueryAttentionF16 = spec_of("GroupQueryAttentionF16", kHalf);
+const OpSpec kGroupQueryAttentionQKV = joined(spec_of("GroupQueryAttentionQKV", kFloat));
+const OpSpec kGroupQueryAttentionF16QKV = joined(spec_of("GroupQueryAttentionF16QKV", kHalf));
 
 }  // namespace bitnet

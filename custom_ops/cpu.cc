@@ -4,6 +4,12 @@
 #include <intrin.h>
 #elif defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(_M_ARM64)
+#include <windows.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace bitnet {
@@ -51,6 +57,39 @@ uint32_t detect_cpu() {
   const bool vl = bit(seven.ebx, 31), vnni = bit(seven.ecx, 11);
   if (avx2 && zmm && f && dq && bw && vl && vnni) features |= kCpuAvx512Vnni;
   return features;
+}
+#elif defined(__aarch64__) || defined(_M_ARM64)
+#if defined(_M_ARM64)
+static bool has_dotprod() {
+  return IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE);
+}
+static bool has_i8mm() {
+#if defined(PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE)  // not in older SDKs
+  return IsProcessorFeaturePresent(PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE);
+#else
+  return false;
+#endif
+}
+#elif defined(__APPLE__)
+static bool has(const char* name) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+static bool has_dotprod() { return has("hw.optional.arm.FEAT_DotProd"); }
+static bool has_i8mm() { return has("hw.optional.arm.FEAT_I8MM"); }
+#elif defined(__linux__)
+// Bits of the kernel's interface, under names that older headers lack.
+static bool has_dotprod() { return getauxval(AT_HWCAP) >> 20 & 1; }  // HWCAP_ASIMDDP
+static bool has_i8mm() { return getauxval(AT_HWCAP2) >> 13 & 1; }    // HWCAP2_I8MM
+#else
+static bool has_dotprod() { return false; }
+static bool has_i8mm() { return false; }
+#endif
+
+uint32_t detect_cpu() {
+  if (!has_dotprod()) return 0;
+  return has_i8mm() ? kCpuDotprod | kCpuI8mm : kCpuDotprod;
 }
 #else
 uint32_t detect_cpu() { return 0; }

@@ -8,22 +8,23 @@
 namespace bitnet {
 namespace {
 
-#define KERNEL(isa, features)  \
-  {#isa,                       \
-   features,                   \
-   ternary_gemv_##isa,         \
-   ternary_gemm_##isa,         \
-   ternary_select_##isa,       \
-   ternary_columns_##isa,      \
-   ternary_columns_gemm_##isa, \
-   ternary_group_##isa,        \
-   bf16_gemv_##isa,            \
-   int8_gemv_##isa,            \
-   attend_scores_##isa,        \
-   attend_softmax_##isa,       \
-   attend_values_##isa,        \
-   widen_f16_##isa,            \
-   read_##isa},
+#define KERNEL(isa, features, gemm, ints, floats) \
+  {#isa,                                          \
+   features,                                      \
+   ternary_gemv_##ints,                           \
+   ternary_gemm_##gemm,                           \
+   ternary_select_##ints,                         \
+   ternary_columns_##ints,                        \
+   ternary_columns_gemm_##gemm,                   \
+   ternary_group_##ints,                          \
+   bf16_gemv_##floats,                            \
+   int8_gemv_##ints,                              \
+   attend_scores_##floats,                        \
+   attend_scores_f16_##floats,                    \
+   attend_softmax_##floats,                       \
+   attend_values_##floats,                        \
+   attend_values_f16_##floats,                    \
+   read_##floats},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"
 };

@@ -1,30 +1,27 @@
-// float32 to float16, once for all CPUs. The way back is a kernel: WidenF16.
+// float32 to float16, once for all CPUs. The way back is in the attention kernels.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 namespace bitnet {
 
 // The nearest float16, ties to even; from 65520 on infinity, below 2^-14 a multiple of 2^-24. A NaN
-// stays one.
+// stays one. Without branches, so that compilers make vectors of a loop over it.
 inline uint16_t round_f16(float x) {
-  uint32_t bits;
+  int32_t bits, small_bits;
   memcpy(&bits, &x, sizeof bits);
-  const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
-  uint32_t half;
-  if (size > 0x7f800000) {
-    half = 0x7e00;
-  } else if (size >= 0x477ff000) {  // 65520
-    half = 0x7c00;
-  } else if (size >= 0x38800000) {  // 2^-14: 13 bits go, and 112 from the exponent
-    half = (size - (112u << 23) + 0xfff + (size >> 13 & 1)) >> 13;
-  } else if (size >= 0x33000000) {  // 2^-25: 14 to 24 bits go from the significand
-    const uint32_t significand = (size & 0x7fffff) | 0x800000, lost = 126 - (size >> 23);
-    half = (significand + (1u << (lost - 1)) - 1 + (significand >> lost & 1)) >> lost;
-  } else {
-    half = 0;
-  }
+  const int32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+  const float small = fabsf(x) + 0.5f;  // rounds to multiples of 2^-24 itself
+  memcpy(&small_bits, &small, sizeof small_bits);
+  // 13 bits of the significand go, and 112 from the exponent.
+  const int32_t normal = (size - (112 << 23) + 0xfff + (size >> 13 & 1)) >> 13;
+  // All ones where size is below the limit: comparisons would become branches.
+  const auto below = [size](int32_t limit) { return (size - limit) >> 31; };
+  const int32_t tiny = below(0x38800000), finite = below(0x477ff000), number = below(0x7f800001);
+  const int32_t rounded = ((small_bits - 0x3f000000) & tiny) | (normal & ~tiny);  // 2^-14
+  const int32_t half = (rounded & finite) | (0x7c00 & ~finite) | (0x0200 & ~number);  // 65520
   return static_cast<uint16_t>(sign | half);
 }
 

@@ -276,13 +276,20 @@ static void check_bf16(const Kernel& kernel, size_t m, size_t k, size_t n, const
   }
 }
 
-static void check_rms_norm(size_t m, size_t k, const Pool& pool) {
-  CASE("rms_norm m %zu k %zu", m, k);
+static void check_rms_norm(size_t m, size_t k, bool adds, const Pool& pool) {
+  CASE("rms_norm m %zu k %zu adds %d", m, k, adds);
   Random random = {m + k};
-  Guarded<float> x(m * k), weight(k), y(m * k);
+  Guarded<float> x(m * k), residual(m * k), sum(m * k), weight(k), y(m * k);
   fill(&x, m, k, &random);
+  fill(&residual, m, k, &random);
   for (size_t i = 0; i < k; i++) weight[i] = random.real();
-  rms_norm({m, k, x.data, reinterpret_cast<const uint8_t*>(weight.data), 1e-5f, y.data}, pool);
+  rms_norm({m, k, x.data, reinterpret_cast<const uint8_t*>(weight.data), 1e-5f, y.data,
+            adds ? residual.data : nullptr, sum.data},
+           pool);
+  for (size_t i = 0; adds && i < m * k; i++) {
+    x[i] += residual[i];
+    CHECK(same_bits(sum[i], x[i]));
+  }
   for (size_t i = 0; i < m; i++) {
     double lanes[16] = {0};
     for (size_t c = 0; c < k; c++) {
@@ -304,7 +311,7 @@ int main() {
   test_quantize_not_finite();
   test_digits();
   const Kernel** list;
-  const size_t count = offered_kernels(&list);
+  const size_t count = tested_kernels(&list);
   const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},      {1, 1, 1},    {1, 257, 33},
                               {3, 640, 70}, {1, 640, 900},  {4, 300, 65}, {5, 2560, 37},
                               {9, 64, 600}, {130, 300, 40}, {515, 65, 35}};
@@ -313,7 +320,8 @@ int main() {
       for (const Pool& pool : {kBackwards, kThreads}) {
         check_ternary(*list[i], s[0], s[1], s[2], false, pool);
         check_ternary(*list[i], s[0], s[1], s[2], true, pool);
-        check_rms_norm(s[0], s[1], pool);
+        check_rms_norm(s[0], s[1], false, pool);
+        check_rms_norm(s[0], s[1], true, pool);
         check_int8(*list[i], s[0], s[1], s[2], pool);
         check_bf16(*list[i], s[0], s[1], s[2], pool);
         const size_t groups = s[1] / 128 + 1;

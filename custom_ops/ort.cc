@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "dispatch.h"
 #include "sizes.h"
@@ -73,6 +74,7 @@ OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* ten
   void* data = nullptr;  // the C API has no accessor for constant data before version 23
   status = call.api->GetTensorMutableData(const_cast<OrtValue*>(value), &data);
   tensor->data = data;
+  tensor->name = spec.input[index].name;
   return status;
 }
 
@@ -86,6 +88,21 @@ size_t rows_of(const Tensor& tensor) {
   size_t rows = 1;
   for (size_t i = 0; i + 1 < tensor.rank; i++) rows *= static_cast<size_t>(tensor.dims[i]);
   return rows;
+}
+
+bool same_shape(const Tensor& a, const Tensor& b) {
+  return a.rank == b.rank && memcmp(a.dims, b.dims, a.rank * sizeof a.dims[0]) == 0;
+}
+
+OrtStatus* wrong_shape(const Call& call, const Tensor& found, const char* expected) {
+  char shape[128] = "[";
+  size_t end = 1;
+  for (size_t i = 0; i < found.rank && end < sizeof shape; i++) {
+    end += static_cast<size_t>(snprintf(shape + end, sizeof shape - end, "%s%lld", i ? ", " : "",
+                                        static_cast<long long>(found.dims[i])));
+  }
+  return fail(call.api, "%s: %s has the shape %s], expected %s", call.spec->name, found.name, shape,
+              expected);
 }
 
 OrtStatus* input_vector(const Call& call, const OpSpec& spec, size_t index, int64_t size,

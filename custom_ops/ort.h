@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <atomic>
+
 #include "kernels/kernel.h"
 #include "pool.h"
 
@@ -13,11 +15,14 @@ namespace bitnet {
 constexpr uint32_t kApiVersion = 17;  // the first with all that is used here
 constexpr size_t kMaxRank = 8;
 
+struct OpSpec;
+
 // One call of one node.
 struct Call {
   const OrtApi* api;
   OrtKernelContext* context;
   const Kernel* kernel;
+  const OpSpec* spec;
   OrtStatus* pool_status;  // why ONNX Runtime refused to run a task, or null
 };
 
@@ -42,17 +47,20 @@ struct OpSpec {
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
     kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kGroupQueryAttentionF16,
-    kTernaryGatedMatMul, kTernaryColumnMatMul, kRmsNorm;
+    kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV, kTernaryGatedMatMul, kTernaryColumnMatMul,
+    kRmsNorm, kAddRmsNorm;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {
   OrtCustomOp base;  // first, so that ONNX Runtime's pointer to it is a pointer to Op
   const OrtApi* api;
   const OpSpec* spec;
+  std::atomic<uint64_t>* nanoseconds;  // spent in compute by all nodes of all sessions
 };
-void init_op(Op* op, const OrtApi* api, const OpSpec* spec);
+void init_op(Op* op, const OrtApi* api, const OpSpec* spec, std::atomic<uint64_t>* nanoseconds);
 
 struct Tensor {
+  const char* name;
   const void* data;
   size_t rank;
   int64_t dims[kMaxRank];
@@ -61,10 +69,12 @@ struct Tensor {
 int64_t elements(const Tensor& tensor);
 // How often the last dimension occurs: the product of the others.
 size_t rows_of(const Tensor& tensor);
+bool same_shape(const Tensor& a, const Tensor& b);
 
 // Null, or a status with one sentence.
 OrtStatus* fail(const OrtApi* api, const char* format, ...);
 OrtStatus* no_such_kernel(const OrtApi* api);
+OrtStatus* wrong_shape(const Call& call, const Tensor& found, const char* expected);
 // Input `index` of the type that the spec states.
 OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* tensor);
 // Input `index`, which has the shape [size].

@@ -1,6 +1,7 @@
 // The callbacks of OrtCustomOp, the same for every operator: an OpSpec tells them apart.
 #include <stdlib.h>
 
+#include "clock.h"
 #include "dispatch.h"
 #include "ort.h"
 
@@ -54,8 +55,11 @@ void ORT_API_CALL destroy(void* kernel) { free(kernel); }
 
 OrtStatusPtr ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
   const State* state = static_cast<const State*>(kernel);
-  Call call = {state->op->api, context, state->kernel, nullptr};
-  OrtStatus* status = state->op->spec->compute(&call);
+  const OpSpec& spec = *state->op->spec;
+  Call call = {state->op->api, context, state->kernel, &spec, nullptr};
+  const uint64_t start = clock_nanoseconds();
+  OrtStatus* status = spec.compute(&call);
+  state->op->nanoseconds->fetch_add(clock_nanoseconds() - start, std::memory_order_relaxed);
   if (!status) return call.pool_status;
   if (call.pool_status) call.api->ReleaseStatus(call.pool_status);
   return status;
@@ -67,10 +71,11 @@ OrtStatusPtr ORT_API_CALL infer_shape(const OrtCustomOp* op, OrtShapeInferContex
 
 }  // namespace
 
-void init_op(Op* op, const OrtApi* api, const OpSpec* spec) {
+void init_op(Op* op, const OrtApi* api, const OpSpec* spec, std::atomic<uint64_t>* nanoseconds) {
   *op = {};
   op->api = api;
   op->spec = spec;
+  op->nanoseconds = nanoseconds;
   OrtCustomOp& base = op->base;
   base.version = kApiVersion;
   base.GetName = name;

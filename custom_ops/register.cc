@@ -1,5 +1,6 @@
 // Everything that the library exports.
 #include <stdlib.h>
+#include <string.h>
 
 #include "dispatch.h"
 #include "ort.h"
@@ -13,11 +14,22 @@
 
 using namespace bitnet;
 
-static const OpSpec* const kOps[] = {
-    &kTernaryMatMul,       &kBf16MatMul,         &kInt8MatMul,         &kTwoStepMatMul,
-    &kTernaryGroupMatMul,  &kTernaryFloatMatMul, &kTernaryGatedMatMul, &kTernaryColumnMatMul,
-    &kGroupQueryAttention, &kGroupQueryAttentionF16, &kRmsNorm};
+static const OpSpec* const kOps[] = {&kTernaryMatMul,
+                                     &kBf16MatMul,
+                                     &kInt8MatMul,
+                                     &kTwoStepMatMul,
+                                     &kTernaryGroupMatMul,
+                                     &kTernaryFloatMatMul,
+                                     &kTernaryGatedMatMul,
+                                     &kTernaryColumnMatMul,
+                                     &kGroupQueryAttention,
+                                     &kGroupQueryAttentionF16,
+                                     &kGroupQueryAttentionQKV,
+                                     &kGroupQueryAttentionF16QKV,
+                                     &kRmsNorm,
+                                     &kAddRmsNorm};
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];
+static std::atomic<uint64_t> nanoseconds[kOpCount];
 
 // Lives as long as the process: sessions point into it, and nobody says when the last one ends.
 struct Registration {
@@ -28,7 +40,7 @@ struct Registration {
 static OrtStatus* make(const OrtApi* api, Registration* made) {
   if (OrtStatus* s = api->CreateCustomOpDomain("bitnet", &made->domain)) return s;
   for (size_t i = 0; i < kOpCount; i++) {
-    init_op(&made->ops[i], api, kOps[i]);
+    init_op(&made->ops[i], api, kOps[i], &nanoseconds[i]);
     if (OrtStatus* s = api->CustomOpDomain_Add(made->domain, &made->ops[i].base)) return s;
   }
   return nullptr;
@@ -64,6 +76,14 @@ EXPORT const char* bitnet_onnx_version() { return BITNET_ONNX_VERSION; }
 EXPORT uint64_t bitnet_onnx_read(const void* data, size_t bytes) {
   const Kernel* kernel = find_kernel(forced_name());
   return kernel ? kernel->read(static_cast<const uint8_t*>(data), bytes) : 0;
+}
+
+// Spent in an operator since the library was loaded; 0 for one that it does not have.
+EXPORT uint64_t bitnet_onnx_nanoseconds(const char* name) {
+  for (size_t i = 0; i < kOpCount; i++) {
+    if (strcmp(kOps[i]->name, name) == 0) return nanoseconds[i].load(std::memory_order_relaxed);
+  }
+  return 0;
 }
 
 EXPORT uint64_t bitnet_onnx_skipped_rows() { return skipped_rows(); }

@@ -36,6 +36,12 @@ void rms_norm(const RmsNorm& op, const Pool& pool) {
   parallel(pool, parts(op.m, rows), [&](size_t task) {
     for (size_t row = task * rows; row < op.m && row < (task + 1) * rows; row++) {
       const float* x = op.x + row * op.k;
+      if (op.residual) {
+        const float* residual = op.residual + row * op.k;
+        float* sum = op.sum + row * op.k;
+        for (size_t i = 0; i < op.k; i++) sum[i] = x[i] + residual[i];
+        x = sum;
+      }
       float* y = op.y + row * op.k;
       const double mean = sum_of_squares(x, op.k) / static_cast<double>(op.k);
       const float inverse = static_cast<float>(1.0 / sqrt(mean + static_cast<double>(op.epsilon)));

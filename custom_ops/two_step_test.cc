@@ -74,7 +74,7 @@ static int descending(const void* a, const void* b) {
 // kernel and pool gives the same bits. Returns how many rows were rescored for all of x.
 static uint64_t check(const char* what, const Table& t, size_t m, const float* x) {
   const Kernel** list;
-  const size_t kernels = offered_kernels(&list);
+  const size_t kernels = tested_kernels(&list);
   Guarded<float> exact(m * t.n), sorted(t.n);
   Guarded<uint8_t> scratch(bf16_matmul_scratch(m, t.k) / 64 * 64 + 64);
   bf16_matmul(*list[0], {m, t.k, t.n, x, t.w.data, exact.data}, scratch.data, kBackwards);
@@ -180,7 +180,7 @@ static void test_not_finite() {
   const size_t n = 200, k = 40;
   Table* t = made(n, k, [&](size_t, size_t) { return random.real(); });
   const Kernel** list;
-  const size_t kernels = offered_kernels(&list);
+  const size_t kernels = tested_kernels(&list);
   for (float bad : {NAN, INFINITY, -INFINITY}) {
     Guarded<float> x(3 * k);
     random_x(&x, &random);

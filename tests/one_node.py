@@ -20,7 +20,10 @@ OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED, "TwoStepMatMul")
 INPUTS = {
     "Bf16MatMul": ["X", "W"],
     "TwoStepMatMul": ["X", "W", "scan", "scale", "bound"],
+    "RMSNorm": ["X", "weight", "epsilon"],
+    "AddRMSNorm": ["X", "residual", "weight", "epsilon"],
 }
+OUTPUTS = {"AddRMSNorm": ["Y", "sum"]}
 
 
 def width(op: str, features: int) -> int:
@@ -30,12 +33,12 @@ def width(op: str, features: int) -> int:
 
 def model(op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int]) -> bytes:
     """``constants`` are initializers; ``fed`` are inputs of the graph with unknown shape."""
-    names = INPUTS.get(op, ["X", "W", "scale"])
+    names, results = INPUTS.get(op, ["X", "W", "scale"]), OUTPUTS.get(op, ["Y"])
     graph = helper.make_graph(
-        [helper.make_node(op, names, ["Y"], domain="bitnet")],
+        [helper.make_node(op, names, results, domain="bitnet")],
         "one_node",
         [helper.make_tensor_value_info(name, dtype, None) for name, dtype in fed.items()],
-        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     imports = [("", ops.OPSET), ("bitnet", ops.VERSION)]

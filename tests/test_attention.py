@@ -23,6 +23,7 @@ OUTPUTS = ("output", "present_key", "present_value")
 CACHES = ("past_key", "past_value", "present_key", "present_value")
 TYPES = {"GroupQueryAttention": np.float32, "GroupQueryAttentionF16": np.float16}  # of the caches
 both = pytest.mark.parametrize("op", TYPES)
+QKV_INPUTS = ("qkv", *INPUTS[3:])  # of the operators with QKV after their names
 
 # batch, new positions, heads, KV heads, head_dim, room in the past, last position of each row
 SHAPES = [
@@ -37,14 +38,17 @@ SHAPES = [
 
 
 def session(op: str, library: bool, threads: int = 2) -> ort.InferenceSession:
-    kinds = dict.fromkeys((*INPUTS, *OUTPUTS), TensorProto.FLOAT)
+    names = QKV_INPUTS if op.endswith("QKV") else INPUTS
+    kinds = dict.fromkeys((*names, *OUTPUTS), TensorProto.FLOAT)
     kinds |= dict.fromkeys(INTEGERS, TensorProto.INT32)
-    kinds |= dict.fromkeys(CACHES, helper.np_dtype_to_tensor_dtype(np.dtype(TYPES[op])))
+    kinds |= dict.fromkeys(
+        CACHES, helper.np_dtype_to_tensor_dtype(np.dtype(TYPES[op.removesuffix("QKV")]))
+    )
     values = {name: helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()}
     graph = helper.make_graph(
-        [helper.make_node(op, INPUTS, OUTPUTS, domain="bitnet")],
+        [helper.make_node(op, names, OUTPUTS, domain="bitnet")],
         "attention",
-        [values[name] for name in INPUTS],
+        [values[name] for name in names],
         [values[name] for name in OUTPUTS],
     )
     imports = [helper.make_opsetid("", ops.OPSET), helper.make_opsetid("bitnet", ops.VERSION)]
@@ -104,6 +108,24 @@ def test_torch_the_body_and_every_kernel_give_the_same_bits(
         for output, mine, theirs in zip(OUTPUTS, outputs, expected, strict=True):
             assert mine.dtype == theirs.numpy().dtype
             assert np.array_equal(mine, theirs.numpy()), (name, output)
+
+
+def side_by_side(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    qkv = np.concatenate([fed[name] for name in INPUTS[:3]], axis=-1)
+    return {"qkv": qkv, **{name: fed[name] for name in INPUTS[3:]}}
+
+
+@both
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_query_key_and_value_may_stand_side_by_side(op: str, shape: tuple[Any, ...]) -> None:
+    fed = inputs(op, shape)
+    joined = side_by_side(fed)
+    expected = session(op, library=True).run(None, fed)
+    of_torch = ops.group_query_attention_qkv(*map(torch.from_numpy, joined.values()))
+    found = [session(f"{op}QKV", library).run(None, joined) for library in (True, False)]
+    for outputs in (*found, [output.numpy() for output in of_torch]):
+        for mine, theirs in zip(outputs, expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs, strict=True)
 
 
 def test_a_float16_cache_is_a_float32_one_of_rounded_keys_and_values() -> None:
@@ -251,13 +273,27 @@ def test_a_wrong_shape_is_refused(op: str, name: str, shape: tuple[int, ...], me
     assert message in str(error.value)
 
 
-def test_a_head_too_wide_for_the_stack_is_refused() -> None:
-    op = "GroupQueryAttentionF16"
-    fed = inputs(op, (1, 1, 1, 1, 4098, 2, [0]))
-    with pytest.raises(
-        Exception, match=r"past_key has the shape \[1, 1, 2, 4098\], expected .*4096"
-    ):
-        session(op, library=True).run(None, fed)
+QKV_SHAPE = "expected [B, S, (heads + 2 kv_heads) * D], heads a multiple of kv_heads"
+WRONG_QKV = [
+    ("qkv", (1, 1, 40), f"qkv has the shape [1, 1, 40], {QKV_SHAPE}"),  # no queries
+    ("qkv", (1, 1, 90), f"qkv has the shape [1, 1, 90], {QKV_SHAPE}"),
+    ("qkv", (1, 100), "qkv has the shape [1, 100]"),
+    ("qkv", (2, 1, 100), "qkv has the shape [2, 1, 100]"),
+    ("qkv", (1, 0, 100), "qkv has the shape [1, 0, 100], expected no empty one"),
+    *(case for case in WRONG if case[0] not in ("query", "key", "value")),
+]
+
+
+@both
+@pytest.mark.parametrize(("name", "shape", "message"), WRONG_QKV)
+def test_a_wrong_shape_beside_qkv_is_refused(
+    op: str, name: str, shape: tuple[int, ...], message: str
+) -> None:
+    fed = side_by_side(inputs(op, (1, 1, 6, 2, 10, 9, [4])))
+    fed[name] = np.ones(shape, fed[name].dtype)
+    with pytest.raises(Exception, match=f"{op}QKV: ") as error:
+        session(f"{op}QKV", library=True).run(None, fed)
+    assert message in str(error.value)
 
 
 @both

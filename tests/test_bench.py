@@ -64,10 +64,22 @@ def test_a_breakdown_adds_up_to_the_step(artifact: Artifact) -> None:
         assert 0 < by_name[name].bytes < whole[name]
     assert by_name["TernaryMatMul"].bytes > 0
     assert by_name["Bf16MatMul"].bytes == whole["Bf16MatMul"]
-    linears = [cost.seconds for cost in costs if "MatMul" in cost.operator]
-    assert found.everything_else == pytest.approx(1 - sum(linears) / found.step_seconds)
+    assert found.ternary.bytes == sum(c.bytes for c in costs if c.operator.startswith("Ternary"))
+    assert found.head.bytes == whole["Bf16MatMul"]
+    own = found.ternary.seconds + found.head.seconds
+    assert 0 < found.head.seconds < own < found.step_seconds
+    assert found.everything_else == pytest.approx(1 - own / found.step_seconds)
     table = describe_breakdown(found, 1e9).splitlines()
-    assert len(table) == len(costs) + 2
+    assert len(table) == len(costs) + 7
+
+
+def test_the_library_clocks_its_operators(artifact: Artifact) -> None:
+    session = Session(artifact, threads=1)
+    before = [native.operator_seconds(op) for op in ("TernaryMatMul", "MatMul")]
+    session.prefill([5, 6, 7])
+    spent = [native.operator_seconds(op) for op in ("TernaryMatMul", "MatMul")]
+    assert spent[0] > before[0]
+    assert spent[1] == before[1] == 0  # not an operator of ours
 
 
 def parameters(artifact: Artifact) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from onnx import numpy_helper
 from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.export import export
-from bitnet_onnx.optimize import LINEARS, PARTS
+from bitnet_onnx.optimize import LINEARS, PARTS, PASSES
 from bitnet_onnx.session import Session
 from bitnet_onnx.ternary import pack
 
@@ -23,23 +24,37 @@ QKV = "model.layers.0.self_attn.q_proj+k_proj+v_proj"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The checkpoint, and its artifacts with and without the passes."""
+    """The checkpoint, and its artifacts with all passes, with none and with all but the named."""
     folder = tmp_path_factory.mktemp("optimize")
-    checkpoints.make(folder / "checkpoint")
-    export(folder / "checkpoint", folder / "fused")
-    export(folder / "checkpoint", folder / "plain", passes=())
-    return {name: folder / name for name in ("checkpoint", "fused", "plain")}
+    checkpoints.make(folder / "checkpoint", hidden=60, heads=6, inner=100)
+    made = {"checkpoint": folder / "checkpoint"}
+    others = {name: [other for other in PASSES if other != name] for name in PASSES}
+    for name, passes in {"fused": PASSES, "plain": (), **others}.items():
+        made[name] = export(made["checkpoint"], folder / name, passes=passes)
+    return made
 
 
-def test_fusing_changes_no_bit(folders: dict[str, Path]) -> None:
+def operators(folder: Path) -> Counter[str]:
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    return Counter(node.op_type for node in graph.node)
+
+
+@pytest.mark.parametrize("name", ["plain", *PASSES])
+def test_a_pass_changes_the_graph_and_no_bit(folders: dict[str, Path], name: str) -> None:
+    assert operators(folders[name]) != operators(folders["fused"])
     ids = [int(x) for x in np.random.default_rng(0).integers(0, 96, 40)]
     for custom_ops in (True, False):
-        fused, plain = (
-            Session(folders[name], custom_ops=custom_ops) for name in ("fused", "plain")
-        )
-        np.testing.assert_array_equal(fused.score(ids), plain.score(ids))
+        fused, other = (Session(folders[kind], custom_ops=custom_ops) for kind in ("fused", name))
+        np.testing.assert_array_equal(fused.score(ids), other.score(ids))
         for token in ids[:8]:
-            np.testing.assert_array_equal(fused.decode([token]), plain.decode([token]))
+            np.testing.assert_array_equal(fused.decode([token]), other.decode([token]))
+
+
+def test_each_residual_sum_is_taken_by_the_norm_that_reads_it(folders: dict[str, Path]) -> None:
+    """The last one is not: only some of its positions are kept, and the norm is of those."""
+    plain, fused = operators(folders["plain"]), operators(folders["fused"])
+    assert (plain["Add"], plain["RMSNorm"], plain["AddRMSNorm"]) == (4, 9, 0)
+    assert (fused["Add"], fused["RMSNorm"], fused["AddRMSNorm"]) == (1, 6, 3)
 
 
 def test_fused_rows_are_the_parts_rows_each_with_its_scale(folders: dict[str, Path]) -> None:
@@ -65,6 +80,21 @@ def test_only_the_projections_of_attention_are_joined(folders: dict[str, Path]) 
     plain = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     assert linears("plain") == 2 * plain
     assert linears("fused") == 2 * ["q_proj+k_proj+v_proj", *plain[3:]]
+
+
+def test_attention_takes_the_joined_projections_whole(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    split, whole = operators(folders["attention"]), operators(folders["fused"])
+    assert (split["Split"], split["GroupQueryAttention"]) == (2, 2)
+    assert (whole["Split"], whole["GroupQueryAttentionQKV"]) == (0, 2)
+    for name in ("attention", "fused"):
+        stored = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph.initializer
+        rows = [tensor.name for tensor in stored if tensor.name.endswith(".rows")]
+        assert len(rows) == operators(folders[name])["Split"]
+    checkpoints.make_grouped(tmp_path / "checkpoint")  # norms of q and k are in between
+    apart = operators(export(tmp_path / "checkpoint", tmp_path / "artifact"))
+    assert (apart["Split"], apart["GroupQueryAttention"]) == (1, 1)
 
 
 def test_down_is_stored_by_column(folders: dict[str, Path]) -> None:

@@ -11,6 +11,8 @@
 
 #include <initializer_list>
 
+#include "../dispatch.h"
+
 extern int failures;
 extern char current_case[256];  // what is tested now, with its seed
 
@@ -23,6 +25,19 @@ extern char current_case[256];  // what is tested now, with its seed
   } while (0)
 
 #define CASE(...) snprintf(current_case, sizeof current_case, __VA_ARGS__)
+
+// The kernels to test: those that this CPU offers, or the one that BITNET_ONNX_KERNEL names.
+inline size_t tested_kernels(const bitnet::Kernel*** list) {
+  const size_t offered = bitnet::offered_kernels(list);
+  const char* name = bitnet::forced_name();
+  if (!name) return offered;
+  printf("BITNET_ONNX_KERNEL: %s alone\n", name);
+  for (size_t i = 0; i < offered; i++, ++*list) {
+    if (strcmp((**list)->name, name) == 0) return 1;
+  }
+  fprintf(stderr, "%s is none of %s\n", name, bitnet::offered_names());
+  exit(1);
+}
 
 // splitmix64
 struct Random {

@@ -12,6 +12,11 @@
 #else
 #define UNROLL
 #endif
+#if defined(__GNUC__)
+#define RESTRICT __restrict__
+#else
+#define RESTRICT __restrict
+#endif
 // Long, and called for much work at a time: inlined copies would only make the library larger.
 #if defined(__GNUC__)
 #define NOINLINE __attribute__((noinline, unused))
@@ -97,9 +102,10 @@ using Int8Gemv = void (*)(size_t rows, size_t k, const int16_t* q, const uint8_t
 // scores[r * stride + t] = float32(sum over i < d of q[r][i] * k[t][i]) / root for t < positions,
 // in 8 float64 lanes: lane l adds i = l, l+8, ... in this order, then lane l takes in l+4, l+2,
 // l+1. q: rows of d float64 that hold float32 values, each padded with zeros to a multiple of
-// kPadHead k: rows of d float32
+// kPadHead; k: rows of d float32, or of d float16, which are made float32 as they are
+template <typename Cache>
 using AttendScores = void (*)(size_t rows, size_t positions, size_t d, const double* q,
-                              const float* k, float root, float* scores, size_t stride);
+                              const Cache* k, float root, float* scores, size_t stride);
 
 // weights[t] = exp(scores[t] - max of the scores); the sum of them, in 16 float64 lanes: lane l
 // adds t = l, l+16, ... in this order, then lane l takes in l+8, l+4, l+2, l+1. exp in float32,
@@ -112,14 +118,10 @@ using AttendSoftmax = double (*)(size_t positions, const float* scores, double* 
 // Each product is exact: the weights hold float32 values. A row of sums is padded to a multiple of
 // kPadHead, whatever that holds. For a few positions at a time, so that v stays in the first cache
 // for all rows: the positions kAttendAhead further on are prefetched in the order of memory.
+template <typename Cache>
 using AttendValues = void (*)(size_t rows, size_t positions, size_t width, size_t d,
-                              const double* weights, size_t stride, const float* v, double* sums,
+                              const double* weights, size_t stride, const Cache* v, double* sums,
                               size_t s_stride);
-
-// to[t * width + i] = float32(from[t * d + i]) for t < positions, i < width, exact; a NaN becomes
-// quiet. from: float16. The positions kAttendAhead further on are prefetched.
-using WidenF16 = void (*)(size_t positions, size_t width, size_t d, const uint16_t* from,
-                          float* to);
 
 constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
 constexpr float kLog2E = 1.44269504f;
@@ -145,41 +147,47 @@ struct Kernel {
   TernaryGroup ternary_group;
   Bf16Gemv bf16_gemv;
   Int8Gemv int8_gemv;
-  AttendScores attend_scores;
+  AttendScores<float> attend_scores;
+  AttendScores<uint16_t> attend_scores_f16;
   AttendSoftmax attend_softmax;
-  AttendValues attend_values;
-  WidenF16 widen_f16;
+  AttendValues<float> attend_values;
+  AttendValues<uint16_t> attend_values_f16;
   Read read;
 };
 
-// Every row of kernels.inc is one set of these functions.
-#define KERNEL(isa, features)                                                                     \
-  void ternary_gemv_##isa(size_t rows, size_t blocks, const int8_t* q, int32_t q_sum,             \
-                          const uint8_t* w, int32_t* sums);                                       \
-  void ternary_gemm_##isa(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
-                          const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride); \
-  void ternary_select_##isa(size_t count, size_t known, size_t blocks, const int8_t* q,           \
-                            int32_t q_sum, const uint8_t* w, const int32_t* index,                \
-                            int32_t* sums);                                                       \
-  void ternary_columns_##isa(size_t count, size_t blocks, const int32_t* index, const int8_t* q,  \
-                             const uint8_t* w, int32_t* sums);                                    \
-  void ternary_columns_gemm_##isa(size_t m, size_t count, const int8_t* q, size_t q_stride,       \
-                                  const int32_t* q_sums, const uint8_t* w, size_t row_bytes,      \
-                                  int32_t* sums, size_t stride);                                  \
-  void ternary_group_##isa(size_t m, size_t n, size_t groups, const int8_t* q,                    \
-                           const int32_t* q_sums, const uint8_t* w, const float* scale,           \
-                           double* totals, size_t stride);                                        \
-  void bf16_gemv_##isa(size_t rows, size_t k, const double* x, const uint8_t* w, float* y);       \
-  void int8_gemv_##isa(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums); \
-  void attend_scores_##isa(size_t rows, size_t positions, size_t d, const double* q,              \
-                           const float* k, float root, float* scores, size_t stride);             \
-  double attend_softmax_##isa(size_t positions, const float* scores, double* weights);            \
-  void attend_values_##isa(size_t rows, size_t positions, size_t width, size_t d,                 \
-                           const double* weights, size_t stride, const float* v, double* sums,    \
-                           size_t s_stride);                                                      \
-  void widen_f16_##isa(size_t positions, size_t width, size_t d, const uint16_t* from,            \
-                       float* to);                                                                \
-  uint64_t read_##isa(const uint8_t* data, size_t bytes);
+// Every row of kernels.inc is one set of these functions: `gemm`, `ints` and `floats` are the
+// instruction sets whose GEMMs, other integer functions and float functions it takes. Some are
+// declared more than once.
+#define KERNEL(isa, features, gemm, ints, floats)                                                  \
+  void ternary_gemv_##ints(size_t rows, size_t blocks, const int8_t* q, int32_t q_sum,             \
+                          const uint8_t* w, int32_t* sums);                                        \
+  void ternary_gemm_##gemm(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
+                          const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride);  \
+  void ternary_select_##ints(size_t count, size_t known, size_t blocks, const int8_t* q,           \
+                            int32_t q_sum, const uint8_t* w, const int32_t* index,                 \
+                            int32_t* sums);                                                        \
+  void ternary_columns_##ints(size_t count, size_t blocks, const int32_t* index, const int8_t* q,  \
+                             const uint8_t* w, int32_t* sums);                                     \
+  void ternary_columns_gemm_##gemm(size_t m, size_t count, const int8_t* q, size_t q_stride,       \
+                                  const int32_t* q_sums, const uint8_t* w, size_t row_bytes,       \
+                                  int32_t* sums, size_t stride);                                   \
+  void ternary_group_##ints(size_t m, size_t n, size_t groups, const int8_t* q,                    \
+                           const int32_t* q_sums, const uint8_t* w, const float* scale,            \
+                           double* totals, size_t stride);                                         \
+  void bf16_gemv_##floats(size_t rows, size_t k, const double* x, const uint8_t* w, float* y);     \
+  void int8_gemv_##ints(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums); \
+  void attend_scores_##floats(size_t rows, size_t positions, size_t d, const double* q,            \
+                             const float* k, float root, float* scores, size_t stride);            \
+  void attend_scores_f16_##floats(size_t rows, size_t positions, size_t d, const double* q,        \
+                                 const uint16_t* k, float root, float* scores, size_t stride);     \
+  double attend_softmax_##floats(size_t positions, const float* scores, double* weights);          \
+  void attend_values_##floats(size_t rows, size_t positions, size_t width, size_t d,               \
+                             const double* weights, size_t stride, const float* v, double* sums,   \
+                             size_t s_stride);                                                     \
+  void attend_values_f16_##floats(size_t rows, size_t positions, size_t width, size_t d,           \
+                                 const double* weights, size_t stride, const uint16_t* v,          \
+                                 double* sums, size_t s_stride);                                   \
+  uint64_t read_##floats(const uint8_t* data, size_t bytes);
 #include "kernels.inc"
 #undef KERNEL
 

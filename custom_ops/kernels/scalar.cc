@@ -150,19 +150,53 @@ void int8_gemv_scalar(size_t rows, size_t k, const int16_t* q, const uint8_t* w,
   }
 }
 
-void attend_scores_scalar(size_t rows, size_t positions, size_t d, const double* q, const float* k,
-                          float root, float* scores, size_t stride) {
+static inline float widen(float x) { return x; }
+
+static inline float widen(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, size = half & 0x7fff;
+  uint32_t bits;
+  if (size > 0x7c00) {
+    bits = 0x7fc00000 | size << 13;
+  } else if (size == 0x7c00) {
+    bits = 0x7f800000;
+  } else if (size >= 0x400) {
+    bits = (size << 13) + (112u << 23);
+  } else {  // size * 2^-24, exact in float32
+    const float value = static_cast<float>(size) * 0x1p-24f;
+    memcpy(&bits, &value, sizeof bits);
+  }
+  bits |= sign;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+template <typename Cache>
+static void score(size_t rows, size_t positions, size_t d, const double* q, const Cache* k,
+                  float root, float* scores, size_t stride) {
   const size_t padded = (d + kPadHead - 1) / kPadHead * kPadHead;
   for (size_t t = 0; t < positions; t++, k += d) {
     for (size_t r = 0; r < rows; r++) {
       double lanes[8] = {0};
-      for (size_t i = 0; i < d; i++) lanes[i % 8] += q[r * padded + i] * static_cast<double>(k[i]);
+      for (size_t i = 0; i < d; i++) {
+        lanes[i % 8] += q[r * padded + i] * static_cast<double>(widen(k[i]));
+      }
       for (size_t half = 4; half > 0; half /= 2) {
         for (size_t l = 0; l < half; l++) lanes[l] += lanes[l + half];
       }
       scores[r * stride + t] = static_cast<float>(lanes[0]) / root;
     }
   }
+}
+
+void attend_scores_scalar(size_t rows, size_t positions, size_t d, const double* q, const float* k,
+                          float root, float* scores, size_t stride) {
+  score(rows, positions, d, q, k, root, scores, stride);
+}
+
+void attend_scores_f16_scalar(size_t rows, size_t positions, size_t d, const double* q,
+                              const uint16_t* k, float root, float* scores, size_t stride) {
+  score(rows, positions, d, q, k, root, scores, stride);
 }
 
 static inline float exponential(float x) {
@@ -193,41 +227,28 @@ double attend_softmax_scalar(size_t positions, const float* scores, double* weig
   return lanes[0];
 }
 
-void attend_values_scalar(size_t rows, size_t positions, size_t width, size_t d,
-                          const double* weights, size_t stride, const float* v, double* sums,
-                          size_t s_stride) {
+template <typename Cache>
+static void blend(size_t rows, size_t positions, size_t width, size_t d, const double* weights,
+                  size_t stride, const Cache* v, double* sums, size_t s_stride) {
   for (size_t r = 0; r < rows; r++) {
     for (size_t t = 0; t < positions; t++) {
       for (size_t i = 0; i < width; i++) {
-        sums[r * s_stride + i] += weights[r * stride + t] * static_cast<double>(v[t * d + i]);
+        sums[r * s_stride + i] += weights[r * stride + t] * static_cast<double>(widen(v[t * d + i]));
       }
     }
   }
 }
 
-static inline float widen(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, size = half & 0x7fff;
-  uint32_t bits;
-  if (size > 0x7c00) {
-    bits = 0x7fc00000 | size << 13;
-  } else if (size == 0x7c00) {
-    bits = 0x7f800000;
-  } else if (size >= 0x400) {
-    bits = (size << 13) + (112u << 23);
-  } else {  // size * 2^-24, exact in float32
-    const float value = static_cast<float>(size) * 0x1p-24f;
-    memcpy(&bits, &value, sizeof bits);
-  }
-  bits |= sign;
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
+void attend_values_scalar(size_t rows, size_t positions, size_t width, size_t d,
+                          const double* weights, size_t stride, const float* v, double* sums,
+                          size_t s_stride) {
+  blend(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
-void widen_f16_scalar(size_t positions, size_t width, size_t d, const uint16_t* from, float* to) {
-  for (size_t t = 0; t < positions; t++) {
-    for (size_t i = 0; i < width; i++) to[t * width + i] = widen(from[t * d + i]);
-  }
+void attend_values_f16_scalar(size_t rows, size_t positions, size_t width, size_t d,
+                              const double* weights, size_t stride, const uint16_t* v,
+                              double* sums, size_t s_stride) {
+  blend(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
 uint64_t read_scalar(const uint8_t* data, size_t bytes) {

@@ -1,12 +1,13 @@
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernel.h"
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 1024;  // floats that a stream of keys is prefetched ahead
+static constexpr size_t kAhead = 4096;  // bytes that a stream of keys is prefetched ahead
 
 static inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
@@ -25,6 +26,12 @@ static inline __m256d load(const float* p, size_t count) {
   return _mm256_cvtps_pd(_mm_maskload_ps(p, _mm256_castsi256_si128(lanes(count))));
 }
 
+static inline __m256d load(const uint16_t* p, size_t count) {
+  uint64_t four = 0;
+  memcpy(&four, p, count < 4 ? 2 * count : 8);
+  return _mm256_cvtps_pd(_mm_cvtph_ps(_mm_cvtsi64_si128(static_cast<int64_t>(four))));
+}
+
 // The sums of the lanes of four vectors: lane l takes in l+2, l+1.
 static inline __m256d fold(__m256d a, __m256d b, __m256d c, __m256d d) {
   const __m256d ab =
@@ -34,15 +41,15 @@ static inline __m256d fold(__m256d a, __m256d b, __m256d c, __m256d d) {
   return _mm256_permute4x64_pd(_mm256_hadd_pd(ab, cd), 0xd8);
 }
 
-template <int R>
-static void score_rows(size_t positions, size_t d, const double* q, const float* k, float root,
+template <int R, typename Cache>
+static void score_rows(size_t positions, size_t d, const double* q, const Cache* k, float root,
                        float* scores, size_t stride) {
   const size_t padded = (d + kPadHead - 1) / kPadHead * kPadHead;
   for (size_t t = 0; t < positions; t++, k += d) {
     __m256d low[4], high[4];
     UNROLL for (int r = 0; r < 4; r++) low[r] = high[r] = _mm256_setzero_pd();
     for (size_t i = 0; i < d; i += 8) {
-      if (i % 16 == 0) prefetch(k + i + kAhead);
+      if (i % 16 == 0) prefetch(k + i + kAhead / sizeof(Cache));
       const __m256d first = load(k + i, d - i);
       const __m256d second = d - i > 4 ? load(k + i + 4, d - i - 4) : _mm256_setzero_pd();
       UNROLL for (int r = 0; r < R; r++) {
@@ -59,12 +66,25 @@ static void score_rows(size_t positions, size_t d, const double* q, const float*
   }
 }
 
-void attend_scores_avx2(size_t rows, size_t positions, size_t d, const double* q, const float* k,
-                        float root, float* scores, size_t stride) {
-  using Score = void (*)(size_t, size_t, const double*, const float*, float, float*, size_t);
-  static const Score by_rows[] = {score_rows<1>, score_rows<2>, score_rows<3>, score_rows<4>};
-  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  by_rows[rows - 1](positions, d, q, k, root, scores, stride);
+template <typename Cache>
+static void score_all(size_t rows, size_t positions, size_t d, const double* q, const Cache* k,
+                      float root, float* scores, size_t stride) {
+  static_assert(kAttendRows == 4, "4 rows, or fewer as 2 and 1");
+  if (rows == 4) return score_rows<4>(positions, d, q, k, root, scores, stride);
+  if (rows >= 2) score_rows<2>(positions, d, q, k, root, scores, stride);
+  if (rows % 2 == 0) return;
+  const size_t last = rows - 1, padded = (d + kPadHead - 1) / kPadHead * kPadHead;
+  score_rows<1>(positions, d, q + last * padded, k, root, scores + last * stride, stride);
+}
+
+void attend_scores_avx2(size_t rows, size_t positions, size_t d, const double* q,
+                              const float* k, float root, float* scores, size_t stride) {
+  score_all(rows, positions, d, q, k, root, scores, stride);
+}
+
+void attend_scores_f16_avx2(size_t rows, size_t positions, size_t d, const double* q,
+                                  const uint16_t* k, float root, float* scores, size_t stride) {
+  score_all(rows, positions, d, q, k, root, scores, stride);
 }
 
 static inline __m256 exponential(__m256 x) {
@@ -118,12 +138,13 @@ double attend_softmax_avx2(size_t positions, const float* scores, double* weight
 }
 
 // Where the values of later positions are, line after line in the order of memory.
+template <typename Cache>
 struct Ahead {
-  const float* row;
+  const Cache* row;
   size_t at, width, d;
   void next() {
     prefetch(row + at);
-    at += 16;
+    at += 64 / sizeof(Cache);
     if (at < width) return;
     at = 0;
     row += d;
@@ -131,9 +152,9 @@ struct Ahead {
 };
 
 // sums += weights x R heads by D vectors of 4 elements, the last of which has `last`.
-template <int R, int D>
+template <int R, int D, typename Cache>
 static inline void blend(size_t positions, size_t d, const double* weights, size_t stride,
-                         const float* v, size_t last, double* sums, size_t s_stride) {
+                         const Cache* v, size_t last, double* sums, size_t s_stride) {
   __m256d acc[R][D];
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int j = 0; j < D; j++) acc[r][j] = _mm256_loadu_pd(sums + r * s_stride + 4 * j);
@@ -151,10 +172,10 @@ static inline void blend(size_t positions, size_t d, const double* weights, size
   }
 }
 
-template <int R>
+template <int R, typename Cache>
 static void blend_rows(size_t positions, size_t width, size_t d, const double* weights,
-                       size_t stride, const float* v, double* sums, size_t s_stride) {
-  Ahead ahead = {v + kAttendAhead * d, 0, width, d};
+                       size_t stride, const Cache* v, double* sums, size_t s_stride) {
+  Ahead<Cache> ahead = {v + kAttendAhead * d, 0, width, d};
   for (size_t i = 0; i < width; i += 8) {
     for (size_t line = 0; line < positions; line += 2) ahead.next();  // as many as there are
     if (width - i > 4)
@@ -165,26 +186,27 @@ static void blend_rows(size_t positions, size_t width, size_t d, const double* w
   }
 }
 
-void attend_values_avx2(size_t rows, size_t positions, size_t width, size_t d,
-                        const double* weights, size_t stride, const float* v, double* sums,
-                        size_t s_stride) {
-  using Blend =
-      void (*)(size_t, size_t, size_t, const double*, size_t, const float*, double*, size_t);
-  static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
-  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  by_rows[rows - 1](positions, width, d, weights, stride, v, sums, s_stride);
+template <typename Cache>
+static void blend_all(size_t rows, size_t positions, size_t width, size_t d, const double* weights,
+                      size_t stride, const Cache* v, double* sums, size_t s_stride) {
+  if (rows == 4) return blend_rows<4>(positions, width, d, weights, stride, v, sums, s_stride);
+  if (rows >= 2) blend_rows<2>(positions, width, d, weights, stride, v, sums, s_stride);
+  if (rows % 2 == 0) return;
+  const size_t last = rows - 1;
+  blend_rows<1>(positions, width, d, weights + last * stride, stride, v, sums + last * s_stride,
+                s_stride);
 }
 
-void widen_f16_avx2(size_t positions, size_t width, size_t d, const uint16_t* from, float* to) {
-  for (size_t t = 0; t < positions; t++, from += d, to += width) {
-    size_t i = 0;
-    for (; i + 8 <= width; i += 8) {
-      if (i % 32 == 0) prefetch(from + kAttendAhead * d + i);
-      const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
-      _mm256_storeu_ps(to + i, _mm256_cvtph_ps(halves));
-    }
-    for (; i < width; i++) to[i] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(from[i])));
-  }
+void attend_values_avx2(size_t rows, size_t positions, size_t width, size_t d,
+                              const double* weights, size_t stride, const float* v, double* sums,
+                              size_t s_stride) {
+  blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
+}
+
+void attend_values_f16_avx2(size_t rows, size_t positions, size_t width, size_t d,
+                                  const double* weights, size_t stride, const uint16_t* v,
+                                  double* sums, size_t s_stride) {
+  blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
 }  // namespace bitnet

@@ -6,7 +6,7 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 1024;  // floats that a stream of keys is prefetched ahead
+static constexpr size_t kAhead = 4096;  // bytes that a stream of keys is prefetched ahead
 
 static inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
@@ -18,6 +18,14 @@ static inline __m512d load(const float* p) { return _mm512_cvtps_pd(_mm256_loadu
 
 static inline __m512d load(const float* p, __mmask8 mask) {
   return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(mask, p));
+}
+
+static inline __m512d load(const uint16_t* p) {
+  return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+static inline __m512d load(const uint16_t* p, __mmask8 mask) {
+  return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_maskz_loadu_epi16(mask, p)));
 }
 
 // The sums of the lanes of four vectors: lane l takes in l+4, l+2, l+1.
@@ -35,19 +43,32 @@ static inline __m256d fold(__m512d a, __m512d b, __m512d c, __m512d d) {
   return _mm256_permute4x64_pd(_mm256_hadd_pd(y[0], y[1]), 0xd8);
 }
 
+// The same of eight vectors.
+static inline __m512d fold(const __m512d* v) {
+  __m512d x[4], y[2];
+  UNROLL for (int i = 0; i < 4; i++) {
+    const __m512d a = v[i / 2 * 4 + i % 2], b = v[i / 2 * 4 + i % 2 + 2];
+    x[i] = _mm512_add_pd(_mm512_shuffle_f64x2(a, b, 0x44), _mm512_shuffle_f64x2(a, b, 0xee));
+  }
+  UNROLL for (int i = 0; i < 2; i++) {
+    y[i] = _mm512_add_pd(_mm512_shuffle_f64x2(x[i], x[i + 2], 0x88),
+                         _mm512_shuffle_f64x2(x[i], x[i + 2], 0xdd));
+  }
+  return _mm512_add_pd(_mm512_unpacklo_pd(y[0], y[1]), _mm512_unpackhi_pd(y[0], y[1]));
+}
+
 // R heads by T positions, T 4 or 1.
-template <int R, int T>
-static inline void score(size_t d, const double* q, const float* k, float root, float* scores,
+template <int R, int T, typename Cache>
+static inline void score(size_t d, const double* q, const Cache* k, float root, float* scores,
                          size_t stride) {
   const size_t padded = (d + kPadHead - 1) / kPadHead * kPadHead;
-  const __m512d zero = _mm512_setzero_pd();
-  __m512d acc[R][4];
-  UNROLL for (int r = 0; r < R; r++) { UNROLL for (int t = 0; t < 4; t++) acc[r][t] = zero; }
+  __m512d acc[4][4];
+  UNROLL for (int i = 0; i < 16; i++) acc[i / 4][i % 4] = _mm512_setzero_pd();
   size_t i = 0;
   for (; i + 8 <= d; i += 8) {
     __m512d key[T];
     UNROLL for (int t = 0; t < T; t++) {
-      prefetch(k + t * d + i + kAhead);
+      prefetch(k + t * d + i + kAhead / sizeof(Cache));
       key[t] = load(k + t * d + i);
     }
     UNROLL for (int r = 0; r < R; r++) {
@@ -63,30 +84,47 @@ static inline void score(size_t d, const double* q, const float* k, float root, 
       }
     }
   }
-  UNROLL for (int r = 0; r < R; r++) {
-    const __m128 sums = _mm256_cvtpd_ps(fold(acc[r][0], acc[r][1], acc[r][2], acc[r][3]));
-    const __m128 scaled = _mm_div_ps(sums, _mm_set1_ps(root));
-    if (T == 4)
-      _mm_storeu_ps(scores + r * stride, scaled);
-    else
-      _mm_store_ss(scores + r * stride, scaled);
+  UNROLL for (int r = 0; r < R; r += 2) {
+    const __m256 sums = _mm512_cvtpd_ps(fold(acc[r]));
+    const __m256 scaled = _mm256_div_ps(sums, _mm256_set1_ps(root));
+    const __m128 low = _mm256_castps256_ps128(scaled), high = _mm256_extractf128_ps(scaled, 1);
+    if (T == 4) {
+      _mm_storeu_ps(scores + r * stride, low);
+      if (r + 1 < R) _mm_storeu_ps(scores + (r + 1) * stride, high);
+    } else {
+      _mm_store_ss(scores + r * stride, low);
+      if (r + 1 < R) _mm_store_ss(scores + (r + 1) * stride, high);
+    }
   }
 }
 
-template <int R>
-static void score_rows(size_t positions, size_t d, const double* q, const float* k, float root,
+template <int R, typename Cache>
+static void score_rows(size_t positions, size_t d, const double* q, const Cache* k, float root,
                        float* scores, size_t stride) {
   size_t t = 0;
   for (; t + 4 <= positions; t += 4) score<R, 4>(d, q, k + t * d, root, scores + t, stride);
   for (; t < positions; t++) score<R, 1>(d, q, k + t * d, root, scores + t, stride);
 }
 
+template <typename Cache>
+static void score_all(size_t rows, size_t positions, size_t d, const double* q, const Cache* k,
+                      float root, float* scores, size_t stride) {
+  static_assert(kAttendRows == 4, "4 rows, or fewer as 2 and 1");
+  if (rows == 4) return score_rows<4>(positions, d, q, k, root, scores, stride);
+  if (rows >= 2) score_rows<2>(positions, d, q, k, root, scores, stride);
+  if (rows % 2 == 0) return;
+  const size_t last = rows - 1, padded = (d + kPadHead - 1) / kPadHead * kPadHead;
+  score_rows<1>(positions, d, q + last * padded, k, root, scores + last * stride, stride);
+}
+
 void attend_scores_avx512vnni(size_t rows, size_t positions, size_t d, const double* q,
                               const float* k, float root, float* scores, size_t stride) {
-  using Score = void (*)(size_t, size_t, const double*, const float*, float, float*, size_t);
-  static const Score by_rows[] = {score_rows<1>, score_rows<2>, score_rows<3>, score_rows<4>};
-  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  by_rows[rows - 1](positions, d, q, k, root, scores, stride);
+  score_all(rows, positions, d, q, k, root, scores, stride);
+}
+
+void attend_scores_f16_avx512vnni(size_t rows, size_t positions, size_t d, const double* q,
+                                  const uint16_t* k, float root, float* scores, size_t stride) {
+  score_all(rows, positions, d, q, k, root, scores, stride);
 }
 
 static inline __m512 exponential(__m512 x) {
@@ -131,13 +169,15 @@ double attend_softmax_avx512vnni(size_t positions, const float* scores, double* 
   return _mm256_cvtsd_f64(fold(lanes, lanes, lanes, lanes));
 }
 
-// Where the values of later positions are, line after line in the order of memory.
+// Where the values of later positions are, line after line in the order of memory. A loop works on
+// a copy, which lives in registers.
+template <typename Cache>
 struct Ahead {
-  const float* row;
+  const Cache* row;
   size_t at, width, d;
   void next() {
     prefetch(row + at);
-    at += 16;
+    at += 64 / sizeof(Cache);
     if (at < width) return;
     at = 0;
     row += d;
@@ -145,16 +185,17 @@ struct Ahead {
 };
 
 // sums += weights x R heads by 32 elements.
-template <int R>
+template <int R, typename Cache>
 static inline void blend(size_t positions, size_t d, const double* weights, size_t stride,
-                         const float* v, Ahead* ahead, double* sums, size_t s_stride) {
+                         const Cache* v, Ahead<Cache>* all_ahead, double* sums, size_t s_stride) {
+  Ahead<Cache> ahead = *all_ahead;
   __m512d acc[R][4];
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm512_loadu_pd(sums + r * s_stride + 8 * j);
   }
   for (size_t t = 0; t < positions; t++, v += d) {
-    ahead->next();
-    ahead->next();
+    ahead.next();
+    ahead.next();
     __m512d value[4];
     UNROLL for (int j = 0; j < 4; j++) value[j] = load(v + 8 * j);
     UNROLL for (int r = 0; r < R; r++) {
@@ -165,12 +206,13 @@ static inline void blend(size_t positions, size_t d, const double* weights, size
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int j = 0; j < 4; j++) _mm512_storeu_pd(sums + r * s_stride + 8 * j, acc[r][j]);
   }
+  *all_ahead = ahead;
 }
 
 // The same for the elements of the mask.
-template <int R>
+template <int R, typename Cache>
 static inline void blend_few(size_t positions, size_t d, const double* weights, size_t stride,
-                             const float* v, __mmask8 mask, double* sums, size_t s_stride) {
+                             const Cache* v, __mmask8 mask, double* sums, size_t s_stride) {
   __m512d acc[R];
   UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_loadu_pd(sums + r * s_stride);
   for (size_t t = 0; t < positions; t++, v += d) {
@@ -182,10 +224,10 @@ static inline void blend_few(size_t positions, size_t d, const double* weights, 
   UNROLL for (int r = 0; r < R; r++) _mm512_storeu_pd(sums + r * s_stride, acc[r]);
 }
 
-template <int R>
+template <int R, typename Cache>
 static void blend_rows(size_t positions, size_t width, size_t d, const double* weights,
-                       size_t stride, const float* v, double* sums, size_t s_stride) {
-  Ahead ahead = {v + kAttendAhead * d, 0, width, d};
+                       size_t stride, const Cache* v, double* sums, size_t s_stride) {
+  Ahead<Cache> ahead = {v + kAttendAhead * d, 0, width, d};
   size_t i = 0;
   for (; i + 32 <= width; i += 32) {
     blend<R>(positions, d, weights, stride, v + i, &ahead, sums + i, s_stride);
@@ -196,26 +238,27 @@ static void blend_rows(size_t positions, size_t width, size_t d, const double* w
   }
 }
 
+template <typename Cache>
+static void blend_all(size_t rows, size_t positions, size_t width, size_t d, const double* weights,
+                      size_t stride, const Cache* v, double* sums, size_t s_stride) {
+  if (rows == 4) return blend_rows<4>(positions, width, d, weights, stride, v, sums, s_stride);
+  if (rows >= 2) blend_rows<2>(positions, width, d, weights, stride, v, sums, s_stride);
+  if (rows % 2 == 0) return;
+  const size_t last = rows - 1;
+  blend_rows<1>(positions, width, d, weights + last * stride, stride, v, sums + last * s_stride,
+                s_stride);
+}
+
 void attend_values_avx512vnni(size_t rows, size_t positions, size_t width, size_t d,
                               const double* weights, size_t stride, const float* v, double* sums,
                               size_t s_stride) {
-  using Blend =
-      void (*)(size_t, size_t, size_t, const double*, size_t, const float*, double*, size_t);
-  static const Blend by_rows[] = {blend_rows<1>, blend_rows<2>, blend_rows<3>, blend_rows<4>};
-  static_assert(sizeof by_rows / sizeof by_rows[0] == kAttendRows, "one for each number of rows");
-  by_rows[rows - 1](positions, width, d, weights, stride, v, sums, s_stride);
+  blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
-void widen_f16_avx512vnni(size_t positions, size_t width, size_t d, const uint16_t* from,
-                          float* to) {
-  for (size_t t = 0; t < positions; t++, from += d, to += width) {
-    for (size_t i = 0; i < width; i += 16) {
-      if (i % 32 == 0) prefetch(from + kAttendAhead * d + i);
-      const __mmask16 mask = first_16(width - i);
-      const __m256i halves = _mm256_maskz_loadu_epi16(mask, from + i);
-      _mm512_mask_storeu_ps(to + i, mask, _mm512_cvtph_ps(halves));
-    }
-  }
+void attend_values_f16_avx512vnni(size_t rows, size_t positions, size_t width, size_t d,
+                                  const double* weights, size_t stride, const uint16_t* v,
+                                  double* sums, size_t s_stride) {
+  blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
 }  // namespace bitnet

@@ -1,0 +1,217 @@
+"""Speed of the Arm kernels, predicted, not measured: llvm-mca on the inner loops, then arithmetic.
+
+``python -m benchmarks.arm`` compiles the kernels with the flags of the cross build, takes the inner
+loop of each out of the assembly, and asks llvm-mca how many cycles a turn takes on each core when
+all loads hit the first cache (they are prefetched). A device then reads its weights as fast as its
+cores can or its memory can, whichever is slower: the dense 2B-4T shape, without attention and
+without what zeros save. LLVM 17 or later is wanted (``LLVM_MCA`` names the program): before it, all
+of Arm's larger cores had the model of Cortex-A57.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OPS = ROOT / "custom_ops"
+BODY_BYTES, HEAD_BYTES = 521e6, 328e6  # ternary weights, int8 head: one token reads them all
+TURNS = 200
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The inner loop of a kernel's function: where the compiler put it, in a function whose name
+    has `within`, the one with most of `op`, of which `count` make 64 bytes of weights."""
+
+    kernel: str
+    function: str
+    file: str
+    within: str
+    op: str
+    count: int = 0
+    lanes: int = 0  # of a GEMM instead: multiply-adds of one `op`
+
+
+LOOPS = (
+    Loop("neon", "ternary_gemv", "arm_neon", "ternary_gemv", "smlal", 16),
+    Loop("neon", "ternary_columns", "arm_neon_columns", "", "smlal", 16),
+    Loop("neon", "int8_gemv", "arm_neon_head", "int8", "smlal", 8),
+    Loop("neon", "bf16_gemv", "arm_neon_head", "bf16", "fmla", 16),
+    Loop("neon_dotprod", "ternary_gemv", "arm_neon_dotprod", "ternary_gemv", "sdot", 16),
+    Loop("neon_dotprod", "ternary_columns", "arm_neon_dotprod_columns", "", "sdot", 16),
+    Loop("neon_dotprod", "int8_gemv", "arm_neon_dotprod_head", "int8", "sdot", 8),
+    Loop("neon", "ternary_gemm", "arm_neon_gemm", "tile", "smlal2", lanes=16),
+    Loop("neon_dotprod", "ternary_gemm", "arm_neon_dotprod_gemm", "tile", "sdot", lanes=16),
+    Loop("neon_i8mm", "ternary_gemm", "arm_neon_i8mm_gemm", "tile", "smmla", lanes=32),
+)
+
+# Kernels to look at, and a clock that devices give the core. The model of LLVM that fits a core is
+# often a server's: Neoverse N1 is a Cortex-A76, V1 a Cortex-X1, N2 a Cortex-A710. Apple's is of
+# 2013, with three vector units for the four of an M1.
+CORES = {
+    "cortex-a53": (("neon",), 1.4),
+    "cortex-a72": (("neon",), 1.8),
+    "cortex-a55": (("neon", "neon_dotprod"), 2.0),
+    "cortex-a510": (("neon_dotprod", "neon_i8mm"), 2.0),
+    "neoverse-n1": (("neon", "neon_dotprod"), 2.4),
+    "neoverse-n2": (("neon_dotprod", "neon_i8mm"), 3.0),
+    "neoverse-v1": (("neon_dotprod", "neon_i8mm"), 3.3),
+    "apple-m1": (("neon_dotprod",), 3.2),
+}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Cores (number, model, GHz) that share the work; GB/s of its memory and what reads reach."""
+
+    name: str
+    kernel: str
+    cores: tuple[tuple[int, str, float], ...]
+    peak: float
+    share: float = 0.7
+
+    def rate(self, cycles: dict[tuple[str, str, str], float], function: str) -> float:
+        """Bytes a second that all cores take in together."""
+        return sum(
+            count * ghz * 1e9 * 64 / cycles[self.kernel, function, core]
+            for count, core, ghz in self.cores
+        )
+
+
+DEVICES = (
+    Device("Raspberry Pi 4", "neon", ((4, "cortex-a72", 1.8),), 12.8, 0.35),
+    Device("Raspberry Pi 5", "neon_dotprod", ((4, "neoverse-n1", 2.4),), 17.1),
+    Device("mid-range phone: 2 A78, LPDDR4X", "neon_dotprod", ((2, "neoverse-n1", 2.4),), 17.1),
+    Device(
+        "flagship phone: X4 and 3 A720, LPDDR5X",
+        "neon_dotprod",
+        ((1, "neoverse-v1", 3.3), (3, "neoverse-n2", 3.0)),
+        76.8,
+    ),
+    Device("Apple M1: 4 large cores", "neon_dotprod", ((4, "apple-m1", 3.2),), 68.3),
+    Device("Cobalt 100: 1 thread", "neon_dotprod", ((1, "neoverse-n2", 3.4),), 40),
+    Device("Cobalt 100: 8 threads", "neon_dotprod", ((8, "neoverse-n2", 3.4),), 200),
+)
+
+
+def assembly() -> dict[str, str]:
+    """The kernels' assembly by file, from the compiler and flags of the cross build."""
+    folder = ROOT / "build" / "arm64"
+    options = {
+        "CMAKE_TOOLCHAIN_FILE": OPS / "cmake" / "aarch64-linux-gnu.cmake",
+        "CMAKE_BUILD_TYPE": "Release",
+        "BITNET_ONNX_TESTS": "ON",
+        "CMAKE_EXPORT_COMPILE_COMMANDS": "ON",
+    }
+    settings = [f"-D{name}={value}" for name, value in options.items()]
+    subprocess.run(
+        ["cmake", "-S", OPS, "-B", folder, *settings], check=True, stdout=subprocess.DEVNULL
+    )
+    files = {}
+    for entry in json.loads((folder / "compile_commands.json").read_text()):
+        name = Path(entry["file"]).stem
+        if name in {loop.file for loop in LOOPS}:
+            command = re.sub(r" -o \S+", "", entry["command"]).replace(" -c ", " -S -o - ")
+            files[name] = subprocess.run(
+                command.split(), cwd=entry["directory"], check=True, capture_output=True, text=True
+            ).stdout
+    return files
+
+
+def innermost(text: str) -> list[tuple[str, list[str]]]:
+    """(function, instructions) of each loop without another label in it."""
+    found: list[tuple[str, list[str]]] = []
+    body: list[str] = []
+    function = label = ""
+    for line in text.splitlines():
+        if match := re.match(r"(_Z[\w.]+):", line):
+            function, label = match[1], ""
+        elif match := re.match(r"(\.L\d+):", line):
+            label, body = match[1], []
+        elif line.startswith("\t") and not line.startswith("\t."):
+            body.append(line)
+            if label and re.match(r"\tc?[bt]\S*\t", line) and line.split()[-1] == label:
+                found.append((function, body))
+                label, body = "", []
+    return found
+
+
+def operations(body: list[str], op: str) -> int:
+    return sum(line.split()[0] == op for line in body)
+
+
+def turn(mca: str, core: str, body: list[str]) -> float:
+    """Cycles of one turn of the loop."""
+    command = [mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+dotprod,+i8mm"]
+    done = subprocess.run(
+        [*command, f"-iterations={TURNS}", "-"],
+        input="\n".join(body), capture_output=True, text=True,
+    )  # fmt: skip
+    match = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    if match is None:
+        raise SystemExit(f"{mca} does not know {core}: {done.stderr.strip()}")
+    return int(match[1]) / TURNS
+
+
+def newest_mca() -> str:
+    names = [f"llvm-mca-{version}" for version in range(30, 13, -1)] + ["llvm-mca"]
+    found = os.environ.get("LLVM_MCA") or next(filter(shutil.which, names), None)
+    if found is None:
+        raise SystemExit("no llvm-mca: apt-get install llvm-19")
+    return found
+
+
+def print_loops(mca: str) -> dict[tuple[str, str, str], float]:
+    """The first table; cycles for 64 bytes by kernel, function and core."""
+    files = assembly()
+    cycles: dict[tuple[str, str, str], float] = {}
+    print("| kernel | function | core | GHz | cycles for 64 bytes | GB/s | multiply-adds a cycle |")
+    print("|---|---|---|---|---|---|---|")
+    for loop in LOOPS:
+        bodies = [b for name, b in innermost(files[loop.file]) if loop.within in name]
+        body = max(bodies, key=lambda b: operations(b, loop.op))
+        here = operations(body, loop.op)
+        for core, (kernels, ghz) in CORES.items():
+            if loop.kernel not in kernels and loop.function != "bf16_gemv":  # the same in all
+                continue
+            one = turn(mca, core, body)
+            if loop.lanes:
+                columns = f"| | {here * loop.lanes / one:.1f} |"
+            else:
+                whole = one * loop.count / here
+                cycles[loop.kernel, loop.function, core] = whole
+                columns = f"{whole:.1f} | {64 * ghz / whole:.1f} | |"
+            print(f"| {loop.kernel} | {loop.function} | {core} | {ghz} | {columns}")
+    return cycles
+
+
+def print_devices(cycles: dict[tuple[str, str, str], float]) -> None:
+    print("| device | memory, GB/s | ternary_gemv, GB/s | head, GB/s | gemv / memory | tokens/s |")
+    print("|---|---|---|---|---|---|")
+    for device in DEVICES:
+        memory = device.peak * device.share * 1e9
+        body, head = (device.rate(cycles, f) for f in ("ternary_gemv", "int8_gemv"))
+        seconds = BODY_BYTES / min(memory, body) + HEAD_BYTES / min(memory, head)
+        print(
+            f"| {device.name} | {memory / 1e9:.1f} of {device.peak} | {body / 1e9:.1f} "
+            f"| {head / 1e9:.1f} | {body / memory:.1f} | {1 / seconds:.0f} |"
+        )
+
+
+def main() -> None:
+    mca = newest_mca()
+    version = subprocess.run([mca, "--version"], capture_output=True, text=True).stdout
+    print("Predicted, not measured.", *re.findall(r"LLVM version \S+", version), "\n")
+    cycles = print_loops(mca)
+    print("\nDecode of the 2B-4T shape, predicted, not measured:\n")
+    print_devices(cycles)
+
+
+if __name__ == "__main__":
+    main()
