@@ -17,6 +17,7 @@ import numpy as np
 from bitnet_onnx.session import Session
 
 from .peers import machine, made
+from .plots import figure
 
 AXES = {
     "context": [128, 512, 1024, 2048, 4096],
@@ -53,16 +54,14 @@ def table(rates: dict[str, dict[int, list[float]]]) -> str:
 
 
 def plot(rates: dict[str, dict[int, list[float]]], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3 * len(rates), 3), layout="constrained")
-    for axes, (axis, values) in zip(figure.subplots(1, len(rates)), rates.items(), strict=True):
+    drawn = figure(3 * len(rates), 3)
+    for axes, (axis, values) in zip(drawn.subplots(1, len(rates)), rates.items(), strict=True):
         for run in zip(*values.values(), strict=True):
             axes.plot(list(values), run, ".", color="0.7")
         axes.plot(list(values), [statistics.median(found) for found in values.values()], "-o")
         axes.set(xlabel=axis, ylabel="tokens/s", ylim=(0, None), xticks=list(values))
         axes.tick_params(axis="x", rotation=45)
-    figure.savefig(path)
+    drawn.savefig(path)
 
 
 def main() -> None:
@@ -88,11 +87,7 @@ def main() -> None:
     (args.work / "cost.md").write_text(text)
     (args.work / "cost.json").write_text(json.dumps({"machine": machine(), **rates}, indent=2))
     print(text)
-    try:
-        plot(rates, args.work / "cost.svg")
-    except ModuleNotFoundError:
-        print("error: no plot without matplotlib: pip install 'bitnet-onnx[bench]'")
-        raise SystemExit(2) from None
+    plot(rates, args.work / "cost.svg")
 
 
 if __name__ == "__main__":

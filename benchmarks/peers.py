@@ -1,7 +1,7 @@
 """Ours beside other engines, on the same random weights, in turns in one sitting.
 
 ``python -m benchmarks.peers`` makes what is missing under --work, measures every engine with every
-number of threads once in a round, and writes peers.md and peers.json there.
+number of threads once in a round, and writes peers.md, peers.json and peers.svg there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .engines import ENGINES, quantize_head
+from .plots import figure
 
 PACKAGES = {"llama.cpp": "llama_cpp", "transformers": "transformers"}
 LABELS = {
@@ -116,6 +117,25 @@ def table(results: Sequence[dict[str, Any]], head: str, new: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plot(results: Sequence[dict[str, Any]], head: str, path: Path) -> None:
+    """Medians as bars, with the ranges over the rounds."""
+    rows = list(dict.fromkeys((r["engine"], r["threads"]) for r in results))[::-1]
+    names = [f"{LABELS[engine].format(head=head)}, {threads} thr." for engine, threads in rows]
+    drawn = figure(10, 0.8 + 0.35 * len(rows))
+    titles = {"decode": "decode, tokens/s", "prefill": "prefill of 512, tokens/s"}
+    for axes, (what, title) in zip(drawn.subplots(1, 2, sharey=True), titles.items(), strict=True):
+        runs = [[r[what] for r in results if (r["engine"], r["threads"]) == row] for row in rows]
+        medians = [statistics.median(values) for values in runs]
+        ranges = [
+            [middle - min(values) for middle, values in zip(medians, runs, strict=True)],
+            [max(values) - middle for middle, values in zip(medians, runs, strict=True)],
+        ]
+        colors = ["tab:blue" if engine == "ours" else "0.7" for engine, _ in rows]
+        axes.barh(names, medians, xerr=ranges, color=colors)
+        axes.set(title=title)
+    drawn.savefig(path)
+
+
 def machine() -> str:
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
@@ -157,6 +177,7 @@ def main() -> None:
     (args.work / "peers.md").write_text("\n".join(lines))
     (args.work / "peers.json").write_text(json.dumps({**about, "results": results}, indent=2))
     print("\n".join(lines))
+    plot(results, args.head, args.work / "peers.svg")
 
 
 if __name__ == "__main__":

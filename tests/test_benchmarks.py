@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,20 @@ def test_the_cost_table_has_a_line_for_each_value() -> None:
         "| batch | 1 | 10.0 (9.0 to 12.0) |",
         "| batch | 2 | 18.0 (18.0 to 18.0) |",
     ]
+
+
+def test_plots_are_drawn_where_matplotlib_is(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    peers.plot([result("ours", 2, 30), result("llama.cpp", 2, 20)], "int8", tmp_path / "peers.svg")
+    cost.plot({"batch": {1: [9.0], 2: [18.0]}, "threads": {1: [9.0]}}, tmp_path / "cost.svg")
+    assert "<svg" in (tmp_path / "peers.svg").read_text() + (tmp_path / "cost.svg").read_text()
+
+
+def test_no_plot_without_matplotlib(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(SystemExit) as exit_:
+        peers.plot([result("ours", 2, 30)], "int8", tmp_path / "peers.svg")
+    assert exit_.value.code == 2
+    assert "pip install 'bitnet-onnx[bench]'" in capsys.readouterr().out
