@@ -23,7 +23,6 @@ export class Chat {
   readonly #session: SessionLike;
   readonly #tokenizer: Tokenizer;
   #system: Message[] = [];
-  #fed: readonly number[] = [];
 
   constructor(session: SessionLike, tokenizer: Tokenizer) {
     this.#session = session;
@@ -40,11 +39,10 @@ export class Chat {
   /** The answer as a stream. A message that the context cannot hold changes nothing. */
   send(text: string, options: TextOptions): ChatStream {
     const [turns, ids] = this.#fit(text);
-    const answer = new TextStream(this.#session, this.#tokenizer, ids, options, this.#fed);
+    const answer = new TextStream(this.#session, this.#tokenizer, ids, options, true);
     this.forgotten = this.turns.length - turns.length;
     this.turns = turns;
     return new ChatStream(answer, () => {
-      this.#fed = answer.tokens.fedIds;
       const { ids, finishReason } = answer.result;
       const replyIds = finishReason === "stop" ? ids.slice(0, -1) : ids;
       if (ids.length) this.turns = [...this.turns, { user: text, reply: answer.text, replyIds }];
@@ -98,7 +96,7 @@ export class Chat {
   }
 }
 
-/** A TextStream after which, however it ends, the chat knows what is in the cache. */
+/** A TextStream after which, however it ends, the chat holds what was said. */
 export class ChatStream implements AsyncIterable<string> {
   readonly answer: TextStream;
   readonly #settle: () => void;

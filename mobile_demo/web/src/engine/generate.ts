@@ -32,15 +32,15 @@ export class TokenStream implements AsyncIterable<number> {
   readonly #eos: ReadonlySet<number>;
   readonly #options: GenerateOptions;
   readonly #sampler: Sampler;
-  #cached: readonly number[];
+  readonly #reuse: boolean;
 
-  /** cached: the ids that the caller knows to be in the session's cache. */
+  /** reuse: what the session's cache shares with the prompt is not computed again. */
   constructor(
     session: SessionLike,
     prompt: readonly number[],
     eos: ReadonlySet<number>,
     options: GenerateOptions,
-    cached: readonly number[] = [],
+    reuse = false,
   ) {
     checkPrompt(session, prompt);
     if (!Number.isSafeInteger(options.max_new_tokens) || options.max_new_tokens < 1) {
@@ -53,7 +53,7 @@ export class TokenStream implements AsyncIterable<number> {
     this.#prompt = prompt;
     this.#eos = eos;
     this.#options = options;
-    this.#cached = cached;
+    this.#reuse = reuse;
     this.#sampler = new Sampler(options);
     this.#sampler.observe(prompt);
     this.result = {
@@ -71,17 +71,12 @@ export class TokenStream implements AsyncIterable<number> {
     if (this.result.finishReason !== "stop") this.result.finishReason = reason;
   }
 
-  /** The ids that the session's cache holds now: the next stream's cached ids. */
-  get fedIds(): number[] {
-    return [...this.#cached];
-  }
-
   async *[Symbol.asyncIterator](): AsyncGenerator<number> {
     const { result } = this;
     let start = performance.now();
-    this.#reuse();
-    const rest = this.#prompt.slice(this.#session.length);
-    let logits = await this.#feed(rest);
+    result.cachedTokens = this.#common();
+    this.#session.truncate(result.cachedTokens);
+    let logits = await this.#feed(this.#prompt.slice(result.cachedTokens));
     if (result.finishReason) return;
     let id = this.#take(logits);
     result.prefillSeconds = (performance.now() - start) / 1000;
@@ -95,14 +90,9 @@ export class TokenStream implements AsyncIterable<number> {
     }
   }
 
-  async #feed(ids: readonly number[]): Promise<Float32Array> {
-    const logits = await this.#session.feed(
-      ids,
-      this.#options.onPrefill,
-      () => this.result.finishReason !== null,
-    );
-    this.#cached = [...this.#prompt, ...this.result.ids].slice(0, this.#session.length);
-    return logits;
+  #feed(ids: readonly number[]): Promise<Float32Array> {
+    const { onPrefill } = this.#options;
+    return this.#session.feed(ids, onPrefill, () => this.result.finishReason !== null);
   }
 
   #take(logits: Float32Array): number {
@@ -110,22 +100,22 @@ export class TokenStream implements AsyncIterable<number> {
     const id = this.#sampler.sample(logits);
     result.ids.push(id);
     // The last id of a full context needs no position of its own.
-    const full = this.#session.length >= this.#session.contextLength;
+    const full = this.#session.ids.length >= this.#session.contextLength;
     if (this.#eos.has(id)) result.finishReason = "stop";
     else if (full || result.ids.length === this.#options.max_new_tokens)
       result.finishReason = "length";
     return id;
   }
 
-  #reuse(): void {
+  /** Positions at the start of the cache that this prompt takes over. */
+  #common(): number {
+    if (!this.#reuse) return 0;
     // One id at least must be computed: the cache holds no logits.
-    const most = Math.min(this.#cached.length, this.#prompt.length - 1);
+    const most = this.#prompt.length - 1;
+    const { ids } = this.#session;
     let common = 0;
-    while (common < most && this.#cached[common] === this.#prompt[common]) common++;
-    if (this.#session.length !== this.#cached.length) common = 0;
-    this.#session.truncate(common);
-    this.#cached = this.#prompt.slice(0, common);
-    this.result.cachedTokens = common;
+    while (common < most && ids[common] === this.#prompt[common]) common++;
+    return common;
   }
 }
 

@@ -40,7 +40,7 @@ export class Model {
     this.#session = session;
   }
 
-  /** A conversation; the model's cache belongs to it while it lasts. */
+  /** A conversation; from the cache it takes what its next prompt shares with the last one. */
   chat(): Chat {
     return new Chat(this.#session, this.tokenizer);
   }

@@ -18,8 +18,8 @@ export type PrefillProgress = (done: number, total: number) => void;
 export interface SessionLike {
   readonly vocabSize: number;
   readonly contextLength: number;
-  /** Positions now in the cache. */
-  readonly length: number;
+  /** What the cache holds, a position each. */
+  readonly ids: readonly number[];
   /** Append ids; the logits of the last of them. Stops between chunks when asked to. */
   feed(
     ids: readonly number[],
@@ -33,7 +33,7 @@ export interface SessionLike {
 export class Session implements SessionLike {
   readonly vocabSize: number;
   readonly contextLength: number;
-  length = 0;
+  readonly #ids: number[] = [];
   readonly #ort: Ort;
   readonly #session: InferenceSession;
   readonly #empty: Tensor;
@@ -49,6 +49,10 @@ export class Session implements SessionLike {
     const shape = [1, manifest.num_key_value_heads, 0, manifest.head_dim];
     this.#empty = new ort.Tensor(type, type === "float16" ? halves(0) : new Float32Array(0), shape);
     this.#cache = this.#emptied();
+  }
+
+  get ids(): readonly number[] {
+    return this.#ids;
   }
 
   static async create(
@@ -82,12 +86,12 @@ export class Session implements SessionLike {
   }
 
   truncate(length: number): void {
-    if (length === this.length) return;
+    if (length === this.#ids.length) return;
     const shortened = [...this.#cache].map(
       ([name, tensor]) => [name, this.#shortened(tensor, length)] as const,
     );
     this.#cache = length === 0 ? this.#emptied() : new Map(shortened);
-    this.length = length;
+    this.#ids.length = length;
   }
 
   async release(): Promise<void> {
@@ -96,7 +100,7 @@ export class Session implements SessionLike {
 
   async #step(ids: readonly number[]): Promise<Float32Array<ArrayBuffer>> {
     const { Tensor } = this.#ort;
-    const total = this.length + ids.length;
+    const total = this.#ids.length + ids.length;
     const feeds: Record<string, Tensor> = Object.fromEntries(this.#cache);
     feeds["input_ids"] = new Tensor("int64", BigInt64Array.from(ids, BigInt), [1, ids.length]);
     feeds["attention_mask"] = new Tensor("int64", new BigInt64Array(total).fill(1n), [1, total]);
@@ -111,7 +115,7 @@ export class Session implements SessionLike {
       if (name !== "logits") cache.set(name.replace("present", "past_key_values"), value as Tensor);
     }
     this.#cache = cache;
-    this.length = total;
+    this.#ids.push(...ids);
     const logits = (outputs["logits"] as Tensor).data as Float32Array<ArrayBuffer>;
     return logits.subarray(logits.length - this.vocabSize);
   }

@@ -21,11 +21,11 @@ export class TextStream implements AsyncIterable<string> {
     tokenizer: Tokenizer,
     ids: readonly number[],
     options: TextOptions,
-    cached: readonly number[] = [],
+    reuse = false,
   ) {
     this.#stop = new StopStrings(options.stop_strings);
     this.#decoder = new StreamDecoder(tokenizer);
-    this.tokens = new TokenStream(session, ids, tokenizer.eosIds, options, cached);
+    this.tokens = new TokenStream(session, ids, tokenizer.eosIds, options, reuse);
   }
 
   get result(): GenerationResult {

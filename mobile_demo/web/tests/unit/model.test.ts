@@ -41,6 +41,7 @@ test("answers held-out questions with Python's ids", async () => {
 });
 
 test("a conversation reuses and forgets what Python's does", async () => {
+  session.truncate(0);
   const chat = model.chat();
   for (const turn of cases.conversation) {
     const stream = chat.send(turn.text, LIMIT);
@@ -53,6 +54,22 @@ test("a conversation reuses and forgets what Python's does", async () => {
       kept: turn.kept,
     });
   }
+});
+
+test("a conversation takes nothing from the cache of what was asked in between", async () => {
+  const chat = model.chat();
+  const send = async ({ text }: { text: string }) => {
+    const stream = chat.send(text, LIMIT);
+    for await (const _ of stream);
+    return stream.answer.result;
+  };
+  const [first, second] = cases.conversation;
+  await send(first!);
+  // Other ids, as many as the chat left behind.
+  const prompt = session.ids.map((id) => (id + 1) % 800);
+  for await (const _ of model.generate(prompt, { max_new_tokens: 1 }));
+  const { ids, cachedTokens } = await send(second!);
+  expect({ ids, cachedTokens }).toEqual({ ids: second!.ids, cachedTokens: 0 });
 });
 
 test("a conversation that was saved goes on", async () => {
@@ -110,10 +127,10 @@ test("the same seed gives the same ids, another seed others", async () => {
 
 test("a message that the context cannot hold is refused and changes nothing", async () => {
   const chat = new Chat(session, model.tokenizer);
-  const before = session.length;
+  const before = session.ids.length;
   expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(EngineError);
   expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(/context holds 512/);
-  expect([chat.turns.length, session.length]).toEqual([0, before]);
+  expect([chat.turns.length, session.ids.length]).toEqual([0, before]);
 });
 
 test("a context that fills up ends the answer", async () => {
