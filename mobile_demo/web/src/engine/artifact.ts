@@ -1,6 +1,6 @@
 /**
  * An artifact folder on a server: its manifest, and its files whole and checked.
- * Without a connection the manifest of the last visit counts, and the files are those stored.
+ * Where the server cannot be reached, the manifest of the last whole download counts.
  */
 
 import { download } from "./download.ts";
@@ -10,10 +10,14 @@ import type { Store } from "./store.ts";
 
 const NEEDED = [MODEL, "tokenizer.json", "tokenizer_config.json"];
 const OPTIONAL = ["generation_config.json", "chat_template.jinja"];
+const PATIENCE = 5000; // milliseconds that a server may take where a model is stored
+const MANIFESTS = "manifest/"; // before the keys of stored manifests
+
+type Bytes = Uint8Array<ArrayBuffer>;
 
 export interface Artifact {
   manifest: Manifest;
-  files: Map<string, Uint8Array<ArrayBuffer>>;
+  files: Map<string, Bytes>;
   /** False where the storage is full: the next visit downloads again. */
   kept: boolean;
 }
@@ -34,7 +38,9 @@ export async function openArtifact(url: string, options: ArtifactOptions): Promi
     );
   }
   const folder = url.endsWith("/") ? url : `${url}/`;
-  const manifest = await readManifest(folder, options);
+  const key = MANIFESTS + encodeURIComponent(folder);
+  const stored = await options.store.get(key);
+  const [manifest, text] = await readManifest(folder, stored, options);
   const names = [
     ...NEEDED,
     ...dataFiles(manifest),
@@ -42,7 +48,7 @@ export async function openArtifact(url: string, options: ArtifactOptions): Promi
   ];
   const total = names.reduce((sum, name) => sum + (manifest.files[name]?.size ?? 0), 0);
   const received = new Map<string, number>();
-  const files = new Map<string, Uint8Array<ArrayBuffer>>();
+  const files = new Map<string, Bytes>();
   let kept = true;
   for (const name of names) {
     const entry = manifest.files[name];
@@ -61,7 +67,9 @@ export async function openArtifact(url: string, options: ArtifactOptions): Promi
     };
     files.set(name, await download(entry, source));
   }
-  await forgetOthers(options.store, manifest);
+  // Last: a download that did not end leaves the model of the last visit as it was.
+  if (kept) kept = await options.store.put(key, text);
+  await forgetUnlisted(options.store, manifest);
   return { manifest, files, kept };
 }
 
@@ -70,18 +78,28 @@ export async function forgetAll(store: Store): Promise<void> {
   for (const key of await store.keys()) await store.delete(key);
 }
 
-async function readManifest(folder: string, options: ArtifactOptions): Promise<Manifest> {
-  const key = `manifest/${encodeURIComponent(folder)}`;
-  const stored = await options.store.get(key);
+/** The manifest and its bytes: the server's, or those stored where it is silent or fails. */
+async function readManifest(
+  folder: string,
+  stored: Bytes | undefined,
+  { fetch, signal }: ArtifactOptions,
+): Promise<[Manifest, Bytes]> {
+  const parsed = (bytes: Bytes): [Manifest, Bytes] => [
+    parseManifest(new TextDecoder().decode(bytes)),
+    bytes,
+  ];
+  const signals = [...(signal ? [signal] : []), ...(stored ? [AbortSignal.timeout(PATIENCE)] : [])];
   let response: Response;
+  let bytes: Bytes;
   try {
-    response = await options.fetch(folder + MANIFEST, {
+    response = await fetch(folder + MANIFEST, {
       cache: "no-cache",
-      signal: options.signal ?? null,
+      signal: AbortSignal.any(signals),
     });
+    bytes = new Uint8Array(await response.arrayBuffer());
   } catch (error) {
-    options.signal?.throwIfAborted();
-    if (stored) return parseManifest(new TextDecoder().decode(stored));
+    signal?.throwIfAborted();
+    if (stored) return parsed(stored);
     const reason = error instanceof Error ? error.message : String(error);
     throw new EngineError(
       "download",
@@ -89,24 +107,32 @@ async function readManifest(folder: string, options: ArtifactOptions): Promise<M
       "Go online once; from then on the page works without a connection.",
     );
   }
-  if (!response.ok) {
-    throw new EngineError(
-      "download",
-      `The server answered ${response.status} for ${MANIFEST}.`,
-      "Serve an artifact folder with: bitnet-onnx web ARTIFACT.",
-    );
-  }
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  const manifest = parseManifest(new TextDecoder().decode(bytes));
-  await options.store.put(key, bytes);
-  return manifest;
+  if (response.ok) return parsed(bytes);
+  if (stored) return parsed(stored);
+  throw new EngineError(
+    "download",
+    `The server answered ${response.status} for ${MANIFEST}.`,
+    "Serve an artifact folder with: bitnet-onnx web ARTIFACT.",
+  );
 }
 
-/** Pieces of files that this model does not have: an earlier version's. */
-async function forgetOthers(store: Store, manifest: Manifest): Promise<void> {
-  const used = new Set(Object.values(manifest.files).map((entry) => entry.sha256));
-  for (const key of await store.keys()) {
+/** Drop the pieces of files that no stored manifest lists: those of earlier versions. */
+async function forgetUnlisted(store: Store, current: Manifest): Promise<void> {
+  const keys = await store.keys();
+  const manifests = [current];
+  for (const key of keys.filter((key) => key.startsWith(MANIFESTS))) {
+    const text = new TextDecoder().decode(await store.get(key));
+    try {
+      manifests.push(parseManifest(text));
+    } catch {
+      await store.delete(key); // an earlier page's format
+    }
+  }
+  const listed = new Set(
+    manifests.flatMap(({ files }) => Object.values(files).map(({ sha256 }) => sha256)),
+  );
+  for (const key of keys) {
     const [owner = ""] = key.split("/");
-    if (owner !== "manifest" && !used.has(owner)) await store.delete(key);
+    if (!key.startsWith(MANIFESTS) && !listed.has(owner)) await store.delete(key);
   }
 }

@@ -8,6 +8,7 @@
 import { EngineError } from "./errors.ts";
 import type { FileEntry } from "./manifest.ts";
 import type { Store } from "./store.ts";
+import { megabytes } from "./units.ts";
 
 const PIECE = 4 << 20;
 const TRIES = 3;
@@ -189,8 +190,4 @@ async function* chunks(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Ar
   } finally {
     await reader.cancel().catch(() => undefined);
   }
-}
-
-export function megabytes(count: number): string {
-  return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
 }

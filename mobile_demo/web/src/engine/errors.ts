@@ -15,12 +15,15 @@ export interface Failure {
   hint?: string;
 }
 
+const EXPORT =
+  "Export the checkpoint again with: bitnet-onnx export CHECKPOINT -o ARTIFACT --target stock.";
+
 export class EngineError extends Error {
   override readonly name = "EngineError";
   readonly kind: ErrorKind;
   readonly hint: string | undefined;
 
-  constructor(kind: ErrorKind, message: string, hint?: string) {
+  constructor(kind: ErrorKind, message: string, hint = kind === "artifact" ? EXPORT : undefined) {
     super(message);
     this.kind = kind;
     this.hint = hint;

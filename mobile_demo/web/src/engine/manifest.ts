@@ -8,7 +8,6 @@ import { EngineError } from "./errors.ts";
 export const MANIFEST = "manifest.json";
 export const MODEL = "model.onnx";
 const FORMAT_VERSION = 1;
-const EXPORT = "Export the checkpoint again with: bitnet-onnx export CHECKPOINT --target stock.";
 const KNOWN = {
   operator_domain_version: [1],
   target: ["native", "stock"],
@@ -48,9 +47,9 @@ export function parseManifest(text: string): Manifest {
   try {
     manifest = JSON.parse(text);
   } catch {
-    throw new EngineError("artifact", `${MANIFEST} is no JSON.`, EXPORT);
+    throw new EngineError("artifact", `${MANIFEST} is no JSON.`);
   }
-  if (!isObject(manifest)) throw new EngineError("artifact", `${MANIFEST} is no object.`, EXPORT);
+  if (!isObject(manifest)) throw new EngineError("artifact", `${MANIFEST} is no object.`);
   // First of all: a later version may have other fields.
   const version = manifest["format_version"];
   if (version !== FORMAT_VERSION) {
@@ -81,7 +80,6 @@ export function parseManifest(text: string): Manifest {
     throw new EngineError(
       "artifact",
       "The model is for machines that load our library; a browser runs the target stock.",
-      EXPORT,
     );
   }
   return manifest as unknown as Manifest;
@@ -107,7 +105,7 @@ function checkFiles(files: unknown): void {
 }
 
 function refuse(what: string): never {
-  throw new EngineError("artifact", `The model's ${MANIFEST} cannot be read: ${what}.`, EXPORT);
+  throw new EngineError("artifact", `The model's ${MANIFEST} cannot be read: ${what}.`);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -33,7 +33,7 @@ export interface Distribution {
   probabilities: Float64Array;
 }
 
-export function checkedParams(given: Partial<SamplingParams>): SamplingParams {
+function checkedParams(given: Partial<SamplingParams>): SamplingParams {
   const params = { ...GREEDY, ...given };
   const rule = (name: keyof SamplingParams, ok: boolean, expected: string) => {
     if (!ok)

@@ -2,8 +2,8 @@
 
 import type { LoadProgress } from "../engine/model.ts";
 import type { ModelFacts } from "../engine/protocol.ts";
+import { megabytes } from "../engine/units.ts";
 import { element, make } from "./elements.ts";
-import { megabytes } from "./words.ts";
 
 const line = element("status", HTMLParagraphElement);
 const bar = element("progress", HTMLProgressElement);
@@ -15,7 +15,7 @@ export function say(text: string): void {
 
 /** A narrow screen has no room for where it runs; the settings say it too. */
 export function sayRunning(facts: ModelFacts, memory: number, speed: string): void {
-  const figures = [speed, `${megabytes(memory)} of memory`].filter(Boolean).join(" · ");
+  const figures = [speed, `${megabytes(memory)} memory`].filter(Boolean).join(" · ");
   line.replaceChildren(figures, make("span", { className: "roomy" }, ` · ${where(facts)}`));
 }
 

@@ -2,10 +2,6 @@
 
 import type { GenerationResult } from "../engine/generate.ts";
 
-export function megabytes(count: number): string {
-  return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
-}
-
 export function speed(tokens: number, seconds: number): string {
   return tokens > 1 && seconds > 0 ? `${((tokens - 1) / seconds).toFixed(0)} tokens/s` : "";
 }

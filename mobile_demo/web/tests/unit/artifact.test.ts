@@ -52,6 +52,44 @@ test("without a connection the last visit's model is there", async () => {
   await expect(open(server)).rejects.toThrow(/none is stored here/);
 });
 
+test("a server that fails is as none: the last visit's model is there", async () => {
+  const [server, store] = [new FolderServer(), new MemoryStore()];
+  const { files } = await open(server, store);
+  server.files.delete("manifest.json");
+  expect((await open(server, store)).files).toEqual(files);
+  await expect(open(server)).rejects.toThrow(/answered 404 for manifest.json/);
+});
+
+test("a newer model whose download fails leaves the last visit's", async () => {
+  const [server, store] = [new FolderServer(), new MemoryStore()];
+  await open(server, store);
+  const newer = manifest.replace(parseManifest(manifest).files[DATA]!.sha256, "0".repeat(64));
+  server.files.set("manifest.json", new TextEncoder().encode(newer));
+  await expect(open(server, store)).rejects.toThrow(/is corrupt/);
+  server.online = false;
+  expect((await open(server, store)).manifest).toEqual(parseManifest(manifest));
+});
+
+test("models in two folders are both kept", async () => {
+  const [server, store] = [new FolderServer(), new MemoryStore()];
+  const options = { store, fetch: server.fetch };
+  await openArtifact("http://here/one", options);
+  const name = "generation_config.json";
+  const text = new TextEncoder().encode("{}");
+  const sha256 = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+  server.files.set(name, text);
+  server.files.set(
+    "manifest.json",
+    new TextEncoder().encode(
+      changed((fields) => ((fields["files"] as Record<string, unknown>)[name] = { size: 2, sha256 })),
+    ),
+  );
+  await openArtifact("http://here/two", options);
+  server.online = false;
+  await openArtifact("http://here/one", options);
+  await openArtifact("http://here/two", options);
+});
+
 test("a broken connection is resumed within one visit", async () => {
   const server = new FolderServer();
   server.cut = { name: DATA, after: 300_000, times: 2 };
