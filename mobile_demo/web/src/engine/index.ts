@@ -8,7 +8,7 @@ export { EngineError, type ErrorKind } from "./errors.ts";
 export type { FinishReason, GenerationResult } from "./generate.ts";
 export { type Manifest, parseManifest } from "./manifest.ts";
 export { type LoadOptions, type LoadProgress, Model, loadModel } from "./model.ts";
-export type { Answer, AnswerOptions, ModelFacts, Settings } from "./protocol.ts";
+export type { Answer, AnswerOptions, ModelFacts } from "./protocol.ts";
 export { type AnswerListener, RemoteEngine } from "./remote.ts";
 export { GREEDY, Sampler, type SamplingParams } from "./sampling.ts";
 export { CacheStore, MemoryStore, type Store } from "./store.ts";

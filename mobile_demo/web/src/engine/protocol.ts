@@ -14,10 +14,6 @@ export interface AnswerOptions extends Partial<SamplingParams> {
   stop_strings?: readonly string[];
 }
 
-export interface Settings {
-  threads?: number;
-}
-
 /** What the page may want to show of a loaded model. */
 export interface ModelFacts {
   manifest: Manifest;
@@ -34,7 +30,7 @@ export type Answer = GenerationResult & {
 };
 
 export type Request =
-  | { type: "load"; url: string; settings: Settings }
+  | { type: "load"; url: string; threads: number | undefined }
   | { type: "start"; system: string | null; turns: Turn[] }
   | { type: "send"; text: string; options: AnswerOptions }
   | { type: "generate"; prompt: number[] | string | Message[]; options: AnswerOptions }

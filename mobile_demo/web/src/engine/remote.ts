@@ -3,8 +3,8 @@
 import { EngineError } from "./errors.ts";
 import type { Message } from "./chat-template.ts";
 import type { Turn } from "./chat.ts";
-import type { LoadProgress } from "./model.ts";
-import type { Answer, AnswerOptions, ModelFacts, Reply, Request, Settings } from "./protocol.ts";
+import type { LoadOptions } from "./model.ts";
+import type { Answer, AnswerOptions, ModelFacts, Reply, Request } from "./protocol.ts";
 
 export interface AnswerListener {
   onPrefill?: (done: number, total: number) => void;
@@ -23,11 +23,10 @@ export class RemoteEngine {
 
   async load(
     url: string,
-    settings: Settings = {},
-    onProgress?: (progress: LoadProgress) => void,
+    { threads, onProgress }: Pick<LoadOptions, "threads" | "onProgress"> = {},
   ): Promise<ModelFacts & { memory: number }> {
     const absolute = new URL(url, location.href).href;
-    const loaded = await this.#ask({ type: "load", url: absolute, settings }, "loaded", (reply) => {
+    const loaded = await this.#ask({ type: "load", url: absolute, threads }, "loaded", (reply) => {
       if (reply.type === "progress") onProgress?.(reply.progress);
     });
     return { ...loaded.facts, memory: loaded.memory };

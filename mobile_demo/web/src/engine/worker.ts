@@ -55,18 +55,19 @@ async function serve(request: Exclude<Request, { type: "stop" }>): Promise<void>
   }
 }
 
-async function load({ url, settings }: Extract<Request, { type: "load" }>): Promise<void> {
-  await model?.release();
+async function load({ url, threads }: Extract<Request, { type: "load" }>): Promise<void> {
+  const before = model;
+  model = chat = undefined;
+  await before?.release();
   model = await loadModel(url, {
-    ...settings,
+    ...(threads === undefined ? {} : { threads }),
     onProgress: (progress) => reply({ type: "progress", progress }),
   });
   chat = model.chat();
-  const { manifest, threads, kept } = model;
   const facts = {
-    manifest,
-    threads,
-    kept,
+    manifest: model.manifest,
+    threads: model.threads,
+    kept: model.kept,
     hasChatTemplate: model.tokenizer.hasChatTemplate,
   };
   reply({ type: "loaded", facts, memory: usedMemory() });

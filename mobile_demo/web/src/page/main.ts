@@ -4,6 +4,7 @@ import type { Turn } from "../engine/chat.ts";
 import { EngineError } from "../engine/errors.ts";
 import type { ModelFacts } from "../engine/protocol.ts";
 import { RemoteEngine } from "../engine/remote.ts";
+import { megabytes } from "../engine/units.ts";
 import { prepareComposer, refuse, setAnswering, setReady } from "./composer.ts";
 import { element } from "./elements.ts";
 import { isAboutMessage, sentence, waysOut } from "./failures.ts";
@@ -14,7 +15,7 @@ import { saveConversation, savedConversation } from "./saved.ts";
 import { currentSettings, describe, prepareSettings } from "./settings.ts";
 import { endProgress, say, sayRunning, showProgress, where } from "./status.ts";
 import { Reply, showQuestion, showTurns } from "./transcript.ts";
-import { megabytes, speed, summary } from "./words.ts";
+import { speed, summary } from "./words.ts";
 
 const MODEL_URL = "./model/";
 const announcer = element("announcer", HTMLParagraphElement);
@@ -27,12 +28,15 @@ let turns: Turn[] = []; // all that are on the screen
 
 async function load(): Promise<void> {
   setReady(false);
+  model = null;
   for (const kind of ["load", "answer", "storage", "threads"]) dismiss(kind);
   say("Loading");
   try {
-    const { memory, ...facts } = await engine.load(MODEL_URL, {}, showProgress);
-    model = facts;
+    const { memory, ...facts } = await engine.load(MODEL_URL, { onProgress: showProgress });
     await begin(facts, memory);
+    model = facts;
+    setReady(true);
+    announcer.textContent = "The model is ready.";
   } catch (error) {
     say("Not loaded");
     endProgress("");
@@ -41,6 +45,13 @@ async function load(): Promise<void> {
 }
 
 async function begin(facts: ModelFacts, memory: number): Promise<void> {
+  if (!facts.hasChatTemplate) {
+    throw new EngineError(
+      "artifact",
+      "The model has no chat template, so it cannot chat.",
+      "Add chat_template.jinja to the checkpoint and export it again.",
+    );
+  }
   const { source, files, head, context_length } = facts.manifest;
   const size = Object.values(files).reduce((sum, file) => sum + file.size, 0);
   element("name", HTMLHeadingElement).textContent = source.name ?? "bitnet_onnx";
@@ -54,8 +65,6 @@ async function begin(facts: ModelFacts, memory: number): Promise<void> {
   turns = saved?.turns ?? [];
   await engine.start(system, turns);
   showTurns(turns);
-  setReady(true);
-  announcer.textContent = "The model is ready.";
   // Asks the browser not to drop the weights when space runs short.
   void navigator.storage?.persist?.();
 }
@@ -110,10 +119,9 @@ async function ask(text: string): Promise<void> {
   } catch (error) {
     reply.remove();
     takeBack();
-    refuse(text, sentence(error));
-    if (!isAboutMessage(error)) {
-      notify("answer", EngineError.failure(error).message, waysOut(error, ways), true);
-    }
+    const aboutMessage = isAboutMessage(error);
+    refuse(text, aboutMessage ? sentence(error) : "");
+    if (!aboutMessage) notify("answer", sentence(error), waysOut(error, ways), true);
   }
   setAnswering(false);
   setReady(true);

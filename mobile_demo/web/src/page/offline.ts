@@ -13,14 +13,15 @@ export async function prepareOffline(): Promise<void> {
     type: "module",
     updateViaCache: "none",
   });
-  if (registration.waiting && controlled) offer(registration.waiting);
-  registration.onupdatefound = () => {
-    const worker = registration.installing;
-    if (!worker || !controlled) return;
-    worker.onstatechange = () => {
-      if (worker.state === "installed") offer(worker);
-    };
-  };
+  if (!controlled) return;
+  watch(registration.waiting ?? registration.installing);
+  registration.onupdatefound = () => watch(registration.installing);
+}
+
+function watch(worker: ServiceWorker | null): void {
+  if (!worker) return;
+  if (worker.state === "installed") offer(worker);
+  else worker.onstatechange = () => watch(worker);
 }
 
 function offer(worker: ServiceWorker): void {
