@@ -11,7 +11,7 @@ export function lastAnswer(page: Page): Locator {
 }
 
 export async function ready(page: Page): Promise<void> {
-  await expect(page.locator("#status")).toContainText("of memory");
+  await expect(page.locator("#status")).toContainText("MB memory");
 }
 
 /** Types, sends, waits for the end of the answer. */
