@@ -23,7 +23,7 @@ from .errors import ArtifactError, ConfigError
 __all__ = ["make_server", "serve"]
 
 PAGE = Path(__file__).parent / "web"
-LOCAL = ("127.0.0.1", "::1", "localhost")
+LOCAL = ("127.0.0.1", "0.0.0.0", "localhost")
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -110,20 +110,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: the page says what it loads."""
 
     def _answer(self, body: bool) -> None:
-        url = unquote(urlsplit(self.path).path)
         try:
+            url = unquote(urlsplit(self.path).path)
             file = self._files[url].open("rb")
-        except (KeyError, OSError):
+        except (ValueError, KeyError, OSError):  # no URL, no file of ours, a file that is gone
             self._head(HTTPStatus.NOT_FOUND, {"Content-Length": "0"})
             return
         with file:
             size = file.seek(0, 2)
-            start, end = _range(self.headers.get("Range"), size)
+            asked = _range(self.headers.get("Range"), size)
+            start, end = asked or (0, size)
             if start > end:
                 unmet = {"Content-Range": f"bytes */{size}", "Content-Length": "0"}
                 self._head(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, unmet)
                 return
-            whole = self.headers.get("Range") is None
             # The name of a file in assets/ holds a hash of its content.
             lasting = url.startswith("/assets/")
             fields = {
@@ -133,9 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
             }
             if url == "/":
                 fields["Content-Type"] = TYPES[".html"]
-            if not whole:
+            if asked:
                 fields["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-            self._head(HTTPStatus.OK if whole else HTTPStatus.PARTIAL_CONTENT, fields)
+            self._head(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK, fields)
             if body:
                 self._send(file, start, end)
 
@@ -156,15 +156,18 @@ class _Handler(BaseHTTPRequestHandler):
             start += len(chunk)
 
 
-def _range(header: str | None, size: int) -> tuple[int, int]:
-    """First byte and the byte after the last; first > last where there is no such byte."""
-    if header is None:
-        return 0, size
-    found = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
+def _range(header: str | None, size: int) -> tuple[int, int] | None:
+    """First byte and the byte after the last; first > last where the file has no such byte.
+
+    None where all is asked for, and for several ranges or another unit: a server ignores those.
+    """
+    found = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", (header or "").strip())
     if found is None or found.groups() == ("", ""):
-        return 1, 0
+        return None
     first, last = found.groups()
     if not first:
         return (max(0, size - int(last)), size) if int(last) else (1, 0)
+    if last and int(last) < int(first):
+        return None
     end = min(int(last) + 1, size) if last else size
     return (int(first), end) if int(first) < end else (1, 0)

@@ -45,7 +45,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def served(artifact: Path) -> Iterator[http.client.HTTPConnection]:
     with web.make_server(artifact, "127.0.0.1", 0) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1])
         try:
@@ -88,23 +88,24 @@ def test_headers_types_and_files(fixtures: Path, page: Path) -> None:
         ("bytes=-5", 206, 95, 99),
         ("bytes=-500", 206, 0, 99),
         ("bytes=100-", 416, 0, -1),
-        ("bytes=5-4", 416, 0, -1),
         ("bytes=-0", 416, 0, -1),
-        ("bytes=0-1,5-6", 416, 0, -1),
-        ("lines=1-2", 416, 0, -1),
+        ("bytes=5-4", 200, 0, 99),
+        ("bytes=0-1,5-6", 200, 0, 99),
+        ("bytes=" + "9" * 5000 + "-", 200, 0, 99),
+        ("lines=1-2", 200, 0, 99),
     ],
 )
 def test_ranges(fixtures: Path, page: Path, asked: str, status: int, first: int, last: int) -> None:
     with served(fixtures / "artifact") as connection:
         response, body = get(connection, "/assets/a-1.wasm", Range=asked)
         assert (response.status, body) == (status, bytes(range(first, last + 1)))
-        expected = f"bytes {first}-{last}/100" if status == 206 else "bytes */100"
-        assert response.headers["Content-Range"] == expected
+        expected = {200: None, 206: f"bytes {first}-{last}/100", 416: "bytes */100"}
+        assert response.headers["Content-Range"] == expected[status]
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/model/", "/model/../index.html", "/..%2fartifact", "//etc/passwd", "/%00"],
+    ["/nothing", "/model/", "/model/../index.html", "/..%2fartifact", "//etc/passwd", "/%00", "http://["],
 )
 def test_other_paths_are_not_found(fixtures: Path, page: Path, path: str) -> None:
     with served(fixtures / "artifact") as connection:
