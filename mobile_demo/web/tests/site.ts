@@ -1,6 +1,6 @@
 /**
- * `bitnet-onnx web` on a copy of the artifact, and a proxy before it that can break things as a
- * network does.
+ * `bitnet-onnx web` on a copy of the artifact, and proxies before it that can break things as a
+ * network does: each is an origin of its own, with a storage of its own.
  */
 
 import { spawn, type ChildProcess } from "node:child_process";
@@ -14,9 +14,40 @@ import { createInterface } from "node:readline";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 
-export class Site {
+/** One is enough for many sites: Python takes a while to start. */
+export class Server {
   /** A copy, which a test may damage. */
   readonly artifact: string;
+  port = 0;
+  readonly #source: string;
+  readonly #folder = mkdtempSync(join(tmpdir(), "bitnet-onnx-web-"));
+  #process: ChildProcess | undefined;
+
+  constructor(source: string) {
+    this.#source = source;
+    this.artifact = join(this.#folder, "artifact");
+    this.mend();
+  }
+
+  mend(): void {
+    cpSync(this.#source, this.artifact, { recursive: true });
+  }
+
+  async start(): Promise<void> {
+    const python = process.env["PYTHON"] ?? "python3";
+    const command = ["-m", "bitnet_onnx", "web", this.artifact, "--port", "0"];
+    this.#process = spawn(python, command, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
+    const [line] = (await once(createInterface(this.#process.stdout!), "line")) as [string];
+    this.port = Number(new URL(line).port);
+  }
+
+  stop(): void {
+    this.#process?.kill("SIGINT");
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+export class Site {
   url = "";
   /** Without the headers that give a page threads. */
   isolated = true;
@@ -25,40 +56,22 @@ export class Site {
   /** A file's text as another. */
   readonly replaced = new Map<string, (text: string) => string>();
   readonly requests: string[] = [];
-  readonly #folder = mkdtempSync(join(tmpdir(), "bitnet-onnx-web-"));
+  readonly server: Server;
   readonly #proxy = createServer((from, to) => this.#pass(from, to));
   readonly #sockets = new Set<Socket>();
-  #server: ChildProcess | undefined;
-  #port = 0;
 
-  constructor(source: string) {
-    this.artifact = join(this.#folder, "artifact");
-    cpSync(source, this.artifact, { recursive: true });
-  }
-
-  async start(): Promise<void> {
-    const python = process.env["PYTHON"] ?? "python3";
-    const command = ["-m", "bitnet_onnx", "web", this.artifact, "--port", "0"];
-    this.#server = spawn(python, command, { cwd: ROOT, stdio: ["ignore", "pipe", "inherit"] });
-    const [line] = (await once(createInterface(this.#server.stdout!), "line")) as [string];
-    this.#port = Number(new URL(line).port);
+  constructor(server: Server) {
+    this.server = server;
     this.#proxy.on("connection", (socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
     });
-    await this.online(0);
-    this.url = `http://localhost:${(this.#proxy.address() as AddressInfo).port}/`;
   }
 
-  async stop(): Promise<void> {
-    this.offline();
-    this.#server?.kill("SIGINT");
-    rmSync(this.#folder, { recursive: true });
-  }
-
-  async online(port = Number(new URL(this.url).port)): Promise<void> {
-    this.#proxy.listen(port, "localhost");
+  async start(): Promise<void> {
+    this.#proxy.listen(0, "localhost");
     await once(this.#proxy, "listening");
+    this.url = `http://localhost:${(this.#proxy.address() as AddressInfo).port}/`;
   }
 
   /** Nothing answers on the port any more. */
@@ -71,7 +84,7 @@ export class Site {
     const { method, url = "/", headers } = from;
     this.requests.push(url);
     const name = url.split("/").at(-1)!;
-    const onward = request({ port: this.#port, host: "127.0.0.1", method, path: url, headers });
+    const onward = request({ port: this.server.port, host: "127.0.0.1", method, path: url, headers });
     onward.on("error", () => to.destroy());
     onward.on("response", (answer) => {
       const { "content-length": length, ...fields } = answer.headers;

@@ -1,4 +1,4 @@
-/** axe-core on the main states, light and dark, phone and desktop: no violations. */
+/** axe-core on the main states, each on a phone and a desktop, light and dark. */
 
 import { createRequire } from "node:module";
 import type { Page } from "@playwright/test";
@@ -7,6 +7,7 @@ import { ask, ready } from "./person.ts";
 import { expect, test } from "./serve.ts";
 
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const PICTURES = process.env["BITNET_ONNX_SCREENSHOTS"];
 const SCREENS = { phone: { width: 360, height: 800 }, desktop: { width: 1280, height: 800 } };
 
 async function violations(page: Page): Promise<string[]> {
@@ -20,33 +21,32 @@ async function violations(page: Page): Promise<string[]> {
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
 }
 
-for (const [screen, viewport] of Object.entries(SCREENS)) {
-  for (const colorScheme of ["light", "dark"] as const) {
-    test(`${screen}, ${colorScheme}`, async ({ page, site }) => {
-      const shot = async (state: string) => {
-        const folder = process.env["BITNET_ONNX_SCREENSHOTS"];
-        if (folder)
-          await page.screenshot({ path: `${folder}/${screen}-${colorScheme}-${state}.png` });
-        expect(await violations(page), state).toEqual([]);
-      };
-      await page.setViewportSize(viewport);
-      await page.emulateMedia({ colorScheme });
-      await page.addInitScript({ path: AXE });
-      site.replaced.set("manifest.json", (text) =>
-        text.replace('"format_version": 1', '"format_version": 9'),
-      );
-      await page.goto(site.url);
-      await expect(page.getByRole("alert").filter({ hasText: "format_version" })).toBeVisible();
-      await shot("failure");
-      site.replaced.clear();
-      await page.reload();
-      await ready(page);
-      await shot("ready");
-      await ask(page, "Clara has 51 pears and buys 4 more. How many pears does Clara have?");
-      await ask(page, "Reverse PAINT.");
-      await shot("answers");
-      await page.getByRole("button", { name: "Settings" }).click();
-      await shot("settings");
-    });
-  }
-}
+test("the main states have no violations", async ({ page, site }) => {
+  const check = async (state: string) => {
+    for (const [screen, viewport] of Object.entries(SCREENS)) {
+      for (const colorScheme of ["light", "dark"] as const) {
+        await page.setViewportSize(viewport);
+        await page.emulateMedia({ colorScheme });
+        const name = `${screen}-${colorScheme}-${state}`;
+        if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}.png` });
+        expect(await violations(page), name).toEqual([]);
+      }
+    }
+  };
+  await page.addInitScript({ path: AXE });
+  site.replaced.set("manifest.json", (text) =>
+    text.replace('"format_version": 1', '"format_version": 9'),
+  );
+  await page.goto(site.url);
+  await expect(page.getByRole("alert").filter({ hasText: "format_version" })).toBeVisible();
+  await check("failure");
+  site.replaced.clear();
+  await page.reload();
+  await ready(page);
+  await check("ready");
+  await ask(page, "Clara has 51 pears and buys 4 more. How many pears does Clara have?");
+  await ask(page, "Reverse PAINT.");
+  await check("answers");
+  await page.getByRole("button", { name: "Settings" }).click();
+  await check("settings");
+});

@@ -1,8 +1,8 @@
 /** Each failure ends in a sentence on the page and a way out that works. */
 
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { artifact, cases } from "../fixtures.ts";
+import { cases } from "../fixtures.ts";
 import { ask, message, ready } from "./person.ts";
 import { expect, test } from "./serve.ts";
 import type { Site } from "../site.ts";
@@ -11,12 +11,8 @@ const DATA = "model.onnx.data";
 const { question, text } = cases.questions[0]!;
 
 function damage(site: Site, change: (bytes: Buffer) => Buffer): void {
-  const file = join(site.artifact, DATA);
+  const file = join(site.server.artifact, DATA);
   writeFileSync(file, change(readFileSync(file)));
-}
-
-function mend(site: Site): void {
-  copyFileSync(join(artifact, DATA), join(site.artifact, DATA));
 }
 
 test("corrupted weights", async ({ page, site }) => {
@@ -24,7 +20,7 @@ test("corrupted weights", async ({ page, site }) => {
   await page.goto(site.url);
   const alert = page.getByRole("alert").filter({ hasText: "is corrupt" });
   await expect(alert).toContainText("its sha256 is not the manifest's");
-  mend(site);
+  site.server.mend();
   await alert.getByRole("button", { name: "Download again" }).click();
   await ready(page);
   expect(await ask(page, question)).toBe(text.trim());
@@ -70,7 +66,7 @@ test("a file that is truncated on the server", async ({ page, site }) => {
   await page.goto(site.url);
   const alert = page.getByRole("alert").filter({ hasText: "shorter than" });
   await expect(alert).toBeVisible();
-  mend(site);
+  site.server.mend();
   await alert.getByRole("button").click();
   await ready(page);
 });

@@ -2,14 +2,24 @@
 
 import { test as base } from "@playwright/test";
 import { artifact } from "../fixtures.ts";
-import { Site } from "../site.ts";
+import { Server, Site } from "../site.ts";
 
-export const test = base.extend<{ site: Site }>({
-  site: async ({}, use) => {
-    const site = new Site(artifact);
+export const test = base.extend<{ site: Site }, { server: Server }>({
+  server: [
+    async ({}, use) => {
+      const server = new Server(artifact);
+      await server.start();
+      await use(server);
+      server.stop();
+    },
+    { scope: "worker" },
+  ],
+  site: async ({ server }, use) => {
+    const site = new Site(server);
     await site.start();
     await use(site);
-    await site.stop();
+    site.offline();
+    server.mend();
   },
 });
 

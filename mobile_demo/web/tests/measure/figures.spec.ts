@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium, test, type Page } from "@playwright/test";
 import type * as Engine from "../../src/engine/index.ts";
-import { Site } from "../site.ts";
+import { Server, Site } from "../site.ts";
 
 interface Plan {
   folder: string;
@@ -50,7 +50,9 @@ test("figures", async () => {
   const found: Record<string, Figures[]> = {};
   const options = test.info().project.use.launchOptions ?? {};
   for (const name of ["bundled", "random"]) {
-    const site = new Site(join(folder, name));
+    const server = new Server(join(folder, name));
+    await server.start();
+    const site = new Site(server);
     await site.start();
     const browser = await chromium.launch(options);
     const context = await browser.newContext();
@@ -67,7 +69,8 @@ test("figures", async () => {
       }
     }
     await browser.close();
-    await site.stop();
+    site.offline();
+    server.stop();
   }
   writeFileSync(join(folder, "figures.json"), JSON.stringify(found));
 });
