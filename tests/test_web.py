@@ -105,7 +105,15 @@ def test_ranges(fixtures: Path, page: Path, asked: str, status: int, first: int,
 
 @pytest.mark.parametrize(
     "path",
-    ["/nothing", "/model/", "/model/../index.html", "/..%2fartifact", "//etc/passwd", "/%00", "http://["],
+    [
+        "/nothing",
+        "/model/",
+        "/model/../index.html",
+        "/..%2fartifact",
+        "//etc/passwd",
+        "/%00",
+        "http://[",
+    ],
 )
 def test_other_paths_are_not_found(fixtures: Path, page: Path, path: str) -> None:
     with served(fixtures / "artifact") as connection:
