@@ -6,16 +6,28 @@ import { expect, test } from "./serve.ts";
 
 const WEIGHTS = "/model/model.onnx.data";
 
-test("answers three typed questions, as Python does", async ({ page, site }) => {
+test("answers three typed questions as Python does, and nothing moves", async ({ page, site }) => {
+  await page.addInitScript(() => {
+    const seen = { shift: 0 };
+    Object.assign(globalThis, { seen });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries())
+        seen.shift += (entry as unknown as { value: number }).value;
+    }).observe({ type: "layout-shift", buffered: true });
+  });
   await page.goto(site.url);
   await ready(page);
   for (const { question, text } of cases.questions.slice(0, 3)) {
     expect(await ask(page, question)).toBe(text.trim());
   }
   await expect(page.locator("#transcript li")).toHaveCount(6);
+  const shift = await page.evaluate(
+    () => (globalThis as unknown as { seen: { shift: number } }).seen.shift,
+  );
+  expect(shift).toBeLessThan(0.05);
 });
 
-test("streams, and stops when told to", async ({ page, site }) => {
+test("streams, and stops by the button and by Escape", async ({ page, site }) => {
   await page.goto(site.url);
   await ready(page);
   await babble(page);
@@ -29,14 +41,9 @@ test("streams, and stops when told to", async ({ page, site }) => {
   await expect(lastAnswer(page).locator(".note")).toContainText("stopped");
   await expect(page.getByRole("button", { name: "Send" })).toBeVisible();
   await expect(page.locator("#status")).toContainText("tokens/s");
-});
-
-test("Escape stops too, and the keyboard stays in the message", async ({ page, site }) => {
-  await page.goto(site.url);
-  await ready(page);
-  await babble(page);
-  await message(page).fill("Say something");
+  await message(page).fill("Say more");
   await page.keyboard.press("Enter");
+  await expect(page.locator("#transcript li")).toHaveCount(4);
   await expect(lastAnswer(page).locator(".note")).toContainText("tokens/s");
   await page.keyboard.press("Escape");
   await answered(page);
@@ -63,15 +70,23 @@ test("a reload brings back settings and conversation, without a second download"
   expect(turns[1]!.replyIds).toEqual(cases.conversation[1]!.ids.slice(0, -1));
 });
 
-test("a new chat is empty, keeps the system prompt, and says what to try", async ({
+test("settings are checked and kept; a new chat is empty and says what to try", async ({
   page,
   site,
 }) => {
   await page.goto(site.url);
   await ready(page);
-  await page.getByRole("button", { name: "Settings" }).click();
+  const settings = page.getByRole("button", { name: "Settings" });
+  const done = page.getByRole("button", { name: "Done" });
+  await settings.click();
+  await page.getByLabel("Draw at random").check();
+  await page.getByLabel("Temperature").fill("0");
+  await done.click();
+  await expect(page.locator("#settings")).toBeVisible();
+  await page.getByRole("button", { name: "Restore defaults" }).click();
   await page.getByLabel("System prompt").fill("Be brief.");
-  await page.getByRole("button", { name: "Done" }).click();
+  await done.click();
+  await expect(page.locator("#settings")).toBeHidden();
   await page.getByRole("button", { name: "New chat" }).click();
   await page.getByRole("button", { name: "Reverse PAINT." }).click();
   await answered(page);
@@ -80,35 +95,4 @@ test("a new chat is empty, keeps the system prompt, and says what to try", async
   await page.getByRole("button", { name: "New chat" }).click();
   await expect(page.locator("#transcript li")).toHaveCount(0);
   await expect(page.locator("#welcome")).toBeVisible();
-});
-
-test("settings that cannot be are not taken", async ({ page, site }) => {
-  await page.goto(site.url);
-  await ready(page);
-  await page.getByRole("button", { name: "Settings" }).click();
-  await page.getByLabel("Draw at random").check();
-  await page.getByLabel("Temperature").fill("0");
-  await page.getByRole("button", { name: "Done" }).click();
-  await expect(page.locator("#settings")).toBeVisible();
-  await page.getByRole("button", { name: "Restore defaults" }).click();
-  await page.getByRole("button", { name: "Done" }).click();
-  await expect(page.locator("#settings")).toBeHidden();
-});
-
-test("nothing on the page moves while it loads and answers", async ({ page, site }) => {
-  await page.addInitScript(() => {
-    const seen = { shift: 0 };
-    Object.assign(globalThis, { seen });
-    new PerformanceObserver((list) => {
-      for (const entry of list.getEntries())
-        seen.shift += (entry as unknown as { value: number }).value;
-    }).observe({ type: "layout-shift", buffered: true });
-  });
-  await page.goto(site.url);
-  await ready(page);
-  await ask(page, "What is 27 + 5?");
-  const shift = await page.evaluate(
-    () => (globalThis as unknown as { seen: { shift: number } }).seen.shift,
-  );
-  expect(shift).toBeLessThan(0.05);
 });

@@ -10,6 +10,7 @@ import { expect, test } from "./serve.ts";
 const BUILD = resolve(import.meta.dirname, "../../../../bitnet_onnx/web");
 const BUDGET = 300_000; // bytes of page code, compressed, without weights and WASM
 const prompts = cases.questions.map(({ question }) => question);
+if (prompts.length < 50) throw new Error(`${prompts.length} questions are too few`);
 
 for (const threads of [1, 2]) {
   test(`gives Python's ids for ${prompts.length} prompts, threads: ${threads}`, async ({

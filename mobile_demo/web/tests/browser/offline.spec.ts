@@ -26,8 +26,6 @@ test("a newer page is offered, and taken when the person says so", async ({ page
   await page.goto(site.url);
   await ready(page);
   await stored(page);
-  await page.reload();
-  await ready(page);
   site.replaced.set("service-worker.js", (text) => `${text}// newer`);
   await page.reload();
   await expect(page.getByText("A newer version of this page is ready.")).toBeVisible();
