@@ -50,14 +50,14 @@ def serve(artifact: Path, host: str, port: int) -> None:
     """Serve until interrupted; the URL goes to stdout, everything else to stderr."""
     with make_server(artifact, host, port) as server:
         name, bound = "localhost" if host in LOCAL else host, server.server_address[1]
-        print(f"http://{name}:{bound}/", flush=True)
-        for line in (
-            "Ctrl-C ends it. Browsers allow offline use and threads over HTTPS or on localhost:",
-            "a phone needs a proxy with a certificate in front of this, or Android over USB:",
-            f"adb reverse tcp:{bound} tcp:{bound}, then the same URL on the phone.",
-        ):
-            print(line, file=sys.stderr)
         try:
+            for line in (
+                "Browsers allow offline use and threads over HTTPS or on localhost: a phone needs",
+                "a proxy with a certificate in front of this, or Android over USB:",
+                f"adb reverse tcp:{bound} tcp:{bound}, then the same URL there. Ctrl-C ends it.",
+            ):
+                print(line, file=sys.stderr)
+            print(f"http://{name}:{bound}/", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print(file=sys.stderr)
