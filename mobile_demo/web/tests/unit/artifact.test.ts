@@ -54,9 +54,9 @@ test("without a connection the last visit's model is there", async () => {
 
 test("a server that fails is as none: the last visit's model is there", async () => {
   const [server, store] = [new FolderServer(), new MemoryStore()];
-  const { files } = await open(server, store);
+  await open(server, store);
   server.files.delete("manifest.json");
-  expect((await open(server, store)).files).toEqual(files);
+  expect((await open(server, store)).manifest).toEqual(parseManifest(manifest));
   await expect(open(server)).rejects.toThrow(/answered 404 for manifest.json/);
 });
 
