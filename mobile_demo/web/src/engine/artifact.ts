@@ -69,6 +69,7 @@ export async function openArtifact(url: string, options: ArtifactOptions): Promi
   }
   // Last: a download that did not end leaves the model of the last visit as it was.
   if (kept) kept = await options.store.put(key, text);
+  else await options.store.delete(key); // the next try has the room of an earlier version
   await forgetUnlisted(options.store, manifest);
   return { manifest, files, kept };
 }

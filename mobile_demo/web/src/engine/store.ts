@@ -40,7 +40,11 @@ export class CacheStore implements Store {
   }
 
   async delete(key: string): Promise<void> {
-    await (await caches.open(this.#name)).delete(this.#root + key);
+    try {
+      await (await caches.open(this.#name)).delete(this.#root + key);
+    } catch {
+      // Storage is switched off: there is nothing.
+    }
   }
 
   async keys(): Promise<string[]> {

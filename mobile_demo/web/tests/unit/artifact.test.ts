@@ -143,6 +143,19 @@ test("a full store does not stop the visit", async () => {
   expect(artifact.kept).toBe(false);
 });
 
+test("a newer model that finds no room has that of the earlier one the next time", async () => {
+  const [server, store] = [new FolderServer(), new MemoryStore(1_600_000)];
+  expect((await open(server, store)).kept).toBe(true);
+  const bytes = server.files.get(DATA)!;
+  bytes[5]! ^= 1;
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
+  const { sha256 } = parseManifest(manifest).files[DATA]!;
+  const newer = manifest.replace(sha256, Buffer.from(digest).toString("hex"));
+  server.files.set("manifest.json", new TextEncoder().encode(newer));
+  expect((await open(server, store)).kept).toBe(false);
+  expect((await open(server, store)).kept).toBe(true);
+});
+
 test("pieces of another model are dropped", async () => {
   const store = new MemoryStore();
   await store.put("0123/0", new Uint8Array(3));
