@@ -30,6 +30,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "operator_domain_version": (1,),
     "target": TARGETS,
     "head": ("bf16", "int8", "float32", "two-step"),
+    "kv_cache": ("float32", "float16", "int8"),
 }
 _SIZES = (
     "context_length",
@@ -66,6 +67,7 @@ class Artifact:
     head_dim: int
     target: str
     head: str
+    kv_cache: str
 
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
@@ -77,7 +79,7 @@ class Artifact:
                 hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
             )
         manifest = _read_manifest(folder / MANIFEST)
-        named = {name: manifest[name] for name in ("target", "head", *_SIZES)}
+        named = {name: manifest[name] for name in ("target", "head", "kv_cache", *_SIZES)}
         artifact = cls(folder, manifest, **named)
         for name, entry in manifest["files"].items():
             artifact._check_file(name, entry, hashed=entry["size"] <= HASHED_AT_OPEN)

@@ -28,6 +28,7 @@ from .session import Session
 __all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown"]
 
 STEPS = 24
+ATTENTION = "GroupQueryAttention"
 WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activation
 
 
@@ -79,8 +80,7 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
         profiled = _steps(session, ids)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     cached = context + (STEPS + 1) // 2  # positions that a step reads, on average
-    width = session.cache_dtype.itemsize * artifact.head_dim
-    cache_bytes = cached * 2 * artifact.num_key_value_heads * width
+    cache_bytes = cached * session.position_bytes
     unread = {
         "TernaryGatedMatMul": profiled.skipped.rows,
         "TernaryColumnMatMul": profiled.skipped.columns,
@@ -189,6 +189,8 @@ def faster_half(seconds: Sequence[float]) -> list[int]:
 
 def _name(args: dict[str, Any]) -> str:
     """The operator, with the shape of its weight where it has one, as it is stored."""
+    if str(args["op_name"]).startswith(ATTENTION):
+        return str(args["op_name"])  # int8 there is the cache
     for entry in args["input_type_shape"]:
         for dtype, shape in entry.items():
             if dtype in WEIGHT_TYPES and len(shape) > 1:
@@ -197,7 +199,7 @@ def _name(args: dict[str, Any]) -> str:
 
 
 def _bytes(args: dict[str, Any], cache_bytes: int) -> int:
-    if str(args["op_name"]).startswith("GroupQueryAttention"):
+    if str(args["op_name"]).startswith(ATTENTION):
         return cache_bytes
     if args["op_name"] == "Gather":  # rows of the embedding
         return int(args["output_size"])

@@ -88,7 +88,7 @@ def _export(commands: Commands) -> None:
         "--kv-cache",
         default="float32",
         help="what keys and values are kept as; float32: unrounded (default); float16: half the "
-        "memory",
+        "memory; int8: a quarter, and the fastest at long contexts",
     )
     command.add_argument("--context-length", type=int, help="positions; default: the config's")
     command.set_defaults(run=_run_export)

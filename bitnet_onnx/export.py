@@ -37,6 +37,7 @@ from .traced import HEADS, KV_CACHES, packed_parts
 __all__ = ["HEADS", "export"]
 
 SCAN_LIMIT = 2.0**46 / 127  # scales of rows for which ``row_bounds`` hold
+INT8_HEAD = 512  # elements whose products fit an int32 sum
 STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
 
 
@@ -61,7 +62,8 @@ def export(
     ``float32`` is for tables that bfloat16 does not hold, ``two-step`` adds to bf16 a scan of
     int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
-    reads of them.
+    reads of them. ``int8`` keeps a scale for each position and head with 8-bit codes: a quarter,
+    and integer sums (``model/exact.py``); onnxruntime-genai cannot feed such a cache.
     context_length: positions that may be fed, by default the config's.
     passes: those of ``optimize.py`` to run, as far as the target has their operators; the numbers
     are the same without, to the bit.
@@ -86,7 +88,12 @@ def export(
     if unknown := sorted(set(passes) - set(PASSES)):
         raise ConfigError(f"passes names {unknown[0]!r}, expected some of: {', '.join(PASSES)}")
     if target == "stock":
-        check_network(config, head)
+        check_network(config, head, kv_cache)
+    if kv_cache == "int8" and config.head_dim > INT8_HEAD:
+        raise ConfigError(
+            f"head_dim is {config.head_dim}, an int8 cache takes at most {INT8_HEAD}",
+            hint="export with --kv-cache float16",
+        )
     library = native.library_path() if target == "native" else None
     with new_folder(Path(output)) as folder:
         graph = trace(config, head, context, KV_CACHES[kv_cache])
@@ -113,10 +120,11 @@ def export(
         if library is not None:
             shutil.copyfile(library, folder / library.name)
         write_json(folder / "config.json", config.to_dict())
-        write_json(folder / "genai_config.json", genai_config(config, context, library))
+        if kv_cache != "int8":  # onnxruntime-genai knows no scales of a cache
+            write_json(folder / "genai_config.json", genai_config(config, context, library))
         if not (folder / "generation_config.json").exists():
             write_json(folder / "generation_config.json", generation_config(config))
-        write_manifest(folder, describe(checkpoint, target, head, context))
+        write_manifest(folder, describe(checkpoint, target, head, kv_cache, context))
     return Path(output)
 
 
@@ -329,7 +337,9 @@ def generation_config(config: BitNetConfig) -> dict[str, Any]:
     }
 
 
-def describe(checkpoint: Checkpoint, target: str, head: str, context: int) -> dict[str, Any]:
+def describe(
+    checkpoint: Checkpoint, target: str, head: str, kv_cache: str, context: int
+) -> dict[str, Any]:
     """The manifest's fields besides the list of files."""
     config = checkpoint.config
     packages = ("torch", "onnx", "onnxscript", "onnx-ir")
@@ -340,6 +350,7 @@ def describe(checkpoint: Checkpoint, target: str, head: str, context: int) -> di
         "operator_domain_version": ops.VERSION,
         "target": target,
         "head": head,
+        "kv_cache": kv_cache,
         "context_length": context,
         "vocab_size": config.vocab_size,
         "num_hidden_layers": config.num_hidden_layers,

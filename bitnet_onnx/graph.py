@@ -18,6 +18,7 @@ import torch
 
 from . import __version__, bodies, ops
 from .config import BitNetConfig
+from .model import empty
 from .traced import TracedBitNet
 
 __all__ = ["KEEP", "attach_functions", "trace"]
@@ -44,22 +45,24 @@ def _trace(config: BitNetConfig, head: str, context: int, kept: torch.dtype) -> 
     layers = range(config.num_hidden_layers)
     with torch.device("meta"):
         network = TracedBitNet(config, head, context).eval()
-        cache = (batch, config.num_key_value_heads, past, config.head_dim)
+        rows = (batch, config.num_key_value_heads, past)
+        caches = [empty(rows, config.head_dim, kept) for _ in layers]
         example = (
             torch.zeros(batch, new, dtype=torch.int64),
             torch.zeros(batch, past + new, dtype=torch.int64),
             torch.zeros(1, dtype=torch.int64),
-            *(torch.zeros(cache, dtype=kept) for _ in layers for _ in range(2)),
+            *(part for cache in caches for part in cache),
         )
     dim = torch.export.Dim.DYNAMIC
-    pasts = tuple({0: dim, 2: dim} for _ in layers for _ in range(2))
+    kinds = ("key", "value", "key_scale", "value_scale")[: len(caches[0])]
+    pairs = [f"{i}.{kind}" for i in layers for kind in kinds]
+    pasts = tuple({0: dim, 2: dim} for _ in pairs)
     shapes = {
         "input_ids": {0: dim, 1: dim},
         "attention_mask": {0: dim, 1: dim},
         KEEP: None,
         "past": pasts,
     }
-    pairs = [f"{i}.{kind}" for i in layers for kind in ("key", "value")]
     with _quiet():
         program = torch.onnx.export(
             network,
@@ -95,7 +98,7 @@ def _finish(model: ir.Model) -> None:
         assert value.shape is not None
         name = str(value.name)
         cache = ["batch", None, "past_length" if "past" in name else total, None]
-        names = dims.get(name) or (cache if "." in name else [None])
+        names = dims.get(name) or (cache[: len(value.shape)] if "." in name else [None])
         sizes = zip(names, value.shape, strict=True)
         value.shape = ir.Shape([size if word is None else word for word, size in sizes])
         assert all(isinstance(size, (int, ir.SymbolicDim)) for size in value.shape)

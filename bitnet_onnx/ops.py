@@ -16,20 +16,18 @@ from typing import Any
 import onnx_ir as ir
 import onnxscript
 import torch
-import torch.nn.functional as F
 from onnx import defs
 from torch import Tensor
 
 from .model import exact, heads, rotate
-from .model.exact import attention
-from .ternary import absmax_int8, group_sums, unpack
+from .model.exact import attention, attention_int8, kept_int8
+from .ternary import INT16_PEAK, absmax_int8, absmax_int16, group_sums, unpack
 
 __all__ = ["DOMAIN", "VERSION", "translations"]
 
 DOMAIN = "bitnet"
 VERSION = 1
 OPSET = 23  # the first opset with RMSNormalization
-INT16_PEAK = 32512  # 127 * 256: both halves of an activation then fit int8
 KEPT = 64  # largest results of a two-step head that are exact; transformers' top_k is 50
 GROUP = 128  # weights along K that share a scale, where a matrix has more than one
 FIXED_PEAK = 2.0**30  # four digits of -128 to 127 hold it
@@ -140,15 +138,9 @@ def _(x: Tensor, table: Tensor) -> Tensor:
 @torch.library.custom_op("bitnet::int8_matmul", mutates_args=())
 def int8_matmul(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     """x float32 [..., K] as 16-bit integers, table int8 [N, K], scale [N] -> float32 [..., N]."""
-    quantized, act_scale = _absmax_int16(x)
+    quantized, act_scale = absmax_int16(x)
     sums = (quantized @ table.double().T).float()  # below 2**53: exact before float32
     return sums * scale * (1.0 / act_scale)
-
-
-def _absmax_int16(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers -32512..32512 (float64 [..., K]) and scale [..., 1]."""
-    act_scale = x.new_tensor(INT16_PEAK) / x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-5)
-    return (x * act_scale).round().clamp(-INT16_PEAK, INT16_PEAK).double(), act_scale
 
 
 @int8_matmul.register_fake
@@ -172,7 +164,7 @@ def two_step_matmul(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound
 
 def scan_slack(x: Tensor) -> Tensor:
     """[..., 1]: what ``row_bounds`` are multiplied by; infinite where the scan might overflow."""
-    quantized, act_scale = _absmax_int16(x)
+    quantized, act_scale = absmax_int16(x)
     inverse = 1.0 / act_scale
     norm = quantized.square().sum(dim=-1, keepdim=True).sqrt()  # of whole numbers: any order
     slack = (norm.clamp(min=INT16_PEAK) * inverse.double()).float()
@@ -238,20 +230,45 @@ def group_query_attention(
     cache too. Scores and the sums over values are float64, of exact products; the scores are
     rounded to float32 before the softmax and the result is rounded after it.
     """
-    count, past, width = query.shape[1], *past_key.shape[2:]
-    lengths = (seqlens_k.long() + 1 - count).clamp(min=0)
-    positions = lengths.unsqueeze(1) + torch.arange(count)  # [B, S]
-    cos, sin = (torch.cat([t[positions]] * 2, dim=-1) for t in (cos_cache, sin_cache))
-    query, key, value = (heads(part, part.shape[2] // width) for part in (query, key, value))
-    total = max(past, int(total_sequence_length))
-    index = positions[:, None, :, None].expand_as(value)
-    present_key, present_value = (
-        F.pad(cache, (0, 0, 0, total - past)).scatter(2, index, part.to(cache.dtype))
-        for cache, part in ((past_key, rotate(key, (cos, sin))), (past_value, value))
+    query, (key, value), positions = _rotated(
+        query, key, value, past_key, seqlens_k, cos_cache, sin_cache
     )
-    seen = torch.arange(total) <= positions[:, None, :, None]
-    y = attention(rotate(query, (cos, sin)), present_key, present_value, seen)
+    present_key, present_value = (
+        _appended(cache, part.to(cache.dtype), positions, total_sequence_length)
+        for cache, part in ((past_key, key), (past_value, value))
+    )
+    y = attention(query, present_key, present_value, _seen(present_key, positions))
     return y.transpose(1, 2).flatten(2), present_key, present_value
+
+
+def _rotated(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    past: Tensor,
+    seqlens_k: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Query, and key and value, each [B, heads, S, D], rotated; the positions of the new [B, S]."""
+    count, width = query.shape[1], past.shape[3]
+    lengths = (seqlens_k.long() + 1 - count).clamp(min=0)
+    positions = lengths.unsqueeze(1) + torch.arange(count)
+    rope = [torch.cat([t[positions]] * 2, dim=-1) for t in (cos_cache, sin_cache)]
+    query, key, value = (heads(part, part.shape[2] // width) for part in (query, key, value))
+    cos, sin = rope
+    return rotate(query, (cos, sin)), (rotate(key, (cos, sin)), value), positions
+
+
+def _appended(past: Tensor, new: Tensor, positions: Tensor, total: Tensor) -> Tensor:
+    """past [B, kv_heads, P, ...], zeros up to ``total``, and new [B, kv_heads, S, ...] in place."""
+    missing = past.new_zeros(*past.shape[:2], max(0, int(total) - past.shape[2]), *past.shape[3:])
+    index = positions.unsqueeze(1).reshape(-1, 1, new.shape[2], *[1] * (new.dim() - 3))
+    return torch.cat([past, missing], dim=2).scatter(2, index.expand_as(new), new)
+
+
+def _seen(present: Tensor, positions: Tensor) -> Tensor:
+    return torch.arange(present.shape[2]) <= positions[:, None, :, None]
 
 
 @group_query_attention.register_fake
@@ -263,9 +280,55 @@ def _(
     return torch.empty_like(query), past_key.new_empty(shape), past_value.new_empty(shape)
 
 
-def group_query_attention_qkv(
-    qkv: Tensor, past_key: Tensor, *others: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+@torch.library.custom_op("bitnet::group_query_attention_int8", mutates_args=())
+def group_query_attention_int8(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    past_key: Tensor,
+    past_value: Tensor,
+    seqlens_k: Tensor,
+    total_sequence_length: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+    past_key_scale: Tensor,
+    past_value_scale: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """group_query_attention with int8 caches and their scales float32 [B, kv_heads, P].
+
+    -> output, present key and value [B, kv_heads, L, D], their scales [B, kv_heads, L]. D is at
+    most 512. The formulas are in ``model/exact.py``: sums of whole numbers, in any order.
+    """
+    query, new, positions = _rotated(query, key, value, past_key, seqlens_k, cos_cache, sin_cache)
+    (keys, key_scales), (values, value_scales) = (
+        (
+            _appended(cache, codes, positions, total_sequence_length),
+            _appended(scales, scale, positions, total_sequence_length),
+        )
+        for cache, scales, (codes, scale) in zip(
+            (past_key, past_value),
+            (past_key_scale, past_value_scale),
+            map(kept_int8, new),
+            strict=True,
+        )
+    )
+    seen = _seen(keys, positions)
+    y = attention_int8(query, keys, values, key_scales, value_scales, seen)
+    return y.transpose(1, 2).flatten(2), keys, values, key_scales, value_scales
+
+
+@group_query_attention_int8.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, past_key: Tensor, past_value: Tensor, *_: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    shape = list(past_key.shape)
+    shape[2] += query.shape[1]
+    codes = [past.new_empty(shape) for past in (past_key, past_value)]
+    scales = [query.new_empty(shape[:3]) for _ in range(2)]
+    return torch.empty_like(query), codes[0], codes[1], scales[0], scales[1]
+
+
+def group_query_attention_qkv(qkv: Tensor, past_key: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """group_query_attention with each position's query, key and value side by side in qkv.
 
     qkv [B, S, (heads + 2 kv_heads) * D]: what one projection to all three gives. Put in by
@@ -273,7 +336,9 @@ def group_query_attention_qkv(
     """
     kv_width = past_key.shape[1] * past_key.shape[3]
     parts = qkv.split([qkv.shape[2] - 2 * kv_width, kv_width, kv_width], dim=-1)
-    return group_query_attention(*parts, past_key, *others)
+    whole = past_key.dtype == torch.int8
+    attend = group_query_attention_int8 if whole else group_query_attention
+    return tuple(attend(*parts, past_key, *others))
 
 
 def _schema(name: str, inputs: str, outputs: str) -> defs.OpSchema:
@@ -305,18 +370,21 @@ _TWO_STEP = _schema(
 _RMS_NORM = _schema("RMSNorm", f"X:{_FLOAT} weight:{_FLOAT} epsilon:{_FLOAT}", f"Y:{_FLOAT}")
 
 
-def _attention(name: str, cache: str) -> defs.OpSchema:
+def _attention(name: str, cache: str, scaled: bool = False) -> defs.OpSchema:
+    past = f" past_key_scale:{_FLOAT} past_value_scale:{_FLOAT}" if scaled else ""
+    present = past.replace("past", "present")
     return _schema(
         name,
         f"query:{_FLOAT} key:{_FLOAT} value:{_FLOAT} past_key:{cache} past_value:{cache} "
         "seqlens_k:tensor(int32) total_sequence_length:tensor(int32) "
-        f"cos_cache:{_FLOAT} sin_cache:{_FLOAT}",
-        f"output:{_FLOAT} present_key:{cache} present_value:{cache}",
+        f"cos_cache:{_FLOAT} sin_cache:{_FLOAT}{past}",
+        f"output:{_FLOAT} present_key:{cache} present_value:{cache}{present}",
     )
 
 
 _ATTENTION = _attention("GroupQueryAttention", _FLOAT)
 _ATTENTION_F16 = _attention("GroupQueryAttentionF16", "tensor(float16)")
+_ATTENTION_INT8 = _attention("GroupQueryAttentionInt8", "tensor(int8)", scaled=True)
 
 
 def _ternary_node(x: Any, packed: Any, scale: Any) -> Any:
@@ -349,4 +417,5 @@ def translations() -> dict[Any, Callable[..., Any]]:
         torch.ops.bitnet.two_step_matmul.default: lambda *x: _op(_TWO_STEP)(*x),
         torch.ops.bitnet.last_positions.default: _slice_node,
         torch.ops.bitnet.group_query_attention.default: _attention_node,
+        torch.ops.bitnet.group_query_attention_int8.default: lambda *x: _op(_ATTENTION_INT8)(*x),
     }

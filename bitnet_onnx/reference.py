@@ -36,12 +36,12 @@ TIE = 1e-3
 class Reference:
     """A causal language model in torch with a KV cache; ``network`` carries checkpoint names.
 
-    With ``half_cache``, which only our own network knows, the cache holds float16.
+    A ``cache`` that is not float32 only our own network knows.
     """
 
-    def __init__(self, network: Any, half_cache: bool = False) -> None:
+    def __init__(self, network: Any, cache: torch.dtype = torch.float32) -> None:
         self.network = network
-        self.past: Any = network.empty_cache(torch.float16) if half_cache else None
+        self.past: Any = None if cache == torch.float32 else network.empty_cache(cache)
 
     @torch.no_grad()
     def step(self, ids: list[int]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """An artifact in ONNX Runtime: token ids in, logits out; owns the KV cache, knows no text.
 
-The cache of each layer is one buffer [batch, kv heads, capacity, head_dim] that is both past and
-present, so a step copies nothing. The capacity grows by a block of positions when it is used up.
+The cache of each layer is a buffer [batch, kv heads, capacity, head_dim] each for keys and values,
+and one [batch, kv heads, capacity] for the scales of int8 ones. Each is both past and present, so a
+step copies nothing. The capacity grows by a block of positions when it is used up.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["Session"]
 
 PREFILL_CHUNK = 256  # positions of one prefill step: bounds the memory for activations
 CACHE_BLOCK = 512  # positions that the cache grows by; growing copies it once
+SCALE = "_scale"
 
 
 class Session:
@@ -52,9 +54,11 @@ class Session:
         self.vocab_size = self.artifact.vocab_size
         self.context_length = self.artifact.context_length
         self._session = _open(self.artifact, threads, custom_ops, profile, model)
-        types = {value.name: value.type for value in self._session.get_inputs()}
-        half = types["past_key_values.0.key"] == "tensor(float16)"
-        self.cache_dtype = np.dtype(np.float16 if half else np.float32)
+        kinds = ["key", "value"]
+        if self.artifact.kv_cache == "int8":
+            kinds += [f"{kind}{SCALE}" for kind in kinds]
+        layers = range(self.artifact.num_hidden_layers)
+        self._cached = [f"{layer}.{kind}" for layer in layers for kind in kinds]
         self._keep = np.ones(1, dtype=np.int64)
         self._all = np.zeros(1, dtype=np.int64)
         self._ones = np.ones((1, self.context_length), dtype=np.int64)
@@ -66,7 +70,7 @@ class Session:
             raise GenerationError(f"batch_size is {batch_size}, expected 1 or more")
         self.batch_size = batch_size
         self.lengths = [0] * batch_size
-        self._cache = [self._empty(0) for _ in range(2 * self.artifact.num_hidden_layers)]
+        self._cache = [self._empty(name, 0) for name in self._cached]
         self._ids = np.zeros((batch_size, 1), dtype=np.int64)
         self._logits = np.empty((batch_size, 1, self.vocab_size), dtype=np.float32)
         self._reserve(1)
@@ -103,6 +107,13 @@ class Session:
     def end_profiling(self) -> str:
         """The file with the profile of all steps so far; only where ``profile`` was given."""
         return str(self._session.end_profiling())
+
+    @property
+    def position_bytes(self) -> int:
+        """What the cache takes for one position of a row, in one layer."""
+        total = sum(buffer.nbytes for buffer in self._cache)
+        positions = self.batch_size * self._cache[0].shape[2] * self.artifact.num_hidden_layers
+        return total // positions
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
@@ -160,25 +171,26 @@ class Session:
             return
         capacity = min(-(-positions // CACHE_BLOCK) * CACHE_BLOCK, self.context_length)
         filled = max(self.lengths)
-        for i, old in enumerate(self._cache):
-            self._cache[i] = self._empty(capacity)
+        for i, (name, old) in enumerate(zip(self._cached, self._cache, strict=True)):
+            self._cache[i] = self._empty(name, capacity)
             self._cache[i][:, :, :filled] = old[:, :, :filled]
         self._step = self._bind_cache(slice(0, self.batch_size))
         _bind(self._step.bind_input, "input_ids", self._ids)
         _bind(self._step.bind_input, "logits_to_keep", self._keep)
         _bind(self._step.bind_output, "logits", self._logits)
 
-    def _empty(self, capacity: int) -> np.ndarray:
+    def _empty(self, name: str, capacity: int) -> np.ndarray:
         """Zeros, so that positions not yet filled are finite."""
-        heads, width = self.artifact.num_key_value_heads, self.artifact.head_dim
-        return np.zeros((self.batch_size, heads, capacity, width), self.cache_dtype)
+        rows = (self.batch_size, self.artifact.num_key_value_heads, capacity)
+        if name.endswith(SCALE):
+            return np.zeros(rows, np.float32)
+        return np.zeros((*rows, self.artifact.head_dim), self.artifact.kv_cache)
 
     def _bind_cache(self, rows: slice) -> Any:
         binding = self._session.io_binding()
-        for i, buffer in enumerate(self._cache):
-            pair = f"{i // 2}.{('key', 'value')[i % 2]}"
-            _bind(binding.bind_input, f"past_key_values.{pair}", buffer[rows])
-            _bind(binding.bind_output, f"present.{pair}", buffer[rows])
+        for name, buffer in zip(self._cached, self._cache, strict=True):
+            _bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
+            _bind(binding.bind_output, f"present.{name}", buffer[rows])
         return binding
 
 

@@ -38,12 +38,17 @@ PART = 1 << 30  # bytes of one data file: a browser holds it in one piece, phone
 MEMORY = 4 << 30  # bytes that WebAssembly can address
 
 
-def check_network(config: BitNetConfig, head: str) -> None:
-    """Raises ConfigError for a network or a head that stock operators do not run."""
+def check_network(config: BitNetConfig, head: str, kv_cache: str) -> None:
+    """Raises ConfigError for a network, a head or a cache that stock operators do not run."""
     if head == "two-step":
         raise ConfigError(
             "a two-step head is exact and fast with our operator alone",
             hint="export with --head bf16 for the same ids, or with --target native",
+        )
+    if kv_cache == "int8":
+        raise ConfigError(
+            "an int8 cache is exact and fast with our operator alone",
+            hint="export with --kv-cache float16, or with --target native",
         )
     if config.group_size is not None:
         raise ConfigError(

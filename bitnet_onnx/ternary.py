@@ -21,6 +21,7 @@ from torch import Tensor
 __all__ = [
     "BLOCK",
     "absmax_int8",
+    "absmax_int16",
     "absmean_ternary",
     "group_absmean",
     "group_sums",
@@ -43,6 +44,7 @@ ROWS_AT_A_TIME = 4096  # of a table: a vocabulary of float32 rows would take gig
 ROWS_IN_FLOAT64 = 512
 EPSILON = 1e-5  # absmean and absmax are clamped here, as in the reference
 
+INT16_PEAK = 32512  # 127 * 256: both halves of an activation then fit int8
 SMALLEST = 1e-30  # where only a token of zeros is to be clamped
 
 
@@ -101,6 +103,12 @@ def absmax_int8(x: Tensor) -> tuple[Tensor, Tensor]:
     # A tensor, not a number: torch computes number / tensor as reciprocal * number.
     scale = x.new_tensor(127.0) / x.abs().amax(dim=-1, keepdim=True).clamp(min=EPSILON)
     return (x * scale).round().clamp(-128, 127), scale
+
+
+def absmax_int16(x: Tensor, smallest: float = EPSILON) -> tuple[Tensor, Tensor]:
+    """Whole numbers -32512..32512 (float64 [..., K]) and scale [..., 1]; else ``absmax_int8``."""
+    scale = x.new_tensor(INT16_PEAK) / x.abs().amax(dim=-1, keepdim=True).clamp(min=smallest)
+    return (x * scale).round().clamp(-INT16_PEAK, INT16_PEAK).double(), scale
 
 
 def sign_binary(weight: Tensor, groups: int) -> tuple[Tensor, Tensor]:

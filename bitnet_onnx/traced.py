@@ -26,7 +26,7 @@ HEADS = {
     "float32": torch.float32,
     "two-step": torch.bfloat16,
 }
-KV_CACHES = {"float32": torch.float32, "float16": torch.float16}
+KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
 
 class TernaryLinear(nn.Module):
@@ -121,8 +121,11 @@ class FusedAttend(nn.Module):
         past: KeyValue,
     ) -> tuple[Tensor, KeyValue]:
         """rope: cos and sin of all positions; mask: each row's last position [B] and T []."""
-        y, *present = ops.group_query_attention(query, key, value, *past, *mask, *rope)
-        return y, (present[0], present[1])
+        attend, scales = ops.group_query_attention, past[2:]
+        if scales:
+            attend = ops.group_query_attention_int8
+        y, *present = attend(query, key, value, *past[:2], *mask, *rope, *scales)
+        return y, tuple(present)
 
 
 class Table(nn.Module):
@@ -203,14 +206,15 @@ class TracedBitNet(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
     ) -> tuple[Tensor, ...]:
-        """past and the results after logits: key and value of each layer in turn."""
+        """past and the results after logits: the KeyValue of each layer in turn."""
         lengths = attention_mask.sum(dim=1, dtype=torch.int32) - 1
         total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
         x = self.model.first(self.model.embed_tokens.embed(input_ids))
         presents: list[Tensor] = []
         rope = (self.cos_cache, self.sin_cache)
+        each = len(past) // len(self.model.layers)
         for i, layer in enumerate(self.model.layers):
-            x, present = layer(x, rope, (lengths, total), past[2 * i : 2 * i + 2])
+            x, present = layer(x, rope, (lengths, total), past[each * i : each * (i + 1)])
             presents += present
         x = self.model.last(ops.last_positions(x, logits_to_keep))
         head: Any = getattr(self, "lm_head", self.model.embed_tokens)

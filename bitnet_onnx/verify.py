@@ -21,6 +21,7 @@ from .ops import KEPT, scan_slack
 from .reference import Reference, TieBreaker, load_reference
 from .taps import TappedSession
 from .ternary import int8_rows, row_bounds
+from .traced import KV_CACHES
 
 __all__ = ["CLOSE", "Comparison", "default_prompts", "verify"]
 
@@ -102,8 +103,9 @@ def verify(
     """Compare logits and greedy ids over ``steps`` new tokens after each prompt.
 
     Both sides are fed the reference's ids, so that one difference does not hide the next. An
-    int8 head is compared with the reference whose table is rounded in the same way, a float16 cache
-    with the reference that rounds its own, a two-step head with the table itself: see ``Scan``.
+    int8 head is compared with the reference whose table is rounded in the same way, a float16 or
+    int8 cache with the reference that rounds its own, a two-step head with the table itself: see
+    ``Scan``.
     Raises ConfigError when artifact and checkpoint are not the same shape, and for the first
     BitNet, whose linears normalize and quantize groups by themselves.
     """
@@ -128,9 +130,10 @@ def verify(
                 f"context of {artifact.context_length}"
             )
     session = TappedSession(artifact)
-    if against == "transformers" and session.cache_dtype == np.float16:
+    if against == "transformers" and artifact.kv_cache != "float32":
         raise ConfigError(
-            "the artifact keeps keys and values as float16, transformers would as float32",
+            f"the artifact keeps keys and values as {artifact.kv_cache}, transformers would as "
+            "float32",
             hint="compare with --against torch",
         )
     network = load_reference(checkpoint, against, artifact.head)
@@ -162,8 +165,8 @@ def compare(
 ) -> Comparison:
     session.reset()
     breaker = TieBreaker(network, linears, rounds=rounds)
-    half = session.cache_dtype == np.float16
-    reference, settled = Reference(network, half), Reference(network, half)
+    cache = KV_CACHES[session.artifact.kv_cache]
+    reference, settled = Reference(network, cache), Reference(network, cache)
     fed = prompt
     free_shares: list[float] = []
     settled_shares: list[float] = []

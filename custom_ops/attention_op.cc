@@ -5,8 +5,11 @@
 //   -> output float32 like query, present_key and present_value float32 [B, kv_heads, L, D]
 //   with L = max(P, total_sequence_length)
 // GroupQueryAttentionF16: the same with past and present float16.
-// GroupQueryAttentionQKV and GroupQueryAttentionF16QKV: the same with qkv float32 [B, S, (heads +
-//   2 kv_heads) * D] in place of query, key and value: each position's stand side by side.
+// GroupQueryAttentionInt8: the same with past and present int8, D at most 512; two more inputs,
+//   past_key_scale and past_value_scale float32 [B, kv_heads, P], and two more outputs,
+//   present_key_scale and present_value_scale float32 [B, kv_heads, L]
+// Each with QKV after its name: the same with qkv float32 [B, S, (heads + 2 kv_heads) * D] in place
+//   of query, key and value: each position's stand side by side.
 // The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the
 // shapes.
 #include "attention.h"
@@ -16,8 +19,22 @@ namespace bitnet {
 namespace {
 
 // With qkv, the inputs after it have the places that they have without.
-enum { kQuery, kKey, kValue, kPastKey, kPastValue, kLast, kTotal, kCos, kSin, kInputs };
-constexpr size_t kJoined = kValue - kQuery;  // inputs fewer, where qkv is one
+enum {
+  kQuery,
+  kKey,
+  kValue,
+  kPastKey,
+  kPastValue,
+  kLast,
+  kTotal,
+  kCos,
+  kSin,
+  kPastKeyScale,
+  kPastValueScale,
+  kInputs
+};
+constexpr size_t kJoined = kValue - kQuery;          // inputs fewer, where qkv is one
+constexpr size_t kScales = kInputs - kPastKeyScale;  // inputs and outputs more, with int8 caches
 
 bool is(const Tensor& tensor, int64_t a, int64_t b, int64_t c) {
   return tensor.rank == 3 && tensor.dims[0] == a && tensor.dims[1] == b && tensor.dims[2] == c;
@@ -59,6 +76,19 @@ OrtStatus* check_shapes(const Call& call, const Tensor* in, bool joined) {
   return nullptr;
 }
 
+OrtStatus* check_int8(const Call& call, const Tensor* in) {
+  const Tensor& past = in[kPastKey];
+  if (past.dims[3] > static_cast<int64_t>(kAttendDepth)) {
+    return wrong_shape(call, past, "[B, kv_heads, P, D] with D at most 512");
+  }
+  for (size_t index = kPastKeyScale; index <= kPastValueScale; index++) {
+    if (!is(in[index], past.dims[0], past.dims[1], past.dims[2])) {
+      return wrong_shape(call, in[index], "[B, kv_heads, P]");
+    }
+  }
+  return nullptr;
+}
+
 // Every row's new positions must lie in the cache, its past ones in the past, all in the tables.
 OrtStatus* check_positions(const Call& call, const char* name, const Attention& op, int64_t total,
                            int64_t tabulated) {
@@ -85,15 +115,29 @@ OrtStatus* check_positions(const Call& call, const char* name, const Attention& 
   return nullptr;
 }
 
+CacheType cache_of(const OpSpec& spec) {
+  switch (spec.caches) {
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
+      return CacheType::kFloat16;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
+      return CacheType::kInt8;
+    default:
+      return CacheType::kFloat32;
+  }
+}
+
 OrtStatus* compute(Call* call) {
   const OpSpec& spec = *call->spec;
-  const bool joined = spec.inputs < kInputs;
+  const CacheType cache = cache_of(spec);
+  const bool scaled = cache == CacheType::kInt8;
+  const bool joined = spec.inputs < kInputs - (scaled ? 0 : kScales);
   Tensor in[kInputs];
   for (size_t i = 0; i < spec.inputs; i++) {
     const size_t place = joined && i > kQuery ? i + kJoined : i;
     if (OrtStatus* s = input(*call, spec, i, &in[place])) return s;
   }
   if (OrtStatus* s = check_shapes(*call, in, joined)) return s;
+  if (OrtStatus* s = scaled ? check_int8(*call, in) : nullptr) return s;
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   const int64_t total = *static_cast<const int32_t*>(in[kTotal].data);
   const int64_t room = total > past.dims[2] ? total : past.dims[2];
@@ -110,7 +154,7 @@ OrtStatus* compute(Call* call) {
   op.kv_stride = joined ? op.query_stride : op.kv_heads * op.d;
   op.key = joined ? op.query + op.heads * op.d : static_cast<const float*>(in[kKey].data);
   op.value = joined ? op.key + op.kv_heads * op.d : static_cast<const float*>(in[kValue].data);
-  op.half = spec.later_outputs == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+  op.cache = cache;
   op.past_key = past.data;
   op.past_value = in[kPastValue].data;
   op.last = static_cast<const int32_t*>(in[kLast].data);
@@ -127,6 +171,15 @@ OrtStatus* compute(Call* call) {
   op.y = static_cast<float*>(y);
   if (OrtStatus* s = output(*call, 1, present, 4, &op.present_key)) return s;
   if (OrtStatus* s = output(*call, 2, present, 4, &op.present_value)) return s;
+  if (scaled) {
+    void *key_scale = nullptr, *value_scale = nullptr;
+    if (OrtStatus* s = output(*call, 3, present, 3, &key_scale)) return s;
+    if (OrtStatus* s = output(*call, 4, present, 3, &value_scale)) return s;
+    op.past_key_scale = static_cast<const float*>(in[kPastKeyScale].data);
+    op.past_value_scale = static_cast<const float*>(in[kPastValueScale].data);
+    op.present_key_scale = static_cast<float*>(key_scale);
+    op.present_value_scale = static_cast<float*>(value_scale);
+  }
   Scratch scratch(attention_scratch(op));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
   attention(*call->kernel, op, scratch.data, pool_of(call));
@@ -134,11 +187,13 @@ OrtStatus* compute(Call* call) {
 }
 
 constexpr ONNXTensorElementDataType kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-                                    kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+                                    kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+                                    kInt8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
 
 constexpr OpSpec spec_of(const char* name, ONNXTensorElementDataType cache) {
+  const size_t scales = cache == kInt8 ? kScales : 0;
   return {name,
-          kInputs,
+          kPastKeyScale + scales,
           {{"query", kFloat},
            {"key", kFloat},
            {"value", kFloat},
@@ -147,8 +202,10 @@ constexpr OpSpec spec_of(const char* name, ONNXTensorElementDataType cache) {
            {"seqlens_k", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
            {"total_sequence_length", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
            {"cos_cache", kFloat},
-           {"sin_cache", kFloat}},
-          3,
+           {"sin_cache", kFloat},
+           {"past_key_scale", kFloat},
+           {"past_value_scale", kFloat}},
+          3 + scales,
           compute,
           nullptr,
           cache};
@@ -165,7 +222,9 @@ constexpr OpSpec joined(OpSpec spec) {
 
 const OpSpec kGroupQueryAttention = spec_of("GroupQueryAttention", kFloat);
 const OpSpec kGroupQueryAttentionF16 = spec_of("GroupQueryAttentionF16", kHalf);
+const OpSpec kGroupQueryAttentionInt8 = spec_of("GroupQueryAttentionInt8", kInt8);
 const OpSpec kGroupQueryAttentionQKV = joined(spec_of("GroupQueryAttentionQKV", kFloat));
 const OpSpec kGroupQueryAttentionF16QKV = joined(spec_of("GroupQueryAttentionF16QKV", kHalf));
+const OpSpec kGroupQueryAttentionInt8QKV = joined(spec_of("GroupQueryAttentionInt8QKV", kInt8));
 
 }  // namespace bitnet

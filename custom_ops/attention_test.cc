@@ -208,7 +208,7 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
                   value.data,
                   s.heads * s.d,
                   s.kv_heads * s.d,
-                  sizeof(Cache) == 2,
+                  sizeof(Cache) == 2 ? CacheType::kFloat16 : CacheType::kFloat32,
                   past_key.data,
                   past_value.data,
                   s.last,
@@ -216,7 +216,11 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
                   sin_cache.data,
                   expected.data,
                   present_key.data,
-                  present_value.data};
+                  present_value.data,
+                  nullptr,
+                  nullptr,
+                  nullptr,
+                  nullptr};
   Guarded<uint8_t> scratch(attention_scratch(op) / 64 * 64 + 64);
   attention(*find_kernel("scalar"), op, scratch.data, kBackwards);
   const size_t q_width = op.query_stride, kv_width = op.kv_stride, width = q_width + 2 * kv_width;

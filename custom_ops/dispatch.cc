@@ -24,6 +24,9 @@ namespace {
    attend_softmax_##floats,                       \
    attend_values_##floats,                        \
    attend_values_f16_##floats,                    \
+   attend_scores_int8_##ints,                     \
+   attend_weights_int8_##floats,                  \
+   attend_values_int8_##ints,                     \
    read_##floats},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"

@@ -207,55 +207,80 @@ static void two_step(const Kernel& kernel, Hash* hash) {
   }
 }
 
-static void attend(const Kernel& kernel, Hash* hash) {
-  const struct {
-    size_t batch, count, heads, kv_heads, d, past;
-  } shapes[] = {{1, 1, 20, 5, 128, 75}, {2, 9, 6, 2, 10, 4}, {1, 40, 12, 3, 64, 8}};
-  for (const auto& s : shapes) {
-    for (bool half : {false, true}) {
-      const size_t room = s.past + s.count, cache = s.batch * s.kv_heads * room * s.d;
-      Random random = {s.d};
-      Guarded<float> query(s.batch * s.count * s.heads * s.d), y(query.size());
-      Guarded<float> key(s.batch * s.count * s.kv_heads * s.d), value(key.size());
-      Guarded<float> cos_cache(room * s.d / 2), sin_cache(room * s.d / 2);
-      Guarded<float> keys(cache), values(cache);
-      for (Guarded<float>* x : {&query, &key, &value, &cos_cache, &sin_cache, &keys, &values}) {
-        for (size_t i = 0; i < x->size(); i++) (*x)[i] = 2 * random.real();
-      }
-      uint16_t* halves[2] = {reinterpret_cast<uint16_t*>(keys.data),
-                             reinterpret_cast<uint16_t*>(values.data)};
-      for (size_t i = 0; half && i < 2 * cache; i++) {  // any sign, size below 2
-        halves[i % 2][i / 2] = static_cast<uint16_t>(random.next() & 0xbfff);
-      }
-      const int32_t last[2] = {static_cast<int32_t>(room) - 1, static_cast<int32_t>(room) - 3};
-      const Attention op = {s.batch,
-                            s.count,
-                            s.heads,
-                            s.kv_heads,
-                            s.d,
-                            room,
-                            room,
-                            query.data,
-                            key.data,
-                            value.data,
-                            s.heads * s.d,
-                            s.kv_heads * s.d,
-                            half,
-                            keys.data,
-                            values.data,
-                            last,
-                            cos_cache.data,
-                            sin_cache.data,
-                            y.data,
-                            keys.data,
-                            values.data};
-      Guarded<uint8_t> scratch(padded(attention_scratch(op), 64) + 64);
-      attention(kernel, op, scratch.data, kBackwards);
-      hash->add(&y);
-      hash->add(keys.data, cache * (half ? 2 : 4));
-      hash->add(values.data, cache * (half ? 2 : 4));
+static const struct AttentionShape {
+  size_t batch, count, heads, kv_heads, d, past;
+} kAttention[] = {{1, 1, 20, 5, 128, 75}, {2, 9, 6, 2, 10, 4}, {1, 40, 12, 3, 64, 8}};
+
+static void attend(const Kernel& kernel, const AttentionShape& s, CacheType type, Hash* hash) {
+  const size_t room = s.past + s.count, rows = s.batch * s.kv_heads * room, cache = rows * s.d;
+  Random random = {s.d};
+  Guarded<float> query(s.batch * s.count * s.heads * s.d), y(query.size());
+  Guarded<float> key(s.batch * s.count * s.kv_heads * s.d), value(key.size());
+  Guarded<float> cos_cache(room * s.d / 2), sin_cache(room * s.d / 2);
+  Guarded<float> keys(cache), values(cache), key_scales(rows), value_scales(rows);
+  for (Guarded<float>* x : {&query, &key, &value, &cos_cache, &sin_cache, &keys, &values}) {
+    for (size_t i = 0; i < x->size(); i++) (*x)[i] = 2 * random.real();
+  }
+  if (type == CacheType::kFloat16) {
+    uint16_t* halves[2] = {reinterpret_cast<uint16_t*>(keys.data),
+                           reinterpret_cast<uint16_t*>(values.data)};
+    for (size_t i = 0; i < 2 * cache; i++) {  // any sign, size below 2
+      halves[i % 2][i / 2] = static_cast<uint16_t>(random.next() & 0xbfff);
     }
   }
+  if (type == CacheType::kInt8) {
+    for (Guarded<float>* x : {&keys, &values}) {
+      for (size_t i = 0; i < cache; i++) {
+        reinterpret_cast<int8_t*>(x->data)[i] = static_cast<int8_t>(random.next());
+      }
+    }
+    for (Guarded<float>* x : {&key_scales, &value_scales}) {
+      for (size_t i = 0; i < rows; i++) (*x)[i] = (random.real() + 1) / 128;
+    }
+  }
+  const int32_t last[2] = {static_cast<int32_t>(room) - 1, static_cast<int32_t>(room) - 3};
+  Attention op = {};
+  op.batch = s.batch;
+  op.count = s.count;
+  op.heads = s.heads;
+  op.kv_heads = s.kv_heads;
+  op.d = s.d;
+  op.past = op.room = room;
+  op.query = query.data;
+  op.key = key.data;
+  op.value = value.data;
+  op.query_stride = s.heads * s.d;
+  op.kv_stride = s.kv_heads * s.d;
+  op.cache = type;
+  op.past_key = op.present_key = keys.data;
+  op.past_value = op.present_value = values.data;
+  op.last = last;
+  op.cos = cos_cache.data;
+  op.sin = sin_cache.data;
+  op.y = y.data;
+  op.past_key_scale = op.present_key_scale = key_scales.data;
+  op.past_value_scale = op.present_value_scale = value_scales.data;
+  Guarded<uint8_t> scratch(padded(attention_scratch(op), 64) + 64);
+  attention(kernel, op, scratch.data, kBackwards);
+  const size_t item = type == CacheType::kFloat32 ? 4 : type == CacheType::kFloat16 ? 2 : 1;
+  hash->add(&y);
+  hash->add(keys.data, cache * item);
+  hash->add(values.data, cache * item);
+  if (type != CacheType::kInt8) return;
+  hash->add(&key_scales);
+  hash->add(&value_scales);
+}
+
+static void attend(const Kernel& kernel, Hash* hash) {
+  for (const AttentionShape& shape : kAttention) {
+    for (CacheType type : {CacheType::kFloat32, CacheType::kFloat16}) {
+      attend(kernel, shape, type, hash);
+    }
+  }
+}
+
+static void attend_int8(const Kernel& kernel, Hash* hash) {
+  for (const AttentionShape& shape : kAttention) attend(kernel, shape, CacheType::kInt8, hash);
 }
 
 // Whoever changes a formula or an input changes its hash here.
@@ -274,6 +299,7 @@ static const struct {
     {"bf16_matmul", bf16, 0x043b86b9bc49746f},
     {"two_step_matmul", two_step, 0x80c38a18675f9326},
     {"attention", attend, 0x3fd0d887c442ab54},
+    {"attention_int8", attend_int8, 0x02ad8a8045a31fc6},
 };
 
 static void print(const Kernel& kernel) {

@@ -26,7 +26,7 @@ struct Call {
   OrtStatus* pool_status;  // why ONNX Runtime refused to run a task, or null
 };
 
-constexpr size_t kMaxInputs = 9;
+constexpr size_t kMaxInputs = 11;
 
 struct InputSpec {
   const char* name;
@@ -41,14 +41,14 @@ struct OpSpec {
   OrtStatus* (*compute)(Call* call);
   // What is known of the outputs' shapes before a run; null where nothing is said.
   OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context);
-  // Of the outputs after the first, which is float32.
-  ONNXTensorElementDataType later_outputs = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  // Of the second and the third output; the others are float32.
+  ONNXTensorElementDataType caches = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 };
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
     kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kGroupQueryAttentionF16,
-    kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV, kTernaryGatedMatMul, kTernaryColumnMatMul,
-    kRmsNorm, kAddRmsNorm;
+    kGroupQueryAttentionInt8, kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV,
+    kGroupQueryAttentionInt8QKV, kTernaryGatedMatMul, kTernaryColumnMatMul, kRmsNorm, kAddRmsNorm;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {

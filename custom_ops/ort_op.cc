@@ -28,7 +28,8 @@ ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t 
 size_t ORT_API_CALL output_count(const OrtCustomOp* op) { return self(op)->spec->outputs; }
 
 ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp* op, size_t index) {
-  return index ? self(op)->spec->later_outputs : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  const bool cache = index == 1 || index == 2;
+  return cache ? self(op)->spec->caches : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
 
 OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, size_t) {

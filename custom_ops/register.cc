@@ -24,8 +24,10 @@ static const OpSpec* const kOps[] = {&kTernaryMatMul,
                                      &kTernaryColumnMatMul,
                                      &kGroupQueryAttention,
                                      &kGroupQueryAttentionF16,
+                                     &kGroupQueryAttentionInt8,
                                      &kGroupQueryAttentionQKV,
                                      &kGroupQueryAttentionF16QKV,
+                                     &kGroupQueryAttentionInt8QKV,
                                      &kRmsNorm,
                                      &kAddRmsNorm};
 constexpr size_t kOpCount = sizeof kOps / sizeof kOps[0];

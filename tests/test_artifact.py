@@ -18,6 +18,7 @@ FIELDS = {
     "operator_domain_version": 1,
     "target": "native",
     "head": "bf16",
+    "kv_cache": "float32",
     "context_length": 64,
     "vocab_size": 96,
     "num_hidden_layers": 2,

@@ -5,25 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 import torch
-from onnx import TensorProto, helper
+from attention_node import CACHES, INT8, TYPES, inputs, names, of_torch, session, side_by_side
 
-from bitnet_onnx import bodies, native, ops
+from bitnet_onnx import native, ops
 from bitnet_onnx.model import rotate
 
-INPUTS = (
-    "query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length",
-    "cos_cache", "sin_cache",
-)  # fmt: skip
-INTEGERS = ("seqlens_k", "total_sequence_length")
-OUTPUTS = ("output", "present_key", "present_value")
-CACHES = ("past_key", "past_value", "present_key", "present_value")
-TYPES = {"GroupQueryAttention": np.float32, "GroupQueryAttentionF16": np.float16}  # of the caches
-both = pytest.mark.parametrize("op", TYPES)
-QKV_INPUTS = ("qkv", *INPUTS[3:])  # of the operators with QKV after their names
+every = pytest.mark.parametrize("op", TYPES)
 
 # batch, new positions, heads, KV heads, head_dim, room in the past, last position of each row
 SHAPES = [
@@ -37,85 +26,26 @@ SHAPES = [
 ]
 
 
-def session(op: str, library: bool, threads: int = 2) -> ort.InferenceSession:
-    names = QKV_INPUTS if op.endswith("QKV") else INPUTS
-    kinds = dict.fromkeys((*names, *OUTPUTS), TensorProto.FLOAT)
-    kinds |= dict.fromkeys(INTEGERS, TensorProto.INT32)
-    kinds |= dict.fromkeys(
-        CACHES, helper.np_dtype_to_tensor_dtype(np.dtype(TYPES[op.removesuffix("QKV")]))
-    )
-    values = {name: helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()}
-    graph = helper.make_graph(
-        [helper.make_node(op, names, OUTPUTS, domain="bitnet")],
-        "attention",
-        [values[name] for name in names],
-        [values[name] for name in OUTPUTS],
-    )
-    imports = [helper.make_opsetid("", ops.OPSET), helper.make_opsetid("bitnet", ops.VERSION)]
-    model = helper.make_model(
-        graph,
-        opset_imports=imports,
-        functions=[ir.serde.serialize_function(f) for f in bodies.functions()],
-        ir_version=11,
-    )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4
-    if library:
-        options.register_custom_ops_library(str(native.library_path()))
-    return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
-def inputs(op: str, shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarray]:
-    batch, new, heads, kv_heads, width, past, last = shape
-    random = np.random.default_rng(seed)
-
-    def floats(*dims: int) -> np.ndarray:
-        return 2 * random.standard_normal(dims).astype(np.float32)
-
-    return dict(
-        zip(
-            INPUTS,
-            [
-                floats(batch, new, heads * width),
-                *(floats(batch, new, kv_heads * width) for _ in range(2)),
-                *(floats(batch, kv_heads, past, width).astype(TYPES[op]) for _ in range(2)),
-                np.array(last, np.int32),
-                np.array(max(*last, new - 1) + 1, np.int32),
-                *(floats(300, width // 2) for _ in range(2)),
-            ],
-            strict=True,
-        )
-    )
-
-
-@both
+@every
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_torch_the_body_and_every_kernel_give_the_same_bits(
     op: str, shape: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fed = inputs(op, shape)
     fed["key"].flat[:4] = 1e-6, -3e-8, 2e-5, 1e-7  # below the normal numbers of float16
-    expected = torch.ops.bitnet.group_query_attention(*map(torch.from_numpy, fed.values()))
+    expected = of_torch(op, fed)
     found = {"body": session(op, library=False).run(None, fed)}
     for kernel in native.kernels():
         monkeypatch.setenv("BITNET_ONNX_KERNEL", kernel)
         for threads in (1, 2):
             found[f"{kernel} {threads}"] = session(op, True, threads).run(None, fed)
     for name, outputs in found.items():
-        for output, mine, theirs in zip(OUTPUTS, outputs, expected, strict=True):
-            assert mine.dtype == theirs.numpy().dtype
-            assert np.array_equal(mine, theirs.numpy()), (name, output)
+        for output, mine, theirs in zip(names(op)[1], outputs, expected, strict=True):
+            assert mine.dtype == theirs.dtype
+            assert np.array_equal(mine, theirs), (name, output)
 
 
-def side_by_side(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    qkv = np.concatenate([fed[name] for name in INPUTS[:3]], axis=-1)
-    return {"qkv": qkv, **{name: fed[name] for name in INPUTS[3:]}}
-
-
-@both
+@every
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_query_key_and_value_may_stand_side_by_side(op: str, shape: tuple[Any, ...]) -> None:
     fed = inputs(op, shape)
@@ -153,7 +83,8 @@ def test_in_pieces_it_is_the_same_as_in_one_call() -> None:
             piece = {name: fed[name][:, first:end] for name in ("query", "key", "value")}
             pieces |= {**piece, "seqlens_k": np.array([end - 1], np.int32)}
             y, *stored = session(op, library=True).run(None, pieces)
-            pieces |= dict(zip(("past_key", "past_value"), stored, strict=True))
+            kept = [name.replace("present", "past") for name in names(op)[1][1:]]
+            pieces |= dict(zip(kept, stored, strict=True))
             assert np.array_equal(y, whole[:, first:end])
         for mine, theirs in zip(stored, caches, strict=True):
             assert np.array_equal(mine, theirs)
@@ -203,7 +134,7 @@ def test_it_is_scaled_dot_product_attention_of_rotated_heads() -> None:
     assert (output - y.transpose(1, 2).flatten(2)).abs().max() < 2e-5
 
 
-@both
+@every
 def test_a_bound_cache_is_updated_in_place(op: str) -> None:
     fed = inputs(op, (2, 1, 6, 2, 10, 9, [3, 8]))
     expected = session(op, library=True).run(None, fed)
@@ -214,31 +145,31 @@ def test_a_bound_cache_is_updated_in_place(op: str) -> None:
         for name, array in bound.items():
             binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         binding.bind_output("output", "cpu")
-        for name in ("key", "value"):
-            cache = bound[f"past_{name}"]
-            binding.bind_output(
-                f"present_{name}", "cpu", 0, TYPES[op], cache.shape, cache.ctypes.data
-            )
+        caches = [bound[name.replace("present", "past")] for name in names(op)[1][1:]]
+        for name, cache in zip(names(op)[1][1:], caches, strict=True):
+            binding.bind_output(name, "cpu", 0, cache.dtype.type, cache.shape, cache.ctypes.data)
         running.run_with_iobinding(binding)
-        assert np.array_equal(binding.get_outputs()[0].numpy(), expected[0])
-        assert np.array_equal(bound["past_key"], expected[1])
-        assert np.array_equal(bound["past_value"], expected[2])
+        for mine, theirs in zip([binding.get_outputs()[0].numpy(), *caches], expected, strict=True):
+            assert np.array_equal(mine, theirs)
 
 
-@both
+@every
 def test_what_is_not_seen_does_not_matter(op: str) -> None:
-    """Not to the kernels; the stock body multiplies it by 0, which is its documented difference."""
+    """Not to the kernels; the stock body of float caches multiplies it by 0, as is documented."""
     fed = inputs(op, (1, 1, 6, 2, 10, 9, [4]))
     expected = session(op, library=True).run(None, fed)[0]
-    for name in ("past_key", "past_value"):
+    for name in names(op)[0][9:] or ("past_key", "past_value"):
         fed[name][:, :, 5:] = np.nan
-    assert np.array_equal(session(op, library=True).run(None, fed)[0], expected)
+    for library in (True, False) if op == INT8 else (True,):
+        assert np.array_equal(session(op, library).run(None, fed)[0], expected)
 
 
-@both
+@every
 @pytest.mark.parametrize("name", ["query", "past_key", "past_value"])
 def test_a_nan_that_is_seen_makes_its_heads_nan(op: str, name: str) -> None:
     fed = inputs(op, (1, 1, 6, 2, 10, 9, [4]))
+    if op == INT8 and name != "query":
+        name += "_scale"
     fed[name].reshape(1, -1)[0, 0] = np.nan  # of the first head, or of the first KV head
     for library in (True, False):
         output = session(op, library).run(None, fed)[0].reshape(6, 10)
@@ -263,7 +194,7 @@ WRONG = [
 ]
 
 
-@both
+@every
 @pytest.mark.parametrize(("name", "shape", "message"), WRONG)
 def test_a_wrong_shape_is_refused(op: str, name: str, shape: tuple[int, ...], message: str) -> None:
     fed = inputs(op, (1, 1, 6, 2, 10, 9, [4]))
@@ -284,7 +215,7 @@ WRONG_QKV = [
 ]
 
 
-@both
+@every
 @pytest.mark.parametrize(("name", "shape", "message"), WRONG_QKV)
 def test_a_wrong_shape_beside_qkv_is_refused(
     op: str, name: str, shape: tuple[int, ...], message: str
@@ -296,7 +227,7 @@ def test_a_wrong_shape_beside_qkv_is_refused(
     assert message in str(error.value)
 
 
-@both
+@every
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

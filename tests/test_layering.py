@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bitnet_onnx"
 # Top to bottom: a file imports only from files above it, in functions too.
 ORDER = """
 errors files fields rope quantization config artifact native ternary checkpoint synthesize convert
-model ops bodies traced graph optimize stock_ops stock export sampling chat_template tokenizer
-session generate text chat taps reference verify bench breakdown web commands cli
-__main__
+model ops attention_bodies bodies traced graph optimize stock_ops stock export sampling
+chat_template tokenizer session generate text chat taps reference verify bench breakdown web
+commands cli __main__
 """.split()
 
 # What a device has: neither of these nor what comes with them.

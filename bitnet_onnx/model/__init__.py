@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .bitnet_2023 import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
-from .decoder import KeyValue, heads
+from .decoder import KeyValue, empty, heads
 from .grouped import GroupLinear
 from .layers import BitLinear, RMSNorm
 from .rotary import rotary_tables, rotate
@@ -26,6 +26,7 @@ __all__ = [
     "GroupLinear",
     "KeyValue",
     "RMSNorm",
+    "empty",
     "heads",
     "rotary_tables",
     "rotate",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..checkpoint import Checkpoint, linear_shapes, norm_shapes, table_names
 from ..config import BitNetConfig
 from . import bitnet, bitnet_2023, bitnet_b1_58, llama, minicpm, qwen3
-from .decoder import KeyValue
+from .decoder import KeyValue, empty
 from .layers import RMSNorm
 from .rotary import rotary_tables
 
@@ -119,9 +119,8 @@ class BitNetForCausalLM(nn.Module):
 
     def empty_cache(self, dtype: torch.dtype) -> list[KeyValue]:
         """``past_key_values`` of one sequence without positions yet, to be kept in ``dtype``."""
-        shape = (1, self.config.num_key_value_heads, 0, self.config.head_dim)
-        empty = torch.empty(shape, dtype=dtype)
-        return [(empty, empty)] * self.config.num_hidden_layers
+        rows = (1, self.config.num_key_value_heads, 0)
+        return [empty(rows, self.config.head_dim, dtype)] * self.config.num_hidden_layers
 
     def forward(
         self,

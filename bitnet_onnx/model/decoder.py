@@ -12,13 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import BitNetConfig
-from .exact import attention
+from .exact import attention, attention_int8, kept_int8
 from .layers import BitLinear
 from .rotary import rotate
 
-__all__ = ["MLP", "Attention", "KeyValue"]
+__all__ = ["MLP", "Attention", "KeyValue", "empty"]
 
-KeyValue = tuple[Tensor, Tensor]  # keys and values, each [B, num_key_value_heads, T, D]
+# Keys and values, each [B, num_key_value_heads, T, D]; where they are int8, also the scales of the
+# keys and of the values, each [B, num_key_value_heads, T].
+KeyValue = tuple[Tensor, ...]
 
 
 class Attention(nn.Module):
@@ -77,18 +79,39 @@ class Attend(nn.Module):
         query = rotate(heads(query, self.num_heads), rope)
         key = rotate(heads(key, self.num_kv_heads), rope)
         value = heads(value, self.num_kv_heads)
+        present: KeyValue = (key, value)
         if past is not None:
-            key = torch.cat([past[0], key.to(past[0].dtype)], dim=2)
-            value = torch.cat([past[1], value.to(past[1].dtype)], dim=2)
+            kept = keep((key, value), past[0].dtype)
+            present = tuple(torch.cat(pair, dim=2) for pair in zip(past, kept, strict=True))
         if self.training:
+            key, value = present
             y = F.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
             )
         else:
             count = query.shape[2]
             causal = torch.ones(1, 1, count, count, dtype=torch.bool, device=query.device).tril()
-            y = attention(query, key, value, causal if mask is None else mask)
-        return y.transpose(1, 2).flatten(2), (key, value)
+            seen = causal if mask is None else mask
+            key, value, *scales = present
+            if scales:
+                y = attention_int8(query, key, value, scales[0], scales[1], seen)
+            else:
+                y = attention(query, key, value, seen)
+        return y.transpose(1, 2).flatten(2), present
+
+
+def keep(new: tuple[Tensor, Tensor], dtype: torch.dtype) -> KeyValue:
+    """Key and value as a cache of this type holds them."""
+    if dtype != torch.int8:
+        return new[0].to(dtype), new[1].to(dtype)
+    (key, key_scale), (value, value_scale) = map(kept_int8, new)
+    return key, value, key_scale, value_scale
+
+
+def empty(rows: tuple[int, int, int], width: int, dtype: torch.dtype) -> KeyValue:
+    """The zeros of a cache of this type: rows [B, num_key_value_heads, T], D wide."""
+    caches = [torch.zeros(*rows, width, dtype=dtype) for _ in range(2)]
+    return (*caches, *(torch.zeros(rows) for _ in range(2 if dtype == torch.int8 else 0)))
 
 
 def heads(x: Tensor, count: int) -> Tensor:

@@ -8,14 +8,7 @@ static constexpr size_t kAhead = 4096;
 
 // int8_gemv: q = 256 * high + low, both int8, since |q| <= 32512. Each has its own sums, of which a
 // lane takes a quarter of K products.
-static_assert(32512 + 128 < 1 << 15, "the rounded high byte");
 static_assert(128ll * 128 * (kMaxK / 4) <= INT32_MAX, "int32 lanes");
-
-static inline void split(const int16_t* q, int8x16_t x[2]) {
-  const int16x8_t a = vld1q_s16(q), b = vld1q_s16(q + 8), half = vdupq_n_s16(128);
-  x[0] = vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b));
-  x[1] = vaddhn_high_s16(vaddhn_s16(a, half), b, half);
-}
 
 static inline void int8_step(int32x4_t acc[2], const int8x16_t x[2], const uint8_t* w) {
   const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(w));

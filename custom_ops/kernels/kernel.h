@@ -43,6 +43,11 @@ constexpr size_t kPadHead = 8;
 // Most rows (heads that share their keys and values) of one call of an attention kernel.
 constexpr size_t kAttendRows = 4;
 constexpr size_t kAttendAhead = 16;  // positions: some KB of keys or values
+// Positions whose values have sums of their own, which are then added up in order.
+constexpr size_t kAttendSpan = 64;
+// Widest head with int8 keys: a score is a sum of so many products with 16-bit integers, in int32.
+constexpr size_t kAttendDepth = 512;
+static_assert(kAttendDepth * 32512 * 128 <= INT32_MAX, "int32 scores");
 
 // sums[n] = sum over k of q[k] * (code(n, k) - 1), q_sum = sum over k of q[k]
 // q: 256 * blocks int8; w: rows of 64 * blocks bytes
@@ -123,6 +128,31 @@ using AttendValues = void (*)(size_t rows, size_t positions, size_t width, size_
                               const double* weights, size_t stride, const Cache* v, double* sums,
                               size_t s_stride);
 
+// scores[r * stride + t] = (float32(sum over i < d of q[r][i] * k[t * d + i]) * k_scale[t]) *
+// factor[r] for t < positions, each operation rounded; d <= kAttendDepth
+// q: rows of d, |q| <= 32512, each padded with zeros to a multiple of kPadInt8; k: rows of d int8
+using AttendScoresInt8 = void (*)(size_t rows, size_t positions, size_t d, const int16_t* q,
+                                  const int8_t* k, const float* k_scale, const float* factor,
+                                  float* scores, size_t stride);
+
+// p[r * kAttendSpan + t] = round_half_even(x[t] * s) for t < positions <= kAttendSpan, and zeros
+// from there on, with x[t] = float32(weights[r * stride + t]) * v_scale[t],
+// s = 32512 / max(max|x|, 1e-30); scale[r] = 1 / s, all in float32, each operation rounded. Zeros
+// and NaN where an x is not finite.
+// weights: float64 that hold float32 values
+using AttendWeightsInt8 = void (*)(size_t rows, size_t positions, const double* weights,
+                                   size_t stride, const float* v_scale, int16_t* p, double* scale);
+
+// sums[r * s_stride + i] += float64(sum over t < positions of p[r][t] * v[t * d + i]) * scale[r]
+// for i < d; positions <= kAttendSpan. The sum is below 2^28 and the scale holds a float32 value:
+// the product is exact, so fused or not gives the same bits.
+// p: rows of kAttendSpan, |p| <= 32512, zeros from `positions` on; v: rows of d int8. A row of sums
+// is padded to a multiple of kPadHead, whatever that holds.
+using AttendValuesInt8 = void (*)(size_t rows, size_t positions, size_t d, const int16_t* p,
+                                  const int8_t* v, const double* scale, double* sums,
+                                  size_t s_stride);
+static_assert(kAttendSpan * 32512 * 128 < 1 << 28, "28 bits, and 24 of the scale");
+
 constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2High = 0.693359375f;  // 9 bits: its products with n are exact
@@ -132,6 +162,10 @@ constexpr float kExpTerms[8] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
 // Adding 1.5 * 2^23 leaves the integer nearest (ties to even) in the low bits of a float.
 constexpr float kRoundMagic = 12582912.0f;
 constexpr uint32_t kRoundMagicBits = 0x4b400000;
+
+// Of the weights of values, as whole numbers.
+constexpr float kPeakInt16 = 32512.0f;
+constexpr float kLeastPeak = 1e-30f;
 
 // The xor of all whole 8-byte words: reads memory as fast as one thread can.
 using Read = uint64_t (*)(const uint8_t* data, size_t bytes);
@@ -152,6 +186,9 @@ struct Kernel {
   AttendSoftmax attend_softmax;
   AttendValues<float> attend_values;
   AttendValues<uint16_t> attend_values_f16;
+  AttendScoresInt8 attend_scores_int8;
+  AttendWeightsInt8 attend_weights_int8;
+  AttendValuesInt8 attend_values_int8;
   Read read;
 };
 
@@ -187,6 +224,15 @@ struct Kernel {
   void attend_values_f16_##floats(size_t rows, size_t positions, size_t width, size_t d,           \
                                  const double* weights, size_t stride, const uint16_t* v,          \
                                  double* sums, size_t s_stride);                                   \
+  void attend_scores_int8_##ints(size_t rows, size_t positions, size_t d, const int16_t* q,        \
+                                 const int8_t* k, const float* k_scale, const float* factor,       \
+                                 float* scores, size_t stride);                                    \
+  void attend_weights_int8_##floats(size_t rows, size_t positions, const double* weights,          \
+                                    size_t stride, const float* v_scale, int16_t* p,               \
+                                    double* scale);                                                \
+  void attend_values_int8_##ints(size_t rows, size_t positions, size_t d, const int16_t* p,        \
+                                 const int8_t* v, const double* scale, double* sums,               \
+                                 size_t s_stride);                                                 \
   uint64_t read_##floats(const uint8_t* data, size_t bytes);
 #include "kernels.inc"
 #undef KERNEL

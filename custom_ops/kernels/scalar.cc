@@ -251,6 +251,57 @@ void attend_values_f16_scalar(size_t rows, size_t positions, size_t width, size_
   blend(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
+void attend_scores_int8_scalar(size_t rows, size_t positions, size_t d, const int16_t* q,
+                               const int8_t* k, const float* k_scale, const float* factor,
+                               float* scores, size_t stride) {
+  const size_t padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
+  for (size_t t = 0; t < positions; t++, k += d) {
+    for (size_t r = 0; r < rows; r++) {
+      int32_t sum = 0;
+      for (size_t i = 0; i < d; i++) sum += q[r * padded + i] * static_cast<int16_t>(k[i]);
+      scores[r * stride + t] = static_cast<float>(sum) * k_scale[t] * factor[r];
+    }
+  }
+}
+
+static inline int16_t rounded(float x) {
+  const float shifted = x + kRoundMagic;
+  uint32_t bits;
+  memcpy(&bits, &shifted, sizeof bits);
+  return static_cast<int16_t>(bits - kRoundMagicBits);
+}
+
+void attend_weights_int8_scalar(size_t rows, size_t positions, const double* weights, size_t stride,
+                                const float* v_scale, int16_t* p, double* scale) {
+  for (size_t r = 0; r < rows; r++, p += kAttendSpan, weights += stride) {
+    float x[kAttendSpan], most = kLeastPeak, poison = 0;  // 0, or NaN where an x is not finite
+    for (size_t t = 0; t < positions; t++) {
+      x[t] = static_cast<float>(weights[t]) * v_scale[t];
+      const float size = x[t] < 0 ? -x[t] : x[t];
+      most = most > size ? most : size;
+      poison += x[t] * 0;
+    }
+    const float s = kPeakInt16 / most;
+    const size_t count = poison == 0 ? positions : 0;
+    for (size_t t = 0; t < kAttendSpan; t++) p[t] = t < count ? rounded(x[t] * s) : int16_t{0};
+    scale[r] = static_cast<double>(1.0f / s + poison);
+  }
+}
+
+void attend_values_int8_scalar(size_t rows, size_t positions, size_t d, const int16_t* p,
+                               const int8_t* v, const double* scale, double* sums,
+                               size_t s_stride) {
+  for (size_t r = 0; r < rows; r++) {
+    for (size_t i = 0; i < d; i++) {
+      int32_t sum = 0;
+      for (size_t t = 0; t < positions; t++) {
+        sum += p[r * kAttendSpan + t] * static_cast<int16_t>(v[t * d + i]);
+      }
+      sums[r * s_stride + i] += static_cast<double>(sum) * scale[r];
+    }
+  }
+}
+
 uint64_t read_scalar(const uint8_t* data, size_t bytes) {
   uint64_t lanes[8] = {0};
   size_t i = 0;

@@ -12,6 +12,7 @@ const KNOWN = {
   operator_domain_version: [1],
   target: ["native", "stock"],
   head: ["bf16", "int8", "float32", "two-step"],
+  kv_cache: ["float32", "float16", "int8"],
 } as const;
 const SIZES = [
   "context_length",
@@ -37,6 +38,7 @@ export interface FileEntry {
 export interface Manifest extends Record<(typeof SIZES)[number], number> {
   target: "stock";
   head: string;
+  kv_cache: "float32" | "float16"; // with the target stock there is no int8
   source: { name?: string };
   files: Record<string, FileEntry>;
 }

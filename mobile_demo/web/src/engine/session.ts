@@ -44,8 +44,7 @@ export class Session implements SessionLike {
     this.#session = session;
     this.vocabSize = manifest.vocab_size;
     this.contextLength = manifest.context_length;
-    const input = session.inputMetadata.find(({ name }) => name === "past_key_values.0.key");
-    const type = input?.isTensor ? input.type : "float32";
+    const type = manifest.kv_cache;
     const shape = [1, manifest.num_key_value_heads, 0, manifest.head_dim];
     this.#empty = new ort.Tensor(type, type === "float16" ? halves(0) : new Float32Array(0), shape);
     this.#cache = this.#emptied();
