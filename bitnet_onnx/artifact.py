@@ -20,7 +20,7 @@ __all__ = ["Artifact", "write_manifest"]
 
 FORMAT_VERSION = 1
 MODEL = "model.onnx"
-WEIGHTS = "model.onnx.data"
+WEIGHTS = "model.onnx.data"  # in parts: model-00001-of-00002.onnx.data and so on
 MANIFEST = "manifest.json"
 TARGETS = ("native", "stock")  # with our operators; with those alone that ONNX Runtime brings
 HASHED_AT_OPEN = 16 << 20  # bytes: larger files are checked by size alone, and by ``check_hashes``
@@ -91,8 +91,9 @@ class Artifact:
 
     @property
     def data_size(self) -> int:
-        """Bytes of the weights file, which is mapped, not read."""
-        return int(self.manifest["files"][WEIGHTS]["size"])
+        """Bytes of the weights, which are mapped, not read."""
+        files = self.manifest["files"]
+        return sum(int(files[name]["size"]) for name in files if _holds_weights(name))
 
     def check_hashes(self) -> None:
         """Compare every file's sha256 with the manifest; raises ArtifactError."""
@@ -145,7 +146,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_file_list(path: Path, files: Any) -> None:
-    if not isinstance(files, dict) or not {MODEL, WEIGHTS} <= set(files):
+    if not isinstance(files, dict) or MODEL not in files or not any(map(_holds_weights, files)):
         raise ArtifactError(f"{path}: files must list {MODEL} and {WEIGHTS}")
     for name, entry in files.items():
         plain = os.path.basename(name) == name not in ("", ".", "..") and "\0" not in name
@@ -155,3 +156,7 @@ def _check_file_list(path: Path, files: Any) -> None:
                 f"{path}: files[{name!r}] is {entry!r}, expected a plain file name with its size "
                 "and sha256"
             )
+
+
+def _holds_weights(name: str) -> bool:
+    return name.endswith(WEIGHTS.removeprefix("model"))

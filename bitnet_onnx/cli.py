@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         _info,
         _synthesize,
         _demo,
+        _web,
     ):
         add(commands)
     return parser
@@ -240,6 +241,20 @@ def _demo(commands: Commands) -> None:
     command = commands.add_parser("demo", help="export the bundled model, ask it, chat with it")
     command.add_argument("--artifact", type=Path, help="keep the artifact in this folder")
     command.set_defaults(run=_in_commands("run_demo"))
+
+
+def _web(commands: Commands) -> None:
+    command = commands.add_parser("web", help="serve the page for browsers with an artifact")
+    command.add_argument("artifact", type=Path, help="a folder made by: export --target stock")
+    command.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    command.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
+    command.set_defaults(run=_run_web)
+
+
+def _run_web(args: argparse.Namespace) -> None:
+    from .web import serve
+
+    serve(args.artifact, args.host, args.port)
 
 
 def _in_commands(name: str) -> Callable[[argparse.Namespace], int | None]:

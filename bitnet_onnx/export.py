@@ -30,7 +30,7 @@ from .files import new_folder, sha256, write_text
 from .graph import KEEP, attach_functions, trace
 from .model import rotary_tables
 from .optimize import PASSES, fuse_norms, fuse_projections, join_attention, skip_zeros
-from .stock import Reader, check_network, to_stock
+from .stock import PART, Reader, check_network, to_stock
 from .ternary import int8_rows, pack, row_bounds
 from .traced import HEADS, KV_CACHES, packed_parts
 
@@ -114,7 +114,7 @@ def export(
             to_stock(graph, config, readers)
         else:
             attach_functions(graph)
-        save(graph, readers, folder, progress)
+        save(graph, readers, folder, PART if target == "stock" else None, progress)
         for name, content in checkpoint.text_files().items():
             (folder / name).write_bytes(content)
         if library is not None:
@@ -243,9 +243,13 @@ def save(
     model: ir.Model,
     tensors: dict[str, Reader],
     folder: Path,
+    part: int | None,
     progress: bool,
 ) -> None:
-    """Write model.onnx and model.onnx.data, reading each weight only when it is its turn."""
+    """Write model.onnx and model.onnx.data, reading each weight only when it is its turn.
+
+    part: bytes from which on the data is split over several files.
+    """
     assert set(tensors) <= set(model.graph.initializers), "a weight that the graph does not use"
     for name, value in model.graph.initializers.items():
         if value.const_value is None or name == KEEP:
@@ -269,6 +273,7 @@ def save(
             folder / MODEL,
             external_data=WEIGHTS,
             size_threshold_bytes=STORED_APART,
+            max_shard_size_bytes=part,
             callback=lambda *_: bar.update(),
         )
 

@@ -34,6 +34,8 @@ ROTARY = 16  # com.microsoft's attention takes heads of a multiple of so many el
 # onnxruntime-web unpacks its weights in every call: 25 ms where MatMul takes 2.8 (one token,
 # 2560 x 2560, WASM, 1 thread).
 UNPACKED = 512 << 20
+PART = 1 << 30  # bytes of one data file: a browser holds it in one piece, phones hold no more
+MEMORY = 4 << 30  # bytes that WebAssembly can address
 
 
 def check_network(config: BitNetConfig, head: str, kv_cache: str) -> None:
@@ -53,6 +55,33 @@ def check_network(config: BitNetConfig, head: str, kv_cache: str) -> None:
             f"a scale for each {config.group_size} weights has no exact and fast stock operator",
             hint="export with --target native",
         )
+    if (needed := memory(config, head)) > MEMORY:
+        raise ConfigError(
+            f"the weights take {needed / 1e9:.1f} GB where they run, a browser gives "
+            f"{MEMORY / 1e9:.1f} GB at most",
+            hint="export with --head int8 if that is not what you did, or with --target native",
+        )
+
+
+def memory(config: BitNetConfig, head: str) -> int:
+    """Bytes of the weights at run time: as stored, and unpacked beside it where that is done."""
+    linears, table = weight_counts(config).values()
+    packed = 4 * linears > UNPACKED
+    needed = linears // 4 + (0 if packed else 4 * linears)
+    if head == "int8":
+        needed += table if 4 * table > UNPACKED else 5 * table
+    else:
+        needed += 4 * table + (2 * table if head == "bf16" else 0)
+    embedding = 0 if config.tie_word_embeddings else (4 if head == "float32" else 2)
+    return needed + embedding * table
+
+
+def weight_counts(config: BitNetConfig) -> dict[str, int]:
+    """Weights by the operator that reads them."""
+    return {
+        "TernaryMatMul": sum(rows * width for rows, width in linear_shapes(config).values()),
+        "Int8MatMul": config.vocab_size * config.hidden_size,
+    }
 
 
 def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) -> None:
@@ -68,11 +97,7 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) 
         "kv_num_heads": config.num_key_value_heads,
         "do_rotary": 1,
     }
-    weights = {
-        "TernaryMatMul": sum(rows * width for rows, width in linear_shapes(config).values()),
-        "Int8MatMul": config.vocab_size * config.hidden_size,
-    }
-    packed = {name for name, count in weights.items() if 4 * count > UNPACKED}
+    packed = {name for name, count in weight_counts(config).items() if 4 * count > UNPACKED}
     for node in [node for node in graph if node.domain == DOMAIN]:
         if node.op_type == "TernaryMatMul":
             linear = str(input_of(node, 1).name).removesuffix(".weight")

@@ -47,7 +47,22 @@ PRESETS = {
         "tie_word_embeddings": True,
         "bos_token_id": 128000,
         "eos_token_id": [128001, 128009],
-    }
+    },
+    # No published model: 100 million weights, for phones and browsers.
+    "100m": {
+        "vocab_size": 32000,
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 2048,
+        "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": [1],
+    },
 }
 OUTPUTS = ("o_proj", "down_proj")  # what is added to the residual stream
 DEPTH = 30  # layers that its scale is made for, also when fewer are asked for

@@ -62,7 +62,7 @@ def packages(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel and what it needs, as pip chooses them for an arm64 device."""
     pytest.importorskip("ziglang")
     folder = tmp_path_factory.mktemp("arm64")
-    call(sys.executable, "-m", "tools.wheels", PLATFORM, "--outdir", folder)
+    call(sys.executable, "-m", "custom_ops.wheels", PLATFORM, "--outdir", folder)
     (wheel,) = folder.glob("*.whl")
     (python,) = (root / "usr" / "bin").glob("python3.??")
     call(sys.executable, "-m", "pip", "install", "--target", folder / "site",

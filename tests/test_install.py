@@ -91,6 +91,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         assert set(tracked.stdout.split("\n")) - {""} <= set(names)
 
 
+def test_the_wheel_holds_the_page_for_browsers(wheel: Path) -> None:
+    page = ROOT / "bitnet_onnx" / "web"
+    if not (page / "index.html").is_file():
+        pytest.skip("the page is not built: make web")
+    built = {str(path.relative_to(ROOT)) for path in page.rglob("*.*")}
+    assert built == {n for n in zipfile.ZipFile(wheel).namelist() if "onnx/web/" in n}
+
+
 def test_the_library_needs_libc_only(library: Path) -> None:
     listing = subprocess.run(
         ["readelf", "-dW", library], capture_output=True, text=True, check=True

@@ -15,15 +15,25 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bitnet_onnx"
 ORDER = """
 errors files fields rope quantization config artifact native ternary checkpoint synthesize convert
 model ops attention_bodies bodies traced graph optimize stock_ops stock export sampling
-chat_template tokenizer session generate text chat taps reference verify bench breakdown commands
-cli __main__
+chat_template tokenizer session generate text chat taps reference verify bench breakdown web
+commands cli __main__
 """.split()
 
 # What a device has: neither of these nor what comes with them.
 EXPORT_ONLY = """
 torch onnx onnxscript onnx_ir safetensors ml_dtypes transformers gguf
 """.split()
-RUNTIME = ["artifact", "native", "session", "tokenizer", "sampling", "generate", "chat", "cli"]
+RUNTIME = [
+    "artifact",
+    "native",
+    "session",
+    "tokenizer",
+    "sampling",
+    "generate",
+    "chat",
+    "web",
+    "cli",
+]
 
 BLOCKER = f"""
 import sys

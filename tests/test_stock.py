@@ -26,12 +26,14 @@ from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.bench import bench, describe
 from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.cli import main
+from bitnet_onnx.config import BitNetConfig
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.export import export
 from bitnet_onnx.generate import generate
 from bitnet_onnx.graph import trace
 from bitnet_onnx.session import Session
 from bitnet_onnx.stock_ops import FEATURES, LANES, bodies
+from bitnet_onnx.synthesize import PRESETS
 from bitnet_onnx.tokenizer import Tokenizer
 from bitnet_onnx.verify import CLOSE, verify
 
@@ -316,3 +318,42 @@ def test_what_is_refused(tmp_path: Path) -> None:
         export(source, tmp_path / "a", target="web")
     assert main(["export", str(source), "-o", str(tmp_path / "a"), "--target", "stock"]) == 2
     assert not (tmp_path / "a").exists()
+
+
+# ---------------------------------------------------------------------------- what a browser holds
+
+
+def test_what_webassembly_cannot_address_is_refused(tmp_path: Path, capsys: Any) -> None:
+    source = make(tmp_path / "checkpoint", "bitnet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stock, "MEMORY", 10_000)
+        command = ["export", str(source), "-o", str(tmp_path / "out"), "--target", "stock"]
+        assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "a browser gives 0.0 GB at most" in said
+    assert "--head int8" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shape_of_2b_4t_is_not_refused() -> None:
+    config = BitNetConfig.from_dict({"model_type": "bitnet", **PRESETS["2b-4t"]})
+    for head in ("int8", "bf16"):
+        stock.check_network(config, head, "float32")
+    assert 0.8e9 < stock.memory(config, "int8") < 0.9e9
+
+
+def test_a_data_file_is_split_and_gives_the_same_ids(tmp_path: Path) -> None:
+    source = make(tmp_path / "checkpoint", "bitnet")
+    whole = export(source, tmp_path / "whole", target="stock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "PART", 20_000)
+        split = export(source, tmp_path / "split", target="stock")
+    parts = sorted(path.name for path in split.glob("*.data"))
+    assert len(parts) > 1
+    assert parts[0].startswith("model-00001-of-")
+    assert Artifact.open(split).data_size == Artifact.open(whole).data_size
+    ids = [
+        generate(Session(folder), [IDS], max_new_tokens=8, eos_token_id=())[0].ids
+        for folder in (whole, split)
+    ]
+    assert ids[0] == ids[1]

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from bitnet_onnx import __version__
-from tools.wheels import DIST, LIBRARIES, ROOT, WHEELS
+from custom_ops.wheels import DIST, LIBRARIES, ROOT, WHEELS
 
 lief = pytest.importorskip("lief")
 

@@ -1,4 +1,4 @@
-# Cross builds with the clang, the linker and the C libraries that PyPI's ziglang carries; tools/wheels.py
+# Cross builds with the clang, the linker and the C libraries that PyPI's ziglang carries; ../wheels.py
 # names the targets:
 #   cmake -S custom_ops -B build/zig -DCMAKE_TOOLCHAIN_FILE=cmake/zig.cmake \
 #     -DZIG=<its program> -DZIG_TARGET=aarch64-linux-gnu.2.17

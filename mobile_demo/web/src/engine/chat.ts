@@ -1,0 +1,116 @@
+/**
+ * A conversation whose cache is kept from turn to turn, as in `bitnet_onnx/chat.py`. What the
+ * model said stays the ids that it chose: its text, encoded again, can give other ids.
+ */
+
+import type { Message } from "./chat-template.ts";
+import { EngineError } from "./errors.ts";
+import type { SessionLike } from "./session.ts";
+import { TextStream, type TextOptions } from "./text.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+
+/** replyIds are without the eos that ended them. */
+export interface Turn {
+  user: string;
+  reply: string;
+  replyIds: number[];
+}
+
+export class Chat {
+  turns: Turn[] = [];
+  /** Turns that the last message pushed out of the context. */
+  forgotten = 0;
+  readonly #session: SessionLike;
+  readonly #tokenizer: Tokenizer;
+  #system: Message[] = [];
+
+  constructor(session: SessionLike, tokenizer: Tokenizer) {
+    this.#session = session;
+    this.#tokenizer = tokenizer;
+  }
+
+  /** A new conversation, or one that was saved; of the cache, what it has in common stays. */
+  start(system: string | null, turns: Turn[] = []): void {
+    this.#system = system === null ? [] : [{ role: "system", content: system }];
+    this.turns = turns;
+    this.forgotten = 0;
+  }
+
+  /** The answer as a stream. A message that the context cannot hold changes nothing. */
+  send(text: string, options: TextOptions): ChatStream {
+    const [turns, ids] = this.#fit(text);
+    const answer = new TextStream(this.#session, this.#tokenizer, ids, options, true);
+    this.forgotten = this.turns.length - turns.length;
+    this.turns = turns;
+    return new ChatStream(answer, () => {
+      const { ids, finishReason } = answer.result;
+      const replyIds = finishReason === "stop" ? ids.slice(0, -1) : ids;
+      if (ids.length) this.turns = [...this.turns, { user: text, reply: answer.text, replyIds }];
+    });
+  }
+
+  /** The turns to keep, and the ids of the prompt that leaves room for an answer. */
+  #fit(text: string): [Turn[], number[]] {
+    const context = this.#session.contextLength;
+    let turns = this.turns;
+    let ids = this.#encode(turns, text);
+    if (turns.length && ids.length + Math.floor(context / 4) > context) {
+      // Half the context at once, since each forgetting computes all that is left again.
+      while (turns.length && ids.length > Math.floor(context / 2)) {
+        turns = turns.slice(1);
+        ids = this.#encode(turns, text);
+      }
+    }
+    if (ids.length <= context) return [turns, ids];
+    throw new EngineError(
+      "prompt",
+      `The message makes a prompt of ${ids.length} tokens; the model's context holds ${context}.`,
+      "Shorten the message or the system prompt.",
+    );
+  }
+
+  #encode(turns: readonly Turn[], text: string): number[] {
+    const messages = this.#messages(turns);
+    messages.push({ role: "user", content: text });
+    const start = this.#system.length + 1;
+    const ids = this.#tokenizer.encodeChat(messages.slice(0, start));
+    for (const [index, turn] of turns.entries()) {
+      const place = start + 2 * index;
+      const after = this.#tokenizer.encodeAfterReply(
+        messages.slice(0, place),
+        messages.slice(place + 1, place + 2),
+      );
+      // A template that rewrites earlier turns: only the text has a meaning.
+      if (after === null) return this.#tokenizer.encodeChat(messages);
+      ids.push(...turn.replyIds, ...after);
+    }
+    return ids;
+  }
+
+  #messages(turns: readonly Turn[]): Message[] {
+    const said = turns.flatMap(({ user, reply }): Message[] => [
+      { role: "user", content: user },
+      { role: "assistant", content: reply },
+    ]);
+    return [...this.#system, ...said];
+  }
+}
+
+/** A TextStream after which, however it ends, the chat holds what was said. */
+export class ChatStream implements AsyncIterable<string> {
+  readonly answer: TextStream;
+  readonly #settle: () => void;
+
+  constructor(answer: TextStream, settle: () => void) {
+    this.answer = answer;
+    this.#settle = settle;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<string> {
+    try {
+      yield* this.answer;
+    } finally {
+      this.#settle();
+    }
+  }
+}

@@ -1,0 +1,92 @@
+/** An artifact on a server becomes a model that answers. The engine's front door. */
+
+import { openArtifact, type Artifact } from "./artifact.ts";
+import { Chat } from "./chat.ts";
+import type { Message } from "./chat-template.ts";
+import { dataFiles, type Manifest } from "./manifest.ts";
+import { openRuntime, threadsFor } from "./runtime.ts";
+import { Session } from "./session.ts";
+import { defaultStore, type Store } from "./store.ts";
+import { TextStream, type TextOptions } from "./text.ts";
+import { Tokenizer } from "./tokenizer.ts";
+
+const WARM_UP = 300; // milliseconds
+
+export type LoadProgress =
+  { stage: "download"; received: number; total: number } | { stage: "start" };
+
+export interface LoadOptions {
+  /** By default one for small models, up to four for others; only isolated pages have more. */
+  threads?: number;
+  store?: Store;
+  fetch?: typeof fetch;
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+export class Model {
+  readonly manifest: Manifest;
+  readonly threads: number;
+  /** False where the weights could not be stored: the next visit downloads them again. */
+  readonly kept: boolean;
+  readonly tokenizer: Tokenizer;
+  readonly #session: Session;
+
+  constructor(artifact: Artifact, tokenizer: Tokenizer, session: Session, threads: number) {
+    this.manifest = artifact.manifest;
+    this.kept = artifact.kept;
+    this.tokenizer = tokenizer;
+    this.threads = threads;
+    this.#session = session;
+  }
+
+  /** A conversation; from the cache it takes what its next prompt shares with the last one. */
+  chat(): Chat {
+    return new Chat(this.#session, this.tokenizer);
+  }
+
+  /** The continuation of ids, of a text as it is, or of messages in the chat template. */
+  generate(
+    prompt: readonly number[] | string | readonly Message[],
+    options: TextOptions,
+  ): TextStream {
+    return new TextStream(this.#session, this.tokenizer, this.#ids(prompt), options);
+  }
+
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+
+  #ids(prompt: readonly number[] | string | readonly Message[]): readonly number[] {
+    if (typeof prompt === "string") return this.tokenizer.encode(prompt);
+    const isIds = (list: typeof prompt): list is readonly number[] => typeof list[0] !== "object";
+    return isIds(prompt) ? prompt : this.tokenizer.encodeChat(prompt);
+  }
+}
+
+/** Raises EngineError, whatever is wrong. */
+export async function loadModel(url: string, options: LoadOptions = {}): Promise<Model> {
+  const artifact = await openArtifact(url, {
+    store: options.store ?? defaultStore(),
+    fetch: options.fetch ?? fetch.bind(globalThis),
+    signal: options.signal,
+    onProgress: (received, total) => options.onProgress?.({ stage: "download", received, total }),
+  });
+  options.onProgress?.({ stage: "start" });
+  const tokenizer = new Tokenizer(artifact.files);
+  const { manifest, files } = artifact;
+  const bytes = dataFiles(manifest).reduce((sum, name) => sum + manifest.files[name]!.size, 0);
+  const threads = threadsFor(bytes, options.threads);
+  const session = await Session.create(await openRuntime(threads), manifest, files);
+  await warmUp(session);
+  return new Model(artifact, tokenizer, session, threads);
+}
+
+/** A browser compiles what runs often a second time, for speed: better now than in an answer. */
+async function warmUp(session: Session): Promise<void> {
+  const end = performance.now() + WARM_UP;
+  for (let step = 0; step < session.contextLength && performance.now() < end; step++) {
+    await session.feed([step % session.vocabSize]);
+  }
+  session.truncate(0);
+}

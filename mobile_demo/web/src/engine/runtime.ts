@@ -1,0 +1,32 @@
+/**
+ * onnxruntime-web's WASM build, and with how many threads it runs.
+ *
+ * Not WebGPU: the graph adds its norms in float64, which GPUs in browsers do not have, so each of
+ * them would wait for the processor; onnxruntime-web 1.30 refuses such a graph there anyway.
+ */
+
+import module from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
+import binary from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
+
+export type Ort = typeof import("onnxruntime-web/wasm");
+
+const MOST_THREADS = 4; // beyond, phones add slow cores that the fast ones wait for
+const SMALL = 16e6; // bytes of weights: below, waking a second thread costs more than it does
+
+/** Threads need a cross-origin isolated page: only there is memory shared between workers. */
+export function threadsFor(bytes: number, wanted?: number): number {
+  if (!globalThis.crossOriginIsolated) return 1;
+  const useful = bytes < SMALL ? 1 : Math.min(navigator.hardwareConcurrency, MOST_THREADS);
+  return wanted ?? useful;
+}
+
+export async function openRuntime(threads: number): Promise<Ort> {
+  const ort = await import("onnxruntime-web/wasm");
+  ort.env.wasm.wasmPaths = { mjs: absolute(module), wasm: absolute(binary) };
+  ort.env.wasm.numThreads = threads;
+  return ort;
+}
+
+function absolute(url: string): string {
+  return new URL(url, import.meta.url).href;
+}

@@ -1,0 +1,63 @@
+/** What outlives a reload: the settings, and the conversation with the ids of its answers. */
+
+import type { Turn } from "../engine/chat.ts";
+import type { SamplingParams } from "../engine/sampling.ts";
+
+export interface PageSettings extends SamplingParams {
+  system: string;
+  max_new_tokens: number;
+  stop_strings: string[];
+}
+
+/** The ids belong to one model: `model` is the hash of its weights. */
+export interface Conversation {
+  model: string;
+  system: string | null;
+  turns: Turn[];
+}
+
+export const DEFAULTS: Readonly<PageSettings> = {
+  system: "",
+  max_new_tokens: 512,
+  stop_strings: [],
+  do_sample: false,
+  temperature: 1,
+  top_k: 50,
+  top_p: 1,
+  min_p: 0,
+  repetition_penalty: 1,
+  seed: null,
+};
+
+export function savedSettings(): PageSettings {
+  return { ...DEFAULTS, ...read<Partial<PageSettings>>("settings") };
+}
+
+export function saveSettings(settings: PageSettings): void {
+  write("settings", settings);
+}
+
+export function savedConversation(model: string): Conversation | null {
+  const found = read<Conversation>("conversation");
+  return found?.model === model ? found : null;
+}
+
+export function saveConversation(conversation: Conversation): void {
+  write("conversation", conversation);
+}
+
+function read<T>(name: string): T | null {
+  try {
+    return JSON.parse(localStorage.getItem(`bitnet-onnx.${name}`) ?? "null") as T | null;
+  } catch {
+    return null; // written by something else, or storage is switched off
+  }
+}
+
+function write(name: string, value: unknown): void {
+  try {
+    localStorage.setItem(`bitnet-onnx.${name}`, JSON.stringify(value));
+  } catch {
+    // Full, or switched off: this visit goes on without.
+  }
+}

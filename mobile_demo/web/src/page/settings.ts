@@ -1,0 +1,83 @@
+/** The settings dialog: reads and writes the form, keeps what was chosen. */
+
+import { element } from "./elements.ts";
+import { DEFAULTS, savedSettings, saveSettings, type PageSettings } from "./saved.ts";
+
+const dialog = element("settings", HTMLDialogElement);
+const form = dialog.querySelector("form")!;
+const sampling = element("sampling", HTMLFieldSetElement);
+const NUMBERS = [
+  "max_new_tokens",
+  "temperature",
+  "top_k",
+  "top_p",
+  "min_p",
+  "repetition_penalty",
+] as const;
+
+let settings = savedSettings();
+
+export function currentSettings(): PageSettings {
+  return settings;
+}
+
+export function describe(about: string): void {
+  element("about", HTMLParagraphElement).textContent = about;
+}
+
+export function prepareSettings(onForget: () => void): void {
+  element("open-settings", HTMLButtonElement).onclick = () => {
+    fill(settings);
+    dialog.showModal();
+  };
+  element("reset-settings", HTMLButtonElement).onclick = () => fill(DEFAULTS);
+  element("forget", HTMLButtonElement).onclick = () => {
+    dialog.close();
+    onForget();
+  };
+  field("do_sample").onchange = () => showSampling();
+  // Only a form whose values the browser finds valid is submitted.
+  form.onsubmit = () => {
+    settings = taken();
+    saveSettings(settings);
+  };
+  dialog.onclick = (event) => {
+    if (event.target === dialog) dialog.close();
+  };
+}
+
+function fill(from: Readonly<PageSettings>): void {
+  for (const name of NUMBERS) field(name).value = String(from[name]);
+  field("seed").value = from.seed === null ? "" : String(from.seed);
+  field("do_sample").checked = from.do_sample;
+  area("system").value = from.system;
+  area("stop_strings").value = from.stop_strings.join("\n");
+  showSampling();
+}
+
+function taken(): PageSettings {
+  const numbers = Object.fromEntries(NUMBERS.map((name) => [name, field(name).valueAsNumber]));
+  const seed = field("seed").value;
+  return {
+    ...DEFAULTS,
+    ...numbers,
+    seed: seed === "" ? null : Number(seed),
+    do_sample: field("do_sample").checked,
+    system: area("system").value,
+    stop_strings: area("stop_strings")
+      .value.split("\n")
+      .filter((line) => line !== ""),
+  };
+}
+
+function showSampling(): void {
+  sampling.disabled = !field("do_sample").checked;
+}
+
+function field(name: string): HTMLInputElement {
+  return form.elements.namedItem(name) as HTMLInputElement;
+}
+
+function area(name: string): HTMLTextAreaElement {
+  return form.elements.namedItem(name) as HTMLTextAreaElement;
+}

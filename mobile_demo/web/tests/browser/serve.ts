@@ -1,0 +1,26 @@
+/** Each test has a site, and with it an origin and a storage, of its own. */
+
+import { test as base } from "@playwright/test";
+import { artifact } from "../fixtures.ts";
+import { Server, Site } from "../site.ts";
+
+export const test = base.extend<{ site: Site }, { server: Server }>({
+  server: [
+    async ({}, use) => {
+      const server = new Server(artifact);
+      await server.start();
+      await use(server);
+      server.stop();
+    },
+    { scope: "worker" },
+  ],
+  site: async ({ server }, use) => {
+    const site = new Site(server);
+    await site.start();
+    await use(site);
+    site.offline();
+    server.mend();
+  },
+});
+
+export { expect } from "@playwright/test";

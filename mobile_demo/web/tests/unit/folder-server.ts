@@ -1,0 +1,46 @@
+/** A `fetch` that serves the artifact and can be told to misbehave. */
+
+import { artifactFiles } from "../fixtures.ts";
+
+export class FolderServer {
+  readonly files = artifactFiles();
+  readonly requests: { name: string; range: string | null }[] = [];
+  online = true;
+  ranges = true;
+  /** Break the connection after so many bytes of a file, so many times. */
+  cut: { name: string; after: number; times: number } | undefined;
+
+  readonly fetch: typeof fetch = (input, init) => {
+    const name = decodeURIComponent(String(input).split("/").at(-1)!);
+    const range = new Headers(init?.headers).get("range");
+    this.requests.push({ name, range });
+    if (!this.online) return Promise.reject(new TypeError("Failed to fetch"));
+    const bytes = this.files.get(name);
+    if (!bytes) return Promise.resolve(new Response("", { status: 404 }));
+    const start = this.ranges && range ? Number(/bytes=(\d+)-/.exec(range)?.[1]) : 0;
+    const status = start ? 206 : 200;
+    return Promise.resolve(new Response(this.#body(name, bytes.subarray(start)), { status }));
+  };
+
+  requested(name: string): (string | null)[] {
+    return this.requests.filter((request) => request.name === name).map(({ range }) => range);
+  }
+
+  #body(name: string, bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Array> {
+    const { cut } = this;
+    const breaks = cut?.name === name && cut.times-- > 0 ? cut.after : Infinity;
+    let sent = 0;
+    return new ReadableStream(
+      {
+        pull(controller) {
+          const end = Math.min(sent + 65536, bytes.length, breaks);
+          if (sent < end) controller.enqueue(bytes.slice(sent, end));
+          else if (sent === bytes.length) controller.close();
+          else controller.error(new TypeError("network error"));
+          sent = end;
+        },
+      },
+      { highWaterMark: 0 }, // an error would drop what waits
+    );
+  }
+}

@@ -1,0 +1,147 @@
+/** The whole engine under Node, on onnxruntime-web's WASM: the same ids as Python. */
+
+import * as ort from "onnxruntime-web";
+import { beforeAll, expect, test } from "vitest";
+import { openArtifact } from "../../src/engine/artifact.ts";
+import { Chat } from "../../src/engine/chat.ts";
+import { EngineError } from "../../src/engine/errors.ts";
+import { Model } from "../../src/engine/model.ts";
+import type { Ort } from "../../src/engine/runtime.ts";
+import { Session } from "../../src/engine/session.ts";
+import { MemoryStore } from "../../src/engine/store.ts";
+import { Tokenizer } from "../../src/engine/tokenizer.ts";
+import { cases } from "../fixtures.ts";
+import { FolderServer } from "./folder-server.ts";
+
+const LIMIT = { max_new_tokens: 32 };
+let model: Model;
+let session: Session;
+
+beforeAll(async () => {
+  ort.env.wasm.numThreads = 1;
+  const artifact = await openArtifact("http://here/", {
+    store: new MemoryStore(),
+    fetch: new FolderServer().fetch,
+  });
+  const tokenizer = new Tokenizer(artifact.files);
+  session = await Session.create(ort as Ort, artifact.manifest, artifact.files);
+  model = new Model(artifact, tokenizer, session, 1);
+});
+
+test("answers held-out questions with Python's ids", async () => {
+  // A few of them: Chromium is asked all.
+  for (const { question, prompt, ids, text } of cases.questions.slice(0, 10)) {
+    const stream = model.generate([{ role: "user", content: question }], LIMIT);
+    const pieces: string[] = [];
+    for await (const piece of stream) pieces.push(piece);
+    expect(stream.result.ids, question).toEqual(ids);
+    expect(stream.result.promptTokens).toBe(prompt.length);
+    expect(pieces.join("")).toBe(text);
+  }
+});
+
+test("a conversation reuses and forgets what Python's does", async () => {
+  session.truncate(0);
+  const chat = model.chat();
+  for (const turn of cases.conversation) {
+    const stream = chat.send(turn.text, LIMIT);
+    for await (const _ of stream);
+    const { ids, promptTokens, cachedTokens } = stream.answer.result;
+    expect(ids, turn.text).toEqual(turn.ids);
+    expect({ promptTokens, cachedTokens, kept: chat.turns.length }).toEqual({
+      promptTokens: turn.prompt_tokens,
+      cachedTokens: turn.cached_tokens,
+      kept: turn.kept,
+    });
+  }
+});
+
+test("a conversation takes nothing from the cache of what was asked in between", async () => {
+  const chat = model.chat();
+  const send = async ({ text }: { text: string }) => {
+    const stream = chat.send(text, LIMIT);
+    for await (const _ of stream);
+    return stream.answer.result;
+  };
+  const [first, second] = cases.conversation;
+  await send(first!);
+  // Other ids, as many as the chat left behind.
+  const prompt = session.ids.map((id) => (id + 1) % 800);
+  for await (const _ of model.generate(prompt, { max_new_tokens: 1 }));
+  const { ids, cachedTokens } = await send(second!);
+  expect({ ids, cachedTokens }).toEqual({ ids: second!.ids, cachedTokens: 0 });
+});
+
+test("a conversation that was saved goes on", async () => {
+  const [first, second] = cases.conversation;
+  const turns = [{ user: first!.text, reply: "ignored", replyIds: first!.ids.slice(0, -1) }];
+  const chat = model.chat();
+  chat.start(null, turns);
+  const stream = chat.send(second!.text, LIMIT);
+  for await (const _ of stream);
+  expect(stream.answer.result.ids).toEqual(second!.ids);
+});
+
+test("a stop string ends the answer and is not shown", async () => {
+  const { prompt, stop, text, ids } = cases.stopped;
+  const stream = model.generate(prompt, { ...LIMIT, stop_strings: [stop] });
+  for await (const _ of stream);
+  expect(stream.text).toBe(text);
+  expect(stream.result).toMatchObject({ ids, finishReason: "stop_string" });
+});
+
+test("a prompt in several chunks gives the logits of one by one", async () => {
+  const ids = Array.from({ length: 200 }, (_, place) => (place * 31) % 800);
+  session.truncate(0);
+  const seen: number[] = [];
+  const whole = (await session.feed(ids, (done) => seen.push(done))).slice();
+  expect(seen).toEqual([0, 64, 128, 192]);
+  session.truncate(0);
+  let last = new Float32Array();
+  for (const id of ids) last = (await session.feed([id])).slice();
+  for (const [place, logit] of whole.entries())
+    expect(Math.abs(last[place]! - logit)).toBeLessThan(1e-3);
+});
+
+test("breaking off keeps what was said, and the chat goes on", async () => {
+  const chat = model.chat();
+  const stream = chat.send("Spell the word PLANT.", LIMIT);
+  for await (const _ of stream) stream.answer.abort();
+  expect(stream.answer.result).toMatchObject({ finishReason: "aborted" });
+  expect(chat.turns).toHaveLength(1);
+  const next = chat.send("What is 27 + 5?", LIMIT);
+  for await (const _ of next);
+  expect(next.answer.result.cachedTokens).toBeGreaterThan(10);
+});
+
+test("the same seed gives the same ids, another seed others", async () => {
+  const draw = async (seed: number) => {
+    const sampled = { ...LIMIT, do_sample: true, temperature: 3, top_k: 0, seed };
+    const stream = model.generate("What", sampled);
+    for await (const _ of stream);
+    return stream.result.ids;
+  };
+  expect(await draw(7)).toEqual(await draw(7));
+  expect(await draw(7)).not.toEqual(await draw(8));
+});
+
+test("a message that the context cannot hold is refused and changes nothing", async () => {
+  const chat = new Chat(session, model.tokenizer);
+  const before = session.ids.length;
+  expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(EngineError);
+  expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(/context holds 512/);
+  expect([chat.turns.length, session.ids.length]).toEqual([0, before]);
+});
+
+test("a context that fills up ends the answer", async () => {
+  const prompt = Array.from({ length: 510 }, (_, place) => (place % 800) + 4);
+  const stream = model.generate(prompt, {
+    max_new_tokens: 100,
+    top_k: 0,
+    do_sample: true,
+    seed: 3,
+  });
+  for await (const _ of stream);
+  expect(stream.result.ids.length).toBeLessThanOrEqual(3);
+  expect(["length", "stop"]).toContain(stream.result.finishReason);
+});

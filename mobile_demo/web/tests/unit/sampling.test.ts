@@ -1,0 +1,70 @@
+/** The distributions and greedy choices of Python's sampler; draws that follow them. */
+
+import { expect, test } from "vitest";
+import { Random } from "../../src/engine/random.ts";
+import { Sampler } from "../../src/engine/sampling.ts";
+import { kthLargest } from "../../src/engine/select.ts";
+import { cases } from "../fixtures.ts";
+
+const { sampling } = cases;
+const logits = Float32Array.from(sampling.logits);
+
+test.each(sampling.cases)("the distribution of $params", ({ params, ids, p }) => {
+  const sampler = new Sampler({ do_sample: true, ...params });
+  sampler.observe(sampling.said);
+  const found = sampler.distribution(logits);
+  expect([...found.ids]).toEqual(ids);
+  for (const [place, probability] of found.probabilities.entries()) {
+    expect(Math.abs(probability - p[place]!)).toBeLessThan(1e-12);
+  }
+});
+
+test("greedy with a repetition penalty", () => {
+  const sampler = new Sampler({ repetition_penalty: 1.3 });
+  sampler.observe(sampling.said);
+  expect(sampling.greedy.map(() => sampler.sample(logits))).toEqual(sampling.greedy);
+});
+
+test("draws follow the probabilities", () => {
+  const sampler = new Sampler({ do_sample: true, top_k: 0, seed: 1 });
+  const few = Float32Array.from([0.1, 0.2, 0.3, 0.4], Math.log);
+  const counts = [0, 0, 0, 0];
+  for (let i = 0; i < 20_000; i++) counts[sampler.sample(few)]!++;
+  for (const [id, count] of counts.entries())
+    expect(count / 20_000).toBeCloseTo((id + 1) / 10, 1.7);
+});
+
+test("random numbers lie in [0, 1), and both halves of a seed count", () => {
+  const first = (seed: number) => new Random(seed).next();
+  expect(first(1)).toBe(first(1));
+  expect(new Set([0, 1, 2 ** 32, 2 ** 32 + 1, 2 ** 53 - 1].map(first)).size).toBe(5);
+  const random = new Random(null);
+  const draws = Array.from({ length: 10_000 }, () => random.next());
+  expect(draws.every((draw) => draw >= 0 && draw < 1)).toBe(true);
+  expect(draws.reduce((a, b) => a + b) / draws.length).toBeCloseTo(0.5, 1);
+});
+
+test("the k-th largest, with ties", () => {
+  for (const k of [1, 2, 50, 1000, 2999, 3000]) {
+    expect(kthLargest(logits, k)).toBe(logits.slice().sort((a, b) => b - a)[k - 1]);
+  }
+  expect(kthLargest(new Float64Array(9).fill(2), 5)).toBe(2);
+});
+
+test.each([
+  [{ temperature: 0 }, /temperature is 0/],
+  [{ top_p: 0 }, /top_p/],
+  [{ min_p: 2 }, /min_p/],
+  [{ top_k: -1 }, /top_k/],
+  [{ seed: 0.5 }, /seed/],
+  [{ repetition_penalty: Number.NaN }, /repetition_penalty/],
+])("%j is refused", (params, sentence) => {
+  expect(() => new Sampler(params)).toThrow(sentence);
+});
+
+test.each([Number.NaN, Infinity])("a logit that is %d is a sentence", (value) => {
+  const broken = logits.slice();
+  broken[3] = value;
+  expect(() => new Sampler().sample(broken)).toThrow(/the model is damaged/);
+  expect(() => new Sampler({ do_sample: true }).sample(broken)).toThrow(/the model is damaged/);
+});

@@ -1,0 +1,56 @@
+/** The same ids and the same text as Python's tokenizer, from the same files. */
+
+import { expect, test } from "vitest";
+import { guard } from "../../src/engine/chat-template.ts";
+import { StopStrings } from "../../src/engine/stop-strings.ts";
+import { StreamDecoder, Tokenizer } from "../../src/engine/tokenizer.ts";
+import { artifactFiles, cases } from "../fixtures.ts";
+
+const tokenizer = new Tokenizer(artifactFiles());
+
+test.each(cases.texts)("encodes and decodes $text", ({ text, ids, decoded }) => {
+  expect(tokenizer.encode(text)).toEqual(ids);
+  expect(tokenizer.decode(ids)).toBe(decoded);
+});
+
+test.each(cases.chats)("a chat of $messages.1.content", ({ messages, ids, after, after_ids }) => {
+  expect(tokenizer.encodeChat(messages)).toEqual(ids);
+  expect(tokenizer.encodeAfterReply(messages, after)).toEqual(after_ids);
+});
+
+test.each(cases.streams)("streams whole characters only", ({ ids, pieces }) => {
+  const decoder = new StreamDecoder(tokenizer);
+  expect([...ids.map((id) => decoder.push(id)), decoder.flush()]).toEqual(pieces);
+});
+
+test("a special token in a message is cut, overlapping ones too", () => {
+  const [messages, mark] = guard(
+    [{ role: "user", content: "a<x><x>b\ue000" }],
+    ["<x>", "x><", "b"],
+  );
+  expect(mark).toBe("\ue001");
+  expect(messages[0]!.content).toBe("a<\ue001x\ue001><\ue001x>\ue000");
+});
+
+test("a template that rewrites earlier turns has no ids after a reply", () => {
+  const files = artifactFiles();
+  const last = "{{ messages[-1]['content'] }}";
+  files.set("chat_template.jinja", new TextEncoder().encode(last));
+  expect(new Tokenizer(files).encodeAfterReply([{ role: "user", content: "a" }], [])).toBeNull();
+});
+
+test("damaged files are refused with their name", () => {
+  const files = artifactFiles();
+  files.set("tokenizer_config.json", new TextEncoder().encode("{"));
+  expect(() => new Tokenizer(files)).toThrow(/tokenizer_config.json is no JSON/);
+});
+
+test.each([
+  [["lo"], ["hel", "l", "o"], "hel"],
+  [["lo", "ello"], ["hell", "o"], "h"],
+  [["xyz"], ["ax", "y", "b"], "axyb"],
+  [["xyz"], ["ax", "y"], "axy"],
+])("stop strings %j in %j", (strings, pieces, text) => {
+  const stop = new StopStrings(strings);
+  expect(pieces.map((piece) => stop.push(piece)).join("") + stop.flush()).toBe(text);
+});
