@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,14 +40,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=[*WHEELS, *LIBRARIES], help="default: all")
     parser.add_argument("--outdir", type=Path, default=DIST)
     args = parser.parse_args()
-    for name in args.names:
-        print(name, flush=True)
-        if name in WHEELS:
-            build_wheel(name, args.outdir)
-        elif name in LIBRARIES:
-            build_library(name, args.outdir)
-        else:
-            parser.error(f"{name!r} is none of {', '.join([*WHEELS, *LIBRARIES])}")
+    for name in set(args.names) - {*WHEELS, *LIBRARIES}:
+        parser.error(f"{name!r} is none of {', '.join([*WHEELS, *LIBRARIES])}")
+    # Side by side, for zig makes a platform's C library one file at a time.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for made in [pool.submit(build, name, args.outdir) for name in args.names]:
+            print(made.result(), flush=True)
+
+
+def build(name: str, outdir: Path) -> str:
+    (build_wheel if name in WHEELS else build_library)(name, outdir)
+    return name
 
 
 def settings(target: str) -> dict[str, str]:
@@ -81,13 +85,12 @@ def build_library(name: str, outdir: Path) -> None:
 def run(*command: str | Path) -> None:
     """Its output is shown only if it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    jobs = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count()), "PATH": path}
     done = subprocess.run(
         [str(part) for part in command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | jobs,
+        env=os.environ | {"PATH": path},
     )
     if done.returncode:
         sys.exit(f"{done.stdout}\n{command[0]} failed")

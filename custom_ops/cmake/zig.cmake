@@ -15,8 +15,11 @@ set(CMAKE_SYSTEM_NAME ${_${CMAKE_MATCH_2}})
 # zig compiles what it links to from source: without these two, CMake's first probe would have it compile
 # a sanitizer's library and a C++ library, for minutes. -g0: it adds what debuggers want unless told not to.
 set(_leave_out -fno-sanitize=undefined -nostdlib++ -g0)
-set(CMAKE_C_COMPILER "${ZIG}" cc -target ${ZIG_TARGET} ${_leave_out})
-set(CMAKE_CXX_COMPILER "${ZIG}" c++ -target ${ZIG_TARGET} ${_leave_out})
+set(CMAKE_C_COMPILER "${ZIG}" cc ${_leave_out})
+set(CMAKE_CXX_COMPILER "${ZIG}" c++ ${_leave_out})
+# CMake adds --target, and its first probe compiles only: linked, it would make a C library of its own.
+set(CMAKE_C_COMPILER_TARGET ${ZIG_TARGET})
+set(CMAKE_CXX_COMPILER_TARGET ${ZIG_TARGET})
 # CMake wants one program each. A Mac's linker needs the index that this `ar` writes.
 foreach(_tool IN ITEMS ar ranlib)
   string(TOUPPER ${_tool} _variable)
@@ -28,6 +31,10 @@ endforeach()
 set(CMAKE_INSTALL_NAME_TOOL true)
 set(CMAKE_INSTALL_NAME_DIR "@rpath")
 set(CMAKE_BUILD_WITH_INSTALL_NAME_DIR ON)
+
+# CMake links a dozen of Windows' libraries to everything; zig would first make each of them.
+set(CMAKE_C_STANDARD_LIBRARIES "" CACHE STRING "")
+set(CMAKE_CXX_STANDARD_LIBRARIES "" CACHE STRING "")
 
 get_filename_component(_zig_folder "${ZIG}" DIRECTORY)
 set(_include "${_zig_folder}/lib/libc/include")
