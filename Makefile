@@ -54,7 +54,7 @@ web: $(PAGE)
 
 test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(PAGE)
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) -m pytest tests/test_web.py

@@ -7,6 +7,7 @@ against the format and not against its twin.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,10 @@ def make_grouped(folder: Path, seed: int = 0, **changes: Any) -> Path:
     for norm in ("q_norm", "k_norm"):
         made[f"model.layers.0.self_attn.{norm}.weight"] = made["model.norm.weight"][:32].clone()
     return write(folder, fields, made)
+
+
+# Damaged files that each test of them makes: BITNET_ONNX_DAMAGES=10000 takes two minutes.
+DAMAGES = int(os.environ.get("BITNET_ONNX_DAMAGES", "2000"))
 
 
 def exported(

@@ -18,6 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "bitnet_onnx" / "demo"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def demo_checkpoint() -> Path:
     """The bundled model in the published packed layout."""

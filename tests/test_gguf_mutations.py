@@ -9,9 +9,9 @@ from pathlib import Path
 import gguf_files
 import pytest
 import test_groups_gguf
+from checkpoints import DAMAGES
 from test_gguf_damage import SMALL
 
-MUTATIONS = 10_000
 RUN = """
 import random, resource, sys
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_mutations_are_read_or_refused_never_worse(tmp_path: Path, linear: str) 
         path, _ = test_groups_gguf.bonsai(tmp_path, linear, table=linear)
     else:
         path, *_ = gguf_files.make(tmp_path / "m.gguf", **options)
-    count = MUTATIONS if linear == "x86" else MUTATIONS // 20
+    count = DAMAGES if linear == "x86" else DAMAGES // 20
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(path), str(count)],
         capture_output=True, text=True, timeout=600, cwd=Path(__file__).parent.parent,

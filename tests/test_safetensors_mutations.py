@@ -1,4 +1,4 @@
-"""Safetensors made to hurt: each field of the header, the index, the scales; then 10,000 damages.
+"""Safetensors made to hurt: each field of the header, the index, the scales; then random damages.
 
 A damaged checkpoint is read whole or refused with one sentence that names the file: it never
 crashes, hangs, or takes memory beyond twice its size.
@@ -295,13 +295,13 @@ def run(*arguments: str | Path | int) -> str:
 
 
 @pytest.mark.slow
-def test_ten_thousand_damages_are_read_or_refused(tmp_path: Path) -> None:
+def test_random_damages_are_read_or_refused(tmp_path: Path) -> None:
     """Under a limit of memory; a flip inside the weights may well be readable."""
-    done = json.loads(run(TESTS / "mutate.py", tmp_path, 10_000, 0))
+    done = json.loads(run(TESTS / "mutate.py", tmp_path, checkpoints.DAMAGES, 0))
     assert done["wrong"] == []
-    assert done["read"] + done["refused"] == 10_000
-    assert done["read"] > 1000
-    assert done["refused"] > 5000
+    assert done["read"] + done["refused"] == checkpoints.DAMAGES
+    assert done["read"] > checkpoints.DAMAGES / 10
+    assert done["refused"] > checkpoints.DAMAGES / 2
 
 
 READ_LARGE = """
