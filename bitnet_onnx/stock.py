@@ -66,14 +66,18 @@ def check_network(config: BitNetConfig, head: str, kv_cache: str) -> None:
 def memory(config: BitNetConfig, head: str) -> int:
     """Bytes of the weights at run time: as stored, and unpacked beside it where that is done."""
     linears, table = weight_counts(config).values()
-    packed = 4 * linears > UNPACKED
-    needed = linears // 4 + (0 if packed else 4 * linears)
+    needed = linears // 4 + (0 if stays_packed(linears) else 4 * linears)
     if head == "int8":
-        needed += table if 4 * table > UNPACKED else 5 * table
+        needed += table if stays_packed(table) else 5 * table
     else:
         needed += 4 * table + (2 * table if head == "bf16" else 0)
     embedding = 0 if config.tie_word_embeddings else (4 if head == "float32" else 2)
     return needed + embedding * table
+
+
+def stays_packed(count: int) -> bool:
+    """Whether so many weights are unpacked in each call, not once and for all."""
+    return 4 * count > UNPACKED
 
 
 def weight_counts(config: BitNetConfig) -> dict[str, int]:
@@ -97,7 +101,7 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) 
         "kv_num_heads": config.num_key_value_heads,
         "do_rotary": 1,
     }
-    packed = {name for name, count in weight_counts(config).items() if 4 * count > UNPACKED}
+    packed = {name for name, count in weight_counts(config).items() if stays_packed(count)}
     for node in [node for node in graph if node.domain == DOMAIN]:
         if node.op_type == "TernaryMatMul":
             linear = str(input_of(node, 1).name).removesuffix(".weight")

@@ -3,9 +3,9 @@
 // layers, which come from memory as in a step; the medians are printed.
 //   attention_bench [kernel]
 #include <stdlib.h>
-#include <time.h>
 
 #include "attention.h"
+#include "clock.h"
 #include "dispatch.h"
 #include "kernels/check.h"
 
@@ -17,12 +17,6 @@ char current_case[256] = "start";
 static constexpr size_t kHeads = 20, kKvHeads = 5, kD = 128, kLayers = 30, kRounds = 5, kTypes = 3;
 static const char* const kNames[kTypes] = {"float32", "float16", "int8"};
 static const size_t kBytes[kTypes] = {4, 2, 1};
-
-static double now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) * 1e-3;
-}
 
 static const Pool kInOrder = {[](void*, size_t count, void (*task)(void*, size_t), void* argument) {
                                 for (size_t i = 0; i < count; i++) task(argument, i);
@@ -104,9 +98,9 @@ int main(int argc, char** argv) {
     }
     for (size_t i = 0; i < kRounds * kLayers; i++) {
       for (size_t type = 0; type < kTypes; type++) {
-        const double start = now();
+        const double start = clock_seconds();
         layers[type]->run(*kernel, i % kLayers, scratch.data);
-        times[type][i] = (now() - start) / kKvHeads;
+        times[type][i] = 1e6 * (clock_seconds() - start) / kKvHeads;
       }
     }
     printf("%-11s %4zu positions", kernel->name, positions);

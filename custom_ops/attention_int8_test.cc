@@ -3,7 +3,7 @@
 // float64 over what its cache stands for.
 #include <math.h>
 
-#include "attention.h"
+#include "attention_check.h"
 #include "dispatch.h"
 #include "kernels/check.h"
 #include "test_pools.h"
@@ -243,11 +243,6 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
   op.y = expected.data;
   as_past(&op, past);
   as_present(&op, present);
-  const auto rotated = [&](const float* x, size_t position, size_t i) {
-    const float *c = cos_cache.data + position * half, *sine = sin_cache.data + position * half;
-    return i < half ? x[i] * c[i] - x[half + i] * sine[i]
-                    : x[i] * c[i - half] + x[i - half] * sine[i - half];
-  };
   for (size_t row = 0; row < s.batch * s.kv_heads * s.room; row++) {
     const size_t from = row / s.room * s.past + row % s.room;
     const bool old = row % s.room < s.past;
@@ -263,25 +258,15 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
     const size_t position = past_length(op, b) + i / s.kv_heads % s.count;
     const size_t row = (b * s.kv_heads + g) * s.room + position;
     float turned[kAttendDepth];
-    for (size_t e = 0; e < s.d; e++) turned[e] = rotated(key.data + i * s.d, position, e);
+    for (size_t e = 0; e < s.d; e++) turned[e] = rotated(op, key.data + i * s.d, position, e);
     quantize(turned, s.d, held.key.data + row * s.d, &held.key_scale[row]);
     quantize(value.data + i * s.d, s.d, held.value.data + row * s.d, &held.value_scale[row]);
   }
 
   Guarded<uint8_t> scratch(attention_scratch(op) / 64 * 64 + 64);
   attention(*find_kernel("scalar"), op, scratch.data, kBackwards);
-  const size_t q_width = op.query_stride, kv_width = op.kv_stride, width = q_width + 2 * kv_width;
-  Guarded<float> qkv(s.batch * s.count * width);  // side by side
-  for (size_t row = 0; row < s.batch * s.count; row++) {
-    float* to = qkv.data + row * width;
-    memcpy(to, query.data + row * q_width, q_width * sizeof *to);
-    memcpy(to + q_width, key.data + row * kv_width, kv_width * sizeof *to);
-    memcpy(to + q_width + kv_width, value.data + row * kv_width, kv_width * sizeof *to);
-  }
-  op.query = qkv.data;
-  op.key = qkv.data + q_width;
-  op.value = op.key + kv_width;
-  op.query_stride = op.kv_stride = width;
+  Guarded<float> qkv(s.batch * s.count * joined_width(op));
+  join(&op, qkv.data);
   op.y = y.data;
   if (in_place) as_present(&op, past);
   attention(kernel, op, scratch.data, pool);
@@ -301,7 +286,7 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
     for (size_t t = 0; t < seen; t++) {
       scores[t] = 0;
       for (size_t e = 0; e < s.d; e++) {
-        scores[t] += static_cast<double>(rotated(query.data + row * s.d, seen - 1, e)) *
+        scores[t] += static_cast<double>(rotated(op, query.data + row * s.d, seen - 1, e)) *
                      held.key[(first + t) * s.d + e];
       }
       scores[t] *= static_cast<double>(held.key_scale[first + t]) / sqrt(static_cast<double>(s.d));

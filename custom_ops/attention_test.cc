@@ -1,6 +1,6 @@
 // Attention: every kernel that this CPU offers against scalar, scalar against the formula in
 // float64, and the operator with threads, in place and apart; with caches of float32 and float16.
-#include "attention.h"
+#include "attention_check.h"
 
 #include <math.h>
 
@@ -223,28 +223,13 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
                   nullptr};
   Guarded<uint8_t> scratch(attention_scratch(op) / 64 * 64 + 64);
   attention(*find_kernel("scalar"), op, scratch.data, kBackwards);
-  const size_t q_width = op.query_stride, kv_width = op.kv_stride, width = q_width + 2 * kv_width;
-  Guarded<float> qkv(s.batch * s.count * width);
-  for (size_t row = 0; row < s.batch * s.count; row++) {
-    float* to = qkv.data + row * width;
-    memcpy(to, query.data + row * q_width, q_width * sizeof *to);
-    memcpy(to + q_width, key.data + row * kv_width, kv_width * sizeof *to);
-    memcpy(to + q_width + kv_width, value.data + row * kv_width, kv_width * sizeof *to);
-  }
-  op.query = qkv.data;
-  op.key = qkv.data + q_width;
-  op.value = qkv.data + q_width + kv_width;
-  op.query_stride = op.kv_stride = width;
+  Guarded<float> qkv(s.batch * s.count * joined_width(op));
+  join(&op, qkv.data);
   op.y = y.data;
   if (in_place) {
     op.present_key = past_key.data;
     op.present_value = past_value.data;
   }
-  const auto rotated = [&](const float* x, size_t position, size_t i) {
-    const float *c = cos_cache.data + position * half, *sine = sin_cache.data + position * half;
-    return i < half ? x[i] * c[i] - x[half + i] * sine[i]
-                    : x[i] * c[i - half] + x[i - half] * sine[i - half];
-  };
   attention(kernel, op, scratch.data, pool);
   for (size_t i = 0; i < y.size(); i++) CHECK(same_bits(y[i], expected[i]));
   for (size_t b = 0; b < s.batch; b++) {
@@ -254,7 +239,7 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
         const size_t position = past_length(op, b) + i;
         const size_t to = ((b * s.kv_heads + g) * s.room + position) * s.d;
         for (size_t e = 0; e < s.d; e++) {
-          put(rotated(key.data + from, position, e), k.data + to + e);
+          put(rotated(op, key.data + from, position, e), k.data + to + e);
           put(value[from + e], v.data + to + e);
         }
       }
@@ -272,7 +257,7 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
     const size_t seen = past_length(op, b) + i + 1;
     const size_t first = (b * s.kv_heads + h / group) * s.room * s.d;
     for (size_t e = 0; e < s.d; e++) {
-      q[e] = static_cast<double>(rotated(query.data + row * s.d, seen - 1, e));
+      q[e] = static_cast<double>(rotated(op, query.data + row * s.d, seen - 1, e));
     }
     double most = -INFINITY, sum = 0;
     for (size_t t = 0; t < seen; t++) {

@@ -25,4 +25,6 @@ inline uint64_t clock_nanoseconds() {
 #endif
 }
 
+inline double clock_seconds() { return 1e-9 * static_cast<double>(clock_nanoseconds()); }
+
 }  // namespace bitnet

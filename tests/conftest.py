@@ -40,6 +40,15 @@ def demo_artifact(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     return artifact
 
 
+@pytest.fixture(scope="session")
+def built_page() -> Path:
+    """The page for browsers, which `make test` builds."""
+    page = ROOT / "bitnet_onnx" / "web"
+    if not (page / "index.html").is_file():
+        pytest.skip("the page is not built: make web")
+    return page
+
+
 @pytest.fixture(scope="module", params=["tied", "untied"])
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

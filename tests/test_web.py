@@ -151,9 +151,8 @@ def test_a_port_that_is_taken_is_a_sentence(
     assert "--port is 65536" in refused(capsys, str(fixtures / "artifact"), "--port", "65536")
 
 
+@pytest.mark.usefixtures("built_page")
 def test_the_command_prints_its_url_and_ends_on_interrupt(fixtures: Path) -> None:
-    if not (web.PAGE / "index.html").is_file():
-        pytest.skip("the page is not built: make web")
     command = [sys.executable, "-m", "bitnet_onnx", "web", str(fixtures / "artifact"), "--port=0"]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -195,12 +194,11 @@ def test_the_engine_under_node(fixtures: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("built_page")
 def test_the_page_in_chromium(fixtures: Path) -> None:
     browser = shutil.which(os.environ.get("CHROMIUM", "chromium"))
     if browser is None:
         pytest.skip("Chromium is missing: apt-get install chromium (or set CHROMIUM)")
-    if not (web.PAGE / "index.html").is_file():
-        pytest.skip("the page is not built: make web")
     npm("test:browser", fixtures)
 
 

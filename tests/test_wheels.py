@@ -16,6 +16,7 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
+import packaged
 import pytest
 
 from bitnet_onnx import __version__
@@ -23,9 +24,6 @@ from custom_ops.wheels import DIST, LIBRARIES, ROOT, WHEELS
 
 lief = pytest.importorskip("lief")
 
-EXPORTED = set(
-    re.findall(r"^ +(\w+);", (ROOT / "custom_ops/exports.map").read_text("utf-8"), re.MULTILINE)
-)
 ARM = re.compile("aarch64|arm64")
 ELF, MACHO, PE = lief.ELF.Binary, lief.MachO.Binary, lief.PE.Binary
 FLAGS = lief.ELF.Segment.FLAGS
@@ -77,15 +75,11 @@ def test_a_wheel_holds_the_package_and_one_library(name: str) -> None:
         names = set(archive.namelist())
         (info,) = {n.split("/")[0] for n in names} - {"bitnet_onnx"}
         metadata = archive.read(f"{info}/WHEEL").decode()
-    tracked = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "bitnet_onnx"], capture_output=True, text=True
-    )
     here = {n for n in names if n.startswith("bitnet_onnx/")}
     assert {n for n in here if n.startswith("bitnet_onnx/lib/")} == {
         f"bitnet_onnx/lib/{library_name(name)}"
     }
-    if tracked.returncode == 0:
-        assert set(tracked.stdout.split("\n")) - {""} <= here
+    assert packaged.tracked_files() <= here
     assert re.findall(r"^Tag: (.*)$", metadata, re.MULTILINE) == [f"py3-none-{name}"]
     assert "Root-Is-Purelib: false" in metadata
 
@@ -125,7 +119,7 @@ def test_only_the_listed_symbols_are_exported(name: str) -> None:
     if isinstance(binary, MACHO):
         zigs = {"__mh_dylib_header", "___dso_handle"}  # its linker adds them
         found = {symbol.removeprefix("_") for symbol in found - zigs}
-    assert found == EXPORTED
+    assert found == packaged.exported_symbols()
 
 
 @pytest.mark.parametrize("name", of("manylinux", "musllinux", "android"))

@@ -3,9 +3,9 @@
 // from memory; the best of many short measurements is printed.
 //   bench [kernel] [threads...]
 #include <pthread.h>
-#include <time.h>
 
 #include "../bf16_matmul.h"
+#include "../clock.h"
 #include "../dispatch.h"
 #include "../int8_matmul.h"
 #include "../ternary_group_matmul.h"
@@ -20,12 +20,6 @@ char current_case[256] = "start";
 static constexpr size_t kWeights = size_t{640} << 20;
 static constexpr size_t kWindow = size_t{8} << 20;  // bytes of weights
 static constexpr size_t kRepeats = 9;
-
-static double now() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-}
 
 // Threads that spin between jobs, as those of ONNX Runtime do.
 struct Crew {
@@ -110,9 +104,9 @@ static void bench(const Kernel& kernel, const Kernel& scalar, const Bench& b, co
   double best = 1e9;
   for (size_t i = 0; i < kRepeats * windows; i++) {
     const uint8_t* from = w + i % windows * window * bytes;
-    const double start = now();
+    const double start = clock_seconds();
     for (size_t copy = 0; copy < window; copy++) b.run(kernel, from + copy * bytes, pool);
-    const double seconds = (now() - start) / static_cast<double>(window);
+    const double seconds = (clock_seconds() - start) / static_cast<double>(window);
     if (seconds < best) best = seconds;
   }
   const double work = static_cast<double>(b.m) * static_cast<double>(b.k * b.n);
@@ -127,11 +121,11 @@ static void bench_read(const Kernel& kernel, const uint8_t* w, const Pool& pool,
   uint64_t sink = 0;
   for (size_t repeat = 0; repeat < kRepeats; repeat++) {
     const size_t part = size_t{1} << 20;
-    const double start = now();
+    const double start = clock_seconds();
     parallel(pool, kWeights / part, [&](size_t i) {
       __atomic_fetch_xor(&sink, kernel.read(w + i * part, part), __ATOMIC_RELAXED);
     });
-    if (now() - start < best) best = now() - start;
+    if (clock_seconds() - start < best) best = clock_seconds() - start;
   }
   CHECK(sink == 0 || kRepeats % 2);
   printf("%-11s %zu threads  read%51.1f us  %6.1f GB/s\n", kernel.name, threads, 1e6 * best,
@@ -217,9 +211,9 @@ static void bench_sparse(const Kernel& kernel, const Kernel& scalar, const uint8
     double times[kRepeats * kWeights / (kRows * kRowBytes)];
     const size_t runs = kRepeats * copies;
     for (size_t j = 0; j < runs; j++) {
-      const double start = now();
+      const double start = clock_seconds();
       s->run(kernel, w + j % copies * bytes, pool);
-      times[j] = now() - start;
+      times[j] = clock_seconds() - start;
     }
     qsort(times, runs, sizeof times[0], [](const void* a, const void* b) {
       const double x = *static_cast<const double*>(a), y = *static_cast<const double*>(b);
