@@ -19,7 +19,7 @@ set(_release_version 1.24.2)
 set(_release_url "https://github.com/microsoft/onnxruntime/releases/download/v1.24.2/onnxruntime-linux-x64-1.24.2.tgz")
 set(_release_sha256 43725474ba5663642e17684717946693850e2005efbd724ac72da278fead25e6)
 
-# Shared by all build trees of a checkout (`make test`, pip's wheel build).
+# Shared by all build trees of a checkout (`make test`, pip's wheel build, `make wheels`).
 get_filename_component(_header_cache "${CMAKE_CURRENT_LIST_DIR}/../../build/onnxruntime" ABSOLUTE)
 set(BITNET_ONNX_HEADER_CACHE "${_header_cache}" CACHE PATH "Where fetched ONNX Runtime headers are kept")
 
@@ -75,8 +75,11 @@ endfunction()
 
 # apt-helper downloads as apt does (its proxies, its certificates) and checks the hash.
 function(_fetch_debian target problem)
-  set(${problem} "this is not a Debian machine with apt-get and dpkg-deb" PARENT_SCOPE)
+  set(problems " this is not a Debian machine with apt-get and dpkg-deb")
   _debian_mirrors(mirrors)
+  if(mirrors)
+    set(problems "")
+  endif()
   foreach(mirror IN LISTS mirrors)
     execute_process(
       COMMAND /usr/lib/apt/apt-helper download-file "${mirror}/${_deb_path}" "${target}/headers.deb"
@@ -98,8 +101,9 @@ function(_fetch_debian target problem)
       return()
     endif()
     string(REGEX REPLACE "\n+" " " said "${failed} ${said}")
-    set(${problem} "${mirror}: ${said}" PARENT_SCOPE)
+    string(APPEND problems "\n    ${mirror}: ${said}")
   endforeach()
+  set(${problem} "${problems}" PARENT_SCOPE)
 endfunction()
 
 function(_fetch_release target problem)
@@ -123,10 +127,12 @@ function(_fetch_release target problem)
 endfunction()
 
 # One attempt: work in a side folder, then rename, so that a half-done fetch is never taken up.
+# Locked, as `make wheels` configures several build trees at a time.
 function(_fetch_headers kind version found problem)
   set(${found} "" PARENT_SCOPE)
   set(${problem} "" PARENT_SCOPE)
   set(place "${BITNET_ONNX_HEADER_CACHE}/${version}")
+  file(LOCK "${BITNET_ONNX_HEADER_CACHE}" DIRECTORY GUARD FUNCTION TIMEOUT 600)
   if(NOT EXISTS "${place}")
     message(STATUS "Fetching the ONNX Runtime headers ${version} (${kind})")
     set(side "${place}.part")
@@ -182,7 +188,7 @@ function(_find_headers found)
       "Install libonnxruntime-dev (Debian 13 or later), `brew install onnxruntime`, "
       "or unpack any ONNX Runtime release >= 1.17 and set ONNXRUNTIME_INCLUDE_DIR to its include folder.\n"
       "  system: ${system_problem}\n"
-      "  Debian package: ${debian_problem}\n"
+      "  Debian package:${debian_problem}\n"
       "  release archive: ${release_problem}")
   endif()
   set(${found} "${folder}" PARENT_SCOPE)
