@@ -7,14 +7,6 @@
 
 #include "kernel.h"
 
-// Before a short loop with much in it: GCC 12 would unroll it whole, put all that goes to one sum
-// together, a chain that waits for itself, and keep the other sums in memory.
-#if defined(__GNUC__)
-#define ROLLED _Pragma("GCC unroll 1")
-#else
-#define ROLLED
-#endif
-
 namespace bitnet {
 
 // A product code * q is at least -3 * 128 (code 3 must not overflow either), so an int16 lane takes

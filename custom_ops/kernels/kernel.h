@@ -12,6 +12,13 @@
 #else
 #define UNROLL
 #endif
+// Before a short loop with much in it: GCC 12 would unroll it whole, put all that goes to one sum
+// together, a chain that waits for itself, and keep the other sums in memory.
+#if defined(__GNUC__)
+#define ROLLED _Pragma("GCC unroll 1")
+#else
+#define ROLLED
+#endif
 #if defined(__GNUC__)
 #define RESTRICT __restrict__
 #define PREFETCH(p) __builtin_prefetch(p)
