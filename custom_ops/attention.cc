@@ -25,14 +25,14 @@ void keep_past(const Attention& op, const void* past, void* present, size_t row,
   });
 }
 
-void append(const Attention& op, const Steps& steps, const Pool& pool) {
+void append(const Kernel& kernel, const Attention& op, const Steps& steps, const Pool& pool) {
   const size_t rows = op.batch * op.count;
   parallel(pool, parts(rows, kRotateRows), [&](size_t task) {
     for (size_t row = task * kRotateRows; row < smaller(rows, (task + 1) * kRotateRows); row++) {
       const size_t b = row / op.count, position = past_length(op, b) + row % op.count;
       for (size_t g = 0; g < op.kv_heads; g++) {
         const size_t from = row * op.kv_stride + g * op.d;
-        steps.store(op, position, op.key + from, op.value + from,
+        steps.store(kernel, op, position, op.key + from, op.value + from,
                     (b * op.kv_heads + g) * op.room + position);
       }
     }
@@ -49,16 +49,17 @@ AttendValues<uint16_t> values_of(const Kernel& kernel, uint16_t) {
 }
 
 template <typename Cache>
-void store(const Attention& op, size_t position, const float* key, const float* value, size_t row) {
-  rotate(op, position, key, static_cast<Cache*>(op.present_key) + row * op.d);
+void store(const Kernel& kernel, const Attention& op, size_t position, const float* key,
+           const float* value, size_t row) {
+  rotate(kernel, op, position, key, static_cast<Cache*>(op.present_key) + row * op.d);
   Cache* kept = static_cast<Cache*>(op.present_value) + row * op.d;
   for (size_t i = 0; i < op.d; i++) put(value[i], kept + i);
 }
 
-void rotate_query(const Attention& op, const Job& job, const Room& room) {
+void rotate_query(const Kernel& kernel, const Attention& op, const Job& job, const Room& room) {
   for (size_t h = 0; h < room.group; h++) {
     double* q = room.q + h * room.width;
-    rotate(op, job.positions - 1, query_of(op, job) + h * op.d, q);
+    rotate(kernel, op, job.positions - 1, query_of(op, job) + h * op.d, q);
     for (size_t i = op.d; i < room.width; i++) q[i] = 0;
   }
 }
@@ -91,9 +92,8 @@ void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room
 
 template <typename Cache>
 void accumulate(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
-                const Span& span) {
+                const Span& span, double* one) {
   const size_t slot = room.group * room.width;
-  double* one = room.sums + slot;
   memset(one, 0, slot * sizeof *one);
   blend<Cache>(kernel, op, job, room, span, one);
   for (size_t i = 0; i < slot; i++) room.sums[i] += one[i];
@@ -110,8 +110,8 @@ void softmax(const Kernel& kernel, const Job& job, const Room& room) {
   }
 }
 
-// The result, of the sums of so many slots, added up in their order.
-void finish(const Attention& op, const Job& job, const Room& room, size_t slots) {
+// The result: the first slot and those from `begin` to `end`, added up in their order.
+void finish(const Attention& op, const Job& job, const Room& room, size_t begin, size_t end) {
   const size_t slot = room.group * room.width;
   for (size_t h = 0; h < room.group; h++) {
     float* y = op.y + (head_of(op, job) + h) * op.d;
@@ -119,7 +119,7 @@ void finish(const Attention& op, const Job& job, const Room& room, size_t slots)
       const double* sums = room.sums + h * room.width + i;
       double total[kPadHead];
       memcpy(total, sums, sizeof total);
-      for (size_t s = 1; s < slots; s++) {
+      for (size_t s = begin; s < end; s++) {
         for (size_t e = 0; e < kPadHead; e++) total[e] += sums[s * slot + e];
       }
       for (size_t e = 0; e < kPadHead; e++) total[e] /= room.totals[h];
@@ -130,7 +130,8 @@ void finish(const Attention& op, const Job& job, const Room& room, size_t slots)
 }
 
 // Decode: each span of a job is a task. Whoever scores a job's last one takes the softmax, and
-// whoever sums up the last one's values adds all sums, in the order of the spans.
+// whoever sums up the last one's values adds all sums, in the order of the spans. Threads mostly
+// take tasks in this order too: while that is so, a job's sums go to its first slot at once.
 void few(const Kernel& kernel, const Attention& op, const Steps& steps, void* scratch,
          const Pool& pool) {
   const size_t count = jobs_of(op), spans = Room::slots(op);
@@ -139,9 +140,10 @@ void few(const Kernel& kernel, const Attention& op, const Steps& steps, void* sc
   for (size_t index = 0; index < count; index++) {
     const Job job = jobs[index] = job_of(op, index);
     const Room room = rooms[index] = room_of(op, scratch, index);
-    steps.rotate_query(op, job, room);
+    steps.rotate_query(kernel, op, job, room);
     new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
     new (room.unsummed) std::atomic<size_t>(parts(job.positions, kSpan));
+    new (room.joined) std::atomic<size_t>(0);
   }
   parallel(pool, count * spans, [&](size_t task) {
     const Job& job = jobs[task / spans];
@@ -156,11 +158,18 @@ void few(const Kernel& kernel, const Attention& op, const Steps& steps, void* sc
     const Room& room = rooms[task / spans];
     const Span span = span_of(job, task % spans);
     if (span.begin >= span.end) return;
-    const size_t slot = room.group * room.width;
-    double* sums = room.sums + task % spans * slot;
-    memset(sums, 0, slot * sizeof *sums);
-    steps.blend(kernel, op, job, room, span, sums);
-    if (room.unsummed->fetch_sub(1) == 1) finish(op, job, room, parts(job.positions, kSpan));
+    const size_t index = task % spans, slot = room.group * room.width;
+    double* sums = room.sums + index * slot;
+    const bool joins = room.joined->load() == index;
+    if (joins && index > 0) {
+      steps.accumulate(kernel, op, job, room, span, sums);
+    } else {
+      memset(sums, 0, slot * sizeof *sums);
+      steps.blend(kernel, op, job, room, span, sums);
+    }
+    if (joins) room.joined->store(index + 1);
+    if (room.unsummed->fetch_sub(1) > 1) return;
+    finish(op, job, room, room.joined->load(), parts(job.positions, kSpan));
   });
 }
 
@@ -173,12 +182,15 @@ void many(const Kernel& kernel, const Attention& op, const Steps& steps, void* s
     for (size_t index = worker; index < jobs; index += kWorkers) {
       const Job job = job_of(op, index);
       const size_t spans = parts(job.positions, kSpan);
-      steps.rotate_query(op, job, room);
+      steps.rotate_query(kernel, op, job, room);
       for (size_t i = 0; i < spans; i++) steps.score(kernel, op, job, room, span_of(job, i));
       softmax(kernel, job, room);
       memset(room.sums, 0, room.group * room.width * sizeof(double));
-      for (size_t i = 0; i < spans; i++) steps.accumulate(kernel, op, job, room, span_of(job, i));
-      finish(op, job, room, 1);
+      double* one = room.sums + room.group * room.width;
+      for (size_t i = 0; i < spans; i++) {
+        steps.accumulate(kernel, op, job, room, span_of(job, i), one);
+      }
+      finish(op, job, room, 0, 0);
     }
   });
 }
@@ -209,7 +221,7 @@ void attention(const Kernel& kernel, const Attention& op, void* scratch, const P
     keep_past(op, op.past_key_scale, op.present_key_scale, sizeof(float), pool);
     keep_past(op, op.past_value_scale, op.present_value_scale, sizeof(float), pool);
   }
-  append(op, steps, pool);
+  append(kernel, op, steps, pool);
   if (jobs_of(op) < kFewJobs)
     few(kernel, op, steps, scratch, pool);
   else

@@ -46,7 +46,7 @@ size_t attention_scratch(const Attention& op);
 // by halves: (x1 cos - x2 sin, x2 cos + x1 sin). Scores are divided by sqrt(d). What is attended to
 // is what the caches hold: rounded, where they are not float32. Values are summed in the order of
 // the positions over each 64 of them, and then these sums.
-// int8: keys, queries and the weights of values are whole numbers by absmax (quantize.h), those of
+// int8: keys, queries and the weights of values are whole numbers by absmax (kernel.h), those of
 // the weights over a span of positions: see model/exact.py for the formulas.
 void attention(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool);
 

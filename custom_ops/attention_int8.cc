@@ -2,33 +2,34 @@
 #include <math.h>
 
 #include "attention_jobs.h"
-#include "quantize.h"
 
 namespace bitnet {
 namespace {
 
 // A row of the caches and its scale: x is about codes * scale. A NaN scale, where x is not finite,
 // makes all that is computed from the row NaN.
-void quantize(const Attention& op, const float* x, void* codes, float* scales, size_t row) {
+void quantize(const Kernel& kernel, const Attention& op, const float* x, void* codes, float* scales,
+              size_t row) {
   int32_t sum;
   int8_t* to = static_cast<int8_t*>(codes) + row * op.d;
-  scales[row] = 1.0f / quantize_int8(x, op.d, op.d, to, &sum);
+  scales[row] = 1.0f / kernel.quantize_int8(x, op.d, op.d, to, &sum);
 }
 
-void store(const Attention& op, size_t position, const float* key, const float* value, size_t row) {
+void store(const Kernel& kernel, const Attention& op, size_t position, const float* key,
+           const float* value, size_t row) {
   float rotated[kAttendDepth];
-  rotate(op, position, key, rotated);
-  quantize(op, rotated, op.present_key, op.present_key_scale, row);
-  quantize(op, value, op.present_value, op.present_value_scale, row);
+  rotate(kernel, op, position, key, rotated);
+  quantize(kernel, op, rotated, op.present_key, op.present_key_scale, row);
+  quantize(kernel, op, value, op.present_value, op.present_value_scale, row);
 }
 
-void rotate_query(const Attention& op, const Job& job, const Room& room) {
+void rotate_query(const Kernel& kernel, const Attention& op, const Job& job, const Room& room) {
   const float root = sqrtf(static_cast<float>(op.d));
   const size_t width = padded(op.d, kPadInt8);
   for (size_t h = 0; h < room.group; h++) {
     float rotated[kAttendDepth];
-    rotate(op, job.positions - 1, query_of(op, job) + h * op.d, rotated);
-    const float scale = quantize_int16(rotated, op.d, width, room.codes + h * width);
+    rotate(kernel, op, job.positions - 1, query_of(op, job) + h * op.d, rotated);
+    const float scale = kernel.quantize_int16(rotated, op.d, width, room.codes + h * width);
     room.factors[h] = 1.0f / scale / root;
   }
 }
@@ -63,7 +64,7 @@ void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room
 
 // The kernel adds what is one rounded sum already.
 void accumulate(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
-                const Span& span) {
+                const Span& span, double*) {
   blend(kernel, op, job, room, span, room.sums);
 }
 

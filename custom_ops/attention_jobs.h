@@ -45,11 +45,12 @@ inline size_t longest(const Attention& op) {
 struct Room {
   size_t stride, width, group;
   double* q;                      // [group, width]: d, padded
-  double* sums;                   // [slots, group, width]: of each span, or of all and of one
+  double* sums;                   // [slots, group, width]: of the first spans, and of each one
   double* weights;                // [group, stride]
   double* totals;                 // [group]: sums of the weights
   std::atomic<size_t>* unscored;  // spans that have no scores yet
   std::atomic<size_t>* unsummed;  // spans that have no sums yet
+  std::atomic<size_t>* joined;    // so many spans, the first ones, are in the first slot
   float* scores;                  // [group, stride]
   float* factors;                 // [group], of an int8 cache
   int16_t* codes;                 // [group, d padded]: the query, of an int8 cache
@@ -59,7 +60,7 @@ struct Room {
   static size_t bytes(const Attention& op) {
     const size_t group = op.heads / op.kv_heads, stride = longest(op);
     const size_t doubles = group * ((1 + slots(op)) * padded(op.d, kPadHead) + stride + 1);
-    const size_t counters = sizeof *unscored + sizeof *unsummed;
+    const size_t counters = sizeof *unscored + sizeof *unsummed + sizeof *joined;
     const size_t head = (stride + 1) * sizeof(float) + padded(op.d, kPadInt8) * sizeof(int16_t);
     return padded(doubles * sizeof(double) + counters + group * head, 64);
   }
@@ -76,7 +77,8 @@ inline Room room_of(const Attention& op, void* scratch, size_t index) {
   room.totals = room.weights + room.group * room.stride;
   room.unscored = reinterpret_cast<std::atomic<size_t>*>(room.totals + room.group);
   room.unsummed = room.unscored + 1;
-  room.scores = reinterpret_cast<float*>(room.unsummed + 1);
+  room.joined = room.unsummed + 1;
+  room.scores = reinterpret_cast<float*>(room.joined + 1);
   room.factors = room.scores + room.group * room.stride;
   room.codes = reinterpret_cast<int16_t*>(room.factors + room.group);
   return room;
@@ -113,12 +115,16 @@ inline void put(float value, uint16_t* to) { *to = round_f16(value); }
 
 // x, rotated by its position, one head.
 template <typename Out>
-void rotate(const Attention& op, size_t position, const float* x, Out* RESTRICT out) {
+void rotate(const Kernel& kernel, const Attention& op, size_t position, const float* x, Out* out) {
+  constexpr size_t kAtOnce = 64;
   const size_t half = op.d / 2;
   const float *cos = op.cos + position * half, *sin = op.sin + position * half;
-  for (size_t i = 0; i < half; i++) {
-    put(x[i] * cos[i] - x[half + i] * sin[i], out + i);
-    put(x[half + i] * cos[i] + x[i] * sin[i], out + half + i);
+  for (size_t i = 0; i < half; i += kAtOnce) {
+    float low[kAtOnce], high[kAtOnce];
+    const size_t count = smaller(kAtOnce, half - i);
+    kernel.rotate(count, x + i, x + half + i, cos + i, sin + i, low, high);
+    for (size_t j = 0; j < count; j++) put(low[j], out + i + j);
+    for (size_t j = 0; j < count; j++) put(high[j], out + half + i + j);
   }
 }
 
@@ -126,18 +132,18 @@ void rotate(const Attention& op, size_t position, const float* x, Out* RESTRICT 
 struct Steps {
   size_t item;  // bytes of one element of a cache
   // A new position's key, rotated, and value become a row of the caches.
-  void (*store)(const Attention& op, size_t position, const float* key, const float* value,
-                size_t row);
+  void (*store)(const Kernel& kernel, const Attention& op, size_t position, const float* key,
+                const float* value, size_t row);
   // The rotated heads of a job.
-  void (*rotate_query)(const Attention& op, const Job& job, const Room& room);
+  void (*rotate_query)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room);
   void (*score)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
                 const Span& span);
   // sums [group, width] += the values of a span; float caches: position after position
   void (*blend)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
                 const Span& span, double* sums);
-  // room.sums += the sums of the values of a span
+  // room.sums += the sums of the values of a span, which may be put at `one` first
   void (*accumulate)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
-                     const Span& span);
+                     const Span& span, double* one);
 };
 
 extern const Steps kInt8Steps;

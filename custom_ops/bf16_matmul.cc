@@ -1,6 +1,5 @@
 #include "bf16_matmul.h"
 
-#include "quantize.h"
 #include "sizes.h"
 
 namespace bitnet {
@@ -24,7 +23,7 @@ void bf16_matmul(const Kernel& kernel, const Bf16MatMul& op, void* scratch, cons
   for (size_t first = 0; first < op.m; first += slab) {
     const size_t m = smaller(op.m - first, slab);
     for (size_t i = 0; i < m; i++) {
-      widen_bf16(op.x + (first + i) * op.k, op.k, stride, x + i * stride);
+      kernel.widen_bf16(op.x + (first + i) * op.k, op.k, stride, x + i * stride);
     }
     parallel(pool, parts(op.n, rows), [&](size_t task) {
       const size_t n0 = task * rows, count = smaller(op.n - n0, rows);

@@ -8,25 +8,31 @@
 namespace bitnet {
 namespace {
 
-#define KERNEL(isa, features, gemm, ints, floats) \
-  {#isa,                                          \
-   features,                                      \
-   ternary_gemv_##ints,                           \
-   ternary_gemm_##gemm,                           \
-   ternary_select_##ints,                         \
-   ternary_columns_##ints,                        \
-   ternary_columns_gemm_##gemm,                   \
-   ternary_group_##ints,                          \
-   bf16_gemv_##floats,                            \
-   int8_gemv_##ints,                              \
-   attend_scores_##floats,                        \
-   attend_scores_f16_##floats,                    \
-   attend_softmax_##floats,                       \
-   attend_values_##floats,                        \
-   attend_values_f16_##floats,                    \
-   attend_scores_int8_##ints,                     \
-   attend_weights_int8_##floats,                  \
-   attend_values_int8_##ints,                     \
+#define KERNEL(isa, features, gemm, ints, floats, loops) \
+  {#isa,                                                 \
+   features,                                             \
+   ternary_gemv_##ints,                                  \
+   ternary_gemm_##gemm,                                  \
+   ternary_select_##ints,                                \
+   ternary_columns_##ints,                               \
+   ternary_columns_gemm_##gemm,                          \
+   ternary_group_##ints,                                 \
+   bf16_gemv_##floats,                                   \
+   int8_gemv_##ints,                                     \
+   attend_scores_##floats,                               \
+   attend_scores_f16_##floats,                           \
+   attend_softmax_##floats,                              \
+   attend_values_##floats,                               \
+   attend_values_f16_##floats,                           \
+   attend_scores_int8_##ints,                            \
+   attend_weights_int8_##floats,                         \
+   attend_values_int8_##ints,                            \
+   quantize_int8_##loops,                                \
+   quantize_int16_##loops,                               \
+   quantize_digits_##loops,                              \
+   widen_bf16_##loops,                                   \
+   rms_norm_##loops,                                     \
+   rotate_##loops,                                       \
    read_##floats},
 const Kernel kKernels[] = {
 #include "kernels/kernels.inc"

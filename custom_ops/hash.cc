@@ -8,7 +8,6 @@
 #include "dispatch.h"
 #include "int8_matmul.h"
 #include "kernels/check.h"
-#include "quantize.h"
 #include "rms_norm.h"
 #include "sizes.h"
 #include "ternary_column_matmul.h"
@@ -93,7 +92,7 @@ struct Inputs {
   const uint8_t* scales() const { return reinterpret_cast<const uint8_t*>(scale.data); }
 };
 
-static void quantizers(const Kernel&, Hash* hash) {
+static void quantizers(const Kernel& kernel, Hash* hash) {
   for (size_t k : {1, 15, 64, 300, 2560}) {
     const size_t wide = padded(k, kBlockK);
     Random random = {k};
@@ -103,10 +102,10 @@ static void quantizers(const Kernel&, Hash* hash) {
     Guarded<double> doubles(wide);
     random_floats(&x, &random);
     int32_t sum = 0;
-    const float scales[2] = {quantize_int8(x.data, k, wide, q8.data, &sum),
-                             quantize_int16(x.data, k, wide, q16.data)};
-    const double scale = quantize_digits(x.data, k, wide, digits.data);
-    widen_bf16(x.data, k, wide, doubles.data);
+    const float scales[2] = {kernel.quantize_int8(x.data, k, wide, q8.data, &sum),
+                             kernel.quantize_int16(x.data, k, wide, q16.data)};
+    const double scale = kernel.quantize_digits(x.data, k, wide, digits.data);
+    kernel.widen_bf16(x.data, k, wide, doubles.data);
     hash->add(scales, sizeof scales);
     hash->add(&scale, sizeof scale);
     hash->add(&sum, sizeof sum);
@@ -117,11 +116,12 @@ static void quantizers(const Kernel&, Hash* hash) {
   }
 }
 
-static void norms(const Kernel&, Hash* hash) {
+static void norms(const Kernel& kernel, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 0, s.k, 0);
     Guarded<float> y(s.m * s.k);
-    rms_norm({s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data, nullptr, nullptr}, kBackwards);
+    rms_norm(kernel, {s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data, nullptr, nullptr},
+             kBackwards);
     hash->add(&y);
   }
 }

@@ -1,6 +1,5 @@
 #include "int8_matmul.h"
 
-#include "quantize.h"
 #include "sizes.h"
 
 namespace bitnet {
@@ -26,7 +25,8 @@ void int8_matmul(const Kernel& kernel, const Int8MatMul& op, void* scratch, cons
   for (size_t first = 0; first < op.m; first += slab) {
     const size_t m = smaller(op.m - first, slab);
     for (size_t i = 0; i < m; i++) {
-      inverse[i] = 1.0f / quantize_int16(op.x + (first + i) * op.k, op.k, stride, q + i * stride);
+      inverse[i] =
+          1.0f / kernel.quantize_int16(op.x + (first + i) * op.k, op.k, stride, q + i * stride);
     }
     parallel(pool, parts(op.n, rows), [&](size_t task) {
       int64_t sums[kSums];

@@ -6,7 +6,6 @@
 #include "dispatch.h"
 #include "int8_matmul.h"
 #include "kernels/check.h"
-#include "quantize.h"
 #include "rms_norm.h"
 #include "ternary_group_matmul.h"
 #include "ternary_matmul.h"
@@ -30,16 +29,16 @@ static float absmax(const float* x, size_t k) {
   return fmaxf(most, 1e-5f);
 }
 
-static void check_row(const char* what, const float* x, size_t k) {
-  CASE("quantize %s, k %zu", what, k);
+static void check_row(const Kernel& kernel, const char* what, const float* x, size_t k) {
+  CASE("quantize %s, %s, k %zu", kernel.name, what, k);
   const size_t padded = (k + 255) / 256 * 256;
   Guarded<int8_t> q8(padded);
   Guarded<int16_t> q16(padded);
   memset(q8.data, 99, padded);
   memset(q16.data, 99, 2 * padded);
   int32_t sum = 0, expected_sum = 0;
-  const float s8 = quantize_int8(x, k, padded, q8.data, &sum);
-  const float s16 = quantize_int16(x, k, padded, q16.data);
+  const float s8 = kernel.quantize_int8(x, k, padded, q8.data, &sum);
+  const float s16 = kernel.quantize_int16(x, k, padded, q16.data);
   CHECK(s8 == 127.0f / absmax(x, k));
   CHECK(s16 == 32512.0f / absmax(x, k));
   for (size_t i = 0; i < k; i++) {
@@ -51,41 +50,41 @@ static void check_row(const char* what, const float* x, size_t k) {
   for (size_t i = k; i < padded; i++) CHECK(q8[i] == 0 && q16[i] == 0);
 }
 
-static void test_quantize() {
+static void test_quantize(const Kernel& kernel) {
   // absmax 127 makes the scale 1, so that the ties are exact.
   const float ties[] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f, -126.5f, 0.49999997f};
-  check_row("ties", ties, 10);
+  check_row(kernel, "ties", ties, 10);
   const float ties16[] = {32512, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 32511.5f, -32511.5f};
-  check_row("ties of int16", ties16, 9);
+  check_row(kernel, "ties of int16", ties16, 9);
   const float zeros[300] = {0};
-  check_row("zeros", zeros, 300);
+  check_row(kernel, "zeros", zeros, 300);
   const float tiny[] = {FLT_MIN / 8, -FLT_MIN / 2, FLT_MIN, -FLT_TRUE_MIN, -0.0f};
-  check_row("denormals", tiny, 5);
+  check_row(kernel, "denormals", tiny, 5);
   const float huge[] = {FLT_MAX, -FLT_MAX, FLT_MAX / 2, 1, -FLT_MAX / 3, FLT_MIN};
-  check_row("largest", huge, 6);
+  check_row(kernel, "largest", huge, 6);
   const float small[] = {9e-6f, -1e-5f, 5e-6f, 3.937e-8f};  // below the clamp of absmax
-  check_row("below 1e-5", small, 4);
+  check_row(kernel, "below 1e-5", small, 4);
   for (size_t k = 1; k < 300; k += k < 70 ? 1 : 37) {
     Random random = {k};
     Guarded<float> x(k);
     for (size_t i = 0; i < k; i++) x[i] = random.real() * 10;
-    check_row("random, seed k", x.data, k);
+    check_row(kernel, "random, seed k", x.data, k);
   }
 }
 
-static void test_quantize_not_finite() {
+static void test_quantize_not_finite(const Kernel& kernel) {
   const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
   for (float value : bad) {
     for (size_t at : {0, 5, 38}) {
-      CASE("quantize %f at %zu", static_cast<double>(value), at);
+      CASE("quantize %s, %f at %zu", kernel.name, static_cast<double>(value), at);
       float x[39];
       for (int i = 0; i < 39; i++) x[i] = static_cast<float>(i) - 20;
       x[at] = value;
       int8_t q8[256];
       int16_t q16[64];
       int32_t sum = 0;
-      CHECK(isnan(quantize_int8(x, 39, 256, q8, &sum)));
-      CHECK(isnan(quantize_int16(x, 39, 64, q16)));
+      CHECK(isnan(kernel.quantize_int8(x, 39, 256, q8, &sum)));
+      CHECK(isnan(kernel.quantize_int16(x, 39, 64, q16)));
       for (int i = 0; i < 39; i++) CHECK(q8[i] == 0 && q16[i] == 0);
       CHECK(sum == 0);
     }
@@ -139,15 +138,15 @@ static void check_ternary(const Kernel& kernel, size_t m, size_t k, size_t n, bo
   }
 }
 
-// Digits of x as quantize.h states them, in libm's words.
-static void check_digits(const char* what, const float* x, size_t k) {
-  CASE("digits of %s, k %zu", what, k);
+// Digits of x as kernel.h states them, in libm's words.
+static void check_digits(const Kernel& kernel, const char* what, const float* x, size_t k) {
+  CASE("digits, %s, of %s, k %zu", kernel.name, what, k);
   const size_t padded = (k + 255) / 256 * 256;
   Guarded<int8_t> q(4 * padded);
   memset(q.data, 99, 4 * padded);
   float most = FLT_MIN;
   for (size_t i = 0; i < k; i++) most = fmaxf(most, fabsf(x[i]));
-  const double s = quantize_digits(x, k, padded, q.data);
+  const double s = kernel.quantize_digits(x, k, padded, q.data);
   CHECK(s == 0x1p30 / most);
   for (size_t i = 0; i < padded; i++) {
     const int64_t value =
@@ -157,24 +156,24 @@ static void check_digits(const char* what, const float* x, size_t k) {
   }
 }
 
-static void test_digits() {
+static void test_digits(const Kernel& kernel) {
   const float ties[] = {0x1p30f, -0x1p30f, 0.5f, 1.5f, 2.5f,    -0.5f,
                         -1.5f,   -2.5f,    127,  128,  32639.5f};
-  check_digits("ties", ties, 11);
+  check_digits(kernel, "ties", ties, 11);
   const float zeros[300] = {0};
-  check_digits("zeros", zeros, 300);
+  check_digits(kernel, "zeros", zeros, 300);
   const float tiny[] = {FLT_MIN / 8, -FLT_MIN / 2, FLT_TRUE_MIN, -0.0f};
-  check_digits("denormals", tiny, 4);
+  check_digits(kernel, "denormals", tiny, 4);
   const float huge[] = {FLT_MAX, -FLT_MAX, FLT_MAX / 2, 1, -FLT_MAX / 3, FLT_MIN};
-  check_digits("largest", huge, 6);
+  check_digits(kernel, "largest", huge, 6);
   Random random = {7};
   Guarded<float> x(1000);
   for (size_t i = 0; i < 1000; i++) x[i] = random.real() * 10;
-  check_digits("random, seed 7", x.data, 1000);
+  check_digits(kernel, "random, seed 7", x.data, 1000);
   for (float bad : {NAN, -INFINITY}) {
     x[999] = bad;
     Guarded<int8_t> q(4 * 1024);
-    CHECK(isnan(quantize_digits(x.data, 1000, 1024, q.data)));
+    CHECK(isnan(kernel.quantize_digits(x.data, 1000, 1024, q.data)));
     for (size_t i = 0; i < q.size(); i++) CHECK(q[i] == 0);
   }
 }
@@ -281,14 +280,15 @@ static void check_bf16(const Kernel& kernel, size_t m, size_t k, size_t n, const
   }
 }
 
-static void check_rms_norm(size_t m, size_t k, bool adds, const Pool& pool) {
-  CASE("rms_norm m %zu k %zu adds %d", m, k, adds);
+static void check_rms_norm(const Kernel& kernel, size_t m, size_t k, bool adds, const Pool& pool) {
+  CASE("rms_norm %s m %zu k %zu adds %d", kernel.name, m, k, adds);
   Random random = {m + k};
   Guarded<float> x(m * k), residual(m * k), sum(m * k), weight(k), y(m * k);
   fill(&x, m, k, &random);
   fill(&residual, m, k, &random);
   for (size_t i = 0; i < k; i++) weight[i] = random.real();
-  rms_norm({m, k, x.data, reinterpret_cast<const uint8_t*>(weight.data), 1e-5f, y.data,
+  rms_norm(kernel,
+           {m, k, x.data, reinterpret_cast<const uint8_t*>(weight.data), 1e-5f, y.data,
             adds ? residual.data : nullptr, sum.data},
            pool);
   for (size_t i = 0; adds && i < m * k; i++) {
@@ -312,21 +312,21 @@ static void check_rms_norm(size_t m, size_t k, bool adds, const Pool& pool) {
 }
 
 int main() {
-  test_quantize();
-  test_quantize_not_finite();
-  test_digits();
   const Kernel** list;
   const size_t count = tested_kernels(&list);
   const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},      {1, 1, 1},    {1, 257, 33},
                               {3, 640, 70}, {1, 640, 900},  {4, 300, 65}, {5, 2560, 37},
                               {9, 64, 600}, {130, 300, 40}, {515, 65, 35}};
   for (size_t i = 0; i < count; i++) {
+    test_quantize(*list[i]);
+    test_quantize_not_finite(*list[i]);
+    test_digits(*list[i]);
     for (const auto& s : shapes) {
       for (const Pool& pool : {kBackwards, kThreads}) {
         check_ternary(*list[i], s[0], s[1], s[2], false, pool);
         check_ternary(*list[i], s[0], s[1], s[2], true, pool);
-        check_rms_norm(s[0], s[1], false, pool);
-        check_rms_norm(s[0], s[1], true, pool);
+        check_rms_norm(*list[i], s[0], s[1], false, pool);
+        check_rms_norm(*list[i], s[0], s[1], true, pool);
         check_int8(*list[i], s[0], s[1], s[2], pool);
         check_bf16(*list[i], s[0], s[1], s[2], pool);
         const size_t groups = s[1] / 128 + 1;

@@ -15,7 +15,7 @@ char current_case[256] = "start";
 
 static bool same(float a, float b) { return a == b || (isnan(a) && isnan(b)); }
 
-// A row of x quantized as in quantize.h, in libm's words; false when it holds a NaN or an infinity.
+// A row of x quantized as in kernel.h, in libm's words; false when it holds a NaN or an infinity.
 struct Quantized {
   float scale = 0;
   Guarded<int> q;

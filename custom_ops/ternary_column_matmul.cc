@@ -1,6 +1,5 @@
 #include "ternary_column_matmul.h"
 
-#include "quantize.h"
 #include "sizes.h"
 #include "skipped.h"
 
@@ -31,7 +30,8 @@ void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* sc
   int8_t* values = reinterpret_cast<int8_t*>(index + op.k);
   int8_t* q = values + op.k;
   int32_t q_sum;
-  const float act_scale = quantize_int8(op.x + i * op.k, op.k, padded(op.k, kBlockK), q, &q_sum);
+  const float act_scale =
+      kernel.quantize_int8(op.x + i * op.k, op.k, padded(op.k, kBlockK), q, &q_sum);
   size_t count = 0;
   for (size_t k = 0; k < op.k; k++) {
     index[count] = static_cast<int32_t>(k);
@@ -65,8 +65,8 @@ void many(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch, co
     const size_t m = smaller(slab, op.m - first);
     parallel(pool, parts(m, kQuantized), [&](size_t task) {
       for (size_t i = task * kQuantized; i < smaller(m, (task + 1) * kQuantized); i++) {
-        act_scales[i] =
-            quantize_int8(op.x + (first + i) * op.k, op.k, q_stride, q + i * q_stride, q_sums + i);
+        act_scales[i] = kernel.quantize_int8(op.x + (first + i) * op.k, op.k, q_stride,
+                                             q + i * q_stride, q_sums + i);
       }
     });
     const size_t tiles = blocks * parts(m, kTall);

@@ -1,6 +1,5 @@
 #include "ternary_gated_matmul.h"
 
-#include "quantize.h"
 #include "sizes.h"
 #include "skipped.h"
 #include "ternary_matmul.h"
@@ -25,7 +24,7 @@ void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q
          const Pool& pool) {
   const size_t blocks = blocks_of(op.k), row_bytes = blocks * kBlockBytes;
   int32_t q_sum;
-  const float act_scale = quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
+  const float act_scale = kernel.quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
   const float gate_factor = load_float(op.gate_scale, 0) / act_scale;
   const float up_factor = load_float(op.up_scale, 0) / act_scale;
   float* y = op.y + i * op.n;

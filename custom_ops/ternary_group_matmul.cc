@@ -1,6 +1,5 @@
 #include "ternary_group_matmul.h"
 
-#include "quantize.h"
 #include "sizes.h"
 
 namespace bitnet {
@@ -43,8 +42,9 @@ void quantize(const Slab& s, const Pool& pool) {
       const float* x = s.op.x + (s.first + i) * k;
       int8_t* q = s.q + i * s.digits * s.padded;
       int32_t sum;
-      s.act_scale[i] = s.digits == 1 ? static_cast<double>(quantize_int8(x, k, s.padded, q, &sum))
-                                     : quantize_digits(x, k, s.padded, q);
+      s.act_scale[i] = s.digits == 1
+                           ? static_cast<double>(s.kernel.quantize_int8(x, k, s.padded, q, &sum))
+                           : s.kernel.quantize_digits(x, k, s.padded, q);
       for (size_t d = i * s.digits; d < (i + 1) * s.digits; d++) {
         sum_groups(s.q + d * s.padded, s.groups, s.q_sums + d * s.groups);
       }

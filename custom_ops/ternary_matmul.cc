@@ -1,6 +1,5 @@
 #include "ternary_matmul.h"
 
-#include "quantize.h"
 #include "sizes.h"
 
 namespace bitnet {
@@ -28,8 +27,8 @@ void quantize(const Slab& s, const Pool& pool) {
   const size_t k = s.op.k, rows = kQuantizeWork / k + 1;
   parallel(pool, parts(s.m, rows), [&](size_t task) {
     for (size_t i = task * rows; i < smaller(s.m, (task + 1) * rows); i++) {
-      s.act_scales[i] = quantize_int8(s.op.x + (s.first + i) * k, k, s.blocks * kBlockK,
-                                      s.q + i * s.blocks * kBlockK, s.q_sums + i);
+      s.act_scales[i] = s.kernel.quantize_int8(s.op.x + (s.first + i) * k, k, s.blocks * kBlockK,
+                                               s.q + i * s.blocks * kBlockK, s.q_sums + i);
     }
   });
 }

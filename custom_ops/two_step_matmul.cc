@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "int8_matmul.h"
-#include "quantize.h"
 #include "sizes.h"
 #include "skipped.h"
 
@@ -16,8 +15,8 @@ constexpr float kPeak = 32512;    // of quantize_int16
 constexpr float kLarge = 0x1p48;  // 1 / act_scale, from where on the scan might overflow
 
 // What the bounds are multiplied by: see row_bounds in ternary.py. NaN where x is not finite.
-float slack_of(const float* x, size_t k, int16_t* q) {
-  const float inverse = 1.0f / quantize_int16(x, k, padded(k, kPadInt8), q);
+float slack_of(const Kernel& kernel, const float* x, size_t k, int16_t* q) {
+  const float inverse = 1.0f / kernel.quantize_int16(x, k, padded(k, kPadInt8), q);
   int64_t squares = 0;  // below 2^47, so its conversion is exact
   for (size_t i = 0; i < k; i++) squares += static_cast<int32_t>(q[i]) * q[i];
   const double norm = sqrt(static_cast<double>(squares));
@@ -106,10 +105,10 @@ void two_step_matmul(const Kernel& kernel, const TwoStepMatMul& op, void* scratc
   for (size_t i = 0; i < op.m; i++) {
     const float* x = op.x + i * op.k;
     float* y = op.y + i * op.n;
-    const float slack = slack_of(x, op.k, q);
+    const float slack = slack_of(kernel, x, op.k, q);
     if (slack != slack) continue;
     const float least = least_kept(y, op.bound, op.n, slack, heaps, pool);
-    widen_bf16(x, op.k, padded(op.k, kPadBf16), wide);
+    kernel.widen_bf16(x, op.k, padded(op.k, kPadBf16), wide);
     rescore(kernel, op, wide, slack, least, y, pool);
   }
 }

@@ -163,6 +163,37 @@ using AttendValuesInt8 = void (*)(size_t rows, size_t positions, size_t d, const
                                   size_t s_stride);
 static_assert(kAttendSpan * 32512 * 128 < 1 << 28, "28 bits, and 24 of the scale");
 
+// Activations to integers, one row (token) at a time.
+// q[k] = clamp(round_half_even(x[k] * s)) with s = limit / max(max|x|, 1e-5).
+// Zeros fill q from `count` to `padded`. Returns s, or NaN when x holds a NaN or an infinity: q is
+// then all zeros. x may lie at any address.
+
+// limits -128 and 127, s = 127 / max; *sum gets the sum of q
+using QuantizeInt8 = float (*)(const float* x, size_t count, size_t padded, int8_t* q,
+                               int32_t* sum);
+
+// limits -32512 and 32512, s = 32512 / max
+using QuantizeInt16 = float (*)(const float* x, size_t count, size_t padded, int16_t* q);
+
+// Activations that must not lose precision: v[k] = round_half_even(x[k] * s) in float64 with
+// s = 2^30 / max(max|x|, 2^-126), so that v[k] / s is x[k] to 2^-31 of the largest |x|. v is stored
+// as int8 digits: v[k] = sum over d = 0..3 of 256^d * q[d * padded + k]; zeros from `count` on.
+using QuantizeDigits = double (*)(const float* x, size_t count, size_t padded, int8_t* q);
+
+// x in float64, in each 16 the 8 even ones before the 8 odd ones; zeros up to `padded`.
+using WidenBf16 = void (*)(const float* x, size_t count, size_t padded, double* out);
+
+// y = (x * inverse) * weight with inverse = float32(1 / sqrt(sum of x^2 / k + epsilon)). The sum is
+// float64 in 16 lanes: lane l adds i = l, l+16, ... in this order, then lane l takes in l+8, l+4,
+// l+2, l+1; each square is exact. With a residual, sum = x + residual takes the place of x.
+// weight: float32 [k], at any address; residual and sum: [k], or null
+using RmsNormRow = void (*)(size_t k, const float* x, const float* residual, float* sum,
+                            const uint8_t* weight, float epsilon, float* y);
+
+// out_low = low * cos - high * sin, out_high = high * cos + low * sin, each operation rounded
+using Rotate = void (*)(size_t count, const float* low, const float* high, const float* cos,
+                        const float* sin, float* out_low, float* out_high);
+
 constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
 constexpr float kLog2E = 1.44269504f;
 constexpr float kLn2High = 0.693359375f;  // 9 bits: its products with n are exact
@@ -199,13 +230,19 @@ struct Kernel {
   AttendScoresInt8 attend_scores_int8;
   AttendWeightsInt8 attend_weights_int8;
   AttendValuesInt8 attend_values_int8;
+  QuantizeInt8 quantize_int8;
+  QuantizeInt16 quantize_int16;
+  QuantizeDigits quantize_digits;
+  WidenBf16 widen_bf16;
+  RmsNormRow rms_norm;
+  Rotate rotate;
   Read read;
 };
 
-// Every row of kernels.inc is one set of these functions: `gemm`, `ints` and `floats` are the
-// instruction sets whose GEMMs, other integer functions and float functions it takes. Some are
-// declared more than once.
-#define KERNEL(isa, features, gemm, ints, floats)                                                  \
+// Every row of kernels.inc is one set of these functions: `gemm`, `ints`, `floats` and `loops` are
+// the instruction sets whose GEMMs, other integer functions, float functions and loops over rows
+// (rows.inc) it takes. Some are declared more than once.
+#define KERNEL(isa, features, gemm, ints, floats, loops)                                           \
   void ternary_gemv_##ints(size_t rows, size_t blocks, const int8_t* q, int32_t q_sum,             \
                           const uint8_t* w, int32_t* sums);                                        \
   void ternary_gemm_##gemm(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
@@ -243,6 +280,15 @@ struct Kernel {
   void attend_values_int8_##ints(size_t rows, size_t positions, size_t d, const int16_t* p,        \
                                  const int8_t* v, const double* scale, double* sums,               \
                                  size_t s_stride);                                                 \
+  float quantize_int8_##loops(const float* x, size_t count, size_t padded, int8_t* q,              \
+                             int32_t* sum);                                                        \
+  float quantize_int16_##loops(const float* x, size_t count, size_t padded, int16_t* q);           \
+  double quantize_digits_##loops(const float* x, size_t count, size_t padded, int8_t* q);          \
+  void widen_bf16_##loops(const float* x, size_t count, size_t padded, double* out);               \
+  void rms_norm_##loops(size_t k, const float* x, const float* residual, float* sum,               \
+                       const uint8_t* weight, float epsilon, float* y);                            \
+  void rotate_##loops(size_t count, const float* low, const float* high, const float* cos,         \
+                     const float* sin, float* out_low, float* out_high);                           \
   uint64_t read_##floats(const uint8_t* data, size_t bytes);
 #include "kernels.inc"
 #undef KERNEL
