@@ -120,6 +120,17 @@ TernaryGatedMatMul (X, gate, up, gate_scale, up_scale) => (Y)
 }
 """
 
+_FEED_FORWARD_BODY = """
+<domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
+TernaryFeedForward (X, gate, up, gate_scale, up_scale, norm, epsilon, down, down_scale)
+    => (Y, normed)
+{
+  product = bitnet.TernaryGatedMatMul (X, gate, up, gate_scale, up_scale)
+  normed = bitnet.RMSNorm (product, norm, epsilon)
+  Y = bitnet.TernaryColumnMatMul (normed, down, down_scale)
+}
+"""
+
 # A Loop, not a reduction: only its order of additions is part of the standard. It also keeps the
 # sums of one group in memory, not those of all.
 _GROUP_TOTAL = (
@@ -405,5 +416,6 @@ def functions() -> list[ir.Function]:
         _ADD_RMS_NORM_BODY,
         _GATED_BODY,
         _COLUMN_BODY,
+        _FEED_FORWARD_BODY,
     )
     return [ir.serde.deserialize_function(onnx.parser.parse_function(body)) for body in bodies]

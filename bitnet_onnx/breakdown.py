@@ -29,6 +29,7 @@ __all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown"]
 
 STEPS = 24
 ATTENTION = "GroupQueryAttention"
+FEED_FORWARD = "TernaryFeedForward"
 WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activation
 
 
@@ -82,8 +83,7 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     cached = context + (STEPS + 1) // 2  # positions that a step reads, on average
     cache_bytes = cached * session.position_bytes
     unread = {
-        "TernaryGatedMatMul": profiled.skipped.rows,
-        "TernaryColumnMatMul": profiled.skipped.columns,
+        FEED_FORWARD: profiled.skipped.rows + profiled.skipped.columns,
         "TwoStepMatMul": profiled.skipped.head,
     }
     costs = [
@@ -91,7 +91,7 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
         for cost in _costs(events, profiled.seconds, cache_bytes)
     ]
     costs.sort(key=lambda cost: -cost.seconds)
-    linears = [cost for cost in costs if _kind(cost).endswith("MatMul")]
+    linears = [cost for cost in costs if _kind(cost).endswith(("MatMul", FEED_FORWARD))]
     ternary = [cost for cost in linears if _kind(cost).startswith("Ternary")]
     head = [cost for cost in linears if cost not in ternary]
     plain = _steps(Session(artifact, threads=threads), ids, {_kind(cost) for cost in linears})

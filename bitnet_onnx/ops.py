@@ -89,39 +89,31 @@ def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
 
-@torch.library.custom_op("bitnet::ternary_gated_matmul", mutates_args=())
-def ternary_gated_matmul(
-    x: Tensor, gate: Tensor, up: Tensor, gate_scale: Tensor, up_scale: Tensor
-) -> Tensor:
-    """``relu(ternary_matmul(x, gate))² * ternary_matmul(x, up)``: x [..., K] -> [..., N].
+def ternary_feed_forward(
+    x: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    gate_scale: Tensor,
+    up_scale: Tensor,
+    norm: Tensor,
+    epsilon: Tensor,
+    columns: Tensor,
+    scale: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """2B-4T's ``down(rms_norm(relu(gate(x))² * up(x)))`` [..., M], and what down reads [..., N].
 
-    +0 where the first factor is 0, whatever the second: there it need not be computed.
+    x [..., K]; gate and up packed [N, 64 * ceil(K / 256)]; norm [N], epsilon [1]; columns uint8
+    [N, 64 * ceil(M / 256)]: the matrix of down transposed, packed; scale [M]. The product is +0
+    where the first factor is 0, whatever the second: there no row of up need be read, and no
+    column where what down reads is quantized to 0. Put in by ``optimize.py``.
     """
     opened = ternary_matmul(x, gate, gate_scale).relu()
     square = opened * opened
-    return torch.where(square == 0, 0.0, square * ternary_matmul(x, up, up_scale))
-
-
-@ternary_gated_matmul.register_fake
-def _(x: Tensor, gate: Tensor, up: Tensor, gate_scale: Tensor, up_scale: Tensor) -> Tensor:
-    return x.new_empty(*x.shape[:-1], gate.shape[0])
-
-
-@torch.library.custom_op("bitnet::ternary_column_matmul", mutates_args=())
-def ternary_column_matmul(x: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
-    """ternary_matmul of weights stored by column: x [..., K] -> [..., N].
-
-    columns uint8 [K, 64 * ceil(N / 256)]: the transposed matrix, packed; scale [N]. Columns of
-    zero activations need not be read.
-    """
-    quantized, act_scale = absmax_int8(x)
+    product = torch.where(square == 0, 0.0, square * ternary_matmul(x, up, up_scale))
+    normed = exact.rms_norm(product, norm, epsilon)
+    quantized, act_scale = absmax_int8(normed)
     sums = quantized @ unpack(columns, scale.shape[0]).float()
-    return sums * (scale / act_scale)
-
-
-@ternary_column_matmul.register_fake
-def _(x: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
-    return x.new_empty(*x.shape[:-1], scale.shape[0])
+    return sums * (scale / act_scale), normed
 
 
 @torch.library.custom_op("bitnet::bf16_matmul", mutates_args=())

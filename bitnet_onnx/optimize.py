@@ -13,6 +13,7 @@ from .ops import DOMAIN, VERSION
 from .ternary import packed_width
 
 __all__ = [
+    "FEED_FORWARD",
     "LINEARS",
     "PARTS",
     "PASSES",
@@ -28,7 +29,9 @@ __all__ = [
 
 # fuse_projections, join_attention, skip_zeros, fuse_norms
 PASSES = ("projections", "attention", "zeros", "norms")
-LINEARS = {(DOMAIN, f"Ternary{kind}MatMul") for kind in ("", "Group", "Float", "Gated", "Column")}
+FEED_FORWARD = "TernaryFeedForward"
+LINEARS = {(DOMAIN, f"Ternary{kind}MatMul") for kind in ("", "Group", "Float")}
+LINEARS.add((DOMAIN, FEED_FORWARD))
 # q, k and v. Gate and up alone gain nothing measurable, and splitting their result costs a copy of
 # it: 28 MB in a prefill step of 256 positions at the 2B-4T shape.
 FEWEST = 3
@@ -96,10 +99,9 @@ def join_attention(model: ir.Model) -> None:
 def skip_zeros(model: ir.Model) -> list[str]:
     """Rows and columns of the FFN that meet a zero are not read: down(norm(relu(gate)² * up)).
 
-    TernaryGatedMatMul takes the place of gate, relu², up and their product: where the gate is
-    closed the row of up is skipped. TernaryColumnMatMul takes that of down, with the weight stored
-    by column: where an activation is quantized to 0 its column is skipped. Returns the linears
-    that are stored by column now.
+    TernaryFeedForward takes the place of all of it, with the weight of down stored by column: where
+    the gate is closed the row of up is skipped, where an activation is quantized to 0 the column
+    of down. Returns the linears that are stored by column now.
     """
     norms = [node for node in model.graph if node.op_type == "RMSNorm"]
     found = [(norm, _ffn(norm)) for norm in norms]
@@ -134,14 +136,13 @@ def _skip_zeros(
     down: ir.Node,
 ) -> str:
     inputs = [input_of(gate, 0), *(input_of(node, i) for i in (1, 2) for node in (gate, up))]
-    gated = ir.node("TernaryGatedMatMul", inputs, domain=DOMAIN, version=VERSION)
-    columns = ir.node("TernaryColumnMatMul", down.inputs, domain=DOMAIN, version=VERSION)
-    for old, new in ((product, gated), (down, columns)):
-        graph.insert_before(old, [new])
-        _replace(graph, [old], new)
-    graph.remove([square, relu, gate, up], safe=True)
-    weight, scale = input_of(columns, 1), input_of(columns, 2)
-    rows, features = shape_of(weight)[0], shape_of(input_of(norm, 1))[0]
+    inputs += [input_of(node, i) for node in (norm, down) for i in (1, 2)]
+    both = ir.node(FEED_FORWARD, inputs, domain=DOMAIN, version=VERSION, num_outputs=2)
+    graph.insert_before(down, [both])
+    _replace(graph, [down, norm], both)
+    graph.remove([product, square, relu, gate, up], safe=True)
+    weight, scale = inputs[-2:]
+    rows, features = shape_of(weight)[0], shape_of(inputs[5])[0]
     reshape(weight, [features, packed_width(rows)])
     reshape(scale, [rows])
     return str(weight.name).removesuffix(".weight")

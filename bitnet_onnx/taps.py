@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from .artifact import Artifact
 from .ops import DOMAIN
-from .optimize import LINEARS, PARTS
+from .optimize import FEED_FORWARD, LINEARS, PARTS, input_of
 from .session import Session
 from .stock import activations
 
@@ -81,7 +81,10 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
                 yield activations(weight), str(weight.name)
         return
     for node in model.graph:
-        if (node.domain, node.op_type) in LINEARS | {TWO_STEP}:
+        if node.op_type == FEED_FORWARD:
+            yield from ((input_of(node, 0), str(input_of(node, i).name)) for i in (1, 2))
+            yield node.outputs[1], str(input_of(node, 7).name)
+        elif (node.domain, node.op_type) in LINEARS | {TWO_STEP}:
             x, *others = (value for value in node.inputs if value is not None)
             for name in (str(value.name) for value in others):
                 if name.endswith(".weight"):

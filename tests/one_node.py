@@ -22,8 +22,11 @@ INPUTS = {
     "TwoStepMatMul": ["X", "W", "scan", "scale", "bound"],
     "RMSNorm": ["X", "weight", "epsilon"],
     "AddRMSNorm": ["X", "residual", "weight", "epsilon"],
-}
-OUTPUTS = {"AddRMSNorm": ["Y", "sum"]}
+    "TernaryFeedForward": [
+        "X", "gate", "up", "gate_scale", "up_scale", "norm", "epsilon", "down", "down_scale",
+    ],
+}  # fmt: skip
+OUTPUTS = {"AddRMSNorm": ["Y", "sum"], "TernaryFeedForward": ["Y", "normed"]}
 
 
 def width(op: str, features: int) -> int:

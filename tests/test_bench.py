@@ -58,10 +58,9 @@ def test_a_breakdown_adds_up_to_the_step(artifact: Artifact) -> None:
     assert sum(cost.seconds for cost in costs) == pytest.approx(found.profiled_step_seconds)
     assert [cost.seconds for cost in costs] == sorted((c.seconds for c in costs), reverse=True)
     by_name = {cost.operator.partition(" ")[0]: cost for cost in costs}
-    assert by_name["TernaryGatedMatMul"].calls == artifact.num_hidden_layers
+    assert by_name["TernaryFeedForward"].calls == artifact.num_hidden_layers
     whole = parameters(artifact)
-    for name in ("TernaryGatedMatMul", "TernaryColumnMatMul"):
-        assert 0 < by_name[name].bytes < whole[name]
+    assert 0 < by_name["TernaryFeedForward"].bytes < whole["TernaryFeedForward"]
     assert by_name["TernaryMatMul"].bytes > 0
     assert by_name["Bf16MatMul"].bytes == whole["Bf16MatMul"]
     assert found.ternary.bytes == sum(c.bytes for c in costs if c.operator.startswith("Ternary"))
@@ -101,7 +100,7 @@ def test_the_command_prints_both(artifact: Artifact, capsys: pytest.CaptureFixtu
     assert main([*arguments, "--max-new-tokens", "30"]) == 0
     out = capsys.readouterr().out
     assert "of the gates" in out
-    assert "TernaryColumnMatMul" in out
+    assert "TernaryFeedForward" in out
     assert main([*arguments, "--max-new-tokens", "30", "--json"]) == 0
     fields = json.loads(capsys.readouterr().out)
     profile = fields["profile"]

@@ -1,0 +1,128 @@
+"""TernaryFeedForward three times: torch, the function body, the library with every kernel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from one_node import INPUTS, model, pack, session
+from onnx import TensorProto
+
+from bitnet_onnx import native, ops
+
+OP = "TernaryFeedForward"
+TYPES = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("uint8"): TensorProto.UINT8}
+# X's dimensions, N and M; from 4 rows on other kernels are taken
+SHAPES = [((1,), 1, 1), ((1, 1, 70), 300, 65), ((2, 3, 300), 70, 257), ((3, 2560), 691, 40)]
+
+
+def inputs(shape: tuple[int, ...], n: int, m: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Gates are open and closed about equally."""
+    random = np.random.default_rng(seed)
+
+    def codes(rows: int, columns: int) -> np.ndarray:
+        return pack(random.integers(-1, 2, (rows, columns)))
+
+    return {
+        "X": random.standard_normal(shape).astype(np.float32),
+        "gate": codes(n, shape[-1]),
+        "up": codes(n, shape[-1]),
+        "gate_scale": np.float32([0.7]),
+        "up_scale": np.float32([1.3]),
+        "norm": random.standard_normal(n).astype(np.float32),
+        "epsilon": np.float32([1e-5]),
+        "down": codes(n, m),
+        "down_scale": random.random(m, np.float32) + np.float32(0.01),
+    }
+
+
+def run(fed: dict[str, np.ndarray], library: bool, threads: int = 1) -> list[np.ndarray]:
+    made = model(OP, {}, {name: TYPES[array.dtype] for name, array in fed.items()})
+    return list(session(made, library, threads).run(None, fed))
+
+
+@pytest.mark.parametrize(("shape", "n", "m"), SHAPES, ids=str)
+def test_torch_the_body_and_the_library_give_the_same_bits(
+    shape: tuple[int, ...], n: int, m: int
+) -> None:
+    fed = inputs(shape, n, m)
+    expected = ops.ternary_feed_forward(*(torch.from_numpy(fed[name]) for name in INPUTS[OP]))
+    assert (expected[1] == 0).any() or n == 1  # some gates are closed
+    for found in (run(fed, False), run(fed, True), run(fed, True, threads=2)):
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs.numpy(), strict=True)
+
+
+def test_a_nan_stays_in_its_row() -> None:
+    fed = inputs((3, 70), 40, 9)
+    fed["X"][1, 7] = np.nan
+    for library in (True, False):
+        for y in run(fed, library):
+            assert np.isnan(y).all(1).tolist() == np.isnan(y).any(1).tolist() == [0, 1, 0]
+
+
+def test_nothing_in_nothing_out() -> None:
+    y, normed = run(inputs((2, 0, 70), 40, 9), library=True)
+    assert (y.shape, normed.shape) == ((2, 0, 9), (2, 0, 40))
+
+
+def with_every_kernel(shape: tuple[int, ...], n: int, m: int) -> set[str]:
+    """What the library gives, as text; once where all kernels give the same."""
+    code = (
+        "import sys; from test_feed_forward import inputs, run; "
+        f"print([y.tobytes().hex() for y in run(inputs({shape}, {n}, {m}), True)])"
+    )
+    tests = Path(__file__).parent
+    paths = os.pathsep.join([str(tests), str(tests.parent)])
+    found = set()
+    for kernel in native.kernels():
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "BITNET_ONNX_KERNEL": kernel, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        found.add(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_every_kernel_gives_the_same_bits(rows: int) -> None:
+    assert len(with_every_kernel((rows, 300), 700, 300)) == 1
+
+
+BAD = {
+    "scalar X": ("X", np.ones((), np.float32), "X is a scalar"),
+    "no X": ("X", np.ones((2, 0), np.float32), "X has 0 columns"),
+    "gate of another width": ("gate", np.zeros((40, 128), np.uint8), "gate has 128 columns"),
+    "gate without rows": ("gate", np.zeros((0, 64), np.uint8), "gate has 0 rows (N)"),
+    "up of another size": ("up", np.zeros((41, 64), np.uint8), "[41, 64], expected that of gate"),
+    "two scales": ("gate_scale", np.ones(2, np.float32), "gate_scale has 1 dimensions and 2"),
+    "no scale": ("up_scale", np.ones(0, np.float32), "up_scale has 1 dimensions and 0 elements"),
+    "norm of another size": ("norm", np.ones(39, np.float32), "39 elements, expected shape [40]"),
+    "two epsilons": ("epsilon", np.ones(2, np.float32), "epsilon has 1 dimensions and 2"),
+    "down by row": ("down", np.zeros((9, 64), np.uint8), "down has the shape [9, 64]"),
+    "down of another width": (
+        "down",
+        np.zeros((40, 128), np.uint8),
+        "down has the shape [40, 128]",
+    ),
+    "flat down": ("down", np.zeros(40, np.uint8), "down has the shape [40]"),
+    "more outputs": ("down_scale", np.ones(257, np.float32), "down has the shape [40, 64]"),
+    "square scale": ("down_scale", np.ones((3, 3), np.float32), "down_scale has the shape [3, 3]"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), BAD.values(), ids=BAD)
+def test_a_bad_input_is_a_sentence(name: str, value: np.ndarray, sentence: str) -> None:
+    fed = inputs((2, 70), 40, 9)
+    fed[name] = value
+    with pytest.raises(Exception, match="TernaryFeedForward: ") as caught:
+        run(fed, library=True)
+    assert sentence in str(caught.value)
