@@ -129,47 +129,77 @@ void finish(const Attention& op, const Job& job, const Room& room, size_t begin,
   }
 }
 
-// Decode: each span of a job is a task. Whoever scores a job's last one takes the softmax, and
-// whoever sums up the last one's values adds all sums, in the order of the spans. Threads mostly
-// take tasks in this order too: while that is so, a job's sums go to its first slot at once.
+// All of a job.
+void attend(const Kernel& kernel, const Attention& op, const Steps& steps, const Job& job,
+            const Room& room) {
+  const size_t spans = parts(job.positions, kSpan), slot = room.group * room.width;
+  steps.rotate_query(kernel, op, job, room);
+  for (size_t i = 0; i < spans; i++) steps.score(kernel, op, job, room, span_of(job, i));
+  softmax(kernel, job, room);
+  memset(room.sums, 0, slot * sizeof *room.sums);
+  for (size_t i = 0; i < spans; i++) {
+    steps.accumulate(kernel, op, job, room, span_of(job, i), room.sums + slot);
+  }
+  finish(op, job, room, 0, 0);
+}
+
+// Whoever scores a split job's last span takes the softmax.
+void score_span(const Kernel& kernel, const Attention& op, const Steps& steps, const Job& job,
+                const Room& room, size_t index) {
+  const Span span = span_of(job, index);
+  if (span.begin >= span.end) return;
+  steps.score(kernel, op, job, room, span);
+  if (room.unscored->fetch_sub(1) == 1) softmax(kernel, job, room);
+}
+
+// Whoever sums up a split job's last span adds all sums, in the order of the spans. Threads mostly
+// take tasks in this order too: while that is so, the sums go to the job's first slot at once.
+void blend_span(const Kernel& kernel, const Attention& op, const Steps& steps, const Job& job,
+                const Room& room, size_t index) {
+  const Span span = span_of(job, index);
+  if (span.begin >= span.end) return;
+  const size_t slot = room.group * room.width;
+  double* sums = room.sums + index * slot;
+  const bool joins = room.joined->load() == index;
+  if (joins && index > 0) {
+    steps.accumulate(kernel, op, job, room, span, sums);
+  } else {
+    memset(sums, 0, slot * sizeof *sums);
+    steps.blend(kernel, op, job, room, span, sums);
+  }
+  if (joins) room.joined->store(index + 1);
+  if (room.unsummed->fetch_sub(1) > 1) return;
+  finish(op, job, room, room.joined->load(), parts(job.positions, kSpan));
+}
+
+// Decode: an even number of jobs is taken whole, one a task, and the spans of the others are tasks,
+// so that threads end together. Each group of tasks is a whole job and its share of the spans.
 void few(const Kernel& kernel, const Attention& op, const Steps& steps, void* scratch,
          const Pool& pool) {
-  const size_t count = jobs_of(op), spans = Room::slots(op);
+  const size_t count = jobs_of(op), spans = parts(longest(op), kSpan);
+  const size_t whole = count < kSplitJobs ? 0 : count / 2 * 2, pieces = (count - whole) * spans;
   Job jobs[kFewJobs];
   Room rooms[kFewJobs];
   for (size_t index = 0; index < count; index++) {
     const Job job = jobs[index] = job_of(op, index);
     const Room room = rooms[index] = room_of(op, scratch, index);
+    if (index < whole) continue;
     steps.rotate_query(kernel, op, job, room);
     new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
     new (room.unsummed) std::atomic<size_t>(parts(job.positions, kSpan));
     new (room.joined) std::atomic<size_t>(0);
   }
-  parallel(pool, count * spans, [&](size_t task) {
-    const Job& job = jobs[task / spans];
-    const Room& room = rooms[task / spans];
-    const Span span = span_of(job, task % spans);
-    if (span.begin >= span.end) return;
-    steps.score(kernel, op, job, room, span);
-    if (room.unscored->fetch_sub(1) == 1) softmax(kernel, job, room);
+  const size_t groups = whole ? whole : 1, share = parts(pieces, groups);
+  const size_t first = whole ? 1 : 0;  // of a group's tasks that is a span
+  parallel(pool, groups * (first + share), [&](size_t task) {
+    const size_t group = task / (first + share), at = task % (first + share);
+    if (at < first) return attend(kernel, op, steps, jobs[group], rooms[group]);
+    const size_t piece = group * share + at - first, job = whole + piece / spans;
+    if (piece < pieces) score_span(kernel, op, steps, jobs[job], rooms[job], piece % spans);
   });
-  parallel(pool, count * spans, [&](size_t task) {
-    const Job& job = jobs[task / spans];
-    const Room& room = rooms[task / spans];
-    const Span span = span_of(job, task % spans);
-    if (span.begin >= span.end) return;
-    const size_t index = task % spans, slot = room.group * room.width;
-    double* sums = room.sums + index * slot;
-    const bool joins = room.joined->load() == index;
-    if (joins && index > 0) {
-      steps.accumulate(kernel, op, job, room, span, sums);
-    } else {
-      memset(sums, 0, slot * sizeof *sums);
-      steps.blend(kernel, op, job, room, span, sums);
-    }
-    if (joins) room.joined->store(index + 1);
-    if (room.unsummed->fetch_sub(1) > 1) return;
-    finish(op, job, room, room.joined->load(), parts(job.positions, kSpan));
+  parallel(pool, pieces, [&](size_t piece) {
+    const size_t job = whole + piece / spans;
+    blend_span(kernel, op, steps, jobs[job], rooms[job], piece % spans);
   });
 }
 
@@ -180,17 +210,7 @@ void many(const Kernel& kernel, const Attention& op, const Steps& steps, void* s
   parallel(pool, kWorkers, [&](size_t worker) {
     const Room room = room_of(op, scratch, worker);
     for (size_t index = worker; index < jobs; index += kWorkers) {
-      const Job job = job_of(op, index);
-      const size_t spans = parts(job.positions, kSpan);
-      steps.rotate_query(kernel, op, job, room);
-      for (size_t i = 0; i < spans; i++) steps.score(kernel, op, job, room, span_of(job, i));
-      softmax(kernel, job, room);
-      memset(room.sums, 0, room.group * room.width * sizeof(double));
-      double* one = room.sums + room.group * room.width;
-      for (size_t i = 0; i < spans; i++) {
-        steps.accumulate(kernel, op, job, room, span_of(job, i), one);
-      }
-      finish(op, job, room, 0, 0);
+      attend(kernel, op, steps, job_of(op, index), room);
     }
   });
 }

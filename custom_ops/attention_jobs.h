@@ -14,6 +14,7 @@
 namespace bitnet {
 
 constexpr size_t kFewJobs = 16;  // fewer are split further, so that all threads have work
+constexpr size_t kSplitJobs = 4;  // fewer are all split
 // Positions of one task. Their values have sums of their own, which are then added up.
 constexpr size_t kSpan = kAttendSpan;
 
@@ -55,7 +56,8 @@ struct Room {
   float* factors;                 // [group], of an int8 cache
   int16_t* codes;                 // [group, d padded]: the query, of an int8 cache
   static size_t slots(const Attention& op) {
-    return jobs_of(op) < kFewJobs ? parts(longest(op), kSpan) : 2;
+    const size_t spans = parts(longest(op), kSpan);
+    return jobs_of(op) < kFewJobs && spans > 2 ? spans : 2;
   }
   static size_t bytes(const Attention& op) {
     const size_t group = op.heads / op.kv_heads, stride = longest(op);
