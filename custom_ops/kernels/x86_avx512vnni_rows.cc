@@ -4,10 +4,11 @@
 
 namespace bitnet {
 
-static inline void add_squares(size_t count, const float* x, const uint8_t* next, double* lanes) {
+static inline void add_squares(size_t count, const float* x, const uint8_t* next, const float* out, double* lanes) {
   __m512d low = _mm512_loadu_pd(lanes), high = _mm512_loadu_pd(lanes + 8);
   for (size_t i = 0; i < count; i += 16) {
     PREFETCH(next + i * sizeof(float));
+    PREFETCH(out + i);
     const __m512d a = _mm512_cvtps_pd(_mm256_loadu_ps(x + i));
     const __m512d b = _mm512_cvtps_pd(_mm256_loadu_ps(x + i + 8));
     low = _mm512_fmadd_pd(a, a, low);
