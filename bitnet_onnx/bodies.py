@@ -120,6 +120,15 @@ TernaryGatedMatMul (X, gate, up, gate_scale, up_scale) => (Y)
 }
 """
 
+_NORM_BODY = """
+<domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
+TernaryNormMatMul (X, W, scale, norm, epsilon) => (Y, normed)
+{
+  normed = bitnet.RMSNorm (X, norm, epsilon)
+  Y = bitnet.TernaryMatMul (normed, W, scale)
+}
+"""
+
 _FEED_FORWARD_BODY = """
 <domain: "bitnet", opset_import: ["" : 23, "bitnet" : 1]>
 TernaryFeedForward (X, gate, up, gate_scale, up_scale, norm, epsilon, down, down_scale)
@@ -417,5 +426,6 @@ def functions() -> list[ir.Function]:
         _GATED_BODY,
         _COLUMN_BODY,
         _FEED_FORWARD_BODY,
+        _NORM_BODY,
     )
     return [ir.serde.deserialize_function(onnx.parser.parse_function(body)) for body in bodies]

@@ -89,6 +89,14 @@ def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
 
+def ternary_norm_matmul(
+    x: Tensor, packed: Tensor, scale: Tensor, norm: Tensor, epsilon: Tensor
+) -> tuple[Tensor, Tensor]:
+    """ternary_matmul of the rms_norm of x [..., K], and that norm. Put in by ``optimize.py``."""
+    normed = exact.rms_norm(x, norm, epsilon)
+    return ternary_matmul(normed, packed, scale), normed
+
+
 def ternary_feed_forward(
     x: Tensor,
     gate: Tensor,

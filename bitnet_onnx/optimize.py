@@ -15,6 +15,7 @@ from .ternary import packed_width
 __all__ = [
     "FEED_FORWARD",
     "LINEARS",
+    "NORM_LINEAR",
     "PARTS",
     "PASSES",
     "fuse_norms",
@@ -29,9 +30,9 @@ __all__ = [
 
 # fuse_projections, join_attention, skip_zeros, fuse_norms
 PASSES = ("projections", "attention", "zeros", "norms")
-FEED_FORWARD = "TernaryFeedForward"
+FEED_FORWARD, NORM_LINEAR = "TernaryFeedForward", "TernaryNormMatMul"
 LINEARS = {(DOMAIN, f"Ternary{kind}MatMul") for kind in ("", "Group", "Float")}
-LINEARS.add((DOMAIN, FEED_FORWARD))
+LINEARS |= {(DOMAIN, FEED_FORWARD), (DOMAIN, NORM_LINEAR)}
 # q, k and v. Gate and up alone gain nothing measurable, and splitting their result costs a copy of
 # it: 28 MB in a prefill step of 256 positions at the 2B-4T shape.
 FEWEST = 3
@@ -151,7 +152,8 @@ def _skip_zeros(
 def fuse_norms(model: ir.Model) -> None:
     """AddRMSNorm takes the place of a residual sum and of the norm that reads it.
 
-    The sum stays a result: it is what the next residual branch is added to.
+    The sum stays a result: it is what the next residual branch is added to. A norm of anything
+    else that one linear alone reads becomes a part of it.
     """
     for norm in [node for node in model.graph if node.op_type == "RMSNorm"]:
         add = _made_by(input_of(norm, 0), "Add")
@@ -160,6 +162,14 @@ def fuse_norms(model: ir.Model) -> None:
             both = ir.node("AddRMSNorm", inputs, domain=DOMAIN, version=VERSION, num_outputs=2)
             model.graph.insert_before(add, [both])
             _replace(model.graph, [norm, add], both)
+            continue
+        readers = norm.outputs[0].consumers()
+        if len(readers) == 1 and readers[0].op_type == "TernaryMatMul":
+            linear = readers[0]
+            inputs = [norm.inputs[0], *linear.inputs[1:], *norm.inputs[1:]]
+            both = ir.node(NORM_LINEAR, inputs, domain=DOMAIN, version=VERSION, num_outputs=2)
+            model.graph.insert_before(linear, [both])
+            _replace(model.graph, [linear, norm], both)
 
 
 def _replace(graph: ir.Graph, old: list[ir.Node], new: ir.Node) -> None:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from .artifact import Artifact
 from .ops import DOMAIN
-from .optimize import FEED_FORWARD, LINEARS, PARTS, input_of
+from .optimize import FEED_FORWARD, LINEARS, NORM_LINEAR, PARTS, input_of
 from .session import Session
 from .stock import activations
 
@@ -84,6 +84,8 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
         if node.op_type == FEED_FORWARD:
             yield from ((input_of(node, 0), str(input_of(node, i).name)) for i in (1, 2))
             yield node.outputs[1], str(input_of(node, 7).name)
+        elif node.op_type == NORM_LINEAR:
+            yield node.outputs[1], str(input_of(node, 1).name)
         elif (node.domain, node.op_type) in LINEARS | {TWO_STEP}:
             x, *others = (value for value in node.inputs if value is not None)
             for name in (str(value.name) for value in others):

@@ -48,7 +48,7 @@ struct OpSpec {
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
     kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kGroupQueryAttentionF16,
     kGroupQueryAttentionInt8, kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV,
-    kGroupQueryAttentionInt8QKV, kTernaryFeedForward, kRmsNorm, kAddRmsNorm;
+    kGroupQueryAttentionInt8QKV, kTernaryFeedForward, kTernaryNormMatMul, kRmsNorm, kAddRmsNorm;
 
 // What ONNX Runtime knows an operator by. It must outlive every session.
 struct Op {

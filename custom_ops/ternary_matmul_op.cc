@@ -1,13 +1,18 @@
 // TernaryMatMul(X float32 [..., K], W uint8 [N, 64 * ceil(K / 256)], scale float32 [1] or [N])
 //   -> Y float32 [..., N]
+// TernaryNormMatMul(X, W, scale, norm float32 [K], epsilon float32 [1])
+//   -> Y, normed float32 [..., K]: the norm of X, which W is multiplied with
 #include "ort.h"
+#include "rms_norm.h"
+#include "sizes.h"
 #include "ternary_matmul.h"
 
 namespace bitnet {
 
 static OrtStatus* compute(Call* call) {
-  const OpSpec& spec = kTernaryMatMul;
-  Tensor x, w, scale;
+  const OpSpec& spec = *call->spec;
+  const bool norms = spec.outputs == 2;
+  Tensor x, w, scale, norm, epsilon;
   size_t m = 0, k = 0;
   if (OrtStatus* s = inputs_x_packed(*call, spec, &x, &w, &m, &k)) return s;
   if (OrtStatus* s = input(*call, spec, 2, &scale)) return s;
@@ -19,15 +24,31 @@ static OrtStatus* compute(Call* call) {
         static_cast<long long>(w.dims[0]));
   }
   float* y = nullptr;
+  void* normed = nullptr;
+  if (norms) {
+    if (OrtStatus* s = input_vector(*call, spec, 3, x.dims[x.rank - 1], &norm)) return s;
+    if (OrtStatus* s = input_vector(*call, spec, 4, 1, &epsilon)) return s;
+    if (OrtStatus* s = output(*call, 1, x.dims, x.rank, &normed)) return s;
+  }
   if (OrtStatus* s = output(*call, x, w.dims[0], &y)) return s;
   const size_t n = static_cast<size_t>(w.dims[0]);
   if (m == 0 || n == 0) return nullptr;
   Scratch scratch(ternary_matmul_scratch(m, k));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
+  const Pool pool = pool_of(call);
+  const float* rows = static_cast<const float*>(x.data);
+  if (norms) {
+    float* to = static_cast<float*>(normed);
+    rms_norm(*call->kernel,
+             {m, k, rows, static_cast<const uint8_t*>(norm.data), load_float(epsilon.data, 0), to,
+              nullptr, nullptr},
+             pool);
+    rows = to;
+  }
   ternary_matmul(*call->kernel,
-                 {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data),
+                 {m, k, n, rows, static_cast<const uint8_t*>(w.data),
                   static_cast<const uint8_t*>(scale.data), scale.dims[0] != 1, y},
-                 scratch.data, pool_of(call));
+                 scratch.data, pool);
   return nullptr;
 }
 
@@ -39,5 +60,16 @@ const OpSpec kTernaryMatMul = {"TernaryMatMul",
                                1,
                                compute,
                                infer_x_w};
+
+const OpSpec kTernaryNormMatMul = {"TernaryNormMatMul",
+                                   5,
+                                   {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+                                    {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8},
+                                    {"scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+                                    {"norm", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+                                    {"epsilon", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
+                                   2,
+                                   compute,
+                                   nullptr};
 
 }  // namespace bitnet

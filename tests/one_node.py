@@ -22,11 +22,16 @@ INPUTS = {
     "TwoStepMatMul": ["X", "W", "scan", "scale", "bound"],
     "RMSNorm": ["X", "weight", "epsilon"],
     "AddRMSNorm": ["X", "residual", "weight", "epsilon"],
+    "TernaryNormMatMul": ["X", "W", "scale", "norm", "epsilon"],
     "TernaryFeedForward": [
         "X", "gate", "up", "gate_scale", "up_scale", "norm", "epsilon", "down", "down_scale",
     ],
 }  # fmt: skip
-OUTPUTS = {"AddRMSNorm": ["Y", "sum"], "TernaryFeedForward": ["Y", "normed"]}
+OUTPUTS = {
+    "AddRMSNorm": ["Y", "sum"],
+    "TernaryNormMatMul": ["Y", "normed"],
+    "TernaryFeedForward": ["Y", "normed"],
+}
 
 
 def width(op: str, features: int) -> int:

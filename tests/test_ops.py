@@ -342,5 +342,5 @@ def test_there_is_one_function_for_each_operator() -> None:
     attention = [f"GroupQueryAttention{cache}" for cache in ("", "F16", "Int8")]
     attention += [f"{name}QKV" for name in attention]
     others = ["RMSNorm", "AddRMSNorm", "TernaryGatedMatMul", "TernaryColumnMatMul"]
-    others.append("TernaryFeedForward")
+    others += ["TernaryFeedForward", "TernaryNormMatMul"]
     assert [function.name for function in bodies.functions()] == [*OPS, *attention, *others]

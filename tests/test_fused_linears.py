@@ -1,4 +1,4 @@
-"""TernaryFeedForward three times: torch, the function body, the library with every kernel."""
+"""TernaryFeedForward and TernaryNormMatMul three times: torch, the function bodies, the library."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,21 +16,35 @@ from onnx import TensorProto
 
 from bitnet_onnx import native, ops
 
-OP = "TernaryFeedForward"
+FEED_FORWARD, NORM_LINEAR = "TernaryFeedForward", "TernaryNormMatMul"
+IN_TORCH: dict[str, Any] = {
+    FEED_FORWARD: ops.ternary_feed_forward,
+    NORM_LINEAR: ops.ternary_norm_matmul,
+}
+both = pytest.mark.parametrize("op", IN_TORCH)
 TYPES = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("uint8"): TensorProto.UINT8}
 # X's dimensions, N and M; from 4 rows on other kernels are taken
 SHAPES = [((1,), 1, 1), ((1, 1, 70), 300, 65), ((2, 3, 300), 70, 257), ((3, 2560), 691, 40)]
 
 
-def inputs(shape: tuple[int, ...], n: int, m: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Gates are open and closed about equally."""
+def inputs(op: str, shape: tuple[int, ...], n: int, m: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Gates are open and closed about equally. TernaryNormMatMul has no M."""
     random = np.random.default_rng(seed)
 
     def codes(rows: int, columns: int) -> np.ndarray:
         return pack(random.integers(-1, 2, (rows, columns)))
 
+    x = random.standard_normal(shape).astype(np.float32)
+    if op == NORM_LINEAR:
+        return {
+            "X": x,
+            "W": codes(n, shape[-1]),
+            "scale": random.random(n, np.float32) + np.float32(0.01),
+            "norm": random.standard_normal(shape[-1]).astype(np.float32),
+            "epsilon": np.float32([1e-5]),
+        }
     return {
-        "X": random.standard_normal(shape).astype(np.float32),
+        "X": x,
         "gate": codes(n, shape[-1]),
         "up": codes(n, shape[-1]),
         "gate_scale": np.float32([0.7]),
@@ -41,41 +56,46 @@ def inputs(shape: tuple[int, ...], n: int, m: int, seed: int = 0) -> dict[str, n
     }
 
 
-def run(fed: dict[str, np.ndarray], library: bool, threads: int = 1) -> list[np.ndarray]:
-    made = model(OP, {}, {name: TYPES[array.dtype] for name, array in fed.items()})
+def run(op: str, fed: dict[str, np.ndarray], library: bool, threads: int = 1) -> list[np.ndarray]:
+    made = model(op, {}, {name: TYPES[array.dtype] for name, array in fed.items()})
     return list(session(made, library, threads).run(None, fed))
 
 
+@both
 @pytest.mark.parametrize(("shape", "n", "m"), SHAPES, ids=str)
 def test_torch_the_body_and_the_library_give_the_same_bits(
-    shape: tuple[int, ...], n: int, m: int
+    op: str, shape: tuple[int, ...], n: int, m: int
 ) -> None:
-    fed = inputs(shape, n, m)
-    expected = ops.ternary_feed_forward(*(torch.from_numpy(fed[name]) for name in INPUTS[OP]))
-    assert (expected[1] == 0).any() or n == 1  # some gates are closed
-    for found in (run(fed, False), run(fed, True), run(fed, True, threads=2)):
+    fed = inputs(op, shape, n, m)
+    expected = IN_TORCH[op](*(torch.from_numpy(fed[name]) for name in INPUTS[op]))
+    if op == FEED_FORWARD and n > 1:
+        assert (expected[1] == 0).any()  # some gates are closed
+    for found in (run(op, fed, False), run(op, fed, True), run(op, fed, True, threads=2)):
         for mine, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(mine, theirs.numpy(), strict=True)
 
 
-def test_a_nan_stays_in_its_row() -> None:
-    fed = inputs((3, 70), 40, 9)
+@both
+def test_a_nan_stays_in_its_row(op: str) -> None:
+    fed = inputs(op, (3, 70), 40, 9)
     fed["X"][1, 7] = np.nan
     for library in (True, False):
-        for y in run(fed, library):
+        for y in run(op, fed, library):
             assert np.isnan(y).all(1).tolist() == np.isnan(y).any(1).tolist() == [0, 1, 0]
 
 
-def test_nothing_in_nothing_out() -> None:
-    y, normed = run(inputs((2, 0, 70), 40, 9), library=True)
-    assert (y.shape, normed.shape) == ((2, 0, 9), (2, 0, 40))
+@both
+def test_nothing_in_nothing_out(op: str) -> None:
+    y, normed = run(op, inputs(op, (2, 0, 70), 40, 9), library=True)
+    features = (9, 40) if op == FEED_FORWARD else (40, 70)
+    assert (y.shape, normed.shape) == ((2, 0, features[0]), (2, 0, features[1]))
 
 
-def with_every_kernel(shape: tuple[int, ...], n: int, m: int) -> set[str]:
+def with_every_kernel(op: str, shape: tuple[int, ...], n: int, m: int) -> set[str]:
     """What the library gives, as text; once where all kernels give the same."""
     code = (
-        "import sys; from test_feed_forward import inputs, run; "
-        f"print([y.tobytes().hex() for y in run(inputs({shape}, {n}, {m}), True)])"
+        "from test_fused_linears import inputs, run; "
+        f"print([y.tobytes().hex() for y in run({op!r}, inputs({op!r}, {shape}, {n}, {m}), True)])"
     )
     tests = Path(__file__).parent
     paths = os.pathsep.join([str(tests), str(tests.parent)])
@@ -92,9 +112,10 @@ def with_every_kernel(shape: tuple[int, ...], n: int, m: int) -> set[str]:
     return found
 
 
+@both
 @pytest.mark.parametrize("rows", [1, 5])
-def test_every_kernel_gives_the_same_bits(rows: int) -> None:
-    assert len(with_every_kernel((rows, 300), 700, 300)) == 1
+def test_every_kernel_gives_the_same_bits(op: str, rows: int) -> None:
+    assert len(with_every_kernel(op, (rows, 300), 700, 300)) == 1
 
 
 BAD = {
@@ -121,8 +142,28 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "value", "sentence"), BAD.values(), ids=BAD)
 def test_a_bad_input_is_a_sentence(name: str, value: np.ndarray, sentence: str) -> None:
-    fed = inputs((2, 70), 40, 9)
+    check_bad(FEED_FORWARD, name, value, sentence)
+
+
+BAD_NORM = {
+    "norm of another size": ("norm", np.ones(71, np.float32), "71 elements, expected shape [70]"),
+    "two epsilons": ("epsilon", np.ones(2, np.float32), "epsilon has 1 dimensions and 2"),
+    "W of another width": ("W", np.zeros((40, 128), np.uint8), "W has 128 columns"),
+    "scale of another size": ("scale", np.ones(39, np.float32), "39 elements, expected shape [1]"),
+    "scalar X": ("X", np.ones((), np.float32), "X is a scalar"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), BAD_NORM.values(), ids=BAD_NORM)
+def test_a_bad_input_beside_a_norm_is_a_sentence(
+    name: str, value: np.ndarray, sentence: str
+) -> None:
+    check_bad(NORM_LINEAR, name, value, sentence)
+
+
+def check_bad(op: str, name: str, value: np.ndarray, sentence: str) -> None:
+    fed = inputs(op, (2, 70), 40, 9)
     fed[name] = value
-    with pytest.raises(Exception, match="TernaryFeedForward: ") as caught:
-        run(fed, library=True)
+    with pytest.raises(Exception, match=f"{op}: ") as caught:
+        run(op, fed, library=True)
     assert sentence in str(caught.value)
