@@ -138,10 +138,10 @@ def _skip_zeros(
 ) -> str:
     inputs = [input_of(gate, 0), *(input_of(node, i) for i in (1, 2) for node in (gate, up))]
     inputs += [input_of(node, i) for node in (norm, down) for i in (1, 2)]
-    both = ir.node(FEED_FORWARD, inputs, domain=DOMAIN, version=VERSION, num_outputs=2)
-    graph.insert_before(down, [both])
-    _replace(graph, [down, norm], both)
-    graph.remove([product, square, relu, gate, up], safe=True)
+    whole = ir.node(FEED_FORWARD, inputs, domain=DOMAIN, version=VERSION)
+    graph.insert_before(down, [whole])
+    _replace(graph, [down], whole)
+    graph.remove([norm, product, square, relu, gate, up], safe=True)
     weight, scale = inputs[-2:]
     rows, features = shape_of(weight)[0], shape_of(inputs[5])[0]
     reshape(weight, [features, packed_width(rows)])
@@ -167,9 +167,10 @@ def fuse_norms(model: ir.Model) -> None:
         if len(readers) == 1 and readers[0].op_type == "TernaryMatMul":
             linear = readers[0]
             inputs = [norm.inputs[0], *linear.inputs[1:], *norm.inputs[1:]]
-            both = ir.node(NORM_LINEAR, inputs, domain=DOMAIN, version=VERSION, num_outputs=2)
+            both = ir.node(NORM_LINEAR, inputs, domain=DOMAIN, version=VERSION)
             model.graph.insert_before(linear, [both])
-            _replace(model.graph, [linear, norm], both)
+            _replace(model.graph, [linear], both)
+            model.graph.remove(norm, safe=True)
 
 
 def _replace(graph: ir.Graph, old: list[ir.Node], new: ir.Node) -> None:

@@ -114,6 +114,10 @@ OrtStatus* input_vector(const Call& call, const OpSpec& spec, size_t index, int6
               static_cast<long long>(elements(*tensor)), static_cast<long long>(size));
 }
 
+OrtStatus* outputs_of(const Call& call, size_t* count) {
+  return call.api->KernelContext_GetOutputCount(call.context, count);
+}
+
 OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
                       size_t* k) {
   if (OrtStatus* s = input(call, spec, 0, x)) return s;

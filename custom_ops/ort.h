@@ -43,6 +43,7 @@ struct OpSpec {
   OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context);
   // Of the second and the third output; the others are float32.
   ONNXTensorElementDataType caches = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  bool last_is_optional = false;  // the last output
 };
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
@@ -90,6 +91,8 @@ OrtStatus* inputs_x_packed(const Call& call, const OpSpec& spec, Tensor* x, Tens
 OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context);
 OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y);
 OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, void** y);
+// How many outputs the node has. ONNX Runtime keeps one that nobody reads until the run ends.
+OrtStatus* outputs_of(const Call& call, size_t* count);
 
 // Memory for one call, aligned to 64, freed at the end of the scope; `data` is null without memory.
 struct Scratch {

@@ -36,6 +36,12 @@ OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, s
   return INPUT_OUTPUT_REQUIRED;
 }
 
+OrtCustomOpInputOutputCharacteristic ORT_API_CALL output_kind(const OrtCustomOp* op, size_t index) {
+  const OpSpec& spec = *self(op)->spec;
+  return spec.last_is_optional && index + 1 == spec.outputs ? INPUT_OUTPUT_OPTIONAL
+                                                            : INPUT_OUTPUT_REQUIRED;
+}
+
 OrtMemType ORT_API_CALL memory(const OrtCustomOp*, size_t) { return OrtMemTypeDefault; }
 
 int ORT_API_CALL zero(const OrtCustomOp*) { return 0; }
@@ -87,7 +93,7 @@ void init_op(Op* op, const OrtApi* api, const OpSpec* spec, std::atomic<uint64_t
   base.GetInputMemoryType = memory;
   base.GetOutputTypeCount = output_count;
   base.GetOutputType = output_type;
-  base.GetOutputCharacteristic = required;
+  base.GetOutputCharacteristic = output_kind;
   base.GetVariadicInputMinArity = base.GetVariadicInputHomogeneity = zero;
   base.GetVariadicOutputMinArity = base.GetVariadicOutputHomogeneity = zero;
   base.GetStartVersion = base.GetEndVersion = one;

@@ -1,7 +1,7 @@
 // TernaryFeedForward(X float32 [..., K], gate uint8 [N, 64 * ceil(K / 256)], up like gate,
 //   gate_scale float32 [1], up_scale float32 [1], norm float32 [N], epsilon float32 [1],
 //   down uint8 [N, 64 * ceil(M / 256)], by column, down_scale float32 [M])
-//   -> Y float32 [..., M], normed float32 [..., N]: what down is multiplied with
+//   -> Y float32 [..., M], normed float32 [..., N], optional: what down is multiplied with
 #include "ort.h"
 #include "rms_norm.h"
 #include "sizes.h"
@@ -49,20 +49,25 @@ OrtStatus* compute(Call* call) {
   float* y = nullptr;
   void* normed = nullptr;
   if (OrtStatus* s = output(*call, x, down_scale.dims[0], &y)) return s;
-  int64_t dims[kMaxRank];
-  memcpy(dims, x.dims, sizeof dims);
-  dims[x.rank - 1] = gate.dims[0];
-  if (OrtStatus* s = output(*call, 1, dims, x.rank, &normed)) return s;
+  size_t outputs = 0;
+  if (OrtStatus* s = outputs_of(*call, &outputs)) return s;
+  if (outputs > 1) {
+    int64_t dims[kMaxRank];
+    memcpy(dims, x.dims, sizeof dims);
+    dims[x.rank - 1] = gate.dims[0];
+    if (OrtStatus* s = output(*call, 1, dims, x.rank, &normed)) return s;
+  }
   const size_t n = static_cast<size_t>(gate.dims[0]),
                width = static_cast<size_t>(down_scale.dims[0]);
   if (m == 0) return nullptr;
   const size_t product_bytes = padded(m * n * sizeof(float), 64);
   const size_t gated = ternary_gated_matmul_scratch(m, k, n);
   const size_t column = ternary_column_matmul_scratch(m, n, width);
-  Scratch scratch(product_bytes + (gated > column ? gated : column));
+  Scratch scratch(2 * product_bytes + (gated > column ? gated : column));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
   float* product = static_cast<float*>(scratch.data);
-  void* rest = static_cast<char*>(scratch.data) + product_bytes;
+  if (!normed) normed = static_cast<char*>(scratch.data) + product_bytes;
+  void* rest = static_cast<char*>(scratch.data) + 2 * product_bytes;
   const Pool pool = pool_of(call);
   ternary_gated_matmul(*call->kernel,
                        {m, k, n, static_cast<const float*>(x.data), bytes(gate), bytes(up),
@@ -91,6 +96,8 @@ const OpSpec kTernaryFeedForward = {"TernaryFeedForward",
                                      {"down_scale", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
                                     2,
                                     compute,
-                                    nullptr};
+                                    nullptr,
+                                    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                                    true};
 
 }  // namespace bitnet

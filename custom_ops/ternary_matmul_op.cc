@@ -1,7 +1,7 @@
 // TernaryMatMul(X float32 [..., K], W uint8 [N, 64 * ceil(K / 256)], scale float32 [1] or [N])
 //   -> Y float32 [..., N]
 // TernaryNormMatMul(X, W, scale, norm float32 [K], epsilon float32 [1])
-//   -> Y, normed float32 [..., K]: the norm of X, which W is multiplied with
+//   -> Y, normed float32 [..., K], optional: the norm of X, which W is multiplied with
 #include "ort.h"
 #include "rms_norm.h"
 #include "sizes.h"
@@ -28,17 +28,23 @@ static OrtStatus* compute(Call* call) {
   if (norms) {
     if (OrtStatus* s = input_vector(*call, spec, 3, x.dims[x.rank - 1], &norm)) return s;
     if (OrtStatus* s = input_vector(*call, spec, 4, 1, &epsilon)) return s;
-    if (OrtStatus* s = output(*call, 1, x.dims, x.rank, &normed)) return s;
+    size_t outputs = 0;
+    if (OrtStatus* s = outputs_of(*call, &outputs)) return s;
+    if (outputs > 1) {
+      if (OrtStatus* s = output(*call, 1, x.dims, x.rank, &normed)) return s;
+    }
   }
   if (OrtStatus* s = output(*call, x, w.dims[0], &y)) return s;
   const size_t n = static_cast<size_t>(w.dims[0]);
   if (m == 0 || n == 0) return nullptr;
-  Scratch scratch(ternary_matmul_scratch(m, k));
+  const size_t norm_bytes = norms && !normed ? padded(m * k * sizeof(float), 64) : 0;
+  Scratch scratch(norm_bytes + ternary_matmul_scratch(m, k));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
   const Pool pool = pool_of(call);
   const float* rows = static_cast<const float*>(x.data);
+  void* rest = static_cast<char*>(scratch.data) + norm_bytes;
   if (norms) {
-    float* to = static_cast<float*>(normed);
+    float* to = static_cast<float*>(normed ? normed : scratch.data);
     rms_norm(*call->kernel,
              {m, k, rows, static_cast<const uint8_t*>(norm.data), load_float(epsilon.data, 0), to,
               nullptr, nullptr},
@@ -48,7 +54,7 @@ static OrtStatus* compute(Call* call) {
   ternary_matmul(*call->kernel,
                  {m, k, n, rows, static_cast<const uint8_t*>(w.data),
                   static_cast<const uint8_t*>(scale.data), scale.dims[0] != 1, y},
-                 scratch.data, pool);
+                 rest, pool);
   return nullptr;
 }
 
@@ -70,6 +76,8 @@ const OpSpec kTernaryNormMatMul = {"TernaryNormMatMul",
                                     {"epsilon", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
                                    2,
                                    compute,
-                                   nullptr};
+                                   nullptr,
+                                   ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+                                   true};
 
 }  // namespace bitnet

@@ -39,9 +39,11 @@ def width(op: str, features: int) -> int:
     return -(-features // 128) * 128 if op in GROUPED else features
 
 
-def model(op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int]) -> bytes:
+def model(
+    op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int], outputs: int | None = None
+) -> bytes:
     """``constants`` are initializers; ``fed`` are inputs of the graph with unknown shape."""
-    names, results = INPUTS.get(op, ["X", "W", "scale"]), OUTPUTS.get(op, ["Y"])
+    names, results = INPUTS.get(op, ["X", "W", "scale"]), OUTPUTS.get(op, ["Y"])[:outputs]
     graph = helper.make_graph(
         [helper.make_node(op, names, results, domain="bitnet")],
         "one_node",
