@@ -114,8 +114,12 @@ OrtStatus* input_vector(const Call& call, const OpSpec& spec, size_t index, int6
               static_cast<long long>(elements(*tensor)), static_cast<long long>(size));
 }
 
-OrtStatus* outputs_of(const Call& call, size_t* count) {
-  return call.api->KernelContext_GetOutputCount(call.context, count);
+OrtStatus* optional_output(const Call& call, size_t index, const int64_t* dims, size_t rank,
+                           void** y) {
+  size_t count = 0;
+  *y = nullptr;
+  if (OrtStatus* s = call.api->KernelContext_GetOutputCount(call.context, &count)) return s;
+  return index < count ? output(call, index, dims, rank, y) : nullptr;
 }
 
 OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,

@@ -91,8 +91,10 @@ OrtStatus* inputs_x_packed(const Call& call, const OpSpec& spec, Tensor* x, Tens
 OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context);
 OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y);
 OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, void** y);
-// How many outputs the node has. ONNX Runtime keeps one that nobody reads until the run ends.
-OrtStatus* outputs_of(const Call& call, size_t* count);
+// The same of one that a node may leave out: y is null then. ONNX Runtime keeps an output that
+// nobody reads until the run ends.
+OrtStatus* optional_output(const Call& call, size_t index, const int64_t* dims, size_t rank,
+                           void** y);
 
 // Memory for one call, aligned to 64, freed at the end of the scope; `data` is null without memory.
 struct Scratch {

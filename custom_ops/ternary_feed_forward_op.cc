@@ -49,14 +49,10 @@ OrtStatus* compute(Call* call) {
   float* y = nullptr;
   void* normed = nullptr;
   if (OrtStatus* s = output(*call, x, down_scale.dims[0], &y)) return s;
-  size_t outputs = 0;
-  if (OrtStatus* s = outputs_of(*call, &outputs)) return s;
-  if (outputs > 1) {
-    int64_t dims[kMaxRank];
-    memcpy(dims, x.dims, sizeof dims);
-    dims[x.rank - 1] = gate.dims[0];
-    if (OrtStatus* s = output(*call, 1, dims, x.rank, &normed)) return s;
-  }
+  int64_t dims[kMaxRank];
+  memcpy(dims, x.dims, sizeof dims);
+  dims[x.rank - 1] = gate.dims[0];
+  if (OrtStatus* s = optional_output(*call, 1, dims, x.rank, &normed)) return s;
   const size_t n = static_cast<size_t>(gate.dims[0]),
                width = static_cast<size_t>(down_scale.dims[0]);
   if (m == 0) return nullptr;

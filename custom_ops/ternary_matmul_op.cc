@@ -28,11 +28,7 @@ static OrtStatus* compute(Call* call) {
   if (norms) {
     if (OrtStatus* s = input_vector(*call, spec, 3, x.dims[x.rank - 1], &norm)) return s;
     if (OrtStatus* s = input_vector(*call, spec, 4, 1, &epsilon)) return s;
-    size_t outputs = 0;
-    if (OrtStatus* s = outputs_of(*call, &outputs)) return s;
-    if (outputs > 1) {
-      if (OrtStatus* s = output(*call, 1, x.dims, x.rank, &normed)) return s;
-    }
+    if (OrtStatus* s = optional_output(*call, 1, x.dims, x.rank, &normed)) return s;
   }
   if (OrtStatus* s = output(*call, x, w.dims[0], &y)) return s;
   const size_t n = static_cast<size_t>(w.dims[0]);
