@@ -20,16 +20,16 @@ struct Registers {
 };
 
 #if defined(_MSC_VER) && defined(_M_X64)
-static Registers cpuid(uint32_t leaf) {
+static Registers cpuid(uint32_t leaf, uint32_t sub = 0) {
   int r[4];
-  __cpuidex(r, static_cast<int>(leaf), 0);
+  __cpuidex(r, static_cast<int>(leaf), static_cast<int>(sub));
   return {uint32_t(r[0]), uint32_t(r[1]), uint32_t(r[2]), uint32_t(r[3])};
 }
 static uint64_t saved_state() { return _xgetbv(0); }
 #else
-static Registers cpuid(uint32_t leaf) {
+static Registers cpuid(uint32_t leaf, uint32_t sub = 0) {
   Registers r;
-  __cpuid_count(leaf, 0, r.eax, r.ebx, r.ecx, r.edx);
+  __cpuid_count(leaf, sub, r.eax, r.ebx, r.ecx, r.edx);
   return r;
 }
 // Which registers the operating system keeps over a task switch.
@@ -53,6 +53,7 @@ uint32_t detect_cpu() {
   uint32_t features = 0;
   const bool avx2 = ymm && fma && f16c && bit(seven.ebx, 5);
   if (avx2) features |= kCpuAvx2;
+  if (avx2 && seven.eax >= 1 && bit(cpuid(7, 1).eax, 4)) features |= kCpuAvxVnni;
   const bool f = bit(seven.ebx, 16), dq = bit(seven.ebx, 17), bw = bit(seven.ebx, 30);
   const bool vl = bit(seven.ebx, 31), vnni = bit(seven.ecx, 11);
   if (avx2 && zmm && f && dq && bw && vl && vnni) features |= kCpuAvx512Vnni;

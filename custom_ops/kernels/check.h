@@ -13,6 +13,13 @@
 
 #include "../dispatch.h"
 
+// The largest K of tests; a smaller one where each instruction is emulated.
+#ifdef TESTED_K
+constexpr size_t kTestedK = TESTED_K;
+#else
+constexpr size_t kTestedK = bitnet::kMaxK;
+#endif
+
 extern int failures;
 extern char current_case[256];  // what is tested now, with its seed
 

@@ -99,7 +99,7 @@ static void test_ternary(const Kernel& kernel) {
 }
 
 static void test_ternary_extremes(const Kernel& kernel) {
-  for (size_t k : {size_t{6912}, size_t{kMaxK}}) {
+  for (size_t k : {size_t{6912}, kTestedK}) {
     Ternary t(5, 3, k);
     for (int weight_code = 0; weight_code < 4; weight_code++) {
       for (int activation : {-128, -127, 0, 127}) {
