@@ -6,7 +6,6 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kGemmRows = 4;    // fewer activation rows skip weights, each by itself
 constexpr size_t kMaxParts = 8;    // tasks that share the columns of one activation row
 constexpr size_t kSlab = 512;      // activation rows quantized at a time otherwise
 constexpr size_t kTall = 128;      // activation rows of one task

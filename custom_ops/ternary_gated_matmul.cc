@@ -7,7 +7,6 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kGemmRows = 4;     // fewer activation rows skip weights, each by itself
 constexpr size_t kSlab = 256;       // activation rows at a time otherwise: bounds the scratch
 constexpr size_t kTaskRows = 2048;  // weight rows of a task at most: its sums and indices, 16 KB
 constexpr size_t kChunk = 32;       // weight rows of gate at a time

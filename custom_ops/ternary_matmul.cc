@@ -8,7 +8,6 @@ namespace {
 constexpr size_t kSlab = 512;            // activation rows quantized at a time: bounds the scratch
 constexpr size_t kTall = 128;            // activation rows of one task
 constexpr size_t kSums = 4096;           // int32 sums that a task keeps on its stack
-constexpr size_t kGemmRows = 4;          // fewer activation rows go through gemv one by one
 constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
 constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
 

@@ -23,7 +23,7 @@ IN_TORCH: dict[str, Any] = {
 }
 both = pytest.mark.parametrize("op", IN_TORCH)
 TYPES = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("uint8"): TensorProto.UINT8}
-# X's dimensions, N and M; from 4 rows on other kernels are taken
+# X's dimensions, N and M; from 6 rows on other kernels are taken
 SHAPES = [((1,), 1, 1), ((1, 1, 70), 300, 65), ((2, 3, 300), 70, 257), ((3, 2560), 691, 40)]
 
 
@@ -126,7 +126,7 @@ def with_every_kernel(op: str, shape: tuple[int, ...], n: int, m: int) -> set[st
 
 
 @both
-@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("rows", [1, 5, 6])
 def test_every_kernel_gives_the_same_bits(op: str, rows: int) -> None:
     assert len(with_every_kernel(op, (rows, 300), 700, 300)) == 1
 

@@ -87,7 +87,7 @@ def close_sums(found: np.ndarray, wanted: np.ndarray, x: np.ndarray, w: np.ndarr
 @pytest.mark.parametrize("features", K_SIZES)
 def test_awkward_widths(op: str, features: int) -> None:
     features = width(op, features)
-    check(op, activations(5, features, seed=features), constants(op, 6, features, features))
+    check(op, activations(6, features, seed=features), constants(op, 6, features, features))
 
 
 @pytest.mark.parametrize("op", OPS)
