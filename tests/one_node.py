@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -213,3 +217,20 @@ _FORMULAS = {
     "Bf16MatMul": _bf16,
     "TwoStepMatMul": _two_step,
 }
+
+
+def on_every_kernel(code: str, *arguments: str | Path) -> dict[str, str]:
+    """By kernel what ``code`` prints, in a process for each; it may import the tests' modules."""
+    tests = Path(__file__).resolve().parent
+    paths = os.pathsep.join([str(tests), str(tests.parent)])
+    printed = {}
+    for kernel in native.kernels():
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env={**os.environ, "BITNET_ONNX_KERNEL": kernel, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        printed[kernel] = done.stdout.strip()
+    return printed

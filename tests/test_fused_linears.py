@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from one_node import INPUTS, model, pack, session
+from one_node import INPUTS, model, on_every_kernel, pack, session
 from onnx import TensorProto
 
-from bitnet_onnx import native, ops
+from bitnet_onnx import ops
 
 FEED_FORWARD, NORM_LINEAR = "TernaryFeedForward", "TernaryNormMatMul"
 IN_TORCH: dict[str, Any] = {
@@ -104,31 +100,15 @@ def test_nothing_in_nothing_out(op: str) -> None:
     assert (y.shape, normed.shape) == ((2, 0, features[0]), (2, 0, features[1]))
 
 
-def with_every_kernel(op: str, shape: tuple[int, ...], n: int, m: int) -> set[str]:
-    """What the library gives, as text; once where all kernels give the same."""
-    code = (
-        "from test_fused_linears import inputs, run; "
-        f"print([y.tobytes().hex() for y in run({op!r}, inputs({op!r}, {shape}, {n}, {m}), True)])"
-    )
-    tests = Path(__file__).parent
-    paths = os.pathsep.join([str(tests), str(tests.parent)])
-    found = set()
-    for kernel in native.kernels():
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "BITNET_ONNX_KERNEL": kernel, "PYTHONPATH": paths},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        found.add(done.stdout)
-    return found
-
-
 @both
 @pytest.mark.parametrize("rows", [1, 5, 6])
 def test_every_kernel_gives_the_same_bits(op: str, rows: int) -> None:
-    assert len(with_every_kernel(op, (rows, 300), 700, 300)) == 1
+    code = (
+        "from test_fused_linears import inputs, run; "
+        f"fed = inputs({op!r}, ({rows}, 300), 700, 300); "
+        f"print([y.tobytes().hex() for y in run({op!r}, fed, True)])"
+    )
+    assert len(set(on_every_kernel(code).values())) == 1
 
 
 BAD = {

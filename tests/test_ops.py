@@ -19,7 +19,19 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
-from one_node import GROUPED, OPS, constants, expected, model, pack, run, session, unpack, width
+from one_node import (
+    GROUPED,
+    OPS,
+    constants,
+    expected,
+    model,
+    on_every_kernel,
+    pack,
+    run,
+    session,
+    unpack,
+    width,
+)
 from onnx import TensorProto
 
 from bitnet_onnx import bodies, native, ops
@@ -237,16 +249,7 @@ def test_every_kernel_computes_the_same_bits(tmp_path: Path) -> None:
                 x[4, 7] = np.nan
             np.save(tmp_path / f"{case:02}.npy", x)
             case += 1
-    digests = {}
-    for kernel in native.kernels():
-        done = subprocess.run(
-            [sys.executable, "-c", EVERY_CASE, str(tmp_path), str(native.library_path())],
-            env={**os.environ, "BITNET_ONNX_KERNEL": kernel},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        digests[kernel] = done.stdout.strip()
+    digests = on_every_kernel(EVERY_CASE, tmp_path, native.library_path())
     assert "scalar" in digests
     assert len(set(digests.values())) == 1, digests
 

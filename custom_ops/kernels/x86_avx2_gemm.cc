@@ -4,7 +4,6 @@
 
 #include "kernel.h"
 #include "x86_avx2.h"
-#include "x86_avx2_gemm.h"
 
 namespace bitnet {
 
@@ -34,17 +33,7 @@ static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, __m256i
   }
 }
 
-static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
-
-void ternary_gemm_avx2(size_t m, size_t n, size_t blocks, const int8_t* q, const int32_t* q_sums,
-                       const uint8_t* w, int32_t* sums, size_t stride) {
-  gemm<kGroups>(kTiles, m, n, blocks, q, q_sums, w, sums, stride);
-}
-
-void ternary_columns_gemm_avx2(size_t m, size_t count, const int8_t* q, size_t q_stride,
-                               const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
-                               int32_t* sums, size_t stride) {
-  columns_gemm<kGroups>(kTiles, m, count, q, q_stride, q_sums, w, row_bytes, sums, stride);
-}
-
 }  // namespace bitnet
+
+#define GEMM(name) name##_avx2
+#include "x86_avx2_gemm.inc"
