@@ -57,7 +57,7 @@ test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(PAGE)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-web: $(VENV)/.dev $(LIB) $(PAGE)
-	@$(PY) -m pytest tests/test_web.py
+	@$(PY) -m pytest tests/serve
 
 measure-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) $(WEB)/measure.py $(ARGS)

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from bitnet_onnx.session import Session
+from bitnet_onnx.runtime.session import Session
 
 from .peers import machine, made
 from .plots import figure

@@ -34,7 +34,7 @@ class Engine(NamedTuple):
 
 def ours(model: str, threads: int, room: int) -> Engine:
     """bitnet_onnx on an artifact folder; of the stock target, ONNX Runtime alone."""
-    from bitnet_onnx.session import Session
+    from bitnet_onnx.runtime.session import Session
 
     session = Session(model, threads=threads)
 

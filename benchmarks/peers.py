@@ -71,7 +71,8 @@ def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> 
     if path.exists():
         return path
     if engine == "llama.cpp":
-        from bitnet_onnx.checkpoint import open_checkpoint, write_gguf
+        from bitnet_onnx.weights.gguf.write import write_gguf
+        from bitnet_onnx.weights.open import open_checkpoint
 
         whole = write_gguf(root / "tq2_0.gguf", open_checkpoint(checkpoint), llama_cpp=True)
         quantize_head(str(whole), str(root / "unfinished"))
@@ -158,7 +159,7 @@ def main() -> None:
     engines = chosen(args.engines)
     args.work.mkdir(parents=True, exist_ok=True)
     models = {name: made(args.work, name, args.head, args.ffn_zeros) for name in engines}
-    from bitnet_onnx.bench import read_bandwidth
+    from bitnet_onnx.bench.measure import read_bandwidth
 
     results, bandwidth = [], []
     for _ in range(args.rounds):

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.paths import DEMO, ROOT
+
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # No test depends on time: a busy machine must not fail one.
 settings.register_profile("bitnet_onnx", deadline=None)
 settings.load_profile("bitnet_onnx")
-
-ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "bitnet_onnx" / "demo"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,7 +32,7 @@ def demo_checkpoint() -> Path:
 @pytest.fixture(scope="session")
 def demo_artifact(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled model as `bitnet-onnx export` writes it."""
-    from bitnet_onnx.cli import main
+    from bitnet_onnx.cli.main import main
 
     artifact = tmp_path_factory.mktemp("artifacts") / "demo"
     assert not main(["export", str(demo_checkpoint), "-o", str(artifact)])
@@ -54,7 +53,7 @@ def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """A tiny random checkpoint and its artifact: one table and a bf16 head, or two and int8."""
-    import checkpoints
+    from tests.support import checkpoints
 
     options = {"tied": checkpoints.TIED, "untied": checkpoints.UNTIED}[request.param]
     return checkpoints.exported(tmp_path_factory, **options)

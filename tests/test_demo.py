@@ -14,58 +14,21 @@ import pytest
 import torch
 
 from bitnet_onnx import native
-from bitnet_onnx.checkpoint import open_checkpoint
-from bitnet_onnx.export import export
-from bitnet_onnx.generate import generate
+from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
-from bitnet_onnx.session import Session
-from bitnet_onnx.tokenizer import Tokenizer
+from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.text.tokenizer import Tokenizer
+from bitnet_onnx.weights.open import open_checkpoint
+from tests.support.paths import ROOT
+from tests.support.questions import COMPARED, LIMIT, answers, compared, prompts, questions
 from training.data import KINDS, Example, is_held_out, training
-
-ROOT = Path(__file__).resolve().parent.parent
-QUESTIONS = ROOT / "bitnet_onnx" / "demo" / "questions.jsonl"
-COMPARED = 300  # questions, evenly over the kinds
-BATCH = 30
-LIMIT = 32  # new tokens; the longest answer is shorter
 
 ANSWER = """
 import json, sys
-from test_demo import answers, compared
-from bitnet_onnx.session import Session
+from tests.support.questions import answers, compared
+from bitnet_onnx.runtime.session import Session
 print(json.dumps(answers(Session(sys.argv[1]), sys.argv[1], compared())))
 """
-
-
-def questions() -> list[dict[str, str]]:
-    return [json.loads(line) for line in QUESTIONS.read_text("utf-8").splitlines()]
-
-
-def compared() -> list[dict[str, str]]:
-    """The same share of every kind, as far as it has so many."""
-    counts, taken = Counter[str](), []
-    for record in questions():
-        counts[record["kind"]] += 1
-        if counts[record["kind"]] <= COMPARED // len(KINDS):
-            taken.append(record)
-    return taken
-
-
-def prompts(tokenizer: Tokenizer, records: list[dict[str, str]]) -> list[list[int]]:
-    return [
-        tokenizer.encode_chat([{"role": "user", "content": record["question"]}])
-        for record in records
-    ]
-
-
-def answers(session: Session, folder: Path | str, records: list[dict[str, str]]) -> list[list[int]]:
-    """Greedy ids of each question, in batches of BATCH."""
-    tokenizer = Tokenizer.from_folder(folder)
-    ids: list[list[int]] = []
-    for start in range(0, len(records), BATCH):
-        batch = prompts(tokenizer, records[start : start + BATCH])
-        done = generate(session, batch, max_new_tokens=LIMIT, eos_token_id=tokenizer.eos_token_ids)
-        ids += [result.ids for result in done]
-    return ids
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +106,7 @@ def test_every_kernel_gives_the_same_ids(
 ) -> None:
     environment = os.environ | {
         "BITNET_ONNX_KERNEL": kernel,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)]),
+        "PYTHONPATH": str(ROOT),
     }
     done = subprocess.run(
         [sys.executable, "-c", ANSWER, str(demo_artifact)],

@@ -9,10 +9,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-import checkpoints
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support import checkpoints
+from tests.support.paths import ROOT
+
 README = ROOT / "README.md"
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from bitnet_onnx.checkpoint import open_checkpoint
 from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.weights.open import open_checkpoint
 from training import data
 from training import tokenizer as tok
 

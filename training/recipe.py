@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bitnet_onnx.config import BitNetConfig
+from bitnet_onnx.network.config import BitNetConfig
 from training import tokenizer as tok
 
 MODEL = BitNetConfig(

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from bitnet_onnx.checkpoint import tensors_of, write_checkpoint
 from bitnet_onnx.model import IGNORED, BitLinear, BitNetForCausalLM, rotary_tables
+from bitnet_onnx.weights.checkpoint.write import tensors_of, write_checkpoint
 from training import data
 from training import tokenizer as tok
 from training.evaluate import accuracy

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint, linear_shapes, norm_shapes, table_names
-from ..config import BitNetConfig
-from . import bitnet, bitnet_2023, bitnet_b1_58, llama, minicpm, qwen3
+from ..network.config import BitNetConfig
+from ..weights.checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
 from .decoder import KeyValue, empty
 from .layers import RMSNorm
+from .networks import bitnet, bitnet_2023, bitnet_b1_58, llama, minicpm, qwen3
 from .rotary import rotary_tables
 
 __all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]

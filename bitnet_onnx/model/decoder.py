@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import BitNetConfig
+from ..network.config import BitNetConfig
 from .exact import attention, attention_int8, kept_int8
 from .layers import BitLinear
 from .rotary import rotate

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..ternary import SMALLEST, absmax_int8, absmax_int16
+from ..weights.ternary import SMALLEST, absmax_int8, absmax_int16
 
 __all__ = ["attention", "attention_int8", "exponential", "kept_int8", "rms_norm"]
 

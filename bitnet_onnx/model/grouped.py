@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import BitNetConfig
-from ..ternary import absmax_int8, group_absmean, group_sums, spread
+from ..network.config import BitNetConfig
+from ..weights.ternary import absmax_int8, group_absmean, group_sums, spread
 from .layers import BitLinear, StraightThrough
 
 __all__ = ["GroupLinear"]

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import BitNetConfig
-from ..ternary import absmax_int8, absmean_ternary
+from ..network.config import BitNetConfig
+from ..weights.ternary import absmax_int8, absmean_ternary
 from .exact import rms_norm
 
 __all__ = ["BitLinear", "RMSNorm", "StraightThrough"]

@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..config import BitNetConfig
-from ..rope import RopeScaling
+from ..network.config import BitNetConfig
+from ..network.rope import RopeScaling
 
 __all__ = ["rotary_tables", "rotate"]
 

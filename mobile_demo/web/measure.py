@@ -20,8 +20,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from bitnet_onnx.export import export  # noqa: E402
-from bitnet_onnx.synthesize import synthesize  # noqa: E402
+from bitnet_onnx.exporter.export import export  # noqa: E402
+from bitnet_onnx.weights.synthesize import synthesize  # noqa: E402
 
 DEMO = ROOT / "bitnet_onnx" / "demo"
 ROWS = {

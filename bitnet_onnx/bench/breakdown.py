@@ -1,0 +1,231 @@
+"""Where the time of a decode step goes: time and bytes of each kind of operator.
+
+Knows ONNX Runtime's profile and which operators read their weights whole. The profiler costs some
+10 us around each operator, so a step is also timed without it: the linears by the clocks that the
+library keeps.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import native
+from ..artifact import Artifact
+from ..runtime.session import Session
+
+__all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown"]
+
+STEPS = 24
+ATTENTION = "GroupQueryAttention"
+FEED_FORWARD = "TernaryFeedForward"
+WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activation
+
+
+@dataclass(frozen=True)
+class OperatorCost:
+    """One kind of operator in a decode step, all its nodes together: means over the faster half.
+
+    ``bytes`` are the weights, or the keys and values, that were really read, in all steps.
+    """
+
+    operator: str
+    calls: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Operators, costliest first, of a step with the profiler, and seconds of one without it.
+
+    Of 24 steps the faster half counts: those that others on the machine disturbed least.
+    ``ternary`` and ``head`` are of the step without the profiler.
+    """
+
+    step_seconds: float
+    ternary: OperatorCost
+    head: OperatorCost
+    profiled_step_seconds: float
+    costs: list[OperatorCost]
+
+    @property
+    def everything_else(self) -> float:
+        """The share of the step without the profiler that is not in linears and the head."""
+        return 1 - (self.ternary.seconds + self.head.seconds) / self.step_seconds
+
+    def to_dict(self) -> dict[str, object]:
+        return {**asdict(self), "everything_else": self.everything_else}
+
+
+def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
+    """Decode a few steps after ``context`` random ids, without the profiler and with it.
+
+    Two rows are not operators: what ONNX Runtime and the profiler spend between them, and Python
+    with the choice of the id. There must be room for ``context`` and 24 positions more.
+    """
+    ids = np.random.default_rng(0).integers(0, artifact.vocab_size, context).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(artifact, threads=threads, profile=str(Path(folder) / "step"))
+        profiled = _steps(session, ids)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    cached = context + (STEPS + 1) // 2  # positions that a step reads, on average
+    cache_bytes = cached * session.position_bytes
+    unread = {
+        FEED_FORWARD: profiled.skipped.rows + profiled.skipped.columns,
+        "TwoStepMatMul": profiled.skipped.head,
+    }
+    costs = [
+        replace(cost, bytes=cost.bytes - unread.get(cost.operator.partition(" ")[0], 0) // STEPS)
+        for cost in _costs(events, profiled.seconds, cache_bytes)
+    ]
+    costs.sort(key=lambda cost: -cost.seconds)
+    linears = [cost for cost in costs if _kind(cost).endswith(("MatMul", FEED_FORWARD))]
+    ternary = [cost for cost in linears if _kind(cost).startswith("Ternary")]
+    head = [cost for cost in linears if cost not in ternary]
+    plain = _steps(Session(artifact, threads=threads), ids, {_kind(cost) for cost in linears})
+    step, profiled_step = (
+        statistics.fmean(steps.seconds[i] for i in faster_half(steps.seconds))
+        for steps in (plain, profiled)
+    )
+    return Breakdown(
+        step,
+        _clocked("ternary linears", ternary, plain),
+        _clocked("head", head, plain),
+        profiled_step,
+        costs,
+    )
+
+
+def _kind(cost: OperatorCost) -> str:
+    return cost.operator.partition(" ")[0]
+
+
+class _Steps(NamedTuple):
+    """Of each step its seconds, and those inside some operators; and what all steps skipped."""
+
+    seconds: list[float]
+    inside: list[dict[str, float]]
+    skipped: native.Skipped
+
+
+def _steps(session: Session, ids: list[int], operators: Collection[str] = ()) -> _Steps:
+    token = int(session.prefill(ids).argmax())
+    skipped = native.skipped_bytes()
+    seconds, clocks = [], [{op: native.operator_seconds(op) for op in operators}]
+    for _ in range(STEPS):
+        start = perf_counter()
+        token = int(session.decode([token])[0].argmax())
+        seconds.append(perf_counter() - start)  # without what reading the clocks takes
+        clocks.append({op: native.operator_seconds(op) for op in operators})
+    inside = [{op: after[op] - before[op] for op in after} for before, after in pairwise(clocks)]
+    return _Steps(seconds, inside, native.skipped_bytes().since(skipped))
+
+
+def _clocked(name: str, group: Sequence[OperatorCost], steps: _Steps) -> OperatorCost:
+    """These operators together, by the library's clocks: by the profile if they are not its own."""
+    kinds, kept = {_kind(cost) for cost in group}, faster_half(steps.seconds)
+    seconds = statistics.fmean(sum(steps.inside[i][kind] for kind in kinds) for i in kept)
+    return OperatorCost(
+        name,
+        sum(cost.calls for cost in group),
+        seconds or sum(cost.seconds for cost in group),
+        sum(cost.bytes for cost in group),
+    )
+
+
+def _costs(
+    events: Sequence[dict[str, Any]], seconds: Sequence[float], cache_bytes: int
+) -> list[OperatorCost]:
+    """The costs of a step, from the profile of a prefill and of STEPS steps of these seconds."""
+    runs = sorted((e["ts"], e["dur"]) for e in events if e["name"] == "model_run")[-STEPS:]
+    starts = [start for start, _ in runs]
+    calls, sizes = Counter[str](), Counter[str]()
+    spent: dict[str, list[int]] = {}  # microseconds of each step
+    for event in events:
+        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
+            continue
+        step = bisect_right(starts, event["ts"]) - 1
+        if step < 0:
+            continue  # of the prefill
+        name = _name(event["args"])
+        calls[name] += 1
+        sizes[name] += _bytes(event["args"], cache_bytes)
+        spent.setdefault(name, [0] * STEPS)[step] += event["dur"]
+    kept = faster_half(seconds)
+    inside = statistics.fmean(runs[step][1] for step in kept) / 1e6
+    costs = [
+        OperatorCost(
+            name,
+            calls[name] // STEPS,
+            statistics.fmean(s[i] for i in kept) / 1e6,
+            sizes[name] // STEPS,
+        )
+        for name, s in spent.items()
+    ]
+    between = inside - sum(cost.seconds for cost in costs)
+    python = statistics.fmean(seconds[i] for i in kept) - inside
+    return [
+        *costs,
+        OperatorCost("between operators", 0, between, 0),
+        OperatorCost("Python", 0, python, 0),
+    ]
+
+
+def faster_half(seconds: Sequence[float]) -> list[int]:
+    return sorted(range(len(seconds)), key=lambda i: seconds[i])[: (len(seconds) + 1) // 2]
+
+
+def _name(args: dict[str, Any]) -> str:
+    """The operator, with the shape of its weight where it has one, as it is stored."""
+    if str(args["op_name"]).startswith(ATTENTION):
+        return str(args["op_name"])  # int8 there is the cache
+    for entry in args["input_type_shape"]:
+        for dtype, shape in entry.items():
+            if dtype in WEIGHT_TYPES and len(shape) > 1:
+                return f"{args['op_name']} {'x'.join(map(str, shape))}"
+    return str(args["op_name"])
+
+
+def _bytes(args: dict[str, Any], cache_bytes: int) -> int:
+    if str(args["op_name"]).startswith(ATTENTION):
+        return cache_bytes
+    if args["op_name"] == "Gather":  # rows of the embedding
+        return int(args["output_size"])
+    return int(args["parameter_size"])
+
+
+def describe_breakdown(found: Breakdown, bandwidth: float) -> str:
+    """Two tables; ``bandwidth`` in bytes a second is what shares are of."""
+    return "\n".join(
+        [
+            f"{'operator':<34} calls     ms  of step      MB   GB/s  of bandwidth",
+            *(_line(cost, found.profiled_step_seconds, bandwidth) for cost in found.costs),
+            f"a step: {found.profiled_step_seconds * 1e3:.2f} ms",
+            "",
+            "without the profiler",
+            *(_line(c, found.step_seconds, bandwidth) for c in (found.ternary, found.head)),
+            f"a step: {found.step_seconds * 1e3:.2f} ms, of which all but linears and head: "
+            f"{found.everything_else:.1%}",
+        ]
+    )
+
+
+def _line(cost: OperatorCost, step_seconds: float, bandwidth: float) -> str:
+    rate = cost.bytes / cost.seconds if cost.seconds > 0 else 0.0
+    return (
+        f"{cost.operator:<34} {cost.calls:>5} {cost.seconds * 1e3:>6.2f}  "
+        f"{cost.seconds / step_seconds:>7.1%} {cost.bytes / 1e6:>7.2f} "
+        f"{rate / 1e9:>6.1f}  {rate / bandwidth:>12.0%}"
+    )

@@ -1,0 +1,218 @@
+"""How fast an artifact runs here: prefill, decode, load, memory, share of the read bandwidth.
+
+Knows sessions and clocks. Medians of several runs; the machine's own read bandwidth is measured
+in the same sitting, with as many threads, so that shares mean something on a shared machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import native
+from ..artifact import Artifact
+from ..errors import GenerationError
+from ..network.config import BitNetConfig
+from ..runtime.session import Session
+
+__all__ = ["BenchResult", "bench", "read_bandwidth"]
+
+BUFFER_BYTES = 512 << 20  # read once per pass: far beyond every cache
+PASSES = 5
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Times in seconds, rates in tokens or bytes a second; medians over ``runs``."""
+
+    machine: str
+    kernel: str
+    threads: int
+    head: str
+    prompt_tokens: int
+    new_tokens: int
+    runs: int
+    load_seconds: float
+    first_token_seconds: float
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+    decode_range: tuple[float, float]
+    zero_gates: float | None
+    """The share of up_proj's rows behind a closed gate; None where no operator skips zeros."""
+    zero_activations: float | None
+    """The share of down_proj's columns that met a zero after quantization; or None."""
+    weight_bytes_per_token: int | None  # None: ONNX Runtime's own operators may unpack them
+    read_bandwidth: float
+    bandwidth_share: float | None
+    peak_rss_bytes: int
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def bench(
+    artifact_folder: str | Path,
+    *,
+    threads: int = 0,
+    prompt_tokens: int = 128,
+    new_tokens: int = 64,
+    runs: int = 3,
+    on_run: Callable[[int], None] | None = None,
+) -> BenchResult:
+    """Feed ``prompt_tokens`` random ids, then decode ``new_tokens``; greedy, one sequence.
+
+    on_run is told the number of each finished run. Raises GenerationError on impossible sizes.
+    """
+    for name, value in (("prompt_tokens", prompt_tokens), ("new_tokens", new_tokens)):
+        if value < 1:
+            raise GenerationError(f"{name} is {value}, expected 1 or more")
+    if runs < 1:
+        raise GenerationError(f"runs is {runs}, expected 1 or more")
+    start = perf_counter()
+    artifact = Artifact.open(artifact_folder)
+    session = Session(artifact, threads=threads)
+    load = perf_counter() - start
+    if prompt_tokens + new_tokens > session.context_length:
+        raise GenerationError(
+            f"{prompt_tokens} prompt and {new_tokens} new tokens do not fit the context of "
+            f"{session.context_length}",
+            hint="lower --prompt-tokens or --max-new-tokens",
+        )
+    ids = np.random.default_rng(0).integers(0, artifact.vocab_size, prompt_tokens).tolist()
+    _run(session, ids, 2)  # maps the weights into memory
+    times: list[_Times] = []
+    for index in range(runs):
+        times.append(_run(session, ids, new_tokens))
+        if on_run is not None:
+            on_run(index + 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+    prefill = statistics.median(run.first for run in times)
+    rates = [(new_tokens - 1) / run.rest for run in times if new_tokens > 1] or [0.0]
+    decode = statistics.median(rates)
+    workers = threads or os.cpu_count() or 1
+    bandwidth = read_bandwidth(workers)
+    rows, columns, head = (
+        statistics.median(run.skipped[i] for run in times) / max(1, new_tokens - 1)
+        for i in range(3)
+    )
+    skippable = _matrix_bytes(artifact) if rows + columns else None
+    kernel, read = artifact.target, None
+    if artifact.target == "native":
+        kernel = native.active_kernel()
+        read = weight_bytes(artifact) - int(rows + columns + head)
+    return BenchResult(
+        machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        kernel=kernel,
+        threads=workers,
+        head=artifact.head,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        runs=runs,
+        load_seconds=load,
+        first_token_seconds=prefill,
+        prefill_tokens_per_second=prompt_tokens / prefill,
+        decode_tokens_per_second=decode,
+        decode_range=(min(rates), max(rates)),
+        zero_gates=rows / skippable if skippable else None,
+        zero_activations=columns / skippable if skippable else None,
+        weight_bytes_per_token=read,
+        read_bandwidth=bandwidth,
+        bandwidth_share=None if read is None else read * decode / bandwidth,
+        peak_rss_bytes=peak,
+    )
+
+
+def weight_bytes(artifact: Artifact) -> int:
+    """Bytes of weights of one decode step: all, but of an untied embedding only one row."""
+    config = BitNetConfig.from_file(artifact.folder / "config.json")
+    if config.tie_word_embeddings:
+        return artifact.data_size
+    width = 4 if artifact.head == "float32" else 2
+    return artifact.data_size - width * config.vocab_size * config.hidden_size
+
+
+def _matrix_bytes(artifact: Artifact) -> int:
+    """Bytes of up_proj in all layers, and of down_proj by column: blocks of 256 codes are 64."""
+    config = BitNetConfig.from_file(artifact.folder / "config.json")
+    width = -(-config.hidden_size // 256) * 64
+    return config.num_hidden_layers * config.intermediate_size * width
+
+
+def read_bandwidth(threads: int) -> float:
+    """Bytes a second that ``threads`` threads read from memory together: the best of 5 passes."""
+    buffer = np.ones(BUFFER_BYTES // 8, dtype=np.uint64)
+    part = buffer.nbytes // threads // 64 * 64
+    address = buffer.ctypes.data
+
+    def read(index: int) -> int:
+        return native.read_memory(address + index * part, part)
+
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(PASSES):
+            start = perf_counter()
+            list(pool.map(read, range(threads)))
+            best = max(best, threads * part / (perf_counter() - start))
+    return best
+
+
+class _Times(NamedTuple):
+    """Seconds to the first token and from it to the last, and what was skipped in the latter."""
+
+    first: float
+    rest: float
+    skipped: native.Skipped
+
+
+def _run(session: Session, ids: list[int], new_tokens: int) -> _Times:
+    session.reset()
+    start = perf_counter()
+    token = int(session.prefill(ids).argmax())
+    first, skipped = perf_counter(), native.skipped_bytes()
+    for _ in range(new_tokens - 1):
+        token = int(session.decode([token])[0].argmax())
+    return _Times(first - start, perf_counter() - first, native.skipped_bytes().since(skipped))
+
+
+def describe(result: BenchResult) -> str:
+    """The result for a person, a line a figure."""
+    r = result
+    low, high = r.decode_range
+    weights = f"not known; {r.read_bandwidth / GB:.1f} GB/s read here"
+    if r.weight_bytes_per_token is not None:
+        rate = r.weight_bytes_per_token * r.decode_tokens_per_second
+        weights = (
+            f"{r.weight_bytes_per_token / 1e6:.1f} MB a token, {rate / GB:.1f} GB/s, "
+            f"{r.bandwidth_share:.0%} of the {r.read_bandwidth / GB:.1f} GB/s read here"
+        )
+    zeros = []
+    if r.zero_gates is not None and r.zero_activations is not None:
+        shares = f"{r.zero_gates:.1%} of the gates, {r.zero_activations:.1%} of what enters down"
+        zeros = [f"zeros            {shares}: weights that were not read"]
+    return "\n".join(
+        [
+            f"machine          {r.machine}; kernel {r.kernel}, {r.threads} threads, {r.head} head",
+            f"load             {r.load_seconds:.2f} s",
+            f"first token      {r.first_token_seconds * 1e3:.0f} ms ({r.prompt_tokens} tokens)",
+            f"prefill          {r.prefill_tokens_per_second:.1f} tokens/s",
+            f"decode           {r.decode_tokens_per_second:.1f} tokens/s "
+            f"({low:.1f} to {high:.1f} in {r.runs} runs of {r.new_tokens})",
+            *zeros,
+            f"weights read     {weights}",
+            f"peak memory      {r.peak_rss_bytes / 1e6:.0f} MB resident",
+        ]
+    )

@@ -1,0 +1,208 @@
+"""The second export target: the graph on stock operators alone, with the same integers.
+
+A last pass over the graph for runtimes that load no library, browsers first. What stands in an
+operator's place is in ``stock_ops.py``: small networks unpack their weights at load, larger ones
+keep them at two bits. Knows ONNX graphs and names of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common
+
+from ..errors import ConfigError
+from ..network.config import BitNetConfig
+from ..operators.ops import DOMAIN
+from ..operators.stock_ops import FEATURES, LANES, bodies
+from ..weights.checkpoint.base import linear_shapes
+from ..weights.ternary import unpack
+from .optimize import PARTS, input_of, placeholder, reshape, shape_of
+from .traced import packed_parts
+
+__all__ = ["Reader", "activations", "check_network", "to_blocks", "to_stock"]
+
+Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
+CONTRIB = "com.microsoft"
+PRODUCTS = ("MatMulNBits", "MatMul")
+LINEAR_BITS, HEAD_BITS = 2, 8
+ROTARY = 16  # com.microsoft's attention takes heads of a multiple of so many elements
+# Bytes of float32: linears, or an int8 head, up to here are unpacked at load. MatMulNBits of
+# onnxruntime-web unpacks its weights in every call: 25 ms where MatMul takes 2.8 (one token,
+# 2560 x 2560, WASM, 1 thread).
+UNPACKED = 512 << 20
+PART = 1 << 30  # bytes of one data file: a browser holds it in one piece, phones hold no more
+MEMORY = 4 << 30  # bytes that WebAssembly can address
+
+
+def check_network(config: BitNetConfig, head: str, kv_cache: str) -> None:
+    """Raises ConfigError for a network, a head or a cache that stock operators do not run."""
+    if head == "two-step":
+        raise ConfigError(
+            "a two-step head is exact and fast with our operator alone",
+            hint="export with --head bf16 for the same ids, or with --target native",
+        )
+    if kv_cache == "int8":
+        raise ConfigError(
+            "an int8 cache is exact and fast with our operator alone",
+            hint="export with --kv-cache float16, or with --target native",
+        )
+    if config.group_size is not None:
+        raise ConfigError(
+            f"a scale for each {config.group_size} weights has no exact and fast stock operator",
+            hint="export with --target native",
+        )
+    if (needed := memory(config, head)) > MEMORY:
+        raise ConfigError(
+            f"the weights take {needed / 1e9:.1f} GB where they run, a browser gives "
+            f"{MEMORY / 1e9:.1f} GB at most",
+            hint="export with --head int8 if that is not what you did, or with --target native",
+        )
+
+
+def memory(config: BitNetConfig, head: str) -> int:
+    """Bytes of the weights at run time: as stored, and unpacked beside it where that is done."""
+    linears, table = weight_counts(config).values()
+    needed = linears // 4 + (0 if stays_packed(linears) else 4 * linears)
+    if head == "int8":
+        needed += table if stays_packed(table) else 5 * table
+    else:
+        needed += 4 * table + (2 * table if head == "bf16" else 0)
+    embedding = 0 if config.tie_word_embeddings else (4 if head == "float32" else 2)
+    return needed + embedding * table
+
+
+def stays_packed(count: int) -> bool:
+    """Whether so many weights are unpacked in each call, not once and for all."""
+    return 4 * count > UNPACKED
+
+
+def weight_counts(config: BitNetConfig) -> dict[str, int]:
+    """Weights by the operator that reads them."""
+    return {
+        "TernaryMatMul": sum(rows * width for rows, width in linear_shapes(config).values()),
+        "Int8MatMul": config.vocab_size * config.hidden_size,
+    }
+
+
+def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) -> None:
+    """Replace each operator of ours by stock ones, and its weight's reader by one of the layout."""
+    graph = model.graph
+    features = {
+        part: shape[1] // config.quantization_groups
+        for linear, shape in linear_shapes(config).items()
+        for part in packed_parts(config, linear)
+    }
+    attention = {
+        "num_heads": config.num_attention_heads,
+        "kv_num_heads": config.num_key_value_heads,
+        "do_rotary": 1,
+    }
+    packed = {name for name, count in weight_counts(config).items() if stays_packed(count)}
+    for node in [node for node in graph if node.domain == DOMAIN]:
+        if node.op_type == "TernaryMatMul":
+            linear = str(input_of(node, 1).name).removesuffix(".weight")
+            width = features[linear.partition(PARTS)[0]]
+            if node.op_type in packed:
+                _product(graph, node, readers, width, LINEAR_BITS)
+            else:
+                node.attributes.add(ir.AttrInt64s("width", [width]))
+        elif node.op_type == "Int8MatMul" and node.op_type in packed:
+            _product(graph, node, readers, config.hidden_size, HEAD_BITS)
+        elif node.op_type == "GroupQueryAttention" and config.head_dim % ROTARY == 0:
+            node.domain, node.version = CONTRIB, 1
+            node.attributes.update({k: ir.AttrInt64(k, value) for k, value in attention.items()})
+    _inline(model, bodies(packed))
+
+
+def activations(weight: ir.Value) -> ir.Value:
+    """What the quantizer before a linear's product reads: X of ``Mul (X, act_scale)``."""
+    (node,) = weight.consumers()
+    while node.op_type not in PRODUCTS:
+        (node,) = node.outputs[0].consumers()
+    while node.op_type != "Mul":
+        producer = input_of(node, 0).producer()
+        assert producer is not None
+        node = producer
+    return input_of(node, 0)
+
+
+def _product(
+    graph: ir.Graph, node: ir.Node, readers: dict[str, Reader], width: int, bits: int
+) -> None:
+    """Give the node the weight in blocks, their scales of 1, and the sizes as attributes."""
+    weight, scale = input_of(node, 1), input_of(node, 2)
+    name, rows, blocks = str(weight.name), shape_of(weight)[0], -(-width // FEATURES)
+    missing = blocks * FEATURES - width
+    weight.type = ir.TensorType(ir.DataType.UINT8)
+    reshape(weight, [rows, blocks, LANES * bits // 8])
+    read = readers[name]
+    readers[name] = lambda: to_blocks(np.asarray(read()), width, bits)
+    ones = _ones(graph, readers, rows, blocks)
+    for user in weight.consumers():
+        if user.op_type == "Gather":
+            _rows(graph, user, missing)
+    node.resize_inputs(4)
+    node.replace_input_with(2, ones)
+    node.replace_input_with(3, scale)
+    sizes = {"K": blocks * LANES, "N": rows, "bits": bits}
+    node.attributes.update({key: ir.AttrInt64(key, value) for key, value in sizes.items()})
+    node.attributes.add(ir.AttrInt64s("missing", [0, missing]))
+
+
+def _rows(graph: ir.Graph, gather: ir.Node, missing: int) -> None:
+    """The embedding reads the head's table: its rows [B, S, blocks, 128] become [B, S, H]."""
+    attributes = [ir.AttrInt64s("missing", [0, -missing])]
+    node = ir.Node(DOMAIN, "Int8Rows", gather.outputs, attributes, version=1)
+    gather.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
+    node.outputs[0].name = f"{gather.outputs[0].name}.rows"
+    for user, index in list(gather.outputs[0].uses()):
+        if user is not node:
+            user.replace_input_with(index, node.outputs[0])
+    graph.insert_after(gather, node)
+
+
+def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
+    """Packed codes or int8 rows -> uint8 [N, blocks, 128 * bits / 8], as in ``stock_ops.py``."""
+    zero_point = 1 << (bits - 1)
+    codes = unpack(torch.from_numpy(stored), width).numpy() if bits == LINEAR_BITS else stored
+    rows, blocks = len(codes), -(-width // FEATURES)
+    features = np.full((rows, blocks * FEATURES), zero_point, np.uint8)
+    features[:, :width] = codes.view(np.uint8) + np.uint8(zero_point)  # modulo 256
+    lanes = np.full((rows, blocks, LANES), zero_point, np.uint8)
+    lanes[:, :, :FEATURES] = features.reshape(rows, blocks, FEATURES)
+    if bits == HEAD_BITS:
+        return lanes
+    packed = lanes[:, :, 0::4].copy()
+    for field in range(1, 4):
+        packed |= lanes[:, :, field::4] << (2 * field)
+    return packed
+
+
+def _ones(graph: ir.Graph, readers: dict[str, Reader], rows: int, blocks: int) -> ir.Value:
+    """The scales of all blocks; weights of one size share them."""
+    name = f"ones.{rows}.{blocks}"
+    if name not in graph.initializers:
+        graph.register_initializer(placeholder(name, [rows, blocks], ir.DataType.FLOAT))
+        readers[name] = lambda: np.ones((rows, blocks), np.float32)
+    return graph.initializers[name]
+
+
+def _inline(model: ir.Model, made: list[ir.Function]) -> None:
+    """Put the bodies in place of the calls: no function of ours and no domain of ours is left."""
+    called = {node.op_identifier() for node in model.graph}
+    model.functions.clear()
+    model.functions.update({f.identifier(): f for f in made if f.identifier() in called})
+    model.opset_imports[CONTRIB] = 1
+    common.InlinePass()(model)
+    model.functions.clear()
+    common.IdentityEliminationPass()(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    del model.opset_imports[DOMAIN]
+    for node in model.graph:
+        node.metadata_props.clear()
+        assert node.domain in ("", CONTRIB), node

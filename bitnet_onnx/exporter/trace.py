@@ -1,0 +1,147 @@
+"""The network as an ONNX graph without weights: traced by torch, then tidied.
+
+The network is traced on the meta device, where tensors have shapes but no memory. Knows torch and
+ONNX; knows no checkpoint and no artifact. What is traced is in ``traced.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from .. import __version__
+from ..model import empty
+from ..network.config import BitNetConfig
+from ..operators import bodies, ops
+from .traced import TracedBitNet
+
+__all__ = ["KEEP", "attach_functions", "trace"]
+
+KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
+IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
+
+
+def trace(
+    config: BitNetConfig, head: str, context: int, cache: torch.dtype = torch.float32
+) -> ir.Model:
+    """The finished graph; its initializers are named as in the checkpoint and hold no data.
+
+    cache: what keys and values are kept as.
+    """
+    model = _trace(config, head, context, cache)
+    _finish(model)
+    return model
+
+
+def _trace(config: BitNetConfig, head: str, context: int, kept: torch.dtype) -> ir.Model:
+    """What torch makes of it; batch, sequence and past are dynamic."""
+    batch, new, past = 2, 3, 5  # none of them 1: torch would take that for a constant
+    layers = range(config.num_hidden_layers)
+    with torch.device("meta"):
+        network = TracedBitNet(config, head, context).eval()
+        rows = (batch, config.num_key_value_heads, past)
+        caches = [empty(rows, config.head_dim, kept) for _ in layers]
+        example = (
+            torch.zeros(batch, new, dtype=torch.int64),
+            torch.zeros(batch, past + new, dtype=torch.int64),
+            torch.zeros(1, dtype=torch.int64),
+            *(part for cache in caches for part in cache),
+        )
+    dim = torch.export.Dim.DYNAMIC
+    kinds = ("key", "value", "key_scale", "value_scale")[: len(caches[0])]
+    pairs = [f"{i}.{kind}" for i in layers for kind in kinds]
+    pasts = tuple({0: dim, 2: dim} for _ in pairs)
+    shapes = {
+        "input_ids": {0: dim, 1: dim},
+        "attention_mask": {0: dim, 1: dim},
+        KEEP: None,
+        "past": pasts,
+    }
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            example,
+            dynamo=True,
+            opset_version=ops.OPSET,
+            dynamic_shapes=shapes,
+            custom_translation_table=ops.translations(),
+            input_names=[
+                "input_ids",
+                "attention_mask",
+                KEEP,
+                *(f"past_key_values.{pair}" for pair in pairs),
+            ],
+            output_names=["logits", *(f"present.{pair}" for pair in pairs)],
+            optimize=False,  # folding constants would read weights that are not there yet
+            verbose=False,
+        )
+    assert program is not None
+    return program.model
+
+
+def _finish(model: ir.Model) -> None:
+    """Name the dynamic dimensions, make logits_to_keep optional, strip what torch left behind."""
+    graph = model.graph
+    total = "past_length + sequence"
+    dims: dict[str, list[str | None]] = {
+        "input_ids": ["batch", "sequence"],
+        "attention_mask": ["batch", "total_length"],
+        "logits": ["batch", "kept", None],
+    }
+    for value in (*graph.inputs, *graph.outputs):
+        assert value.shape is not None
+        name = str(value.name)
+        cache = ["batch", None, "past_length" if "past" in name else total, None]
+        names = dims.get(name) or (cache[: len(value.shape)] if "." in name else [None])
+        sizes = zip(names, value.shape, strict=True)
+        value.shape = ir.Shape([size if word is None else word for word, size in sizes])
+        assert all(isinstance(size, (int, ir.SymbolicDim)) for size in value.shape)
+    keep = next(value for value in graph.inputs if value.name == KEEP)
+    keep.const_value = ir.tensor(np.zeros(1, dtype=np.int64), name=keep.name)
+    graph.register_initializer(keep)  # an input with a default: 0, the logits of all positions
+    model.opset_imports[ops.DOMAIN] = ops.VERSION
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "bitnet_onnx", __version__
+    model.doc_string = graph.doc_string = None
+    model.metadata_props.clear()
+    graph.metadata_props.clear()
+    for node in graph.all_nodes():
+        node.metadata_props.clear()
+        node.doc_string = None
+        for output in node.outputs:
+            output.metadata_props.clear()
+            if output not in graph.outputs:
+                output.shape = None  # torch's own symbols; ONNX Runtime infers shapes itself
+    for value in (*graph.inputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def attach_functions(model: ir.Model) -> None:
+    """The function bodies of the operators that the finished graph uses, and of those they use."""
+    unused = {function.name: function for function in bodies.functions()}
+    pending = {node.op_type for node in model.graph if node.domain == ops.DOMAIN}
+    while pending:
+        function = unused.pop(pending.pop())
+        model.functions[function.identifier()] = function
+        used = {node.op_type for node in function if node.domain == ops.DOMAIN}
+        pending |= used & set(unused)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """torch's exporter talks of its own internals, to nobody's use."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.disable(level)

@@ -1,0 +1,221 @@
+"""The networks of ``model/`` with their linears, attention and tables as operators.
+
+What ``graph.py`` traces: modules of the network are replaced one for one, so its own code says
+what is between them. Knows torch and the operators of ``ops.py``; knows no checkpoint's weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
+from ..network.config import BitNetConfig
+from ..operators import ops
+from ..weights.checkpoint.base import linear_shapes
+from ..weights.ternary import packed_width
+
+__all__ = ["HEADS", "KV_CACHES", "TracedBitNet", "packed_parts"]
+
+HEADS = {
+    "bf16": torch.bfloat16,
+    "int8": torch.int8,
+    "float32": torch.float32,
+    "two-step": torch.bfloat16,
+}
+KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+
+
+class TernaryLinear(nn.Module):
+    """BitLinear as the operator sees it: packed codes and one scale."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, source: BitLinear) -> None:
+        super().__init__()
+        self.rms_norm = source.rms_norm
+        shape = (source.out_features, packed_width(source.in_features))
+        self.register_buffer("weight", torch.empty(shape, dtype=torch.uint8))
+        self.register_buffer("weight_scale", torch.empty(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rms_norm is not None:
+            x = self.rms_norm(x)
+        return ops.ternary_matmul(x, self.weight, self.weight_scale)
+
+
+class PackedGroupLinear(TernaryLinear):
+    """GroupLinear as the operators see it: packed codes and a scale for each group."""
+
+    def __init__(self, source: GroupLinear) -> None:
+        super().__init__(source)
+        shape = (source.out_features, source.in_features // source.group_size)
+        self.register_buffer("weight_scale", torch.empty(shape))
+        self.float_activations = source.float_activations
+
+    def forward(self, x: Tensor) -> Tensor:
+        multiply = ops.ternary_float_matmul if self.float_activations else ops.ternary_matmul
+        return multiply(x, self.weight, self.weight_scale)
+
+
+def packed(linear: Any) -> nn.Module:
+    """A linear of the network -> the one with operators."""
+    if isinstance(linear, BinaryLinear):
+        return PackedBinaryLinear(linear)
+    return (PackedGroupLinear if isinstance(linear, GroupLinear) else TernaryLinear)(linear)
+
+
+class PackedBinaryLinear(BinaryLinear):
+    """BinaryLinear with an operator for each group's product, in a submodule of its number.
+
+    The operator's own quantizer changes nothing: the largest of its whole numbers is 127.
+    """
+
+    def __init__(self, source: BinaryLinear) -> None:
+        nn.Module.__init__(self)  # BinaryLinear's own would make a master weight
+        self.groups = source.groups
+        for group in range(self.groups):
+            part = BitLinear(source.in_features // self.groups, source.out_features)
+            self.add_module(str(group), TernaryLinear(part))
+
+    def product(self, quantized: Tensor, group: int) -> Tensor:
+        return self.get_submodule(str(group))(quantized)
+
+
+def packed_parts(config: BitNetConfig, linear: str) -> list[str]:
+    """The names under which a linear's operators have their weight and weight_scale."""
+    if config.network != "bitnet_2023":
+        return [linear]
+    return [f"{linear}.{group}" for group in range(config.quantization_groups)]
+
+
+class FusedNorm(nn.Module):
+    """RMSNorm as one operator; its eps is a tensor of the graph."""
+
+    weight: Tensor
+    eps: Tensor
+
+    def __init__(self, source: RMSNorm) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.empty(source.weight.shape))
+        self.register_buffer("eps", torch.tensor([source.eps], device="cpu"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self.weight, self.eps)
+
+
+class FusedAttend(nn.Module):
+    """Rotary positions, KV cache and softmax as one operator, chosen by the type of the cache."""
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: tuple[Tensor, Tensor],
+        past: KeyValue,
+    ) -> tuple[Tensor, KeyValue]:
+        """rope: cos and sin of all positions; mask: each row's last position [B] and T []."""
+        attend, scales = ops.group_query_attention, past[2:]
+        if scales:
+            attend = ops.group_query_attention_int8
+        y, *present = attend(query, key, value, *past[:2], *mask, *rope, *scales)
+        return y, tuple(present)
+
+
+class Table(nn.Module):
+    """An embedding or head table [V, H] as stored, with its row scales when it is int8."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, rows: int, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.empty(rows, width, dtype=dtype))
+        if dtype == torch.int8:
+            self.register_buffer("weight_scale", torch.empty(rows))
+        self.dtype = dtype
+
+    def embed(self, ids: Tensor) -> Tensor:
+        rows = F.embedding(ids, self.weight).float()
+        if self.dtype != torch.int8:
+            return rows
+        return rows * F.embedding(ids, self.weight_scale.unsqueeze(-1))
+
+    def logits(self, x: Tensor) -> Tensor:
+        if self.dtype == torch.int8:
+            return ops.int8_matmul(x, self.weight, self.weight_scale)
+        if self.dtype == torch.bfloat16:
+            return ops.bf16_matmul(x, self.weight)
+        return F.linear(x, self.weight)  # ONNX Runtime keeps a second, packed copy
+
+
+class TwoStepTable(Table):
+    """A bfloat16 table with an int8 copy of it, which finds the rows that the head needs."""
+
+    scan: Tensor
+    scan_scale: Tensor
+    scan_bound: Tensor
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__(rows, width, torch.bfloat16)
+        self.register_buffer("scan", torch.empty(rows, width, dtype=torch.int8))
+        self.register_buffer("scan_scale", torch.empty(rows))
+        self.register_buffer("scan_bound", torch.empty(rows))
+
+    def logits(self, x: Tensor) -> Tensor:
+        return ops.two_step_matmul(x, self.weight, self.scan, self.scan_scale, self.scan_bound)
+
+
+class TracedBitNet(nn.Module):
+    """The network of model/ with its linears, attention and tables as operators."""
+
+    model: Any  # a BitNetModel whose submodules are those of this file
+    lm_head: Any
+    cos_cache: Tensor
+    sin_cache: Tensor
+
+    def __init__(self, config: BitNetConfig, head: str, context: int) -> None:
+        super().__init__()
+        size, dtype = (config.vocab_size, config.hidden_size), HEADS[head]
+        tied = config.tie_word_embeddings
+        self.model = BitNetModel(config)
+        self.model.requires_grad_(False)
+        table = TwoStepTable(*size) if head == "two-step" else Table(*size, dtype)
+        if tied:
+            self.model.embed_tokens = table
+        else:
+            plain = torch.bfloat16 if dtype == torch.int8 else dtype
+            self.model.embed_tokens = Table(*size, plain)
+            self.lm_head = table
+        for name in linear_shapes(config):
+            self.set_submodule(name, packed(self.get_submodule(name)))
+        for name, module in list(self.named_modules()):
+            if isinstance(module, RMSNorm):
+                self.set_submodule(name, FusedNorm(module))
+        for layer in self.model.layers:
+            layer.self_attn.attend = FusedAttend()
+        for name in ("cos_cache", "sin_cache"):
+            self.register_buffer(name, torch.empty(context, config.head_dim // 2))
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
+    ) -> tuple[Tensor, ...]:
+        """past and the results after logits: the KeyValue of each layer in turn."""
+        lengths = attention_mask.sum(dim=1, dtype=torch.int32) - 1
+        total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
+        x = self.model.first(self.model.embed_tokens.embed(input_ids))
+        presents: list[Tensor] = []
+        rope = (self.cos_cache, self.sin_cache)
+        each = len(past) // len(self.model.layers)
+        for i, layer in enumerate(self.model.layers):
+            x, present = layer(x, rope, (lengths, total), past[each * i : each * (i + 1)])
+            presents += present
+        x = self.model.last(ops.last_positions(x, logits_to_keep))
+        head: Any = getattr(self, "lm_head", self.model.embed_tokens)
+        return head.logits(x), *presents

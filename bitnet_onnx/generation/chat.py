@@ -1,0 +1,146 @@
+"""A conversation of several turns whose cache is kept from turn to turn.
+
+Knows the template's order of turns and which ids were fed. Knows no ONNX and no screen.
+What the model said stays the ids that it chose: its text, encoded again, can give other ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import GenerationError
+from ..text.tokenizer import Tokenizer
+from .loop import GenerationResult, SessionLike
+from .sampling import SamplingParams
+from .text import TextStream, text_stream
+
+__all__ = ["Chat", "Turn"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and its answer; reply_ids are without the eos that ended them."""
+
+    user: str
+    reply: str
+    reply_ids: tuple[int, ...]
+
+
+class Chat:
+    """Asks and answers in one session, which belongs to this chat while it lasts.
+
+    When the context is full the oldest turns are forgotten, never the system prompt, and
+    on_notice is told in one sentence.
+    """
+
+    def __init__(
+        self,
+        session: SessionLike,
+        tokenizer: Tokenizer,
+        system: str | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        self._session, self._tokenizer = session, tokenizer
+        self._system = [] if system is None else [{"role": "system", "content": system}]
+        self._on_notice = on_notice
+        self._fed_ids: list[int] = []
+        self.turns: list[Turn] = []
+        self.result: GenerationResult | None = None  # of the answer that came last
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation so far, as messages of text."""
+        return self._messages(self.turns)
+
+    def reset(self) -> None:
+        """Forgets every turn; the system prompt stays, and so does its part of the cache."""
+        self.turns = []
+        self.result = None
+
+    def send(
+        self,
+        text: str,
+        *,
+        max_new_tokens: int = 512,
+        sampling: SamplingParams | None = None,
+        stop_strings: str | Sequence[str] = (),
+        num_beams: int = 1,
+    ) -> Iterator[str]:
+        """The answer to `text`, piece by piece.
+
+        Breaking off early keeps what was said up to there. A message that the context cannot
+        hold is an error and leaves the conversation as it was.
+        """
+        turns, ids = self._fit(text)
+        answer = text_stream(
+            self._session,
+            self._tokenizer,
+            ids,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop_strings=stop_strings,
+            num_beams=num_beams,
+            cached_ids=self._fed_ids,
+        )
+        if forgotten := len(self.turns) - len(turns):
+            self.turns = turns
+            if self._on_notice is not None:
+                noun = "turn was" if forgotten == 1 else "turns were"
+                self._on_notice(f"The context is full: the oldest {forgotten} {noun} forgotten.")
+        return self._answer(text, answer)
+
+    def _answer(self, text: str, answer: TextStream) -> Iterator[str]:
+        self.result = answer.result
+        try:
+            yield from answer
+        finally:
+            # Also when the reader stops or interrupts: what is in the cache must be known.
+            self._fed_ids = answer.tokens.fed_ids
+            ids = answer.result.ids
+            if answer.result.finish_reason == "stop":
+                ids = ids[:-1]
+            if answer.result.ids:
+                self.turns.append(Turn(text, answer.text, tuple(ids)))
+
+    def _fit(self, text: str) -> tuple[list[Turn], list[int]]:
+        """The turns to keep, and the ids of the prompt that leaves room for an answer."""
+        context = self._session.context_length
+        room = context // 4
+        turns = self.turns
+        ids = self._encode(turns, text)
+        if turns and len(ids) + room > context:
+            # Half the context at once, since each forgetting computes all that is left again.
+            while turns and len(ids) > context // 2:
+                turns = turns[1:]
+                ids = self._encode(turns, text)
+        if len(ids) > context:
+            raise GenerationError(
+                f"The message makes a prompt of {len(ids)} tokens with nothing before it but the"
+                f" system prompt; the context holds {context}.",
+                hint="Shorten the message.",
+            )
+        return turns, ids
+
+    def _encode(self, turns: Sequence[Turn], text: str) -> list[int]:
+        """Ids of the whole conversation, with the ids of each answer as the model chose them."""
+        messages = self._messages(turns)
+        messages.append({"role": "user", "content": text})
+        start = len(self._system) + 1
+        ids = self._tokenizer.encode_chat(messages[:start])
+        for turn, place in zip(turns, range(start, len(messages), 2), strict=True):
+            after = self._tokenizer.encode_after_reply(
+                messages[:place], messages[place + 1 : place + 2]
+            )
+            if after is None:
+                # The template rewrites earlier turns, so only the text has a meaning.
+                return self._tokenizer.encode_chat(messages)
+            ids += [*turn.reply_ids, *after]
+        return ids
+
+    def _messages(self, turns: Sequence[Turn]) -> list[dict[str, str]]:
+        messages = list(self._system)
+        for turn in turns:
+            messages.append({"role": "user", "content": turn.user})
+            messages.append({"role": "assistant", "content": turn.reply})
+        return messages

@@ -1,0 +1,1 @@
+"""One file for each network: what is special in its attention and its feed-forward."""

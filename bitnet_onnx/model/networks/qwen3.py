@@ -1,0 +1,40 @@
+"""Ternary-Bonsai: a Qwen3 body. LLaMA's, with an RMSNorm of each head of q and k before rope.
+
+Source: transformers' ``Qwen3ForCausalLM``, which computes with the dequantized weights.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ...network.config import BitNetConfig
+from ..grouped import GroupLinear
+from ..layers import RMSNorm
+from . import llama
+
+__all__ = ["MLP", "Attention"]
+
+
+class Attention(llama.Attention):
+    """``o(attend(norm(q(x)), norm(k(x)), v(x)))``."""
+
+    linear = GroupLinear
+
+    def __init__(self, config: BitNetConfig) -> None:
+        super().__init__(config)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
+
+    def prepare(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        return each_head(query, self.q_norm), each_head(key, self.k_norm)
+
+
+def each_head(x: Tensor, norm: RMSNorm) -> Tensor:
+    """x [B, S, heads * D], normalized D by D."""
+    return norm(x.unflatten(-1, (-1, norm.weight.shape[0]))).flatten(-2)
+
+
+class MLP(llama.MLP):
+    """LLaMA's, of linears with group scales."""
+
+    linear = GroupLinear

@@ -1,0 +1,1 @@
+"""What a network is, without its weights: its config, its parts, one record for each network."""

@@ -1,0 +1,86 @@
+"""What a config.json's ``quantization_config`` says of the linears.
+
+Knows the fields of transformers' BitNet integration, and two of ours for group scales, named as
+GPTQ's and Quanto's configs name them: ``group_size`` and ``activations``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError
+from . import fields as read
+
+__all__ = ["GROUP_SIZE", "Quantization", "read_grouped", "read_quantization"]
+
+NAME = "quantization_config"
+GROUP_SIZE = 128
+MODES = ("offline", "online")
+
+# transformers takes the listed modules out of quantization; these are no BitLinear anyway.
+FLOAT_MODULES = {"lm_head", "model.embed_tokens", "embed_tokens", "model.norm"}
+
+
+class Quantization(NamedTuple):
+    """The fields of ``BitNetConfig`` that come from it; they are explained there."""
+
+    quantization: str | None = None
+    divide_by_scale: bool = False
+    linear_norm_eps: float | None = None
+    group_size: int | None = None
+    float_activations: bool = False
+
+
+def read_quantization(fields: dict[str, Any]) -> Quantization:
+    """Of a network with one scale a tensor."""
+    section = read.section(fields, NAME)
+    if section is None:
+        return Quantization()
+    read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")
+    for other in ("group_size", "activations"):
+        read.one_of(section, f"{NAME}.{other}", (None,), None)
+    classes = ("bitlinear", "autobitlinear")
+    linear_class = read.one_of(section, f"{NAME}.linear_class", classes, "bitlinear")
+    mode = read.one_of(section, f"{NAME}.quantization_mode", MODES, "offline")
+    norm = read.flag(section, f"{NAME}.use_rms_norm", False)
+    eps = read.positive(section, f"{NAME}.rms_norm_eps", 1e-6) if norm else None
+    _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
+    divide = linear_class == "bitlinear"
+    # transformers' BitLinear holds packed codes, whatever the mode says.
+    return Quantization("offline" if divide else mode, divide, eps)
+
+
+def read_grouped(fields: dict[str, Any]) -> Quantization:
+    """Of a network with a scale for each group of weights along K.
+
+    No section is what is published: dequantized weights, and activations as they are.
+    """
+    section = read.section(fields, NAME)
+    if section is None:
+        return Quantization("offline", group_size=GROUP_SIZE, float_activations=True)
+    read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")
+    read.one_of(section, f"{NAME}.group_size", (GROUP_SIZE,), None)
+    read.one_of(section, f"{NAME}.linear_class", (None,), None)
+    read.one_of(section, f"{NAME}.use_rms_norm", (None, False), None)
+    mode = read.one_of(section, f"{NAME}.quantization_mode", MODES, "offline")
+    activations = read.one_of(section, f"{NAME}.activations", (None, "int8"), None)
+    _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
+    return Quantization(mode, group_size=GROUP_SIZE, float_activations=activations is None)
+
+
+def _check_float_modules(modules: Any) -> None:
+    """transformers: None leaves the head in float, a list leaves what it lists and no more."""
+    if modules is None:
+        return
+    name = f"{NAME}.modules_to_not_convert"
+    if not isinstance(modules, list) or "lm_head" not in modules:
+        raise ConfigError(
+            f"{name} is {modules!r}, expected null or a list with 'lm_head': a quantized head is "
+            "not supported"
+        )
+    others = [module for module in modules if module not in FLOAT_MODULES]
+    if others:
+        raise ConfigError(
+            f"{name} leaves {', '.join(map(str, others))} in float, expected every linear but "
+            "lm_head to be quantized"
+        )

@@ -1,0 +1,144 @@
+"""What a config.json says of rotary positions: theta, and how frequencies are scaled.
+
+Knows the field names of transformers' configs; what is computed from them is in
+``model/rotary.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ConfigError
+from . import fields as read
+
+__all__ = ["RopeScaling", "read_rope"]
+
+MAX_POSITIONS = 1 << 24
+ORIGINAL = "original_max_position_embeddings"
+# rope_type -> the numbers that it uses; their names are those of a config.json.
+NUMBERS = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", ORIGINAL),
+    "yarn": ("factor", "attention_factor", "beta_fast", "beta_slow", ORIGINAL),
+    "longrope": ("short_factor", "long_factor", ORIGINAL),
+}
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Rotary frequencies other than ``1 / theta**(2i / D)``."""
+
+    rope_type: str
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+    attention_factor: float = 1.0
+    """What cos and sin are multiplied by."""
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    short_factor: tuple[float, ...] = ()
+    long_factor: tuple[float, ...] = ()
+    """Divisors of the D / 2 frequencies, within the original context and beyond it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The section as a config.json holds it."""
+        numbers = {name: getattr(self, name) for name in NUMBERS[self.rope_type]}
+        lists = {name: list(n) for name, n in numbers.items() if isinstance(n, tuple)}
+        return {"rope_type": self.rope_type, **numbers, **lists}
+
+
+def read_rope(
+    fields: dict[str, Any], default_theta: float, context: int, head_dim: int
+) -> tuple[float, RopeScaling | None]:
+    """theta and scaling, as transformers 5 reads them.
+
+    ``rope_scaling`` of older files comes before ``rope_parameters``; a theta inside either before
+    the one beside it.
+    """
+    where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
+    section = read.section(fields, where) or {}
+    theta = read.positive(fields, "rope_theta", default_theta)
+    theta = read.positive(section, f"{where}.rope_theta", theta)
+    for part, name in ((fields, ""), (section, f"{where}.")):
+        read.one_of(part, f"{name}partial_rotary_factor", (None, 1, 1.0), None)
+    older, key = f"{where}.type", f"{where}.rope_type"
+    if key not in section and older in section:
+        key = older
+    kind = read.one_of(section, key, ("default", *NUMBERS), "default")
+    if kind == "default":
+        return theta, None
+    if kind == "linear":
+        return theta, RopeScaling("linear", _required(section, f"{where}.factor"))
+    original = read.size(section, f"{where}.{ORIGINAL}", MAX_POSITIONS, default=context)
+    original = read.size(fields, ORIGINAL, MAX_POSITIONS, default=original)
+    if kind == "yarn":
+        return theta, _yarn(section, where, theta, original)
+    if kind == "longrope":
+        return theta, _longrope(section, where, original, context, head_dim)
+    factor = _required(section, f"{where}.factor")
+    low, high = (_required(section, f"{where}.{end}_freq_factor") for end in ("low", "high"))
+    if high <= low:
+        raise ConfigError(
+            f"{where}.high_freq_factor is {high}, expected more than low_freq_factor {low}"
+        )
+    return theta, RopeScaling("llama3", factor, low, high, original)
+
+
+def _yarn(section: dict[str, Any], where: str, theta: float, original: int) -> RopeScaling:
+    """YaRN (arXiv 2309.00071); attention_factor is 0.1 log(factor) + 1 where it is not given."""
+    for name in ("mscale", "mscale_all_dim"):
+        read.one_of(section, f"{where}.{name}", (None,), None)
+    read.one_of(section, f"{where}.truncate", (None, True), None)
+    factor = _required(section, f"{where}.factor")
+    if factor < 1 or theta <= 1:
+        raise ConfigError(
+            f"{where}.factor is {factor} with rope_theta {theta}, expected 1 or more and above 1"
+        )
+    attention = _optional(section, f"{where}.attention_factor", 0.1 * math.log(factor) + 1.0)
+    fast = _optional(section, f"{where}.beta_fast", 32.0)
+    slow = _optional(section, f"{where}.beta_slow", 1.0)
+    if fast <= slow:
+        raise ConfigError(f"{where}.beta_fast is {fast}, expected more than beta_slow {slow}")
+    return RopeScaling(
+        "yarn",
+        factor,
+        original_max_position_embeddings=original,
+        attention_factor=attention,
+        beta_fast=fast,
+        beta_slow=slow,
+    )
+
+
+def _longrope(
+    section: dict[str, Any], where: str, original: int, context: int, head_dim: int
+) -> RopeScaling:
+    """LongRoPE (arXiv 2402.13753) within the original context.
+
+    Beyond it MiniCPM's code takes the long factors at every length, transformers' those of the
+    length so far: no two would agree.
+    """
+    if context != original:
+        raise ConfigError(
+            f"{where}.{ORIGINAL} is {original} with longrope, expected max_position_embeddings "
+            f"{context}: which factors hold beyond the original context differs between codes"
+        )
+    for name in ("factor", "attention_factor"):
+        read.one_of(section, f"{where}.{name}", (None, 1, 1.0), None)
+    short, long = (
+        read.positives(section, f"{where}.{name}_factor", head_dim // 2)
+        for name in ("short", "long")
+    )
+    return RopeScaling(
+        "longrope", original_max_position_embeddings=original, short_factor=short, long_factor=long
+    )
+
+
+def _required(section: dict[str, Any], name: str) -> float:
+    return read.positive(section, name, 0.0)  # 0 is refused: the field must be there
+
+
+def _optional(section: dict[str, Any], name: str, default: float) -> float:
+    return default if section.get(name) is None else read.positive(section, name, default)

@@ -1,0 +1,1 @@
+"""The operator domain ``bitnet``: one page for each family of operators."""

@@ -1,0 +1,1 @@
+"""An artifact in ONNX Runtime: token ids in, logits out."""

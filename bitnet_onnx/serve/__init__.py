@@ -1,0 +1,1 @@
+"""Artifacts served to others: the page for browsers."""

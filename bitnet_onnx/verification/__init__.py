@@ -1,0 +1,1 @@
+"""Whether an artifact computes the same network as its checkpoint."""

@@ -1,0 +1,100 @@
+"""A session that also shows what went into each BitLinear and into a two-step head.
+
+For comparing, not for speed.
+
+Knows the graph's operators by name; knows no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ..artifact import Artifact
+from ..exporter.optimize import FEED_FORWARD, LINEARS, NORM_LINEAR, PARTS, input_of
+from ..exporter.stock import activations
+from ..operators.ops import DOMAIN
+from ..runtime.session import Session
+
+__all__ = ["TappedSession"]
+
+TWO_STEP = (DOMAIN, "TwoStepMatMul")
+
+
+class TappedSession(Session):
+    """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K].
+
+    A two-step head is there by the name of its table, with the kept positions.
+    """
+
+    inputs: dict[str, np.ndarray]
+
+    def __init__(self, artifact: Artifact, threads: int = 0) -> None:
+        model, self._taps = tapped(artifact)
+        super().__init__(artifact, threads=threads, model=model)
+
+    def _feed(self, ids: Sequence[int], row: int, keep: np.ndarray) -> np.ndarray:
+        self._chunks: list[list[np.ndarray]] = []
+        logits = super()._feed(ids, row, keep)
+        values = map(np.concatenate, zip(*self._chunks, strict=True))
+        self.inputs = {
+            name: value[None]
+            for names, value in zip(self._taps.values(), values, strict=True)
+            for name in names
+        }
+        return logits
+
+    def _run(self, binding: Any) -> None:
+        for value in self._taps:
+            binding.bind_output(value, "cpu")  # ONNX Runtime allocates it
+        super()._run(binding)
+        taps = binding.get_outputs()[-len(self._taps) :]
+        self._chunks.append([value.numpy()[0] for value in taps])
+
+
+def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
+    """The artifact's graph with the X of those products, each as one more output.
+
+    Returns it with the names of those outputs, each with the linears that read it.
+    """
+    model = ir.load(artifact.model_path)
+    taps: dict[str, list[str]] = {}
+    for x, weight in products(model, artifact.target):
+        x.type = ir.TensorType(ir.DataType.FLOAT)
+        if x.name not in taps:
+            model.graph.outputs.append(x)
+        owner, dot, parts = weight.removesuffix(".weight").rpartition(".")
+        taps.setdefault(str(x.name), []).extend(
+            f"{owner}{dot}{part}" for part in parts.split(PARTS)
+        )
+    return ir.to_proto(model).SerializeToString(), taps
+
+
+def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
+    """X and the weight's name of every ternary product, and of a two-step head."""
+    if target == "stock":
+        for weight in model.graph.initializers.values():
+            if str(weight.name).startswith("model.layers.") and weight.dtype == ir.DataType.UINT8:
+                yield activations(weight), str(weight.name)
+        return
+    for node in model.graph:
+        if node.op_type == FEED_FORWARD:
+            yield from ((input_of(node, 0), str(input_of(node, i).name)) for i in (1, 2))
+            yield _normed(node), str(input_of(node, 7).name)
+        elif node.op_type == NORM_LINEAR:
+            yield _normed(node), str(input_of(node, 1).name)
+        elif (node.domain, node.op_type) in LINEARS | {TWO_STEP}:
+            x, *others = (value for value in node.inputs if value is not None)
+            for name in (str(value.name) for value in others):
+                if name.endswith(".weight"):
+                    yield x, name
+
+
+def _normed(node: ir.Node) -> ir.Value:
+    """The second output, which graphs for speed leave out: what the norm inside gives."""
+    node.resize_outputs(2)
+    node.outputs[1].name = f"{node.outputs[0].name}.normed"
+    return node.outputs[1]

@@ -1,0 +1,1 @@
+"""The number format, and published checkpoints: read, converted, made at random."""

@@ -1,0 +1,262 @@
+"""A checkpoint folder with config.json and safetensors, single file or sharded.
+
+Knows safetensors, and linears as packed codes, as codes in floats, as codes times group scales and
+as masters; what is packed how is in ``ternary.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...errors import CheckpointError
+from ...files import read_object
+from ...network.config import BitNetConfig
+from ..ternary import group_ternary, spread, unpack_published
+from .base import Checkpoint, linear_shapes, norm_shapes, quantize, table_names
+
+__all__ = [
+    "CONFIG",
+    "INDEX",
+    "SINGLE",
+    "TEXT_FILES",
+    "FolderCheckpoint",
+    "read_texts",
+    "weight_files",
+]
+
+CONFIG = "config.json"
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TEXT_FILES = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+)
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
+IGNORED = ".rotary_emb.inv_freq"  # a buffer that older LLaMA checkpoints hold; computed here
+SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+
+
+class FolderCheckpoint(Checkpoint):
+    """Raises ConfigError or CheckpointError naming the file and the tensor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = self.folder = folder
+        self.config = BitNetConfig.from_file(self.folder / CONFIG)
+        self.packed = self.config.quantization == "offline"
+        self._files = {path.name: _open(path) for path in weight_files(folder)}
+        self._where = self._locate()
+        self._check()
+        if self.config.tie_word_embeddings and HEAD in self._where:
+            self._untie()
+
+    def tensor(self, name: str) -> Tensor:
+        stored = self._files[self._where[name]].get_tensor(name)
+        if stored.is_floating_point() and not all(x.isfinite() for x in stored.aminmax()):
+            raise self._wrong(name, "holds a NaN or an infinity")
+        return stored
+
+    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+        stored = self.tensor(f"{linear}.weight")
+        if not self.packed:
+            codes, scale = quantize(self.config, stored)
+            return codes.to(torch.int8), self._multiplier(f"{linear}.weight", scale)
+        if self.config.group_size is not None:
+            return self._grouped(f"{linear}.weight", stored, self.config.group_size)
+        if stored.is_floating_point():
+            codes = stored.to(torch.int8)
+            if not torch.equal(codes.to(stored.dtype), stored) or codes.abs().max() > 1:
+                raise self._wrong(f"{linear}.weight", "is no ternary weight, expected -1, 0 and 1")
+            return codes, self.scale(linear)
+        codes = unpack_published(stored)
+        if codes.max() > 1:
+            raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
+        return codes, self.scale(linear)
+
+    def scale(self, linear: str) -> Tensor:
+        if not self.packed:
+            name = f"{linear}.weight"
+            return self._multiplier(name, quantize(self.config, self.tensor(name))[1])
+        if self.config.group_size is not None:
+            return self.ternary(linear)[1]
+        name = f"{linear}.weight_scale"
+        scale = self.tensor(name).float().reshape(1)
+        if scale.item() <= 0:
+            raise self._wrong(name, f"is {scale.item()}, expected above 0")
+        return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
+
+    def files(self) -> list[Path]:
+        return [self.folder / name for name in (CONFIG, *sorted(self._files))]
+
+    def text_files(self) -> dict[str, bytes]:
+        return read_texts(self.folder)
+
+    def _locate(self) -> dict[str, str]:
+        """Tensor name -> file name."""
+        where: dict[str, str] = {}
+        for file, opened in self._files.items():
+            for name in opened.keys():  # noqa: SIM118
+                if name in where:
+                    raise CheckpointError(
+                        f"{self.folder / file} holds the tensor {name!r}, and so does {where[name]}"
+                    )
+                where[name] = file
+        for name, file in _weight_map(self.folder).items():
+            if where.get(name) != file:
+                raise CheckpointError(
+                    f"{self.folder / INDEX} says that {file} holds the tensor {name!r}, which it "
+                    "does not",
+                    hint="download the checkpoint again, its index and all of its shards",
+                )
+        return where
+
+    def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
+        """Tensor name -> its shape and the types that it may have."""
+        expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
+        for name, (rows, features) in linear_shapes(self.config).items():
+            expected[f"{name}.weight"] = ((rows, features), FLOATS)
+            if not self.packed or self.config.group_size is not None:
+                continue
+            expected[f"{name}.weight_scale"] = ((1,), FLOATS)
+            if self._dtype(f"{name}.weight") in FLOATS:
+                continue  # codes as floats: what transformers' save_pretrained makes of packed ones
+            if rows % 4:
+                raise CheckpointError(
+                    f"{self.folder / CONFIG} gives {name} {rows} rows, packed needs a multiple of 4"
+                )
+            expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
+        for name, size in norm_shapes(self.config).items():
+            expected[name] = ((size,), FLOATS)
+        tables = table_names(self.config)
+        for name in [*tables, HEAD] if HEAD in self._where else tables:
+            expected[name] = ((self.config.vocab_size, self.config.hidden_size), FLOATS)
+        return expected
+
+    def _check(self) -> None:
+        expected = self._expected()
+        missing = sorted(expected.keys() - self._where.keys())
+        if missing:
+            raise CheckpointError(
+                f"{self.folder} lacks the tensor {missing[0]} ({len(missing)} missing in all)",
+                hint="download the checkpoint again, all of its shards",
+            )
+        unknown = sorted(n for n in self._where.keys() - expected.keys() if not n.endswith(IGNORED))
+        if unknown:
+            raise CheckpointError(
+                f"{self.folder / self._where[unknown[0]]}: {unknown[0]!r} is not a tensor of this "
+                f"network ({len(unknown)} such in all)"
+            )
+        for name, (shape, dtypes) in expected.items():
+            piece = self._files[self._where[name]].get_slice(name)
+            found = tuple(piece.get_shape())
+            if found != shape:
+                raise self._wrong(name, f"has the shape {list(found)}, expected {list(shape)}")
+            if (dtype := self._dtype(name)) not in dtypes:
+                listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
+                found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
+                raise self._wrong(name, f"is {found_type}, expected {listed}")
+
+    def _dtype(self, name: str) -> torch.dtype | None:
+        """None for one that no tensor of ours has, and for a tensor that is not there."""
+        if name not in self._where:
+            return None
+        return _DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
+
+    def _untie(self) -> None:
+        """A head beside ``tie_word_embeddings: true``, as in the first upload of 2B-4T.
+
+        transformers 5 ties the two only if they are equal, and else uses the head that is stored.
+        """
+        embedding, head = (self._files[self._where[n]].get_slice(n) for n in (EMBEDDING, HEAD))
+        for row in range(0, self.config.vocab_size, ROWS_AT_A_TIME):
+            rows = slice(row, row + ROWS_AT_A_TIME)
+            if not torch.equal(embedding[rows].float(), head[rows].float()):
+                self.config = replace(self.config, tie_word_embeddings=False)
+                return
+
+    def _grouped(self, name: str, stored: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Codes and scales of dequantized weights, exactly, or a refusal."""
+        codes, scale = group_ternary(stored, size)
+        same = spread(codes.to(stored.dtype), scale.to(stored.dtype)) == stored
+        if not same.all():
+            row, column = divmod(int(same.view(-1).int().argmin()), stored.shape[1])
+            group = column // size
+            raise self._wrong(
+                name,
+                f"holds {stored[row, column].item():g} in row {row}, group {group} of {size}, "
+                f"expected 0 or ±{scale[row, group].item():g}: no ternary weight",
+            )
+        self._multiplier(name, scale.where(scale != 0, torch.tensor(1.0)))
+        return codes, scale
+
+    def _multiplier(self, name: str, value: Tensor) -> Tensor:
+        """Refuse what float32 holds only roughly or not at all: the product would be no number."""
+        low, high = (bound.item() for bound in value.aminmax())
+        if not SMALLEST <= low <= high <= LARGEST:
+            raise self._wrong(
+                name,
+                f"makes the multiplier {low if low < SMALLEST else high}, expected {SMALLEST:.2g} "
+                f"to {LARGEST:.2g}",
+            )
+        return value
+
+    def _wrong(self, name: str, what: str) -> CheckpointError:
+        return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
+
+
+def read_texts(folder: Path) -> dict[str, bytes]:
+    """Name -> content of the text files that the folder holds."""
+    paths = (folder / name for name in TEXT_FILES)
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The shards that the folder's index names, or the single file where there is no index."""
+    if not (folder / INDEX).exists():
+        return [folder / SINGLE]
+    return [folder / name for name in sorted(set(_weight_map(folder).values()))]
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Tensor name -> file name, as the index says; empty where there is no index."""
+    index = folder / INDEX
+    if not index.exists():
+        return {}
+    found = read_object(index, CheckpointError).get("weight_map")
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{index}: weight_map is {found!r:.80}, expected an object")
+    for name in found.values():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
+    return found
+
+
+_DTYPES = {
+    "U8": torch.uint8,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+}
+
+
+def _open(path: Path) -> safe_open:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} does not exist", hint="a checkpoint folder holds model.safetensors or shards"
+        )
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file ({path.stat().st_size} bytes): {error}",
+            hint="download the file again",
+        ) from error

@@ -1,0 +1,136 @@
+"""Checkpoints fetched from the Hugging Face Hub into its own cache, only the files we read.
+
+Knows which files those are and what can go wrong on the way; the rest (cache, tokens, offline
+mode, proxies, resuming) is the package huggingface_hub with its environment variables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...errors import CheckpointError
+from .folder import CONFIG, INDEX, TEXT_FILES, weight_files
+
+__all__ = ["Fetched", "fetch", "is_hub_id"]
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+class Fetched(NamedTuple):
+    """Where the files lie, and the commit that the revision stood for."""
+
+    path: Path
+    """The snapshot's folder, or the .gguf file in it."""
+    commit: str
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether the text has the form ``org/name``."""
+    return _ID.fullmatch(source) is not None
+
+
+def fetch(repository: str, revision: str | None = None) -> Fetched:
+    """Download what is not yet in the cache; raises CheckpointError.
+
+    First the small files, which say what the weights' files are called; then those: the shards
+    of the index, or model.safetensors, or the one .gguf where there is no safetensors.
+    """
+    hub = _client(repository)
+    with _one_sentence(hub, repository, revision):
+        folder = Path(
+            hub.snapshot_download(
+                repository, revision=revision, allow_patterns=[CONFIG, INDEX, *TEXT_FILES]
+            )
+        )
+        commit = folder.name
+        if (folder / CONFIG).is_file():
+            names = [path.name for path in weight_files(folder)]
+            hub.snapshot_download(repository, revision=commit, allow_patterns=names)
+            if any((folder / name).is_file() for name in names):
+                return Fetched(folder, commit)
+        name = _only_gguf(hub, repository, folder)
+        hub.snapshot_download(repository, revision=commit, allow_patterns=[name])
+        return Fetched(folder / name, commit)
+
+
+def _client(repository: str) -> Any:
+    try:
+        import huggingface_hub.constants
+        import huggingface_hub.errors
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise CheckpointError(
+            f"there is no folder {repository}, and fetching it from the Hugging Face Hub needs the "
+            "package huggingface_hub",
+            hint="pip install 'bitnet-onnx[hub]'",
+        ) from None
+    return huggingface_hub
+
+
+def _only_gguf(hub: Any, repository: str, folder: Path) -> str:
+    try:
+        names = hub.list_repo_files(repository, revision=folder.name)
+    except hub.errors.OfflineModeIsEnabled:
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
+    found = sorted(name for name in names if name.endswith(".gguf"))
+    if not found:
+        raise CheckpointError(
+            f"{repository} holds neither {CONFIG} with .safetensors files nor a .gguf file"
+        )
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{repository} holds {len(found)} .gguf files, expected one: {', '.join(found)}",
+            hint="download one of them and give its path",
+        )
+    return str(found[0])
+
+
+@contextmanager
+def _one_sentence(hub: Any, repository: str, revision: str | None) -> Iterator[None]:
+    """Turn the client's exceptions, whose texts take several lines, into one sentence each."""
+    errors = hub.errors
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except errors.GatedRepoError as error:
+        raise CheckpointError(
+            f"{repository} is gated on the Hugging Face Hub: its owner grants access",
+            hint="ask for access on the repository's page, then log in with: hf auth login",
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"there is no folder {repository}, and no repository of that name on the Hugging Face "
+            "Hub that this user may read",
+            hint="check the spelling; for a private repository log in with: hf auth login",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise CheckpointError(
+            f"{repository} has no revision {revision!r} on the Hugging Face Hub",
+            hint="give a branch, a tag or a whole commit hash",
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        why = "offline mode is set (HF_HUB_OFFLINE)"
+        if not hub.constants.HF_HUB_OFFLINE:
+            why = (
+                f"the Hugging Face Hub cannot be reached ({_first_line(error.__cause__ or error)})"
+            )
+        raise CheckpointError(
+            f"there is no folder {repository}, {why}, and the cache does not hold all files of "
+            f"that repository{f' at revision {revision!r}' if revision else ''}",
+            hint="run the command once with the network, or give a checkpoint folder",
+        ) from error
+    except Exception as error:  # whatever the HTTP library below raises
+        raise CheckpointError(
+            f"{repository} could not be fetched from the Hugging Face Hub: {_first_line(error)}",
+            hint="run the command again: files that are already whole are kept",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

@@ -1,0 +1,127 @@
+"""Checkpoints written in the published packed layout.
+
+Knows the file names and the sharding of Hugging Face folders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...files import new_folder, write_text
+from ...network.config import BitNetConfig
+from ..ternary import absmean_ternary, pack_published
+from .base import linear_shapes
+from .folder import INDEX, SINGLE
+
+__all__ = ["save_packed", "tensors_of", "write_checkpoint", "write_packed"]
+
+SHARD_BYTES = 1 << 29
+
+
+def save_packed(
+    output: str | Path,
+    config: BitNetConfig,
+    state: Mapping[str, Tensor],
+    text_files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write a trained model's ``state_dict`` as a new checkpoint in the published packed layout.
+
+    Float masters become ternary codes with one scale each (absmean), norms and tables bfloat16;
+    ``text_files`` is what ``Checkpoint.text_files`` gives. Raises ConfigError where ``output``
+    exists; nothing half-written is left behind.
+    """
+    return write_packed(output, config, tensors_of(config, state), text_files)
+
+
+def write_packed(
+    output: str | Path,
+    config: BitNetConfig,
+    tensors: Iterable[tuple[str, Tensor]],
+    text_files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write packed ``tensors`` as the new folder ``output``, whose config says that they are."""
+    refuse_unpackable(config)
+    config = replace(config, quantization="offline", divide_by_scale=False)
+    with new_folder(Path(output)) as folder:
+        write_checkpoint(folder, config, tensors, text_files)
+    return Path(output)
+
+
+def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
+    refuse_unpackable(config)
+    linears = linear_shapes(config)
+    for name, tensor in state.items():
+        linear = name.removesuffix(".weight")
+        if linear in linears:
+            codes, scale = absmean_ternary(tensor)
+            yield name, pack_published(codes.to(torch.int8))
+            yield f"{linear}.weight_scale", scale.to(torch.bfloat16)
+        else:
+            yield name, tensor.to(torch.bfloat16)
+
+
+def refuse_unpackable(config: BitNetConfig) -> None:
+    if config.network == "bitnet_2023":
+        raise ConfigError(
+            "model_type 'bitnet_2023' has no packed layout, expected one of a ternary network",
+            hint="store the float masters: the state_dict itself",
+        )
+    if config.group_size is not None:
+        raise ConfigError(
+            f"model_type {config.network!r} has no packed layout: it holds one scale a tensor, and "
+            f"here is one for each {config.group_size} weights of a row",
+            hint="keep the safetensors as they are: export reads them",
+        )
+
+
+def write_checkpoint(
+    folder: Path,
+    config: BitNetConfig,
+    tensors: Iterable[tuple[str, Tensor]],
+    text_files: Mapping[str, bytes] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write a checkpoint into an existing folder, in shards so that memory stays bounded.
+
+    One file ``model.safetensors`` when all fits in ``shard_bytes``; else shards and an index.
+    """
+    shards: list[list[str]] = []
+    pending: dict[str, Tensor] = {}
+    total = size = 0
+
+    def flush() -> None:
+        nonlocal size
+        save_file(pending, folder / f"shard-{len(shards)}", metadata={"format": "pt"})
+        shards.append(list(pending))
+        pending.clear()
+        size = 0
+
+    for name, tensor in tensors:
+        if pending and size + tensor.nbytes > shard_bytes:
+            flush()
+        pending[name] = tensor.contiguous()
+        size += tensor.nbytes
+        total += tensor.nbytes
+    flush()
+    weight_map: dict[str, str] = {}
+    for i, names in enumerate(shards):
+        last = len(shards)
+        file = SINGLE if last == 1 else f"model-{i + 1:05d}-of-{last:05d}.safetensors"
+        shard = (folder / f"shard-{i}").rename(folder / file)
+        shard.chmod(0o644)  # safetensors makes files that only their owner may read
+        weight_map.update(dict.fromkeys(names, file))
+    if len(shards) > 1:
+        index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+        write_text(folder / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
+    write_text(folder / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
+    for name, content in (text_files or {}).items():
+        (folder / name).write_bytes(content)

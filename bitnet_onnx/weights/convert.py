@@ -1,0 +1,87 @@
+"""A checkpoint in one published format becomes a checkpoint in another, weight for weight.
+
+Knows which formats are written; each is written by its own file in ``checkpoint``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..errors import CheckpointError, ConfigError
+from .checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from .checkpoint.write import write_packed
+from .gguf.write import write_gguf
+from .open import open_checkpoint
+from .ternary import pack_published
+
+__all__ = ["FORMATS", "convert"]
+
+FORMATS = ("packed", "gguf")
+
+
+def convert(
+    checkpoint: Checkpoint | str | Path,
+    output: str | Path,
+    *,
+    to: str,
+    i2s_layout: str = "x86",
+    progress: bool = False,
+) -> Path:
+    """Write ``checkpoint`` as ``output`` and return it; codes and multipliers keep their bits.
+
+    to: ``packed`` makes a folder in the published packed layout, ``gguf`` one I2_S file.
+    i2s_layout: how a GGUF source is read, ``x86`` or ``arm``; what is written is always x86.
+
+    A multiplier is what the int8 sums are multiplied by. GGUF stores it, as float32. A packed
+    source that divides (``bitlinear``) has the multiplier ``1 / weight_scale`` rounded to float32;
+    since no stored divisor need give back those bits, packed output always multiplies
+    (``autobitlinear``), and its ``weight_scale`` is bfloat16 where that is exact, else float32.
+
+    Raises ConfigError or CheckpointError; nothing half-written is left behind.
+    """
+    if to not in FORMATS:
+        raise ConfigError(f"to is {to!r}, expected one of: {', '.join(FORMATS)}")
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint, i2s_layout=i2s_layout)
+    if to == "gguf":
+        return write_gguf(output, checkpoint, progress=progress)
+    text_files = checkpoint.text_files()
+    return write_packed(output, checkpoint.config, packed_tensors(checkpoint, progress), text_files)
+
+
+def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of the packed layout, read when it is its turn."""
+    config = checkpoint.config
+    linears, norms, tables = linear_shapes(config), norm_shapes(config), table_names(config)
+    total = len(linears) + len(norms) + len(tables)
+    with tqdm(
+        total=total, desc="tensors", unit="tensor", disable=not progress, file=sys.stderr
+    ) as bar:
+        for name in (*tables, *norms):
+            yield name, as_bf16(checkpoint.tensor(name))
+            bar.update()
+        for name, (rows, _) in linears.items():
+            if rows % 4:
+                raise CheckpointError(
+                    f"{checkpoint.path}: {name} has {rows} rows, packed needs a multiple of 4"
+                )
+            codes, multiplier = checkpoint.ternary(name)
+            yield f"{name}.weight", pack_published(codes)
+            yield f"{name}.weight_scale", as_bf16(multiplier)
+            bar.update()
+
+
+def as_bf16(stored: Tensor) -> Tensor:
+    """As bfloat16 where that changes no value, else as stored."""
+    bits = torch.empty(stored.shape, dtype=torch.bfloat16)
+    for part, rows in zip(bits.split(4096), stored.split(4096), strict=True):
+        part.copy_(rows)
+        if not torch.equal(part.to(stored.dtype), rows):
+            return stored
+    return bits

@@ -1,0 +1,306 @@
+"""A GGUF file as a checkpoint: tensors under canonical names, decoded one at a time.
+
+Knows the tensor names of llama.cpp and microsoft/BitNet. The container is in ``gguf_header.py``,
+the config in ``gguf_config.py``, the ternary types in ``gguf_types.py``, the tokenizer in
+``gguf_text.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf.quants import dequantize
+from torch import Tensor
+
+from ...errors import ConfigError
+from ...network.config import BitNetConfig
+from ..checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from ..checkpoint.folder import read_texts
+from .blocks import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_q2, unpack_tq1, unpack_tq2
+from .config import GgufConfig, architecture
+from .container import I2_S, Q2_0, GgufFile, TensorInfo, type_name
+from .tokenizer import GgufText
+
+__all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "permuted_heads", "unpermute_heads"]
+
+FLOATS: dict[int, torch.dtype] = {
+    Type.F32: torch.float32,
+    Type.F16: torch.float16,
+    Type.BF16: torch.bfloat16,
+}
+QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
+TERNARY = (I2_S, Type.TQ1_0, Type.TQ2_0)
+GROUPED = (Q2_0, Type.TQ1_0, Type.TQ2_0)  # types with a scale for each block
+ROPE_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")  # config.json has them
+ROWS_AT_A_TIME = 4096  # of a quantized table
+
+_OUTER = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+_LAYER = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "self_attn.attn_sub_norm": "attn_sub_norm",
+    "self_attn.inner_attn_ln": "attn_sub_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "mlp.ffn_layernorm": "ffn_sub_norm",
+}
+
+
+def gguf_name(name: str) -> str | None:
+    """``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``; None: GGUF has no such."""
+    stem = name.removesuffix(".weight")
+    if stem in _OUTER:
+        return f"{_OUTER[stem]}.weight"
+    layer, _, inner = stem.removeprefix("model.layers.").partition(".")
+    return f"blk.{layer}.{_LAYER[inner]}.weight" if inner in _LAYER else None
+
+
+def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
+    """The heads of a linear whose rows llama.cpp's converter permutes; 0 where it does not.
+
+    It rotates pairs in ``llama`` and ``minicpm``; the others rotate halves there too.
+    """
+    if architecture not in ("llama", "minicpm"):
+        return 0
+    counts = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    return counts.get(linear.rpartition(".")[2], 0)
+
+
+def permute_heads(rows: Tensor, heads: int) -> Tensor:
+    """Rows [N, K] of q or k, halves first -> pairs together.
+
+    Row ``half * D/2 + i`` of a head becomes row ``2 i + half``.
+    """
+    return rows.view(heads, 2, -1, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+
+
+def unpermute_heads(rows: Tensor, heads: int) -> Tensor:
+    """The inverse of ``permute_heads``."""
+    return rows.view(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+
+
+class GgufCheckpoint(Checkpoint):
+    """A .gguf file with ternary linears; a config.json beside it is preferred to its metadata.
+
+    i2s_layout: ``x86`` (what is published) or ``arm``: the file does not say which it is.
+    Raises ConfigError or CheckpointError naming the file and the field or tensor.
+    """
+
+    packed = True
+
+    def __init__(self, path: Path, *, i2s_layout: str = "x86") -> None:
+        if i2s_layout not in I2S_BLOCKS:
+            raise ConfigError(f"i2s_layout is {i2s_layout!r}, expected one of: x86, arm")
+        self.path = path
+        self.i2s_layout = i2s_layout
+        self._file = GgufFile(path)
+        self._beside = path.with_name("config.json")
+        if self._beside.is_file():
+            config = BitNetConfig.from_file(self._beside)
+            # Whatever the file beside describes: here codes are stored and their scale multiplies.
+            self.config = replace(config, quantization="offline", divide_by_scale=False)
+            self.architecture, self._notes = architecture(self._file), []
+        else:
+            metadata = GgufConfig(self._file)
+            self.config, self._notes = metadata.config(), metadata.notes
+            self.architecture = metadata.architecture
+        self._where = self._check()
+        if any(info.type == I2_S for info in self._where.values()):
+            self._notes.append(
+                f"I2_S tensors are read in the {i2s_layout} layout; the file does not say which"
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
+
+    def tensor(self, name: str) -> Tensor:
+        info = self._where[name]
+        stored = self._floats(info)
+        if not all(x.isfinite() for x in stored.aminmax()):
+            self._wrong(info, "holds a NaN or an infinity")
+        return stored
+
+    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+        info = self._where[f"{linear}.weight"]
+        if info.type == I2_S:
+            codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
+        else:
+            codes, scale = self._blocks(info)
+        if codes.max() > 2:
+            hint = "try the other --i2s-layout" if info.type == I2_S else None
+            self._wrong(info, "holds the code 3, expected only 0, 1 and 2", hint)
+        codes = codes.view(torch.int8).sub_(1).view(info.shape)
+        if heads := permuted_heads(self.config, self.architecture, linear):
+            codes = unpermute_heads(codes, heads)
+            scale = unpermute_heads(scale, heads) if scale.ndim == 2 else scale
+        return codes, scale
+
+    def scale(self, linear: str) -> Tensor:
+        info = self._where[f"{linear}.weight"]
+        return self._i2s_scale(info) if info.type == I2_S else self.ternary(linear)[1]
+
+    def files(self) -> list[Path]:
+        return [self.path, *([self._beside] if self._beside.is_file() else [])]
+
+    def text_files(self) -> dict[str, bytes]:
+        """Those beside the file; without a tokenizer.json there, made from the metadata."""
+        beside = read_texts(self.path.parent)
+        if "tokenizer.json" in beside:
+            return beside
+        return GgufText(self._file).files() | beside
+
+    def describe(self) -> dict[str, Any]:
+        """What the file holds, for ``bitnet-onnx info``."""
+        types = Counter(info.type_name for info in self._where.values())
+        return {
+            "architecture": self.architecture,
+            "tensors": dict(types),
+            "config": self.config.to_dict(),
+            "notes": list(self.notes),
+        }
+
+    def _check(self) -> dict[str, TensorInfo]:
+        """Canonical name -> tensor, each present with the right shape and a type that is read."""
+        expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        one_scale = self.config.group_size is None
+        for name, shape in linear_shapes(self.config).items():
+            expected[f"{name}.weight"] = (shape, TERNARY if one_scale else GROUPED)
+        for name, size in norm_shapes(self.config).items():
+            expected[name] = ((size,), tuple(FLOATS))
+        for name in table_names(self.config):
+            shape = (self.config.vocab_size, self.config.hidden_size)
+            expected[name] = (shape, (*FLOATS, *QUANTIZED, Q2_0))
+        where = {}
+        for name, (sizes, types) in expected.items():
+            stored = gguf_name(name)
+            info = None if stored is None else self._file.tensors.get(stored)
+            if info is None:
+                self._file.refuse(
+                    stored or name, "is missing", "download the file again, or convert it again"
+                )
+            if info.shape != sizes:
+                self._wrong(info, f"has the shape {list(info.shape)}, expected {list(sizes)}")
+            if info.type not in types:
+                listed = ", ".join(type_name(type) for type in types)
+                self._wrong(info, f"is {info.type_name}, expected one of: {listed}")
+            block = I2S_BLOCKS[self.i2s_layout]
+            if info.type == I2_S and math.prod(sizes) % block:
+                self._wrong(
+                    info,
+                    f"has {math.prod(sizes)} weights, expected a multiple of {block} for I2_S in "
+                    f"the {self.i2s_layout} layout",
+                )
+            where[name] = info
+        known = {info.name for info in where.values()}
+        if self.architecture == "minicpm":
+            known.update(ROPE_FACTORS)
+        unknown = sorted(self._file.tensors.keys() - known)
+        if unknown:
+            self._file.refuse(
+                unknown[0], f"is not a tensor of this network ({len(unknown)} such in all)"
+            )
+        return where
+
+    def _wrong(self, info: TensorInfo, what: str, hint: str | None = None) -> NoReturn:
+        self._file.refuse(info.name, what, hint)
+
+    def _read(self, info: TensorInfo, dtype: torch.dtype, count: int, skip: int = 0) -> Tensor:
+        """A view of the mapped file, flat; what was read before it is read again when used."""
+        self._file.forget()
+        return torch.frombuffer(self._file.data, dtype=dtype, count=count, offset=info.start + skip)
+
+    def _floats(self, info: TensorInfo) -> Tensor:
+        dtype = FLOATS.get(info.type)
+        if dtype is not None:
+            return self._read(info, dtype, math.prod(info.shape)).view(info.shape)
+        stored = self._read(info, torch.uint8, info.size).view(info.shape[0], -1)
+        rows, values = stored.numpy(), torch.empty(info.shape)
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            part = slice(start, start + ROWS_AT_A_TIME)
+            if info.type == Q2_0:
+                codes, scales = unpack_q2(stored[part].reshape(-1, block_bytes(info)))
+                weights = codes.view(len(scales), -1).float() - 1
+                values[part] = (weights * scales.float().unsqueeze(-1)).view(values[part].shape)
+                continue
+            with np.errstate(invalid="ignore", over="ignore"):  # a damaged scale: found by tensor()
+                values[part] = torch.from_numpy(dequantize(rows[part], Type(info.type)))
+        return values
+
+    def _codes(self, info: TensorInfo) -> Tensor:
+        return self._read(info, torch.uint8, math.prod(info.shape) // 4)
+
+    def _i2s_scale(self, info: TensorInfo) -> Tensor:
+        at = info.start + math.prod(info.shape) // 4
+        return self._plausible(info, torch.tensor(struct.unpack_from("<f", self._file.data, at)))
+
+    def _blocks(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
+        """Codes, and the multiplier of a type whose blocks have a scale each."""
+        unpack = {Q2_0: unpack_q2, Type.TQ1_0: unpack_tq1, Type.TQ2_0: unpack_tq2}[info.type]
+        blocks = self._read(info, torch.uint8, info.size).view(-1, block_bytes(info))
+        codes, scales = unpack(blocks)
+        if self.config.group_size is not None:
+            return codes, self._group_scales(info, codes, scales.float(), self.config.group_size)
+        return codes, self._one_scale(info, codes, scales)
+
+    def _one_scale(self, info: TensorInfo, codes: Tensor, scales: Tensor) -> Tensor:
+        """The one that all blocks share; a block of zeros may have the scale 0."""
+        zero = (codes.view(len(scales), -1) == 1).all(dim=1)
+        used = scales[~(zero & (scales == 0))].float()
+        low, high = (x.item() for x in used.aminmax()) if len(used) else (0.0, 0.0)
+        if low != high and not math.isnan(low):
+            self._wrong(
+                info,
+                f"has block scales from {low:g} to {high:g}, expected one scale for the tensor",
+                hint="a scale per block is another network; convert from the original checkpoint",
+            )
+        return self._plausible(info, torch.tensor([low]))
+
+    def _group_scales(self, info: TensorInfo, codes: Tensor, scales: Tensor, size: int) -> Tensor:
+        """[N, K / size] from blocks that are larger than a group, or smaller; 0 for zeros alone."""
+        block = codes.numel() // len(scales)
+        unit = min(block, size)
+        used = (codes.view(-1, unit) != 1).any(dim=1).view(info.shape[0], -1, size // unit)
+        scales = scales.repeat_interleave(block // unit).view(used.shape).where(used, 0.0)
+        groups = scales.amax(dim=-1)
+        good = ((scales == groups.unsqueeze(-1)) & (scales > 0) & scales.isfinite()) | ~used
+        if not good.all():
+            row, group, part = (int(i) for i in (~good).nonzero()[0])
+            self._wrong(
+                info,
+                f"has the block scale {scales[row, group, part].item():g} in row {row}, group "
+                f"{group} of {size}, expected one finite number above 0 for the group",
+            )
+        return groups
+
+    def _plausible(self, info: TensorInfo, scale: Tensor) -> Tensor:
+        if not 0 < scale.item() < math.inf:
+            self._wrong(info, f"has the scale {scale.item()}, expected a finite number above 0")
+        return scale
+
+
+def block_bytes(info: TensorInfo) -> int:
+    """Bytes of one block of a ternary type."""
+    if info.type != Q2_0:
+        return info.size * TQ_BLOCK // math.prod(info.shape)
+    return 34 if info.size * 128 == math.prod(info.shape) * 34 else 18

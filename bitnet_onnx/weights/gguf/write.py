@@ -1,0 +1,246 @@
+"""A checkpoint written as a GGUF file, one tensor at a time: I2_S in the published x86 layout,
+or TQ2_0.
+
+Knows how the header is laid out (see ``gguf_header.py``) and what microsoft/BitNet's reader wants
+in it, or llama.cpp's.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Type
+from gguf import GGUFValueType
+from torch import Tensor
+from tqdm import tqdm
+
+from ...errors import CheckpointError
+from ...files import new_file
+from ...network.config import BitNetConfig
+from ..checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from .blocks import I2S_BLOCKS, TQ_BLOCK, pack_i2s, pack_tq2
+from .checkpoint import gguf_name, permute_heads, permuted_heads
+from .config import ACTIVATION
+from .container import ALIGNMENT, I2_S, I2_S_TAIL, SCALARS, Value
+from .tokenizer import text_fields
+
+__all__ = ["write_gguf"]
+
+VERSION = 3
+ROWS_AT_A_TIME = 4096
+# What config.json calls a network -> what llama.cpp calls it.
+ARCHITECTURES = {
+    "BitNetForCausalLM": "bitnet-b1.58",
+    "BitnetForCausalLM": "bitnet",
+    "LlamaForCausalLM": "llama",
+}
+
+
+class Entry(NamedTuple):
+    """A tensor to be written: shape with the innermost size last, and how to get its bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    size: int
+    read: Callable[[], np.ndarray]
+
+
+def write_gguf(
+    path: str | Path, checkpoint: Checkpoint, *, llama_cpp: bool = False, progress: bool = False
+) -> Path:
+    """Write ``checkpoint`` as the new file ``path`` and return it.
+
+    Codes and multipliers are exact; a multiplier is what codes are multiplied by, whether the
+    source multiplies or divides. Tables become F16 where that changes no value, else BF16, else
+    F32; norms become F32. llama_cpp: TQ2_0 and the architecture name that llama.cpp itself loads,
+    to measure it; it computes SiLU whatever the file says, so its text is wrong for relu2.
+    Raises CheckpointError naming what GGUF cannot hold, ConfigError when the file exists; nothing
+    half-written is left behind.
+    """
+    config = checkpoint.config
+    architecture = _architecture(checkpoint)
+    if llama_cpp and architecture == "bitnet-b1.58":
+        architecture = "bitnet"
+    fields = _fields(config, architecture, checkpoint.path.resolve().stem)
+    fields |= text_fields(checkpoint.text_files(), config)
+    if llama_cpp:
+        fields.setdefault("tokenizer.ggml.model", "no_vocab")
+    entries = _entries(checkpoint, architecture, llama_cpp)
+    if architecture == "bitnet":
+        fields[ACTIVATION] = config.to_dict()["hidden_act"]
+    header = _header(fields, entries)
+    with new_file(Path(path)) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        bar = tqdm(entries, "tensors", unit="tensor", disable=not progress, file=sys.stderr)
+        for entry in bar:
+            content = entry.read()
+            assert content.nbytes == entry.size, entry.name
+            file.write(content.data)
+            file.write(bytes(-entry.size % ALIGNMENT))
+    return Path(path)
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    if checkpoint.config.group_size is not None:
+        raise CheckpointError(
+            f"{checkpoint.path}: model_type {checkpoint.config.network!r} is not written as GGUF: "
+            f"I2_S holds one scale a tensor, and here is one for each "
+            f"{checkpoint.config.group_size} weights of a row"
+        )
+    fields = checkpoint.config.to_dict()
+    name = fields["architectures"][0]
+    if name not in ARCHITECTURES or fields.get("rope_scaling") is not None:
+        what = name if name not in ARCHITECTURES else "rope_scaling"
+        raise CheckpointError(f"{checkpoint.path}: GGUF has no place for {what} of this network")
+    return ARCHITECTURES[name]
+
+
+def _fields(config: BitNetConfig, architecture: str, name: str) -> dict[str, Value]:
+    numbers = {
+        "vocab_size": config.vocab_size,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "block_count": config.num_hidden_layers,
+        "feed_forward_length": config.intermediate_size,
+        "rope.dimension_count": config.head_dim,
+        "rope.freq_base": config.rope_theta,
+        "attention.head_count": config.num_attention_heads,
+        "attention.head_count_kv": config.num_key_value_heads,
+        "attention.key_length": config.head_dim,
+        "attention.value_length": config.head_dim,
+        "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+    }
+    return {
+        "general.architecture": architecture,
+        "general.name": name,
+        "general.quantization_version": 2,
+        **{f"{architecture}.{key}": value for key, value in numbers.items()},
+    }
+
+
+def _entries(checkpoint: Checkpoint, architecture: str, tq2: bool) -> list[Entry]:
+    config = checkpoint.config
+    entries = [_table(checkpoint, name) for name in table_names(config)]
+    for name, size in norm_shapes(config).items():
+        entries.append(_entry(checkpoint, name, (size,), Type.F32))
+    for name, shape in linear_shapes(config).items():
+        weights, block, type = prod(shape), I2S_BLOCKS["x86"], "I2_S"
+        if tq2:
+            weights, block, type = shape[1], TQ_BLOCK, "a row of TQ2_0"
+        if weights % block:
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} has {weights} weights, expected a multiple of "
+                f"{block} for {type}"
+            )
+        heads = permuted_heads(config, architecture, name)
+        entries.append(_linear(checkpoint, name, shape, heads, tq2))
+    return entries
+
+
+def _linear(
+    checkpoint: Checkpoint, name: str, shape: tuple[int, int], heads: int, tq2: bool
+) -> Entry:
+    def read() -> np.ndarray:
+        codes, scale = checkpoint.ternary(name)
+        if scale.numel() != 1:
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} has {scale.numel()} multipliers, I2_S holds one"
+            )
+        if heads:
+            codes = permute_heads(codes, heads)
+        codes = (codes.reshape(-1) + 1).view(torch.uint8)
+        if tq2:
+            half = scale.to(torch.float16).view(1)
+            if half.item() != scale.item():
+                raise CheckpointError(
+                    f"{checkpoint.path}: {name} is multiplied by {scale.item():g}, which the "
+                    "float16 of TQ2_0 does not hold"
+                )
+            return pack_tq2(codes.view(-1, TQ_BLOCK), half).view(-1).numpy()
+        packed = pack_i2s(codes, "x86")
+        tail = np.zeros(I2_S_TAIL // 4, "<f4")
+        tail[0] = scale.item()
+        return np.concatenate([packed.numpy(), tail.view(np.uint8)])
+
+    size = prod(shape) // TQ_BLOCK * 66 if tq2 else prod(shape) // 4 + I2_S_TAIL
+    type = int(Type.TQ2_0) if tq2 else I2_S
+    return Entry(_stored(checkpoint, f"{name}.weight"), shape, type, size, read)
+
+
+def _table(checkpoint: Checkpoint, name: str) -> Entry:
+    stored = checkpoint.tensor(name)
+    shape = (stored.shape[0], stored.shape[1])
+    for type, dtype in ((Type.F16, torch.float16), (Type.BF16, torch.bfloat16)):
+        if _fits(stored, dtype):
+            return _entry(checkpoint, name, shape, type, dtype)
+    return _entry(checkpoint, name, shape, Type.F32)
+
+
+def _fits(table: Tensor, dtype: torch.dtype) -> bool:
+    parts = table.split(ROWS_AT_A_TIME)
+    return all(torch.equal(part.to(dtype).to(part.dtype), part) for part in parts)
+
+
+def _entry(
+    checkpoint: Checkpoint,
+    name: str,
+    shape: tuple[int, ...],
+    type: Type,
+    dtype: torch.dtype = torch.float32,
+) -> Entry:
+    def read() -> np.ndarray:
+        return checkpoint.tensor(name).to(dtype).contiguous().view(torch.uint8).numpy()
+
+    size = prod(shape) * dtype.itemsize
+    return Entry(_stored(checkpoint, name), shape, int(type), size, read)
+
+
+def _stored(checkpoint: Checkpoint, name: str) -> str:
+    stored = gguf_name(name)
+    if stored is None:
+        raise CheckpointError(f"{checkpoint.path}: GGUF has no name for the tensor {name}")
+    return stored
+
+
+def _header(fields: dict[str, Value], entries: list[Entry]) -> bytes:
+    """Everything before the tensor data, padded."""
+    parts = [b"GGUF", struct.pack("<IQQ", VERSION, len(entries), len(fields))]
+    for key, value in fields.items():
+        parts += [_text(key), _value(value)]
+    offset = 0
+    for entry in entries:
+        sizes = struct.pack(f"<I{len(entry.shape)}Q", len(entry.shape), *reversed(entry.shape))
+        parts += [_text(entry.name), sizes, struct.pack("<IQ", entry.type, offset)]
+        offset += entry.size + -entry.size % ALIGNMENT
+    header = b"".join(parts)
+    return header + bytes(-len(header) % ALIGNMENT)
+
+
+def _text(text: str) -> bytes:
+    content = text.encode()
+    return struct.pack("<Q", len(content)) + content
+
+
+def _value(value: Value) -> bytes:
+    """Type and content of one field: whole numbers as u32, others as f32, arrays as they are."""
+    if isinstance(value, str):
+        return struct.pack("<I", GGUFValueType.STRING) + _text(value)
+    if isinstance(value, bool):
+        return struct.pack("<IB", GGUFValueType.BOOL, value)
+    if isinstance(value, int):
+        return struct.pack("<II", GGUFValueType.UINT32, value)
+    if isinstance(value, float):
+        return struct.pack("<If", GGUFValueType.FLOAT32, value)
+    if isinstance(value, list):
+        texts = b"".join(map(_text, value))
+        return struct.pack("<IIQ", GGUFValueType.ARRAY, GGUFValueType.STRING, len(value)) + texts
+    kind = next(type for type, form in SCALARS.items() if np.dtype(form) == value.dtype)
+    return struct.pack("<IIQ", GGUFValueType.ARRAY, kind, len(value)) + value.tobytes()

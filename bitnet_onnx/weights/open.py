@@ -1,0 +1,64 @@
+"""Published checkpoints: a config, and tensors under canonical names, whatever the format.
+
+``open_checkpoint`` finds the format; each format is one file. Nothing here knows ONNX.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+from .checkpoint.base import Checkpoint
+from .checkpoint.folder import FolderCheckpoint
+from .checkpoint.hub import fetch, is_hub_id
+from .gguf.checkpoint import GgufCheckpoint
+
+__all__ = ["open_checkpoint"]
+
+
+def open_checkpoint(
+    source: str | Path, *, revision: str | None = None, i2s_layout: str = "x86"
+) -> Checkpoint:
+    """Open a checkpoint folder, a .gguf file, or a Hugging Face Hub id ``org/name``.
+
+    A path that exists wins; only a string can be an id, of which ``revision`` is taken.
+    i2s_layout: how I2_S tensors of a GGUF file are read, ``x86`` or ``arm``.
+    Raises ConfigError or CheckpointError naming file and tensor.
+    """
+    path = Path(source)
+    if path.exists():
+        if revision is not None:
+            raise CheckpointError(
+                f"revision is {revision!r}, but {path} is on this disk",
+                hint="only a Hugging Face Hub id has revisions",
+            )
+        return _open(path, i2s_layout)
+    if not isinstance(source, str) or not is_hub_id(source):
+        raise CheckpointError(
+            f"there is no {source}, expected a folder, a .gguf file or a Hub id org/name",
+            hint="give the folder that holds config.json and the .safetensors files",
+        )
+    fetched = fetch(source, revision)
+    checkpoint = _open(fetched.path, i2s_layout)
+    checkpoint.hub = (source, fetched.commit)
+    return checkpoint
+
+
+def _open(path: Path, i2s_layout: str) -> Checkpoint:
+    """A .gguf file, a folder that holds one and no safetensors, or a folder of safetensors."""
+    if path.is_file() and path.suffix == ".gguf":
+        return GgufCheckpoint(path, i2s_layout=i2s_layout)
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path} is not a folder or a .gguf file",
+            hint="give the folder that holds config.json and the .safetensors files",
+        )
+    found = sorted(path.glob("*.gguf"))
+    if found and not any(path.glob("*.safetensors")):
+        if len(found) > 1:
+            raise CheckpointError(
+                f"{path} holds {len(found)} .gguf files, expected one",
+                hint=f"give one of them, as {found[0]}",
+            )
+        return GgufCheckpoint(found[0], i2s_layout=i2s_layout)
+    return FolderCheckpoint(path)

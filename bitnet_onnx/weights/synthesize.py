@@ -1,0 +1,187 @@
+"""Random-weight checkpoints of a published shape, for benchmarks and tests of the real size.
+
+Knows presets and distributions. Speed and memory depend on the values only where zeros are
+skipped; the values are chosen so that the network behaves like one: activations of ordinary size
+everywhere, and as many closed gates as asked for.
+
+How a share of the gates is closed (``ffn_zeros``). A few first channels of the hidden state are 1
+in every row of the embedding, and no output projection adds to them. The gate rows have code +1
+there, so that post_attention_layernorm's weight on these channels, alike for all of them, moves
+every gate by one number. The rest of a gate row is random, its sum a normal distribution, of which
+a layer's weight cuts off the share. Which gates are closed differs from token to token.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..errors import ConfigError
+from ..files import new_folder
+from ..network.config import BitNetConfig
+from .checkpoint.base import linear_shapes, norm_shapes, table_names
+from .checkpoint.write import write_checkpoint
+
+__all__ = ["PRESETS", "synthesize"]
+
+PRESETS = {
+    "2b-4t": {
+        "vocab_size": 128256,
+        "hidden_size": 2560,
+        "intermediate_size": 6912,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 20,
+        "num_key_value_heads": 5,
+        "max_position_embeddings": 4096,
+        "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+        "bos_token_id": 128000,
+        "eos_token_id": [128001, 128009],
+    },
+    # No published model: 100 million weights, for phones and browsers.
+    "100m": {
+        "vocab_size": 32000,
+        "hidden_size": 768,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 2048,
+        "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": [1],
+    },
+}
+OUTPUTS = ("o_proj", "down_proj")  # what is added to the residual stream
+DEPTH = 30  # layers that its scale is made for, also when fewer are asked for
+INIT_STD = 0.02  # of the master weights that the scales pretend to come from
+NORM_STD = 0.1  # of the norm weights, around 1
+CONSTANT_SHARE = 32  # one in so many channels is constant where the share of zeros is chosen
+OPEN = 6.0  # standard deviations: no gate is closed
+MOST_ZEROS = 0.99  # beyond, some token would find every gate closed
+# Each byte of the published layout holds four codes 0..2: these are the 81 possible bytes.
+BYTES = np.array([a | b << 2 | c << 4 | d << 6 for a, b, c, d in product(range(3), repeat=4)])
+
+
+def synthesize(
+    preset: str, output: str | Path, *, layers: int | None = None, ffn_zeros: float | None = None,
+    seed: int = 0, progress: bool = False,
+) -> Path:  # fmt: skip
+    """Write a checkpoint in the published packed layout; the same seed gives the same bytes.
+
+    ffn_zeros: the share of squared-relu gates that are 0 at run time, 0 to 0.99, met within 0.02 in
+    every layer over a few dozen tokens. None: as they come, about 0.5. Raises ConfigError.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"preset is {preset!r}, expected one of: {', '.join(PRESETS)}")
+    quantization = {
+        "quant_method": "bitnet",
+        "linear_class": "autobitlinear",
+        "quantization_mode": "offline",
+    }
+    fields = {"model_type": "bitnet", **PRESETS[preset], "quantization_config": quantization}
+    if layers is not None:
+        fields["num_hidden_layers"] = layers
+    config = BitNetConfig.from_dict(fields)
+    if ffn_zeros is not None:
+        refuse_unreachable(config, ffn_zeros)
+    with new_folder(Path(output)) as folder:
+        write_checkpoint(folder, config, random_tensors(config, seed, ffn_zeros, progress))
+        eos = {"bos_token_id": config.bos_token_id, "eos_token_id": list(config.eos_token_id)}
+        (folder / "generation_config.json").write_text(json.dumps(eos, indent=2) + "\n")
+    return Path(output)
+
+
+def refuse_unreachable(config: BitNetConfig, ffn_zeros: float) -> None:
+    if (act := config.to_dict()["hidden_act"]) != "relu2":
+        raise ConfigError(
+            f"--ffn-zeros needs hidden_act 'relu2', this network has {act!r}: its gates are never 0"
+        )
+    if not 0 <= ffn_zeros <= MOST_ZEROS:
+        raise ConfigError(f"--ffn-zeros is {ffn_zeros:g}, expected 0 to {MOST_ZEROS}")
+
+
+def random_tensors(
+    config: BitNetConfig, seed: int, ffn_zeros: float | None = None, progress: bool = False
+) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of the checkpoint, one at a time.
+
+    Final norm weights have random signs: with a tied table the network would else do no more
+    than repeat its last token. Output projections are scaled down by the square root of twice
+    the depth, as GPT-2's are.
+    """
+    rng = np.random.default_rng(seed)
+    linears, norms, tables = linear_shapes(config), norm_shapes(config), table_names(config)
+    constant = 0 if ffn_zeros is None else max(1, config.hidden_size // CONSTANT_SHARE)
+    total = len(linears) + len(norms) + len(tables)
+    with tqdm(
+        total=total, desc="random weights", unit="tensor", disable=not progress, file=sys.stderr
+    ) as bar:
+        for name in tables:
+            table = normal(rng, (config.vocab_size, config.hidden_size))
+            table[:, :constant] = 1
+            yield name, table
+            bar.update()
+        for name, size in norms.items():
+            weight = normal(rng, (size,)).float() * NORM_STD + 1.0
+            if name == "model.norm.weight":
+                weight *= torch.from_numpy(rng.choice([-1.0, 1.0], size).astype(np.float32))
+            if ffn_zeros is not None and name.endswith("post_attention_layernorm.weight"):
+                layer = int(name.split(".")[2])
+                weight[:constant] = gate_shift(config, layer, weight[constant:], ffn_zeros)
+            yield name, weight.to(torch.bfloat16)
+            bar.update()
+        for name, (rows, features) in linears.items():
+            codes = BYTES.astype(np.uint8)[rng.integers(0, 81, (rows // 4, features), np.uint8)]
+            if name.endswith("gate_proj"):
+                codes[:, :constant] = 0b10101010  # four times +1
+            if name.endswith(OUTPUTS):
+                codes[:constant] = codes[:constant] & 0b11111100 | 1  # row r is in bits 1:0: 0
+            yield f"{name}.weight", torch.from_numpy(codes)
+            yield f"{name}.weight_scale", scale_of(name)
+            bar.update()
+
+
+def gate_shift(config: BitNetConfig, layer: int, weight: Tensor, ffn_zeros: float) -> float:
+    """The norm's weight on the constant channels; ``weight`` is that on all others.
+
+    The residual stream begins with variance 1 and gets those of the output projections, whose
+    inputs a norm has given the variance 1.
+    """
+    added = [
+        2 / 3 * features * scale_of(name).item() ** 2 * (1 + NORM_STD**2)
+        for name, (_, features) in linear_shapes(config).items()
+        if name.startswith("model.layers.0.") and name.endswith(OUTPUTS)
+    ]
+    variance = 1 + layer * sum(added) + added[0]
+    spread = math.sqrt(2 / 3 * variance * float(weight.square().sum()))
+    shift = OPEN if ffn_zeros == 0 else -NormalDist().inv_cdf(ffn_zeros)
+    return shift * spread / (config.hidden_size - len(weight))
+
+
+def scale_of(name: str) -> Tensor:
+    """The multiplier of a linear."""
+    depth = math.sqrt(2 * DEPTH) if name.endswith(OUTPUTS) else 1.0
+    scale = torch.tensor([INIT_STD * math.sqrt(2 / math.pi)])
+    return (scale / depth).to(torch.bfloat16)
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal numbers as bfloat16, made in slices so that memory stays small."""
+    out = torch.empty(shape, dtype=torch.bfloat16).view(-1)
+    for part in out.split(1 << 24):
+        part.copy_(torch.from_numpy(rng.standard_normal(part.numel(), dtype=np.float32)))
+    return out.view(shape)

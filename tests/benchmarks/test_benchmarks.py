@@ -1,0 +1,94 @@
+"""The comparison with other engines: its tables, and what it says of an engine that is missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import cost, engines, peers
+from bitnet_onnx.runtime.session import Session
+from tests.support import checkpoints
+
+OURS, LLAMA = "bitnet_onnx, int8 head", "llama.cpp, TQ2_0, Q6_K head"
+
+
+def result(engine: str, threads: int, decode: float, others: float | None = 0.0) -> dict[str, Any]:
+    return {
+        "engine": engine,
+        "threads": threads,
+        "decode": decode,
+        "prefill": 10 * decode,
+        "others": others,
+        "peak_rss_bytes": 9e8,
+    }
+
+
+def test_a_row_has_median_range_and_how_many_runs_were_disturbed() -> None:
+    results = [result("ours", 2, 30), result("llama.cpp", 2, 20), result("ours", 2, 36, 0.5)]
+    results += [result("ours", 2, 31), result("ours", 1, 17, None)]
+    rows = peers.table(results, "int8", 128).splitlines()[2:]
+    assert [[cell.strip() for cell in row.strip("|").split("|")] for row in rows] == [
+        [OURS, "2", "31.0 (30.0 to 36.0)", "310.0 (300.0 to 360.0)", "900", "3", "1"],
+        [LLAMA, "2", "20.0 (20.0 to 20.0)", "200.0 (200.0 to 200.0)", "900", "1", "0"],
+        [OURS, "1", "17.0 (17.0 to 17.0)", "170.0 (170.0 to 170.0)", "900", "1", "0"],
+    ]
+
+
+def test_a_missing_engine_is_left_out_aloud_and_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    assert peers.chosen(None) == ["ours", "stock"]
+    notes = capsys.readouterr().err.splitlines()
+    assert [note.startswith("note: ") and "left out" in note for note in notes] == [True, True]
+    with pytest.raises(SystemExit) as exit_:
+        peers.chosen(["ours", "llama.cpp"])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: llama.cpp is not installed: pip install 'bitnet-onnx[bench]'\n"
+    )
+
+
+def test_a_disturbed_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least disturbed one counts, and no more are taken than need be."""
+    others = iter([0.9, 0.4, 0.1, 0.0])
+    monkeypatch.setattr(peers, "run", lambda *_: f'{{"others": {next(others)}}}')
+    assert peers.measured("ours", Path("a"), 2, 8, retries=5)["others"] == 0.1
+    assert next(others) == 0.0
+
+
+def test_our_engine_is_measured(tmp_path_factory: pytest.TempPathFactory) -> None:
+    artifact = checkpoints.exported(tmp_path_factory, **checkpoints.TIED)[1]
+    figures = engines.measure(engines.ours(str(artifact), 1, 0), prompt=8, context=4, new=4)
+    assert figures["prefill"] > 0 < figures["decode"]
+    session = Session(artifact, threads=1)
+    assert cost.rate(session, 4096, 2, new=4) > 0
+    assert session.lengths == [session.context_length] * 2
+
+
+def test_the_cost_table_has_a_line_for_each_value() -> None:
+    rates = {"batch": {1: [9.0, 10.0, 12.0], 2: [18.0]}}
+    assert cost.table(rates).splitlines()[2:] == [
+        "| batch | 1 | 10.0 (9.0 to 12.0) |",
+        "| batch | 2 | 18.0 (18.0 to 18.0) |",
+    ]
+
+
+def test_plots_are_drawn_where_matplotlib_is(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    peers.plot([result("ours", 2, 30), result("llama.cpp", 2, 20)], "int8", tmp_path / "peers.svg")
+    cost.plot({"batch": {1: [9.0], 2: [18.0]}, "threads": {1: [9.0]}}, tmp_path / "cost.svg")
+    assert "<svg" in (tmp_path / "peers.svg").read_text() + (tmp_path / "cost.svg").read_text()
+
+
+def test_no_plot_without_matplotlib(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(SystemExit) as exit_:
+        peers.plot([result("ours", 2, 30)], "int8", tmp_path / "peers.svg")
+    assert exit_.value.code == 2
+    assert "pip install 'bitnet-onnx[bench]'" in capsys.readouterr().out

@@ -1,0 +1,190 @@
+"""Artifacts that keep keys and values as float16 or int8: the same network, a smaller cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from bitnet_onnx.artifact import Artifact
+from bitnet_onnx.bench.breakdown import breakdown
+from bitnet_onnx.cli.main import main
+from bitnet_onnx.errors import ConfigError
+from bitnet_onnx.exporter.export import export
+from bitnet_onnx.exporter.traced import KV_CACHES
+from bitnet_onnx.generation.loop import generate
+from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.runtime import session as session_module
+from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.verification.compare import default_prompts, verify
+from bitnet_onnx.verification.reference import load_reference
+from bitnet_onnx.weights.open import open_checkpoint
+from tests.support import checkpoints
+
+IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
+# The folder's name, its target and what its cache holds.
+SMALL = {"native": "float16", "stock": "float16", "int8": "int8"}
+TARGETS = {"native": "native", "stock": "stock", "int8": "native"}
+ELEMENTS = {"float16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}
+Folders = dict[str, Path]
+small = pytest.mark.parametrize("name", SMALL)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """The checkpoint, its artifact with a float32 cache, and those with a smaller one."""
+    folder = tmp_path_factory.mktemp("kv_cache")
+    source = checkpoints.make(folder / "checkpoint", **checkpoints.TIED)
+    made = {"checkpoint": source, "float32": export(source, folder / "float32")}
+    for name, cache in SMALL.items():
+        made[name] = export(source, folder / name, target=TARGETS[name], kv_cache=cache)
+    return made
+
+
+@torch.no_grad()
+def of_torch(folders: Folders, dtype: torch.dtype) -> np.ndarray:
+    network = load_reference(open_checkpoint(folders["checkpoint"]), "torch", "bf16")
+    assert isinstance(network, BitNetForCausalLM)
+    cache = network.empty_cache(dtype)
+    return np.asarray(network(torch.tensor([IDS]), past_key_values=cache).logits[0].numpy())
+
+
+@small
+def test_what_goes_in_and_comes_out_is_of_that_type(folders: Folders, name: str) -> None:
+    graph = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph
+    kept = 0
+    for value in (*graph.input, *graph.output):
+        cache = value.name.startswith(("past_key_values.", "present."))
+        codes = cache and not value.name.endswith("_scale")
+        element = value.type.tensor_type.elem_type
+        assert (element == ELEMENTS[SMALL[name]]) == codes, value.name
+        if cache and not codes:
+            assert element == onnx.TensorProto.FLOAT
+            assert len(value.type.tensor_type.shape.dim) == 3
+        kept += cache
+    assert kept == 2 * 2 * (4 if name == "int8" else 2)  # in and out, of two layers
+    assert Artifact.open(folders[name]).kv_cache == SMALL[name]
+
+
+def test_the_cache_takes_less_memory(folders: Folders) -> None:
+    sizes = {}
+    for name in ("float32", "native", "int8"):
+        session = Session(folders[name], threads=1)
+        session.prefill(IDS)
+        artifact = session.artifact
+        sizes[name] = session.position_bytes / (2 * artifact.num_key_value_heads)
+        positions = session._cache[0].shape[2] * artifact.num_hidden_layers
+        assert session.position_bytes * positions == sum(b.nbytes for b in session._cache)
+    width = session.artifact.head_dim
+    assert sizes == {"float32": 4 * width, "native": 2 * width, "int8": width + 4}
+
+
+@small
+def test_logits_are_those_of_torch_with_such_a_cache(folders: Folders, name: str) -> None:
+    found = torch.from_numpy(Session(folders[name], threads=1).score(IDS))
+    expected, unrounded = (of_torch(folders, KV_CACHES[kind]) for kind in (SMALL[name], "float32"))
+    assert checkpoints.close(found, torch.from_numpy(expected), 1e-5)
+    # Were the cache not rounded there, the bound would be out of reach.
+    assert np.abs(expected - unrounded).max() > 1e-4 * np.abs(unrounded).max()
+
+
+@small
+def test_in_pieces_it_is_the_same_as_in_one_call(
+    folders: Folders, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(folders[name], threads=1)
+    whole, pieces = session.score(IDS), Session(folders[name], threads=1)
+    found = [*pieces.score(IDS[:4]), *(pieces.decode([i])[0].copy() for i in IDS[4:6])]
+    monkeypatch.setattr(session_module, "PREFILL_CHUNK", 3)
+    np.testing.assert_array_equal([*found, *pieces.score(IDS[6:])], whole)
+
+
+@pytest.mark.parametrize("name", ["native", "int8"])
+def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -> None:
+    prompts = [IDS[:1], IDS[:5], IDS]
+    plain = Session(folders[name], threads=1, custom_ops=False)
+    for prompt in (*([p] for p in prompts), prompts):  # one by one and as a batch
+        expected = generate(Session(folders[name], threads=1), prompt, max_new_tokens=16)
+        found = generate(plain, prompt, max_new_tokens=16)
+        assert [done.ids for done in found] == [done.ids for done in expected]
+
+
+def test_rows_grow_and_are_cut_and_forgotten(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes and scales alike: in a batch whose cache grows, after truncate and after reset."""
+    monkeypatch.setattr(session_module, "CACHE_BLOCK", 4)
+    session, alone = (Session(folders["int8"], threads=1) for _ in range(2))
+    expected = alone.score(IDS)
+    session.reset(batch_size=2)
+    session.prefill(IDS[:3], row=0)
+    np.testing.assert_array_equal(session.score(IDS, row=1), expected)  # grows the cache
+    session.truncate(5, row=1)
+    np.testing.assert_array_equal(session.score(IDS[5:], row=1), expected[5:])
+    session.truncate(3, row=1)
+    np.testing.assert_array_equal(session.decode([IDS[3], IDS[3]]), expected[[3, 3]])
+    session.reset()
+    np.testing.assert_array_equal(session.score(IDS), expected)
+
+
+@small
+def test_it_is_verified_against_a_reference_that_rounds_the_same(
+    folders: Folders, name: str
+) -> None:
+    checkpoint, artifact = open_checkpoint(folders["checkpoint"]), Artifact.open(folders[name])
+    for result in verify(checkpoint, artifact, default_prompts(artifact.vocab_size), 8):
+        assert result.agrees
+        assert result.same_ids == result.steps
+        assert result.free <= 1e-5
+    with pytest.raises(
+        ConfigError, match=f"as {SMALL[name]}, transformers would as float32"
+    ) as caught:
+        verify(checkpoint, artifact, [IDS], 1, against="transformers")
+    assert caught.value.hint == "compare with --against torch"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--kv-cache", "int4"], "kv_cache is 'int4', expected one of: float32, float16, int8"),
+        (
+            ["--kv-cache", "int8", "--target", "stock"],
+            "an int8 cache is exact and fast with our operator alone",
+        ),
+    ],
+)
+def test_what_is_not_known_is_refused(
+    folders: Folders,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    command = ["export", str(folders["checkpoint"]), "-o", str(tmp_path / "a"), *arguments]
+    assert main(command) == 2
+    assert capsys.readouterr().err.splitlines()[0] == f"error: {sentence}"
+    assert not (tmp_path / "a").exists()
+
+
+def test_heads_too_wide_for_int8_are_refused(tmp_path: Path) -> None:
+    source = checkpoints.make(tmp_path / "c", hidden=1032, heads=2)
+    with pytest.raises(ConfigError, match="head_dim is 516, an int8 cache takes at most 512"):
+        export(source, tmp_path / "a", kv_cache="int8")
+
+
+def test_genai_is_not_told_of_a_cache_it_cannot_feed(folders: Folders) -> None:
+    written = {name: (folders[name] / "genai_config.json").exists() for name in folders}
+    assert not written.pop("int8")
+    assert not written.pop("checkpoint")
+    assert all(written.values())
+
+
+def test_a_breakdown_counts_codes_and_scales(folders: Folders) -> None:
+    artifact = Artifact.open(folders["int8"])
+    costs = {cost.operator: cost for cost in breakdown(artifact, threads=1, context=4).costs}
+    attention = costs["GroupQueryAttentionInt8QKV"]
+    row = artifact.num_key_value_heads * (artifact.head_dim + 4)
+    assert attention.bytes == attention.calls * (4 + 12) * 2 * row

@@ -1,0 +1,80 @@
+"""The operators on 64-bit Arm: cross-compiled, run on three emulated CPUs, compared with this one.
+
+``BITNET_ONNX_KERNEL`` is left out of the environment: the build's own tests say which kernel runs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+OPS = ROOT / "custom_ops"
+CPUS = ("max", "neoverse-n1", "cortex-a53")
+COMPILER = "aarch64-linux-gnu-g++"
+EMULATOR = "qemu-aarch64-static"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which(COMPILER), reason=f"no {COMPILER}"),
+    pytest.mark.skipif(not shutil.which(EMULATOR), reason=f"no {EMULATOR}: qemu-user-static"),
+]
+
+
+def call(program: str | Path, *arguments: str | Path) -> str:
+    """Its standard output; CMake's programs may come from this environment."""
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {k: v for k, v in os.environ.items() if k != "BITNET_ONNX_KERNEL"}
+    found = shutil.which(program, path=here)
+    if found is None:
+        pytest.skip(f"no {program}")
+    done = subprocess.run(
+        [found, *map(str, arguments)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def built(name: str, *options: str, target: str = "all") -> Path:
+    folder = ROOT / "build" / name
+    settings = ["-DCMAKE_BUILD_TYPE=Release", "-DBITNET_ONNX_TESTS=ON"]
+    call("cmake", "-S", OPS, "-B", folder, *settings, *options)
+    call("cmake", "--build", folder, "--target", target, "--parallel", str(os.cpu_count()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arm64() -> Path:
+    return built("arm64", f"-DCMAKE_TOOLCHAIN_FILE={OPS / 'cmake/aarch64-linux-gnu.cmake'}")
+
+
+@pytest.fixture(scope="module")
+def hashes_here() -> str:
+    return call(built("dev", target="hash") / "hash")
+
+
+def test_the_cpp_tests_pass_on_every_cpu(arm64: Path) -> None:
+    """Among them the hashes of every kernel, which must be those of the source."""
+    jobs = str(os.cpu_count())
+    said = call("ctest", "--test-dir", arm64, "-j", jobs, "--output-on-failure")
+    assert f"100% tests passed, 0 tests failed out of {8 * len(CPUS)}" in said
+    assert all(f"hash_{cpu} " in said for cpu in CPUS)
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_operators_give_the_bits_of_this_cpu(arm64: Path, hashes_here: str, cpu: str) -> None:
+    assert len(hashes_here.splitlines()) >= 10
+    assert call(EMULATOR, "-cpu", cpu, arm64 / "hash") == hashes_here
+
+
+def test_the_library_needs_libc_only(arm64: Path) -> None:
+    listing = call("readelf", "-dhW", arm64 / "libbitnet_onnx_ops.so")
+    assert "AArch64" in listing
+    assert re.findall(r"\(NEEDED\).*\[(.*)\]", listing) == ["libc.so.6"]

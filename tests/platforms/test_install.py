@@ -1,0 +1,183 @@
+"""The wheel, alone in a clean environment, without extras: what a device gets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import packaged
+from tests.support.paths import ROOT
+
+LIBRARY = "bitnet_onnx/lib/libbitnet_onnx_ops.so"
+PROMPT = "What is 3 + 4?"
+MEGABYTE = 1_000_000
+OFFLINE = re.compile(r"No matching distribution|Connection|Temporary failure|timed out", re.I)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads ELF files"),
+]
+
+
+def call(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """Outside the checkout and without its import path, as a user would."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd="/", env=environment
+    )
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    done = call(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
+    if done.returncode and OFFLINE.search(done.stdout + done.stderr):
+        pytest.skip("pip cannot get scikit-build-core: no package index answers")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def library(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with zipfile.ZipFile(wheel) as archive:
+        return Path(archive.extract(LIBRARY, tmp_path_factory.mktemp("library")))
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that holds the wheel and its dependencies alone."""
+    folder = tmp_path_factory.mktemp("clean") / "venv"
+    made = call(sys.executable, "-m", "venv", folder)
+    assert made.returncode == 0, made.stderr
+    interpreter = folder / "bin" / "python"
+    done = call(interpreter, "-m", "pip", "install", wheel)
+    if done.returncode and OFFLINE.search(done.stderr):
+        pytest.skip("pip cannot get the dependencies: no package index answers")
+    assert done.returncode == 0, done.stderr
+    return interpreter
+
+
+def generated_ids(artifact: Path, *python: str | Path) -> str:
+    done = call(*python, "-m", "bitnet_onnx", "generate", artifact, PROMPT, "--output", "ids",
+                "--max-new-tokens", "16")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d", done.stdout)
+    return done.stdout
+
+
+def test_one_wheel_for_every_python(wheel: Path) -> None:
+    machine = re.escape(platform.machine())
+    assert re.fullmatch(
+        rf"bitnet_onnx-\d+\.\d+\.\d+-py3-none-\w*linux\w*_{machine}\.whl", wheel.name
+    )
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"bitnet_onnx"}
+    assert [n for n in names if n.startswith("bitnet_onnx/lib/")] == [LIBRARY]
+    assert packaged.tracked_files() <= set(names)
+
+
+def test_the_wheel_holds_the_page_for_browsers(wheel: Path, built_page: Path) -> None:
+    built = {str(path.relative_to(ROOT)) for path in built_page.rglob("*.*")}
+    assert built == {n for n in zipfile.ZipFile(wheel).namelist() if "onnx/web/" in n}
+
+
+def test_the_library_needs_libc_only(library: Path) -> None:
+    listing = subprocess.run(
+        ["readelf", "-dW", library], capture_output=True, text=True, check=True
+    )
+    assert re.findall(r"\(NEEDED\).*\[(.*)\]", listing.stdout) == ["libc.so.6"]
+
+
+def test_the_library_exports_what_its_map_lists(library: Path) -> None:
+    symbols = subprocess.run(
+        ["nm", "-D", "--defined-only", "-P", library], capture_output=True, text=True, check=True
+    )
+    exported = {line.split()[0] for line in symbols.stdout.splitlines()}
+    assert exported == packaged.exported_symbols()
+    assert all(n == "RegisterCustomOps" or n.startswith("bitnet_onnx_") for n in exported)
+
+
+def test_the_library_is_small(library: Path) -> None:
+    assert library.stat().st_size <= 252_000
+
+
+def test_the_installation_is_small(python: Path) -> None:
+    """What a device stores beside Python; pip itself came with the environment."""
+    (packages,) = python.parent.parent.glob("lib/python*/site-packages")
+    ours = (p for p in packages.iterdir() if not p.name.startswith(("pip", "setuptools")))
+    files = [f for top in ours for f in (top.rglob("*") if top.is_dir() else [top])]
+    assert sum(f.stat().st_size for f in files if f.is_file()) <= 220 * MEGABYTE
+
+
+@pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript", "safetensors", "transformers"])
+def test_no_extra_came_along(python: Path, package: str) -> None:
+    done = call(python, "-c", f"import {package}")
+    assert "ModuleNotFoundError" in done.stderr
+
+
+def test_the_script_answers(python: Path) -> None:
+    done = call(python.parent / "bitnet-onnx", "--help")
+    assert done.returncode == 0, done.stderr
+    for command in ("export", "generate", "chat", "bench", "verify", "info", "synthesize"):
+        assert command in done.stdout
+    done = call(python.parent / "bitnet-onnx", "info")
+    assert done.returncode == 0, done.stderr
+    assert "scalar" in done.stdout
+
+
+def test_export_without_the_extra_says_what_to_install(
+    python: Path, demo_checkpoint: Path, tmp_path: Path
+) -> None:
+    done = call(python, "-m", "bitnet_onnx", "export", demo_checkpoint, "-o", tmp_path / "artifact")
+    assert done.returncode == 2
+    assert "bitnet-onnx[export]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_installed_wheel_generates_the_same_ids(python: Path, demo_artifact: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bitnet_onnx", "generate", demo_artifact, PROMPT, "--output", "ids",
+         "--max-new-tokens", "16"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert generated_ids(demo_artifact, python) == done.stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="emulates an x86-64 CPU")
+def test_a_cpu_without_avx_generates_the_same_ids(python: Path, demo_artifact: Path) -> None:
+    """Nehalem: SSE4.2 and nothing later, which is also the least that NumPy's wheel runs on."""
+    emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("no qemu-x86_64: apt-get install qemu-user-static")
+    old = [emulator, "-cpu", "Nehalem", python]
+    active = call(*old, "-m", "bitnet_onnx", "info")
+    assert active.returncode == 0, active.stderr
+    assert "avx" not in active.stdout.lower()
+    assert generated_ids(demo_artifact, *old) == generated_ids(demo_artifact, python)
+
+
+def test_build_trees_configured_at_a_time_share_the_headers(tmp_path: Path) -> None:
+    command = [shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
+               f"-DBITNET_ONNX_HEADER_CACHE={tmp_path}",
+               "-P", ROOT / "custom_ops/cmake/OnnxRuntimeHeaders.cmake"]  # fmt: skip
+    trees = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(4)
+    ]
+    said = [tree.communicate()[0] for tree in trees]
+    if any("could not be fetched" in text and OFFLINE.search(text) for text in said):
+        pytest.skip("no mirror has the headers: none answers")
+    assert [tree.returncode for tree in trees] == [0] * 4, said

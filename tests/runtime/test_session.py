@@ -1,0 +1,286 @@
+"""An artifact in ONNX Runtime: against the torch network, and against itself in every way.
+
+The bound between torch and ONNX Runtime is the one of test_model.py: no activation of these
+seeds sits on a rounding tie, so float32 noise is all that is left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bitnet_onnx import native
+from bitnet_onnx.artifact import WEIGHTS, Artifact, write_manifest
+from bitnet_onnx.errors import ArtifactError, GenerationError, LibraryError
+from bitnet_onnx.generation.loop import generate
+from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.runtime import session as session_module
+from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.verification.reference import load_reference
+from bitnet_onnx.weights.open import open_checkpoint
+from tests.support import checkpoints
+
+IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
+
+
+@pytest.fixture(scope="module")
+def folder(pair: tuple[Path, Path]) -> Path:
+    return pair[1]
+
+
+@pytest.fixture
+def session(folder: Path) -> Session:
+    return Session(folder, threads=1)
+
+
+def reference(pair: tuple[Path, Path]) -> BitNetForCausalLM:
+    model = load_reference(open_checkpoint(pair[0]), "torch", Artifact.open(pair[1]).head)
+    assert isinstance(model, BitNetForCausalLM)
+    return model
+
+
+# --------------------------------------------------------------------------------- the network
+
+
+@torch.no_grad()
+def test_logits_are_those_of_torch(pair: tuple[Path, Path], session: Session) -> None:
+    expected = reference(pair)(torch.tensor([IDS])).logits[0]
+    found = torch.from_numpy(session.score(IDS))
+    # The int8 head rounds its input to 16 bits: half a step of 1/32512 of the largest entry.
+    bound = 1e-5 if session.artifact.head == "bf16" else 3e-4
+    assert checkpoints.close(found, expected, bound)
+    session.reset()
+    assert np.array_equal(session.prefill(IDS), found[-1])
+
+
+def test_greedy_ids_are_those_of_the_naive_loop(pair: tuple[Path, Path], session: Session) -> None:
+    model = reference(pair)
+    for prompt in (IDS[:1], IDS[:5], IDS):
+        expected = model.generate(torch.tensor([prompt]), 20)[0, len(prompt) :].tolist()
+        [result] = generate(session, [prompt], max_new_tokens=20)
+        assert result.ids == expected
+
+
+# ----------------------------------------------------------------------------------- the cache
+
+
+def test_steps_equal_the_whole(session: Session) -> None:
+    """Attention may sum in another order for one position than for many: float32 noise."""
+    whole = session.score(IDS)
+    session.reset()
+    steps = [session.prefill(IDS[:1]).copy()]
+    steps += [session.decode([token])[0].copy() for token in IDS[1:]]
+    assert session.lengths == [len(IDS)]
+    close_rows(np.stack(steps), whole)
+
+
+def close_rows(found: np.ndarray, expected: np.ndarray) -> None:
+    assert checkpoints.close(torch.from_numpy(found), torch.from_numpy(expected))
+    assert found.argmax(-1).tolist() == expected.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 12, 13, 64])
+def test_chunked_prefill_equals_unchunked(
+    session: Session, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    whole = session.score(IDS)
+    monkeypatch.setattr(session_module, "PREFILL_CHUNK", chunk)
+    session.reset()
+    close_rows(session.score(IDS), whole)
+    assert session.lengths == [len(IDS)]
+    session.reset()
+    close_rows(session.prefill(IDS)[None], whole[-1:])
+
+
+def test_truncate_and_feed_again(session: Session) -> None:
+    whole = session.score(IDS)
+    session.truncate(5)
+    assert np.array_equal(session.score(IDS[5:]), whole[5:])
+    session.truncate(5)
+    session.prefill([1, 1, 1, 1])
+    session.truncate(5)
+    close_rows(session.score(IDS[5:]), whole[5:])
+    session.truncate(0)
+    assert np.array_equal(session.score(IDS), whole)
+
+
+def test_a_batch_equals_each_of_its_rows(session: Session) -> None:
+    prompts = [IDS[:7], IDS[3:4], IDS, IDS[2:9]]
+    alone = [generate(session, [prompt], max_new_tokens=9)[0].ids for prompt in prompts]
+    together = generate(session, prompts, max_new_tokens=9)
+    assert [result.ids for result in together] == alone
+
+    session.reset(len(prompts))
+    first = [session.prefill(prompt, row).copy() for row, prompt in enumerate(prompts)]
+    second = session.decode([11, 12, 13, 14]).copy()
+    for row, prompt in enumerate(prompts):
+        session.reset()
+        assert np.array_equal(session.prefill(prompt), first[row])
+        assert np.array_equal(session.decode([11 + row])[0], second[row])
+
+
+def test_the_context_can_be_filled_and_no_more(session: Session) -> None:
+    full = [index % 90 for index in range(session.context_length)]
+    session.prefill(full[:-1])
+    session.decode([3])
+    for more in (lambda: session.decode([3]), lambda: session.prefill([3])):
+        with pytest.raises(GenerationError, match=f"the context has {session.context_length}"):
+            more()
+    assert session.lengths == [session.context_length]
+    session.truncate(2)
+    with pytest.raises(GenerationError, match="context"):
+        session.prefill(full)
+    assert session.lengths == [2]
+
+
+# ------------------------------------------------------------------------------- the same bits
+
+
+def test_with_and_without_the_library(folder: Path, session: Session) -> None:
+    """The linears and the int8 head are exact; the bf16 head may round its last bit elsewhere."""
+    stock = Session(folder, threads=1, custom_ops=False)
+    with_library, without = session.score(IDS), stock.score(IDS)
+    if session.artifact.head == "int8":
+        assert np.array_equal(with_library, without)
+    else:
+        assert np.abs(with_library - without).max() <= np.spacing(np.abs(with_library).max())
+    for cached, other in zip(session._cache, stock._cache, strict=True):
+        assert np.array_equal(cached, other)
+    first, second = (generate(s, [IDS[:4]], max_new_tokens=20) for s in (session, stock))
+    assert first[0].ids == second[0].ids
+
+
+def test_two_threads_and_two_sessions(folder: Path, session: Session) -> None:
+    other = Session(folder, threads=2)
+    assert np.array_equal(session.score(IDS), other.score(IDS))
+    for token in IDS:  # taking turns
+        assert np.array_equal(session.decode([token]), other.decode([token]))
+
+
+# ------------------------------------------------------------------------------ other processes
+
+IDS_OF_A_KERNEL = """
+import json, os, sys
+from bitnet_onnx import native
+from bitnet_onnx.generation.loop import generate
+from bitnet_onnx.runtime.session import Session
+assert os.environ["ORT_DISABLE_TELEMETRY"] == sys.argv[3]
+session = Session(sys.argv[1], threads=1)
+prompt = json.loads(sys.argv[2])
+logits = session.score(prompt)
+result = generate(session, [prompt], max_new_tokens=20)[0]
+print(json.dumps([native.active_kernel(), result.ids, logits.tobytes().hex()]))
+"""
+
+
+def elsewhere(
+    folder: Path, telemetry: str = "1", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The script in another process, where the library is not loaded yet."""
+    inherited = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    package = str(Path(native.__file__).parent.parent)
+    return subprocess.run(
+        [sys.executable, "-c", IDS_OF_A_KERNEL, str(folder), json.dumps(IDS), telemetry],
+        env={**inherited, "PYTHONPATH": package, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_every_kernel_gives_the_same_bits(folder: Path) -> None:
+    answers = []
+    for kernel in native.kernels():
+        done = elsewhere(folder, BITNET_ONNX_KERNEL=kernel)
+        assert done.returncode == 0, done.stderr
+        active, *answer = json.loads(done.stdout)
+        assert active == kernel
+        answers.append(answer)
+    assert len(answers) >= 1
+    assert all(answer == answers[0] for answer in answers)
+
+
+def test_telemetry_is_off_unless_the_user_set_it(folder: Path) -> None:
+    done = elsewhere(folder, telemetry="0", ORT_DISABLE_TELEMETRY="0")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_a_wrong_and_an_impossible_library(folder: Path, tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.so"
+    garbage.write_bytes(b"\x7fELF" + bytes(60))
+    cases = [
+        ({"BITNET_ONNX_LIBRARY": str(tmp_path / "no.so")}, "no.so does not exist"),
+        ({"BITNET_ONNX_LIBRARY": str(tmp_path)}, f"{tmp_path} does not exist"),
+        ({"BITNET_ONNX_LIBRARY": str(garbage)}, "garbage.so is not a bitnet_onnx custom-op"),
+        ({"BITNET_ONNX_KERNEL": "mmx"}, "BITNET_ONNX_KERNEL is 'mmx', this CPU can run: "),
+    ]
+    for environment, message in cases:
+        done = elsewhere(folder, **environment)
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("bitnet_onnx.errors.LibraryError: ")
+        assert message in last
+
+
+# -------------------------------------------------------------------------------------- refuse
+
+
+def test_a_library_that_onnx_runtime_refuses(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garbage = tmp_path / "garbage.so"
+    garbage.write_bytes(b"not a library")
+    monkeypatch.setattr(native, "library_path", lambda: garbage)
+    with pytest.raises(LibraryError, match="refused the custom-op library"):
+        Session(folder)
+
+
+@pytest.mark.parametrize("wrong", [[-1], [96], [3, 1 << 40], []])
+def test_ids_outside_the_vocabulary_and_none_at_all(session: Session, wrong: list[int]) -> None:
+    for feed in (session.prefill, session.score):
+        with pytest.raises(GenerationError, match="expected"):
+            feed(wrong)
+    with pytest.raises(GenerationError, match="expected"):
+        session.decode(wrong)
+    assert session.lengths == [0]
+
+
+def test_wrong_rows_and_sizes(folder: Path, session: Session) -> None:
+    session.prefill(IDS)
+    with pytest.raises(GenerationError, match="row is 1"):
+        session.prefill(IDS, row=1)
+    with pytest.raises(GenerationError, match="decode got 2 ids"):
+        session.decode([1, 2])
+    for length in (-1, 14):
+        with pytest.raises(GenerationError, match=f"truncate to {length}"):
+            session.truncate(length)
+    with pytest.raises(GenerationError, match="row"):
+        session.truncate(0, row=1)
+    with pytest.raises(GenerationError, match="batch_size is 0"):
+        session.reset(0)
+    with pytest.raises(GenerationError, match="threads is -1"):
+        Session(folder, threads=-1)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 999, b"truncated"])
+def test_a_model_file_that_is_no_onnx(folder: Path, tmp_path: Path, content: bytes) -> None:
+    """The manifest agrees with it: the writer was at fault, not the copy."""
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole = (tmp_path / "model.onnx").read_bytes()
+    damaged = whole[: len(whole) // 2] if content == b"truncated" else content
+    (tmp_path / "model.onnx").write_bytes(damaged)
+    (tmp_path / "manifest.json").unlink()
+    fields = {**Artifact.open(folder).manifest}
+    del fields["files"], fields["format_version"]
+    write_manifest(tmp_path, fields)
+    assert Artifact.open(tmp_path).data_size == (tmp_path / WEIGHTS).stat().st_size
+    with pytest.raises(ArtifactError, match=r"cannot load .*model\.onnx") as caught:
+        Session(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,227 @@
+"""Tiny random checkpoints made on the spot, in the published packed layout or as masters.
+
+Written with safetensors directly, not with bitnet_onnx's own writer, so that the reader is tested
+against the format and not against its twin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bitnet_onnx.exporter.export import export
+from bitnet_onnx.weights.checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+
+torch.set_num_threads(1)  # tensors this small only wait for a second thread
+
+FRAGILE = 1e-5  # what a float32 sum in another order may change, relative to the largest logit
+
+
+def config_fields(
+    *,
+    hidden: int = 64,
+    heads: int = 4,
+    kv_heads: int = 2,
+    inner: int = 160,
+    layers: int = 2,
+    vocab: int = 96,
+    context: int = 64,
+    tied: bool = True,
+    packed: bool = True,
+    **changes: Any,
+) -> dict[str, Any]:
+    """A config.json; ``changes`` replace or add fields, None included."""
+    return {
+        "architectures": ["BitNetForCausalLM"],
+        "model_type": "bitnet",
+        "vocab_size": vocab,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "hidden_act": "relu2",
+        "max_position_embeddings": context,
+        "rope_theta": 500000.0,
+        "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": tied,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "torch_dtype": "bfloat16",
+        "quantization_config": {
+            "quant_method": "bitnet",
+            "linear_class": "autobitlinear",
+            "quantization_mode": "offline" if packed else "online",
+        },
+        **changes,
+    }
+
+
+def linears(fields: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Tensor name -> (N, K) of every ternary weight, written out from the published names."""
+    hidden, inner = fields["hidden_size"], fields["intermediate_size"]
+    kv = hidden // fields["num_attention_heads"] * fields["num_key_value_heads"]
+    shapes = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    return {
+        f"model.layers.{i}.{name}.weight": shape
+        for i in range(fields["num_hidden_layers"])
+        for name, shape in shapes.items()
+    }
+
+
+def masters(fields: dict[str, Any], seed: int) -> dict[str, Tensor]:
+    """Random bf16 tensors under the published names; norms differ from 1, so that none hides."""
+    random = torch.Generator().manual_seed(seed)
+    hidden, inner = fields["hidden_size"], fields["intermediate_size"]
+
+    def normal(*shape: int, std: float, mean: float = 0.0) -> Tensor:
+        return (torch.randn(*shape, generator=random) * std + mean).bfloat16()
+
+    tensors = {name: normal(*shape, std=0.05) for name, shape in linears(fields).items()}
+    norms = {"model.norm": hidden}
+    for i in range(fields["num_hidden_layers"]):
+        layer = f"model.layers.{i}"
+        norms |= {
+            f"{layer}.input_layernorm": hidden,
+            f"{layer}.post_attention_layernorm": hidden,
+            f"{layer}.self_attn.attn_sub_norm": hidden,
+            f"{layer}.mlp.ffn_sub_norm": inner,
+        }
+    for name, size in norms.items():
+        tensors[f"{name}.weight"] = normal(size, std=0.2, mean=1.0)
+    tensors["model.embed_tokens.weight"] = normal(fields["vocab_size"], hidden, std=1.0)
+    if not fields["tie_word_embeddings"]:
+        tensors["lm_head.weight"] = normal(fields["vocab_size"], hidden, std=1.0)
+    return tensors
+
+
+def publish(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """absmean and the published packing, in plain arithmetic: uint8 [N/4, K], mean|W| [1]."""
+    mean = weight.float().abs().mean().clamp(min=1e-5)
+    codes = (weight.float() * (1.0 / mean)).round().clamp(-1, 1).to(torch.int64) + 1
+    quarter = codes.shape[0] // 4
+    packed = sum(codes[i * quarter : (i + 1) * quarter] << (2 * i) for i in range(4))
+    assert isinstance(packed, Tensor)
+    return packed.to(torch.uint8), mean.reshape(1)
+
+
+def tensors(
+    fields: dict[str, Any], seed: int = 0, scale_dtype: torch.dtype = torch.bfloat16
+) -> dict[str, Tensor]:
+    """What the weights files hold, by the quantization mode of the config."""
+    made = masters(fields, seed)
+    if fields["quantization_config"]["quantization_mode"] == "online":
+        return made
+    for name in linears(fields):
+        made[name], scale = publish(made[name])
+        made[f"{name}_scale"] = scale.to(scale_dtype)
+    return made
+
+
+def write(folder: Path, fields: dict[str, Any], made: dict[str, Tensor], shards: int = 1) -> Path:
+    """config.json, and the tensors in one file or several with an index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(fields))
+    if shards == 1:
+        save_file(made, folder / "model.safetensors")
+        return folder
+    where = {}
+    for i in range(shards):
+        file = f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
+        part = {name: made[name] for name in sorted(made)[i::shards]}
+        save_file(part, folder / file)
+        where |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def make(
+    folder: Path,
+    *,
+    seed: int = 0,
+    shards: int = 1,
+    scale_dtype: torch.dtype = torch.bfloat16,
+    **sizes: Any,
+) -> Path:
+    """A checkpoint folder; ``sizes`` are those of ``config_fields``."""
+    fields = config_fields(**sizes)
+    return write(folder, fields, tensors(fields, seed, scale_dtype), shards)
+
+
+def make_grouped(folder: Path, seed: int = 0, **changes: Any) -> Path:
+    """A tiny Ternary-Bonsai: dequantized bf16 weights with a scale for each 128 along K."""
+    fields = config_fields(
+        hidden=128, heads=4, kv_heads=2, inner=128, layers=1, model_type="qwen3",
+        hidden_act="silu", head_dim=32, quantization_config=None,
+        rope_scaling={"rope_type": "yarn", "factor": 4.0}, **changes,
+    )  # fmt: skip
+    made = {name: t for name, t in masters(fields, seed).items() if "sub_norm" not in name}
+    for name in linears(fields):
+        scale = made[name].abs().amax(dim=1, keepdim=True)
+        made[name] = (made[name] / scale * 1.4).round().clamp(-1, 1) * scale
+    for norm in ("q_norm", "k_norm"):
+        made[f"model.layers.0.self_attn.{norm}.weight"] = made["model.norm.weight"][:32].clone()
+    return write(folder, fields, made)
+
+
+# Damaged files that each test of them makes: BITNET_ONNX_DAMAGES=10000 takes two minutes.
+DAMAGES = int(os.environ.get("BITNET_ONNX_DAMAGES", "2000"))
+
+
+def exported(
+    factory: pytest.TempPathFactory,
+    head: str = "bf16",
+    context_length: int | None = None,
+    **sizes: Any,
+) -> tuple[Path, Path]:
+    """A checkpoint and its artifact, made once for all test files: tracing takes seconds."""
+    key = f"{head} {context_length} {sizes}"
+    if key not in _EXPORTED:
+        root = factory.mktemp("exported")
+        make(root / "checkpoint", **sizes)
+        (root / "checkpoint" / "tokenizer.json").write_text("{}")
+        export(root / "checkpoint", root / "artifact", head=head, context_length=context_length)
+        _EXPORTED[key] = (root / "checkpoint", root / "artifact")
+    return _EXPORTED[key]
+
+
+_EXPORTED: dict[str, tuple[Path, Path]] = {}
+TIED: dict[str, Any] = {}
+UNTIED: dict[str, Any] = {
+    "head": "int8",
+    "context_length": 40,
+    "tied": False,
+    "shards": 2,
+    "kv_heads": 1,
+}
+
+
+def read_all(checkpoint: Checkpoint) -> None:
+    """Touch all that a checkpoint holds."""
+    for name in linear_shapes(checkpoint.config):
+        checkpoint.ternary(name)
+    for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
+        checkpoint.tensor(name).sum()
+    checkpoint.text_files()
+
+
+def close(found: Tensor, expected: Tensor, bound: float = FRAGILE) -> bool:
+    """Largest difference relative to the largest expected value."""
+    error = (found.double() - expected.double()).abs().max()
+    return bool(error <= bound * expected.double().abs().max())

@@ -1,0 +1,128 @@
+"""A session without a model and small tokenizers, for the tests of text and of the loop."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+from bitnet_onnx.text.tokenizer import Tokenizer
+
+# The template of BitNet b1.58 2B-4T: it holds no bos.
+BITNET = (
+    "{% set loop_messages = messages %}{% for message in loop_messages %}"
+    "{% set content = message['role'] | capitalize + ': '+ message['content'] | trim"
+    " + '<|eot_id|>' %}{{ content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+)
+CHATML = (
+    "{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n'"
+    " + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Says how many messages there are in front of them: no turn leaves the ones before unchanged.
+REWRITING = (
+    "{{ messages | length }}{% for message in messages %}[{{ message.role }}]"
+    "{{ message.content }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+SPECIAL = [
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|im_start|>",
+    "<|im_end|>",
+]
+
+
+@cache
+def backend_json(post_processor: bool = False) -> str:
+    """A byte-level BPE tokenizer.json with a few merges; the post-processor adds bos and eos."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    corpus = ["User: hello world", "Assistant: hello there", "the cat sat 🙂 die Tür", "User: the"]
+    backend.train_from_iterator(corpus * 5, trainer)
+    if post_processor:
+        bos, eos = (SPECIAL[0], 0), (SPECIAL[1], 1)
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{bos[0]} $A {eos[0]}", special_tokens=[bos, eos]
+        )
+    return backend.to_str()
+
+
+def make_tokenizer(template: str | None = BITNET, post_processor: bool = False) -> Tokenizer:
+    return Tokenizer(
+        tokenizers.Tokenizer.from_str(backend_json(post_processor)),
+        config={"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"},
+        generation_config={"eos_token_id": [1, 2]},
+        chat_template=template,
+    )
+
+
+def fake_logits(ids: Sequence[int], vocab_size: int) -> np.ndarray:
+    """Logits that depend on every id and its place, so that no mistake of the cache is silent."""
+    seed = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
+    return np.random.default_rng(seed).standard_normal(vocab_size).astype(np.float32)
+
+
+class FakeSession:
+    """A cache that holds the ids themselves; counts what it computes."""
+
+    def __init__(self, vocab_size: int = 300, context_length: int = 256) -> None:
+        self.vocab_size, self.context_length = vocab_size, context_length
+        self.computed = 0  # ids fed in prefill
+        self.reset()
+
+    def reset(self, batch_size: int = 1) -> None:
+        self.batch_size = batch_size
+        self.cache: list[list[int]] = [[] for _ in range(batch_size)]
+        self._logits = np.empty((batch_size, self.vocab_size), np.float32)
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row) for row in self.cache]
+
+    def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
+        assert len(ids) > 0
+        self.computed += len(ids)
+        self._append(row, *ids)
+        return self._logits[row]
+
+    def decode(self, ids: Sequence[int]) -> np.ndarray:
+        assert len(ids) == self.batch_size
+        for row, id in enumerate(ids):
+            self._append(row, id)
+        return self._logits
+
+    def truncate(self, length: int, row: int = 0) -> None:
+        assert 0 <= length <= len(self.cache[row])
+        del self.cache[row][length:]
+
+    def _append(self, row: int, *ids: int) -> None:
+        self.cache[row] += [int(id) for id in ids]
+        assert len(self.cache[row]) <= self.context_length, "the row overflows its context"
+        self._logits[row] = fake_logits(self.cache[row], self.vocab_size)
+
+
+class ScriptedSession(FakeSession):
+    """Says the given ids, whatever it is asked."""
+
+    def __init__(self, script: Sequence[int], **sizes: int) -> None:
+        super().__init__(**sizes)
+        self._script = iter(script)
+
+    def _append(self, row: int, *ids: int) -> None:
+        super()._append(row, *ids)
+        self._logits[row] = 0
+        self._logits[row, next(self._script)] = 1

@@ -1,0 +1,162 @@
+"""What the browser's engine is compared with: an artifact, and what Python makes of it.
+
+Writes a folder with the bundled model as a stock artifact and ``cases.json``. The tests of
+``mobile_demo/web`` read it; ``python tests/web_fixtures.py FOLDER`` writes it for a run by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitnet_onnx.exporter.export import export
+from bitnet_onnx.generation.chat import Chat
+from bitnet_onnx.generation.sampling import Sampler, SamplingParams
+from bitnet_onnx.generation.text import generate_text, text_stream
+from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.text.tokenizer import StreamDecoder, Tokenizer
+from tests.support.paths import DEMO
+
+QUESTIONS = 60
+LIMIT = 32  # new tokens; the longest answer is shorter
+TEXTS = [
+    "What is 27 + 5?",
+    "  two  spaces,\ttabs\nand\r\nlines  ",
+    "Grüße, 你好, 🙂👩‍👩‍👧 and a\u0301",
+    "<|eot_id|> is written by a user <|begin_of_text|>",
+    "ABC AbC abcDEF 12345 !?.,;:—“quoted”",
+    "\u0000\u00ad\ufeff\ue000\uffff",
+]
+SAMPLING: list[dict[str, Any]] = [
+    {"top_k": 0},
+    {"temperature": 0.3, "top_k": 7},
+    {"top_k": 0, "top_p": 0.9},
+    {"top_k": 20, "top_p": 0.5, "min_p": 0.05},
+    {"temperature": 1.7, "top_k": 0, "min_p": 0.2},
+    {"repetition_penalty": 1.3, "top_k": 5},
+    {"temperature": 1e-30, "top_k": 0},
+]
+
+
+def write(folder: Path) -> None:
+    artifact = folder / "artifact"
+    if not artifact.exists():
+        export(DEMO, artifact, target="stock")
+    session, tokenizer = Session(artifact, threads=1), Tokenizer.from_folder(artifact)
+    cases = {
+        "questions": questions(session, tokenizer),
+        "texts": texts(tokenizer),
+        "streams": streams(tokenizer),
+        "chats": chats(tokenizer),
+        "conversation": conversation(session, tokenizer),
+        "stopped": stopped(session, tokenizer),
+        "sampling": sampling(),
+    }
+    (folder / "cases.json").write_text(json.dumps(cases), "utf-8")
+
+
+def questions(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Held-out questions, evenly over the file, with the greedy ids."""
+    lines = (DEMO / "questions.jsonl").read_text("utf-8").splitlines()
+    records = [json.loads(line) for line in lines[:: len(lines) // QUESTIONS][:QUESTIONS]]
+    prompts = [
+        tokenizer.encode_chat([{"role": "user", "content": record["question"]}])
+        for record in records
+    ]
+    done = generate_text(session, tokenizer, prompts, max_new_tokens=LIMIT)
+    return [
+        {"question": record["question"], "prompt": prompt, "ids": row.result.ids, "text": row.text}
+        for record, prompt, row in zip(records, prompts, done, strict=True)
+    ]
+
+
+def texts(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    found = []
+    for text in TEXTS:
+        ids = tokenizer.encode(text)
+        decoded = tokenizer.decode(ids, skip_special_tokens=False)
+        found.append({"text": text, "ids": ids, "decoded": decoded})
+    return found
+
+
+def streams(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Random ids, most of them pieces of characters, as text that comes piece by piece."""
+    random, found = np.random.default_rng(0), []
+    for highest in (260, tokenizer.vocab_size):
+        ids = random.integers(0, highest, 200).tolist()
+        decoder = StreamDecoder(tokenizer)
+        pieces = [decoder.push(id) for id in ids]
+        found.append({"ids": ids, "pieces": [*pieces, decoder.flush()]})
+    return found
+
+
+def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    found = []
+    for text in TEXTS:
+        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
+        after = [{"role": "user", "content": text}]
+        found.append(
+            {
+                "messages": messages,
+                "ids": tokenizer.encode_chat(messages),
+                "after": after,
+                "after_ids": tokenizer.encode_after_reply(messages, after),
+            }
+        )
+    return found
+
+
+def conversation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """So many turns that the oldest are forgotten."""
+    chat, turns = Chat(session, tokenizer), []
+    for number in range(30):
+        text = f"What is {10 + number} + {number % 9}?"
+        "".join(chat.send(text, max_new_tokens=LIMIT))
+        assert chat.result is not None
+        result = chat.result
+        turns.append(
+            {
+                "text": text,
+                "ids": result.ids,
+                "prompt_tokens": result.prompt_tokens,
+                "cached_tokens": result.cached_tokens,
+                "kept": len(chat.turns),
+            }
+        )
+    return turns
+
+
+def stopped(session: Session, tokenizer: Tokenizer) -> dict[str, Any]:
+    question = "Where is Grace? Grace ran to the cellar."
+    prompt = tokenizer.encode_chat([{"role": "user", "content": question}])
+    free = text_stream(session, tokenizer, prompt, max_new_tokens=LIMIT)
+    stop = "".join(free)[2:4]
+    cut = text_stream(session, tokenizer, prompt, max_new_tokens=LIMIT, stop_strings=[stop])
+    text = "".join(cut)
+    return {"prompt": prompt, "stop": stop, "text": text, "ids": cut.result.ids}
+
+
+def sampling() -> dict[str, Any]:
+    logits = np.random.default_rng(1).standard_normal(3000).astype(np.float32) * 3
+    logits[100:110] = logits[7]  # ties
+    said = [5, 7, 9, int(logits.argmax())]
+    cases = []
+    for params in SAMPLING:
+        sampler = Sampler(SamplingParams(do_sample=True, **params))
+        sampler.observe(said)
+        ids, probabilities = sampler.distribution(logits)
+        cases.append({"params": params, "ids": ids.tolist(), "p": probabilities.tolist()})
+    greedy = Sampler(SamplingParams(repetition_penalty=1.3))
+    greedy.observe(said)
+    chosen = [greedy.sample(logits) for _ in range(20)]
+    return {"logits": logits.tolist(), "said": said, "cases": cases, "greedy": chosen}
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    write(target)

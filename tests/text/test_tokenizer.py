@@ -1,0 +1,352 @@
+"""Text to ids and back: bos once, template, control tokens kept from users, whole characters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitnet_onnx.errors import TokenizerError
+from bitnet_onnx.text.tokenizer import StreamDecoder, Tokenizer
+from tests.support.text_fakes import (
+    BITNET,
+    CHATML,
+    REWRITING,
+    SPECIAL,
+    backend_json,
+    make_tokenizer,
+)
+
+BOS, EOS, EOT, IM_START, IM_END = range(5)
+TOKENIZER = make_tokenizer()
+CHATML_TOKENIZER = make_tokenizer(CHATML)
+QUESTION = [{"role": "user", "content": "hello"}]
+TALK = [
+    {"role": "system", "content": "the cat "},
+    {"role": "user", "content": " hello\n"},
+    {"role": "assistant", "content": "hello there"},
+    {"role": "user", "content": "Tür 🙂"},
+]
+
+
+def write_folder(folder: Path, **files: object) -> Path:
+    """A tokenizer folder; a keyword replaces a file (dots as __), None leaves it out."""
+    contents: dict[str, object] = {
+        "tokenizer__json": backend_json(),
+        "tokenizer_config__json": {"bos_token": SPECIAL[0], "chat_template": BITNET},
+        "generation_config__json": {"eos_token_id": [1, 2], "pad_token_id": 1},
+        **files,
+    }
+    for name, content in contents.items():
+        path = folder / name.replace("__", ".")
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None:
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+# ---- bos
+
+
+@pytest.mark.parametrize("post_processor", [False, True])
+@pytest.mark.parametrize("template", [BITNET, CHATML])
+def test_bos_comes_exactly_once(template: str, post_processor: bool) -> None:
+    tokenizer = make_tokenizer(template, post_processor)
+    for ids in (
+        tokenizer.encode("hello"),
+        tokenizer.encode("<|begin_of_text|>hello"),
+        tokenizer.encode("<|begin_of_text|><|begin_of_text|>hello"),
+        tokenizer.encode(""),
+        tokenizer.encode_chat(TALK),
+    ):
+        assert ids[0] == BOS
+        assert ids.count(BOS) == 1
+        assert EOS not in ids
+    assert BOS not in tokenizer.encode("hello", add_special_tokens=False)
+
+
+def test_no_bos_where_the_configuration_asks_for_none(tmp_path: Path) -> None:
+    for config in ({"bos_token": SPECIAL[0], "add_bos_token": False}, {"bos_token": None}):
+        folder = write_folder(
+            tmp_path, tokenizer_config__json=config, generation_config__json={"bos_token_id": 0}
+        )
+        tokenizer = Tokenizer.from_folder(folder)
+        assert tokenizer.bos_token_id is None
+        assert BOS not in tokenizer.encode("hello")
+    silent = write_folder(
+        tmp_path, tokenizer_config__json={}, generation_config__json={"bos_token_id": 0}
+    )
+    assert Tokenizer.from_folder(silent).bos_token_id == BOS
+
+
+# ---- special ids
+
+
+def test_all_ids_that_end_an_answer_are_found(tmp_path: Path) -> None:
+    def ends(template: str | None, eos_token_id: object) -> set[int]:
+        config = {"eos_token": {"content": SPECIAL[1]}, "chat_template": template}
+        folder = write_folder(
+            tmp_path,
+            tokenizer_config__json=config,
+            generation_config__json={"eos_token_id": eos_token_id},
+        )
+        return set(Tokenizer.from_folder(folder).eos_token_ids)
+
+    assert ends(None, None) == {EOS}
+    assert ends(None, 2) == {EOS, EOT}
+    assert ends(None, [2, 3]) == {EOS, EOT, IM_START}
+    assert ends(BITNET, 1) == {EOS, EOT}  # named nowhere but in the template
+    assert ends(CHATML, 1) == {EOS, IM_END}
+    assert ends("{{ raise_exception('no') }}", 1) == {EOS}
+
+
+def test_a_pad_exists_always(tmp_path: Path) -> None:
+    assert Tokenizer.from_folder(write_folder(tmp_path)).pad_token_id == 1
+    assert make_tokenizer().pad_token_id in make_tokenizer().eos_token_ids
+    assert Tokenizer(tokenizers.Tokenizer.from_str(backend_json())).pad_token_id == 0
+
+
+# ---- chat template
+
+
+def test_the_templates_give_their_text() -> None:
+    assert TOKENIZER.render_chat(TALK) == (
+        "System: the cat<|eot_id|>User: hello<|eot_id|>Assistant: hello there<|eot_id|>"
+        "User: Tür 🙂<|eot_id|>Assistant: "
+    )
+    assert CHATML_TOKENIZER.render_chat(QUESTION, add_generation_prompt=False) == (
+        "<|begin_of_text|><|im_start|>user\nhello<|im_end|>\n"
+    )
+    ids = TOKENIZER.encode_chat(TALK)
+    assert ids == TOKENIZER.encode(TOKENIZER.render_chat(TALK))
+    assert ids.count(EOT) == 4
+
+
+@pytest.mark.parametrize("source", ["file", "string", "list"])
+def test_where_a_template_may_stand(tmp_path: Path, source: str) -> None:
+    named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": BITNET}]
+    config = {"chat_template": {"file": "unused", "string": BITNET, "list": named}[source]}
+    file = {"chat_template__jinja": BITNET} if source == "file" else {}
+    tokenizer = Tokenizer.from_folder(write_folder(tmp_path, tokenizer_config__json=config, **file))
+    assert tokenizer.render_chat(QUESTION) == "User: hello<|eot_id|>Assistant: "
+
+
+def test_the_helpers_that_templates_use() -> None:
+    source = (
+        "{%- for message in messages %}\n"
+        "    {%- if loop.index > 1 %}{% break %}{% endif %}\n"
+        "{% generation %}{{ message | tojson }}{% endgeneration %}\n"
+        "{%- endfor %}{{ strftime_now('%Y') | length }}{{ eos_token }}{{ tools is none }}"
+    )
+    text = make_tokenizer(source).render_chat([{"role": "user", "content": "<ü>"}, *QUESTION])
+    assert text == '{"role": "user", "content": "<ü>"}4<|end_of_text|>True'
+
+
+def test_templates_equal_those_of_transformers() -> None:
+    transformers = pytest.importorskip("transformers")
+    for source in (BITNET, CHATML, REWRITING):
+        theirs = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizers.Tokenizer.from_str(backend_json()),
+            bos_token=SPECIAL[0],
+            eos_token=SPECIAL[1],
+            chat_template=source,
+        )
+        for prompt in (False, True):
+            expected = theirs.apply_chat_template(
+                TALK, tokenize=False, add_generation_prompt=prompt
+            )
+            assert make_tokenizer(source).render_chat(TALK, prompt) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ raise_exception('system role not supported') }}",
+        "{{ messages[0].content.__class__.__mro__ }}",  # the sandbox
+        "{% for i in range(10 ** 9) %}{% endfor %}",
+        "{{ messages.append(1) }}",
+        "{{ messages[0].nothing.at_all }}",
+        "{{ 1 / 0 }}",
+    ],
+)
+def test_a_failing_template_is_our_error(source: str) -> None:
+    with pytest.raises(TokenizerError, match="chat template failed"):
+        make_tokenizer(source).encode_chat(QUESTION)
+
+
+def test_chat_without_template_or_messages() -> None:
+    with pytest.raises(TokenizerError, match="no chat template"):
+        make_tokenizer(None).encode_chat(QUESTION)
+    for messages in ([], ["hello"]):
+        with pytest.raises(TokenizerError, match="at least one message"):
+            TOKENIZER.encode_chat(messages)
+
+
+# ---- control tokens that users write
+
+
+def controls(ids: list[int]) -> list[int]:
+    return [id for id in ids if id < len(SPECIAL)]
+
+
+@given(
+    st.lists(
+        st.sampled_from([*SPECIAL, "<", "|>", "eot_id|>", "<|eot_", "\ue000", "a", " ", "🙂"]),
+        max_size=8,
+    ).map("".join)
+)
+def test_a_user_cannot_write_control_tokens(content: str) -> None:
+    for tokenizer in (TOKENIZER, CHATML_TOKENIZER):
+        plain, evil = ([{"role": "user", "content": text}] for text in ("hello", content))
+        ids = tokenizer.encode_chat(evil)
+        assert controls(ids) == controls(tokenizer.encode_chat(plain))
+        # Nothing is lost or added: the text is what the template makes of it.
+        text = tokenizer.decode(ids, skip_special_tokens=False)
+        assert text.removeprefix(SPECIAL[0]) == tokenizer.render_chat(evil).removeprefix(SPECIAL[0])
+        after = tokenizer.encode_after_reply(plain, evil)
+        assert after is not None
+        assert controls(after) == controls(tokenizer.encode_after_reply(plain, plain) or [])
+
+
+def test_special_tokens_of_one_letter_are_taken_out_of_messages() -> None:
+    backend = tokenizers.Tokenizer.from_str(backend_json())
+    backend.add_special_tokens(["§"])
+    tokenizer = Tokenizer(backend, chat_template=BITNET)
+    ids = tokenizer.encode_chat([{"role": "user", "content": "he§llo"}])
+    assert ids == tokenizer.encode_chat(QUESTION)
+
+
+# ---- what follows a reply
+
+
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, CHATML_TOKENIZER])
+def test_prompt_reply_and_what_follows_are_the_whole_chat(tokenizer: Tokenizer) -> None:
+    after = tokenizer.encode_after_reply(TALK[:2], TALK[3:])
+    assert after is not None
+    reply = tokenizer.encode("hello there", add_special_tokens=False)
+    ids = tokenizer.encode_chat(TALK[:2]) + reply + after
+    whole = tokenizer.encode_chat(TALK)
+    assert tokenizer.decode(ids, False) == tokenizer.decode(whole, False)
+    assert controls(ids) == controls(whole)
+    # "Assistant: " ends in a space, which encoding the whole text joins to the reply's first word.
+    assert (ids == whole) == (tokenizer is CHATML_TOKENIZER)
+
+
+def test_a_template_that_rewrites_earlier_turns_is_noticed() -> None:
+    twice = BITNET.replace("{{ content }}", "{{ content }}{{ content }}")
+    moved = BITNET.replace("'Assistant: '", "'Assistant: <think>'")
+    for source in (REWRITING, twice, moved):
+        assert make_tokenizer(source).encode_after_reply(QUESTION, QUESTION) is None
+
+
+# ---- streaming
+
+
+def stream(ids: list[int], skip: bool = True) -> list[str]:
+    decoder = StreamDecoder(TOKENIZER, skip_special_tokens=skip)
+    return [*(decoder.push(id) for id in ids), decoder.flush()]
+
+
+@given(st.text(), st.booleans())
+def test_streamed_text_is_whole_and_the_same(text: str, skip: bool) -> None:
+    ids = TOKENIZER.encode(text)
+    pieces = stream(ids, skip)
+    assert "".join(pieces) == TOKENIZER.decode(ids, skip)
+    if "\ufffd" not in text:
+        assert not any("\ufffd" in piece for piece in pieces)
+
+
+@given(st.lists(st.integers(0, 320)), st.booleans())
+def test_any_ids_stream_to_what_decode_gives(ids: list[int], skip: bool) -> None:
+    pieces = stream(ids, skip)
+    assert "".join(pieces) == TOKENIZER.decode(ids, skip)
+    for piece in pieces:
+        piece.encode("utf-8")  # no lone surrogates
+
+
+@given(st.lists(st.sampled_from(["🙂", "ü", "€", b"\xf0\x9f", b"\x82", b"\xff", b"\xe2", "a"])))
+def test_bytes_that_no_token_completes_become_replacement_characters(parts: list) -> None:
+    data = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
+    ids = byte_ids(data)
+    assert "".join(stream(ids)) == data.decode("utf-8", errors="replace")
+
+
+def byte_ids(data: bytes) -> list[int]:
+    """One token for each byte, in the alphabet of byte-level BPE."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    letters = {byte: chr(byte) for byte in shown}
+    letters |= {byte: chr(256 + place) for place, byte in enumerate(hidden)}
+    vocabulary = json.loads(backend_json())["model"]["vocab"]
+    return [vocabulary[letters[byte]] for byte in data]
+
+
+def test_a_character_comes_when_its_last_byte_does() -> None:
+    assert stream(byte_ids("a🙂b".encode())) == ["a", "", "", "", "🙂", "b", ""]
+    # Four bytes in a row that begin nothing: only what may still become whole is held.
+    assert stream(byte_ids(b"\xff\xff\xff\xff")) == ["", "", "", "\ufffd", "\ufffd\ufffd\ufffd"]
+
+
+def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"▁a": 0, "▁b": 1, "c": 2, "?": 3}, unk_token="?")
+    )
+    backend.decoder = tokenizers.decoders.Metaspace()
+    tokenizer = Tokenizer(backend)
+    decoder = StreamDecoder(tokenizer)
+    assert [decoder.push(id) for id in [0, 1, 2, 1]] == ["a", " b", "c", " b"]
+
+
+# ---- files
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("tokenizer__json", None, "tokenizer.json cannot be read: No such file"),
+        ("tokenizer__json", "", "tokenizer.json is empty"),
+        ("tokenizer__json", backend_json()[:-100], "tokenizer.json is no tokenizer"),
+        ("tokenizer__json", "[]", "tokenizer.json is no tokenizer"),
+        ("tokenizer__json", b"\xff\xfe{}", "tokenizer.json is damaged: it is no UTF-8"),
+        ("tokenizer_config__json", None, "tokenizer_config.json does not exist"),
+        ("tokenizer_config__json", " \n", "tokenizer_config.json cannot be read as JSON"),
+        ("tokenizer_config__json", "{", "tokenizer_config.json cannot be read as JSON"),
+        ("tokenizer_config__json", [1], "tokenizer_config.json holds a JSON list"),
+        ("tokenizer_config__json", {"bos_token": "<s>"}, "bos_token '<s>', which tokenizer.json"),
+        ("tokenizer_config__json", {"bos_token": 7}, "special token 7"),
+        ("tokenizer_config__json", {"chat_template": 7}, "neither a string nor a list"),
+        ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "neither a string"),
+        ("tokenizer_config__json", {"chat_template": "{% if %}"}, "is no valid Jinja"),
+        ("generation_config__json", "nonsense", "generation_config.json cannot be read as JSON"),
+        ("generation_config__json", {"eos_token_id": "</s>"}, "eos_token_id '</s>'"),
+        ("generation_config__json", {"eos_token_id": [1, -2]}, "eos_token_id"),
+        ("chat_template__jinja", "", "chat_template.jinja is empty"),
+        ("chat_template__jinja", "{{ messages", "is no valid Jinja"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, file: str, content: object, message: str) -> None:
+    folder = write_folder(tmp_path, **{file: content})
+    with pytest.raises(TokenizerError) as caught:
+        Tokenizer.from_folder(folder)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_generation_config_may_be_missing_and_truncation_is_turned_off(tmp_path: Path) -> None:
+    backend = tokenizers.Tokenizer.from_str(backend_json())
+    backend.enable_truncation(3)
+    backend.enable_padding(length=8)
+    folder = write_folder(tmp_path, tokenizer__json=backend.to_str(), generation_config__json=None)
+    assert len(Tokenizer.from_folder(folder).encode("hello " * 10)) > 8
+    assert Tokenizer.from_folder(folder).encode("e") == [BOS, *TOKENIZER.encode("e")[1:]]
+
+
+def test_text_that_is_no_unicode_is_refused() -> None:
+    for text in ("\ud800", None, b"hello"):
+        with pytest.raises(TokenizerError, match="cannot be encoded"):
+            TOKENIZER.encode(text)  # type: ignore[arg-type]

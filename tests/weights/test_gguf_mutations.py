@@ -1,0 +1,86 @@
+"""Seeded damages of GGUF files: each is read or refused, in bounded memory, and never worse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import gguf_files
+from tests.support.checkpoints import DAMAGES
+from tests.support.gguf_files import SMALL, bonsai
+from tests.support.paths import ROOT
+
+RUN = """
+import random, resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))  # torch alone maps 4 GB
+sys.path.insert(0, "tests")
+from tests.support.checkpoints import read_all
+from bitnet_onnx.weights.open import open_checkpoint
+from bitnet_onnx.errors import BitNetError
+
+path, count = Path(sys.argv[1]), int(sys.argv[2])
+whole, before = path.read_bytes(), None
+head = open_checkpoint(path)._file._at
+read_all(open_checkpoint(path))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+interesting = [0, 1, 2, 3, 7, 8, 9, 0x7F, 0x80, 0xFF]
+refused = 0
+for seed in range(count):
+    numbers = random.Random(seed)
+    damaged = bytearray(whole)
+    for _ in range(numbers.choice([1, 1, 1, 2, 8])):
+        at = numbers.randrange(numbers.choice([24, head, head, head, len(whole)]))
+        how = numbers.randrange(4)
+        if how == 0:
+            damaged[at] ^= 1 << numbers.randrange(8)
+        elif how == 1:
+            damaged[at] = numbers.choice(interesting)
+        elif how == 2:
+            damaged[at : at + 8] = numbers.choice([bytes(8), b"\\xff" * 8, numbers.randbytes(8)])
+        else:
+            other = numbers.randrange(head)
+            damaged[at : at + 8] = whole[other : other + 8]
+    if seed % 20 == 0:
+        del damaged[numbers.randrange(len(damaged)) :]
+    path.write_bytes(damaged)
+    try:
+        read_all(open_checkpoint(path))
+    except BitNetError as error:
+        message = str(error)
+        assert str(path) in message and "\\n" not in message and len(message) < 600, message
+        refused += 1
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(refused, grown)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("linear", ["x86", "TQ1_0", "Q2_0"])
+def test_mutations_are_read_or_refused_never_worse(tmp_path: Path, linear: str) -> None:
+    """Seeded damages, in a process of its own whose memory is limited; no other exception."""
+    sizes = SMALL if linear == "x86" else {**SMALL, "hidden": 256, "inner": 256}
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.tokens": ["a", "b", "ab"],
+        "tokenizer.ggml.token_type": [1, 1, 1],
+        "tokenizer.ggml.merges": ["a b"],
+        "tokenizer.chat_template": "{{ messages }}",
+    }
+    options = {"linear": linear, "vocab": 16, "metadata": metadata, **sizes}
+    if linear == "Q2_0":
+        path, _ = bonsai(tmp_path, linear, table=linear)
+    else:
+        path, *_ = gguf_files.make(tmp_path / "m.gguf", **options)
+    count = DAMAGES if linear == "x86" else DAMAGES // 20
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(path), str(count)],
+        capture_output=True, text=True, timeout=600, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    refused, grown = map(int, done.stdout.split())
+    assert refused > count // 3
+    assert grown < 64 << 10  # KiB

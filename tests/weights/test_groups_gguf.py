@@ -1,0 +1,165 @@
+"""GGUF files of networks with group scales: Q2_0 in blocks of 128 and of 64, TQ1_0 and TQ2_0.
+
+The files are made here from the descriptions of the types (``gguf_files.q2``), or, for TQ1_0 and
+TQ2_0, by the gguf package's own quantizer; no published file was at hand.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from bitnet_onnx.errors import CheckpointError
+from bitnet_onnx.weights.checkpoint.base import linear_shapes, norm_shapes, table_names
+from bitnet_onnx.weights.gguf.blocks import unpack_q2
+from bitnet_onnx.weights.gguf.checkpoint import permute_heads
+from bitnet_onnx.weights.open import open_checkpoint
+from bitnet_onnx.weights.ternary import spread
+from tests.support import gguf_files
+from tests.support import oracle_networks as oracle
+from tests.support.agreement import YARN, agrees
+from tests.support.gguf_files import Q2_0, bonsai
+
+UP = "model.layers.1.mlp.up_proj"
+
+
+@given(st.lists(st.integers(-1, 1), min_size=256, max_size=256), st.sampled_from([64, 128]))
+def test_q2_is_the_layout_spelled_out(codes: list[int], block: int) -> None:
+    content = gguf_files.q2(torch.tensor(codes) * 0.25, block)
+    assert len(content) == 256 // block * (2 + block // 4)
+    blocks = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(256 // block, -1)
+    found, scales = unpack_q2(blocks)
+    assert (found.int() - 1).tolist() == codes
+    parts = torch.tensor(codes).view(-1, block).any(1)
+    assert scales.tolist() == (parts * 0.25).tolist()
+
+
+def same_weights(path: Path, state: dict[str, Tensor]) -> None:
+    found = open_checkpoint(path)
+    for name in linear_shapes(found.config):
+        codes, scale = found.ternary(name)
+        assert torch.equal(spread(codes.float(), scale), state[f"{name}.weight"])
+        assert torch.equal(found.scale(name), scale)
+    for name in (*norm_shapes(found.config), *table_names(found.config)):
+        assert torch.equal(found.tensor(name).float(), state[name])
+
+
+@pytest.mark.parametrize(
+    ("linear", "shared"),
+    [("Q2_0", 128), ("Q2_0 of 64", 128), ("TQ2_0", 256), ("TQ1_0", 256)],
+)
+def test_every_type_gives_the_weights(tmp_path: Path, linear: str, shared: int) -> None:
+    path, model = bonsai(tmp_path, linear, shared)
+    same_weights(path, model.state_dict())
+
+
+def test_a_file_of_bonsai_gives_the_ids_of_transformers(tmp_path: Path) -> None:
+    """YaRN from the metadata, tied."""
+    rope = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
+    rope |= {"rope.scaling.original_context_length": 32, "rope.freq_base": 1e6}
+    path, model = bonsai(
+        tmp_path, "Q2_0", metadata=rope, tie_word_embeddings=True,
+        rope_parameters=YARN | {"original_max_position_embeddings": 32},
+    )  # fmt: skip
+    assert open_checkpoint(path).describe()["tensors"]["Q2_0"] == 14
+    agrees(path, model, tmp_path / "a", "float32")
+
+
+def test_tables_in_q2(tmp_path: Path) -> None:
+    """As published: "Embeddings, attention projections, MLP projections, LM head"."""
+    path, model = bonsai(tmp_path, "Q2_0", table="Q2_0")
+    checkpoint = open_checkpoint(path)
+    for name, owner in (
+        ("model.embed_tokens", model.model.embed_tokens),
+        ("lm_head", model.lm_head),
+    ):
+        groups = owner.weight.detach().unflatten(1, (-1, 128))
+        expected = groups.sign() * groups.abs().amax(-1, keepdim=True).half().float()
+        assert torch.equal(checkpoint.tensor(f"{name}.weight"), expected.flatten(1))
+
+
+def test_minicpm_takes_its_scales_from_a_config_beside(tmp_path: Path) -> None:
+    """Rows of q and k, and their scales, lie as llama.cpp's converter puts them."""
+    theirs, fields = oracle.minicpm(dtype=torch.float16, intermediate_size=512)
+    state = {name: tensor.detach().clone() for name, tensor in theirs.state_dict().items()}
+    del state["lm_head.weight"]
+    stored = dict(state)
+    for name, weight in state.items():
+        for linear, heads in (("q_proj", 4), ("k_proj", 2)):
+            if linear in name:
+                stored[name] = permute_heads(weight, heads)
+    path = gguf_files.write(
+        tmp_path / "m.gguf", fields, stored, architecture="minicpm", linear="Q2_0", grouped=True,
+        table="F32",
+    )  # fmt: skip
+    with pytest.raises(CheckpointError, match=r"'minicpm', whose scales .* config\.json") as caught:
+        open_checkpoint(path)
+    assert "beside the file" in str(caught.value.hint)
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    same_weights(path, state)
+
+
+# -------------------------------------------------------------------------------- refusals
+
+
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        open_checkpoint(path).ternary(UP)
+    assert str(path) in str(caught.value)
+
+
+def put(path: Path, at: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def test_a_scale_or_a_code_that_cannot_be_right(tmp_path: Path) -> None:
+    path, _ = bonsai(tmp_path, "Q2_0")
+    info = open_checkpoint(path)._file.tensors["blk.1.ffn_up.weight"]
+    assert info.type == Q2_0
+    whole, block = path.read_bytes(), info.start + 3 * 34  # row 1, group 1
+    where = r"blk\.1\.ffn_up\.weight has the block scale {} in row 1, group 1 of 128"
+    for scale, text in ((b"\x00\x00", "0"), (b"\x00\xbc", "-1"), (b"\x00\x7c", "inf")):
+        put(path, block, scale)
+        refused(path, where.format(text))
+    put(path, block, whole[block : block + 2] + b"\xff")
+    refused(path, r"blk\.1\.ffn_up\.weight holds the code 3")
+
+
+def test_halves_of_a_group_with_two_scales(tmp_path: Path) -> None:
+    path, _ = bonsai(tmp_path, "Q2_0 of 64")
+    info = open_checkpoint(path)._file.tensors["blk.1.ffn_up.weight"]
+    put(path, info.start + (2 * 4 + 3) * 18, b"\x00\x3c")
+    refused(path, "in row 2, group 1 of 128, expected one finite number above 0 for the group")
+
+
+def test_q2_tensors_that_take_another_room(tmp_path: Path) -> None:
+    """As in a third layout of which we know nothing."""
+    path, _ = bonsai(tmp_path, "Q2_0 of 32")
+    refused(path, "do not take the room of blocks of 128 or 64 weights")
+
+
+def test_other_types_and_keys(tmp_path: Path) -> None:
+    path, _ = bonsai(tmp_path, "Q8_0")
+    refused(path, r"is Q8_0, expected one of: Q2_0, TQ1_0, TQ2_0")
+    path, _ = bonsai(
+        tmp_path,
+        "Q2_0",
+        metadata={
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0,
+            "rope.scaling.yarn_beta_fast": 16.0,
+        },
+    )
+    refused(path, r"qwen3\.rope\.scaling\.yarn_beta_fast is not understood")
+    small: dict[str, Any] = {"hidden": 256, "inner": 512, "heads": 2, "kv_heads": 1, "layers": 1}
+    path, *_ = gguf_files.make(tmp_path / "b.gguf", linear="TQ2_0", table="Q8_0", **small)
+    assert open_checkpoint(path).config.group_size is None

@@ -1,0 +1,99 @@
+"""Random-weight checkpoints: the share of closed gates is the one asked for, in every layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bitnet_onnx.artifact import Artifact
+from bitnet_onnx.cli.main import main
+from bitnet_onnx.errors import ConfigError
+from bitnet_onnx.exporter.export import export
+from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.verification.compare import verify
+from bitnet_onnx.weights import synthesize as module
+from bitnet_onnx.weights.checkpoint.base import linear_shapes
+from bitnet_onnx.weights.open import open_checkpoint
+from bitnet_onnx.weights.synthesize import synthesize
+
+TINY: dict[str, Any] = {
+    **module.PRESETS["2b-4t"],
+    "vocab_size": 96,
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "bos_token_id": 0,
+    "eos_token_id": [1],
+}
+TOLERANCE = 0.02
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(module.PRESETS, "tiny", TINY)
+
+
+def shares(folder: Path) -> list[float]:
+    """The share of gates that are not above 0, by layer, over 48 random tokens."""
+    network = BitNetForCausalLM.from_checkpoint(open_checkpoint(folder)).eval()
+    found: list[float] = []
+
+    def count(_: object, inputs: object, gates: Tensor) -> None:
+        found.append((gates <= 0).float().mean().item())
+
+    for name, linear in network.named_modules():
+        if name.endswith("gate_proj"):
+            linear.register_forward_hook(count)
+    with torch.inference_mode():
+        network(torch.from_numpy(np.random.default_rng(0).integers(0, 96, (1, 48))))
+    assert len(found) == TINY["num_hidden_layers"]
+    return found
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8, 0.9, 0.99])
+def test_the_share_of_closed_gates_is_met_in_every_layer(tmp_path: Path, share: float) -> None:
+    found = shares(synthesize("tiny", tmp_path / "c", ffn_zeros=share))
+    assert found == pytest.approx([share] * len(found), abs=TOLERANCE)
+
+
+def test_gates_keep_all_their_rows_and_random_codes(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(synthesize("tiny", tmp_path / "c", ffn_zeros=0.8))
+    for name in linear_shapes(checkpoint.config):
+        codes = checkpoint.ternary(name)[0].float()
+        assert codes.unique().tolist() == [-1, 0, 1]
+        assert codes.square().mean().item() == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_torch_and_onnx_give_the_same_ids(tmp_path: Path) -> None:
+    folder = synthesize("tiny", tmp_path / "c", ffn_zeros=0.9)
+    artifact = Artifact.open(export(folder, tmp_path / "a"))
+    (result,) = verify(open_checkpoint(folder), artifact, [[5, 6, 7]], 8)
+    assert result.agrees
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1", "nan"])
+def test_a_share_out_of_reach_is_refused(
+    share: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["synthesize", "--preset", "tiny", "-o", str(tmp_path / "c")]
+    assert main([*arguments, f"--ffn-zeros={share}"]) == 2
+    assert "expected 0 to 0.99" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_gates_that_are_never_zero_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        module.BitNetConfig, "to_dict", lambda _: {"hidden_act": "silu"}
+    )  # no preset is such a network yet
+    with pytest.raises(ConfigError, match="needs hidden_act 'relu2'"):
+        synthesize("tiny", tmp_path / "c", ffn_zeros=0.5)
