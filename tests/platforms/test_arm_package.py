@@ -6,7 +6,6 @@ The emulator sees build/arm64-root as the system; the package is run by its own 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environment import of_another_cpu
 from tests.support.paths import ROOT
 
 BUILD = ROOT / "build"
@@ -34,7 +34,7 @@ pytestmark = [
 
 def call(*command: str | Path, **environment: str) -> str:
     ours = ("PYTHONPATH", "BITNET_ONNX_LIBRARY", "BITNET_ONNX_KERNEL")
-    kept = {k: v for k, v in os.environ.items() if k not in ours}
+    kept = {k: v for k, v in of_another_cpu().items() if k not in ours}
     done = subprocess.run(
         [str(part) for part in command],
         capture_output=True,

@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support import packaged
+from tests.support.environment import of_another_cpu
 from tests.support.paths import ROOT
 
 LIBRARY = "bitnet_onnx/lib/libbitnet_onnx_ops.so"
@@ -27,11 +29,13 @@ pytestmark = [
 ]
 
 
-def call(*command: str | Path) -> subprocess.CompletedProcess[str]:
+def call(
+    *command: str | Path, environment: Mapping[str, str] = os.environ
+) -> subprocess.CompletedProcess[str]:
     """Outside the checkout and without its import path, as a user would."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    kept = {k: v for k, v in environment.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, cwd="/", env=environment
+        [str(part) for part in command], capture_output=True, text=True, cwd="/", env=kept
     )
 
 
@@ -66,9 +70,11 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return interpreter
 
 
-def generated_ids(artifact: Path, *python: str | Path) -> str:
+def generated_ids(
+    artifact: Path, *python: str | Path, environment: Mapping[str, str] = os.environ
+) -> str:
     done = call(*python, "-m", "bitnet_onnx", "generate", artifact, PROMPT, "--output", "ids",
-                "--max-new-tokens", "16")  # fmt: skip
+                "--max-new-tokens", "16", environment=environment)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d", done.stdout)
     return done.stdout
@@ -163,10 +169,12 @@ def test_a_cpu_without_avx_generates_the_same_ids(python: Path, demo_artifact: P
     if emulator is None:
         pytest.skip("no qemu-x86_64: apt-get install qemu-user-static")
     old = [emulator, "-cpu", "Nehalem", python]
-    active = call(*old, "-m", "bitnet_onnx", "info")
+    environment = of_another_cpu()
+    active = call(*old, "-m", "bitnet_onnx", "info", environment=environment)
     assert active.returncode == 0, active.stderr
     assert "avx" not in active.stdout.lower()
-    assert generated_ids(demo_artifact, *old) == generated_ids(demo_artifact, python)
+    there = generated_ids(demo_artifact, *old, environment=environment)
+    assert there == generated_ids(demo_artifact, python)
 
 
 def test_build_trees_configured_at_a_time_share_the_headers(tmp_path: Path) -> None:
