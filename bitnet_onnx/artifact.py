@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,22 @@ from typing import Any
 from .errors import ArtifactError
 from .files import read_object, sha256, write_text
 
-__all__ = ["Artifact", "write_manifest"]
+__all__ = ["Artifact", "data_files", "write_manifest"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL = "model.onnx"
-WEIGHTS = "model.onnx.data"  # in parts: model-00001-of-00002.onnx.data and so on
+WEIGHTS = "model.onnx_data"  # further parts: model.onnx_data_1, model.onnx_data_2, ...
+CONFIG = "config.json"  # what other clients read
+CHECKPOINT_CONFIG = "checkpoint_config.json"  # what the network is
 MANIFEST = "manifest.json"
-TARGETS = ("native", "stock")  # with our operators; with those alone that ONNX Runtime brings
+TASK = "text-generation"
+TARGETS = ("native", "stock")  # on the custom-op library; on ONNX Runtime's operators alone
 HASHED_AT_OPEN = 16 << 20  # bytes: larger files are checked by size alone, and by ``check_hashes``
 
 _KNOWN: dict[str, tuple[Any, ...]] = {
-    "format_version": (FORMAT_VERSION,),
+    "format_version": (1, FORMAT_VERSION),
     "operator_domain_version": (1,),
+    "task": (TASK,),
     "target": TARGETS,
     "head": ("bf16", "int8", "float32", "two-step"),
     "kv_cache": ("float32", "float16", "int8"),
@@ -40,11 +45,18 @@ _SIZES = (
     "head_dim",
 )
 _ENTRY = ("size", "sha256")
-_FIELDS = {*_KNOWN, *_SIZES, "source", "files", "tools"}
+_FIELDS = {*_KNOWN, *_SIZES, "network", "source", "files", "tools"}
+# Version 1 had neither of these, called its data model.onnx.data or model-00001-of-00002.onnx.data
+# and so on, and its config.json was the checkpoint's own.
+_NEW_IN_2 = {"task": TASK, "network": ""}
+_DATA = re.compile(r"model\.onnx_data(_[0-9]+)?|model(-[0-9]+-of-[0-9]+)?\.onnx\.data")
 
 
 def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
-    """Add ``manifest.json``, with size and hash of every file, to a folder that is complete."""
+    """Add ``manifest.json``, with size and hash of every file, to a folder that is complete.
+
+    fields: all but ``format_version`` and ``files``.
+    """
     files = {
         path.name: {"size": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(folder.iterdir())
@@ -90,10 +102,16 @@ class Artifact:
         return self.folder / MODEL
 
     @property
+    def config_path(self) -> Path:
+        """The config of the network, as the checkpoint has it."""
+        own = CHECKPOINT_CONFIG if CHECKPOINT_CONFIG in self.manifest["files"] else CONFIG
+        return self.folder / own
+
+    @property
     def data_size(self) -> int:
         """Bytes of the weights, which are mapped, not read."""
         files = self.manifest["files"]
-        return sum(int(files[name]["size"]) for name in files if _holds_weights(name))
+        return sum(int(files[name]["size"]) for name in files if _DATA.fullmatch(name))
 
     def check_hashes(self) -> None:
         """Compare every file's sha256 with the manifest; raises ArtifactError."""
@@ -123,14 +141,16 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     )
     version = manifest.get("format_version")
     # First of all: a later version may have other fields.
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ArtifactError(
-            f"{path}: format_version is {version!r}, this bitnet_onnx reads {FORMAT_VERSION}",
+            f"{path}: format_version is {version!r}, this bitnet_onnx reads 1 to {FORMAT_VERSION}",
             hint="export the checkpoint again, or install the bitnet_onnx that made the artifact",
         )
-    for name in sorted(_FIELDS ^ set(manifest)):
+    expected = _FIELDS - _NEW_IN_2.keys() if version == 1 else _FIELDS
+    for name in sorted(expected ^ set(manifest)):
         what = "is unknown to this bitnet_onnx" if name in manifest else "is missing"
         raise ArtifactError(f"{path}: the field {name} {what}")
+    manifest = {**_NEW_IN_2, **manifest}
     for name, known in _KNOWN.items():
         if type(manifest[name]) is not type(known[0]) or manifest[name] not in known:
             listed = ", ".join(map(repr, known))
@@ -138,6 +158,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     for name in _SIZES:
         if type(manifest[name]) is not int or not 1 <= manifest[name] < 1 << 31:
             raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, expected a whole number")
+    if not isinstance(manifest["network"], str):
+        raise ArtifactError(f"{path}: network is {manifest['network']!r}, expected a name")
     for name in ("source", "tools"):
         if not isinstance(manifest[name], dict):
             raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, expected an object")
@@ -146,7 +168,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_file_list(path: Path, files: Any) -> None:
-    if not isinstance(files, dict) or MODEL not in files or not any(map(_holds_weights, files)):
+    if not isinstance(files, dict) or MODEL not in files or not any(map(_DATA.fullmatch, files)):
         raise ArtifactError(f"{path}: files must list {MODEL} and {WEIGHTS}")
     for name, entry in files.items():
         plain = os.path.basename(name) == name not in ("", ".", "..") and "\0" not in name
@@ -158,5 +180,6 @@ def _check_file_list(path: Path, files: Any) -> None:
             )
 
 
-def _holds_weights(name: str) -> bool:
-    return name.endswith(WEIGHTS.removeprefix("model"))
+def data_files(folder: Path) -> list[str]:
+    """The names of the files with the weights, the first one first."""
+    return sorted(path.name for path in folder.iterdir() if _DATA.fullmatch(path.name))

@@ -16,6 +16,8 @@ from bitnet_onnx.errors import ArtifactError
 
 FIELDS = {
     "operator_domain_version": 1,
+    "task": "text-generation",
+    "network": "bitnet",
     "target": "native",
     "head": "bf16",
     "kv_cache": "float32",
@@ -34,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "a"
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"graph")
-    (folder / "model.onnx.data").write_bytes(bytes(5000))
+    (folder / "model.onnx_data").write_bytes(bytes(5000))
     (folder / "config.json").write_bytes(b"{}")
     write_manifest(folder, FIELDS)
     return folder
@@ -51,8 +53,23 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert artifact.model_path == folder / "model.onnx"
     assert artifact.data_size == 5000
     assert (artifact.context_length, artifact.head, artifact.head_dim) == (64, "bf16", 16)
-    assert set(artifact.manifest["files"]) == {"model.onnx", "model.onnx.data", "config.json"}
+    assert set(artifact.manifest["files"]) == {"model.onnx", "model.onnx_data", "config.json"}
     artifact.check_hashes()
+
+
+def test_version_1_is_read(folder: Path) -> None:
+    """As bitnet_onnx 0.1.0 wrote it; a test of ``runtime`` generates from such a folder."""
+    (folder / "model.onnx_data").rename(folder / "model.onnx.data")
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, FIELDS)
+    edit(folder, lambda manifest: manifest.update(format_version=1))
+    with pytest.raises(ArtifactError, match="network is unknown"):
+        Artifact.open(folder)
+    edit(folder, lambda manifest: (manifest.pop("network"), manifest.pop("task")))
+    artifact = Artifact.open(folder)
+    assert artifact.data_size == 5000
+    assert artifact.config_path == folder / "config.json"
+    assert artifact.manifest["task"] == "text-generation"
 
 
 @pytest.mark.parametrize("field", [*FIELDS, "format_version", "files"])
@@ -69,7 +86,7 @@ def test_an_unknown_field_is_named(folder: Path) -> None:
 
 
 WRONG: list[tuple[str, Any]] = [
-    *[("format_version", v) for v in (2, 0, "1", None, [1], 1.5, True)],
+    *[("format_version", v) for v in (3, 0, "1", None, [1], 1.5, True)],
     *[("operator_domain_version", v) for v in (2, "1", None, {})],
     *[("target", v) for v in ("web", 1, ["native"])],
     *[("head", v) for v in ("int4", None, {"type": "bf16"})],
@@ -81,6 +98,8 @@ WRONG: list[tuple[str, Any]] = [
     *[("files", v) for v in (None, [], {}, {"model.onnx": {"size": 5, "sha256": ""}})],
     *[("source", v) for v in (None, "tiny")],
     ("tools", []),
+    ("task", "embedding"),
+    ("network", 3),
 ]
 
 
@@ -142,8 +161,8 @@ def test_a_missing_folder_manifest_or_file(folder: Path) -> None:
 
 
 def test_a_truncated_data_file(folder: Path) -> None:
-    os.truncate(folder / "model.onnx.data", 4999)
-    with pytest.raises(ArtifactError, match=r"model\.onnx\.data has 4999 bytes.*says 5000"):
+    os.truncate(folder / "model.onnx_data", 4999)
+    with pytest.raises(ArtifactError, match=r"model\.onnx_data has 4999 bytes.*says 5000"):
         Artifact.open(folder)
 
 
@@ -156,9 +175,9 @@ def test_a_corrupt_small_file(folder: Path) -> None:
 def test_a_flipped_byte_in_a_large_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashing hundreds of megabytes would double the load time: ``check_hashes`` does that."""
     monkeypatch.setattr(artifact_module, "HASHED_AT_OPEN", 1000)
-    with (folder / "model.onnx.data").open("r+b") as file:
+    with (folder / "model.onnx_data").open("r+b") as file:
         file.seek(2500)
         file.write(b"\x01")
     artifact = Artifact.open(folder)
-    with pytest.raises(ArtifactError, match=r"model\.onnx\.data is corrupt"):
+    with pytest.raises(ArtifactError, match=r"model\.onnx_data is corrupt"):
         artifact.check_hashes()

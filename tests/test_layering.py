@@ -15,13 +15,15 @@ from tests.support.paths import PACKAGE
 # in functions too.
 ROOMS = """
 : errors files artifact native
-network: fields rope quantization config
+network: fields rope quantization records config parts
 weights: ternary checkpoint.base checkpoint.folder checkpoint.hub checkpoint.write gguf.blocks
-    gguf.container gguf.config gguf.tokenizer gguf.checkpoint gguf.write open convert synthesize
-model: exact layers grouped rotary decoder networks.bitnet networks.bitnet_b1_58 networks.llama
-    networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
+    gguf.container gguf.names gguf.config gguf.tokenizer gguf.checkpoint gguf.write open convert
+    synthesize
+model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
+    networks.llama networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
 operators: ops attention_bodies bodies stock_ops
-exporter: traced trace optimize stock export
+exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
+    passes.norms stock save describe export
 runtime: session
 text: chat_template tokenizer
 generation: sampling loop text chat

@@ -138,7 +138,7 @@ def bench(
 
 def weight_bytes(artifact: Artifact) -> int:
     """Bytes of weights of one decode step: all, but of an untied embedding only one row."""
-    config = BitNetConfig.from_file(artifact.folder / "config.json")
+    config = BitNetConfig.from_file(artifact.config_path)
     if config.tie_word_embeddings:
         return artifact.data_size
     width = 4 if artifact.head == "float32" else 2
@@ -147,7 +147,7 @@ def weight_bytes(artifact: Artifact) -> int:
 
 def _matrix_bytes(artifact: Artifact) -> int:
     """Bytes of up_proj in all layers, and of down_proj by column: blocks of 256 codes are 64."""
-    config = BitNetConfig.from_file(artifact.folder / "config.json")
+    config = BitNetConfig.from_file(artifact.config_path)
     width = -(-config.hidden_size // 256) * 64
     return config.num_hidden_layers * config.intermediate_size * width
 

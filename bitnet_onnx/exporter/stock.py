@@ -7,8 +7,6 @@ keep them at two bits. Knows ONNX graphs and names of weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx_ir as ir
 import torch
@@ -16,16 +14,17 @@ from onnx_ir.passes import common
 
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
+from ..network.parts import parts_of
 from ..operators.ops import DOMAIN
 from ..operators.stock_ops import FEATURES, LANES, bodies
-from ..weights.checkpoint.base import linear_shapes
 from ..weights.ternary import unpack
-from .optimize import PARTS, input_of, placeholder, reshape, shape_of
-from .traced import packed_parts
+from .editing import input_of, placeholder, reshape, shape_of
+from .options import Options
+from .passes.projections import PARTS
+from .readers import Readers
 
-__all__ = ["Reader", "activations", "check_network", "to_blocks", "to_stock"]
+__all__ = ["PART", "activations", "check_network", "to_blocks", "to_stock"]
 
-Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 CONTRIB = "com.microsoft"
 PRODUCTS = ("MatMulNBits", "MatMul")
 LINEAR_BITS, HEAD_BITS = 2, 8
@@ -38,14 +37,14 @@ PART = 1 << 30  # bytes of one data file: a browser holds it in one piece, phone
 MEMORY = 4 << 30  # bytes that WebAssembly can address
 
 
-def check_network(config: BitNetConfig, head: str, kv_cache: str) -> None:
+def check_network(config: BitNetConfig, options: Options) -> None:
     """Raises ConfigError for a network, a head or a cache that stock operators do not run."""
-    if head == "two-step":
+    if options.head == "two-step":
         raise ConfigError(
             "a two-step head is exact and fast with our operator alone",
             hint="export with --head bf16 for the same ids, or with --target native",
         )
-    if kv_cache == "int8":
+    if options.kv_cache == "int8":
         raise ConfigError(
             "an int8 cache is exact and fast with our operator alone",
             hint="export with --kv-cache float16, or with --target native",
@@ -55,7 +54,7 @@ def check_network(config: BitNetConfig, head: str, kv_cache: str) -> None:
             f"a scale for each {config.group_size} weights has no exact and fast stock operator",
             hint="export with --target native",
         )
-    if (needed := memory(config, head)) > MEMORY:
+    if (needed := memory(config, options.head)) > MEMORY:
         raise ConfigError(
             f"the weights take {needed / 1e9:.1f} GB where they run, a browser gives "
             f"{MEMORY / 1e9:.1f} GB at most",
@@ -83,18 +82,18 @@ def stays_packed(count: int) -> bool:
 def weight_counts(config: BitNetConfig) -> dict[str, int]:
     """Weights by the operator that reads them."""
     return {
-        "TernaryMatMul": sum(rows * width for rows, width in linear_shapes(config).values()),
+        "TernaryMatMul": sum(n.rows * n.features for n in parts_of(config).linears.values()),
         "Int8MatMul": config.vocab_size * config.hidden_size,
     }
 
 
-def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) -> None:
+def to_stock(model: ir.Model, config: BitNetConfig, readers: Readers) -> None:
     """Replace each operator of ours by stock ones, and its weight's reader by one of the layout."""
     graph = model.graph
     features = {
-        part: shape[1] // config.quantization_groups
-        for linear, shape in linear_shapes(config).items()
-        for part in packed_parts(config, linear)
+        name: linear.operand_shape[1]
+        for linear in parts_of(config).linears.values()
+        for name in linear.operands
     }
     attention = {
         "num_heads": config.num_attention_heads,
@@ -130,9 +129,7 @@ def activations(weight: ir.Value) -> ir.Value:
     return input_of(node, 0)
 
 
-def _product(
-    graph: ir.Graph, node: ir.Node, readers: dict[str, Reader], width: int, bits: int
-) -> None:
+def _product(graph: ir.Graph, node: ir.Node, readers: Readers, width: int, bits: int) -> None:
     """Give the node the weight in blocks, their scales of 1, and the sizes as attributes."""
     weight, scale = input_of(node, 1), input_of(node, 2)
     name, rows, blocks = str(weight.name), shape_of(weight)[0], -(-width // FEATURES)
@@ -182,7 +179,7 @@ def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
     return packed
 
 
-def _ones(graph: ir.Graph, readers: dict[str, Reader], rows: int, blocks: int) -> ir.Value:
+def _ones(graph: ir.Graph, readers: Readers, rows: int, blocks: int) -> ir.Value:
     """The scales of all blocks; weights of one size share them."""
     name = f"ones.{rows}.{blocks}"
     if name not in graph.initializers:

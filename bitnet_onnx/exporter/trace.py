@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 
@@ -20,34 +19,31 @@ from .. import __version__
 from ..model import empty
 from ..network.config import BitNetConfig
 from ..operators import bodies, ops
+from .options import KV_CACHES, Options
 from .traced import TracedBitNet
 
 __all__ = ["KEEP", "attach_functions", "trace"]
 
 KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
+EXPORTERS = ("torch", "onnxscript", "onnx_ir")  # loggers of what the exporter calls
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
 
 
-def trace(
-    config: BitNetConfig, head: str, context: int, cache: torch.dtype = torch.float32
-) -> ir.Model:
-    """The finished graph; its initializers are named as in the checkpoint and hold no data.
-
-    cache: what keys and values are kept as.
-    """
-    model = _trace(config, head, context, cache)
+def trace(config: BitNetConfig, options: Options) -> ir.Model:
+    """The finished graph; its initializers are named as in the checkpoint and hold no data."""
+    model = _trace(config, options)
     _finish(model)
     return model
 
 
-def _trace(config: BitNetConfig, head: str, context: int, kept: torch.dtype) -> ir.Model:
+def _trace(config: BitNetConfig, options: Options) -> ir.Model:
     """What torch makes of it; batch, sequence and past are dynamic."""
     batch, new, past = 2, 3, 5  # none of them 1: torch would take that for a constant
     layers = range(config.num_hidden_layers)
     with torch.device("meta"):
-        network = TracedBitNet(config, head, context).eval()
+        network = TracedBitNet(config, options.head, options.context).eval()
         rows = (batch, config.num_key_value_heads, past)
-        caches = [empty(rows, config.head_dim, kept) for _ in layers]
+        caches = [empty(rows, config.head_dim, KV_CACHES[options.kv_cache]) for _ in layers]
         example = (
             torch.zeros(batch, new, dtype=torch.int64),
             torch.zeros(batch, past + new, dtype=torch.int64),
@@ -87,18 +83,21 @@ def _trace(config: BitNetConfig, head: str, context: int, kept: torch.dtype) -> 
 
 
 def _finish(model: ir.Model) -> None:
-    """Name the dynamic dimensions, make logits_to_keep optional, strip what torch left behind."""
+    """Name the dynamic dimensions, make logits_to_keep optional, strip what torch left behind.
+
+    The names are those of optimum, which transformers.js feeds by.
+    """
     graph = model.graph
-    total = "past_length + sequence"
+    total = "past_sequence_length + sequence_length"
     dims: dict[str, list[str | None]] = {
-        "input_ids": ["batch", "sequence"],
-        "attention_mask": ["batch", "total_length"],
-        "logits": ["batch", "kept", None],
+        "input_ids": ["batch_size", "sequence_length"],
+        "attention_mask": ["batch_size", "total_sequence_length"],
+        "logits": ["batch_size", "kept_length", None],
     }
     for value in (*graph.inputs, *graph.outputs):
         assert value.shape is not None
         name = str(value.name)
-        cache = ["batch", None, "past_length" if "past" in name else total, None]
+        cache = ["batch_size", None, "past_sequence_length" if "past" in name else total, None]
         names = dims.get(name) or (cache[: len(value.shape)] if "." in name else [None])
         sizes = zip(names, value.shape, strict=True)
         value.shape = ir.Shape([size if word is None else word for word, size in sizes])
@@ -136,12 +135,15 @@ def attach_functions(model: ir.Model) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's exporter talks of its own internals, to nobody's use."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+    """Silence torch's exporter, and nobody else: it talks of its own internals, to nobody's use."""
+    loggers = [logging.getLogger(name) for name in EXPORTERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
-            logging.disable(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,6 +1,6 @@
 """The networks of ``model/`` with their linears, attention and tables as operators.
 
-What ``graph.py`` traces: modules of the network are replaced one for one, so its own code says
+What ``trace.py`` traces: modules of the network are replaced one for one, so its own code says
 what is between them. Knows torch and the operators of ``ops.py``; knows no checkpoint's weights.
 """
 
@@ -14,19 +14,12 @@ from torch import Tensor, nn
 
 from ..model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
 from ..network.config import BitNetConfig
+from ..network.parts import parts_of
 from ..operators import ops
-from ..weights.checkpoint.base import linear_shapes
 from ..weights.ternary import packed_width
+from .options import HEADS
 
-__all__ = ["HEADS", "KV_CACHES", "TracedBitNet", "packed_parts"]
-
-HEADS = {
-    "bf16": torch.bfloat16,
-    "int8": torch.int8,
-    "float32": torch.float32,
-    "two-step": torch.bfloat16,
-}
-KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+__all__ = ["TracedBitNet"]
 
 
 class TernaryLinear(nn.Module):
@@ -84,13 +77,6 @@ class PackedBinaryLinear(BinaryLinear):
 
     def product(self, quantized: Tensor, group: int) -> Tensor:
         return self.get_submodule(str(group))(quantized)
-
-
-def packed_parts(config: BitNetConfig, linear: str) -> list[str]:
-    """The names under which a linear's operators have their weight and weight_scale."""
-    if config.network != "bitnet_2023":
-        return [linear]
-    return [f"{linear}.{group}" for group in range(config.quantization_groups)]
 
 
 class FusedNorm(nn.Module):
@@ -193,7 +179,7 @@ class TracedBitNet(nn.Module):
             plain = torch.bfloat16 if dtype == torch.int8 else dtype
             self.model.embed_tokens = Table(*size, plain)
             self.lm_head = table
-        for name in linear_shapes(config):
+        for name in parts_of(config).linears:
             self.set_submodule(name, packed(self.get_submodule(name)))
         for name, module in list(self.named_modules()):
             if isinstance(module, RMSNorm):

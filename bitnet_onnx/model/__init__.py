@@ -9,11 +9,11 @@ share), one small file for each network, ``causal_lm`` (embedding, layers, head,
 
 from __future__ import annotations
 
+from .binary import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
 from .decoder import KeyValue, empty, heads
 from .grouped import GroupLinear
 from .layers import BitLinear, RMSNorm
-from .networks.bitnet_2023 import BinaryLinear
 from .rotary import rotary_tables, rotate
 
 __all__ = [

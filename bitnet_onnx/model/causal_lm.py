@@ -7,6 +7,7 @@ Shapes: B batch, S new tokens, P past tokens, T = P + S, H hidden, V vocabulary,
 from __future__ import annotations
 
 from collections.abc import Collection
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -14,22 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..network.config import BitNetConfig
-from ..weights.checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from ..weights.checkpoint.base import Checkpoint
 from .decoder import KeyValue, empty
 from .layers import RMSNorm
-from .networks import bitnet, bitnet_2023, bitnet_b1_58, llama, minicpm, qwen3
 from .rotary import rotary_tables
 
 __all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]
 
-NETWORKS: dict[str, Any] = {
-    "bitnet": bitnet,
-    "llama": llama,
-    "bitnet_b1_58": bitnet_b1_58,
-    "bitnet_2023": bitnet_2023,
-    "qwen3": qwen3,
-    "minicpm": minicpm,
-}
 IGNORED = -100  # a label that does not count
 
 
@@ -44,7 +36,7 @@ class CausalLMOutput(NamedTuple):
 class DecoderLayer(nn.Module):
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
-        network = NETWORKS[config.network]
+        network: Any = import_module(f"{__package__}.networks.{config.network}")
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = network.Attention(config)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -100,13 +92,13 @@ class BitNetForCausalLM(nn.Module):
         """
         with torch.device("meta"):
             model = cls(checkpoint.config)
-        for name in linear_shapes(checkpoint.config):
+        for name in checkpoint.parts.linears:
             linear: Any = model.get_submodule(name)
             if checkpoint.packed:
                 linear.set_ternary(*checkpoint.ternary(name))
             else:
                 linear.weight = nn.Parameter(checkpoint.tensor(f"{name}.weight").float())
-        for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
+        for name in (*checkpoint.parts.norms, *checkpoint.parts.tables):
             owner = model.get_submodule(name.removesuffix(".weight"))
             owner.weight = nn.Parameter(checkpoint.tensor(name).float())
         return model.eval()

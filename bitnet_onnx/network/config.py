@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import ConfigError
 from ..files import read_object
 from . import fields as read
-from .quantization import GROUP_SIZE, read_grouped, read_quantization
+from .quantization import GROUP_SIZE, Quantization, read_grouped, read_quantization
+from .records import RECORDS, Network, of_config
 from .rope import RopeScaling, read_rope
 
 __all__ = ["BitNetConfig"]
@@ -22,32 +23,6 @@ __all__ = ["BitNetConfig"]
 MAX_FEATURES = 1 << 17
 MAX_VOCABULARY = 1 << 24
 MAX_LAYERS = 1024
-
-
-class _Network(NamedTuple):
-    """What a config.json says of a network, and the defaults of its class."""
-
-    model_type: str
-    architecture: str
-    hidden_act: str
-    rope_theta: float
-    rms_norm_eps: float
-    head_dim: int | None = None
-    tie_word_embeddings: bool = False
-
-
-NETWORKS = {
-    "bitnet": _Network("bitnet", "BitNetForCausalLM", "relu2", 5e5, 1e-5),
-    "llama": _Network("llama", "LlamaForCausalLM", "silu", 1e4, 1e-6),
-    "bitnet_b1_58": _Network("llama", "BitnetForCausalLM", "silu", 1e4, 1e-6),
-    "bitnet_2023": _Network("bitnet_2023", "BitNet2023ForCausalLM", "silu", 1e4, 1e-6),
-    "qwen3": _Network("qwen3", "Qwen3ForCausalLM", "silu", 1e4, 1e-6, head_dim=128),
-    "minicpm": _Network(
-        "minicpm", "MiniCPMForCausalLM", "silu", 1e4, 1e-6, tie_word_embeddings=True
-    ),
-}
-GROUPED = ("qwen3", "minicpm")  # a scale for each group of weights along K
-SUB_NORMED = ("bitnet", "bitnet_b1_58")  # the norm before o_proj has hidden_size entries
 
 
 @dataclass(frozen=True)
@@ -73,25 +48,26 @@ class BitNetConfig:
     divide_by_scale: bool
     """``linear_class: bitlinear`` divides by ``weight_scale``, ``autobitlinear`` multiplies."""
     network: str = "bitnet"
-    """``bitnet``: 2B-4T; ``llama``: Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58; ``bitnet_b1_58``:
-    1bitLLM's bitnet_b1_58-large and -3B; ``bitnet_2023``: the first BitNet, with binary weights;
-    ``qwen3``: Ternary-Bonsai; ``minicpm``: BitCPM4. What they compute is in
-    ``model/<network>.py``."""
+    """The name of its record in ``records.py``; what it computes is in ``model/networks/``."""
     rope_scaling: RopeScaling | None = None
     linear_norm_eps: float | None = None
     """``use_rms_norm``: each BitLinear has an RMSNorm of its own, with this eps."""
     quantization_groups: int = 1
-    """Equal parts of K that ``bitnet_2023`` normalizes and quantizes each by itself."""
+    """Equal parts of K that a binary network normalizes and quantizes each by itself."""
     group_size: int | None = None
-    """Weights along K that share a scale, in ``qwen3`` and ``minicpm``; None: one for all."""
+    """Weights along K that share a scale; None: one scale for all."""
     float_activations: bool = False
     """Linears take activations as they are: no int8."""
     scale_emb: float = 1.0
-    """``minicpm``: what the embedding is multiplied by."""
+    """What the embedding is multiplied by."""
     scale_depth: float = 1.0
-    """``minicpm``: each residual branch is multiplied by this / sqrt(num_hidden_layers)."""
+    """MiniCPM: each residual branch is multiplied by this / sqrt(num_hidden_layers)."""
     dim_model_base: int | None = None
-    """``minicpm``: the last norm's output is divided by hidden_size / this."""
+    """MiniCPM: the last norm's output is divided by hidden_size / this."""
+
+    @property
+    def record(self) -> Network:
+        return RECORDS[self.network]
 
     @classmethod
     def from_file(cls, path: Path) -> BitNetConfig:
@@ -109,58 +85,19 @@ class BitNetConfig:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> BitNetConfig:
         """Take the fields of a ``config.json``; raises ConfigError naming the field."""
-        name = _network(fields)
-        network = NETWORKS[name]
+        network = _network(fields)
         read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
         for bias in ("attention_bias", "mlp_bias"):
             read.one_of(fields, bias, (False,), False)
         _check_attention(fields)
-        hidden = read.size(fields, "hidden_size", MAX_FEATURES)
-        heads = read.size(fields, "num_attention_heads", MAX_FEATURES)
-        kv_heads = read.size(fields, "num_key_value_heads", heads, default=heads)
-        if heads % kv_heads:
-            raise ConfigError(
-                f"num_attention_heads is {heads}, expected a multiple of "
-                f"num_key_value_heads {kv_heads}"
-            )
-        if fields.get("head_dim") is None and network.head_dim is None and hidden % heads:
-            raise ConfigError(
-                f"hidden_size is {hidden}, expected a multiple of num_attention_heads {heads} "
-                "where head_dim is not given"
-            )
-        default = network.head_dim or hidden // heads
-        head_dim = read.size(fields, "head_dim", MAX_FEATURES, default=default)
-        if head_dim % 2:
-            raise ConfigError(f"head_dim is {head_dim}, expected an even number")
-        if name in SUB_NORMED and heads * head_dim != hidden:
-            raise ConfigError(
-                f"num_attention_heads * head_dim is {heads * head_dim}, expected hidden_size "
-                f"{hidden}: the norm before o_proj has hidden_size entries"
-            )
-        if heads * head_dim > MAX_FEATURES:
-            raise ConfigError(
-                f"num_attention_heads * head_dim is {heads * head_dim}, expected at most "
-                f"{MAX_FEATURES}"
-            )
+        hidden, heads, kv_heads, head_dim = _attention_sizes(fields, network)
         inner = read.size(fields, "intermediate_size", MAX_FEATURES)
-        if name == "bitnet_2023" and fields.get("quantization_config") is not None:
-            raise ConfigError(
-                "quantization_config is given, model_type 'bitnet_2023' expects none: its float "
-                "masters are stored"
-            )
-        quantization = (read_grouped if name in GROUPED else read_quantization)(fields)
-        if name in GROUPED:
-            _check_group_widths(hidden, heads * head_dim, inner)
-        groups = read.size(fields, "quantization_groups", MAX_FEATURES, default=1)
-        if groups > 1 and name != "bitnet_2023":
-            raise ConfigError(
-                f"quantization_groups is {groups}, supported by model_type 'bitnet_2023' alone"
-            )
-        if any(width % groups for width in (hidden, heads * head_dim, inner)):
-            raise ConfigError(
-                f"quantization_groups is {groups}, expected a divisor of hidden_size {hidden}, "
-                f"num_attention_heads * head_dim {heads * head_dim} and intermediate_size {inner}"
-            )
+        widths = {
+            "hidden_size": hidden,
+            "num_attention_heads * head_dim": heads * head_dim,
+            "intermediate_size": inner,
+        }
+        quantization = _quantization(fields, network, widths)
         context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
         theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
         vocab = read.size(fields, "vocab_size", MAX_VOCABULARY)
@@ -181,17 +118,17 @@ class BitNetConfig:
             bos_token_id=read.token(fields, "bos_token_id", vocab),
             eos_token_id=read.tokens(fields, "eos_token_id", vocab),
             pad_token_id=read.token(fields, "pad_token_id", vocab),
-            network=name,
+            network=network.name,
             rope_scaling=scaling,
-            quantization_groups=groups,
+            quantization_groups=_quantization_groups(fields, network, widths),
             **quantization._asdict(),
-            **(_minicpm(fields) if name == "minicpm" else {}),
+            **(_residual_scales(fields) if network.scaled_residuals else {}),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as transformers writes them into ``config.json``."""
         eos = self.eos_token_id
-        network = NETWORKS[self.network]
+        network = self.record
         fields: dict[str, Any] = {
             "architectures": [network.architecture],
             "model_type": network.model_type,
@@ -213,9 +150,9 @@ class BitNetConfig:
             "pad_token_id": self.pad_token_id,
             "torch_dtype": "bfloat16",
         }
-        if self.network == "bitnet_2023":
+        if network.weights == "binary":
             fields["quantization_groups"] = self.quantization_groups
-        if self.network == "minicpm":
+        if network.scaled_residuals:
             names = ("scale_emb", "scale_depth", "dim_model_base")
             fields |= {name: getattr(self, name) for name in names}
         if self.rope_scaling is not None:
@@ -240,37 +177,86 @@ class BitNetConfig:
         return fields
 
 
-def _network(fields: dict[str, Any]) -> str:
-    """The network's name; 1bitLLM's own code calls its model_type "llama" too."""
-    known = tuple(dict.fromkeys(network.model_type for network in NETWORKS.values()))
-    model_type = read.one_of(fields, "model_type", known, None)
+def _network(fields: dict[str, Any]) -> Network:
+    """The record of the network; refused where nothing says that its linears are ternary."""
+    known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
+    read.one_of(fields, "model_type", known, None)
     read.one_of(fields, "weight_bits", (1,), 1)
     read.one_of(fields, "input_bits", (8,), 8)
-    if fields.get("architectures") == ["BitnetForCausalLM"]:
-        return "bitnet_b1_58"
-    if model_type == "llama" and "weight_bits" in fields:
-        return "bitnet_b1_58"
-    if model_type == "llama" and fields.get("quantization_config") is None:
+    network = of_config(fields)
+    assert network is not None
+    if network.needs_quantization_config and fields.get("quantization_config") is None:
         raise ConfigError(
-            "model_type is 'llama' without a quantization_config: a LLaMA with float weights, "
-            "expected quantization_config.quant_method 'bitnet'",
+            f"model_type is {network.model_type!r} without a quantization_config: a network with "
+            "float weights, expected quantization_config.quant_method 'bitnet'",
             hint="if these are the float masters of a BitNet, add a quantization_config with "
             "linear_class 'autobitlinear' and quantization_mode 'online'",
         )
-    return str(model_type)
+    return network
 
 
-def _check_group_widths(hidden: int, width: int, inner: int) -> None:
-    names = ("hidden_size", "num_attention_heads * head_dim", "intermediate_size")
-    for name, features in zip(names, (hidden, width, inner), strict=True):
+def _attention_sizes(fields: dict[str, Any], network: Network) -> tuple[int, int, int, int]:
+    """hidden_size, num_attention_heads, num_key_value_heads, head_dim."""
+    hidden = read.size(fields, "hidden_size", MAX_FEATURES)
+    heads = read.size(fields, "num_attention_heads", MAX_FEATURES)
+    kv_heads = read.size(fields, "num_key_value_heads", heads, default=heads)
+    if heads % kv_heads:
+        raise ConfigError(
+            f"num_attention_heads is {heads}, expected a multiple of num_key_value_heads {kv_heads}"
+        )
+    if fields.get("head_dim") is None and network.head_dim is None and hidden % heads:
+        raise ConfigError(
+            f"hidden_size is {hidden}, expected a multiple of num_attention_heads {heads} "
+            "where head_dim is not given"
+        )
+    default = network.head_dim or hidden // heads
+    head_dim = read.size(fields, "head_dim", MAX_FEATURES, default=default)
+    if head_dim % 2:
+        raise ConfigError(f"head_dim is {head_dim}, expected an even number")
+    width = heads * head_dim
+    if network.attention_norm is not None and width != hidden:
+        raise ConfigError(
+            f"num_attention_heads * head_dim is {width}, expected hidden_size {hidden}: the norm "
+            "before o_proj has hidden_size entries"
+        )
+    if width > MAX_FEATURES:
+        raise ConfigError(
+            f"num_attention_heads * head_dim is {width}, expected at most {MAX_FEATURES}"
+        )
+    return hidden, heads, kv_heads, head_dim
+
+
+def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> Quantization:
+    if network.weights == "binary" and fields.get("quantization_config") is not None:
+        raise ConfigError(
+            f"quantization_config is given, model_type {network.model_type!r} expects none: its "
+            "float masters are stored"
+        )
+    if network.weights != "grouped":
+        return read_quantization(fields)
+    for name, features in widths.items():
         if features % GROUP_SIZE:
             raise ConfigError(
                 f"{name} is {features}, expected a multiple of {GROUP_SIZE}, the weights that "
                 "share a scale"
             )
+    return read_grouped(fields)
 
 
-def _minicpm(fields: dict[str, Any]) -> dict[str, Any]:
+def _quantization_groups(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> int:
+    groups = read.size(fields, "quantization_groups", MAX_FEATURES, default=1)
+    if groups > 1 and network.weights != "binary":
+        binary = [n.model_type for n in RECORDS.values() if n.weights == "binary"]
+        raise ConfigError(
+            f"quantization_groups is {groups}, supported by model_type {binary[0]!r} alone"
+        )
+    if any(width % groups for width in widths.values()):
+        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise ConfigError(f"quantization_groups is {groups}, expected a divisor of: {listed}")
+    return groups
+
+
+def _residual_scales(fields: dict[str, Any]) -> dict[str, Any]:
     """The three scales of MiniCPM, with the defaults of its class."""
     return {
         "scale_emb": read.positive(fields, "scale_emb", 1.0),

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from ..artifact import Artifact
 from ..errors import ConfigError
-from ..exporter.traced import KV_CACHES
+from ..exporter.options import KV_CACHES
 from ..operators.ops import KEPT, scan_slack
-from ..weights.checkpoint.base import Checkpoint, linear_shapes, table_names
+from ..weights.checkpoint.base import Checkpoint
 from ..weights.ternary import int8_rows, row_bounds
 from .reference import Reference, TieBreaker, load_reference
 from .taps import TappedSession
@@ -80,7 +80,7 @@ class Scan:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Scan:
-        name = table_names(checkpoint.config)[-1]
+        name = checkpoint.parts.head
         table = checkpoint.tensor(name)
         return cls(name.removesuffix(".weight"), row_bounds(table, *int8_rows(table)))
 
@@ -117,9 +117,10 @@ def verify(
                 f"{name} is {ours} in the artifact and {theirs} in the checkpoint",
                 hint="give the checkpoint that the artifact was exported from",
             )
-    if checkpoint.config.network == "bitnet_2023":
+    if checkpoint.config.record.weights == "binary":
         raise ConfigError(
-            f"{checkpoint.path}: verify does not know the rounding ties of model_type 'bitnet_2023'"
+            f"{checkpoint.path}: verify does not know the rounding ties of model_type "
+            f"{checkpoint.config.record.model_type!r}"
         )
     if steps < 1:
         raise ConfigError(f"max_new_tokens is {steps}, expected 1 or more")
@@ -137,7 +138,7 @@ def verify(
             hint="compare with --against torch",
         )
     network = load_reference(checkpoint, against, artifact.head)
-    linears = list(linear_shapes(checkpoint.config))
+    linears = list(checkpoint.parts.linears)
     rounds = not checkpoint.config.float_activations
     scan = Scan.of(checkpoint) if artifact.head == "two-step" else None
     with tqdm(

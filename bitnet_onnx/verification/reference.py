@@ -139,8 +139,9 @@ def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
 def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
     """What it would read as another network, or not at all."""
     config, hint = checkpoint.config, "compare with --against torch"
-    if config.network == "minicpm":
-        raise ConfigError(f"{checkpoint.path}: transformers has no class for MiniCPM", hint=hint)
+    if not config.record.in_transformers:
+        name = config.record.architecture
+        raise ConfigError(f"{checkpoint.path}: transformers has no class {name}", hint=hint)
     if config.group_size is None or "quantization_config" not in config.to_dict():
         return
     raise ConfigError(

@@ -2,7 +2,7 @@
 
 For comparing, not for speed.
 
-Knows the graph's operators by name; knows no torch.
+Knows the graph's operators by name; knows no checkpoint.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import numpy as np
 import onnx_ir as ir
 
 from ..artifact import Artifact
-from ..exporter.optimize import FEED_FORWARD, LINEARS, NORM_LINEAR, PARTS, input_of
+from ..exporter.editing import input_of
+from ..exporter.passes.norms import NORM_LINEAR
+from ..exporter.passes.projections import JOINABLE, PARTS
+from ..exporter.passes.zeros import FEED_FORWARD
 from ..exporter.stock import activations
 from ..operators.ops import DOMAIN
 from ..runtime.session import Session
 
 __all__ = ["TappedSession"]
 
-TWO_STEP = (DOMAIN, "TwoStepMatMul")
+TWO_STEP = "TwoStepMatMul"
 
 
 class TappedSession(Session):
@@ -86,7 +89,7 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
             yield _normed(node), str(input_of(node, 7).name)
         elif node.op_type == NORM_LINEAR:
             yield _normed(node), str(input_of(node, 1).name)
-        elif (node.domain, node.op_type) in LINEARS | {TWO_STEP}:
+        elif node.domain == DOMAIN and node.op_type in (*JOINABLE, TWO_STEP):
             x, *others = (value for value in node.inputs if value is not None)
             for name in (str(value.name) for value in others):
                 if name.endswith(".weight"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import CheckpointError, ConfigError
-from .checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from .checkpoint.base import Checkpoint
 from .checkpoint.write import write_packed
 from .gguf.write import write_gguf
 from .open import open_checkpoint
@@ -57,19 +57,19 @@ def convert(
 
 def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the packed layout, read when it is its turn."""
-    config = checkpoint.config
-    linears, norms, tables = linear_shapes(config), norm_shapes(config), table_names(config)
-    total = len(linears) + len(norms) + len(tables)
+    parts = checkpoint.parts
+    total = len(parts.linears) + len(parts.norms) + len(parts.tables)
     with tqdm(
         total=total, desc="tensors", unit="tensor", disable=not progress, file=sys.stderr
     ) as bar:
-        for name in (*tables, *norms):
+        for name in (*parts.tables, *parts.norms):
             yield name, as_bf16(checkpoint.tensor(name))
             bar.update()
-        for name, (rows, _) in linears.items():
-            if rows % 4:
+        for name, linear in parts.linears.items():
+            if linear.rows % 4:
                 raise CheckpointError(
-                    f"{checkpoint.path}: {name} has {rows} rows, packed needs a multiple of 4"
+                    f"{checkpoint.path}: {name} has {linear.rows} rows, packed needs a multiple "
+                    "of 4"
                 )
             codes, multiplier = checkpoint.ternary(name)
             yield f"{name}.weight", pack_published(codes)

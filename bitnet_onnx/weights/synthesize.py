@@ -29,7 +29,7 @@ from tqdm import tqdm
 from ..errors import ConfigError
 from ..files import new_folder
 from ..network.config import BitNetConfig
-from .checkpoint.base import linear_shapes, norm_shapes, table_names
+from ..network.parts import parts_of
 from .checkpoint.write import write_checkpoint
 
 __all__ = ["PRESETS", "synthesize"]
@@ -106,7 +106,7 @@ def synthesize(
 
 
 def refuse_unreachable(config: BitNetConfig, ffn_zeros: float) -> None:
-    if (act := config.to_dict()["hidden_act"]) != "relu2":
+    if (act := config.record.hidden_act) != "relu2":
         raise ConfigError(
             f"--ffn-zeros needs hidden_act 'relu2', this network has {act!r}: its gates are never 0"
         )
@@ -124,7 +124,8 @@ def random_tensors(
     the depth, as GPT-2's are.
     """
     rng = np.random.default_rng(seed)
-    linears, norms, tables = linear_shapes(config), norm_shapes(config), table_names(config)
+    parts = parts_of(config)
+    linears, norms, tables = parts.linears, parts.norms, parts.tables
     constant = 0 if ffn_zeros is None else max(1, config.hidden_size // CONSTANT_SHARE)
     total = len(linears) + len(norms) + len(tables)
     with tqdm(
@@ -144,8 +145,9 @@ def random_tensors(
                 weight[:constant] = gate_shift(config, layer, weight[constant:], ffn_zeros)
             yield name, weight.to(torch.bfloat16)
             bar.update()
-        for name, (rows, features) in linears.items():
-            codes = BYTES.astype(np.uint8)[rng.integers(0, 81, (rows // 4, features), np.uint8)]
+        for name, linear in linears.items():
+            shape = (linear.rows // 4, linear.features)
+            codes = BYTES.astype(np.uint8)[rng.integers(0, 81, shape, np.uint8)]
             if name.endswith("gate_proj"):
                 codes[:, :constant] = 0b10101010  # four times +1
             if name.endswith(OUTPUTS):
@@ -162,8 +164,8 @@ def gate_shift(config: BitNetConfig, layer: int, weight: Tensor, ffn_zeros: floa
     inputs a norm has given the variance 1.
     """
     added = [
-        2 / 3 * features * scale_of(name).item() ** 2 * (1 + NORM_STD**2)
-        for name, (_, features) in linear_shapes(config).items()
+        2 / 3 * linear.features * scale_of(name).item() ** 2 * (1 + NORM_STD**2)
+        for name, linear in parts_of(config).linears.items()
         if name.startswith("model.layers.0.") and name.endswith(OUTPUTS)
     ]
     variance = 1 + layer * sum(added) + added[0]

@@ -151,10 +151,10 @@ def test_verify_tells_a_changed_weight(
     options = ("--prompt-ids", "0,40,50,60", "--max-new-tokens", "4")
     assert run(capsys, "verify", demo_checkpoint, demo_artifact, *options)[0] == 0
     changed = shutil.copytree(demo_artifact, tmp_path / "changed")
-    data = bytearray((changed / "model.onnx.data").read_bytes())
+    data = bytearray((changed / "model.onnx_data").read_bytes())
     middle = len(data) // 2
     data[middle : middle + 8192] = bytes(8192)  # code 0: all these weights are now -1
-    (changed / "model.onnx.data").write_bytes(data)
+    (changed / "model.onnx_data").write_bytes(data)
     monkeypatch.setattr(artifact_module, "HASHED_AT_OPEN", 0)
     code, out, _ = run(capsys, "verify", demo_checkpoint, changed, *options)
     assert code == 1
@@ -168,7 +168,7 @@ def test_info_checks_hashes(demo_artifact: Path, capsys: pytest.CaptureFixture[s
     code, out, talk = run(capsys, "info", demo_artifact, "--check")
     assert code == 0
     assert "active kernel" in out
-    assert '"format_version": 1' in out
+    assert '"format_version": 2' in out
     assert "sha256" in talk
 
 

@@ -71,17 +71,19 @@ def test_the_graph_is_the_network_and_nothing_else(tied: Pair) -> None:
 def test_dimensions_are_symbolic(tied: Pair) -> None:
     graph = onnx.load(tied[1] / "model.onnx", load_external_data=False).graph
     found = {value.name: dims(value) for value in (*graph.input, *graph.output)}
-    assert found.pop("input_ids") == ["batch", "sequence"]
-    assert found.pop("attention_mask") == ["batch", "total_length"]
+    assert found.pop("input_ids") == ["batch_size", "sequence_length"]
+    assert found.pop("attention_mask") == ["batch_size", "total_sequence_length"]
     assert found.pop("logits_to_keep") == [1]
     batch, kept, vocabulary = found.pop("logits")
-    assert (batch, vocabulary) == ("batch", 96)
+    assert (batch, vocabulary) == ("batch_size", 96)
     assert isinstance(kept, str)
     for i in range(2):
         for kind in ("key", "value"):
-            assert found.pop(f"past_key_values.{i}.{kind}") == ["batch", 2, "past_length", 16]
+            assert found.pop(f"past_key_values.{i}.{kind}") == [
+                "batch_size", 2, "past_sequence_length", 16
+            ]  # fmt: skip
             batch, heads, total, width = found.pop(f"present.{i}.{kind}")
-            assert (batch, heads, width) == ("batch", 2, 16)
+            assert (batch, heads, width) == ("batch_size", 2, 16)
             assert isinstance(total, str)
     assert not found
 
@@ -144,8 +146,9 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
     assert set(manifest["files"]) == names
     assert names >= {
         "model.onnx",
-        "model.onnx.data",
+        "model.onnx_data",
         "config.json",
+        "checkpoint_config.json",
         "generation_config.json",
         "genai_config.json",
         "tokenizer.json",
@@ -164,7 +167,7 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
 
 def test_two_exports_are_the_same_bytes(tied: Pair, tmp_path: Path) -> None:
     again = export(tied[0], tmp_path / "again")
-    for name in ("model.onnx", "model.onnx.data", "manifest.json"):
+    for name in ("model.onnx", "model.onnx_data", "manifest.json"):
         assert (again / name).read_bytes() == (tied[1] / name).read_bytes(), name
 
 
@@ -204,7 +207,7 @@ def test_the_output_folder_exists(tied: Pair) -> None:
     assert {path: path.stat().st_mtime_ns for path in tied[1].iterdir()} == before
 
 
-@pytest.mark.parametrize("where", ["trace", "save", "write_manifest"])
+@pytest.mark.parametrize("where", ["trace", "save", "describe"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(28))])
 def test_an_error_in_the_middle_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException

@@ -14,7 +14,7 @@ from bitnet_onnx.bench.breakdown import breakdown
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.exporter.traced import KV_CACHES
+from bitnet_onnx.exporter.options import KV_CACHES
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.runtime import session as session_module

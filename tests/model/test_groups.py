@@ -22,9 +22,9 @@ from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.verification.reference import load_reference
-from bitnet_onnx.weights.checkpoint.base import linear_shapes
 from bitnet_onnx.weights.checkpoint.write import save_packed
 from bitnet_onnx.weights.convert import convert
 from bitnet_onnx.weights.open import open_checkpoint
@@ -85,7 +85,7 @@ def agrees_but_for_ties(folder: Path, theirs: Any, artifact: Path) -> None:
     """64 steps of torch against the oracle, and of ONNX against torch, rounding ties settled."""
     checkpoint = open_checkpoint(folder)
     ours = BitNetForCausalLM.from_checkpoint(checkpoint)
-    linears = list(linear_shapes(checkpoint.config))
+    linears = list(parts_of(checkpoint.config).linears)
     breaker, past, cache = Settled(theirs, linears), None, None
     ids, others = ids_of(9, 5), ids_of(STEPS, 7)[0]
     for step in range(STEPS):
@@ -253,10 +253,10 @@ def test_what_else_cannot_be_right(tmp_path: Path, bonsai: Path) -> None:
 def test_scales_are_read_alone_too(bonsai: Path) -> None:
     checkpoint = open_checkpoint(bonsai)
     assert checkpoint.packed
-    for name, (rows, features) in linear_shapes(checkpoint.config).items():
+    for name, linear in parts_of(checkpoint.config).linears.items():
         scale = checkpoint.scale(name)
         assert torch.equal(scale, checkpoint.ternary(name)[1])
-        assert scale.shape == (rows, features // 128)
+        assert scale.shape == linear.scale_shape == (linear.rows, linear.features // 128)
         assert scale[0, 0] == 0  # a group of zeros
 
 
@@ -273,7 +273,7 @@ def test_what_is_not_written(tmp_path: Path, bonsai: Path) -> None:
 def test_what_transformers_cannot_be_asked(tmp_path: Path, bonsai: Path) -> None:
     theirs, fields = oracle.minicpm()
     write(tmp_path / "m", fields, theirs, torch.bfloat16)
-    with pytest.raises(ConfigError, match="transformers has no class for MiniCPM"):
+    with pytest.raises(ConfigError, match="transformers has no class MiniCPMForCausalLM"):
         load_reference(open_checkpoint(tmp_path / "m"), "transformers", "bf16")
     folder = damaged(tmp_path / "b", bonsai, f"{UP}.weight", lambda weight: weight)
     change(folder, quantization_config=INT8)

@@ -20,10 +20,11 @@ from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
-from bitnet_onnx.network.config import GROUPED, NETWORKS, BitNetConfig
+from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.network.parts import parts_of
+from bitnet_onnx.network.records import RECORDS
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.compare import verify
-from bitnet_onnx.weights.checkpoint.base import linear_shapes, norm_shapes, table_names
 from bitnet_onnx.weights.checkpoint.write import tensors_of
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import sign_binary
@@ -31,6 +32,8 @@ from tests.support import checkpoints
 from tests.support import oracle_networks as oracle
 from tests.support.checkpoints import close
 from tests.support.oracle_networks import LLAMA, greedy, ids_of, make_2023, make_llama
+
+GROUPED = [name for name, record in RECORDS.items() if record.weights == "grouped"]
 
 
 def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
@@ -167,20 +170,20 @@ def config_of(network: str, **sizes: Any) -> BitNetConfig:
     return replace(config, network=network, linear_norm_eps=1e-6)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", RECORDS)
 def test_module_attributes_carry_the_names_of_the_tensors(network: str) -> None:
     config = config_of(network, tied=False)
     if network == "bitnet_2023":
         config = replace(config, linear_norm_eps=None)
-    names = {f"{name}.weight" for name in linear_shapes(config)}
-    names |= {*norm_shapes(config), *table_names(config)}
+    names = {f"{name}.weight" for name in parts_of(config).linears}
+    names |= {*parts_of(config).norms, *parts_of(config).tables}
     with torch.device("meta"):
         assert set(BitNetForCausalLM(config).state_dict()) == names
 
 
 @pytest.mark.parametrize(
     ("network", "activations"),
-    [*((name, "int8") for name in NETWORKS), *((name, "float") for name in GROUPED)],
+    [*((name, "int8") for name in RECORDS), *((name, "float") for name in GROUPED)],
 )
 def test_every_network_trains(network: str, activations: str) -> None:
     """Straight-through: the values of evaluation, and a gradient for every parameter."""

@@ -24,8 +24,8 @@ from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.verification.compare import verify
-from bitnet_onnx.weights.checkpoint.base import linear_shapes
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support.checkpoints import FRAGILE, close
 from tests.support.oracle_networks import LLAMA, make_llama
@@ -145,7 +145,7 @@ class Pair:
 
     def __init__(self, folder: Path) -> None:
         checkpoint = open_checkpoint(folder)
-        self.linears = list(linear_shapes(checkpoint.config))
+        self.linears = list(parts_of(checkpoint.config).linears)
         self.ours = BitNetForCausalLM.from_checkpoint(checkpoint)
         theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self.theirs: Any = nn.Module.float(theirs).eval()  # unpacked weights stay bf16 otherwise

@@ -77,7 +77,7 @@ def test_headers_types_and_files(fixtures: Path, page: Path) -> None:
         response, body = get(connection, "/assets/a-1.wasm?v=1", method="HEAD")
         assert (response.headers["Content-Type"], body) == ("application/wasm", b"")
         assert "immutable" in response.headers["Cache-Control"]
-        for name in ("manifest.json", "model.onnx", "model.onnx.data", "tokenizer.json"):
+        for name in ("manifest.json", "model.onnx", "model.onnx_data", "tokenizer.json"):
             assert get(connection, f"/model/{name}")[1] == (artifact / name).read_bytes()
 
 

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.weights.checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from bitnet_onnx.network.parts import parts_of
+from bitnet_onnx.weights.checkpoint.base import Checkpoint
 
 torch.set_num_threads(1)  # tensors this small only wait for a second thread
 
@@ -214,9 +215,9 @@ UNTIED: dict[str, Any] = {
 
 def read_all(checkpoint: Checkpoint) -> None:
     """Touch all that a checkpoint holds."""
-    for name in linear_shapes(checkpoint.config):
+    for name in parts_of(checkpoint.config).linears:
         checkpoint.ternary(name)
-    for name in (*norm_shapes(checkpoint.config), *table_names(checkpoint.config)):
+    for name in (*parts_of(checkpoint.config).norms, *parts_of(checkpoint.config).tables):
         checkpoint.tensor(name).sum()
     checkpoint.text_files()
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
+from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.verification.reference import TieBreaker, load_reference
 from bitnet_onnx.verification.taps import TappedSession
-from bitnet_onnx.weights.checkpoint.base import linear_shapes
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import absmax_int8
 from tests.support import checkpoints
@@ -34,9 +34,9 @@ def test_taps_change_no_bit(pair: tuple[Path, Path]) -> None:
     for ids in (IDS, [7], [61]):
         np.testing.assert_array_equal(tapped.prefill(ids), plain.prefill(ids))
         config = open_checkpoint(pair[0]).config
-        assert set(tapped.inputs) == set(linear_shapes(config))
-        for name, (_, features) in linear_shapes(config).items():
-            assert tapped.inputs[name].shape == (1, len(ids), features)
+        assert set(tapped.inputs) == set(parts_of(config).linears)
+        for name, linear in parts_of(config).linears.items():
+            assert tapped.inputs[name].shape == (1, len(ids), linear.features)
 
 
 @torch.no_grad()
@@ -145,7 +145,7 @@ def test_json_report(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     assert report["against"] == "torch"
     (prompt,) = report["prompts"]
     assert prompt["prompt"] == [1, 2, 3]
-    assert set(prompt["apart"]) == set(linear_shapes(open_checkpoint(pair[0]).config))
+    assert set(prompt["apart"]) == set(parts_of(open_checkpoint(pair[0]).config).linears)
 
 
 @pytest.mark.parametrize(

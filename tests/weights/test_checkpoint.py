@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.model import BitNetForCausalLM
-from bitnet_onnx.weights.checkpoint.base import linear_shapes, norm_shapes, table_names
+from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.weights.checkpoint.write import tensors_of, write_checkpoint
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints
@@ -31,11 +31,11 @@ def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
     master = open_checkpoint(checkpoints.make(tmp_path / "m", packed=False, **SMALL))
     assert packed.packed
     assert not master.packed
-    for name in linear_shapes(packed.config):
+    for name in parts_of(packed.config).linears:
         for found, expected in zip(packed.ternary(name), master.ternary(name), strict=True):
             # The master's scale passed through 1 / (1 / mean): one rounding each way.
             torch.testing.assert_close(found, expected, rtol=2.5e-7, atol=0)
-    for name in (*norm_shapes(packed.config), *table_names(packed.config)):
+    for name in (*parts_of(packed.config).norms, *parts_of(packed.config).tables):
         assert torch.equal(packed.tensor(name), master.tensor(name))
 
 
@@ -48,12 +48,12 @@ def test_sharded_and_single_are_the_same(tmp_path: Path, packed: bool, tied: boo
     )
     assert len(single.files()) == 2
     assert len(parts.files()) == 4
-    for name in linear_shapes(single.config):
+    for name in parts_of(single.config).linears:
         for found, expected in zip(parts.ternary(name), single.ternary(name), strict=True):
             assert torch.equal(found, expected)
-    for name in (*norm_shapes(single.config), *table_names(single.config)):
+    for name in (*parts_of(single.config).norms, *parts_of(single.config).tables):
         assert torch.equal(parts.tensor(name), single.tensor(name))
-    assert ("lm_head.weight" in table_names(single.config)) is not tied
+    assert ("lm_head.weight" in parts_of(single.config).tables) is not tied
 
 
 def test_bitlinear_divides_by_the_stored_scale(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_codes_stored_as_floats_are_the_packed_ones(tmp_path: Path) -> None:
     """transformers saves an unpacked checkpoint so."""
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     before = open_checkpoint(folder)
-    expected = {name: before.ternary(name) for name in linear_shapes(before.config)}
+    expected = {name: before.ternary(name) for name in parts_of(before.config).linears}
     edit(
         folder,
         lambda tensors: tensors.update(
@@ -99,11 +99,11 @@ def test_written_checkpoints_read_back(tmp_path: Path, shard_bytes: int) -> None
     )
     written = open_checkpoint(tmp_path / "out")
     assert (len(written.files()) == 2) is (shard_bytes == 1 << 20)
-    for name in linear_shapes(source.config):
+    for name in parts_of(source.config).linears:
         codes, scale = source.ternary(name)
         assert torch.equal(written.ternary(name)[0], codes)
         assert written.ternary(name)[1].item() == scale.bfloat16().item()
-    for name in (*norm_shapes(source.config), *table_names(source.config)):
+    for name in (*parts_of(source.config).norms, *parts_of(source.config).tables):
         assert torch.equal(written.tensor(name), source.tensor(name))
     assert list(written.text_files()) == ["tokenizer.json"]
     assert not list((tmp_path / "out").glob("shard-*"))

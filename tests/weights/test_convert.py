@@ -18,8 +18,9 @@ from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import BitNetError, CheckpointError, ConfigError
 from bitnet_onnx.generation.loop import generate
+from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.runtime.session import Session
-from bitnet_onnx.weights.checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from bitnet_onnx.weights.checkpoint.base import Checkpoint
 from bitnet_onnx.weights.convert import convert
 from bitnet_onnx.weights.gguf.write import write_gguf
 from bitnet_onnx.weights.open import open_checkpoint
@@ -31,10 +32,10 @@ FLOATS = ("F32", "F16")
 
 
 def assert_same_weights(found: Checkpoint, expected: Checkpoint) -> None:
-    for name in linear_shapes(expected.config):
+    for name in parts_of(expected.config).linears:
         for ours, theirs in zip(found.ternary(name), expected.ternary(name), strict=True):
             assert torch.equal(ours, theirs)
-    for name in (*norm_shapes(expected.config), *table_names(expected.config)):
+    for name in (*parts_of(expected.config).norms, *parts_of(expected.config).tables):
         assert torch.equal(found.tensor(name).float(), expected.tensor(name).float())
 
 
@@ -315,7 +316,7 @@ def test_a_gguf_file_exports_to_the_same_artifact(
         assert main(["export", str(source), "-o", str(tmp_path / name), "--i2s-layout", "arm"]) == 0
     assert capsys.readouterr().err.count("in the arm layout") == 1
     sessions = [Session(Artifact.open(tmp_path / name)) for name in "ab"]
-    weights = [(tmp_path / name / "model.onnx.data").read_bytes() for name in "ab"]
+    weights = [(tmp_path / name / "model.onnx_data").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     logits = [session.prefill([5, 7, 11]) for session in sessions]
     assert np.array_equal(*logits)

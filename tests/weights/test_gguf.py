@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.text.tokenizer import Tokenizer
-from bitnet_onnx.weights.checkpoint.base import linear_shapes, norm_shapes, table_names
 from bitnet_onnx.weights.gguf.blocks import pack_i2s, unpack_i2s, unpack_tq1, unpack_tq2
-from bitnet_onnx.weights.gguf.checkpoint import GgufCheckpoint, permute_heads, unpermute_heads
+from bitnet_onnx.weights.gguf.checkpoint import GgufCheckpoint
+from bitnet_onnx.weights.gguf.names import permute_heads, unpermute_heads
 from bitnet_onnx.weights.gguf.tokenizer import LLAMA3_WORDS
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import gguf_files
@@ -78,14 +79,14 @@ def test_rows_of_llama_are_permuted_as_llama_cpp_does(heads: int) -> None:
 
 
 def assert_same(found: GgufCheckpoint, fields: dict[str, Any], masters: dict[str, Any]) -> None:
-    for name in linear_shapes(found.config):
+    for name in parts_of(found.config).linears:
         codes, scale = found.ternary(name)
         expected, mean = gguf_files.absmean(masters[f"{name}.weight"])
         assert (codes.flatten() + 1).tolist() == expected
         assert codes.dtype == torch.int8
         assert scale.item() == pytest.approx(mean, rel=5e-4)
         assert found.scale(name).item() == scale.item()
-    for name in norm_shapes(found.config):
+    for name in parts_of(found.config).norms:
         assert torch.equal(found.tensor(name).float(), masters[name].float())
     fields = {**fields, "tie_word_embeddings": "lm_head.weight" in masters}
     assert found.config.vocab_size == fields["vocab_size"]
@@ -104,10 +105,10 @@ def test_a_file_is_the_same_network_as_its_folder(
     assert found.config == folder.config
     assert found.packed
     assert found.files() == [path]
-    for name in linear_shapes(folder.config):
+    for name in parts_of(folder.config).linears:
         for ours, theirs in zip(found.ternary(name), folder.ternary(name), strict=True):
             assert torch.equal(ours, theirs)
-    for name in (*norm_shapes(folder.config), *table_names(folder.config)):
+    for name in (*parts_of(folder.config).norms, *parts_of(folder.config).tables):
         assert torch.equal(found.tensor(name).float(), folder.tensor(name).float())
     assert (len(found.notes) == 2) is (architecture == "bitnet")  # it names no activation
     assert "x86 layout" in found.notes[-1]
@@ -147,14 +148,14 @@ def test_a_llama_body_is_unpermuted(tmp_path: Path) -> None:
     sizes = gguf_files.checkpoints.config_fields(packed=False, **SMALL)
     config = BitNetConfig.from_dict({**sizes, **fields})
     masters = gguf_files.checkpoints.masters(sizes, 0)
-    masters = {n: t for n, t in masters.items() if n in norm_shapes(config) or "norm" not in n}
+    masters = {n: t for n, t in masters.items() if n in parts_of(config).norms or "norm" not in n}
     for name, heads in ((Q, 2), (Q.replace("q_proj", "k_proj"), 1)):
         masters[f"{name}.weight"] = permute_heads(masters[f"{name}.weight"], heads)
     path = gguf_files.write(tmp_path / "m.gguf", sizes, masters, architecture="llama")
     found = open_checkpoint(path)
     assert found.config == config
     expected = gguf_files.checkpoints.masters(sizes, 0)
-    for name in linear_shapes(config):
+    for name in parts_of(config).linears:
         codes = gguf_files.absmean(expected[f"{name}.weight"])[0]
         assert (found.ternary(name)[0].flatten() + 1).tolist() == codes
 

@@ -91,7 +91,7 @@ HEADERS: dict[str, tuple[bytes, str]] = {
     "no architecture": (header([], []), "general.architecture is None, expected one of: bitnet"),
     "gpt2": (
         header([text("general.architecture") + u32(STRING) + text("gpt2")], []),
-        "general.architecture is 'gpt2', expected one of: bitnet, bitnet-25, bitnet-b1.58, llama",
+        "general.architecture is 'gpt2', expected one of: bitnet-b1.58, bitnet, bitnet-25, llama",
     ),
     "no sizes": (header([NAME], []), "bitnet-b1.58.embedding_length is missing"),
     "missing tensors": (

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bitnet_onnx.errors import CheckpointError
-from bitnet_onnx.weights.checkpoint.base import linear_shapes, norm_shapes, table_names
+from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.weights.gguf.blocks import unpack_q2
-from bitnet_onnx.weights.gguf.checkpoint import permute_heads
+from bitnet_onnx.weights.gguf.names import permute_heads
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import spread
 from tests.support import gguf_files
@@ -43,11 +43,11 @@ def test_q2_is_the_layout_spelled_out(codes: list[int], block: int) -> None:
 
 def same_weights(path: Path, state: dict[str, Tensor]) -> None:
     found = open_checkpoint(path)
-    for name in linear_shapes(found.config):
+    for name in parts_of(found.config).linears:
         codes, scale = found.ternary(name)
         assert torch.equal(spread(codes.float(), scale), state[f"{name}.weight"])
         assert torch.equal(found.scale(name), scale)
-    for name in (*norm_shapes(found.config), *table_names(found.config)):
+    for name in (*parts_of(found.config).norms, *parts_of(found.config).tables):
         assert torch.equal(found.tensor(name).float(), state[name])
 
 

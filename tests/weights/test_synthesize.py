@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.network.parts import parts_of
+from bitnet_onnx.network.records import RECORDS
 from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.weights import synthesize as module
-from bitnet_onnx.weights.checkpoint.base import linear_shapes
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.synthesize import synthesize
 
@@ -66,7 +68,7 @@ def test_the_share_of_closed_gates_is_met_in_every_layer(tmp_path: Path, share: 
 
 def test_gates_keep_all_their_rows_and_random_codes(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(synthesize("tiny", tmp_path / "c", ffn_zeros=0.8))
-    for name in linear_shapes(checkpoint.config):
+    for name in parts_of(checkpoint.config).linears:
         codes = checkpoint.ternary(name)[0].float()
         assert codes.unique().tolist() == [-1, 0, 1]
         assert codes.square().mean().item() == pytest.approx(2 / 3, abs=0.03)
@@ -92,8 +94,7 @@ def test_a_share_out_of_reach_is_refused(
 def test_gates_that_are_never_zero_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        module.BitNetConfig, "to_dict", lambda _: {"hidden_act": "silu"}
-    )  # no preset is such a network yet
+    silu = replace(RECORDS["bitnet"], hidden_act="silu")  # no preset is such a network yet
+    monkeypatch.setattr(module.BitNetConfig, "record", silu)
     with pytest.raises(ConfigError, match="needs hidden_act 'relu2'"):
         synthesize("tiny", tmp_path / "c", ffn_zeros=0.5)

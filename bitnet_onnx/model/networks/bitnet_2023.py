@@ -8,67 +8,10 @@ are float masters.
 
 from __future__ import annotations
 
-from functools import reduce
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from ...network.config import BitNetConfig
-from ...weights.ternary import sign_binary, symmetric_int8
-from ..layers import BitLinear, StraightThrough
+from ..binary import BinaryLinear
 from . import llama
 
-__all__ = ["MLP", "Attention", "BinaryLinear"]
-
-LAYER_NORM_EPS = 1e-5  # the paper gives no number; torch's default
-
-
-class BinaryLinear(BitLinear):
-    """``y = sum over groups of (int8(norm(x_g)) · W_gᵀ) * mean|W_g| * max|norm(x_g)| / 128``.
-
-    W_g in {-1, +1}; norm is a LayerNorm without weights. A group is a part of K, of weights and
-    activations alike: what one device holds when a linear is split over several (section 2.2).
-    """
-
-    def __init__(
-        self, in_features: int, out_features: int, config: BitNetConfig | None = None
-    ) -> None:
-        super().__init__(in_features, out_features)
-        self.groups = 1 if config is None else config.quantization_groups
-
-    def ternary(self) -> tuple[Tensor, Tensor]:
-        """Codes (float32 [N, K]) and one scale for each group."""
-        return sign_binary(self.weight, self.groups)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(-1, (self.groups, -1))
-        x = F.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPS)
-        if self.training:
-            return self._forward_straight_through(x)
-        quantized, multiplier = symmetric_int8(x)
-        parts = range(self.groups)
-        return reduce(
-            torch.add,
-            [self.product(quantized[..., g, :], g) * multiplier[..., g, :] for g in parts],
-        )
-
-    def product(self, quantized: Tensor, group: int) -> Tensor:
-        """Whole numbers [..., K / groups] times one group's weights, exact before its scale."""
-        codes, scale = self.ternary()
-        return F.linear(quantized, codes.chunk(self.groups, dim=1)[group]) * scale[group]
-
-    def _forward_straight_through(self, x: Tensor) -> Tensor:
-        """x [..., groups, K / groups], normalized."""
-        with torch.no_grad():
-            codes, scale = self.ternary()
-            weight = codes.unflatten(1, (self.groups, -1)) * scale.unsqueeze(-1)
-            quantized, multiplier = symmetric_int8(x)
-            rounded = quantized * multiplier
-        return F.linear(
-            StraightThrough.apply(x, rounded).flatten(-2),
-            StraightThrough.apply(self.weight, weight.flatten(1)),
-        )
+__all__ = ["MLP", "Attention"]
 
 
 class Attention(llama.Attention):

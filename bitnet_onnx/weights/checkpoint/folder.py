@@ -17,7 +17,7 @@ from ...errors import CheckpointError
 from ...files import read_object
 from ...network.config import BitNetConfig
 from ..ternary import group_ternary, spread, unpack_published
-from .base import Checkpoint, linear_shapes, norm_shapes, quantize, table_names
+from .base import Checkpoint, quantize
 
 __all__ = [
     "CONFIG",
@@ -55,6 +55,7 @@ class FolderCheckpoint(Checkpoint):
         self.packed = self.config.quantization == "offline"
         self._files = {path.name: _open(path) for path in weight_files(folder)}
         self._where = self._locate()
+        self._scales: dict[str, Tensor] = {}  # of masters: no linear is quantized twice
         self._check()
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
@@ -69,7 +70,8 @@ class FolderCheckpoint(Checkpoint):
         stored = self.tensor(f"{linear}.weight")
         if not self.packed:
             codes, scale = quantize(self.config, stored)
-            return codes.to(torch.int8), self._multiplier(f"{linear}.weight", scale)
+            self._scales[linear] = self._multiplier(f"{linear}.weight", scale)
+            return codes.to(torch.int8), scale
         if self.config.group_size is not None:
             return self._grouped(f"{linear}.weight", stored, self.config.group_size)
         if stored.is_floating_point():
@@ -84,8 +86,7 @@ class FolderCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
-            name = f"{linear}.weight"
-            return self._multiplier(name, quantize(self.config, self.tensor(name))[1])
+            return self._scales[linear] if linear in self._scales else self.ternary(linear)[1]
         if self.config.group_size is not None:
             return self.ternary(linear)[1]
         name = f"{linear}.weight_scale"
@@ -122,7 +123,8 @@ class FolderCheckpoint(Checkpoint):
     def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
         """Tensor name -> its shape and the types that it may have."""
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
-        for name, (rows, features) in linear_shapes(self.config).items():
+        for name, linear in self.parts.linears.items():
+            rows, features = linear.shape
             expected[f"{name}.weight"] = ((rows, features), FLOATS)
             if not self.packed or self.config.group_size is not None:
                 continue
@@ -134,9 +136,9 @@ class FolderCheckpoint(Checkpoint):
                     f"{self.folder / CONFIG} gives {name} {rows} rows, packed needs a multiple of 4"
                 )
             expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
-        for name, size in norm_shapes(self.config).items():
+        for name, size in self.parts.norms.items():
             expected[name] = ((size,), FLOATS)
-        tables = table_names(self.config)
+        tables = self.parts.tables
         for name in [*tables, HEAD] if HEAD in self._where else tables:
             expected[name] = ((self.config.vocab_size, self.config.hidden_size), FLOATS)
         return expected

@@ -17,8 +17,8 @@ from torch import Tensor
 from ...errors import ConfigError
 from ...files import new_folder, write_text
 from ...network.config import BitNetConfig
+from ...network.parts import parts_of
 from ..ternary import absmean_ternary, pack_published
-from .base import linear_shapes
 from .folder import INDEX, SINGLE
 
 __all__ = ["save_packed", "tensors_of", "write_checkpoint", "write_packed"]
@@ -58,7 +58,7 @@ def write_packed(
 def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
     refuse_unpackable(config)
-    linears = linear_shapes(config)
+    linears = parts_of(config).linears
     for name, tensor in state.items():
         linear = name.removesuffix(".weight")
         if linear in linears:
@@ -70,9 +70,10 @@ def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tu
 
 
 def refuse_unpackable(config: BitNetConfig) -> None:
-    if config.network == "bitnet_2023":
+    if config.record.weights == "binary":
         raise ConfigError(
-            "model_type 'bitnet_2023' has no packed layout, expected one of a ternary network",
+            f"model_type {config.record.model_type!r} has no packed layout, expected one of a "
+            "ternary network",
             hint="store the float masters: the state_dict itself",
         )
     if config.group_size is not None:

@@ -1,8 +1,8 @@
 """A GGUF file as a checkpoint: tensors under canonical names, decoded one at a time.
 
-Knows the tensor names of llama.cpp and microsoft/BitNet. The container is in ``gguf_header.py``,
-the config in ``gguf_config.py``, the ternary types in ``gguf_types.py``, the tokenizer in
-``gguf_text.py``.
+Knows which tensors a network has and what types they may have. The container is in
+``container.py``, the config in ``config.py``, the ternary types in ``blocks.py``, the tokenizer in
+``tokenizer.py``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...network.config import BitNetConfig
-from ..checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from ...network.records import of_architecture
+from ..checkpoint.base import Checkpoint
 from ..checkpoint.folder import read_texts
 from .blocks import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_q2, unpack_tq1, unpack_tq2
 from .config import GgufConfig, architecture
 from .container import I2_S, Q2_0, GgufFile, TensorInfo, type_name
+from .names import gguf_name, permuted_heads, unpermute_heads
 from .tokenizer import GgufText
 
-__all__ = ["GgufCheckpoint", "gguf_name", "permute_heads", "permuted_heads", "unpermute_heads"]
+__all__ = ["GgufCheckpoint"]
 
 FLOATS: dict[int, torch.dtype] = {
     Type.F32: torch.float32,
@@ -39,64 +41,7 @@ FLOATS: dict[int, torch.dtype] = {
 QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
 TERNARY = (I2_S, Type.TQ1_0, Type.TQ2_0)
 GROUPED = (Q2_0, Type.TQ1_0, Type.TQ2_0)  # types with a scale for each block
-ROPE_FACTORS = ("rope_factors_long.weight", "rope_factors_short.weight")  # config.json has them
 ROWS_AT_A_TIME = 4096  # of a quantized table
-
-_OUTER = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-}
-_LAYER = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "self_attn.attn_sub_norm": "attn_sub_norm",
-    "self_attn.inner_attn_ln": "attn_sub_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "mlp.ffn_sub_norm": "ffn_sub_norm",
-    "mlp.ffn_layernorm": "ffn_sub_norm",
-}
-
-
-def gguf_name(name: str) -> str | None:
-    """``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``; None: GGUF has no such."""
-    stem = name.removesuffix(".weight")
-    if stem in _OUTER:
-        return f"{_OUTER[stem]}.weight"
-    layer, _, inner = stem.removeprefix("model.layers.").partition(".")
-    return f"blk.{layer}.{_LAYER[inner]}.weight" if inner in _LAYER else None
-
-
-def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
-    """The heads of a linear whose rows llama.cpp's converter permutes; 0 where it does not.
-
-    It rotates pairs in ``llama`` and ``minicpm``; the others rotate halves there too.
-    """
-    if architecture not in ("llama", "minicpm"):
-        return 0
-    counts = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    return counts.get(linear.rpartition(".")[2], 0)
-
-
-def permute_heads(rows: Tensor, heads: int) -> Tensor:
-    """Rows [N, K] of q or k, halves first -> pairs together.
-
-    Row ``half * D/2 + i`` of a head becomes row ``2 i + half``.
-    """
-    return rows.view(heads, 2, -1, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
-
-
-def unpermute_heads(rows: Tensor, heads: int) -> Tensor:
-    """The inverse of ``permute_heads``."""
-    return rows.view(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
 
 
 class GgufCheckpoint(Checkpoint):
@@ -184,16 +129,16 @@ class GgufCheckpoint(Checkpoint):
         """Canonical name -> tensor, each present with the right shape and a type that is read."""
         expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         one_scale = self.config.group_size is None
-        for name, shape in linear_shapes(self.config).items():
-            expected[f"{name}.weight"] = (shape, TERNARY if one_scale else GROUPED)
-        for name, size in norm_shapes(self.config).items():
+        for name, linear in self.parts.linears.items():
+            expected[f"{name}.weight"] = (linear.shape, TERNARY if one_scale else GROUPED)
+        for name, size in self.parts.norms.items():
             expected[name] = ((size,), tuple(FLOATS))
-        for name in table_names(self.config):
+        for name in self.parts.tables:
             shape = (self.config.vocab_size, self.config.hidden_size)
             expected[name] = (shape, (*FLOATS, *QUANTIZED, Q2_0))
         where = {}
         for name, (sizes, types) in expected.items():
-            stored = gguf_name(name)
+            stored = gguf_name(self.config.record, name)
             info = None if stored is None else self._file.tensors.get(stored)
             if info is None:
                 self._file.refuse(
@@ -213,8 +158,8 @@ class GgufCheckpoint(Checkpoint):
                 )
             where[name] = info
         known = {info.name for info in where.values()}
-        if self.architecture == "minicpm":
-            known.update(ROPE_FACTORS)
+        for network in of_architecture(self.architecture):
+            known.update(network.gguf.unused_tensors)
         unknown = sorted(self._file.tensors.keys() - known)
         if unknown:
             self._file.refuse(

@@ -10,25 +10,11 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...network.config import BitNetConfig
+from ...network.records import RECORDS, Network, of_architecture
 from .container import GgufFile
 
 __all__ = ["ACTIVATION", "GgufConfig", "architecture"]
 
-# What these architectures say of a config.json. ``bitnet`` is two networks: see ``_fields``.
-TWO_B = {"model_type": "bitnet", "hidden_act": "relu2"}
-ONE_BIT_LLM = {
-    "model_type": "llama",
-    "architectures": ["BitnetForCausalLM"],
-    "hidden_act": "silu",
-}
-ARCHITECTURES = {
-    "bitnet": TWO_B,
-    "bitnet-25": TWO_B,
-    "bitnet-b1.58": TWO_B,
-    "llama": {"model_type": "llama", "hidden_act": "silu"},
-    "qwen3": {"model_type": "qwen3", "hidden_act": "silu"},
-    "minicpm": {"model_type": "minicpm", "hidden_act": "silu"},
-}
 FIELDS = {
     "max_position_embeddings": "context_length",
     "hidden_size": "embedding_length",
@@ -47,6 +33,7 @@ IDS = {
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
 ACTIVATION = "bitnet.hidden_act"  # no key of llama.cpp's, which reads what it knows
+SENTENCEPIECE = "llama"  # what tokenizer.ggml.model calls it
 YARN = ("type", "factor", "original_context_length", "finetuned")
 THETA = 10000.0  # llama.cpp's, where rope.freq_base is missing
 
@@ -54,11 +41,9 @@ THETA = 10000.0  # llama.cpp's, where rope.freq_base is missing
 def architecture(file: GgufFile) -> str:
     """The architecture that the file names, refused when it is none of ours."""
     found = file.scalar("general.architecture")
-    if not isinstance(found, str) or found not in ARCHITECTURES:
-        file.refuse(
-            "general.architecture",
-            f"is {found!r}, expected one of: {', '.join(ARCHITECTURES)}",
-        )
+    if not isinstance(found, str) or not of_architecture(found):
+        known = dict.fromkeys(a for n in RECORDS.values() for a in n.gguf.architectures)
+        file.refuse("general.architecture", f"is {found!r}, expected one of: {', '.join(known)}")
     return found
 
 
@@ -72,10 +57,11 @@ class GgufConfig:
 
     def config(self) -> BitNetConfig:
         """Raises ConfigError or CheckpointError naming the file and the key."""
-        if self.architecture == "minicpm":
+        if not all(n.gguf.metadata_suffices for n in of_architecture(self.architecture)):
             self._file.refuse(
                 "general.architecture",
-                "is 'minicpm', whose scales and rotary factors are read from a config.json alone",
+                f"is {self.architecture!r}, whose scales and rotary factors are read from a "
+                "config.json alone",
                 hint="put the config.json of the original checkpoint beside the file",
             )
         fields, keys = self._fields()
@@ -96,7 +82,12 @@ class GgufConfig:
         """The metadata in config.json's words, and which key each came from."""
         file, prefix = self._file, self.architecture
         keys = {name: f"{prefix}.{key}" for name, key in FIELDS.items()} | IDS
-        fields: dict[str, Any] = {**self._network()}
+        network = self._network()
+        fields: dict[str, Any] = {
+            "model_type": network.model_type,
+            "architectures": [network.architecture],
+            "hidden_act": network.hidden_act,
+        }
         for name, key in keys.items():
             value = file.scalar(key)
             if value is not None:
@@ -113,7 +104,7 @@ class GgufConfig:
             file.refuse("token_embd.weight", "is missing", "download the file again")
         fields["vocab_size"] = table.shape[0]
         fields["tie_word_embeddings"] = "output.weight" not in file.tensors
-        if self.architecture != "qwen3":  # whose metadata says all there is to say
+        if network.weights != "grouped":
             fields["quantization_config"] = {
                 "quant_method": "bitnet",
                 "linear_class": "autobitlinear",
@@ -121,28 +112,30 @@ class GgufConfig:
             }
         return fields, keys
 
-    def _network(self) -> dict[str, Any]:
-        """``bitnet`` is what converters call both 1bitLLM's network and 2B-4T.
+    def _network(self) -> Network:
+        """The network that the architecture and, where two share it, the activation name.
 
-        They differ in the activation, which only our own files name; 1bitLLM's come with a
-        SentencePiece tokenizer.
+        ``bitnet`` is what converters call both 1bitLLM's network and 2B-4T. Only files that this
+        package wrote name the activation; 1bitLLM's come with a SentencePiece tokenizer.
         """
-        if self.architecture != "bitnet":
-            return ARCHITECTURES[self.architecture]
+        networks = of_architecture(self.architecture)
+        if len(networks) == 1:
+            return networks[0]
         activation = self._file.scalar(ACTIVATION)
-        for kind in (TWO_B, ONE_BIT_LLM):
-            if activation == kind["hidden_act"]:
-                return kind
+        for network in networks:
+            if activation == network.hidden_act:
+                return network
         if activation is not None:
-            self._file.refuse(ACTIVATION, f"is {activation!r}, expected 'relu2' or 'silu'")
-        one_bit_llm = self._file.scalar("tokenizer.ggml.model") == "llama"
-        kind = ONE_BIT_LLM if one_bit_llm else TWO_B
+            listed = " or ".join(repr(network.hidden_act) for network in networks)
+            self._file.refuse(ACTIVATION, f"is {activation!r}, expected {listed}")
+        sentencepiece = self._file.scalar("tokenizer.ggml.model") == SENTENCEPIECE
+        network = next(n for n in networks if n.gguf.sentencepiece == sentencepiece)
         self.notes.append(
-            "the architecture 'bitnet' does not name its activation: "
-            f"{kind['hidden_act']} is assumed, going by the tokenizer; a config.json beside the "
+            f"the architecture {self.architecture!r} does not name its activation: "
+            f"{network.hidden_act} is assumed, going by the tokenizer; a config.json beside the "
             "file would say"
         )
-        return kind
+        return network
 
     def _rope_scaling(self) -> dict[str, Any] | None:
         """None where positions are as they are, which converters also call linear by 1."""

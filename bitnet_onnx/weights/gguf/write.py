@@ -1,7 +1,7 @@
 """A checkpoint written as a GGUF file, one tensor at a time: I2_S in the published x86 layout,
 or TQ2_0.
 
-Knows how the header is laid out (see ``gguf_header.py``) and what microsoft/BitNet's reader wants
+Knows how the header is laid out (see ``container.py``) and what microsoft/BitNet's reader wants
 in it, or llama.cpp's.
 """
 
@@ -24,23 +24,18 @@ from tqdm import tqdm
 from ...errors import CheckpointError
 from ...files import new_file
 from ...network.config import BitNetConfig
-from ..checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
+from ...network.records import of_architecture
+from ..checkpoint.base import Checkpoint
 from .blocks import I2S_BLOCKS, TQ_BLOCK, pack_i2s, pack_tq2
-from .checkpoint import gguf_name, permute_heads, permuted_heads
 from .config import ACTIVATION
 from .container import ALIGNMENT, I2_S, I2_S_TAIL, SCALARS, Value
+from .names import gguf_name, permute_heads, permuted_heads
 from .tokenizer import text_fields
 
 __all__ = ["write_gguf"]
 
 VERSION = 3
 ROWS_AT_A_TIME = 4096
-# What config.json calls a network -> what llama.cpp calls it.
-ARCHITECTURES = {
-    "BitNetForCausalLM": "bitnet-b1.58",
-    "BitnetForCausalLM": "bitnet",
-    "LlamaForCausalLM": "llama",
-}
 
 
 class Entry(NamedTuple):
@@ -66,16 +61,14 @@ def write_gguf(
     half-written is left behind.
     """
     config = checkpoint.config
-    architecture = _architecture(checkpoint)
-    if llama_cpp and architecture == "bitnet-b1.58":
-        architecture = "bitnet"
+    architecture = _architecture(checkpoint, llama_cpp)
     fields = _fields(config, architecture, checkpoint.path.resolve().stem)
     fields |= text_fields(checkpoint.text_files(), config)
     if llama_cpp:
         fields.setdefault("tokenizer.ggml.model", "no_vocab")
     entries = _entries(checkpoint, architecture, llama_cpp)
-    if architecture == "bitnet":
-        fields[ACTIVATION] = config.to_dict()["hidden_act"]
+    if len(of_architecture(architecture)) > 1:
+        fields[ACTIVATION] = config.record.hidden_act
     header = _header(fields, entries)
     with new_file(Path(path)) as temporary, temporary.open("wb") as file:
         file.write(header)
@@ -88,19 +81,18 @@ def write_gguf(
     return Path(path)
 
 
-def _architecture(checkpoint: Checkpoint) -> str:
-    if checkpoint.config.group_size is not None:
+def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
+    config, network = checkpoint.config, checkpoint.config.record
+    if config.group_size is not None:
         raise CheckpointError(
-            f"{checkpoint.path}: model_type {checkpoint.config.network!r} is not written as GGUF: "
-            f"I2_S holds one scale a tensor, and here is one for each "
-            f"{checkpoint.config.group_size} weights of a row"
+            f"{checkpoint.path}: model_type {network.model_type!r} is not written as GGUF: "
+            f"I2_S holds one scale a tensor, and here is one for each {config.group_size} weights "
+            "of a row"
         )
-    fields = checkpoint.config.to_dict()
-    name = fields["architectures"][0]
-    if name not in ARCHITECTURES or fields.get("rope_scaling") is not None:
-        what = name if name not in ARCHITECTURES else "rope_scaling"
+    if not network.gguf.written or config.rope_scaling is not None:
+        what = "rope_scaling" if network.gguf.written else network.architecture
         raise CheckpointError(f"{checkpoint.path}: GGUF has no place for {what} of this network")
-    return ARCHITECTURES[name]
+    return (network.gguf.llama_cpp if llama_cpp else None) or network.gguf.architectures[0]
 
 
 def _fields(config: BitNetConfig, architecture: str, name: str) -> dict[str, Value]:
@@ -128,10 +120,12 @@ def _fields(config: BitNetConfig, architecture: str, name: str) -> dict[str, Val
 
 def _entries(checkpoint: Checkpoint, architecture: str, tq2: bool) -> list[Entry]:
     config = checkpoint.config
-    entries = [_table(checkpoint, name) for name in table_names(config)]
-    for name, size in norm_shapes(config).items():
+    parts = checkpoint.parts
+    entries = [_table(checkpoint, name) for name in parts.tables]
+    for name, size in parts.norms.items():
         entries.append(_entry(checkpoint, name, (size,), Type.F32))
-    for name, shape in linear_shapes(config).items():
+    for name, linear in parts.linears.items():
+        shape = linear.shape
         weights, block, type = prod(shape), I2S_BLOCKS["x86"], "I2_S"
         if tq2:
             weights, block, type = shape[1], TQ_BLOCK, "a row of TQ2_0"
@@ -204,7 +198,7 @@ def _entry(
 
 
 def _stored(checkpoint: Checkpoint, name: str) -> str:
-    stored = gguf_name(name)
+    stored = gguf_name(checkpoint.config.record, name)
     if stored is None:
         raise CheckpointError(f"{checkpoint.path}: GGUF has no name for the tensor {name}")
     return stored

@@ -13,12 +13,16 @@ from onnx import numpy_helper
 
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.exporter.optimize import LINEARS, PARTS, PASSES
+from bitnet_onnx.exporter.options import PASSES
+from bitnet_onnx.exporter.passes.norms import NORM_LINEAR
+from bitnet_onnx.exporter.passes.projections import JOINABLE, PARTS
+from bitnet_onnx.exporter.passes.zeros import FEED_FORWARD
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import pack
 from tests.support import checkpoints
 
+LINEARS = (*JOINABLE, FEED_FORWARD, NORM_LINEAR)
 QKV = "model.layers.0.self_attn.q_proj+k_proj+v_proj"
 
 
@@ -73,7 +77,7 @@ def test_fused_rows_are_the_parts_rows_each_with_its_scale(folders: dict[str, Pa
 def test_only_the_projections_of_attention_are_joined(folders: dict[str, Path]) -> None:
     def linears(name: str) -> list[str]:
         graph: Any = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph
-        nodes = [node for node in graph.node if (node.domain, node.op_type) in LINEARS]
+        nodes = [node for node in graph.node if node.op_type in LINEARS]
         weights = [name for node in nodes for name in node.input if name.endswith("_proj.weight")]
         return [weight.removesuffix(".weight").rpartition(".")[2] for weight in weights]
 

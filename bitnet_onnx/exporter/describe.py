@@ -1,0 +1,150 @@
+"""The small files of an artifact: configs for every client, and the manifest.
+
+Knows which names and fields other tools expect; knows no graph and no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..artifact import CHECKPOINT_CONFIG, CONFIG, MODEL, TASK, data_files, write_manifest
+from ..files import sha256, write_text
+from ..network.config import BitNetConfig
+from ..operators import ops
+from ..weights.checkpoint.base import Checkpoint
+from .options import Options
+
+__all__ = ["describe"]
+
+PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")  # whose versions the manifest records
+
+
+def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Path | None) -> None:
+    """Complete a folder that holds the graph and its weights; the manifest is written last."""
+    config = checkpoint.config
+    for name, content in checkpoint.text_files().items():
+        (folder / name).write_bytes(content)
+    if library is not None:
+        shutil.copyfile(library, folder / library.name)
+    _write_json(folder / CONFIG, client_config(config, options, len(data_files(folder))))
+    _write_json(folder / CHECKPOINT_CONFIG, config.to_dict())
+    if options.kv_cache != "int8":  # onnxruntime-genai knows no scales of a cache
+        _write_json(folder / "genai_config.json", genai_config(config, options, library))
+    if not (folder / "generation_config.json").exists():
+        _write_json(folder / "generation_config.json", _special_ids(config))
+    write_manifest(folder, _manifest(checkpoint, options))
+
+
+def client_config(config: BitNetConfig, options: Options, data_count: int) -> dict[str, Any]:
+    """What optimum-onnx and transformers.js read: to them the graph is a LLaMA with this cache.
+
+    They make the inputs and the empty cache from it; what is computed is in the graph. For
+    transformers.js it also says that there is one graph, in float32, with this many data files.
+    """
+    ids = _special_ids(config)
+    eos = ids["eos_token_id"]
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "num_key_value_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim,
+        "max_position_embeddings": options.context,
+        "rms_norm_eps": config.rms_norm_eps,
+        "tie_word_embeddings": config.tie_word_embeddings,
+        **ids,
+        "eos_token_id": eos[0] if len(eos) == 1 else eos,
+        "torch_dtype": "float32",
+        "transformers.js_config": {"dtype": "fp32", "use_external_data_format": data_count},
+    }
+
+
+def genai_config(config: BitNetConfig, options: Options, library: Path | None) -> dict[str, Any]:
+    """What onnxruntime-genai reads; it knows this graph as a plain decoder."""
+    special = _special_ids(config)
+    if special["pad_token_id"] is None:  # it wants one; the loop never feeds it
+        special["pad_token_id"] = next(iter(config.eos_token_id), 0)
+    session: dict[str, Any] = {"provider_options": []}
+    if library is not None:
+        session = {"custom_ops_library": library.name, **session}
+    return {
+        "model": {
+            "type": "decoder",
+            **{name: ids for name, ids in special.items() if ids is not None},
+            "vocab_size": config.vocab_size,
+            "context_length": options.context,
+            "decoder": {
+                "filename": MODEL,
+                "head_size": config.head_dim,
+                "hidden_size": config.hidden_size,
+                "num_attention_heads": config.num_attention_heads,
+                "num_key_value_heads": config.num_key_value_heads,
+                "num_hidden_layers": config.num_hidden_layers,
+                "session_options": session,
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": "attention_mask",
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {
+            "do_sample": False,
+            "max_length": options.context,
+            "past_present_share_buffer": True,
+        },
+    }
+
+
+def _special_ids(config: BitNetConfig) -> dict[str, Any]:
+    """The special ids of a config: the generation_config.json of a checkpoint that has none."""
+    return {
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": list(config.eos_token_id),
+        "pad_token_id": config.pad_token_id,
+    }
+
+
+def _manifest(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
+    """The manifest's fields besides its version and the list of files."""
+    config = checkpoint.config
+    origin = {"name": checkpoint.path.resolve().name}
+    if checkpoint.hub is not None:
+        origin = dict(zip(("name", "commit"), checkpoint.hub, strict=True))
+    return {
+        "operator_domain_version": ops.VERSION,
+        "task": TASK,
+        "network": config.network,
+        "target": options.target,
+        "head": options.head,
+        "kv_cache": options.kv_cache,
+        "context_length": options.context,
+        "vocab_size": config.vocab_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_key_value_heads": config.num_key_value_heads,
+        "head_dim": config.head_dim,
+        "source": {
+            **origin,
+            "files": {path.name: sha256(path) for path in checkpoint.files()},
+        },
+        "tools": {"bitnet-onnx": __version__, **{name: version(name) for name in PACKAGES}},
+    }
+
+
+def _write_json(path: Path, fields: dict[str, Any]) -> None:
+    write_text(path, json.dumps(fields, indent=2) + "\n")

@@ -1,0 +1,67 @@
+"""What an artifact is asked to be: checked before anything is traced or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..artifact import TARGETS
+from ..errors import ConfigError
+from ..network.config import BitNetConfig
+
+__all__ = ["HEADS", "KV_CACHES", "PASSES", "Options"]
+
+HEADS = {  # what the head's table is stored as
+    "bf16": torch.bfloat16,
+    "int8": torch.int8,
+    "float32": torch.float32,
+    "two-step": torch.bfloat16,
+}
+KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+PASSES = ("projections", "attention", "zeros", "norms")  # in the order in which they run
+INT8_HEAD_DIM = 512  # elements whose products fit an int32 sum
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``export`` that decide what is written; they are explained there.
+
+    Raises ConfigError where a name is unknown.
+    """
+
+    target: str
+    head: str
+    kv_cache: str
+    context_length: int | None
+    """None: the config's max_position_embeddings."""
+    passes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, known in (("head", HEADS), ("target", TARGETS), ("kv_cache", KV_CACHES)):
+            if (value := getattr(self, name)) not in known:
+                raise ConfigError(f"{name} is {value!r}, expected one of: {', '.join(known)}")
+        if unknown := sorted(set(self.passes) - set(PASSES)):
+            raise ConfigError(f"passes names {unknown[0]!r}, expected some of: {', '.join(PASSES)}")
+
+    def for_network(self, config: BitNetConfig) -> Options:
+        """The same with the context filled in; raises ConfigError where the network forbids one."""
+        context = self.context_length
+        context = config.max_position_embeddings if context is None else context
+        if not 1 <= context <= config.max_position_embeddings:
+            raise ConfigError(
+                f"context_length is {context}, expected 1 to {config.max_position_embeddings}, the "
+                "config's max_position_embeddings"
+            )
+        if self.kv_cache == "int8" and config.head_dim > INT8_HEAD_DIM:
+            raise ConfigError(
+                f"head_dim is {config.head_dim}, an int8 cache takes at most {INT8_HEAD_DIM}",
+                hint="export with --kv-cache float16",
+            )
+        return replace(self, context_length=context)
+
+    @property
+    def context(self) -> int:
+        """Positions that may be fed, once ``for_network`` has filled them in."""
+        assert self.context_length is not None
+        return self.context_length

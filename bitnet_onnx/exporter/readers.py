@@ -1,0 +1,131 @@
+"""Every weight of an artifact as a function that reads and packs it when it is its turn.
+
+Knows an open checkpoint and how operators want their weights; knows no graph. Nothing is read
+here: passes compose readers, and ``save.py`` calls each of them once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from ..errors import CheckpointError
+from ..model import rotary_tables
+from ..network.parts import Linear
+from ..weights.checkpoint.base import Checkpoint
+from ..weights.ternary import int8_rows, pack, row_bounds
+from .options import Options
+
+__all__ = ["Reader", "Readers", "weight_readers"]
+
+Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
+Readers = dict[str, Reader]  # by the name of the graph's initializer
+
+SCAN_LIMIT = 2.0**46 / 127  # scales of rows for which ``row_bounds`` hold
+BF16 = ir.DataType.BFLOAT16.numpy()
+
+
+def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
+    """The weights as the traced graph names them."""
+    parts = checkpoint.parts
+    readers: Readers = {}
+    for linear in parts.linears.values():
+        readers |= _linear(checkpoint, linear)
+    for name in parts.norms:
+        readers[name] = partial(_float32, checkpoint, name)
+    table = _float32 if options.head == "float32" else _bf16
+    if options.head == "int8":
+        readers |= _int8_table(checkpoint, parts.head)
+    for name in parts.tables:
+        readers.setdefault(name, partial(table, checkpoint, name))
+    if options.head == "two-step":
+        readers |= _scan(checkpoint, parts.head)
+    return readers | _rotary(checkpoint, options.context)
+
+
+def _linear(checkpoint: Checkpoint, linear: Linear) -> Readers:
+    readers: Readers = {}
+    for split, name in enumerate(linear.operands):
+        readers[f"{name}.weight"] = partial(_codes, checkpoint, linear, split)
+        readers[f"{name}.weight_scale"] = partial(_multiplier, checkpoint, linear, split)
+    return readers
+
+
+def _codes(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
+    codes, _ = checkpoint.ternary(linear.name)
+    return pack(codes.chunk(linear.splits or 1, dim=1)[split]).numpy()
+
+
+def _multiplier(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
+    scale = checkpoint.scale(linear.name)
+    return (scale[split : split + 1] if scale.ndim == 1 else scale).numpy()
+
+
+def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:
+    return checkpoint.tensor(name).float().numpy()
+
+
+def _bf16(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
+    """A stored table as bfloat16; refused where that would change a value."""
+    stored = checkpoint.tensor(name)
+    bits = stored.to(torch.bfloat16)
+    if stored.dtype != torch.bfloat16 and not torch.equal(bits.to(stored.dtype), stored):
+        raise CheckpointError(
+            f"{name} is {str(stored.dtype).removeprefix('torch.')} and does not fit bfloat16 "
+            "without loss",
+            hint="export with --head float32, or with --head int8 where this table is the head",
+        )
+    return ir.tensor(bits.view(torch.uint16).numpy().view(BF16), name=name)
+
+
+def _int8_table(checkpoint: Checkpoint, table: str) -> Readers:
+    rows = _cached(lambda: int8_rows(checkpoint.tensor(table)), readers=2)
+    return {table: lambda: rows()[0].numpy(), f"{table}_scale": lambda: rows()[1].numpy()}
+
+
+def _scan(checkpoint: Checkpoint, table: str) -> Readers:
+    """The int8 copy of a head's table, with its scales and bounds."""
+
+    def rounded_rows() -> tuple[torch.Tensor, torch.Tensor]:
+        rounded, scales = int8_rows(checkpoint.tensor(table))
+        if scales.max() >= SCAN_LIMIT:
+            raise CheckpointError(
+                f"{table} holds a weight of 2**46 or more, too large for --head two-step",
+                hint="export with --head bf16",
+            )
+        return rounded, scales
+
+    rows = _cached(rounded_rows, readers=3)
+    name = table.removesuffix(".weight")
+    return {
+        f"{name}.scan": lambda: rows()[0].numpy(),
+        f"{name}.scan_scale": lambda: rows()[1].numpy(),
+        f"{name}.scan_bound": lambda: row_bounds(checkpoint.tensor(table), *rows()).numpy(),
+    }
+
+
+def _rotary(checkpoint: Checkpoint, context: int) -> Readers:
+    """Both halves of a head have the same angles; the operator takes one of them."""
+    config = checkpoint.config
+    angles = rotary_tables(config, torch.arange(context).unsqueeze(0))
+    return {
+        name: partial(np.ascontiguousarray, values[0, :, : config.head_dim // 2].numpy())
+        for name, values in zip(("cos_cache", "sin_cache"), angles, strict=True)
+    }
+
+
+def _cached(read: Callable[[], Any], readers: int) -> Callable[[], Any]:
+    """Keep the result until so many readers have had it, then forget it: tables are large."""
+    kept: list[Any] = []
+
+    def once_more() -> Any:
+        if not kept:
+            kept.extend([read()] * readers)
+        return kept.pop()
+
+    return once_more

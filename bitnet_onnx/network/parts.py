@@ -1,0 +1,132 @@
+"""The parts of a network: every tensor that a checkpoint holds, by its published name.
+
+Made once from the config, and handed down to whoever reads, writes, traces or exports weights.
+Knows names, shapes, and which operator multiplies by a weight; knows no tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from .config import BitNetConfig
+
+__all__ = ["Linear", "Parts", "parts_of"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One BitLinear, W [rows, features]; ``name`` is without ``.weight``."""
+
+    name: str
+    rows: int
+    features: int
+    operator: str
+    """The ONNX operator of its product, in the domain ``bitnet``."""
+    group_size: int | None = None
+    """Weights of a row that share a scale; None: all of them, of all rows."""
+    splits: int | None = None
+    """Equal parts of K, each with a scale and an operator of its own; None: K is not split."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.features
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names under which its operators have their weight and weight_scale."""
+        if self.splits is None:
+            return (self.name,)
+        return tuple(f"{self.name}.{split}" for split in range(self.splits))
+
+    @property
+    def operand_shape(self) -> tuple[int, int]:
+        """What one operator multiplies by."""
+        return self.rows, self.features // (self.splits or 1)
+
+    @property
+    def scale_shape(self) -> tuple[int, ...]:
+        """Of the weight_scale of one operator."""
+        return (1,) if self.group_size is None else (self.rows, self.features // self.group_size)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All tensors of a network. Tables are [vocab_size, hidden_size]."""
+
+    linears: dict[str, Linear]
+    """By name, in the order of the network."""
+    norms: dict[str, int]
+    """The weight of every RMSNorm: name -> size."""
+    embedding: str
+    head: str
+    """The embedding itself where the two are tied."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.embedding, self.head)))
+
+
+@cache
+def parts_of(config: BitNetConfig) -> Parts:
+    """The parts of the network that a config describes."""
+    linears = {
+        f"model.layers.{layer}.{name}": shape
+        for layer in range(config.num_hidden_layers)
+        for name, shape in _linear_shapes(config).items()
+    }
+    norms = {
+        f"model.layers.{layer}.{name}.weight": size
+        for layer in range(config.num_hidden_layers)
+        for name, size in _norm_sizes(config).items()
+    }
+    if config.linear_norm_eps is not None:
+        norms |= {f"{name}.rms_norm.weight": features for name, (_, features) in linears.items()}
+    embedding = "model.embed_tokens.weight"
+    return Parts(
+        linears={
+            name: Linear(name, *shape, _operator(config), config.group_size, _splits(config))
+            for name, shape in linears.items()
+        },
+        norms={**norms, "model.norm.weight": config.hidden_size},
+        embedding=embedding,
+        head=embedding if config.tie_word_embeddings else "lm_head.weight",
+    )
+
+
+def _linear_shapes(config: BitNetConfig) -> dict[str, tuple[int, int]]:
+    """(N, K) of the linears of a layer."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    width = config.num_attention_heads * config.head_dim
+    kv_width = config.num_key_value_heads * config.head_dim
+    return {
+        "self_attn.q_proj": (width, hidden),
+        "self_attn.k_proj": (kv_width, hidden),
+        "self_attn.v_proj": (kv_width, hidden),
+        "self_attn.o_proj": (hidden, width),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+
+
+def _norm_sizes(config: BitNetConfig) -> dict[str, int]:
+    """The norms of a layer."""
+    network = config.record
+    sizes = {"input_layernorm": config.hidden_size, "post_attention_layernorm": config.hidden_size}
+    sizes |= dict.fromkeys(network.head_norms, config.head_dim)
+    if network.attention_norm is not None:
+        sizes[network.attention_norm] = config.hidden_size
+    if network.feed_forward_norm is not None:
+        sizes[network.feed_forward_norm] = config.intermediate_size
+    return sizes
+
+
+def _operator(config: BitNetConfig) -> str:
+    if config.group_size is None:
+        return "TernaryMatMul"
+    return "TernaryFloatMatMul" if config.float_activations else "TernaryGroupMatMul"
+
+
+def _splits(config: BitNetConfig) -> int | None:
+    return config.quantization_groups if config.record.weights == "binary" else None

@@ -1,0 +1,70 @@
+"""What GGUF files call a network's tensors, and how they order the rows of q and k.
+
+Knows the names of llama.cpp and microsoft/BitNet; knows no file.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ...network.config import BitNetConfig
+from ...network.records import Network, of_architecture
+
+__all__ = ["gguf_name", "permute_heads", "permuted_heads", "unpermute_heads"]
+
+_OUTER = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+_LAYER: dict[str | None, str] = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_name(network: Network, name: str) -> str | None:
+    """``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``; None: GGUF has no such."""
+    stem = name.removesuffix(".weight")
+    if stem in _OUTER:
+        return f"{_OUTER[stem]}.weight"
+    names: dict[str | None, str] = {
+        **_LAYER,
+        network.attention_norm: "attn_sub_norm",
+        network.feed_forward_norm: "ffn_sub_norm",
+    }
+    layer, _, inner = stem.removeprefix("model.layers.").partition(".")
+    return f"blk.{layer}.{names[inner]}.weight" if inner in names else None
+
+
+def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
+    """The heads of a linear whose rows llama.cpp's converter permutes; 0 where it does not.
+
+    It rotates pairs in some architectures; in the others it rotates halves, as transformers does.
+    """
+    if not any(network.gguf.pairs for network in of_architecture(architecture)):
+        return 0
+    counts = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    return counts.get(linear.rpartition(".")[2], 0)
+
+
+def permute_heads(rows: Tensor, heads: int) -> Tensor:
+    """Rows [N, K] of q or k, halves first -> pairs together.
+
+    Row ``half * D/2 + i`` of a head becomes row ``2 i + half``.
+    """
+    return rows.view(heads, 2, -1, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+
+
+def unpermute_heads(rows: Tensor, heads: int) -> Tensor:
+    """The inverse of ``permute_heads``."""
+    return rows.view(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
