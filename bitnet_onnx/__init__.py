@@ -1,3 +1,95 @@
-"""Exact 1.58-bit language models on ONNX Runtime."""
+"""Exact 1.58-bit language models on ONNX Runtime.
+
+    import bitnet_onnx
+
+    bitnet_onnx.export("checkpoint", "artifact")
+    model = bitnet_onnx.load("artifact")
+    print(model.generate("The capital of France is", max_new_tokens=8).text)
+
+Every name is imported from where it is defined when it is first used: ``import bitnet_onnx`` is
+quick, and a device that only generates needs neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .artifact import Artifact
+    from .errors import (
+        ArtifactError,
+        BitNetError,
+        CheckpointError,
+        ConfigError,
+        GenerationError,
+        LibraryError,
+        SessionError,
+        TokenizerError,
+    )
+    from .exporter.export import export
+    from .generation.chat import Chat
+    from .generation.config import GenerationConfig
+    from .generation.model import Model, load
+    from .runtime.session import Session
+    from .text.tokenizer import Tokenizer
+    from .verification.compare import verify
+    from .weights.open import open_checkpoint
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "BitNetError",
+    "Chat",
+    "CheckpointError",
+    "ConfigError",
+    "GenerationConfig",
+    "GenerationError",
+    "LibraryError",
+    "Model",
+    "Session",
+    "SessionError",
+    "Tokenizer",
+    "TokenizerError",
+    "__version__",
+    "export",
+    "load",
+    "open_checkpoint",
+    "verify",
+]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Artifact": "artifact",
+    "ArtifactError": "errors",
+    "BitNetError": "errors",
+    "Chat": "generation.chat",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "GenerationConfig": "generation.config",
+    "GenerationError": "errors",
+    "LibraryError": "errors",
+    "Model": "generation.model",
+    "Session": "runtime.session",
+    "SessionError": "errors",
+    "Tokenizer": "text.tokenizer",
+    "TokenizerError": "errors",
+    "export": "exporter.export",
+    "load": "generation.model",
+    "open_checkpoint": "weights.open",
+    "verify": "verification.compare",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bitnet_onnx' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,6 +7,7 @@ know, naming the field. The other files carry the names that other tools expect.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -108,10 +109,17 @@ class Artifact:
         return self.folder / own
 
     @property
+    def fingerprint(self) -> str:
+        """Of the graph and the weights: the same for two folders that compute the same numbers."""
+        files = self.manifest["files"]
+        parts = [files[name]["sha256"] for name in sorted(files) if name == MODEL or _is_data(name)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    @property
     def data_size(self) -> int:
         """Bytes of the weights, which are mapped, not read."""
         files = self.manifest["files"]
-        return sum(int(files[name]["size"]) for name in files if _DATA.fullmatch(name))
+        return sum(int(files[name]["size"]) for name in files if _is_data(name))
 
     def check_hashes(self) -> None:
         """Compare every file's sha256 with the manifest; raises ArtifactError."""
@@ -168,7 +176,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _check_file_list(path: Path, files: Any) -> None:
-    if not isinstance(files, dict) or MODEL not in files or not any(map(_DATA.fullmatch, files)):
+    if not isinstance(files, dict) or MODEL not in files or not any(map(_is_data, files)):
         raise ArtifactError(f"{path}: files must list {MODEL} and {WEIGHTS}")
     for name, entry in files.items():
         plain = os.path.basename(name) == name not in ("", ".", "..") and "\0" not in name
@@ -182,4 +190,8 @@ def _check_file_list(path: Path, files: Any) -> None:
 
 def data_files(folder: Path) -> list[str]:
     """The names of the files with the weights, the first one first."""
-    return sorted(path.name for path in folder.iterdir() if _DATA.fullmatch(path.name))
+    return sorted(path.name for path in folder.iterdir() if _is_data(path.name))
+
+
+def _is_data(name: str) -> bool:
+    return _DATA.fullmatch(name) is not None

@@ -13,6 +13,7 @@ __all__ = [
     "ConfigError",
     "GenerationError",
     "LibraryError",
+    "SessionError",
     "TokenizerError",
 ]
 
@@ -43,6 +44,10 @@ class LibraryError(BitNetError):
 
 class TokenizerError(BitNetError):
     """A tokenizer or chat template that is missing, damaged, or cannot do what was asked."""
+
+
+class SessionError(BitNetError):
+    """A session that is closed, that somebody else is using, or whose runtime failed."""
 
 
 class GenerationError(BitNetError):

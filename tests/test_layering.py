@@ -24,13 +24,13 @@ model: exact layers grouped binary rotary decoder networks.bitnet networks.bitne
 operators: ops attention_bodies bodies stock_ops
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save describe export
-runtime: session
-text: chat_template tokenizer
-generation: sampling loop text chat
+runtime: cache.growing open steps session
+text: chat_template tokenizer streaming
+generation: config sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: page
-cli: commands main
+cli: common export convert generate chat bench verify info synthesize demo web main
 : __main__
 """
 

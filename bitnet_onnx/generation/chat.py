@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import GenerationError
 from ..text.tokenizer import Tokenizer
+from .config import GenerationConfig
 from .loop import GenerationResult, SessionLike
-from .sampling import SamplingParams
 from .text import TextStream, text_stream
 
 __all__ = ["Chat", "Turn"]
@@ -39,12 +40,14 @@ class Chat:
         session: SessionLike,
         tokenizer: Tokenizer,
         system: str | None = None,
+        *,
+        config: GenerationConfig | None = None,
         on_notice: Callable[[str], None] | None = None,
     ) -> None:
         self._session, self._tokenizer = session, tokenizer
         self._system = [] if system is None else [{"role": "system", "content": system}]
+        self._config = config or GenerationConfig(max_new_tokens=512)
         self._on_notice = on_notice
-        self._fed_ids: list[int] = []
         self.turns: list[Turn] = []
         self.result: GenerationResult | None = None  # of the answer that came last
 
@@ -59,44 +62,29 @@ class Chat:
         self.result = None
 
     def send(
-        self,
-        text: str,
-        *,
-        max_new_tokens: int = 512,
-        sampling: SamplingParams | None = None,
-        stop_strings: str | Sequence[str] = (),
-        num_beams: int = 1,
+        self, text: str, config: GenerationConfig | None = None, **changes: Any
     ) -> Iterator[str]:
-        """The answer to `text`, piece by piece.
+        """The answer to ``text``, piece by piece; ``changes`` are options of ``config``.
 
-        Breaking off early keeps what was said up to there. A message that the context cannot
-        hold is an error and leaves the conversation as it was.
+        Breaking off early keeps what was said up to there. A message that the context cannot hold
+        is an error and leaves the conversation as it was.
         """
         turns, ids = self._fit(text)
-        answer = text_stream(
-            self._session,
-            self._tokenizer,
-            ids,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            stop_strings=stop_strings,
-            num_beams=num_beams,
-            cached_ids=self._fed_ids,
-        )
+        options = (config or self._config).changed(**changes)
+        answer = text_stream(self._session, self._tokenizer, ids, options)
         if forgotten := len(self.turns) - len(turns):
             self.turns = turns
             if self._on_notice is not None:
                 noun = "turn was" if forgotten == 1 else "turns were"
-                self._on_notice(f"The context is full: the oldest {forgotten} {noun} forgotten.")
+                self._on_notice(f"the context is full: the oldest {forgotten} {noun} forgotten")
         return self._answer(text, answer)
 
     def _answer(self, text: str, answer: TextStream) -> Iterator[str]:
         self.result = answer.result
         try:
             yield from answer
-        finally:
-            # Also when the reader stops or interrupts: what is in the cache must be known.
-            self._fed_ids = answer.tokens.fed_ids
+        finally:  # also when the reader stops or interrupts
+            answer.close()
             ids = answer.result.ids
             if answer.result.finish_reason == "stop":
                 ids = ids[:-1]

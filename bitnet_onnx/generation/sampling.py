@@ -5,68 +5,12 @@ Knows the logits of one position and the ids that came before. Knows no model, n
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from numbers import Integral, Real
-
 import numpy as np
 
 from ..errors import GenerationError
+from .config import GenerationConfig
 
-__all__ = ["Sampler", "SamplingParams"]
-
-
-def _number(name: str, value: object, expected: str) -> float:
-    if not isinstance(value, bool) and isinstance(value, Real):
-        try:
-            number = float(value)
-        except OverflowError:  # an integer beyond every float
-            number = math.inf
-        if math.isfinite(number):
-            return number
-    raise GenerationError(f"{name} is {value!r}; it must be {expected}.")
-
-
-def _integer(name: str, value: object, expected: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise GenerationError(f"{name} is {value!r}; it must be {expected}.")
-    return int(value)
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How an id is chosen; fields and defaults are those of transformers' GenerationConfig.
-
-    Without do_sample only repetition_penalty has an effect. 0 turns top_k and min_p off,
-    1 turns top_p and repetition_penalty off. seed None draws a fresh seed.
-    """
-
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.do_sample, bool):
-            raise GenerationError(f"do_sample is {self.do_sample!r}; it must be True or False.")
-        for name in ("temperature", "repetition_penalty"):
-            if _number(name, getattr(self, name), "a number above 0") <= 0:
-                raise GenerationError(
-                    f"{name} is {getattr(self, name)!r}; it must be a number above 0.",
-                    hint="Greedy decoding is do_sample=False." if name == "temperature" else None,
-                )
-        if not 0 < _number("top_p", self.top_p, "above 0 and at most 1") <= 1:
-            raise GenerationError(f"top_p is {self.top_p!r}; it must be above 0 and at most 1.")
-        if not 0 <= _number("min_p", self.min_p, "between 0 and 1") <= 1:
-            raise GenerationError(f"min_p is {self.min_p!r}; it must be between 0 and 1.")
-        expected = "an integer of at least 0 (0 turns it off)"
-        if _integer("top_k", self.top_k, expected) < 0:
-            raise GenerationError(f"top_k is {self.top_k!r}; it must be {expected}.")
-        if self.seed is not None and _integer("seed", self.seed, "an integer of at least 0") < 0:
-            raise GenerationError(f"seed is {self.seed!r}; it must be an integer of at least 0.")
+__all__ = ["Sampler"]
 
 
 class Sampler:
@@ -76,20 +20,20 @@ class Sampler:
     same numbers however many rows are beside it.
     """
 
-    def __init__(self, params: SamplingParams, row: int = 0) -> None:
-        self.params = params
+    def __init__(self, config: GenerationConfig, row: int = 0) -> None:
+        self.config = config
         self._seen: set[int] = set()
-        entropy = None if params.seed is None else (params.seed, row)
+        entropy = None if config.seed is None else (config.seed, row)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
     def observe(self, ids: list[int]) -> None:
         """Counts ids that were not sampled here (the prompt) as already said."""
-        if self.params.repetition_penalty != 1:
+        if self.config.repetition_penalty != 1:
             self._seen.update(ids)
 
     def sample(self, logits: np.ndarray) -> int:
         """The next id from logits [vocab]."""
-        if self.params.do_sample:
+        if self.config.do_sample:
             ids, probabilities = self.distribution(logits)
             cumulative = np.cumsum(probabilities, out=probabilities)
             # Scaling by the last sum makes the draw fall inside, whatever the rounding.
@@ -109,12 +53,12 @@ class Sampler:
         The order is that of transformers: penalty, temperature, top_k, top_p, min_p. Dividing
         by a temperature changes no order, so top_k may look at the logits before it.
         """
-        params = self.params
+        config = self.config
         logits = self._penalized(logits)
         _check_finite(logits.max())
-        if 0 < params.top_k < logits.size:
+        if 0 < config.top_k < logits.size:
             # Ties with the k-th value are kept, as transformers does.
-            ids = np.flatnonzero(logits >= np.partition(logits, -params.top_k)[-params.top_k])
+            ids = np.flatnonzero(logits >= np.partition(logits, -config.top_k)[-config.top_k])
             weights = logits[ids].astype(np.float64)
         else:
             ids, weights = np.arange(logits.size), logits.astype(np.float64)
@@ -122,12 +66,12 @@ class Sampler:
         with np.errstate(over="ignore"):
             # In place: fresh megabyte arrays cost more than the arithmetic on 128,256 ids.
             weights -= weights.max()
-            weights /= float(params.temperature)
+            weights /= float(config.temperature)
             np.exp(weights, out=weights)
-        if params.top_p < 1:
-            ids, weights = _nucleus(ids, weights, params.top_p)
-        if params.min_p > 0:
-            keep = weights >= params.min_p * weights.max()
+        if config.top_p < 1:
+            ids, weights = _nucleus(ids, weights, config.top_p)
+        if config.min_p > 0:
+            keep = weights >= config.min_p * weights.max()
             ids, weights = ids[keep], weights[keep]
         weights /= weights.sum()
         return ids, weights
@@ -136,7 +80,7 @@ class Sampler:
         if not self._seen:
             return logits
         seen = np.fromiter(self._seen, dtype=np.int64, count=len(self._seen))
-        penalty = np.float32(self.params.repetition_penalty)
+        penalty = np.float32(self.config.repetition_penalty)
         said = logits[seen]
         logits = logits.copy()
         logits[seen] = np.where(said < 0, said * penalty, said / penalty)

@@ -1,38 +1,38 @@
-"""An artifact in ONNX Runtime: token ids in, logits out; owns the KV cache, knows no text.
+"""An artifact in ONNX Runtime: token ids in, logits out; owns the KV cache and the ids in it.
 
-The cache of each layer is a buffer [batch, kv heads, capacity, head_dim] each for keys and values,
-and one [batch, kv heads, capacity] for the scales of int8 ones. Each is both past and present, so a
-step copies nothing. The capacity grows by a block of positions when it is used up.
+Knows who is using it; what a step does is in ``steps.py``. Knows no text and no loop.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import numpy as np
 
-from .. import native
 from ..artifact import Artifact
-from ..errors import ArtifactError, GenerationError, LibraryError
+from ..errors import SessionError
+from .cache.growing import CachedRow
+from .open import open_runtime
+from .steps import CHUNK, Ids, Steps
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when ONNX Runtime is imported
-import onnxruntime as ort
-
-__all__ = ["Session"]
-
-PREFILL_CHUNK = 256  # positions of one prefill step: bounds the memory for activations
-CACHE_BLOCK = 512  # positions that the cache grows by; growing copies it once
-SCALE = "_scale"
+__all__ = ["Lease", "Session"]
 
 
 class Session:
     """One or more rows (sequences) that are fed step by step.
 
-    ``lengths[row]`` positions of a row are in the cache. ``prefill`` fills one row in chunks, so
-    that a row's numbers do not depend on its neighbours; ``decode`` feeds one id to each row.
+    ``lengths[row]`` positions of a row are in the cache, those of ``ids(row)``. ``prefill`` fills
+    one row, so that a row's numbers do not depend on its neighbours; ``decode`` feeds one id to
+    each row. An error leaves the session as it was before the step.
+
+    A session has one user at a time: the thread that uses it, or a stream (``claim``). Whoever
+    resets or claims it takes it over, and the user before gets a SessionError from there on, never
+    another text's numbers. Sessions of one artifact share its mapped weights, so that one session
+    for each user costs little more than its cache.
     """
 
     def __init__(
@@ -44,197 +44,203 @@ class Session:
         profile: str | None = None,
         model: bytes | None = None,
     ) -> None:
-        """threads: 0 for one per core. custom_ops False runs the stock function bodies.
+        """Open an artifact folder.
 
-        model: a changed copy of the artifact's graph to run in its place, on the same weights.
+        threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
+        profile: the prefix of a file for ONNX Runtime's profile. model: a changed copy of the
+        artifact's graph to run in its place, on the same weights.
 
-        Raises ArtifactError or LibraryError.
+        Raises ArtifactError, LibraryError or GenerationError.
         """
         self.artifact = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
         self.vocab_size = self.artifact.vocab_size
         self.context_length = self.artifact.context_length
-        self._session = _open(self.artifact, threads, custom_ops, profile, model)
-        kinds = ["key", "value"]
-        if self.artifact.kv_cache == "int8":
-            kinds += [f"{kind}{SCALE}" for kind in kinds]
-        layers = range(self.artifact.num_hidden_layers)
-        self._cached = [f"{layer}.{kind}" for layer in layers for kind in kinds]
-        self._keep = np.ones(1, dtype=np.int64)
-        self._all = np.zeros(1, dtype=np.int64)
-        self._ones = np.ones((1, self.context_length), dtype=np.int64)
-        self._ones_address = self._ones.ctypes.data  # asking in each step would take it 30 us
-        self.reset()
+        runtime = open_runtime(self.artifact, threads, custom_ops, profile, model)
+        self._steps = Steps(self.artifact, runtime)
+        self._lock = threading.Lock()
+        self._user: threading.Thread | Lease | None = None
 
     def reset(self, batch_size: int = 1) -> None:
-        """Forget everything and make room for ``batch_size`` rows."""
-        if batch_size < 1:
-            raise GenerationError(f"batch_size is {batch_size}, expected 1 or more")
-        self.batch_size = batch_size
-        self.lengths = [0] * batch_size
-        self._cache = [self._empty(name, 0) for name in self._cached]
-        self._ids = np.zeros((batch_size, 1), dtype=np.int64)
-        self._logits = np.empty((batch_size, 1, self.vocab_size), dtype=np.float32)
-        self._reserve(1)
+        """Forget everything and make room for ``batch_size`` rows; take the session over."""
+        with self._locked():
+            self._steps.reset(batch_size)
+            self._user = threading.current_thread()
 
-    def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
-        """Append ids to a row; returns the logits [V] after the last of them."""
-        return self._feed(ids, row, self._keep)[-1]
+    def claim(self) -> Lease:
+        """Take the session over with what it holds, for a user that any thread may advance."""
+        with self._locked():
+            self._user = lease = Lease(self)
+        return lease
 
-    def score(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
-        """Append ids to a row; returns the logits [S, V] after each of them."""
-        return self._feed(ids, row, self._all)
+    def close(self) -> None:
+        """Give back the cache and ONNX Runtime's session; every later step raises SessionError."""
+        if self._steps.runtime is not None:
+            with self._locked():
+                self._steps.reset(1)
+                self._steps.runtime = None
 
-    def decode(self, ids: Sequence[int]) -> np.ndarray:
-        """Append one id to every row; returns logits [batch, V], overwritten by the next call."""
-        if len(ids) != self.batch_size:
-            raise GenerationError(f"decode got {len(ids)} ids, expected one for each of "
-                                  f"{self.batch_size} rows")  # fmt: skip
-        for row in range(self.batch_size):
-            self._check(ids[row : row + 1], row)
-        self._ids[:, 0] = ids
-        longest = max(self.lengths) + 1
-        self._reserve(longest)
-        for row in range(self.batch_size):
-            self.lengths[row] += 1
-        shape = (self.batch_size, longest)
-        if self.batch_size == 1:
-            address = self._ones_address
-        else:
-            filled = np.arange(longest) < np.asarray(self.lengths)[:, None]
-            mask = filled.astype(np.int64)
-            address = mask.ctypes.data
-        self._step.bind_input("attention_mask", "cpu", 0, np.int64, shape, address)
-        self._run(self._step)
-        return self._logits[:, 0]
+    def __enter__(self) -> Session:
+        return self
 
-    def end_profiling(self) -> str:
-        """The file with the profile of all steps so far; only where ``profile`` was given."""
-        return str(self._session.end_profiling())
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def batch_size(self) -> int:
+        """Rows."""
+        return self._steps.cache.rows
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Positions in the cache, of each row."""
+        return self._steps.cache.lengths
+
+    def ids(self, row: int = 0) -> list[int]:
+        """The ids in the cache of a row."""
+        return self._steps.cache.ids(row)
 
     @property
     def position_bytes(self) -> int:
         """What the cache takes for one position of a row, in one layer."""
-        total = sum(buffer.nbytes for buffer in self._cache)
-        positions = self.batch_size * self._cache[0].shape[2] * self.artifact.num_hidden_layers
-        return total // positions
+        return self._steps.cache.position_bytes
+
+    def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
+        """Append ids to a row; returns the logits [V] after the last of them."""
+        with self.used_by(threading.current_thread()) as steps:
+            return steps.prefill(ids, row)
+
+    def score(self, ids: Ids, row: int = 0) -> Iterator[np.ndarray]:
+        """Append ids to a row; yields the logits [S, V] after each of them, S at most 256.
+
+        The chunks follow each other in order. Nothing is computed before the first is asked for.
+        """
+        with self.used_by(threading.current_thread()) as steps:
+            checked = steps.checked(ids, row)
+            self._user = lease = Lease(self)
+        try:
+            for start in range(0, len(checked), CHUNK):
+                with self.used_by(lease) as steps:
+                    logits = steps.score(checked[start : start + CHUNK], row)
+                yield logits
+        finally:
+            lease.release()
+
+    def decode(self, ids: Ids) -> np.ndarray:
+        """Append one id to every row; returns logits [batch, V], overwritten by the next call."""
+        with self.used_by(threading.current_thread()) as steps:
+            return steps.decode(ids)
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
-        self._check_row(row)
-        if not 0 <= length <= self.lengths[row]:
-            raise GenerationError(
-                f"truncate to {length} positions, row {row} holds {self.lengths[row]}"
+        with self.used_by(threading.current_thread()) as steps:
+            steps.cache.truncate(length, row)
+
+    def reorder(self, order: Sequence[int]) -> None:
+        """Let row i be what row ``order[i]`` was; there are then ``len(order)`` rows."""
+        with self.used_by(threading.current_thread()) as steps:
+            steps.cache.reorder(order)
+
+    def fork(self, count: int, row: int = 0) -> None:
+        """Let there be ``count`` rows, each a copy of ``row``."""
+        with self.used_by(threading.current_thread()) as steps:
+            steps.cache.fork(count, row)
+
+    def take(self, row: int = 0) -> CachedRow:
+        """A copy of what the cache holds of a row, which ``put`` puts back, here or elsewhere."""
+        with self.used_by(threading.current_thread()) as steps:
+            return steps.cache.take(row)
+
+    def put(self, kept: CachedRow, row: int = 0) -> None:
+        """Let a row be one that was taken from a session of the same artifact."""
+        with self.used_by(threading.current_thread()) as steps:
+            steps.cache.put(kept, row)
+
+    def end_profiling(self) -> str:
+        """The file with the profile of all steps so far; only where ``profile`` was given."""
+        with self._locked():
+            return str(self._steps.runtime.end_profiling())
+
+    @contextmanager
+    def used_by(self, user: threading.Thread | Lease) -> Iterator[Steps]:
+        """The session's steps, while nobody else can call any; for ``Lease``.
+
+        ``user`` must be the session's user. A thread becomes it where there was none yet, and where
+        it is a lease of its own: it goes on by itself, and that lease is over.
+        """
+        with self._locked():
+            if self._user is not user:
+                own = isinstance(self._user, Lease) and self._user.thread is user
+                if isinstance(user, Lease) or not (self._user is None or own):
+                    raise SessionError(
+                        "another stream or another thread uses the session by now",
+                        hint="open one Session for each user, or reset() this one to take it over",
+                    )
+                self._user = user
+            yield self._steps
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """No two calls at a time: a step holds addresses of buffers that others would replace."""
+        if not self._lock.acquire(blocking=False):
+            raise SessionError(
+                "the session is computing for another thread",
+                hint="open one Session for each user; they share the mapped weights",
             )
-        self.lengths[row] = length
-
-    def _feed(self, ids: Sequence[int], row: int, keep: np.ndarray) -> np.ndarray:
-        self._check(ids, row)
-        self._reserve(self.lengths[row] + len(ids))
-        binding = self._bind_cache(slice(row, row + 1))
-        _bind(binding.bind_input, "logits_to_keep", keep)
-        kept: list[np.ndarray] = []
-        for start in range(0, len(ids), PREFILL_CHUNK):
-            chunk = np.asarray(ids[start : start + PREFILL_CHUNK], dtype=np.int64)[None]
-            width = 1 if keep is self._keep else chunk.shape[1]
-            logits = np.empty((1, width, self.vocab_size), dtype=np.float32)
-            total = self.lengths[row] + chunk.shape[1]
-            _bind(binding.bind_input, "input_ids", chunk)
-            _bind(binding.bind_input, "attention_mask", self._ones[:, :total])
-            _bind(binding.bind_output, "logits", logits)
-            self._run(binding)
-            self.lengths[row] = total
-            kept = [logits[0]] if keep is self._keep else [*kept, logits[0]]
-        return np.concatenate(kept)
-
-    def _run(self, binding: Any) -> None:
-        self._session.run_with_iobinding(binding)
-
-    def _check_row(self, row: int) -> None:
-        if not 0 <= row < self.batch_size:
-            raise GenerationError(f"row is {row}, expected 0 to {self.batch_size - 1}")
-
-    def _check(self, ids: Sequence[int], row: int) -> None:
-        self._check_row(row)
-        if len(ids) == 0:
-            raise GenerationError("there are no ids to feed, expected at least one")
-        if not all(0 <= token < self.vocab_size for token in ids):
-            wrong = next(token for token in ids if not 0 <= token < self.vocab_size)
-            raise GenerationError(
-                f"token id {wrong} is outside the vocabulary, expected 0 to {self.vocab_size - 1}"
-            )
-        if self.lengths[row] + len(ids) > self.context_length:
-            raise GenerationError(
-                f"row {row} would hold {self.lengths[row] + len(ids)} positions, the context has "
-                f"{self.context_length}"
-            )
-
-    def _reserve(self, positions: int) -> None:
-        """Make room for so many positions in every row; binds the step to the new buffers."""
-        if positions <= self._cache[0].shape[2]:
-            return
-        capacity = min(-(-positions // CACHE_BLOCK) * CACHE_BLOCK, self.context_length)
-        filled = max(self.lengths)
-        for i, (name, old) in enumerate(zip(self._cached, self._cache, strict=True)):
-            self._cache[i] = self._empty(name, capacity)
-            self._cache[i][:, :, :filled] = old[:, :, :filled]
-        self._step = self._bind_cache(slice(0, self.batch_size))
-        _bind(self._step.bind_input, "input_ids", self._ids)
-        _bind(self._step.bind_input, "logits_to_keep", self._keep)
-        _bind(self._step.bind_output, "logits", self._logits)
-
-    def _empty(self, name: str, capacity: int) -> np.ndarray:
-        """Zeros, so that positions not yet filled are finite."""
-        rows = (self.batch_size, self.artifact.num_key_value_heads, capacity)
-        if name.endswith(SCALE):
-            return np.zeros(rows, np.float32)
-        return np.zeros((*rows, self.artifact.head_dim), self.artifact.kv_cache)
-
-    def _bind_cache(self, rows: slice) -> Any:
-        binding = self._session.io_binding()
-        for name, buffer in zip(self._cached, self._cache, strict=True):
-            _bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
-            _bind(binding.bind_output, f"present.{name}", buffer[rows])
-        return binding
-
-
-def _bind(bind: Any, name: str, array: np.ndarray) -> None:
-    """Hand a buffer of ours to ONNX Runtime, uncopied; it must be contiguous and stay alive."""
-    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-
-
-def _open(
-    artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
-) -> ort.InferenceSession:
-    if threads < 0:
-        raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors alone: they reach the caller as exceptions
-    if profile is not None:
-        options.enable_profiling, options.profile_file_prefix = True, profile
-    if custom_ops and artifact.target == "native":
-        native.active_kernel()  # says which kernels there are when an impossible one is forced
         try:
-            options.register_custom_ops_library(str(native.library_path()))
-        except Exception as error:  # ONNX Runtime raises its own types, not exported by name
-            raise LibraryError(
-                f"ONNX Runtime {ort.__version__} refused the custom-op library: {_first(error)}",
-                hint="install a bitnet-onnx and an onnxruntime that belong together",
-            ) from error
-    if model is not None:
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(artifact.folder)
-        )
-    try:
-        return ort.InferenceSession(
-            model or str(artifact.model_path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise ArtifactError(
-            f"ONNX Runtime {ort.__version__} cannot load {artifact.model_path}: {_first(error)}",
-            hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
-        ) from error
+            if self._steps.runtime is None:
+                raise SessionError("the session is closed, expected an open one")
+            yield
+        finally:
+            self._lock.release()
+
+    def leave(self, user: Lease) -> None:
+        """Let the thread of ``user`` be the session's user after it; for ``Lease``."""
+        if self._user is user:
+            self._user = user.thread
 
 
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+class Lease:
+    """The steps of a session for one user, such as a stream, which any thread may advance.
+
+    Once somebody else has taken the session over, each step raises SessionError.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.thread = threading.current_thread()
+        self._session = session
+
+    @property
+    def batch_size(self) -> int:
+        return self._session.batch_size
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self._session.lengths
+
+    def ids(self, row: int = 0) -> list[int]:
+        return self._session.ids(row)
+
+    def reset(self, batch_size: int = 1) -> None:
+        with self._session.used_by(self) as steps:
+            steps.reset(batch_size)
+
+    def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
+        with self._session.used_by(self) as steps:
+            return steps.prefill(ids, row)
+
+    def decode(self, ids: Ids) -> np.ndarray:
+        with self._session.used_by(self) as steps:
+            return steps.decode(ids)
+
+    def truncate(self, length: int, row: int = 0) -> None:
+        with self._session.used_by(self) as steps:
+            steps.cache.truncate(length, row)
+
+    def release(self) -> None:
+        """End the lease: the session belongs to the thread that claimed it, with what it holds."""
+        self._session.leave(self)

@@ -16,7 +16,7 @@ from ..errors import TokenizerError
 from ..files import read_object
 from .chat_template import ChatTemplate, Message, guard
 
-__all__ = ["StreamDecoder", "Tokenizer"]
+__all__ = ["Tokenizer"]
 
 # Stands for a reply while a template is split around it; trimming and quoting leave it whole.
 _REPLY = "bitnetREPLYcb1f4e7dREPLYbitnet"
@@ -201,50 +201,6 @@ class Tokenizer:
                 )
             ids.append(id)
         return ids
-
-
-class StreamDecoder:
-    """Ids one by one to text whose pieces, joined, equal Tokenizer.decode of all of them.
-
-    A character whose bytes are spread over several tokens is held until it is whole. Decoders
-    with byte fallback (not byte-level BPE) may show a run of invalid bytes in another way.
-    """
-
-    # An unfinished UTF-8 character is at most 3 bytes, so at most 3 replacement characters.
-    _HELD = 3
-
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
-        self._tokenizer = tokenizer
-        self._hidden = tokenizer.special_ids if skip_special_tokens else frozenset()
-        # The chunk before keeps decoders that strip the first space from doing so mid-text.
-        self._before: list[int] = []
-        self._window: list[int] = []
-        self._emitted = 0  # characters of the window that were handed out
-
-    def push(self, id: int) -> str:
-        """The text that this id completes; may be empty."""
-        if id in self._hidden:
-            return ""
-        self._window.append(id)
-        text = self._window_text()
-        whole = text.rstrip("\ufffd")
-        end = max(len(whole), len(text) - self._HELD)
-        piece = text[self._emitted : end]
-        self._emitted = max(self._emitted, end)
-        if text and len(whole) == len(text):
-            self._before, self._window, self._emitted = self._window, [], 0
-        return piece
-
-    def flush(self) -> str:
-        """What is held at the end: bytes that no token completed."""
-        piece = self._window_text()[self._emitted :]
-        self._before, self._window, self._emitted = [], [], 0
-        return piece
-
-    def _window_text(self) -> str:
-        before = self._tokenizer.decode(self._before, skip_special_tokens=False)
-        both = self._tokenizer.decode(self._before + self._window, skip_special_tokens=False)
-        return both[len(before) :]
 
 
 def _read(path: Path) -> str:

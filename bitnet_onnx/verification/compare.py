@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..errors import ConfigError
 from ..exporter.options import KV_CACHES
 from ..operators.ops import KEPT, scan_slack
 from ..weights.checkpoint.base import Checkpoint
+from ..weights.open import open_checkpoint
 from ..weights.ternary import int8_rows, row_bounds
 from .reference import Reference, TieBreaker, load_reference
 from .taps import TappedSession
@@ -92,29 +94,68 @@ class Scan:
 
 
 def verify(
-    checkpoint: Checkpoint,
-    artifact: Artifact,
-    prompts: Sequence[Sequence[int]],
-    steps: int,
+    checkpoint: Checkpoint | str | Path,
+    artifact: Artifact | str | Path,
+    prompts: Sequence[Sequence[int]] | None = None,
+    max_new_tokens: int = 64,
     *,
     against: str = "torch",
     progress: bool = False,
 ) -> list[Comparison]:
-    """Compare logits and greedy ids over ``steps`` new tokens after each prompt.
+    """Compare logits and greedy ids over ``max_new_tokens`` steps after each prompt.
 
-    Both sides are fed the reference's ids, so that one difference does not hide the next. An
-    int8 head is compared with the reference whose table is rounded in the same way, a float16 or
-    int8 cache with the reference that rounds its own, a two-step head with the table itself: see
+    prompts: ids; by default three random prompts. against: ``torch``, this package's reference, or
+    ``transformers``, its class and loader. The artifact is the same network where ``agrees`` is
+    true of every Comparison.
+
+    Both sides are fed the reference's ids, so that one difference does not hide the next. An int8
+    head is compared with the reference whose table is rounded in the same way, a float16 or int8
+    cache with the reference that rounds its own, a two-step head with the table itself: see
     ``Scan``.
+
     Raises ConfigError when artifact and checkpoint are not the same shape, and for the first
-    BitNet, whose linears normalize and quantize groups by themselves.
+    BitNet, whose linears normalize and quantize groups by themselves; CheckpointError,
+    ArtifactError or LibraryError where one of them cannot be opened.
     """
-    sizes = ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim")
-    for name in sizes:
-        ours, theirs = getattr(artifact, name), getattr(checkpoint.config, name)
-        if ours != theirs:
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint)
+    if not isinstance(artifact, Artifact):
+        artifact = Artifact.open(artifact)
+    prompts = default_prompts(artifact.vocab_size) if prompts is None else prompts
+    _check(checkpoint, artifact, prompts, max_new_tokens, against)
+    session = TappedSession(artifact)
+    network = load_reference(checkpoint, against, artifact.head)
+    linears = list(checkpoint.parts.linears)
+    rounds = not checkpoint.config.float_activations
+    scan = Scan.of(checkpoint) if artifact.head == "two-step" else None
+    with tqdm(
+        total=len(prompts) * max_new_tokens,
+        desc="verify",
+        unit="token",
+        disable=not progress,
+        file=sys.stderr,
+    ) as bar:
+        return [
+            compare(
+                network, linears, rounds, scan, session, list(prompt), max_new_tokens, bar.update
+            )
+            for prompt in prompts
+        ]
+
+
+def _check(
+    checkpoint: Checkpoint,
+    artifact: Artifact,
+    prompts: Sequence[Sequence[int]],
+    steps: int,
+    against: str,
+) -> None:
+    """Raises ConfigError where the two cannot be compared."""
+    for name in ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim"):
+        found, expected = getattr(artifact, name), getattr(checkpoint.config, name)
+        if found != expected:
             raise ConfigError(
-                f"{name} is {ours} in the artifact and {theirs} in the checkpoint",
+                f"{name} is {found} in the artifact and {expected} in the checkpoint",
                 hint="give the checkpoint that the artifact was exported from",
             )
     if checkpoint.config.record.weights == "binary":
@@ -130,28 +171,12 @@ def verify(
                 f"a prompt of {len(prompt)} ids and {steps} steps do not fit the artifact's "
                 f"context of {artifact.context_length}"
             )
-    session = TappedSession(artifact)
     if against == "transformers" and artifact.kv_cache != "float32":
         raise ConfigError(
             f"the artifact keeps keys and values as {artifact.kv_cache}, transformers would as "
             "float32",
             hint="compare with --against torch",
         )
-    network = load_reference(checkpoint, against, artifact.head)
-    linears = list(checkpoint.parts.linears)
-    rounds = not checkpoint.config.float_activations
-    scan = Scan.of(checkpoint) if artifact.head == "two-step" else None
-    with tqdm(
-        total=len(prompts) * steps,
-        desc="verify",
-        unit="token",
-        disable=not progress,
-        file=sys.stderr,
-    ) as bar:
-        return [
-            compare(network, linears, rounds, scan, session, list(prompt), steps, bar.update)
-            for prompt in prompts
-        ]
 
 
 def compare(

@@ -7,7 +7,7 @@ Knows the graph's operators by name; knows no checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..exporter.passes.zeros import FEED_FORWARD
 from ..exporter.stock import activations
 from ..operators.ops import DOMAIN
 from ..runtime.session import Session
+from ..runtime.steps import Ids, Steps
 
 __all__ = ["TappedSession"]
 
@@ -28,21 +29,23 @@ TWO_STEP = "TwoStepMatMul"
 
 
 class TappedSession(Session):
-    """After ``prefill`` or ``score``, ``inputs`` has by linear its activations [1, S, K].
+    """After ``prefill``, ``inputs`` has by linear its activations [1, S, K].
 
     A two-step head is there by the name of its table, with the kept positions.
     """
 
     inputs: dict[str, np.ndarray]
+    _steps: TappedSteps
 
     def __init__(self, artifact: Artifact, threads: int = 0) -> None:
         model, self._taps = tapped(artifact)
         super().__init__(artifact, threads=threads, model=model)
+        self._steps = TappedSteps(artifact, self._steps.runtime, list(self._taps))
 
-    def _feed(self, ids: Sequence[int], row: int, keep: np.ndarray) -> np.ndarray:
-        self._chunks: list[list[np.ndarray]] = []
-        logits = super()._feed(ids, row, keep)
-        values = map(np.concatenate, zip(*self._chunks, strict=True))
+    def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
+        self._steps.chunks.clear()
+        logits = super().prefill(ids, row)
+        values = map(np.concatenate, zip(*self._steps.chunks, strict=True))
         self.inputs = {
             name: value[None]
             for names, value in zip(self._taps.values(), values, strict=True)
@@ -50,12 +53,21 @@ class TappedSession(Session):
         }
         return logits
 
-    def _run(self, binding: Any) -> None:
-        for value in self._taps:
+
+class TappedSteps(Steps):
+    """Steps that keep what the graph's last outputs give, by chunk."""
+
+    def __init__(self, artifact: Artifact, runtime: Any, taps: list[str]) -> None:
+        super().__init__(artifact, runtime)
+        self.taps = taps
+        self.chunks: list[list[np.ndarray]] = []
+
+    def run(self, binding: Any) -> None:
+        for value in self.taps:
             binding.bind_output(value, "cpu")  # ONNX Runtime allocates it
-        super()._run(binding)
-        taps = binding.get_outputs()[-len(self._taps) :]
-        self._chunks.append([value.numpy()[0] for value in taps])
+        super().run(binding)
+        taps = binding.get_outputs()[-len(self.taps) :]
+        self.chunks.append([value.numpy()[0] for value in taps])
 
 
 def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:

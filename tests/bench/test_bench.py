@@ -37,7 +37,7 @@ def test_zeros_are_counted_as_the_activations_show_them(artifact: Artifact) -> N
         session.decode([token])
     skipped = native.skipped_bytes().since(before)
     for token in ids:
-        tapped.score([token])
+        tapped.prefill([token])
         for name, x in tapped.inputs.items():
             if name.endswith("down_proj"):
                 codes = absmax_int8(torch.from_numpy(x))[0]
@@ -101,13 +101,13 @@ def test_the_command_prints_both(artifact: Artifact, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "of the gates" in out
     assert "TernaryFeedForward" in out
-    assert main([*arguments, "--max-new-tokens", "30", "--json"]) == 0
+    assert main([*arguments, "--max-new-tokens", "30", "--format", "json"]) == 0
     fields = json.loads(capsys.readouterr().out)
     profile = fields["profile"]
     assert {"operator", "calls", "seconds", "bytes"} == set(profile["costs"][0])
     assert profile["step_seconds"] > 0
     assert main([*arguments, "--max-new-tokens", "8"]) == 2
-    assert "with --profile it is 25 or more" in capsys.readouterr().err
+    assert "expected 25 or more with --profile" in capsys.readouterr().err
 
 
 def test_no_line_on_zeros_where_none_can_be_skipped(demo_artifact: Path) -> None:

@@ -68,8 +68,8 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_outputs_of_generate_agree(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, text, talk = run(capsys, "generate", demo_artifact, QUESTION)
-    _, ids, _ = run(capsys, "generate", demo_artifact, QUESTION, "--output", "ids")
-    _, record, _ = run(capsys, "generate", demo_artifact, QUESTION, "--output", "json")
+    _, ids, _ = run(capsys, "generate", demo_artifact, QUESTION, "--format", "ids")
+    _, record, _ = run(capsys, "generate", demo_artifact, QUESTION, "--format", "json")
     fields = json.loads(record)
     assert fields["text"] == text.rstrip("\n") != ""
     assert ",".join(map(str, fields["ids"])) == ids.strip()
@@ -86,20 +86,20 @@ def test_prompts_come_from_everywhere(
     """A file with two prompts gives what each of them gives alone, from stdin too."""
     other = "Reverse the word HOUSE."
     single = [
-        run(capsys, "generate", demo_artifact, prompt, "--output", "ids")[1]
+        run(capsys, "generate", demo_artifact, prompt, "--format", "ids")[1]
         for prompt in (QUESTION, other)
     ]
     (tmp_path / "prompts").write_text(f"{QUESTION}\n\n{other}\n")
     file = ("--prompts-file", tmp_path / "prompts")
-    assert run(capsys, "generate", demo_artifact, *file, "--output", "ids")[1] == "".join(single)
+    assert run(capsys, "generate", demo_artifact, *file, "--format", "ids")[1] == "".join(single)
     monkeypatch.setattr(sys, "stdin", io.StringIO(QUESTION))
-    assert run(capsys, "generate", demo_artifact, "-", "--output", "ids")[1] == single[0]
+    assert run(capsys, "generate", demo_artifact, "-", "--format", "ids")[1] == single[0]
 
 
 def test_prompt_ids_are_fed_as_they_are(
     demo_artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ids = ("--prompt-ids", "0,20,30", "--max-new-tokens", "3", "--output", "json")
+    ids = ("--prompt-ids", "0,20,30", "--max-new-tokens", "3", "--format", "json")
     code, out, _ = run(capsys, "generate", demo_artifact, *ids)
     assert code == 0
     assert json.loads(out)["prompt_tokens"] == 3
@@ -131,7 +131,7 @@ def test_chat_answers_each_line(
 
 
 def test_bench_prints_one_object(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--prompt-tokens", "8", "--max-new-tokens", "4", "--runs", "1", "--json")
+    options = ("--prompt-tokens", "8", "--max-new-tokens", "4", "--runs", "1", "--format", "json")
     code, out, _ = run(capsys, "bench", demo_artifact, *options)
     fields = json.loads(out)
     assert code == 0
@@ -212,7 +212,7 @@ def test_demo_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         ([QUESTION, "--seed", "-5"], "seed"),
         ([QUESTION, "--max-new-tokens", "0"], "max_new_tokens"),
         ([QUESTION, "--threads", "-2"], "threads"),
-        ([QUESTION, "--stop-strings", ""], "stop string"),
+        ([QUESTION, "--stop-strings", ""], "stop_strings is ''"),
         (["word " * 2000], "context"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bitnet_onnx.exporter.export import export
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
@@ -32,9 +33,11 @@ def ours(folder: Path, prompts: list[list[int]], steps: int) -> list[list[int]]:
     config = json.loads((folder / "genai_config.json").read_text())["model"]
     session = Session(folder, threads=1)
     return [
-        generate(session, [prompt], max_new_tokens=steps, eos_token_id=config["eos_token_id"])[
-            0
-        ].ids
+        generate(
+            session,
+            [prompt],
+            GenerationConfig(max_new_tokens=steps, eos_token_id=config["eos_token_id"]),
+        )[0].ids
         for prompt in prompts
     ]
 

@@ -15,14 +15,17 @@ from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.exporter.options import KV_CACHES
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.model import BitNetForCausalLM
-from bitnet_onnx.runtime import session as session_module
+from bitnet_onnx.runtime import steps as steps_module
+from bitnet_onnx.runtime.cache import growing
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.compare import default_prompts, verify
 from bitnet_onnx.verification.reference import load_reference
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints
+from tests.support.sessions import scores
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
 # The folder's name, its target and what its cache holds.
@@ -76,15 +79,16 @@ def test_the_cache_takes_less_memory(folders: Folders) -> None:
         session.prefill(IDS)
         artifact = session.artifact
         sizes[name] = session.position_bytes / (2 * artifact.num_key_value_heads)
-        positions = session._cache[0].shape[2] * artifact.num_hidden_layers
-        assert session.position_bytes * positions == sum(b.nbytes for b in session._cache)
+        cache = session._steps.cache
+        total = sum(buffer.nbytes for buffer in cache.buffers.values())
+        assert session.position_bytes * cache.capacity * artifact.num_hidden_layers == total
     width = session.artifact.head_dim
     assert sizes == {"float32": 4 * width, "native": 2 * width, "int8": width + 4}
 
 
 @small
 def test_logits_are_those_of_torch_with_such_a_cache(folders: Folders, name: str) -> None:
-    found = torch.from_numpy(Session(folders[name], threads=1).score(IDS))
+    found = torch.from_numpy(scores(Session(folders[name], threads=1), IDS))
     expected, unrounded = (of_torch(folders, KV_CACHES[kind]) for kind in (SMALL[name], "float32"))
     assert checkpoints.close(found, torch.from_numpy(expected), 1e-5)
     # Were the cache not rounded there, the bound would be out of reach.
@@ -96,10 +100,10 @@ def test_in_pieces_it_is_the_same_as_in_one_call(
     folders: Folders, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session(folders[name], threads=1)
-    whole, pieces = session.score(IDS), Session(folders[name], threads=1)
-    found = [*pieces.score(IDS[:4]), *(pieces.decode([i])[0].copy() for i in IDS[4:6])]
-    monkeypatch.setattr(session_module, "PREFILL_CHUNK", 3)
-    np.testing.assert_array_equal([*found, *pieces.score(IDS[6:])], whole)
+    whole, pieces = scores(session, IDS), Session(folders[name], threads=1)
+    found = [*scores(pieces, IDS[:4]), *(pieces.decode([i])[0].copy() for i in IDS[4:6])]
+    monkeypatch.setattr(steps_module, "CHUNK", 3)
+    np.testing.assert_array_equal([*found, *scores(pieces, IDS[6:])], whole)
 
 
 @pytest.mark.parametrize("name", ["native", "int8"])
@@ -107,8 +111,10 @@ def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -
     prompts = [IDS[:1], IDS[:5], IDS]
     plain = Session(folders[name], threads=1, custom_ops=False)
     for prompt in (*([p] for p in prompts), prompts):  # one by one and as a batch
-        expected = generate(Session(folders[name], threads=1), prompt, max_new_tokens=16)
-        found = generate(plain, prompt, max_new_tokens=16)
+        expected = generate(
+            Session(folders[name], threads=1), prompt, GenerationConfig(max_new_tokens=16)
+        )
+        found = generate(plain, prompt, GenerationConfig(max_new_tokens=16))
         assert [done.ids for done in found] == [done.ids for done in expected]
 
 
@@ -116,18 +122,18 @@ def test_rows_grow_and_are_cut_and_forgotten(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Codes and scales alike: in a batch whose cache grows, after truncate and after reset."""
-    monkeypatch.setattr(session_module, "CACHE_BLOCK", 4)
+    monkeypatch.setattr(growing, "BLOCK", 4)
     session, alone = (Session(folders["int8"], threads=1) for _ in range(2))
-    expected = alone.score(IDS)
+    expected = scores(alone, IDS)
     session.reset(batch_size=2)
     session.prefill(IDS[:3], row=0)
-    np.testing.assert_array_equal(session.score(IDS, row=1), expected)  # grows the cache
+    np.testing.assert_array_equal(scores(session, IDS, row=1), expected)  # grows the cache
     session.truncate(5, row=1)
-    np.testing.assert_array_equal(session.score(IDS[5:], row=1), expected[5:])
+    np.testing.assert_array_equal(scores(session, IDS[5:], row=1), expected[5:])
     session.truncate(3, row=1)
     np.testing.assert_array_equal(session.decode([IDS[3], IDS[3]]), expected[[3, 3]])
     session.reset()
-    np.testing.assert_array_equal(session.score(IDS), expected)
+    np.testing.assert_array_equal(scores(session, IDS), expected)
 
 
 @small

@@ -25,10 +25,11 @@ from bitnet_onnx.exporter import stock
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.exporter.options import Options
 from bitnet_onnx.exporter.trace import trace
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.operators.stock_ops import FEATURES, LANES, bodies
-from bitnet_onnx.runtime import session as session_module
+from bitnet_onnx.runtime import steps as steps_module
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.verification.compare import CLOSE, verify
@@ -37,6 +38,7 @@ from bitnet_onnx.weights.synthesize import PRESETS
 from tests.support import checkpoints, one_node
 from tests.support.genai import greedy as genai_greedy
 from tests.support.oracle_networks import make_2023
+from tests.support.sessions import scores
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
 Artifacts = dict[str, Path]
@@ -175,7 +177,10 @@ def greedy(
     folder: Path, prompts: list[list[int]], steps: int = 20, eos: Sequence[int] = ()
 ) -> list[list[int]]:
     session = Session(folder, threads=1)
-    return [generate(session, [p], max_new_tokens=steps, eos_token_id=eos)[0].ids for p in prompts]
+    return [
+        generate(session, [p], GenerationConfig(max_new_tokens=steps, eos_token_id=eos))[0].ids
+        for p in prompts
+    ]
 
 
 def test_ids_are_those_of_the_native_artifact(
@@ -184,7 +189,7 @@ def test_ids_are_those_of_the_native_artifact(
     prompts = [IDS[:1], IDS[:5], IDS]
     expected = greedy(folders["native"], prompts)
     native_session = Session(folders["native"], threads=1)
-    logits = native_session.score(IDS)
+    logits = scores(native_session, IDS)
     # Two operators sum floats in another order; what else the networks have is exact.
     model = onnx.load(folders["packed"] / "model.onnx", load_external_data=False)
     inexact = {node.op_type for node in model.graph.node} & {"GroupQueryAttention", "Gemm"}
@@ -193,10 +198,10 @@ def test_ids_are_those_of_the_native_artifact(
     for form in FORMS:
         assert greedy(folders[form], prompts) == expected
         session = Session(folders[form], threads=1)
-        whole = session.score(IDS)
+        whole = scores(session, IDS)
         assert np.abs(whole - logits).max() <= bound * np.abs(logits).max()
-        assert generate(session, prompts, max_new_tokens=20)[2].ids == expected[2]
-    monkeypatch.setattr(session_module, "PREFILL_CHUNK", 4)
+        assert generate(session, prompts, GenerationConfig(max_new_tokens=20))[2].ids == expected[2]
+    monkeypatch.setattr(steps_module, "CHUNK", 4)
     for form in FORMS:
         assert greedy(folders[form], prompts) == expected
 
@@ -267,8 +272,8 @@ def test_the_bundled_model(demos: Artifacts, monkeypatch: pytest.MonkeyPatch) ->
     assert len(prompts) >= 60
 
     def answers(name: str) -> list[list[int]]:
-        stop = {"max_new_tokens": 32, "eos_token_id": tokenizer.eos_token_ids}
-        return [result.ids for result in generate(Session(demos[name]), prompts, **stop)]
+        config = GenerationConfig(max_new_tokens=32, eos_token_id=tokenizer.eos_token_ids)
+        return [result.ids for result in generate(Session(demos[name]), prompts, config)]
 
     expected = answers("native")
     monkeypatch.setattr(native, "library_path", lambda: pytest.fail("it looked for the library"))
@@ -355,7 +360,7 @@ def test_a_data_file_is_split_and_gives_the_same_ids(tmp_path: Path) -> None:
     assert parts == {f"model.onnx_data{number}" for number in numbers}
     assert Artifact.open(split).data_size == Artifact.open(whole).data_size
     ids = [
-        generate(Session(folder), [IDS], max_new_tokens=8, eos_token_id=())[0].ids
+        generate(Session(folder), [IDS], GenerationConfig(max_new_tokens=8, eos_token_id=()))[0].ids
         for folder in (whole, split)
     ]
     assert ids[0] == ids[1]

@@ -6,7 +6,7 @@ import pytest
 
 from bitnet_onnx.errors import GenerationError, TokenizerError
 from bitnet_onnx.generation.chat import Chat
-from bitnet_onnx.generation.sampling import SamplingParams
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import text_stream
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.text_fakes import (
@@ -50,9 +50,9 @@ def by_hand(
 
 @pytest.mark.parametrize("template", [BITNET, CHATML])
 @pytest.mark.parametrize("system", ["", "the world"])
-@pytest.mark.parametrize("sampling", [None, SamplingParams(do_sample=True, seed=4)])
+@pytest.mark.parametrize("sampling", [None, GenerationConfig(do_sample=True, seed=4)])
 def test_turns_equal_those_encoded_by_hand(
-    template: str, system: str, sampling: SamplingParams | None
+    template: str, system: str, sampling: GenerationConfig | None
 ) -> None:
     tokenizer = make_tokenizer(template)
     session = FakeSession(context_length=4096)
@@ -62,9 +62,12 @@ def test_turns_equal_those_encoded_by_hand(
         ids = by_hand(tokenizer, template, [*turns, (question, [])], system)
         cached = list(session.cache[0])
         session.computed = 0
-        text = "".join(chat.send(question, max_new_tokens=9, sampling=sampling))
+        text = "".join(chat.send(question, sampling, max_new_tokens=9))
         alone = text_stream(
-            FakeSession(context_length=4096), tokenizer, ids, max_new_tokens=9, sampling=sampling
+            FakeSession(context_length=4096),
+            tokenizer,
+            ids,
+            (sampling or GenerationConfig()).changed(max_new_tokens=9),
         )
         assert text == "".join(alone)
         assert chat.result is not None
@@ -177,7 +180,7 @@ def test_an_answer_that_never_began_leaves_no_turn() -> None:
 def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> None:
     notices: list[str] = []
     session = FakeSession(context_length=128)
-    chat = Chat(session, TOKENIZER, "the world", notices.append)
+    chat = Chat(session, TOKENIZER, "the world", on_notice=notices.append)
     asked = [f"hello {number}" for number in range(30)]
     computed = []
     for question in asked:
@@ -192,7 +195,7 @@ def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> 
         assert session.cache[0] == ids[: len(session.cache[0])]
         assert len(session.cache[0]) >= len(ids) - 1
     assert 3 <= len(notices) <= len(asked) // 2
-    assert all("The context is full: the oldest" in notice for notice in notices)
+    assert all("the context is full: the oldest" in notice for notice in notices)
     # Most turns compute only themselves: forgetting frees half the context at once.
     assert sum(count > 20 for count in computed) <= 1 + len(notices)
 

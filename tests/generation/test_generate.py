@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitnet_onnx.errors import GenerationError
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate, stream
-from bitnet_onnx.generation.sampling import Sampler, SamplingParams
+from bitnet_onnx.generation.sampling import Sampler
 from tests.support.text_fakes import FakeSession, fake_logits
 
 VOCAB = 20
-SAMPLED = SamplingParams(do_sample=True, temperature=0.8, top_k=7, top_p=0.9, seed=5)
-PENALTY = SamplingParams(repetition_penalty=1.5)
+SAMPLED = GenerationConfig(do_sample=True, temperature=0.8, top_k=7, top_p=0.9, seed=5)
+PENALTY = GenerationConfig(repetition_penalty=1.5)
 PROMPTS = st.lists(
     st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=9), min_size=1, max_size=4
 )
@@ -27,9 +28,9 @@ def naive(
     limit: int = 12,
     eos: tuple[int, ...] = (3, 11),
     context: int = 16,
-    params: SamplingParams | None = None,
+    params: GenerationConfig | None = None,
 ) -> tuple[list[int], str]:
-    sampler = Sampler(params or SamplingParams(), row)
+    sampler = Sampler(params or GenerationConfig(), row)
     sampler.observe(prompt)
     ids: list[int] = []
     while True:
@@ -47,10 +48,14 @@ def session(context: int = 16) -> FakeSession:
 
 @given(PROMPTS, st.integers(1, 20), st.sampled_from([None, SAMPLED, PENALTY]))
 def test_a_batch_gives_each_row_what_the_naive_loop_gives(
-    prompts: list[list[int]], limit: int, params: SamplingParams | None
+    prompts: list[list[int]], limit: int, params: GenerationConfig | None
 ) -> None:
     fake = session()
-    results = generate(fake, prompts, max_new_tokens=limit, eos_token_id=[3, 11], sampling=params)
+    results = generate(
+        fake,
+        prompts,
+        (params or GenerationConfig()).changed(max_new_tokens=limit, eos_token_id=[3, 11]),
+    )
     for row, (prompt, result) in enumerate(zip(prompts, results, strict=True)):
         expected = naive(prompt, row=row, limit=limit, params=params)
         assert (result.ids, result.finish_reason) == expected
@@ -58,13 +63,19 @@ def test_a_batch_gives_each_row_what_the_naive_loop_gives(
 
 
 @pytest.mark.parametrize("params", [None, SAMPLED, PENALTY])
-def test_a_stream_equals_row_0_of_a_batch(params: SamplingParams | None) -> None:
+def test_a_stream_equals_row_0_of_a_batch(params: GenerationConfig | None) -> None:
     for first in range(VOCAB):
         prompt = [first, 4, 5]
-        tokens = stream(session(), prompt, max_new_tokens=12, eos_token_id=3, sampling=params)
+        tokens = stream(
+            session(),
+            prompt,
+            (params or GenerationConfig()).changed(max_new_tokens=12, eos_token_id=3),
+        )
         ids = list(tokens)
         batch = generate(
-            session(), [prompt, [7]], max_new_tokens=12, eos_token_id=3, sampling=params
+            session(),
+            [prompt, [7]],
+            (params or GenerationConfig()).changed(max_new_tokens=12, eos_token_id=3),
         )
         assert ids == tokens.result.ids == batch[0].ids
         assert tokens.result.finish_reason == batch[0].finish_reason
@@ -73,7 +84,7 @@ def test_a_stream_equals_row_0_of_a_batch(params: SamplingParams | None) -> None
 def test_a_full_context_ends_with_length_and_never_overflows() -> None:
     # FakeSession fails when a row overflows; the short rows run on after the long ones ended.
     prompts = [[1] * 16, [2] * 15, [4], [5] * 16]
-    results = generate(session(), prompts, max_new_tokens=99)
+    results = generate(session(), prompts, GenerationConfig(max_new_tokens=99))
     assert [len(result.ids) for result in results] == [1, 2, 16, 1]
     assert {result.finish_reason for result in results} == {"length"}
     for prompt, result in zip(prompts, results, strict=True):
@@ -85,7 +96,7 @@ def test_rows_that_ended_stay_where_they_ended() -> None:
     results = generate(
         fake,
         [[1, 2], [3]],
-        max_new_tokens=40,
+        GenerationConfig(max_new_tokens=40),
         on_token=lambda row, id: row == 0 and len(fake.cache[0]) == 4,
     )
     assert results[0].finish_reason == "stop_string"
@@ -99,7 +110,7 @@ def test_on_token_sees_every_id_in_order() -> None:
     results = generate(
         session(),
         [[1], [2, 3]],
-        max_new_tokens=5,
+        GenerationConfig(max_new_tokens=5),
         on_token=lambda row, id: seen[row].append(id),
     )
     assert seen == [result.ids for result in results]
@@ -107,9 +118,8 @@ def test_on_token_sees_every_id_in_order() -> None:
 
 def test_a_stopped_stream_ends_and_a_paused_one_costs_nothing() -> None:
     fake = session()
-    tokens = stream(fake, [1, 2, 3], max_new_tokens=9)
+    tokens = stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=9))
     assert fake.computed == 0
-    assert tokens.fed_ids == []
     first = next(tokens)
     assert fake.lengths == [3]
     second = next(tokens)
@@ -117,7 +127,7 @@ def test_a_stopped_stream_ends_and_a_paused_one_costs_nothing() -> None:
     assert list(tokens) == []
     assert tokens.result.ids == [first, second]
     assert tokens.result.finish_reason == "stop_string"
-    assert tokens.fed_ids == [1, 2, 3, first]
+    assert fake.ids() == [1, 2, 3, first]
 
 
 @given(
@@ -126,11 +136,10 @@ def test_a_stopped_stream_ends_and_a_paused_one_costs_nothing() -> None:
 )
 def test_the_common_beginning_is_reused_and_changes_nothing(old: list, new: list) -> None:
     fake = session(64)
-    earlier = stream(fake, old, max_new_tokens=4)
+    earlier = stream(fake, old, GenerationConfig(max_new_tokens=4))
     list(earlier)
-    assert earlier.fed_ids == fake.cache[0]
     fake.computed = 0
-    later = stream(fake, new, max_new_tokens=4, cached_ids=earlier.fed_ids)
+    later = stream(fake, new, GenerationConfig(max_new_tokens=4))
     assert list(later) == naive(new, limit=4, eos=())[0]
     fed = old + earlier.result.ids[:-1]
     same = [a == b for a, b in zip(fed, new[:-1], strict=False)]
@@ -139,63 +148,50 @@ def test_the_common_beginning_is_reused_and_changes_nothing(old: list, new: list
     assert fake.computed == len(new) - common
 
 
-def test_a_cache_that_others_used_is_not_trusted() -> None:
+def test_what_others_left_in_the_cache_is_not_trusted() -> None:
     fake = session()
-    tokens = stream(fake, [1, 2, 3], max_new_tokens=4)
+    tokens = stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=4))
     list(tokens)
-    cached = tokens.fed_ids
-    generate(fake, [[9], [8]], max_new_tokens=3)
-    again = stream(fake, [1, 2, 3], max_new_tokens=4, cached_ids=cached)
+    generate(fake, [[9], [8]], GenerationConfig(max_new_tokens=3))
+    again = stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=4))
     assert list(again) == tokens.result.ids
     assert again.result.cached_tokens == 0
-    list(stream(fake, [9], max_new_tokens=3))
-    assert list(stream(fake, [1, 2, 3], max_new_tokens=4, cached_ids=cached)) == tokens.result.ids
+    list(stream(fake, [9], GenerationConfig(max_new_tokens=3)))
+    assert list(stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=4))) == tokens.result.ids
 
 
 def test_numpy_ids_and_one_eos_are_welcome() -> None:
     prompt = [1, 4, 7]
-    results = generate(session(), [np.array(prompt)], max_new_tokens=12, eos_token_id=3)
+    results = generate(
+        session(), [np.array(prompt)], GenerationConfig(max_new_tokens=12, eos_token_id=3)
+    )
     assert (results[0].ids, results[0].finish_reason) == naive(prompt, eos=(3,))
     assert all(type(id) is int for id in results[0].ids)
-    assert generate(session(), [], max_new_tokens=1) == []
+    assert generate(session(), [], GenerationConfig(max_new_tokens=1)) == []
 
 
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ([], "Prompt 0 is empty"),
-        ([1, VOCAB], "holds the id 20; the model's ids are 0 to 19"),
+        ([], "prompt 0 is empty"),
+        ([1, VOCAB], "holds the id 20, expected 0 to 19"),
         ([1, -1], "holds the id -1"),
-        ([1] * 17, "has 17 tokens; the context holds 16"),
-        ([1.5], "no sequence of integer"),
-        (["a"], "no sequence of integer"),
-        ([[1, 2], [3]], "no sequence of integer"),
-        ([2**70], "no sequence of integer"),
+        ([1] * 17, "has 17 tokens, the context holds 16"),
+        ([1.5], "not a sequence of integers"),
+        (["a"], "not a sequence of integers"),
+        ([[1, 2], [3]], "not a sequence of integers"),
+        ([2**70], "not a sequence of integers"),
     ],
 )
 def test_prompts_that_cannot_be_served(prompt: list, message: str) -> None:
     with pytest.raises(GenerationError, match=message):
-        stream(session(), prompt, max_new_tokens=1)
-    with pytest.raises(GenerationError, match=message.replace("Prompt 0", "Prompt 1")):
-        generate(session(), [[1], prompt], max_new_tokens=1)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be at least 1"),
-        ({"max_new_tokens": 1.5}, "max_new_tokens is 1.5"),
-        ({"max_new_tokens": True}, "max_new_tokens is True"),
-        ({"num_beams": 4}, "num_beams is 4; only 1 is supported"),
-    ],
-)
-def test_options_that_cannot_be_served(options: dict, message: str) -> None:
-    with pytest.raises(GenerationError, match=message):
-        generate(session(), [[1]], **{"max_new_tokens": 1, **options})
+        stream(session(), prompt, GenerationConfig(max_new_tokens=1))
+    with pytest.raises(GenerationError, match=message.replace("prompt 0", "prompt 1")):
+        generate(session(), [[1], prompt], GenerationConfig(max_new_tokens=1))
 
 
 def test_damaged_logits_say_so() -> None:
     fake = session()
     fake.prefill = lambda ids, row=0: np.full(VOCAB, np.nan, np.float32)  # type: ignore[method-assign]
     with pytest.raises(GenerationError, match="highest logit is nan"):
-        next(stream(fake, [1], max_new_tokens=1))
+        next(stream(fake, [1], GenerationConfig(max_new_tokens=1)))

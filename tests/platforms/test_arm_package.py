@@ -84,12 +84,12 @@ def cli(root: Path, packages: Path, *arguments: str | Path, **environment: str) 
 
 def ids_here(artifact: Path, prompts: Path) -> str:
     return call(sys.executable, "-m", "bitnet_onnx", "generate", artifact, "--prompts-file",
-                prompts, "--max-new-tokens", LIMIT, "--output", "ids")  # fmt: skip
+                prompts, "--max-new-tokens", LIMIT, "--format", "ids")  # fmt: skip
 
 
 def ids_there(root: Path, packages: Path, artifact: Path, prompts: Path, **environment: str) -> str:
     return cli(root, packages, "generate", artifact, "--prompts-file", prompts,
-               "--max-new-tokens", LIMIT, "--output", "ids", "--threads", "1",
+               "--max-new-tokens", LIMIT, "--format", "ids", "--threads", "1",
                **environment)  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generated_ids(
     artifact: Path, *python: str | Path, environment: Mapping[str, str] = os.environ
 ) -> str:
-    done = call(*python, "-m", "bitnet_onnx", "generate", artifact, PROMPT, "--output", "ids",
+    done = call(*python, "-m", "bitnet_onnx", "generate", artifact, PROMPT, "--format", "ids",
                 "--max-new-tokens", "16", environment=environment)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search(r"\d", done.stdout)
@@ -155,7 +155,7 @@ def test_export_without_the_extra_says_what_to_install(
 
 def test_the_installed_wheel_generates_the_same_ids(python: Path, demo_artifact: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "bitnet_onnx", "generate", demo_artifact, PROMPT, "--output", "ids",
+        [sys.executable, "-m", "bitnet_onnx", "generate", demo_artifact, PROMPT, "--format", "ids",
          "--max-new-tokens", "16"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -198,7 +198,7 @@ def test_the_wheel_of_this_machine_generates_the_same_ids(
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", built], check=True, cwd=tmp_path)
-    asked = ["-m", "bitnet_onnx", "generate", demo_artifact, "What is 3 + 4?", "--output", "ids"]
+    asked = ["-m", "bitnet_onnx", "generate", demo_artifact, "What is 3 + 4?", "--format", "ids"]
     ids = [
         subprocess.run([p, *asked], cwd=cwd, check=True, capture_output=True, text=True).stdout
         for p, cwd in ((python, tmp_path), (sys.executable, ROOT))

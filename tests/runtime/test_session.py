@@ -10,22 +10,29 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from bitnet_onnx import native
 from bitnet_onnx.artifact import WEIGHTS, Artifact, write_manifest
-from bitnet_onnx.errors import ArtifactError, GenerationError, LibraryError
+from bitnet_onnx.errors import ArtifactError, GenerationError, LibraryError, SessionError
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.runtime import session as session_module
+from bitnet_onnx.runtime import steps as steps_module
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.reference import load_reference
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints
+from tests.support.sessions import scores
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
 
@@ -52,7 +59,7 @@ def reference(pair: tuple[Path, Path]) -> BitNetForCausalLM:
 @torch.no_grad()
 def test_logits_are_those_of_torch(pair: tuple[Path, Path], session: Session) -> None:
     expected = reference(pair)(torch.tensor([IDS])).logits[0]
-    found = torch.from_numpy(session.score(IDS))
+    found = torch.from_numpy(scores(session, IDS))
     # The int8 head rounds its input to 16 bits: half a step of 1/32512 of the largest entry.
     bound = 1e-5 if session.artifact.head == "bf16" else 3e-4
     assert checkpoints.close(found, expected, bound)
@@ -64,7 +71,7 @@ def test_greedy_ids_are_those_of_the_naive_loop(pair: tuple[Path, Path], session
     model = reference(pair)
     for prompt in (IDS[:1], IDS[:5], IDS):
         expected = model.generate(torch.tensor([prompt]), 20)[0, len(prompt) :].tolist()
-        [result] = generate(session, [prompt], max_new_tokens=20)
+        [result] = generate(session, [prompt], GenerationConfig(max_new_tokens=20))
         assert result.ids == expected
 
 
@@ -73,11 +80,11 @@ def test_greedy_ids_are_those_of_the_naive_loop(pair: tuple[Path, Path], session
 
 def test_steps_equal_the_whole(session: Session) -> None:
     """Attention may sum in another order for one position than for many: float32 noise."""
-    whole = session.score(IDS)
+    whole = scores(session, IDS)
     session.reset()
     steps = [session.prefill(IDS[:1]).copy()]
     steps += [session.decode([token])[0].copy() for token in IDS[1:]]
-    assert session.lengths == [len(IDS)]
+    assert session.lengths == (len(IDS),)
     close_rows(np.stack(steps), whole)
 
 
@@ -90,31 +97,33 @@ def close_rows(found: np.ndarray, expected: np.ndarray) -> None:
 def test_chunked_prefill_equals_unchunked(
     session: Session, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    whole = session.score(IDS)
-    monkeypatch.setattr(session_module, "PREFILL_CHUNK", chunk)
+    whole = scores(session, IDS)
+    monkeypatch.setattr(steps_module, "CHUNK", chunk)
     session.reset()
-    close_rows(session.score(IDS), whole)
-    assert session.lengths == [len(IDS)]
+    close_rows(scores(session, IDS), whole)
+    assert session.lengths == (len(IDS),)
     session.reset()
     close_rows(session.prefill(IDS)[None], whole[-1:])
 
 
 def test_truncate_and_feed_again(session: Session) -> None:
-    whole = session.score(IDS)
+    whole = scores(session, IDS)
     session.truncate(5)
-    assert np.array_equal(session.score(IDS[5:]), whole[5:])
+    assert np.array_equal(scores(session, IDS[5:]), whole[5:])
     session.truncate(5)
     session.prefill([1, 1, 1, 1])
     session.truncate(5)
-    close_rows(session.score(IDS[5:]), whole[5:])
+    close_rows(scores(session, IDS[5:]), whole[5:])
     session.truncate(0)
-    assert np.array_equal(session.score(IDS), whole)
+    assert np.array_equal(scores(session, IDS), whole)
 
 
 def test_a_batch_equals_each_of_its_rows(session: Session) -> None:
     prompts = [IDS[:7], IDS[3:4], IDS, IDS[2:9]]
-    alone = [generate(session, [prompt], max_new_tokens=9)[0].ids for prompt in prompts]
-    together = generate(session, prompts, max_new_tokens=9)
+    alone = [
+        generate(session, [prompt], GenerationConfig(max_new_tokens=9))[0].ids for prompt in prompts
+    ]
+    together = generate(session, prompts, GenerationConfig(max_new_tokens=9))
     assert [result.ids for result in together] == alone
 
     session.reset(len(prompts))
@@ -133,11 +142,11 @@ def test_the_context_can_be_filled_and_no_more(session: Session) -> None:
     for more in (lambda: session.decode([3]), lambda: session.prefill([3])):
         with pytest.raises(GenerationError, match=f"the context has {session.context_length}"):
             more()
-    assert session.lengths == [session.context_length]
+    assert session.lengths == (session.context_length,)
     session.truncate(2)
     with pytest.raises(GenerationError, match="context"):
         session.prefill(full)
-    assert session.lengths == [2]
+    assert session.lengths == (2,)
 
 
 # ------------------------------------------------------------------------------- the same bits
@@ -146,20 +155,23 @@ def test_the_context_can_be_filled_and_no_more(session: Session) -> None:
 def test_with_and_without_the_library(folder: Path, session: Session) -> None:
     """The linears and the int8 head are exact; the bf16 head may round its last bit elsewhere."""
     stock = Session(folder, threads=1, custom_ops=False)
-    with_library, without = session.score(IDS), stock.score(IDS)
+    with_library, without = scores(session, IDS), scores(stock, IDS)
     if session.artifact.head == "int8":
         assert np.array_equal(with_library, without)
     else:
         assert np.abs(with_library - without).max() <= np.spacing(np.abs(with_library).max())
-    for cached, other in zip(session._cache, stock._cache, strict=True):
-        assert np.array_equal(cached, other)
-    first, second = (generate(s, [IDS[:4]], max_new_tokens=20) for s in (session, stock))
+    kept, other = session.take(), stock.take()
+    for name, cached in kept.buffers.items():
+        assert np.array_equal(cached, other.buffers[name])
+    first, second = (
+        generate(s, [IDS[:4]], GenerationConfig(max_new_tokens=20)) for s in (session, stock)
+    )
     assert first[0].ids == second[0].ids
 
 
 def test_two_threads_and_two_sessions(folder: Path, session: Session) -> None:
     other = Session(folder, threads=2)
-    assert np.array_equal(session.score(IDS), other.score(IDS))
+    assert np.array_equal(scores(session, IDS), scores(other, IDS))
     for token in IDS:  # taking turns
         assert np.array_equal(session.decode([token]), other.decode([token]))
 
@@ -168,14 +180,16 @@ def test_two_threads_and_two_sessions(folder: Path, session: Session) -> None:
 
 IDS_OF_A_KERNEL = """
 import json, os, sys
+import numpy as np
 from bitnet_onnx import native
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.runtime.session import Session
 assert os.environ["ORT_DISABLE_TELEMETRY"] == sys.argv[3]
 session = Session(sys.argv[1], threads=1)
 prompt = json.loads(sys.argv[2])
-logits = session.score(prompt)
-result = generate(session, [prompt], max_new_tokens=20)[0]
+logits = np.concatenate(list(session.score(prompt)))
+result = generate(session, [prompt], GenerationConfig(max_new_tokens=20))[0]
 print(json.dumps([native.active_kernel(), result.ids, logits.tobytes().hex()]))
 """
 
@@ -243,12 +257,12 @@ def test_a_library_that_onnx_runtime_refuses(
 
 @pytest.mark.parametrize("wrong", [[-1], [96], [3, 1 << 40], []])
 def test_ids_outside_the_vocabulary_and_none_at_all(session: Session, wrong: list[int]) -> None:
-    for feed in (session.prefill, session.score):
+    for feed in (session.prefill, lambda ids: scores(session, ids)):
         with pytest.raises(GenerationError, match="expected"):
             feed(wrong)
     with pytest.raises(GenerationError, match="expected"):
         session.decode(wrong)
-    assert session.lengths == [0]
+    assert session.lengths == (0,)
 
 
 def test_wrong_rows_and_sizes(folder: Path, session: Session) -> None:
@@ -284,3 +298,113 @@ def test_a_model_file_that_is_no_onnx(folder: Path, tmp_path: Path, content: byt
     with pytest.raises(ArtifactError, match=r"cannot load .*model\.onnx") as caught:
         Session(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------ users and versions
+
+
+def test_floats_are_refused_and_numpy_integers_welcome(session: Session) -> None:
+    expected = session.prefill(IDS).copy()
+    for feed in (session.prefill, session.decode, lambda ids: scores(session, ids)):
+        for wrong in ([4.9], np.array([4.0]), ["4"], [None]):
+            with pytest.raises(GenerationError, match="expected an integer"):
+                feed(wrong)  # type: ignore[operator]
+    assert session.lengths == (len(IDS),)
+    for ids in (np.array(IDS), np.array(IDS, np.uint8), [np.int32(token) for token in IDS]):
+        session.reset()
+        assert np.array_equal(session.prefill(ids), expected)
+        assert session.ids() == IDS
+        assert all(type(token) is int for token in session.ids())
+
+
+def test_a_position_counts_once_it_is_computed(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.prefill(IDS)
+    expected = session.decode([5]).copy()
+    session.truncate(len(IDS))
+
+    def fail(binding: object) -> None:
+        raise RuntimeError("first line\nsecond line")
+
+    broken = Broken(session._steps.runtime, fail)
+    monkeypatch.setattr(session._steps, "runtime", broken)
+    for step in (lambda: session.decode([5]), lambda: session.prefill([5, 6])):
+        with pytest.raises(SessionError, match=r"ONNX Runtime failed in a step: first line$"):
+            step()
+        assert session.ids() == IDS
+    monkeypatch.undo()
+    assert np.array_equal(session.decode([5]), expected)
+
+
+class Broken:
+    """ONNX Runtime's session, which fails in each run."""
+
+    def __init__(self, runtime: Any, run: Callable[[object], None]) -> None:
+        self.io_binding, self.run_with_iobinding = runtime.io_binding, run
+
+
+def test_a_closed_session_says_so(folder: Path) -> None:
+    with Session(folder, threads=1) as session:
+        session.prefill(IDS)
+    session.close()
+    for use in (lambda: session.prefill(IDS), session.reset, session.claim, session.take):
+        with pytest.raises(SessionError, match="the session is closed, expected an open one"):
+            use()
+
+
+def test_a_score_of_a_long_prompt_comes_in_chunks(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = scores(session, IDS)
+    monkeypatch.setattr(session_module, "CHUNK", 5)
+    session.reset()
+    chunks = list(session.score(IDS))
+    assert [chunk.shape for chunk in chunks] == [(5, 96), (5, 96), (3, 96)]
+    close_rows(np.concatenate(chunks), whole)
+    half = session.score(IDS)
+    next(half)
+    session.truncate(0)  # the thread goes on by itself: the score is over
+    with pytest.raises(SessionError, match="another stream or another thread"):
+        next(half)
+
+
+def test_rows_move_between_sessions(folder: Path, session: Session) -> None:
+    session.prefill(IDS)
+    kept = session.take()
+    expected = session.decode([7])[0].copy()
+    other = Session(folder, threads=1)
+    other.reset(2)
+    other.prefill([1, 2])
+    other.put(kept, row=1)
+    assert other.ids(1) == IDS
+    assert np.array_equal(other.decode([3, 7])[1], expected)
+    other.reorder([1, 1, 0])
+    assert other.lengths == (len(IDS) + 1, len(IDS) + 1, 3)
+    other.fork(4)
+    assert [other.ids(row) for row in range(4)] == [[*IDS, 7]] * 4
+
+
+def test_an_artifact_of_version_1_gives_the_same_numbers(
+    folder: Path, session: Session, tmp_path: Path
+) -> None:
+    """As bitnet_onnx 0.1.0 laid it out: other names, and a config.json of the checkpoint."""
+    old = tmp_path / "old"
+    old.mkdir()
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "model.onnx.data"
+    onnx.save(model, old / "model.onnx")
+    (old / "model.onnx.data").write_bytes((folder / WEIGHTS).read_bytes())
+    (old / "config.json").write_bytes((folder / "checkpoint_config.json").read_bytes())
+    fields = {**Artifact.open(folder).manifest}
+    del fields["files"], fields["format_version"]
+    write_manifest(old, fields)
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["task"], manifest["network"]
+    (old / "manifest.json").write_text(json.dumps(manifest | {"format_version": 1}))
+    with Session(old, threads=1) as first:
+        assert np.array_equal(scores(first, IDS), scores(session, IDS))
+    assert BitNetConfig.from_file(Artifact.open(old).config_path).hidden_size == 64

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
@@ -44,6 +45,10 @@ def answers(session: Session, folder: Path | str, records: list[dict[str, str]])
     ids: list[list[int]] = []
     for start in range(0, len(records), BATCH):
         batch = prompts(tokenizer, records[start : start + BATCH])
-        done = generate(session, batch, max_new_tokens=LIMIT, eos_token_id=tokenizer.eos_token_ids)
+        done = generate(
+            session,
+            batch,
+            GenerationConfig(max_new_tokens=LIMIT, eos_token_id=tokenizer.eos_token_ids),
+        )
         ids += [result.ids for result in done]
     return ids

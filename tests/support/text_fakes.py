@@ -77,7 +77,7 @@ def fake_logits(ids: Sequence[int], vocab_size: int) -> np.ndarray:
 
 
 class FakeSession:
-    """A cache that holds the ids themselves; counts what it computes."""
+    """A cache that holds the ids themselves; counts what it computes. It is its own lease."""
 
     def __init__(self, vocab_size: int = 300, context_length: int = 256) -> None:
         self.vocab_size, self.context_length = vocab_size, context_length
@@ -89,9 +89,18 @@ class FakeSession:
         self.cache: list[list[int]] = [[] for _ in range(batch_size)]
         self._logits = np.empty((batch_size, self.vocab_size), np.float32)
 
+    def claim(self) -> FakeSession:
+        return self
+
+    def release(self) -> None:
+        pass
+
     @property
     def lengths(self) -> list[int]:
         return [len(row) for row in self.cache]
+
+    def ids(self, row: int = 0) -> list[int]:
+        return self.cache[row]
 
     def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
         assert len(ids) > 0

@@ -15,10 +15,12 @@ import numpy as np
 
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.chat import Chat
-from bitnet_onnx.generation.sampling import Sampler, SamplingParams
+from bitnet_onnx.generation.config import GenerationConfig
+from bitnet_onnx.generation.sampling import Sampler
 from bitnet_onnx.generation.text import generate_text, text_stream
 from bitnet_onnx.runtime.session import Session
-from bitnet_onnx.text.tokenizer import StreamDecoder, Tokenizer
+from bitnet_onnx.text.streaming import StreamDecoder
+from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.paths import DEMO
 
 QUESTIONS = 60
@@ -67,7 +69,7 @@ def questions(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
         tokenizer.encode_chat([{"role": "user", "content": record["question"]}])
         for record in records
     ]
-    done = generate_text(session, tokenizer, prompts, max_new_tokens=LIMIT)
+    done = generate_text(session, tokenizer, prompts, GenerationConfig(max_new_tokens=LIMIT))
     return [
         {"question": record["question"], "prompt": prompt, "ids": row.result.ids, "text": row.text}
         for record, prompt, row in zip(records, prompts, done, strict=True)
@@ -133,9 +135,11 @@ def conversation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]
 def stopped(session: Session, tokenizer: Tokenizer) -> dict[str, Any]:
     question = "Where is Grace? Grace ran to the cellar."
     prompt = tokenizer.encode_chat([{"role": "user", "content": question}])
-    free = text_stream(session, tokenizer, prompt, max_new_tokens=LIMIT)
+    free = text_stream(session, tokenizer, prompt, GenerationConfig(max_new_tokens=LIMIT))
     stop = "".join(free)[2:4]
-    cut = text_stream(session, tokenizer, prompt, max_new_tokens=LIMIT, stop_strings=[stop])
+    cut = text_stream(
+        session, tokenizer, prompt, GenerationConfig(max_new_tokens=LIMIT, stop_strings=[stop])
+    )
     text = "".join(cut)
     return {"prompt": prompt, "stop": stop, "text": text, "ids": cut.result.ids}
 
@@ -146,11 +150,11 @@ def sampling() -> dict[str, Any]:
     said = [5, 7, 9, int(logits.argmax())]
     cases = []
     for params in SAMPLING:
-        sampler = Sampler(SamplingParams(do_sample=True, **params))
+        sampler = Sampler(GenerationConfig(do_sample=True, **params))
         sampler.observe(said)
         ids, probabilities = sampler.distribution(logits)
         cases.append({"params": params, "ids": ids.tolist(), "p": probabilities.tolist()})
-    greedy = Sampler(SamplingParams(repetition_penalty=1.3))
+    greedy = Sampler(GenerationConfig(repetition_penalty=1.3))
     greedy.observe(said)
     chosen = [greedy.sample(logits) for _ in range(20)]
     return {"logits": logits.tolist(), "said": said, "cases": cases, "greedy": chosen}

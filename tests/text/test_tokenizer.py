@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitnet_onnx.errors import TokenizerError
-from bitnet_onnx.text.tokenizer import StreamDecoder, Tokenizer
+from bitnet_onnx.text.streaming import StreamDecoder
+from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.text_fakes import (
     BITNET,
     CHATML,

@@ -138,7 +138,7 @@ def test_a_changed_weight_is_found_where_it_acts(
 
 
 def test_json_report(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--prompt-ids", "1,2,3", "--max-new-tokens", "3", "--json"]
+    options = ["--prompt-ids", "1,2,3", "--max-new-tokens", "3", "--format", "json"]
     assert main(["verify", str(pair[0]), str(pair[1]), *options]) == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert report["agree"] is True
@@ -167,7 +167,14 @@ def test_prompts_come_from_a_file(
     demo_checkpoint: Path, demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "prompts.txt").write_text("What is 27 + 5?\n\nSpell the word PLANT.\n")
-    options = ["--prompts-file", str(tmp_path / "prompts.txt"), "--max-new-tokens", "4", "--json"]
+    options = [
+        "--prompts-file",
+        str(tmp_path / "prompts.txt"),
+        "--max-new-tokens",
+        "4",
+        "--format",
+        "json",
+    ]
     assert main(["verify", str(demo_checkpoint), str(demo_artifact), *options]) == 0
     assert len(json.loads(capsys.readouterr().out)["prompts"]) == 2
     options[1] = str(tmp_path / "missing.txt")

@@ -17,6 +17,7 @@ from torch import Tensor
 from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import BitNetError, CheckpointError, ConfigError
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.runtime.session import Session
@@ -322,7 +323,7 @@ def test_a_gguf_file_exports_to_the_same_artifact(
     assert np.array_equal(*logits)
     for session in sessions:
         session.reset()
-    ids = [generate(s, [[5, 7, 11]], max_new_tokens=12)[0].ids for s in sessions]
+    ids = [generate(s, [[5, 7, 11]], GenerationConfig(max_new_tokens=12))[0].ids for s in sessions]
     assert ids[0] == ids[1]
     verify = ["verify", str(path), str(tmp_path / "a"), "--i2s-layout", "arm"]
     assert main([*verify, "--prompt-ids", "5,7,11", "--max-new-tokens", "8"]) == 0

@@ -1,0 +1,65 @@
+"""``bitnet-onnx demo``: the bundled model, exported, asked held-out questions, talked with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .chat import talk
+from .common import DEMO, say, say_speed
+
+HELP = "export the bundled model, ask it, chat with it"
+QUESTIONS = 3  # of each kind
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--artifact", type=Path, help="keep the artifact in this folder")
+
+
+def run(args: argparse.Namespace) -> None:
+    from .. import native
+    from ..exporter.export import export
+    from ..generation.chat import Chat
+    from ..generation.config import GenerationConfig
+    from ..generation.text import text_stream
+    from ..runtime.session import Session
+    from ..text.tokenizer import Tokenizer
+
+    config = GenerationConfig(max_new_tokens=64)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.artifact or Path(temporary) / "demo"
+        if args.artifact is None or not folder.exists():
+            say(f"exporting the bundled model to {folder}")
+            export(DEMO, folder, progress=sys.stderr.isatty())
+        tokenizer = Tokenizer.from_folder(folder)
+        session = Session(folder)
+        say(f"kernel {native.active_kernel()}; these questions were not in its training data\n")
+        right = asked = 0
+        for kind, question, answer in questions():
+            print(f"[{kind}] {question}\n  -> ", end="", flush=True)
+            ids = tokenizer.encode_chat([{"role": "user", "content": question}])
+            stream = text_stream(session, tokenizer, ids, config)
+            for piece in stream:
+                print(piece, end="", flush=True)
+            correct = stream.text.strip() == answer
+            asked, right = asked + 1, right + correct
+            print("" if correct else f"  (expected: {answer})")
+            say_speed(stream.result)
+        print(f"\n{right} of {asked} answers are right")
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            say("\nNow you: questions of these kinds. /reset forgets, /exit or Ctrl-D ends.")
+            talk(Chat(session, tokenizer, on_notice=say), config)
+
+
+def questions() -> Iterator[tuple[str, str, str]]:
+    """Kind, question and answer of the first few held-out questions of each kind."""
+    seen: dict[str, int] = {}
+    for line in (DEMO / "questions.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        seen[record["kind"]] = seen.get(record["kind"], 0) + 1
+        if seen[record["kind"]] <= QUESTIONS:
+            yield record["kind"], record["question"], record["answer"]

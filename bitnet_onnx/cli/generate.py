@@ -1,0 +1,94 @@
+"""``bitnet-onnx generate``: one prompt is streamed, several are one batch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import GenerationError
+from .common import (
+    add_artifact,
+    add_format,
+    add_generation,
+    generation_config,
+    lines_of,
+    prompt_ids,
+    say_speed,
+)
+
+if TYPE_CHECKING:
+    from ..generation.text import TextResult
+    from ..text.tokenizer import Tokenizer
+
+HELP = "continue one or more prompts"
+DESCRIPTION = "Continue prompts. A chat model's prompt is put into its chat template."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_artifact(parser)
+    parser.add_argument("prompt", nargs="?", help="the prompt; - or nothing reads stdin")
+    parser.add_argument("--prompt-ids", metavar="1,2,3", help="token ids instead of a text")
+    parser.add_argument("--prompts-file", type=Path, help="one prompt a line, run as one batch")
+    parser.add_argument(
+        "--ignore-chat-template", action="store_true", help="feed the prompt as it is, after bos"
+    )
+    add_format(parser, "text", "ids", "json")
+    add_generation(parser, max_new_tokens=256)
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..artifact import Artifact
+    from ..generation.text import TextResult, generate_text, text_stream
+    from ..runtime.session import Session
+    from ..text.tokenizer import Tokenizer
+
+    artifact = Artifact.open(args.artifact)
+    tokenizer = Tokenizer.from_folder(artifact.folder)
+    prompts = _prompts(args, tokenizer)
+    config = generation_config(args)
+    with Session(artifact, threads=args.threads) as session:
+        if len(prompts) > 1:
+            _print(args.format, generate_text(session, tokenizer, prompts, config))
+            return
+        stream = text_stream(session, tokenizer, prompts[0], config)
+        for piece in stream:
+            if args.format == "text":
+                print(piece, end="", flush=True)
+        _print(args.format, [TextResult(stream.text, stream.result)], streamed=True)
+        say_speed(stream.result)
+
+
+def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
+    given = [args.prompt is not None, args.prompt_ids is not None, args.prompts_file is not None]
+    if sum(given) > 1:
+        raise GenerationError("give one of: a prompt, --prompt-ids, --prompts-file")
+    if args.prompt_ids is not None:
+        return [prompt_ids(args.prompt_ids)]
+    if args.prompts_file is not None:
+        texts = lines_of(args.prompts_file)
+    else:
+        texts = [sys.stdin.read() if args.prompt in (None, "-") else args.prompt]
+    if not texts or not all(text.strip() for text in texts):
+        raise GenerationError("the prompt is empty, expected some text")
+    if args.ignore_chat_template or not tokenizer.has_chat_template:
+        return [tokenizer.encode(text) for text in texts]
+    return [tokenizer.encode_chat([{"role": "user", "content": text}]) for text in texts]
+
+
+def _print(form: str, results: list[TextResult], streamed: bool = False) -> None:
+    for done in results:
+        if form == "ids":
+            print(",".join(map(str, done.result.ids)))
+        elif form == "json":
+            record = {
+                "text": done.text,
+                "ids": done.result.ids,
+                "finish_reason": done.result.finish_reason,
+                "prompt_tokens": done.result.prompt_tokens,
+            }
+            print(json.dumps(record, ensure_ascii=False))
+        else:
+            print("" if streamed else done.text)

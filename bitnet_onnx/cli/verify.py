@@ -1,0 +1,97 @@
+"""``bitnet-onnx verify``: a table of comparisons; exit code 1 when one of them does not agree."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .common import (
+    add_checkpoint,
+    add_format,
+    lines_of,
+    opened_checkpoint,
+    print_json,
+    prompt_ids,
+    say,
+)
+
+if TYPE_CHECKING:
+    from ..verification.compare import Comparison
+
+HELP = "compare an artifact with a torch reference"
+DESCRIPTION = (
+    "Compare logits and greedy ids of a torch reference and the artifact, once as they are and "
+    "once with rounding ties of the activation quantizer resolved the same way. Exit code 1 when "
+    "they disagree."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint(parser)
+    parser.add_argument("artifact", type=Path, help="a folder made by: bitnet-onnx export")
+    parser.add_argument(
+        "--against",
+        default="torch",
+        help="torch: this package's reference (default); transformers: its class and loader",
+    )
+    parser.add_argument(
+        "--prompt-ids", metavar="1,2,3", action="append", help="default: three random prompts"
+    )
+    parser.add_argument("--prompts-file", type=Path, help="one prompt a line, fed as it is")
+    parser.add_argument("--max-new-tokens", type=int, default=64, help="steps after each prompt")
+    add_format(parser, "text", "json")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..artifact import Artifact
+    from ..text.tokenizer import Tokenizer
+    from ..verification.compare import CLOSE, verify
+
+    artifact = Artifact.open(args.artifact)
+    prompts = [prompt_ids(text) for text in args.prompt_ids or []]
+    if args.prompts_file is not None:
+        tokenizer = Tokenizer.from_folder(artifact.folder)
+        prompts += [tokenizer.encode(line) for line in lines_of(args.prompts_file)]
+    results = verify(
+        opened_checkpoint(args),
+        artifact,
+        prompts or None,
+        args.max_new_tokens,
+        against=args.against,
+        progress=sys.stderr.isatty(),
+    )
+    agree = all(result.agrees for result in results)
+    _say_of_head(artifact.head)
+    if args.format == "json":
+        report = {"against": args.against, "agree": agree}
+        print_json({**report, "prompts": [result.to_dict() for result in results]})
+    else:
+        _print(results, agree, CLOSE[artifact.head])
+    return 0 if agree else 1
+
+
+def _say_of_head(head: str) -> None:
+    if head == "int8":
+        say("the reference's head was rounded to int8 as the artifact's is")
+    if head == "two-step":
+        say("the 64 largest logits are compared as they are, others beyond the scan's proven bound")
+
+
+def _print(results: list[Comparison], agree: bool, bound: float) -> None:
+    print("                              as it is              ties resolved")
+    print("prompt tokens  steps  same ids  logits differ  same ids  logits differ  ties")
+    for r in results:
+        print(
+            f"{len(r.prompt):>13}  {r.steps:>5}  {r.same_ids:>8}  {r.free:>13.1e}  "
+            f"{r.settled_ids:>8}  {r.settled:>13.1e}  {r.ties:>4}"
+        )
+    if agree:
+        print(f"agree: with rounding ties resolved, same ids and logits within {bound:g}")
+        if other := sum(r.steps - r.same_ids for r in results):
+            print(f"as it is, ties alone change the id of {other} steps")
+        return
+    print(f"disagree: with rounding ties resolved, an id differs or logits by more than {bound:g}")
+    parting = next((r.parting for r in results if r.parting), None)
+    print(f"they part at the input of {parting}" if parting else "they part in the head")

@@ -1,0 +1,20 @@
+"""``bitnet-onnx web``: the page for browsers, served with an artifact."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "serve the page for browsers with an artifact"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("artifact", type=Path, help="a folder made by: export --target stock")
+    parser.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..serve.page import serve
+
+    serve(args.artifact, args.host, args.port)

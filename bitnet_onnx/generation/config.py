@@ -1,0 +1,142 @@
+"""How to generate: one set of options, with the names and meanings of transformers.
+
+Knows numbers and ``generation_config.json``; knows no model and no tokenizer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from ..errors import GenerationError
+from ..files import read_object, write_text
+
+__all__ = ["GenerationConfig"]
+
+FILE = "generation_config.json"
+# What transformers writes beside the options; it changes no answer.
+IGNORED = ("_from_model_config", "transformers_version", "bos_token_id", "pad_token_id")
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """Options of generation; names and defaults are those of transformers' GenerationConfig.
+
+    Raises GenerationError naming the option, what was found and what was expected.
+    """
+
+    max_new_tokens: int = 256
+    """New tokens at most; transformers' own default is a ``max_length`` of 20."""
+    do_sample: bool = False
+    """Sample; otherwise the most likely token is taken (greedy)."""
+    temperature: float = 1.0
+    top_k: int = 50
+    """0 turns it off."""
+    top_p: float = 1.0
+    """1 turns it off."""
+    min_p: float = 0.0
+    """0 turns it off."""
+    repetition_penalty: float = 1.0
+    """1 turns it off; the only one of these with an effect without ``do_sample``."""
+    num_beams: int = 1
+    """Only 1 is supported."""
+    eos_token_id: tuple[int, ...] | None = None
+    """Tokens that end an answer; None: the tokenizer's, or none where there is no tokenizer."""
+    stop_strings: tuple[str, ...] = ()
+    """Texts that end an answer, and are not part of it."""
+    seed: int | None = None
+    """The same seed, the same answer; None draws a fresh one. Not an option of transformers."""
+
+    def __post_init__(self) -> None:
+        for name in ("eos_token_id", "stop_strings"):
+            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+        if not isinstance(self.do_sample, bool):
+            raise _wrong("do_sample", self.do_sample, "True or False")
+        _integer("max_new_tokens", self.max_new_tokens, 1)
+        _integer("top_k", self.top_k, 0)
+        _number("top_p", self.top_p, "a number above 0 and at most 1", lambda p: 0 < p <= 1)
+        _number("min_p", self.min_p, "a number from 0 to 1", lambda p: 0 <= p <= 1)
+        for name in ("temperature", "repetition_penalty"):
+            _number(name, getattr(self, name), "a number above 0", lambda number: number > 0)
+        if self.seed is not None:
+            _integer("seed", self.seed, 0)
+        for token in self.eos_token_id or ():
+            _integer("eos_token_id", token, 0)
+        for string in self.stop_strings:
+            if not isinstance(string, str) or not string:
+                raise _wrong("stop_strings", string, "texts that are not empty")
+        if _integer("num_beams", self.num_beams, 1) != 1:
+            raise _wrong("num_beams", self.num_beams, "1: greedy decoding, or sampling")
+
+    def changed(self, **changes: Any) -> GenerationConfig:
+        """The same with other values of some options; an unknown option is refused by name."""
+        for name in changes:
+            if name not in _NAMES:
+                raise GenerationError(
+                    f"{name} is not an option of generation, expected some of: {', '.join(_NAMES)}"
+                )
+        return replace(self, **changes)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:
+        """Take the fields of a generation_config.json; None stands for a default."""
+        given = {name: value for name, value in values.items() if name not in IGNORED}
+        return cls().changed(**{name: value for name, value in given.items() if value is not None})
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> GenerationConfig:
+        """Read a generation_config.json, or the one in a folder."""
+        path = Path(path)
+        path = path / FILE if path.is_dir() else path
+        try:
+            return cls.from_dict(read_object(path, GenerationError))
+        except GenerationError as error:
+            named = str(path) in str(error)
+            raise (error if named else GenerationError(f"{path}: {error}", error.hint)) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a generation_config.json holds: the options that differ from their defaults."""
+        default = GenerationConfig()
+        changed = {n: getattr(self, n) for n in _NAMES if getattr(self, n) != getattr(default, n)}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in changed.items()}
+
+    def save(self, path: str | Path) -> None:
+        """Write a generation_config.json."""
+        write_text(Path(path), json.dumps(self.to_dict(), indent=2) + "\n")
+
+
+_NAMES = tuple(field.name for field in fields(GenerationConfig))
+
+
+def _as_tuple(value: Any) -> Any:
+    if value is None or isinstance(value, tuple):
+        return value
+    return (value,) if isinstance(value, (str, Integral)) else tuple(value)
+
+
+def _number(name: str, value: object, expected: str, good: Any) -> None:
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, Real):
+        try:
+            number = float(value)
+        except OverflowError:  # an integer beyond every float
+            number = math.inf
+    if not math.isfinite(number) or not good(number):
+        hint = "greedy decoding is do_sample=False" if name == "temperature" else None
+        raise _wrong(name, value, expected, hint)
+
+
+def _integer(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        off = " (0 turns it off)" if name == "top_k" else ""
+        raise _wrong(name, value, f"an integer of at least {least}{off}")
+    return int(value)
+
+
+def _wrong(name: str, value: object, expected: str, hint: str | None = None) -> GenerationError:
+    return GenerationError(f"{name} is {value!r}, expected {expected}", hint)

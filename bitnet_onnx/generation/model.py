@@ -1,0 +1,152 @@
+"""A model that is loaded and answers: an artifact with its session, tokenizer and options.
+
+The public face of generation; everything it does is in the files above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..artifact import Artifact
+from ..runtime.session import Session
+from ..text.tokenizer import Tokenizer
+from .chat import Chat
+from .config import GenerationConfig
+from .text import TextResult, TextStream, generate_text, text_stream
+
+__all__ = ["Model", "load"]
+
+Message = Mapping[str, Any]
+Prompt = str | Sequence[int] | Sequence[Message]
+
+
+def load(artifact: str | Path | Artifact, *, threads: int = 0, custom_ops: bool = True) -> Model:
+    """Open an artifact folder and make it ready to answer.
+
+    threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
+    Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
+    """
+    opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+    session = Session(opened, threads=threads, custom_ops=custom_ops)
+    return Model(session, Tokenizer.from_folder(opened.folder))
+
+
+class Model:
+    """A session with the tokenizer that belongs to it; made by ``load``.
+
+    A prompt is a text, which is encoded as it is; or messages ``{"role": ..., "content": ...}``,
+    which are put into the model's chat template; or token ids. Options are a GenerationConfig, and
+    keywords that change some of it: ``model.generate("Once", max_new_tokens=20)``. One user at a
+    time: load the model again for another one, the weights are shared.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        tokenizer: Tokenizer,
+        generation_config: GenerationConfig | None = None,
+    ) -> None:
+        self.session, self.tokenizer = session, tokenizer
+        self.generation_config = generation_config or GenerationConfig()
+        """What holds where a call is given no other."""
+
+    def generate(
+        self, prompt: Prompt, config: GenerationConfig | None = None, **changes: Any
+    ) -> TextResult:
+        """Continue one prompt; the text, and the ids with how they came about in ``result``.
+
+        Raises GenerationError, TokenizerError or SessionError, as all methods do.
+        """
+        return self.generate_batch([prompt], config, **changes)[0]
+
+    def generate_batch(
+        self,
+        prompts: Sequence[Prompt],
+        config: GenerationConfig | None = None,
+        *,
+        on_text: Callable[[int, str], None] | None = None,
+        **changes: Any,
+    ) -> list[TextResult]:
+        """Continue several prompts in one batch; on_text(row, piece) sees the text as it comes."""
+        ids = [self.encode(prompt) for prompt in prompts]
+        options = self._options(config, changes)
+        return generate_text(self.session, self.tokenizer, ids, options, on_text=on_text)
+
+    def stream(
+        self, prompt: Prompt, config: GenerationConfig | None = None, **changes: Any
+    ) -> TextStream:
+        """Continue one prompt and yield its text in pieces, as it comes."""
+        options = self._options(config, changes)
+        return text_stream(self.session, self.tokenizer, self.encode(prompt), options)
+
+    def chat(
+        self, system: str | None = None, *, on_notice: Callable[[str], None] | None = None
+    ) -> Chat:
+        """A conversation, whose cache is kept from turn to turn."""
+        return Chat(
+            self.session,
+            self.tokenizer,
+            system,
+            config=self.generation_config,
+            on_notice=on_notice,
+        )
+
+    def score(self, prompt: Prompt) -> np.ndarray:
+        """The log-probability of each token but the first, given those before it: float64 [S - 1].
+
+        ``sum`` is the log-likelihood of the text, ``exp(-mean)`` its perplexity. At most 256
+        positions' logits are in memory at a time.
+        """
+        ids = self.encode(prompt)
+        if len(ids) < 2:
+            return np.empty(0)
+        self.session.reset()
+        scored, start = np.empty(len(ids) - 1), 0
+        for logits in self.session.score(ids[:-1]):
+            end = start + len(logits)
+            scored[start:end] = _log_probabilities(logits, ids[start + 1 : end + 1])
+            start = end
+        return scored
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """The ids of a prompt, as the methods feed it."""
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt)
+        if len(prompt) and isinstance(prompt[0], Mapping):
+            return self.tokenizer.encode_chat(prompt)  # type: ignore[arg-type]  # all of them
+        return list(prompt)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Give back the cache and ONNX Runtime's session."""
+        self.session.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _options(
+        self, config: GenerationConfig | None, changes: dict[str, Any]
+    ) -> GenerationConfig:
+        return (config or self.generation_config).changed(**changes)
+
+
+def _log_probabilities(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+    """log softmax of logits [S, V] at one id for each position: float64 [S]."""
+    scores = np.empty(len(chosen))
+    for position, token in enumerate(chosen):  # one row in float64 at a time
+        row = logits[position].astype(np.float64)
+        row -= row.max()
+        scores[position] = row[token] - np.log(np.exp(row).sum())
+    return scores

@@ -1,0 +1,70 @@
+"""ONNX Runtime's own session on an artifact: its options, the custom-op library, its errors.
+
+Knows ONNX Runtime; knows no cache and no ids.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from .. import native
+from ..artifact import Artifact
+from ..errors import ArtifactError, GenerationError, LibraryError
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when ONNX Runtime is imported
+import onnxruntime as ort
+
+__all__ = ["bind", "first_line", "open_runtime"]
+
+
+def open_runtime(
+    artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
+) -> ort.InferenceSession:
+    """Load the artifact's graph, or ``model`` in its place; arguments as of ``Session``."""
+    if threads < 0:
+        raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors alone: they reach the caller as exceptions
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    if custom_ops and artifact.target == "native":
+        _register_library(options)
+    if model is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(artifact.folder)
+        )
+    try:
+        return ort.InferenceSession(
+            model or str(artifact.model_path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime raises its own types, not exported by name
+        raise ArtifactError(
+            f"ONNX Runtime {ort.__version__} cannot load {artifact.model_path}: "
+            f"{first_line(error)}",
+            hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
+        ) from error
+
+
+def _register_library(options: ort.SessionOptions) -> None:
+    native.active_kernel()  # says which kernels there are when an impossible one is forced
+    try:
+        options.register_custom_ops_library(str(native.library_path()))
+    except Exception as error:
+        raise LibraryError(
+            f"ONNX Runtime {ort.__version__} refused the custom-op library: {first_line(error)}",
+            hint="install a bitnet-onnx and an onnxruntime that belong together",
+        ) from error
+
+
+def bind(bind_input_or_output: Any, name: str, array: np.ndarray) -> None:
+    """Hand a buffer to an IOBinding, uncopied; it must be contiguous and stay alive."""
+    bind_input_or_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+
+
+def first_line(error: Exception) -> str:
+    """Of an exception whose text takes several lines."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

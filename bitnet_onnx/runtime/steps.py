@@ -1,0 +1,158 @@
+"""The steps of a network over its cache: ids checked, buffers bound, positions counted.
+
+Knows ONNX Runtime's IOBinding and the graph's inputs; knows nothing of who asks. A position counts
+once it is computed: an error or an interrupt leaves the cache as it was before the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..artifact import Artifact
+from ..errors import GenerationError, SessionError
+from .cache.growing import Cache, CacheLayout
+from .open import first_line
+
+__all__ = ["CHUNK", "Ids", "Steps"]
+
+Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
+CHUNK = 256  # positions of one step of a prompt: bounds the memory for activations and logits
+
+
+class Steps:
+    """One or more rows that are fed step by step; ``runtime`` is ONNX Runtime's session."""
+
+    def __init__(self, artifact: Artifact, runtime: Any) -> None:
+        self.runtime = runtime
+        self.vocab_size, self.context_length = artifact.vocab_size, artifact.context_length
+        self._layout = CacheLayout.of(artifact)
+        self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
+        self._all = np.zeros(1, dtype=np.int64)
+        self._ones = np.ones((1, self.context_length), dtype=np.int64)
+        self._ones_address = self._ones.ctypes.data  # asking in each step would take it 30 us
+        self.reset(1)
+
+    def reset(self, batch_size: int) -> None:
+        """Forget everything and make room for this many rows."""
+        if batch_size < 1:
+            raise GenerationError(f"batch_size is {batch_size}, expected 1 or more")
+        self.cache = Cache(self._layout, batch_size)
+        self._bound = 0  # the moves of the cache that the decode step is bound to
+
+    def prefill(self, ids: Ids, row: int) -> np.ndarray:
+        """Append ids to a row, chunk by chunk; the logits [V] after the last of them."""
+        checked = self.checked(ids, row)
+        self.cache.reserve(self.cache.lengths[row] + len(checked))
+        for start in range(0, len(checked), CHUNK):
+            logits = self._feed(checked[start : start + CHUNK], row, self._last)
+        return logits[0]
+
+    def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
+        """Append checked ids to a row in one step; the logits [S, V] after each of them."""
+        return self._feed(chunk, row, self._all)
+
+    def decode(self, ids: Ids) -> np.ndarray:
+        """Append one id to every row; logits [batch, V], overwritten by the next call."""
+        cache = self.cache
+        if len(ids) != cache.rows:
+            raise GenerationError(
+                f"decode got {len(ids)} ids, expected one for each of {cache.rows} rows"
+            )
+        for row, token in enumerate(ids):
+            self._check_id(token)
+            self._check_room(1, row)
+        longest = max(cache.lengths) + 1
+        cache.reserve(longest)
+        if self._bound != cache.moves:
+            self._bind_step()
+        self._ids[:, 0] = ids
+        if cache.rows == 1:
+            address = self._ones_address
+        else:
+            filled = np.arange(longest) <= np.asarray(cache.lengths)[:, None]
+            mask = filled.astype(np.int64)
+            address = mask.ctypes.data
+        shape = (cache.rows, longest)
+        self._step.bind_input("attention_mask", "cpu", 0, np.int64, shape, address)
+        self.run(self._step)
+        cache.append(self._ids[:, 0])
+        return self._logits[:, 0]
+
+    def checked(self, ids: Ids, row: int) -> np.ndarray:
+        """The ids as int64 [S]; raises GenerationError where they cannot be fed to the row."""
+        if not 0 <= row < self.cache.rows:
+            raise GenerationError(f"row is {row}, expected 0 to {self.cache.rows - 1}")
+        if len(ids) == 0:
+            raise GenerationError("there are no ids to feed, expected at least one")
+        for token in ids:
+            self._check_id(token)
+        self._check_room(len(ids), row)
+        return np.asarray(ids, dtype=np.int64)
+
+    def run(self, binding: Any) -> None:
+        """One call of ONNX Runtime."""
+        try:
+            self.runtime.run_with_iobinding(binding)
+        except Exception as error:  # ONNX Runtime raises its own types, not exported by name
+            raise SessionError(f"ONNX Runtime failed in a step: {first_line(error)}") from error
+
+    def _feed(self, ids: np.ndarray, row: int, keep: np.ndarray) -> np.ndarray:
+        total = self.cache.lengths[row] + len(ids)
+        self.cache.reserve(total)
+        width = 1 if keep is self._last else len(ids)
+        logits = np.empty((1, width, self.vocab_size), dtype=np.float32)
+        binding = self._bind_cache(slice(row, row + 1))
+        _bind(binding.bind_input, "logits_to_keep", keep)
+        _bind(binding.bind_input, "input_ids", ids[None])
+        _bind(binding.bind_input, "attention_mask", self._ones[:, :total])
+        _bind(binding.bind_output, "logits", logits)
+        self.run(binding)
+        self.cache.append(ids, row)
+        return logits[0]
+
+    def _check_id(self, token: Any) -> None:
+        try:
+            known = 0 <= index(token) < self.vocab_size
+        except TypeError:
+            raise GenerationError(f"a token id is {token!r}, expected an integer") from None
+        if not known:
+            raise GenerationError(
+                f"token id {token} is outside the vocabulary, expected 0 to {self.vocab_size - 1}"
+            )
+
+    def _check_room(self, count: int, row: int) -> None:
+        held = self.cache.lengths[row]
+        if held + count > self.context_length:
+            raise GenerationError(
+                f"row {row} would hold {held + count} positions, the context has "
+                f"{self.context_length}"
+            )
+
+    def _bind_step(self) -> None:
+        """Bind what is the same in every decode step."""
+        rows = self.cache.rows
+        self._ids = np.zeros((rows, 1), dtype=np.int64)
+        self._logits = np.empty((rows, 1, self.vocab_size), dtype=np.float32)
+        self._step = self._bind_cache(slice(0, rows))
+        _bind(self._step.bind_input, "input_ids", self._ids)
+        _bind(self._step.bind_input, "logits_to_keep", self._last)
+        _bind(self._step.bind_output, "logits", self._logits)
+        self._bound = self.cache.moves
+
+    def _bind_cache(self, rows: slice) -> Any:
+        """Past and present are the same buffers: a step copies nothing."""
+        binding = self.runtime.io_binding()
+        for name, buffer in self.cache.buffers.items():
+            _bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
+            _bind(binding.bind_output, f"present.{name}", buffer[rows])
+        return binding
+
+
+def _bind(bind: Any, name: str, array: np.ndarray) -> None:
+    """Hand over a buffer, uncopied; it must be contiguous and stay alive."""
+    bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

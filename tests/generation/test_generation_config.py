@@ -1,0 +1,108 @@
+"""The options of generation: every nonsense refused by name, and transformers' file format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitnet_onnx.errors import GenerationError
+from bitnet_onnx.generation.config import GenerationConfig
+
+CONFIGS = st.builds(
+    GenerationConfig,
+    max_new_tokens=st.integers(1, 999),
+    do_sample=st.booleans(),
+    temperature=st.floats(0.05, 5),
+    top_k=st.integers(0, 80),
+    top_p=st.floats(0.01, 1),
+    min_p=st.floats(0, 1),
+    repetition_penalty=st.floats(0.5, 2),
+    eos_token_id=st.none() | st.lists(st.integers(0, 99)).map(tuple),
+    stop_strings=st.lists(st.text(min_size=1)).map(tuple),
+    seed=st.none() | st.integers(0, 2**64),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("do_sample", [1, "yes", None]),
+        ("temperature", [0, -1.0, float("nan"), float("inf"), True, "1", None, 10**400]),
+        ("top_k", [-1, 1.5, True, "5", None]),
+        ("top_p", [0, 1.01, -0.5, float("nan"), True, "0.9", None]),
+        ("min_p", [-0.1, 1.5, float("nan"), False, "0", None]),
+        ("repetition_penalty", [0, -2, float("inf"), True, None]),
+        ("seed", [-1, 1.5, True, "1"]),
+        ("max_new_tokens", [0, -1, 1.5, True, None, "9"]),
+        ("num_beams", [0, 4, True, None]),
+    ],
+)
+def test_nonsense_is_refused_by_name(name: str, values: list) -> None:
+    for value in values:
+        with pytest.raises(GenerationError, match=f"^{name} is .*, expected ") as caught:
+            GenerationConfig(**{name: value})
+        assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("eos_token_id", [[-1], [1.5], [True], ["a"]], "an integer of at least 0"),
+        ("stop_strings", [[""], ["a", 7], [None]], "texts that are not empty"),
+    ],
+)
+def test_nonsense_in_a_list_is_refused_by_name(name: str, values: list, expected: str) -> None:
+    for value in values:
+        with pytest.raises(GenerationError, match=f"^{name} is .*, expected {expected}"):
+            GenerationConfig(**{name: value})
+
+
+def test_one_stands_for_a_list_of_one() -> None:
+    config = GenerationConfig(eos_token_id=3, stop_strings="User:")  # type: ignore[arg-type]
+    assert (config.eos_token_id, config.stop_strings) == ((3,), ("User:",))
+    assert GenerationConfig(eos_token_id=np.int64(3)).eos_token_id == (3,)  # type: ignore[arg-type]
+    assert GenerationConfig(top_k=np.int32(5)).top_k == 5  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_is_refused_by_name() -> None:
+    with pytest.raises(GenerationError, match=r"^beams is not an option of generation, expected"):
+        GenerationConfig().changed(beams=4)
+    with pytest.raises(GenerationError, match=r"^typical_p is not an option"):
+        GenerationConfig.from_dict({"typical_p": 0.9})
+
+
+@given(CONFIGS)
+def test_what_is_written_is_read(config: GenerationConfig) -> None:
+    assert GenerationConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_files(tmp_path: Path) -> None:
+    config = GenerationConfig(do_sample=True, temperature=0.5, eos_token_id=(1, 2))
+    config.save(tmp_path / "generation_config.json")
+    assert GenerationConfig.from_file(tmp_path) == config
+    assert GenerationConfig.from_file(tmp_path / "generation_config.json") == config
+    (tmp_path / "bad.json").write_text('{"top_k": -1}')
+    with pytest.raises(GenerationError, match=r"bad\.json: top_k is -1, expected"):
+        GenerationConfig.from_file(tmp_path / "bad.json")
+    with pytest.raises(GenerationError, match=r"no\.json does not exist"):
+        GenerationConfig.from_file(tmp_path / "no.json")
+
+
+def test_transformers_reads_what_is_written_and_the_other_way(tmp_path: Path) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    config = GenerationConfig(
+        max_new_tokens=7, do_sample=True, temperature=0.5, top_k=9, top_p=0.8, min_p=0.1,
+        repetition_penalty=1.2, eos_token_id=(1, 2), stop_strings=("a", "b"),
+    )  # fmt: skip
+    config.save(tmp_path / "generation_config.json")
+    theirs = transformers.GenerationConfig.from_pretrained(tmp_path)
+    for name, value in config.to_dict().items():
+        assert getattr(theirs, name) == value
+    theirs.save_pretrained(tmp_path / "again")
+    assert GenerationConfig.from_file(tmp_path / "again") == config

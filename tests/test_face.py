@@ -1,0 +1,178 @@
+"""What `import bitnet_onnx` promises: these names and signatures, loaded when they are used."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bitnet_onnx
+from bitnet_onnx.errors import BitNetError, GenerationError
+from tests.support.paths import PACKAGE, ROOT
+
+FACE = """
+load(artifact, *, threads=0, custom_ops=True)
+export(checkpoint, output, *, target='native', head='bf16', kv_cache='float32',
+    context_length=None, revision=None, passes=('projections', 'attention', 'zeros', 'norms'),
+    progress=False)
+verify(checkpoint, artifact, prompts=None, max_new_tokens=64, *, against='torch', progress=False)
+open_checkpoint(source, *, revision=None, i2s_layout='x86')
+Model(session, tokenizer, generation_config=None)
+Model.generate(prompt, config=None, **changes)
+Model.generate_batch(prompts, config=None, *, on_text=None, **changes)
+Model.stream(prompt, config=None, **changes)
+Model.chat(system=None, *, on_notice=None)
+Model.score(prompt)
+Model.encode(prompt)
+Model.close()
+Chat(session, tokenizer, system=None, *, config=None, on_notice=None)
+Chat.send(text, config=None, **changes)
+Chat.reset()
+GenerationConfig(max_new_tokens=256, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
+    min_p=0.0, repetition_penalty=1.0, num_beams=1, eos_token_id=None, stop_strings=(), seed=None)
+GenerationConfig.changed(**changes)
+GenerationConfig.from_dict(values)
+GenerationConfig.from_file(path)
+GenerationConfig.to_dict()
+GenerationConfig.save(path)
+Session(artifact, *, threads=0, custom_ops=True, profile=None, model=None)
+Session.reset(batch_size=1)
+Session.claim()
+Session.close()
+Session.ids(row=0)
+Session.prefill(ids, row=0)
+Session.score(ids, row=0)
+Session.decode(ids)
+Session.truncate(length, row=0)
+Session.reorder(order)
+Session.fork(count, row=0)
+Session.take(row=0)
+Session.put(kept, row=0)
+Tokenizer.from_folder(path)
+Tokenizer.encode(text, add_special_tokens=True)
+Tokenizer.decode(ids, skip_special_tokens=True)
+Tokenizer.render_chat(messages, add_generation_prompt=True)
+Tokenizer.encode_chat(messages, add_generation_prompt=True)
+Artifact.open(folder)
+Artifact.check_hashes()
+"""
+
+
+def signature(name: str) -> str:
+    """``name(arguments)``, without types."""
+    found = bitnet_onnx
+    for part in name.split("."):
+        found = getattr(found, part)
+    arguments = inspect.signature(found).parameters.values()
+    plain = [a.replace(annotation=inspect.Parameter.empty) for a in arguments if a.name != "self"]
+    return f"{name}{inspect.Signature(plain)}"
+
+
+def promised() -> list[str]:
+    return [" ".join(line.split()) for line in FACE.strip().replace("\n    ", " ").splitlines()]
+
+
+@pytest.mark.parametrize("line", promised())
+def test_a_signature_is_what_was_promised(line: str) -> None:
+    assert signature(line.partition("(")[0]) == line
+
+
+def test_the_names() -> None:
+    assert bitnet_onnx.__all__ == sorted(bitnet_onnx.__all__)
+    assert set(bitnet_onnx.__all__) == {*bitnet_onnx._HOMES, "__version__"}
+    assert dir(bitnet_onnx) == bitnet_onnx.__all__
+    for name, home in bitnet_onnx._HOMES.items():
+        found = getattr(bitnet_onnx, name)
+        assert found.__module__ == f"bitnet_onnx.{home}"
+        assert found.__doc__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        bitnet_onnx.nothing  # noqa: B018
+    for name in (n for n in bitnet_onnx.__all__ if n.endswith("Error")):
+        assert issubclass(getattr(bitnet_onnx, name), BitNetError)
+
+
+def test_what_type_checkers_see_is_what_is_loaded() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == bitnet_onnx._HOMES
+    assert (PACKAGE / "py.typed").is_file()
+
+
+HEAVY = """
+import json, sys
+before = set(sys.modules)
+import bitnet_onnx
+bitnet_onnx.BitNetError, bitnet_onnx.__version__
+loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(loaded)))
+"""
+
+
+def test_import_loads_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HEAVY], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    heavy = {"torch", "onnx", "onnxruntime", "numpy", "jinja2", "tokenizers", "argparse"}
+    assert not heavy & set(json.loads(done.stdout))
+
+
+def test_a_model_answers(demo_artifact: Path) -> None:
+    with bitnet_onnx.load(demo_artifact, threads=1) as model:
+        question = [{"role": "user", "content": "What is 27 + 5?"}]
+        answer = model.generate(question, max_new_tokens=8)
+        assert (answer.text.strip(), answer.result.finish_reason) == ("32", "stop")
+        assert "".join(model.stream(question)).strip() == "32"
+        assert "".join(model.chat().send("What is 27 + 5?")).strip() == "32"
+        ids = model.encode(question)
+        assert model.generate(np.array(ids)).result.ids == answer.result.ids
+        texts = model.generate_batch([question, "Spell"], max_new_tokens=4)
+        assert [text.result.prompt_tokens for text in texts] == [
+            len(ids),
+            len(model.encode("Spell")),
+        ]
+        greedy = bitnet_onnx.GenerationConfig(max_new_tokens=3)
+        assert len(model.generate("Spell", greedy).result.ids) <= 3
+        assert len(model.generate("Spell", greedy, max_new_tokens=1).result.ids) == 1
+        with pytest.raises(GenerationError, match="max_tokens is not an option"):
+            model.generate("Spell", max_tokens=3)
+    with pytest.raises(bitnet_onnx.SessionError, match="the session is closed"):
+        model.generate("Spell")
+
+
+def test_a_score_is_the_log_likelihood(
+    demo_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer that the model gives is likelier than another, in chunks as in one piece."""
+    with bitnet_onnx.load(demo_artifact, threads=1) as model:
+        asked = model.encode([{"role": "user", "content": "What is 27 + 5?"}])
+        right, wrong = (
+            model.score([*asked, *model.tokenizer.encode(text, add_special_tokens=False)])
+            for text in ("32", "77")
+        )
+        assert right.shape == (len(asked) - 1 + len(right) - len(asked) + 1,)
+        assert right.dtype == np.float64
+        assert (right <= 0).all()
+        assert right.sum() > wrong.sum()
+        logits = model.session
+        logits.reset()
+        rows = np.concatenate(list(logits.score(asked))).astype(np.float64)
+        chances = rows - np.log(np.exp(rows).sum(-1, keepdims=True))
+        expected = [chances[i, token] for i, token in enumerate(asked[1:])]
+        np.testing.assert_allclose(model.score(asked), expected, rtol=1e-9)
+        whole = model.score(asked)
+        monkeypatch.setattr("bitnet_onnx.runtime.session.CHUNK", 3)
+        # Attention may sum in another order for few positions than for many: float32 noise.
+        np.testing.assert_allclose(model.score(asked), whole, rtol=1e-4, atol=1e-5)
+        assert model.score(asked[:1]).shape == (0,)
