@@ -66,7 +66,7 @@ def test_our_engine_is_measured(tmp_path_factory: pytest.TempPathFactory) -> Non
     assert figures["prefill"] > 0 < figures["decode"]
     session = Session(artifact, threads=1)
     assert cost.rate(session, 4096, 2, new=4) > 0
-    assert session.lengths == [session.context_length] * 2
+    assert session.lengths == (session.context_length,) * 2
 
 
 def test_the_cost_table_has_a_line_for_each_value() -> None:
