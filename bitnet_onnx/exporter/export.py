@@ -22,12 +22,12 @@ import torch
 from tqdm import tqdm
 
 from .. import __version__, native
+from .. import operators as ops
 from ..artifact import MODEL, TARGETS, WEIGHTS, write_manifest
 from ..errors import CheckpointError, ConfigError
 from ..files import new_folder, sha256, write_text
 from ..model import rotary_tables
 from ..network.config import BitNetConfig
-from ..operators import ops
 from ..weights.checkpoint.base import Checkpoint, linear_shapes, norm_shapes, table_names
 from ..weights.open import open_checkpoint
 from ..weights.ternary import int8_rows, pack, row_bounds

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..operators.ops import DOMAIN, VERSION
+from ..operators import DOMAIN, VERSION
 from ..weights.ternary import packed_width
 
 __all__ = [

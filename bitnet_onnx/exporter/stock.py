@@ -16,8 +16,7 @@ from onnx_ir.passes import common
 
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
-from ..operators.ops import DOMAIN
-from ..operators.stock_ops import FEATURES, LANES, bodies
+from ..operators import DOMAIN, FEATURES, LANES, stock_functions
 from ..weights.checkpoint.base import linear_shapes
 from ..weights.ternary import unpack
 from .optimize import PARTS, input_of, placeholder, reshape, shape_of
@@ -115,7 +114,7 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: dict[str, Reader]) 
         elif node.op_type == "GroupQueryAttention" and config.head_dim % ROTARY == 0:
             node.domain, node.version = CONTRIB, 1
             node.attributes.update({k: ir.AttrInt64(k, value) for k, value in attention.items()})
-    _inline(model, bodies(packed))
+    _inline(model, stock_functions(packed))
 
 
 def activations(weight: ir.Value) -> ir.Value:

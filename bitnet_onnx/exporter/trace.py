@@ -17,9 +17,9 @@ import onnx_ir as ir
 import torch
 
 from .. import __version__
+from .. import operators as ops
 from ..model import empty
 from ..network.config import BitNetConfig
-from ..operators import bodies, ops
 from .traced import TracedBitNet
 
 __all__ = ["KEEP", "attach_functions", "trace"]
@@ -125,7 +125,7 @@ def _finish(model: ir.Model) -> None:
 
 def attach_functions(model: ir.Model) -> None:
     """The function bodies of the operators that the finished graph uses, and of those they use."""
-    unused = {function.name: function for function in bodies.functions()}
+    unused = {function.name: function for function in ops.functions()}
     pending = {node.op_type for node in model.graph if node.domain == ops.DOMAIN}
     while pending:
         function = unused.pop(pending.pop())

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import operators as ops
 from ..model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
 from ..network.config import BitNetConfig
-from ..operators import ops
 from ..weights.checkpoint.base import linear_shapes
 from ..weights.ternary import packed_width
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..artifact import Artifact
 from ..errors import ConfigError
 from ..exporter.traced import KV_CACHES
-from ..operators.ops import KEPT, scan_slack
+from ..operators import KEPT, scan_slack
 from ..weights.checkpoint.base import Checkpoint, linear_shapes, table_names
 from ..weights.ternary import int8_rows, row_bounds
 from .reference import Reference, TieBreaker, load_reference

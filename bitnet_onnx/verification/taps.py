@@ -16,7 +16,7 @@ import onnx_ir as ir
 from ..artifact import Artifact
 from ..exporter.optimize import FEED_FORWARD, LINEARS, NORM_LINEAR, PARTS, input_of
 from ..exporter.stock import activations
-from ..operators.ops import DOMAIN
+from ..operators import DOMAIN
 from ..runtime.session import Session
 
 __all__ = ["TappedSession"]
