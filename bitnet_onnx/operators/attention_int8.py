@@ -11,10 +11,11 @@ from onnx_ir import Value
 from torch import Tensor
 
 from ..model.exact import SPAN, attention_int8, kept_int8
+from ..weights.ternary import EPSILON, INT16_PEAK, SMALLEST
+from . import steps
 from .attention import appended, inputs_with, rotated, seen_by
 from .attention_steps import Rotated, join_heads, multiply_keys, rotate_new, softmax
 from .domain import DOUBLE, FLOAT, INT8, Builder, operator
-from .steps import sum_in_order
 
 __all__ = ["GroupQueryAttentionInt8", "group_query_attention_int8"]
 
@@ -95,8 +96,8 @@ def GroupQueryAttentionInt8(
     new = rotate_new(
         op, query, key, value, past_key, seqlens_k, total_sequence_length, cos_cache, sin_cache
     )
-    key_codes, key_step = _quantize(op, new.key, 127.0, 1e-5)
-    value_codes, value_step = _quantize(op, new.value, 127.0, 1e-5)
+    key_codes, key_step = _quantize(op, new.key, 127.0)
+    value_codes, value_step = _quantize(op, new.value, 127.0)
     zeros = op.ConstantOfShape(new.missing_shape, value=np.zeros(1, np.int8))
     key_room, value_room = (op.Concat(past, zeros, axis=2) for past in (past_key, past_value))
     key_kept, value_kept = (op.Cast(codes, to=INT8) for codes in (key_codes, value_codes))
@@ -106,7 +107,7 @@ def GroupQueryAttentionInt8(
         op, (past_key_scale, past_value_scale), (key_step, value_step), new
     )
 
-    query_codes, query_step = _quantize(op, new.query, 32512.0, 1e-5)
+    query_codes, query_step = _quantize(op, new.query, INT16_PEAK)
     wide_query = op.Cast(query_codes, to=DOUBLE)
     products = multiply_keys(op, wide_query, present_key)
     by_key = op.Mul(products, op.Unsqueeze(key_scale, [2, 3]))
@@ -119,15 +120,13 @@ def GroupQueryAttentionInt8(
     return output, present_key, present_value, key_scale, value_scale
 
 
-def _quantize(op: Builder, x: Value, peak: float, smallest: float) -> tuple[Value, Value]:
+def _quantize(op: Builder, x: Value, peak: float, smallest: float = EPSILON) -> tuple[Value, Value]:
     """x by absmax over its last axis -> integers, float32, and what 1 of them is worth [..., 1].
 
-    0 and NaN where x is not finite: the sum over x * 0 is 0, or NaN there.
+    Where x is not finite: zeros and NaN.
     """
-    absmax = op.ReduceMax(op.Abs(x), [-1], keepdims=1)
-    scale = op.Div(peak, op.Max(absmax, smallest))
-    rounded = op.Round(op.Mul(x, scale))
-    poison = op.ReduceSum(op.Mul(x, 0.0), [-1], keepdims=1)
+    rounded, scale = steps.absmax(op, x, float(peak), smallest)
+    poison = steps.poison(op, x)
     codes = op.Where(op.IsNaN(poison), 0.0, rounded)
     return codes, op.Add(op.Div(1.0, scale), poison)
 
@@ -158,7 +157,7 @@ def _blend(op: Builder, shares: Value, values: Value, query: Value, new: Rotated
     pads = op.Concat([0], past_end, axis=0)
     padded = op.Pad(shares, pads, 0.0, [-1])
     by_span = op.Reshape(padded, [0, 0, 0, 0, -1, SPAN])
-    codes, step = _quantize(op, by_span, 32512.0, 1e-30)
+    codes, step = _quantize(op, by_span, INT16_PEAK, SMALLEST)
     codes, step = op.Cast(codes, to=DOUBLE), op.Cast(step, to=DOUBLE)
     padded = op.Pad(op.Cast(values, to=DOUBLE), pads, np.float64(0), [2])
     values_shape = op.Concat([0], [0], [-1], [SPAN], new.sizes.width, axis=0)
@@ -171,4 +170,4 @@ def _blend(op: Builder, shares: Value, values: Value, query: Value, new: Rotated
         return inner.Mul(sums, inner.Gather(step, span, axis=4))
 
     start = op.Expand(np.float64(0), op.Shape(query))
-    return sum_in_order(op, op.Squeeze(spans), start, "B G H S D", term)
+    return steps.sum_in_order(op, op.Squeeze(spans), start, "B G H S D", term)

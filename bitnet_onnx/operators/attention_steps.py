@@ -122,7 +122,7 @@ class Softmax(NamedTuple):
     """A softmax before its division."""
 
     seen: Value
-    """bool [B, 1, 1, S, L]: whether a new position sees the other."""
+    """bool [B, 1, 1, S, L]: whether a new position sees one of the cache."""
     weights: Value
     """``exp(score - max)``, float32; 0 where a position is not seen."""
     wide: Value
@@ -132,6 +132,7 @@ class Softmax(NamedTuple):
 
 
 def softmax(op: Builder, scores: Value, rotated: Rotated) -> Softmax:
+    """Scores float32 [..., S, L] -> their softmax over the positions that each new one sees."""
     numbers = op.Range(0, op.Squeeze(rotated.room), 1)
     seen = op.LessOrEqual(numbers, op.Unsqueeze(op.Unsqueeze(rotated.positions, [1]), [-1]))
     scores = op.Where(seen, scores, -np.inf)

@@ -1,4 +1,7 @@
-"""All operators of the domain in one list: their functions, their nodes, their stock forms."""
+"""All operators of the domain in one list, and what the export asks of them.
+
+Knows the pages; knows no body and no graph that uses them.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ OPERATORS = (
     feed_forward.TernaryFeedForward,
     ternary.TernaryNormMatMul,
 )
-# For the target stock. Attention and the norm have their own bodies there too.
+# For the target stock, where attention and the norm have the bodies that they have anyway.
 PACKED = (ternary.packed_form, head.packed_form)
 UNPACKED = (ternary.unpacked_form, head.unpacked_form)
 OTHERS = (
@@ -62,14 +65,17 @@ def functions() -> list[ir.Function]:
 
 
 def stock_functions(packed: Collection[str]) -> list[ir.Function]:
-    """Build what stands in place of our operators, of which ``packed`` are so named."""
+    """Build what replaces our operators; those named in ``packed`` keep their weights packed."""
     pairs = zip(PACKED, UNPACKED, strict=True)
     chosen = [one if one.name in packed else other for one, other in pairs]
     return [form.function() for form in (*chosen, *OTHERS)]
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """torch operator -> a function that builds its ONNX node, for ``torch.onnx.export``."""
+    """Return, by torch operator, a function that adds its ONNX node to a traced graph.
+
+    It is what ``torch.onnx.export`` takes as ``custom_translation_table``.
+    """
     table = {torch.ops.bitnet.last_positions.default: positions.last_positions_node}
     sharing: dict[Any, list[Operator]] = {}
     for operator in OPERATORS:
@@ -81,6 +87,6 @@ def translations() -> dict[Any, Callable[..., Any]]:
 def _translation(operators: list[Operator]) -> Callable[..., Any]:
     def translate(*inputs: Any) -> Any:
         (chosen,) = (one for one in operators if one.takes is None or one.takes(*inputs))
-        return chosen.node(*inputs)
+        return chosen.traced(*inputs)
 
     return translate

@@ -40,23 +40,16 @@ __all__ = [
     "operator",
 ]
 
-FLOAT16, BFLOAT16, FLOAT, DOUBLE = (
-    DataType.FLOAT16,
-    DataType.BFLOAT16,
-    DataType.FLOAT,
-    DataType.DOUBLE,
-)
-INT8, UINT8, INT32, INT64 = DataType.INT8, DataType.UINT8, DataType.INT32, DataType.INT64
-BOOL = DataType.BOOL
-
 DOMAIN = "bitnet"
 VERSION = 1
 OPSET = 23  # the first opset with RMSNormalization
 CONTRIB = "com.microsoft"
 OPSETS = {"": OPSET, DOMAIN: VERSION, CONTRIB: 1}
-PYTHON_TYPES = {"b": np.bool_, "i": np.int64, "f": np.float32}  # of constants, by NumPy's kind
 
-Body = Callable[..., "Value | tuple[Value, ...]"]
+FLOAT, DOUBLE = DataType.FLOAT, DataType.DOUBLE
+FLOAT16, BFLOAT16 = DataType.FLOAT16, DataType.BFLOAT16
+INT8, UINT8, INT32, INT64 = DataType.INT8, DataType.UINT8, DataType.INT32, DataType.INT64
+BOOL = DataType.BOOL
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,11 @@ class Attribute:
     type: ir.AttributeType
 
 
-# By Python's type of its value, how a node's attribute is made.
+Body = Callable[..., Value | Sequence[Value]]
+"""``body(op, *inputs, *attributes)`` adds nodes with a Builder and returns the outputs."""
+
+PYTHON_TYPES = {"b": np.bool_, "i": np.int64, "f": np.float32}  # of constants, by NumPy's kind
+# How a node's attribute is made, by the type of its value.
 ATTRIBUTES: dict[type, Callable[[str, Any], ir.Attr]] = {
     int: ir.AttrInt64,
     DataType: ir.AttrInt64,
@@ -82,15 +79,15 @@ ATTRIBUTES: dict[type, Callable[[str, Any], ir.Attr]] = {
 class Builder:
     """Adds nodes to a body: ``y = op.Mul(x, 2.0)`` adds a Mul and returns its result.
 
-    An input is a value of the body, None for one left out, or a constant: a float is float32, an
-    int is int64, a list of them has one dimension, and NumPy's numbers and arrays keep their type.
-    Equal constants are one Constant node; these stand at the front. Keywords are the node's
-    attributes, but for ``_outputs``, how many results there are (then a tuple of them is returned),
-    and ``_domain``, as in onnxscript's builders.
+    An input is a value of the body, None for one that is left out, or a constant: a float becomes
+    float32, an int int64, a list has one dimension; NumPy's numbers and arrays keep their type.
+    Equal constants become one Constant node, and these stand first. Keywords are the node's
+    attributes. As in onnxscript's builders, ``_domain`` is the operator's domain and ``_outputs``
+    the number of its results: for two or more, a sequence is returned.
     """
 
     def __init__(self, outer: Builder | None = None) -> None:
-        """outer: of a Loop's body, that around it. The two share constants and names."""
+        """outer: the builder around a Loop's body, with which that shares constants and names."""
         self.nodes: list[ir.Node] = []
         self.constants: dict[object, ir.Node] = {} if outer is None else outer.constants
         self.domains: set[str] = {""} if outer is None else outer.domains
@@ -99,13 +96,13 @@ class Builder:
     def __getattr__(self, op_type: str) -> Callable[..., Any]:
         if not op_type[0].isupper():
             raise AttributeError(f"found op.{op_type}, expected the name of an ONNX operator")
-        return lambda *inputs, **attributes: self.node(op_type, inputs, **attributes)
+        return lambda *inputs, **attributes: self._add(op_type, inputs, **attributes)
 
     def call(self, called: Operator, *inputs: Any) -> Any:
-        """Add a node of another operator of the domain; return its result, or all of several."""
-        return self.node(called.name, inputs, _outputs=len(called.outputs), _domain=DOMAIN)
+        """Add a node of another operator of the domain and return its result or results."""
+        return self._add(called.name, inputs, _outputs=len(called.outputs), _domain=DOMAIN)
 
-    def node(
+    def _add(
         self,
         op_type: str,
         inputs: Sequence[Any],
@@ -114,7 +111,8 @@ class Builder:
         _domain: str = "",
         **attributes: Any,
     ) -> Any:
-        made = self._make(op_type, [self._value(x) for x in inputs], attributes, _outputs, _domain)
+        values = [self._value(given) for given in inputs]
+        made = self._node(op_type, values, attributes, _outputs, _domain)
         self.nodes.append(made)
         self.domains.add(_domain)
         return made.outputs[0] if _outputs == 1 else made.outputs
@@ -127,10 +125,10 @@ class Builder:
             array = array.astype(PYTHON_TYPES[array.dtype.kind])
         key = (array.dtype, array.shape, array.tobytes())
         if key not in self.constants:
-            self.constants[key] = self._make("Constant", [], {"value": array}, 1, "")
+            self.constants[key] = self._node("Constant", [], {"value": array}, 1, "")
         return self.constants[key].outputs[0]
 
-    def _make(
+    def _node(
         self,
         op_type: str,
         inputs: Sequence[Value | None],
@@ -147,7 +145,7 @@ class Builder:
 class Operator:
     """One operator: its schema, its body, and the torch operator whose calls become its nodes.
 
-    A form for the target ``stock`` is one too: with the name of the operator whose place it takes.
+    A form for the target ``stock`` is one too, under the name of the operator that it replaces.
     """
 
     name: str
@@ -156,12 +154,12 @@ class Operator:
     body: Body
     attributes: Mapping[str, ir.AttributeType] = field(default_factory=dict)
     torch_op: Any = None
-    """An overload as ``torch.ops.bitnet.rms_norm.default``; None if passes alone put it in."""
+    """An overload like ``torch.ops.bitnet.rms_norm.default``; None if only a pass puts it in."""
     takes: Callable[..., bool] | None = None
-    """Whether the inputs of a call are for this operator, where several have one ``torch_op``."""
+    """Where several share ``torch_op``: whether a call with these inputs becomes this one."""
 
     def schema(self) -> defs.OpSchema:
-        """Its ONNX schema, not registered: ``torch.onnx.export`` asks for one with each node."""
+        """Build its ONNX schema, unregistered: ``torch.onnx.export`` asks for one a node."""
         parameter = defs.OpSchema.FormalParameter
         inputs, outputs = (
             [parameter(name, f"tensor({dtype.name.lower()})") for name, dtype in side.items()]
@@ -169,7 +167,7 @@ class Operator:
         )
         return defs.OpSchema(self.name, DOMAIN, VERSION, inputs=inputs, outputs=outputs)
 
-    def node(self, *inputs: Any) -> Any:
+    def traced(self, *inputs: Any) -> Any:
         """Add a node of this operator to the graph that ``torch.onnx.export`` is tracing."""
         from onnxscript import values  # takes a fifth of a second, and few need it
 
@@ -177,7 +175,7 @@ class Operator:
         return values.Op(opset, self.name, self.schema())(*inputs)
 
     def function(self) -> ir.Function:
-        """Build its body: a new ONNX function, which the caller may change."""
+        """Build its body as an ONNX function, a new one in each call."""
         op = Builder()
         inputs = [Value(name=name) for name in self.inputs]
         attributes = [Attribute(name, kind) for name, kind in self.attributes.items()]
@@ -201,9 +199,9 @@ def operator(
     torch_op: Any = None,
     takes: Callable[..., bool] | None = None,
 ) -> Callable[[Body], Operator]:
-    """Make an Operator of the body below: ``body(op, *inputs, *attributes)`` returns its outputs.
+    """Make an Operator of the body below, under the body's name unless one is given.
 
-    name: by default the body's own.
+    inputs, outputs and attributes: names and types. The others are ``Operator``'s.
     """
 
     def make(body: Body) -> Operator:

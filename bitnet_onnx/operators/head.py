@@ -83,7 +83,7 @@ def _(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], table.shape[0])
 
 
-# The 16-bit activations are two bytes each, of which both fit int8 once offset.
+# A 16-bit activation is 256 * high + low, both -128 to 127 and offset to unsigned bytes.
 @operator(
     inputs={"X": FLOAT, "W": INT8, "scale": FLOAT},
     outputs={"Y": FLOAT},
@@ -112,8 +112,8 @@ def _rescale_rows(op: Builder, sums: Value, scale: Value, x: steps.Quantized) ->
     return op.Mul(op.Mul(sums, scale), inverse)
 
 
-# 16-bit activations are two digits of base 255, -127 to 127 each: 127 * 255 + 127 is 32512. They
-# are fed as two batches, so that the table is read once.
+# In the stock forms a 16-bit activation is two digits of base 255, -127 to 127 each: 127 * 255 +
+# 127 is 32512. They are fed as two batches, so that the table is read once.
 def _digits(op: Builder, codes: Value) -> Value:
     """codes [B, S, K] -> [2 B, S, K], the high digits first."""
     high = op.Round(op.Div(codes, 255.0))
@@ -121,6 +121,7 @@ def _digits(op: Builder, codes: Value) -> Value:
 
 
 def _join_digits(op: Builder, sums: Value) -> Value:
+    """Sums of the digits [2 B, S, N] -> those of the codes, float32 [B, S, N]."""
     high, low = op.Split(op.Cast(sums, to=DOUBLE), axis=0, num_outputs=2, _outputs=2)
     return op.Cast(op.Add(op.Mul(high, np.float64(255)), low), to=FLOAT)
 
@@ -151,7 +152,7 @@ def unpacked_form(op: Builder, x: Value, w: Value, scale: Value) -> Value:
     return _rescale_rows(op, _join_digits(op, sums), scale, quantized)
 
 
-# In the target stock alone, where an embedding reads the packed table of the head.
+# Only in the target stock, where an embedding reads the packed table of the head.
 @operator(
     inputs={"rows": UINT8},
     outputs={"Y": FLOAT},

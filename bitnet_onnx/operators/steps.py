@@ -14,12 +14,15 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir import Value
 
+from ..weights.ternary import EPSILON, INT16_PEAK
 from .domain import BOOL, DOUBLE, INT64, UINT8, Builder
 
 __all__ = [
     "W_ZERO",
     "X_ZERO",
     "Quantized",
+    "absmax",
+    "poison",
     "quantize",
     "quantize_int16",
     "quantize_uint8",
@@ -41,30 +44,40 @@ class Quantized(NamedTuple):
     scale: Value
     """float32 [..., 1]."""
     poison: Value
-    """float32 [..., 1]: what makes a row NaN when added to it, 0 if the row is finite."""
+    """float32 [..., 1]: 0, or NaN where the row is not finite; added, it makes all of it NaN."""
 
 
 def quantize(op: Builder, x: Value, lowest: float, peak: float) -> Quantized:
-    """Round x [..., K] to integers: ``clip(round(x * scale), lowest, peak)``.
+    """Round x [..., K] to integers: ``clip(round(x * scale), lowest, peak)``."""
+    rounded, scale = absmax(op, x, peak, EPSILON)
+    codes = op.Clip(rounded, lowest, peak)
+    return Quantized(codes, scale, poison(op, x))
 
-    ``scale = peak / max|x|``. The sum over x * 0 is 0, or NaN where x holds a NaN or an infinity.
+
+def absmax(op: Builder, x: Value, peak: float, smallest: float) -> tuple[Value, Value]:
+    """x [..., K] -> ``round(x * scale)`` and ``scale = peak / max(max|x|, smallest)`` [..., 1].
+
+    For a float64 x, peak and smallest are NumPy's float64.
     """
-    absmax = op.ReduceMax(op.Abs(x), [-1], keepdims=1)
-    scale = op.Div(peak, op.Max(absmax, 1e-5))
-    codes = op.Clip(op.Round(op.Mul(x, scale)), lowest, peak)
-    poison = op.ReduceSum(op.Mul(x, 0.0), [-1], keepdims=1)
-    return Quantized(codes, scale, poison)
+    largest = op.ReduceMax(op.Abs(x), [-1], keepdims=1)
+    scale = op.Div(peak, op.Max(largest, smallest))
+    return op.Round(op.Mul(x, scale)), scale
+
+
+def poison(op: Builder, x: Value) -> Value:
+    """The sum over x * 0, [..., 1]: 0, or NaN where x holds a NaN or an infinity."""
+    return op.ReduceSum(op.Mul(x, 0.0), [-1], keepdims=1)
 
 
 def quantize_uint8(op: Builder, x: Value) -> Quantized:
     """Round x to int8, offset by X_ZERO to uint8."""
-    codes, scale, poison = quantize(op, x, -128.0, 127.0)
-    return Quantized(op.Cast(op.Add(codes, 128.0), to=UINT8), scale, poison)
+    quantized = quantize(op, x, -128.0, 127.0)
+    return quantized._replace(codes=op.Cast(op.Add(quantized.codes, 128.0), to=UINT8))
 
 
 def quantize_int16(op: Builder, x: Value) -> Quantized:
     """Round x to integers whose high and low bytes both fit int8."""
-    return quantize(op, x, -32512.0, 32512.0)
+    return quantize(op, x, float(-INT16_PEAK), float(INT16_PEAK))
 
 
 def rescale(op: Builder, sums: Value, scale: Value, x: Quantized) -> Value:

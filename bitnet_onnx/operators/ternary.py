@@ -73,7 +73,7 @@ def TernaryMatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
     return steps.rescale(op, op.Cast(sums, to=FLOAT), scale, quantized)
 
 
-# The stock forms quantize to -127 at least, which no activation is below: see blocks.py.
+# The stock forms clip at -127, and no activation is below: see blocks.py.
 @operator(
     name="TernaryMatMul",
     inputs={"X": FLOAT, "W": UINT8, "ones": FLOAT, "scale": FLOAT},
@@ -88,7 +88,7 @@ def packed_form(
     return steps.rescale(op, sums, scale, quantized)
 
 
-# From the layout of ternary.py to float32 [N, K]: ONNX Runtime does it once, at load.
+# ONNX Runtime unpacks W to float32 [N, K] once, at load.
 @operator(
     name="TernaryMatMul",
     inputs={"X": FLOAT, "W": UINT8, "scale": FLOAT},

@@ -102,10 +102,8 @@ def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
 )
 def TernaryFloatMatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
     wide = op.Cast(x, to=DOUBLE)
-    absmax = op.ReduceMax(op.Abs(wide), [-1], keepdims=1)
     smallest = np.float64(np.finfo(np.float32).tiny)
-    act_scale = op.Div(np.float64(FIXED_PEAK), op.Max(absmax, smallest))
-    value = op.Round(op.Mul(wide, act_scale))
+    value, act_scale = steps.absmax(op, wide, np.float64(FIXED_PEAK), smallest)
     digits = _digits(op, op.Reshape(value, _flat_shape(op, x)))
     rows = op.Cast(op.Concat(*digits, axis=0), to=UINT8)
 
@@ -114,8 +112,7 @@ def TernaryFloatMatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
     for digit in reversed(others):
         sums = op.Add(op.Mul(sums, np.float64(256)), digit)
     y = op.Div(op.Reshape(sums, y_shape), act_scale)
-    poison = op.ReduceSum(op.Mul(x, 0.0), [-1], keepdims=1)
-    return op.Cast(op.Add(y, op.Cast(poison, to=DOUBLE)), to=FLOAT)
+    return op.Cast(op.Add(y, op.Cast(steps.poison(op, x), to=DOUBLE)), to=FLOAT)
 
 
 def _digits(op: Builder, value: Value) -> list[Value]:
