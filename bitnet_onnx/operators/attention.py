@@ -139,7 +139,7 @@ def GroupQueryAttentionF16(op: Builder, *inputs: Value) -> tuple[Value, Value, V
 
 
 # As the kernel does it: float64 sums of exact products, scores rounded to float32, the same
-# polynomial. Sums in another order can round apart, about once in 1e8 scores: see kernels/kernel.h.
+# polynomial. Sums in another order round differently about once in 1e8 scores: kernels/kernel.h.
 # Positions that are not seen count as 0 times their value, so a NaN among the values of a later
 # position of the same call, or of one no longer counted, makes the result NaN here alone.
 def _attend(
