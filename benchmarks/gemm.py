@@ -16,7 +16,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from bitnet_onnx import native
-from bitnet_onnx.operators.ops import DOMAIN, OPSET, VERSION
+from bitnet_onnx.operators import DOMAIN, OPSET, VERSION
 
 from .peers import machine
 

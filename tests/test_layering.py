@@ -21,7 +21,8 @@ weights: ternary checkpoint.base checkpoint.folder checkpoint.hub checkpoint.wri
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
     networks.llama networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
-operators: ops attention_bodies bodies stock_ops
+operators: domain steps blocks norm ternary ternary_group feed_forward head two_step positions
+    attention_steps attention attention_int8 attention_qkv catalog .
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save describe export
 runtime: cache.growing open steps session

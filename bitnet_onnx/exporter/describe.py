@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from .. import operators as ops
 from ..artifact import CHECKPOINT_CONFIG, CONFIG, MODEL, TASK, data_files, write_manifest
 from ..files import sha256, write_text
 from ..network.config import BitNetConfig
-from ..operators import ops
 from ..weights.checkpoint.base import Checkpoint
 from .options import Options
 

@@ -1,8 +1,8 @@
 """The second export target: the graph on stock operators alone, with the same integers.
 
 A last pass over the graph for runtimes that load no library, browsers first. What stands in an
-operator's place is in ``stock_ops.py``: small networks unpack their weights at load, larger ones
-keep them at two bits. Knows ONNX graphs and names of weights.
+operator's place is its stock form in ``operators/``: small networks unpack their weights at load,
+larger ones keep them at two bits. Knows ONNX graphs and names of weights.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from onnx_ir.passes import common
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
-from ..operators.ops import DOMAIN
-from ..operators.stock_ops import FEATURES, LANES, bodies
+from ..operators import DOMAIN, FEATURES, LANES, stock_functions
 from ..weights.ternary import unpack
 from .editing import input_of, placeholder, reshape, shape_of
 from .options import Options
@@ -114,7 +113,7 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: Readers) -> None:
         elif node.op_type == "GroupQueryAttention" and config.head_dim % ROTARY == 0:
             node.domain, node.version = CONTRIB, 1
             node.attributes.update({k: ir.AttrInt64(k, value) for k, value in attention.items()})
-    _inline(model, bodies(packed))
+    _inline(model, stock_functions(packed))
 
 
 def activations(weight: ir.Value) -> ir.Value:
@@ -163,7 +162,7 @@ def _rows(graph: ir.Graph, gather: ir.Node, missing: int) -> None:
 
 
 def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
-    """Packed codes or int8 rows -> uint8 [N, blocks, 128 * bits / 8], as in ``stock_ops.py``."""
+    """Packed codes or int8 rows -> uint8 [N, blocks, 128 * bits / 8]: ``operators/blocks.py``."""
     zero_point = 1 << (bits - 1)
     codes = unpack(torch.from_numpy(stored), width).numpy() if bits == LINEAR_BITS else stored
     rows, blocks = len(codes), -(-width // FEATURES)

@@ -16,9 +16,9 @@ import onnx_ir as ir
 import torch
 
 from .. import __version__
+from .. import operators as ops
 from ..model import empty
 from ..network.config import BitNetConfig
-from ..operators import bodies, ops
 from .options import KV_CACHES, Options
 from .traced import TracedBitNet
 
@@ -124,13 +124,13 @@ def _finish(model: ir.Model) -> None:
 
 def attach_functions(model: ir.Model) -> None:
     """The function bodies of the operators that the finished graph uses, and of those they use."""
-    unused = {function.name: function for function in bodies.functions()}
-    pending = {node.op_type for node in model.graph if node.domain == ops.DOMAIN}
-    while pending:
-        function = unused.pop(pending.pop())
-        model.functions[function.identifier()] = function
-        used = {node.op_type for node in function if node.domain == ops.DOMAIN}
-        pending |= used & set(unused)
+    unused = {function.name: function for function in ops.functions()}
+    pending = [node.op_type for node in model.graph if node.domain == ops.DOMAIN]
+    for name in pending:  # which grows
+        if name in unused:
+            function = unused.pop(name)
+            model.functions[function.identifier()] = function
+            pending += [node.op_type for node in function if node.domain == ops.DOMAIN]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The networks of ``model/`` with their linears, attention and tables as operators.
 
 What ``trace.py`` traces: modules of the network are replaced one for one, so its own code says
-what is between them. Knows torch and the operators of ``ops.py``; knows no checkpoint's weights.
+what is between them. Knows torch and the operators; knows no checkpoint's weights.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import operators as ops
 from ..model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
-from ..operators import ops
 from ..weights.ternary import packed_width
 from .options import HEADS
 

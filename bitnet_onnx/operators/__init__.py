@@ -1,1 +1,49 @@
-"""The operator domain ``bitnet``: one page for each family of operators."""
+"""The operator domain ``bitnet``: one page for each family of operators.
+
+A page has, for each operator in turn, what it computes in torch (the specification), its ONNX
+schema, its body of stock operators with the same bits, and its form for the export target
+``stock``. ``domain`` says what an operator is, ``steps``, ``blocks`` and ``attention_steps`` hold
+what bodies have in common, ``catalog`` has all operators in one list.
+"""
+
+from __future__ import annotations
+
+from .attention import group_query_attention
+from .attention_int8 import group_query_attention_int8
+from .attention_qkv import group_query_attention_qkv
+from .blocks import FEATURES, LANES
+from .catalog import functions, stock_functions, translations
+from .domain import DOMAIN, OPSET, VERSION
+from .feed_forward import ternary_feed_forward
+from .head import bf16_matmul, int8_matmul
+from .norm import add_rms_norm, rms_norm
+from .positions import last_positions
+from .ternary import ternary_matmul, ternary_norm_matmul
+from .ternary_group import ternary_float_matmul
+from .two_step import KEPT, scan_slack, two_step_matmul
+
+__all__ = [
+    "DOMAIN",
+    "FEATURES",
+    "KEPT",
+    "LANES",
+    "OPSET",
+    "VERSION",
+    "add_rms_norm",
+    "bf16_matmul",
+    "functions",
+    "group_query_attention",
+    "group_query_attention_int8",
+    "group_query_attention_qkv",
+    "int8_matmul",
+    "last_positions",
+    "rms_norm",
+    "scan_slack",
+    "stock_functions",
+    "ternary_feed_forward",
+    "ternary_float_matmul",
+    "ternary_matmul",
+    "ternary_norm_matmul",
+    "translations",
+    "two_step_matmul",
+]

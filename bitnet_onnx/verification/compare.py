@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..artifact import Artifact
 from ..errors import ConfigError
 from ..exporter.options import KV_CACHES
-from ..operators.ops import KEPT, scan_slack
+from ..operators import KEPT, scan_slack
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.open import open_checkpoint
 from ..weights.ternary import int8_rows, row_bounds

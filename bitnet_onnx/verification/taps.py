@@ -19,7 +19,7 @@ from ..exporter.passes.norms import NORM_LINEAR
 from ..exporter.passes.projections import JOINABLE, PARTS
 from ..exporter.passes.zeros import FEED_FORWARD
 from ..exporter.stock import activations
-from ..operators.ops import DOMAIN
+from ..operators import DOMAIN
 from ..runtime.session import Session
 from ..runtime.steps import Ids, Steps
 

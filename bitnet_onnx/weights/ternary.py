@@ -148,7 +148,7 @@ def int8_rows(table: Tensor) -> tuple[Tensor, Tensor]:
 def row_bounds(table: Tensor, rounded: Tensor, scales: Tensor) -> Tensor:
     """How far results of ``int8_rows`` may be from those of the bf16 table: float32 [V].
 
-    For a row w and a token x with int16 codes q, ``inverse = 1 / act_scale`` (see ``ops.py``):
+    For a row w and a token x with int16 codes q, ``inverse = 1 / act_scale`` (operators/head.py):
     ``|int8_matmul - bf16_matmul| <= bound * slack`` with ``slack = max(|q|₂, 32512) * inverse``.
     With e = w - rounded * scale, u = 2**-24 (float32 rounds by a share u), K <= 2**17:
 

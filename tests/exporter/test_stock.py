@@ -28,7 +28,7 @@ from bitnet_onnx.exporter.trace import trace
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.network.config import BitNetConfig
-from bitnet_onnx.operators.stock_ops import FEATURES, LANES, bodies
+from bitnet_onnx.operators import FEATURES, LANES, stock_functions
 from bitnet_onnx.runtime import steps as steps_module
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
@@ -70,7 +70,9 @@ def run_body(op: str, packed: bool, x: np.ndarray, made: dict[str, np.ndarray]) 
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid(*pair) for pair in imports],
-        functions=[ir.serde.serialize_function(f) for f in bodies([op] * packed) if f.name == op],
+        functions=[
+            ir.serde.serialize_function(f) for f in stock_functions([op] * packed) if f.name == op
+        ],
         ir_version=11,
     )
     return one_node.session(model.SerializeToString(), library=False).run(None, {"X": x})[0]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bitnet_onnx import native
+from bitnet_onnx import operators as ops
 from bitnet_onnx.model import rotate
-from bitnet_onnx.operators import ops
 from tests.support.attention_node import (
     CACHES,
     INT8,

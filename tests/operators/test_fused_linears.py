@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitnet_onnx.operators import ops
+from bitnet_onnx import operators as ops
 from tests.support.fused_linears import FEED_FORWARD, NORM_LINEAR, inputs, run
 from tests.support.one_node import INPUTS, on_every_kernel
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from bitnet_onnx.operators import ops
+from bitnet_onnx import operators as ops
 from tests.support.one_node import INPUTS, model, session
 
 IN_TORCH: dict[str, Any] = {

@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto
 
 from bitnet_onnx import native
-from bitnet_onnx.operators import bodies, ops
+from bitnet_onnx import operators as ops
 from tests.support.bad_inputs import bad_cases
 from tests.support.one_node import (
     EVERY_CASE,
@@ -267,4 +267,4 @@ def test_there_is_one_function_for_each_operator() -> None:
     attention += [f"{name}QKV" for name in attention]
     others = ["RMSNorm", "AddRMSNorm", "TernaryGatedMatMul", "TernaryColumnMatMul"]
     others += ["TernaryFeedForward", "TernaryNormMatMul"]
-    assert [function.name for function in bodies.functions()] == [*OPS, *attention, *others]
+    assert [function.name for function in ops.functions()] == [*OPS, *attention, *others]

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from bitnet_onnx import native
+from bitnet_onnx import operators as ops
 from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.bench.measure import weight_bytes
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import CheckpointError
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.operators import ops
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.weights.open import open_checkpoint

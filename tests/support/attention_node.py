@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper
 
 from bitnet_onnx import native
-from bitnet_onnx.operators import bodies, ops
+from bitnet_onnx import operators as ops
 
 INPUTS = (
     "query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length",
@@ -56,7 +56,7 @@ def session(op: str, library: bool, threads: int = 2) -> ort.InferenceSession:
     model = helper.make_model(
         graph,
         opset_imports=imports,
-        functions=[ir.serde.serialize_function(f) for f in bodies.functions()],
+        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
         ir_version=11,
     )
     options = ort.SessionOptions()

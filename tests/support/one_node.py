@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from bitnet_onnx import native
-from bitnet_onnx.operators import bodies, ops
+from bitnet_onnx import operators as ops
 from bitnet_onnx.weights.ternary import int8_rows, row_bounds
 from tests.support.paths import ROOT
 
@@ -74,7 +74,7 @@ def model(
     made = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid(*pair) for pair in imports],
-        functions=[ir.serde.serialize_function(f) for f in bodies.functions()],
+        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
         ir_version=11,
     )
     return made.SerializeToString()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ...operators.ops import DOMAIN, VERSION
+from ...operators import DOMAIN, VERSION
 from ..editing import input_of, made_by, replace
 from ..readers import Readers
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ...operators.ops import DOMAIN, VERSION
+from ...operators import DOMAIN, VERSION
 from ..editing import input_of, placeholder, replace, shape_of
 from ..readers import Readers
 

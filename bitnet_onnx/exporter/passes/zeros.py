@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from ...operators.ops import DOMAIN, VERSION
+from ...operators import DOMAIN, VERSION
 from ...weights.ternary import pack, packed_width, unpack
 from ..editing import input_of, made_by, replace, reshape, shape_of
 from ..readers import Reader, Readers

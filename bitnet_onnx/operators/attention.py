@@ -1,0 +1,166 @@
+"""GroupQueryAttention and GroupQueryAttentionF16: rotary positions, a KV cache, softmax.
+
+The F16 keeps keys and values as float16. Sizes: B rows, S new positions, P past ones, L those of
+the present cache, D the width of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from onnx_ir import DataType, Value
+from torch import Tensor
+
+from ..model import heads, rotate
+from ..model.exact import attention
+from .attention_steps import join_heads, multiply_keys, rotate_new, softmax
+from .domain import DOUBLE, FLOAT, FLOAT16, INT32, Builder, operator
+
+__all__ = [
+    "GroupQueryAttention",
+    "GroupQueryAttentionF16",
+    "appended",
+    "group_query_attention",
+    "inputs_with",
+    "rotated",
+    "seen_by",
+]
+
+
+@torch.library.custom_op("bitnet::group_query_attention", mutates_args=())
+def group_query_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    past_key: Tensor,
+    past_value: Tensor,
+    seqlens_k: Tensor,
+    total_sequence_length: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention with rotary positions and a KV cache; inputs as com.microsoft's of this name.
+
+    query [B, S, heads * D], key and value [B, S, kv_heads * D], past [B, kv_heads, P, D],
+    seqlens_k int32 [B] (each row's last position that counts), total_sequence_length int32 [],
+    cos and sin [positions, D / 2] -> output like query, present key and value [B, kv_heads, L, D]
+    with L = max(P, total_sequence_length). Past and present are float32, or float16 where the ONNX
+    node is GroupQueryAttentionF16: new keys and values are rounded before they are attended to.
+
+    Row b has ``max(0, seqlens_k[b] + 1 - S)`` past positions; its new ones follow them, in the
+    cache too. Scores and the sums over values are float64, of exact products; the scores are
+    rounded to float32 before the softmax and the result is rounded after it.
+    """
+    query, (key, value), positions = rotated(
+        query, key, value, past_key, seqlens_k, cos_cache, sin_cache
+    )
+    present_key, present_value = (
+        appended(cache, part.to(cache.dtype), positions, total_sequence_length)
+        for cache, part in ((past_key, key), (past_value, value))
+    )
+    y = attention(query, present_key, present_value, seen_by(present_key, positions))
+    return y.transpose(1, 2).flatten(2), present_key, present_value
+
+
+def rotated(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    past: Tensor,
+    seqlens_k: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Query, and key and value, each [B, heads, S, D], rotated; the positions of the new [B, S]."""
+    count, width = query.shape[1], past.shape[3]
+    lengths = (seqlens_k.long() + 1 - count).clamp(min=0)
+    positions = lengths.unsqueeze(1) + torch.arange(count)
+    rope = [torch.cat([t[positions]] * 2, dim=-1) for t in (cos_cache, sin_cache)]
+    query, key, value = (heads(part, part.shape[2] // width) for part in (query, key, value))
+    cos, sin = rope
+    return rotate(query, (cos, sin)), (rotate(key, (cos, sin)), value), positions
+
+
+def appended(past: Tensor, new: Tensor, positions: Tensor, total: Tensor) -> Tensor:
+    """past [B, kv_heads, P, ...], zeros up to ``total``, and new [B, kv_heads, S, ...] in place."""
+    missing = past.new_zeros(*past.shape[:2], max(0, int(total) - past.shape[2]), *past.shape[3:])
+    index = positions.unsqueeze(1).reshape(-1, 1, new.shape[2], *[1] * (new.dim() - 3))
+    return torch.cat([past, missing], dim=2).scatter(2, index.expand_as(new), new)
+
+
+def seen_by(present: Tensor, positions: Tensor) -> Tensor:
+    return torch.arange(present.shape[2]) <= positions[:, None, :, None]
+
+
+@group_query_attention.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, past_key: Tensor, past_value: Tensor, *_: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = list(past_key.shape)
+    shape[2] += query.shape[1]
+    return torch.empty_like(query), past_key.new_empty(shape), past_value.new_empty(shape)
+
+
+def inputs_with(cache: DataType) -> dict[str, DataType]:
+    """The inputs of attention whose caches hold that type."""
+    return {
+        "query": FLOAT,
+        "key": FLOAT,
+        "value": FLOAT,
+        "past_key": cache,
+        "past_value": cache,
+        "seqlens_k": INT32,
+        "total_sequence_length": INT32,
+        "cos_cache": FLOAT,
+        "sin_cache": FLOAT,
+    }
+
+
+@operator(
+    inputs=inputs_with(FLOAT),
+    outputs={"output": FLOAT, "present_key": FLOAT, "present_value": FLOAT},
+    torch_op=torch.ops.bitnet.group_query_attention.default,
+    takes=lambda *inputs: inputs[3].dtype == FLOAT,
+)
+def GroupQueryAttention(op: Builder, *inputs: Value) -> tuple[Value, Value, Value]:
+    return _attend(op, *inputs, stored=op.Identity)
+
+
+@operator(
+    inputs=inputs_with(FLOAT16),
+    outputs={"output": FLOAT, "present_key": FLOAT16, "present_value": FLOAT16},
+    torch_op=torch.ops.bitnet.group_query_attention.default,
+    takes=lambda *inputs: inputs[3].dtype == FLOAT16,
+)
+def GroupQueryAttentionF16(op: Builder, *inputs: Value) -> tuple[Value, Value, Value]:
+    return _attend(op, *inputs, stored=lambda x: op.Cast(x, to=FLOAT16))
+
+
+# As the kernel does it: float64 sums of exact products, scores rounded to float32, the same
+# polynomial. Sums in another order round differently about once in 1e8 scores: kernels/kernel.h.
+# Positions that are not seen count as 0 times their value, so a NaN among the values of a later
+# position of the same call, or of one no longer counted, makes the result NaN here alone.
+def _attend(
+    op: Builder,
+    query: Value,
+    key: Value,
+    value: Value,
+    past_key: Value,
+    past_value: Value,
+    *others: Value,
+    stored: Callable[[Value], Value],
+) -> tuple[Value, Value, Value]:
+    """stored: how float32 becomes what the cache holds."""
+    new = rotate_new(op, query, key, value, past_key, *others)
+    zeros = stored(op.ConstantOfShape(new.missing_shape, value=np.zeros(1, np.float32)))
+    key_room, value_room = (op.Concat(past, zeros, axis=2) for past in (past_key, past_value))
+    key_kept, value_kept = stored(new.key), stored(new.value)
+    present_key = op.ScatterElements(key_room, new.places, key_kept, axis=2)
+    present_value = op.ScatterElements(value_room, new.places, value_kept, axis=2)
+    scores = multiply_keys(op, op.Cast(new.query, to=DOUBLE), present_key)
+    soft = softmax(op, op.Div(scores, new.root), new)
+    values = op.Cast(op.Unsqueeze(present_value, [2]), to=DOUBLE)
+    output = join_heads(op, op.MatMul(soft.wide, values), soft.sums, new.sizes)
+    return output, present_key, present_value

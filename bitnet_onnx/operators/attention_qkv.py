@@ -1,0 +1,53 @@
+"""Each operator of attention with query, key and value side by side in its first input.
+
+Its name has QKV at its end. Sizes as in ``attention.py``.
+"""
+
+from __future__ import annotations
+
+import torch
+from onnx_ir import Value
+from torch import Tensor
+
+from .attention import GroupQueryAttention, GroupQueryAttentionF16, group_query_attention
+from .attention_int8 import GroupQueryAttentionInt8, group_query_attention_int8
+from .domain import FLOAT, Builder, Operator
+
+__all__ = [
+    "GroupQueryAttentionF16QKV",
+    "GroupQueryAttentionInt8QKV",
+    "GroupQueryAttentionQKV",
+    "group_query_attention_qkv",
+]
+
+
+def group_query_attention_qkv(qkv: Tensor, past_key: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """group_query_attention with each position's query, key and value side by side in qkv.
+
+    qkv [B, S, (heads + 2 kv_heads) * D]: what one projection to all three gives. A pass puts it in.
+    """
+    kv_width = past_key.shape[1] * past_key.shape[3]
+    parts = qkv.split([qkv.shape[2] - 2 * kv_width, kv_width, kv_width], dim=-1)
+    int8 = past_key.dtype == torch.int8
+    attend = group_query_attention_int8 if int8 else group_query_attention
+    return tuple(attend(*parts, past_key, *others))
+
+
+def _joined(attention: Operator) -> Operator:
+    def body(op: Builder, qkv: Value, past_key: Value, *others: Value) -> tuple[Value, ...]:
+        whole = op.Shape(qkv, start=2)
+        kv_heads, width = op.Shape(past_key, start=1, end=2), op.Shape(past_key, start=3)
+        kv_width = op.Mul(kv_heads, width)
+        query_width = op.Sub(op.Sub(whole, kv_width), kv_width)
+        widths = op.Concat(query_width, kv_width, kv_width, axis=0)
+        parts = op.Split(qkv, widths, axis=-1, _outputs=3)
+        return op.call(attention, *parts, past_key, *others)
+
+    _, _, _, *others = attention.inputs.items()
+    inputs = {"qkv": FLOAT, **dict(others)}
+    return Operator(f"{attention.name}QKV", inputs, attention.outputs, body)
+
+
+GroupQueryAttentionQKV = _joined(GroupQueryAttention)
+GroupQueryAttentionF16QKV = _joined(GroupQueryAttentionF16)
+GroupQueryAttentionInt8QKV = _joined(GroupQueryAttentionInt8)

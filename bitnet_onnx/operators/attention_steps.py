@@ -1,0 +1,161 @@
+"""Steps that the bodies of attention have in common, whatever the type of their cache.
+
+Each takes the builder of the body, adds its nodes and returns what they compute. Sizes: B rows, S
+new positions, P past ones, L those of the present cache, D the width of a head; scores are [B,
+kv_heads, heads of each, S, L]. Knows the formulas of ``model/exact.py``; knows no operator of the
+domain.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from onnx_ir import Value
+
+from .domain import DOUBLE, FLOAT, INT64, Builder
+
+__all__ = ["Rotated", "Softmax", "join_heads", "multiply_keys", "rotate_new", "softmax"]
+
+# 1/7!, ..., 1/1!, 1/0!: the kernel's polynomial has the same.
+TERMS = (1.9841270e-4, 1.3888889e-3, 8.33333377e-3, 4.1666667e-2, 1.6666667e-1, 0.5, 1.0, 1.0)
+
+
+class Sizes(NamedTuple):
+    """Sizes of the inputs, each int64 [1] but for ``rows``, [2]."""
+
+    new: Value
+    """S."""
+    kv_heads: Value
+    past: Value
+    """P."""
+    width: Value
+    """D."""
+    rows: Value
+    """B and kv_heads."""
+
+
+class Rotated(NamedTuple):
+    """What attention computes of its inputs before it looks into its cache."""
+
+    sizes: Sizes
+    query: Value
+    """float32 [B, kv_heads, heads of each, S, D], rotated."""
+    key: Value
+    """float32 [B, kv_heads, S, D], rotated."""
+    value: Value
+    """float32 [B, kv_heads, S, D]."""
+    positions: Value
+    """int64 [B, 1, S], of the new keys and values."""
+    places: Value
+    """int64 [B, kv_heads, S, D]: positions, for each element."""
+    room: Value
+    """int64 [1]: L."""
+    missing: Value
+    """int64 [1]: L - P."""
+    missing_shape: Value
+    """int64 [4]: [B, kv_heads, L - P, D], by which the caches grow."""
+    root: Value
+    """float32 []: the square root of D."""
+
+
+def rotate_new(
+    op: Builder,
+    query: Value,
+    key: Value,
+    value: Value,
+    past_key: Value,
+    seqlens_k: Value,
+    total_sequence_length: Value,
+    cos_cache: Value,
+    sin_cache: Value,
+) -> Rotated:
+    """Rotate query and key by their positions, and find the places of key and value in a cache."""
+    sizes = Sizes(
+        new=op.Shape(query, start=1, end=2),
+        kv_heads=op.Shape(past_key, start=1, end=2),
+        past=op.Shape(past_key, start=2, end=3),
+        width=op.Shape(past_key, start=3, end=4),
+        rows=op.Shape(past_key, start=0, end=2),
+    )
+    filled = op.Add(op.Cast(seqlens_k, to=INT64), 1)
+    lengths = op.Max(op.Sub(filled, sizes.new), 0)
+    column = op.Unsqueeze(lengths, [-1])
+    positions = op.Add(column, op.Range(0, op.Squeeze(sizes.new), 1))
+
+    cos = op.Unsqueeze(op.Gather(cos_cache, positions, axis=0), [1])
+    sin = op.Unsqueeze(op.Gather(sin_cache, positions, axis=0), [1])
+    heads_shape = op.Concat([0, 0, -1], sizes.width, axis=0)
+    query, key, value = (
+        op.Transpose(op.Reshape(part, heads_shape), perm=[0, 2, 1, 3])
+        for part in (query, key, value)
+    )
+    halves = [op.Split(part, axis=-1, num_outputs=2, _outputs=2) for part in (query, key)]
+    query, key = (_rotate(op, low, high, cos, sin) for low, high in halves)
+
+    room = op.Max(sizes.past, op.Cast(total_sequence_length, to=INT64))
+    missing = op.Sub(room, sizes.past)
+    missing_shape = op.Concat(sizes.rows, missing, sizes.width, axis=0)
+    positions = op.Unsqueeze(positions, [1])
+    places = op.Expand(op.Unsqueeze(positions, [-1]), op.Shape(value))
+    grouped = op.Concat([0], sizes.kv_heads, [-1], sizes.new, sizes.width, axis=0)
+    query = op.Reshape(query, grouped)
+    root = op.Sqrt(op.Cast(op.Squeeze(sizes.width), to=FLOAT))
+    return Rotated(sizes, query, key, value, positions, places, room, missing, missing_shape, root)
+
+
+def _rotate(op: Builder, low: Value, high: Value, cos: Value, sin: Value) -> Value:
+    """``model/rotary.py``'s rotate, of the halves of x."""
+    low_cos, high_sin = op.Mul(low, cos), op.Mul(high, sin)
+    high_cos, low_sin = op.Mul(high, cos), op.Mul(low, sin)
+    return op.Concat(op.Sub(low_cos, high_sin), op.Add(high_cos, low_sin), axis=-1)
+
+
+def multiply_keys(op: Builder, query: Value, present_key: Value) -> Value:
+    """query float64 times keys -> float32 scores, before any scale: float64 sums, rounded."""
+    keys = op.Cast(op.Unsqueeze(present_key, [2]), to=DOUBLE)
+    products = op.MatMul(query, op.Transpose(keys, perm=[0, 1, 2, 4, 3]))
+    return op.Cast(products, to=FLOAT)
+
+
+class Softmax(NamedTuple):
+    """A softmax before its division."""
+
+    seen: Value
+    """bool [B, 1, 1, S, L]: whether a new position sees one of the cache."""
+    weights: Value
+    """``exp(score - max)``, float32; 0 where a position is not seen."""
+    wide: Value
+    """The same, float64."""
+    sums: Value
+    """float64 [..., 1]."""
+
+
+def softmax(op: Builder, scores: Value, rotated: Rotated) -> Softmax:
+    """Scores float32 [..., S, L] -> their softmax over the positions that each new one sees."""
+    numbers = op.Range(0, op.Squeeze(rotated.room), 1)
+    seen = op.LessOrEqual(numbers, op.Unsqueeze(op.Unsqueeze(rotated.positions, [1]), [-1]))
+    scores = op.Where(seen, scores, -np.inf)
+    below = op.Sub(scores, op.ReduceMax(scores, [-1], keepdims=1))
+    weights = op.Where(seen, _exponential(op, below), 0.0)
+    wide = op.Cast(weights, to=DOUBLE)
+    return Softmax(seen, weights, wide, op.ReduceSum(wide, [-1], keepdims=1))
+
+
+def _exponential(op: Builder, x: Value) -> Value:
+    """``model/exact.py``'s exponential: the same polynomial as the kernel's."""
+    x = op.Max(x, -87.0)
+    n = op.Round(op.Mul(x, 1.44269504))
+    high, low = op.Mul(n, 0.693359375), op.Mul(n, -2.12194440e-4)
+    r = op.Sub(op.Sub(x, high), low)
+    total, *terms = TERMS
+    for term in terms:
+        total = op.Add(op.Mul(total, r), term)
+    return op.Mul(total, op.Pow(2.0, n))
+
+
+def join_heads(op: Builder, blended: Value, sums: Value, sizes: Sizes) -> Value:
+    """Sums over values times weights, float64, over the sums of weights -> [B, S, heads * D]."""
+    y = op.Cast(op.Div(blended, sums), to=FLOAT)
+    y = op.Reshape(y, op.Concat([0], [-1], sizes.new, sizes.width, axis=0))
+    return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), [0, 0, -1])

@@ -1,0 +1,92 @@
+"""All operators of the domain in one list, and what the export asks of them.
+
+Knows the pages; knows no body and no graph that uses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from . import (
+    attention,
+    attention_int8,
+    attention_qkv,
+    feed_forward,
+    head,
+    norm,
+    positions,
+    ternary,
+    ternary_group,
+    two_step,
+)
+from .domain import Operator
+
+__all__ = ["OPERATORS", "functions", "stock_functions", "translations"]
+
+OPERATORS = (
+    ternary.TernaryMatMul,
+    head.Bf16MatMul,
+    head.Int8MatMul,
+    ternary_group.TernaryGroupMatMul,
+    ternary_group.TernaryFloatMatMul,
+    two_step.TwoStepMatMul,
+    attention.GroupQueryAttention,
+    attention.GroupQueryAttentionF16,
+    attention_int8.GroupQueryAttentionInt8,
+    attention_qkv.GroupQueryAttentionQKV,
+    attention_qkv.GroupQueryAttentionF16QKV,
+    attention_qkv.GroupQueryAttentionInt8QKV,
+    norm.RMSNorm,
+    norm.AddRMSNorm,
+    feed_forward.TernaryGatedMatMul,
+    feed_forward.TernaryColumnMatMul,
+    feed_forward.TernaryFeedForward,
+    ternary.TernaryNormMatMul,
+)
+# For the target stock, where attention and the norm have the bodies that they have anyway.
+PACKED = (ternary.packed_form, head.packed_form)
+UNPACKED = (ternary.unpacked_form, head.unpacked_form)
+OTHERS = (
+    head.bf16_form,
+    head.Int8Rows,
+    attention.GroupQueryAttention,
+    attention.GroupQueryAttentionF16,
+    norm.RMSNorm,
+)
+
+
+def functions() -> list[ir.Function]:
+    """Build a function of stock operators for each operator of the domain."""
+    return [operator.function() for operator in OPERATORS]
+
+
+def stock_functions(packed: Collection[str]) -> list[ir.Function]:
+    """Build what replaces our operators; those named in ``packed`` keep their weights packed."""
+    pairs = zip(PACKED, UNPACKED, strict=True)
+    chosen = [one if one.name in packed else other for one, other in pairs]
+    return [form.function() for form in (*chosen, *OTHERS)]
+
+
+def translations() -> dict[Any, Callable[..., Any]]:
+    """Return, by torch operator, a function that adds its ONNX node to a traced graph.
+
+    It is what ``torch.onnx.export`` takes as ``custom_translation_table``.
+    """
+    table = {torch.ops.bitnet.last_positions.default: positions.last_positions_node}
+    sharing: dict[Any, list[Operator]] = {}
+    for operator in OPERATORS:
+        if operator.torch_op is not None:
+            sharing.setdefault(operator.torch_op, []).append(operator)
+    return table | {torch_op: _translation(those) for torch_op, those in sharing.items()}
+
+
+def _translation(operators: list[Operator]) -> Callable[..., Any]:
+    def translate(*inputs: Any) -> Any:
+        (chosen,) = (one for one in operators if one.takes is None or one.takes(*inputs))
+        return chosen.traced(*inputs)
+
+    return translate

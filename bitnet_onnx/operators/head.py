@@ -1,0 +1,162 @@
+"""The products with a table of embeddings, for logits: Bf16MatMul and Int8MatMul.
+
+Sizes: K input features, N rows of the table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir import Value
+from torch import Tensor
+
+from ..weights.ternary import absmax_int16
+from . import steps
+from .blocks import SIZES, multiply_blocks, multiply_floats, trim_blocks
+from .domain import (
+    BFLOAT16,
+    DOUBLE,
+    FLOAT,
+    INT8,
+    INT32,
+    INT64,
+    UINT8,
+    Attribute,
+    Builder,
+    operator,
+)
+
+__all__ = [
+    "Bf16MatMul",
+    "Int8MatMul",
+    "Int8Rows",
+    "bf16_form",
+    "bf16_matmul",
+    "int8_matmul",
+    "packed_form",
+    "unpacked_form",
+]
+
+
+@torch.library.custom_op("bitnet::bf16_matmul", mutates_args=())
+def bf16_matmul(x: Tensor, table: Tensor) -> Tensor:
+    """x float32 [..., K], table bfloat16 [N, K] -> float32 [..., N], summed in float64."""
+    return (x.double() @ table.double().T).float()
+
+
+@bf16_matmul.register_fake
+def _(x: Tensor, table: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], table.shape[0])
+
+
+@operator(
+    inputs={"X": FLOAT, "W": BFLOAT16},
+    outputs={"Y": FLOAT},
+    torch_op=torch.ops.bitnet.bf16_matmul.default,
+)
+def Bf16MatMul(op: Builder, x: Value, w: Value) -> Value:
+    wide_x, wide_w = op.Cast(x, to=DOUBLE), op.Cast(w, to=DOUBLE)
+    sums = op.MatMul(wide_x, op.Transpose(wide_w, perm=[1, 0]))
+    return op.Cast(sums, to=FLOAT)
+
+
+# ONNX Runtime makes the float32 table once, at load. Gemm reads it as it lies.
+@operator(name="Bf16MatMul", inputs={"X": FLOAT, "W": BFLOAT16}, outputs={"Y": FLOAT})
+def bf16_form(op: Builder, x: Value, w: Value) -> Value:
+    table = op.Cast(w, to=FLOAT)
+    products = op.Gemm(op.Flatten(x, axis=2), table, transB=1)
+    shape = op.Concat(op.Shape(x, start=0, end=2), op.Shape(w, start=0, end=1), axis=0)
+    return op.Reshape(products, shape)
+
+
+@torch.library.custom_op("bitnet::int8_matmul", mutates_args=())
+def int8_matmul(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    """x float32 [..., K] as 16-bit integers, table int8 [N, K], scale [N] -> float32 [..., N]."""
+    quantized, act_scale = absmax_int16(x)
+    sums = (quantized @ table.double().T).float()  # below 2**53: exact before float32
+    return sums * scale * (1.0 / act_scale)
+
+
+@int8_matmul.register_fake
+def _(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], table.shape[0])
+
+
+# A 16-bit activation is 256 * high + low, both -128 to 127 and offset to unsigned bytes.
+@operator(
+    inputs={"X": FLOAT, "W": INT8, "scale": FLOAT},
+    outputs={"Y": FLOAT},
+    torch_op=torch.ops.bitnet.int8_matmul.default,
+)
+def Int8MatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
+    quantized = steps.quantize_int16(op, x)
+    above = op.Add(quantized.codes, 128.0)
+    high = op.Floor(op.Div(above, 256.0))
+    low_bytes = op.Sub(above, op.Mul(high, 256.0))
+    high_bytes = op.Add(high, 128.0)
+    low_bytes, high_bytes = op.Cast(low_bytes, to=UINT8), op.Cast(high_bytes, to=UINT8)
+
+    weights = op.Cast(op.Add(op.Cast(w, to=INT32), np.int32(128)), to=UINT8)
+    weights = op.Transpose(weights, perm=[1, 0])
+    low_sums = op.MatMulInteger(low_bytes, weights, steps.X_ZERO, steps.X_ZERO)
+    high_sums = op.MatMulInteger(high_bytes, weights, steps.X_ZERO, steps.X_ZERO)
+    low_sums, high_sums = op.Cast(low_sums, to=INT64), op.Cast(high_sums, to=INT64)
+    sums = op.Cast(op.Add(op.Mul(high_sums, 256), low_sums), to=FLOAT)
+    return _rescale_rows(op, sums, scale, quantized)
+
+
+def _rescale_rows(op: Builder, sums: Value, scale: Value, x: steps.Quantized) -> Value:
+    """Sums of codes, float32 [..., N], times the scales of the table's rows, by x's scale."""
+    inverse = op.Add(op.Div(1.0, x.scale), x.poison)
+    return op.Mul(op.Mul(sums, scale), inverse)
+
+
+# In the stock forms a 16-bit activation is two digits of base 255, -127 to 127 each: 127 * 255 +
+# 127 is 32512. They are fed as two batches, so that the table is read once.
+def _digits(op: Builder, codes: Value) -> Value:
+    """codes [B, S, K] -> [2 B, S, K], the high digits first."""
+    high = op.Round(op.Div(codes, 255.0))
+    return op.Concat(high, op.Sub(codes, op.Mul(high, 255.0)), axis=0)
+
+
+def _join_digits(op: Builder, sums: Value) -> Value:
+    """Sums of the digits [2 B, S, N] -> those of the codes, float32 [B, S, N]."""
+    high, low = op.Split(op.Cast(sums, to=DOUBLE), axis=0, num_outputs=2, _outputs=2)
+    return op.Cast(op.Add(op.Mul(high, np.float64(255)), low), to=FLOAT)
+
+
+@operator(
+    name="Int8MatMul",
+    inputs={"X": FLOAT, "W": UINT8, "ones": FLOAT, "scale": FLOAT},
+    outputs={"Y": FLOAT},
+    attributes=SIZES,
+)
+def packed_form(
+    op: Builder, x: Value, w: Value, ones: Value, scale: Value, *sizes: Attribute
+) -> Value:
+    quantized = steps.quantize_int16(op, x)
+    sums = multiply_blocks(op, _digits(op, quantized.codes), w, ones, sizes)
+    return _rescale_rows(op, _join_digits(op, sums), scale, quantized)
+
+
+@operator(
+    name="Int8MatMul",
+    inputs={"X": FLOAT, "W": INT8, "scale": FLOAT},
+    outputs={"Y": FLOAT},
+)
+def unpacked_form(op: Builder, x: Value, w: Value, scale: Value) -> Value:
+    quantized = steps.quantize_int16(op, x)
+    digits = _digits(op, quantized.codes)
+    sums = multiply_floats(op, digits, op.Cast(w, to=FLOAT))
+    return _rescale_rows(op, _join_digits(op, sums), scale, quantized)
+
+
+# Only in the target stock, where an embedding reads the packed table of the head.
+@operator(
+    inputs={"rows": UINT8},
+    outputs={"Y": FLOAT},
+    attributes={"missing": ir.AttributeType.INTS},
+)
+def Int8Rows(op: Builder, rows: Value, missing: Attribute) -> Value:
+    return trim_blocks(op, rows, missing)

@@ -1,0 +1,117 @@
+"""Steps that several bodies have in common: quantizing, unpacking, adding in order.
+
+Each takes the builder of the body, adds its nodes and returns what they compute. Sizes: K input
+features, N output features, W packed as in ``weights/ternary.py``. Knows the number format; knows
+no operator of the domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir import Value
+
+from ..weights.ternary import EPSILON, INT16_PEAK
+from .domain import BOOL, DOUBLE, INT64, UINT8, Builder
+
+__all__ = [
+    "W_ZERO",
+    "X_ZERO",
+    "Quantized",
+    "absmax",
+    "poison",
+    "quantize",
+    "quantize_int16",
+    "quantize_uint8",
+    "rescale",
+    "sum_in_order",
+    "unpack",
+]
+
+# Weights and activations are offset to unsigned bytes: their products never saturate, on any CPU.
+X_ZERO, W_ZERO = np.uint8(128), np.uint8(1)
+SHIFTS = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
+
+
+class Quantized(NamedTuple):
+    """Activations [..., K] by absmax: ``codes * (1 / scale)`` approximates them."""
+
+    codes: Value
+    """Integers, float32 or uint8 [..., K]."""
+    scale: Value
+    """float32 [..., 1]."""
+    poison: Value
+    """float32 [..., 1]: 0, or NaN where the row is not finite; added, it makes all of it NaN."""
+
+
+def quantize(op: Builder, x: Value, lowest: float, peak: float) -> Quantized:
+    """Round x [..., K] to integers: ``clip(round(x * scale), lowest, peak)``."""
+    rounded, scale = absmax(op, x, peak, EPSILON)
+    codes = op.Clip(rounded, lowest, peak)
+    return Quantized(codes, scale, poison(op, x))
+
+
+def absmax(op: Builder, x: Value, peak: float, smallest: float) -> tuple[Value, Value]:
+    """x [..., K] -> ``round(x * scale)`` and ``scale = peak / max(max|x|, smallest)`` [..., 1].
+
+    For a float64 x, peak and smallest are NumPy's float64.
+    """
+    largest = op.ReduceMax(op.Abs(x), [-1], keepdims=1)
+    scale = op.Div(peak, op.Max(largest, smallest))
+    return op.Round(op.Mul(x, scale)), scale
+
+
+def poison(op: Builder, x: Value) -> Value:
+    """The sum over x * 0, [..., 1]: 0, or NaN where x holds a NaN or an infinity."""
+    return op.ReduceSum(op.Mul(x, 0.0), [-1], keepdims=1)
+
+
+def quantize_uint8(op: Builder, x: Value) -> Quantized:
+    """Round x to int8, offset by X_ZERO to uint8."""
+    quantized = quantize(op, x, -128.0, 127.0)
+    return quantized._replace(codes=op.Cast(op.Add(quantized.codes, 128.0), to=UINT8))
+
+
+def quantize_int16(op: Builder, x: Value) -> Quantized:
+    """Round x to integers whose high and low bytes both fit int8."""
+    return quantize(op, x, float(-INT16_PEAK), float(INT16_PEAK))
+
+
+def rescale(op: Builder, sums: Value, scale: Value, x: Quantized) -> Value:
+    """Sums of codes, float32 [..., N], times the weights' scale over the activations'."""
+    return op.Mul(sums, op.Add(op.Div(scale, x.scale), x.poison))
+
+
+def unpack(op: Builder, w: Value) -> Value:
+    """Packed W -> codes uint8 [N, K], with the padding of its rows."""
+    blocks = op.Reshape(w, [0, -1, 1, 64])
+    moved = op.BitShift(blocks, SHIFTS, direction="RIGHT")
+    return op.Reshape(op.BitwiseAnd(moved, np.uint8(3)), [0, -1])
+
+
+def sum_in_order(
+    op: Builder,
+    count: Value,
+    start: Value,
+    dims: str,
+    term: Callable[[Builder, Value], Value],
+) -> Value:
+    """``start + term(0) + ... + term(count - 1)`` in float64, the first term first.
+
+    A Loop, not a reduction: only its order of additions is part of the standard. It also keeps one
+    term in memory, not all. ``dims`` names the dimensions of start, as in "M N".
+    """
+    inner = Builder(op)
+    number = Value(name="number", type=ir.TensorType(INT64), shape=ir.Shape([]))
+    on = Value(name="on", type=ir.TensorType(BOOL), shape=ir.Shape([]))
+    total = ir.TensorType(DOUBLE), ir.Shape(dims.split())
+    old = Value(name="old", type=total[0], shape=total[1])
+    still = inner.Identity(on)
+    new = inner.Add(old, term(inner, number))
+    still.type, still.shape = on.type, on.shape
+    new.type, new.shape = total
+    body = ir.Graph([number, on, old], [still, new], nodes=inner.nodes, name="step")
+    return op.Loop(count, True, start, body=body)

@@ -1,0 +1,79 @@
+"""TwoStepMatMul: a head that reads few rows of its bfloat16 table, which an int8 scan finds.
+
+Sizes: K input features, N rows of the table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from onnx_ir import Value
+from torch import Tensor
+
+from ..weights.ternary import INT16_PEAK, absmax_int16
+from . import steps
+from .domain import BFLOAT16, DOUBLE, FLOAT, INT8, Builder, operator
+from .head import Bf16MatMul, Int8MatMul, bf16_matmul, int8_matmul
+
+__all__ = ["KEPT", "TwoStepMatMul", "scan_slack", "two_step_matmul"]
+
+KEPT = 64  # largest results of a two-step head that are exact; transformers' top_k is 50
+LARGE = 2.0**48  # of 1 / act_scale: from here on the scan might overflow
+
+
+@torch.library.custom_op("bitnet::two_step_matmul", mutates_args=())
+def two_step_matmul(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound: Tensor) -> Tensor:
+    """bf16_matmul of x and table wherever that is one of the 64 largest of its row (or a tie).
+
+    scan int8 [N, K] and scale [N] are the table's ``int8_rows``, bound [N] its ``row_bounds``
+    (positive). Every result that may reach the 64th largest of those that are surely reached is
+    computed from the table's row; the others are ``int8_matmul``, and less than that.
+    """
+    rough, slack = int8_matmul(x, scan, scale), scan_slack(x)
+    lowest, highest = rough - bound * slack, rough + bound * slack
+    least = lowest.topk(min(KEPT, len(bound))).values[..., -1:]
+    return torch.where((highest < least) | rough.isnan(), rough, bf16_matmul(x, table))
+
+
+def scan_slack(x: Tensor) -> Tensor:
+    """[..., 1]: what ``row_bounds`` are multiplied by; infinite where the scan might overflow."""
+    quantized, act_scale = absmax_int16(x)
+    inverse = 1.0 / act_scale
+    norm = quantized.square().sum(dim=-1, keepdim=True).sqrt()  # of integers: any order
+    slack = (norm.clamp(min=INT16_PEAK) * inverse.double()).float()
+    return torch.where(inverse < LARGE, slack, torch.inf)
+
+
+@two_step_matmul.register_fake
+def _(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], table.shape[0])
+
+
+@operator(
+    inputs={"X": FLOAT, "W": BFLOAT16, "scan": INT8, "scale": FLOAT, "bound": FLOAT},
+    outputs={"Y": FLOAT},
+    torch_op=torch.ops.bitnet.two_step_matmul.default,
+)
+def TwoStepMatMul(
+    op: Builder, x: Value, w: Value, scan: Value, scale: Value, bound: Value
+) -> Value:
+    slack = _slack(op, x)
+    rough = op.call(Int8MatMul, x, scan, scale)
+    room = op.Mul(bound, slack)
+    lowest, highest = op.Sub(rough, room), op.Add(rough, room)
+    count = op.Min([KEPT], op.Shape(bound))
+    largest, _ = op.TopK(lowest, count, axis=-1, _outputs=2)
+    least = op.ReduceMin(largest, [-1], keepdims=1)
+    unasked = op.Or(op.Less(highest, least), op.IsNaN(rough))
+    return op.Where(unasked, rough, op.call(Bf16MatMul, x, w))
+
+
+def _slack(op: Builder, x: Value) -> Value:
+    """``scan_slack``. Its sum of squares is one of integers below 2**53: exact in any order."""
+    codes, scale, _ = steps.quantize_int16(op, x)
+    wide = op.Cast(codes, to=DOUBLE)
+    norm = op.Sqrt(op.ReduceSum(op.Mul(wide, wide), [-1], keepdims=1))
+    at_least = op.Max(norm, op.Cast(float(INT16_PEAK), to=DOUBLE))
+    inverse = op.Div(1.0, scale)
+    slack = op.Cast(op.Mul(at_least, op.Cast(inverse, to=DOUBLE)), to=FLOAT)
+    return op.Where(op.Less(inverse, LARGE), slack, np.float32(np.inf))
