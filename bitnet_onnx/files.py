@@ -9,18 +9,30 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import time
+from types import ModuleType
 from typing import Any
 
 from .errors import BitNetError, ConfigError
 
+try:
+    import fcntl as _fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl: ModuleType | None = None
+else:
+    fcntl = _fcntl
+
 __all__ = ["new_file", "new_folder", "read_object", "sha256", "write_text"]
 
 CHUNK = 1 << 20  # bytes hashed at a time
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # the name of what is being written
+SETTLED = 10.0  # seconds after which a writer has surely locked what it made
 
 
 @contextmanager
@@ -38,29 +50,10 @@ def new_folder(path: Path) -> Iterator[Path]:
             f"the output folder {path} exists and is not empty",
             hint="remove it or choose another one; nothing was written",
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        temporary.mkdir()
-    except OSError as error:
-        raise ConfigError(f"the output folder {path} cannot be made: {error.strerror}") from error
-    try:
+    with _temporary(path, "folder") as temporary:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             _sync(file)
-        _sync(temporary)
-        temporary.rename(path)
-        _sync(path.parent)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno is None and shutil.disk_usage(path.parent).free < CHUNK:
-            reason = os.strerror(errno.ENOSPC)  # NumPy reports only that it wrote too little
-        raise BitNetError(
-            f"writing {path} failed: {reason}",
-            hint="free some disk space or choose another folder; nothing was left behind",
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -75,24 +68,71 @@ def new_file(path: Path) -> Iterator[Path]:
             f"the output file {path} exists",
             hint="remove it or choose another one; nothing was written",
         )
+    with _temporary(path, "file") as temporary:
+        yield temporary
+
+
+@contextmanager
+def _temporary(path: Path, kind: str) -> Iterator[Path]:
+    """An empty folder or file beside ``path``, renamed to it when the block ends without error."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
+        _remove_abandoned(path.parent)
+        temporary.mkdir() if kind == "folder" else temporary.touch()
     except OSError as error:
-        raise ConfigError(f"the output file {path} cannot be made: {error.strerror}") from error
+        raise ConfigError(f"the output {kind} {path} cannot be made: {error.strerror}") from error
+    lock = _locked(temporary)
     try:
         yield temporary
         _sync(temporary)
         temporary.rename(path)
         _sync(path.parent)
     except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno is None and shutil.disk_usage(path.parent).free < CHUNK:
+            reason = os.strerror(errno.ENOSPC)  # NumPy reports only that it wrote too little
         raise BitNetError(
-            f"writing {path} failed: {error.strerror or error}",
+            f"writing {path} failed: {reason}",
             hint="free some disk space or choose another place; nothing was left behind",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+        _remove(temporary)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove what killed writers left in a folder: partial names that nobody holds locked."""
+    for path in parent.glob(".*.partial"):
+        if PARTIAL.fullmatch(path.name) and time() - path.lstat().st_mtime > SETTLED:
+            lock = _locked(path)
+            if lock is not None:
+                _remove(path)
+                os.close(lock)
+
+
+def _locked(path: Path) -> int | None:
+    """An open descriptor that locks the path until it is closed; None where that is impossible."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # somebody else's, or a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from bitnet_onnx import files
 from bitnet_onnx.errors import ArtifactError, BitNetError, ConfigError
 from bitnet_onnx.files import new_folder, read_object, sha256, write_text
+from tests.support.paths import ROOT
 
 
 def test_the_folder_appears_whole(tmp_path: Path) -> None:
@@ -73,6 +77,39 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "")
     with pytest.raises(ConfigError, match="cannot be made"), new_folder(tmp_path / "file" / "out"):
         raise AssertionError("the block must not run")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from bitnet_onnx.files import new_file, new_folder
+with new_folder(Path(sys.argv[1])) as folder, new_file(Path(sys.argv[2])) as file:
+    (folder / "half").write_text("half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SETTLED", 0.0)
+    names = [str(tmp_path / "killed"), str(tmp_path / "other.gguf")]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, *names], cwd=ROOT, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    ) as writer:  # fmt: skip
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        write_text(tmp_path / ".mine.partial", "not a name that a writer makes")
+        with new_folder(tmp_path / "first"):
+            pass
+        assert len(list(tmp_path.glob(".killed.*.partial"))) == 1  # alive, so it stays
+        assert len(list(tmp_path.glob(".other.gguf.*.partial"))) == 1
+        writer.kill()
+    with new_folder(tmp_path / "second"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.partial", "first", "second"]
 
 
 def test_sha256_of_more_than_one_chunk(tmp_path: Path) -> None:

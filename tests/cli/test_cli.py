@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -13,20 +14,9 @@ from pathlib import Path
 import pytest
 
 from bitnet_onnx import artifact as artifact_module
-from bitnet_onnx.cli.main import main
+from bitnet_onnx.cli.main import COMMANDS, main, parser
 from bitnet_onnx.weights import synthesize
 
-COMMANDS = (
-    "export",
-    "convert",
-    "generate",
-    "chat",
-    "bench",
-    "verify",
-    "info",
-    "synthesize",
-    "demo",
-)
 QUESTION = "What is 3 + 4?"
 TINY = {
     "vocab_size": 96,
@@ -259,3 +249,39 @@ def test_mistakes_in_the_environment(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
+
+
+def test_the_form_of_what_is_printed_is_format_in_every_command() -> None:
+    """``--output`` is the folder or file to make, and nothing else."""
+    actions = [action for command in subcommands().values() for action in command._actions]
+    names = {name: action for action in actions for name in action.option_strings}
+    assert "--json" not in names
+    with_output = {n for n, c in subcommands().items() if "--output" in c._option_string_actions}
+    assert with_output == {"export", "convert", "synthesize"}
+    with_format = {n for n, c in subcommands().items() if "--format" in c._option_string_actions}
+    assert with_format == {"generate", "bench", "verify", "info"}
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    (action,) = [a for a in parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return dict(action.choices)
+
+
+def test_info_shows_a_manifest_without_the_library(demo_artifact: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bitnet_onnx", "info", str(demo_artifact), "--format", "json"],
+        env=os.environ | {"BITNET_ONNX_LIBRARY": "no-such-library.so"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["library"].startswith("not usable: the custom-op library no-such-library.so")
+    assert found["artifact"]["task"] == "text-generation"
+
+
+def test_web_says_what_it_cannot_serve(
+    demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "a browser runs 'stock'" in refused(capsys, "web", demo_artifact)
+    assert "is not an artifact folder" in refused(capsys, "web", tmp_path / "nowhere")

@@ -67,7 +67,7 @@ class GgufText:
             self._file.refuse(
                 "tokenizer.ggml.pre", f"is {words!r}, expected one of: {', '.join(LLAMA3)}", BESIDE
             )
-        tokens, types = self._tokens, self._types()
+        tokens = self._tokens
         vocabulary = {token: id for id, token in enumerate(tokens)}
         if len(vocabulary) < len(tokens):
             twice = next(token for id, token in enumerate(tokens) if vocabulary[token] != id)
@@ -77,18 +77,7 @@ class GgufText:
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [
-                {
-                    "id": id,
-                    "content": tokens[id],
-                    "single_word": False,
-                    "lstrip": False,
-                    "rstrip": False,
-                    "normalized": False,
-                    "special": int(types[id]) == CONTROL,
-                }
-                for id in np.flatnonzero(np.isin(types, (CONTROL, USER_DEFINED))).tolist()
-            ],
+            "added_tokens": self._added_tokens(),
             "normalizer": None,
             "pre_tokenizer": {
                 "type": "Sequence",
@@ -109,6 +98,22 @@ class GgufText:
                 "merges": self._merges(vocabulary),
             },
         }
+
+    def _added_tokens(self) -> list[dict[str, Any]]:
+        """Tokens that are found in a text before it is cut into words."""
+        types = self._types()
+        return [
+            {
+                "id": token_id,
+                "content": self._tokens[token_id],
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": int(types[token_id]) == CONTROL,
+            }
+            for token_id in np.flatnonzero(np.isin(types, (CONTROL, USER_DEFINED))).tolist()
+        ]
 
     def _merges(self, vocabulary: dict[str, int]) -> list[list[str]]:
         merges = []
