@@ -42,7 +42,7 @@ def library_path() -> Path:
 
 def kernels() -> list[str]:
     """Names of the kernels that this CPU can run, best first."""
-    return _library().bitnet_onnx_kernels().decode().split(",")
+    return str(_library().bitnet_onnx_kernels().decode()).split(",")
 
 
 def active_kernel() -> str:

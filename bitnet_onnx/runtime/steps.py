@@ -50,7 +50,7 @@ class Steps:
         self.cache.reserve(self.cache.lengths[row] + len(checked))
         for start in range(0, len(checked), CHUNK):
             logits = self._feed(checked[start : start + CHUNK], row, self._last)
-        return logits[0]
+        return logits.reshape(-1)
 
     def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
         """Append checked ids to a row in one step; the logits [S, V] after each of them."""
@@ -105,15 +105,15 @@ class Steps:
         total = self.cache.lengths[row] + len(ids)
         self.cache.reserve(total)
         width = 1 if keep is self._last else len(ids)
-        logits = np.empty((1, width, self.vocab_size), dtype=np.float32)
+        logits = np.empty((width, self.vocab_size), dtype=np.float32)
         binding = self._bind_cache(slice(row, row + 1))
         _bind(binding.bind_input, "logits_to_keep", keep)
         _bind(binding.bind_input, "input_ids", ids[None])
         _bind(binding.bind_input, "attention_mask", self._ones[:, :total])
-        _bind(binding.bind_output, "logits", logits)
+        _bind(binding.bind_output, "logits", logits[None])
         self.run(binding)
         self.cache.append(ids, row)
-        return logits[0]
+        return logits
 
     def _check_id(self, token: Any) -> None:
         try:
