@@ -66,9 +66,10 @@ def test_the_bundled_model(
     target: str, request: pytest.FixtureRequest, cases: clients.Cases, tmp_path: Path
 ) -> None:
     """Its answers to held-out questions; genai leaves the eos that ended them out."""
-    artifact = request.getfixturevalue(target)
-    found = clients.answers("onnxruntime-genai", Path(sys.executable), artifact, tmp_path, cases)
-    assert found == [ids[:-1] for _, ids in cases]
+    clients.prepare(tmp_path, request.getfixturevalue(target), cases)
+    lines = clients.documented("onnxruntime-genai") + clients.PYTHON
+    said = clients.run(Path(sys.executable), "-c", lines, cwd=tmp_path)
+    assert clients.answers(said) == [ids[:-1] for _, ids in cases]
 
 
 def test_what_its_tokenizer_does_not_do_by_itself(demo_artifact: Path) -> None:

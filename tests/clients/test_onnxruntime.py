@@ -20,9 +20,10 @@ IDS = f"\nprint(json.dumps([generate(prompt, 24) for prompt in {PROMPTS}]))"
 def test_the_bundled_model(
     target: str, request: pytest.FixtureRequest, cases: clients.Cases, tmp_path: Path
 ) -> None:
-    artifact = request.getfixturevalue(target)
-    found = clients.answers("onnxruntime", Path(sys.executable), artifact, tmp_path, cases)
-    assert found == [ids for _, ids in cases]
+    clients.prepare(tmp_path, request.getfixturevalue(target), cases)
+    lines = clients.documented("onnxruntime") + clients.PYTHON
+    said = clients.run(Path(sys.executable), "-c", lines, cwd=tmp_path)
+    assert clients.answers(said) == [ids for _, ids in cases]
 
 
 @pytest.mark.parametrize("kv_cache", ["float16", "int8"])
@@ -31,6 +32,6 @@ def test_other_caches(kv_cache: str, tmp_path: Path) -> None:
     (source / "tokenizer.json").write_text(backend_json())
     (source / "tokenizer_config.json").write_text("{}")
     folder = export(source, tmp_path / "artifact", kv_cache=kv_cache)
-    (tmp_path / "ask.py").write_text(clients.documented("onnxruntime") + IDS)
-    said = clients.run(Path(sys.executable), "ask.py", cwd=tmp_path)
+    lines = clients.documented("onnxruntime") + IDS
+    said = clients.run(Path(sys.executable), "-c", lines, cwd=tmp_path)
     assert json.loads(said.splitlines()[-1]) == clients.ids_of(folder, PROMPTS, 24)

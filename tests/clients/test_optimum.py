@@ -51,8 +51,9 @@ def test_the_bundled_model(
     cases: clients.Cases,
     tmp_path: Path,
 ) -> None:
-    artifact = request.getfixturevalue(target)
-    found = clients.answers("optimum-onnx", python, artifact, tmp_path, cases)
+    clients.prepare(tmp_path, request.getfixturevalue(target), cases)
+    lines = clients.documented("optimum-onnx") + clients.PYTHON
+    found = clients.answers(clients.run(python, "-c", lines, cwd=tmp_path))
     assert found == [ids for _, ids in cases]
 
 

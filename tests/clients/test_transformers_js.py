@@ -1,8 +1,10 @@
-"""transformers.js under Node opens a stock folder as it is, with one data file or several."""
+"""transformers.js opens a stock folder as it is, with one data file or several."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.support import clients
 from tests.support.networks import NETWORKS
 from tests.support.paths import ROOT
 
+PLAYWRIGHT = ROOT / "mobile_demo" / "web"
 SOURCES = ROOT / "tests" / "clients" / "transformers_js"
 PROMPTS = [[7], [40, 41, 42], [91, 5, 17, 20, 33, 8, 90]]
 STEPS = 24
@@ -39,22 +42,42 @@ def node() -> tuple[Path, Path]:
 
 @pytest.fixture
 def folder(node: tuple[Path, Path], tmp_path: Path) -> Path:
-    """A folder in which Node finds the packages."""
+    """A folder in which Node and the browser find the packages."""
     (tmp_path / "node_modules").symlink_to(node[1] / "node_modules")
     return tmp_path
 
 
-@pytest.mark.parametrize("target", ["stock_artifact", "split_artifact"])
-def test_the_bundled_model(
+@pytest.mark.parametrize(("target", "files"), [("stock_artifact", 1), ("split_artifact", 3)])
+def test_the_bundled_model_under_node(
     target: str,
+    files: int,
     request: pytest.FixtureRequest,
     node: tuple[Path, Path],
     folder: Path,
     cases: clients.Cases,
 ) -> None:
     artifact = request.getfixturevalue(target)
-    assert len(list(artifact.glob("model.onnx_data*"))) == (1 if target == "stock_artifact" else 3)
-    found = clients.answers("transformers.js", node[0], artifact, folder, cases)
+    assert len(list(artifact.glob("model.onnx_data*"))) == files
+    clients.prepare(folder, artifact, cases)
+    (folder / "ask.mjs").write_text(clients.documented("transformers.js") + clients.NODE)
+    found = clients.answers(clients.run(node[0], "ask.mjs", cwd=folder))
+    assert found == [ids for _, ids in cases]
+
+
+def test_the_bundled_model_in_chromium(
+    split_artifact: Path, node: tuple[Path, Path], folder: Path, cases: clients.Cases
+) -> None:
+    browser = shutil.which(os.environ.get("CHROMIUM", "chromium"))
+    if browser is None:
+        pytest.skip("Chromium is missing: apt-get install chromium (or set CHROMIUM)")
+    if not (PLAYWRIGHT / "node_modules").is_dir():
+        pytest.skip("the page's packages are missing: make web")
+    clients.prepare(folder, split_artifact, cases)
+    imports, _, lines = clients.documented("transformers.js").partition("\n")
+    before = clients.documented("transformers.js in a browser")
+    (folder / "page.mjs").write_text(f"{imports}\n{before}{lines}{clients.BROWSER}")
+    script = ROOT / "tests" / "clients" / "browser.mjs"
+    found = clients.answers(clients.run(node[0], script, PLAYWRIGHT, browser, cwd=folder))
     assert found == [ids for _, ids in cases]
 
 

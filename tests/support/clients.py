@@ -25,12 +25,16 @@ from tests.support import questions
 from tests.support.paths import ROOT
 
 __all__ = [
+    "BROWSER",
+    "NODE",
+    "PYTHON",
     "Cases",
     "answers",
     "documented",
     "ids_of",
     "node_with",
     "ours",
+    "prepare",
     "python_with",
     "run",
 ]
@@ -38,6 +42,7 @@ __all__ = [
 PAGE = ROOT / "docs" / "clients.md"
 BUILDS = ROOT / "build" / "clients"  # made once, and again for other versions
 QUESTIONS = 50  # of all kinds
+PACKAGES = ("package.json", "package-lock.json", ".npmrc")
 OFFLINE = re.compile(
     r"No matching distribution|Connection|Temporary failure|timed out"
     r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|network",
@@ -75,33 +80,31 @@ PYTHON = """
 import json
 print(json.dumps([answer(question) for question in json.load(open("questions.json"))]))
 """
-NODE = """
-import { readFileSync } from "node:fs";
+JAVASCRIPT = """
 const answered = [];
-for (const question of JSON.parse(readFileSync("questions.json"))) answered.push(await answer(question));
+for (const question of questions) answered.push(await answer(question));
 console.log(JSON.stringify(answered));
-"""  # noqa: E501
+"""
+NODE = 'import questions from "./questions.json" with { type: "json" };' + JAVASCRIPT
+BROWSER = 'const questions = await (await fetch("/questions.json")).json();' + JAVASCRIPT
 
 
-def answers(
-    client: str, program: Path, artifact: Path, folder: Path, cases: Cases
-) -> list[list[int]]:
-    """What the documented lines answer in ``folder``, where they find the artifact.
-
-    program: the client's interpreter. The lines print their own question's answer first.
-    """
+def prepare(folder: Path, artifact: Path, cases: Cases) -> None:
+    """The folder in which documented lines run: they find the artifact beside them."""
     shutil.copytree(artifact, folder / "artifact")
     (folder / "questions.json").write_text(json.dumps([question for question, _ in cases]))
-    name, asking = ("ask.mjs", NODE) if program.name.startswith("node") else ("ask.py", PYTHON)
-    (folder / name).write_text(documented(client) + asking)
-    shown, found = run(program, name, cwd=folder).splitlines()[-2:]
+
+
+def answers(said: str) -> list[list[int]]:
+    """The ids for each question, which come after the answer that the lines show by themselves."""
+    shown, ids = said.splitlines()[-2:]
     assert shown == "32"  # What is 27 + 5?
-    decoded: list[list[int]] = json.loads(found)
+    decoded: list[list[int]] = json.loads(ids)
     return decoded
 
 
 def run(program: Path, *arguments: str | Path, cwd: Path | None = None) -> str:
-    """What it writes to stdout; it finds nothing of this checkout and asks no server."""
+    """What the program writes to stdout; it finds nothing of this checkout and asks no server."""
     kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     quiet = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -134,7 +137,7 @@ def node_with(sources: Path) -> tuple[Path, Path]:
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if node is None or npm is None:
         pytest.skip("Node is missing: make web")
-    texts = {file.name: file.read_text("utf-8") for file in sorted(sources.iterdir())}
+    texts = {name: (sources / name).read_text("utf-8") for name in PACKAGES}
     folder, made = _folder(sources.name, *texts.values())
     if not made:
         for file, text in texts.items():
