@@ -7,7 +7,7 @@ import { ask, message, ready } from "./person.ts";
 import { expect, test } from "./serve.ts";
 import type { Site } from "../site.ts";
 
-const DATA = "model.onnx.data";
+const DATA = "model.onnx_data";
 const { question, text } = cases.questions[0]!;
 
 function damage(site: Site, change: (bytes: Buffer) => Buffer): void {
@@ -68,11 +68,11 @@ test("a file that is truncated on the server", async ({ page, site }) => {
 
 test("a manifest of an unknown version", async ({ page, site }) => {
   site.replaced.set("manifest.json", (text) =>
-    text.replace('"format_version": 1', '"format_version": 2'),
+    text.replace('"format_version": 2', '"format_version": 3'),
   );
   await page.goto(site.url);
   const alert = page.getByRole("alert").filter({ hasText: "format_version" });
-  await expect(alert).toContainText("format_version is 2, this page reads 1");
+  await expect(alert).toContainText("format_version is 3, this page reads 1 to 2");
   site.replaced.clear();
   await alert.getByRole("button", { name: "Reload the page" }).click();
   await ready(page);
@@ -120,5 +120,5 @@ test("a prompt longer than the context", async ({ page, site }) => {
 test("no model on the server", async ({ page, site }) => {
   site.replaced.set("manifest.json", () => "<!doctype html>");
   await page.goto(site.url);
-  await expect(page.getByRole("alert").filter({ hasText: "no JSON" })).toBeVisible();
+  await expect(page.getByRole("alert").filter({ hasText: "not JSON" })).toBeVisible();
 });
