@@ -3,10 +3,10 @@
  * network does: each is an origin of its own, with a storage of its own.
  */
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -84,7 +84,13 @@ export class Site {
     const { method, url = "/", headers } = from;
     this.requests.push(url);
     const name = url.split("/").at(-1)!;
-    const onward = request({ port: this.server.port, host: "127.0.0.1", method, path: url, headers });
+    const onward = request({
+      port: this.server.port,
+      host: "127.0.0.1",
+      method,
+      path: url,
+      headers,
+    });
     onward.on("error", () => to.destroy());
     onward.on("response", (answer) => {
       const { "content-length": length, ...fields } = answer.headers;

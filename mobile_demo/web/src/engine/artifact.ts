@@ -5,7 +5,7 @@
 
 import { download } from "./download.ts";
 import { EngineError } from "./errors.ts";
-import { MANIFEST, MODEL, dataFiles, parseManifest, type Manifest } from "./manifest.ts";
+import { dataFiles, MANIFEST, type Manifest, MODEL, parseManifest } from "./manifest.ts";
 import type { Store } from "./store.ts";
 
 const NEEDED = [MODEL, "tokenizer.json", "tokenizer_config.json"];

@@ -6,7 +6,7 @@
 import type { Message } from "./chat-template.ts";
 import { EngineError } from "./errors.ts";
 import type { SessionLike } from "./session.ts";
-import { TextStream, type TextOptions } from "./text.ts";
+import { type TextOptions, TextStream } from "./text.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** replyIds are without the eos that ended them. */

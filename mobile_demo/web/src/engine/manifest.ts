@@ -98,8 +98,9 @@ export function dataFiles(manifest: Manifest): string[] {
 }
 
 function checkFiles(files: unknown): void {
-  if (!isObject(files) || !(MODEL in files) || !Object.keys(files).some((name) => DATA.test(name)))
-    return refuse(`files must list ${MODEL} and its weights`);
+  if (!isObject(files)) refuse("files is not an object");
+  if (!(MODEL in files) || !Object.keys(files).some((name) => DATA.test(name)))
+    refuse(`files must list ${MODEL} and its weights`);
   for (const [name, entry] of Object.entries(files)) {
     const plain = !/[/\\\0]/.test(name) && !["", ".", ".."].includes(name);
     const whole =

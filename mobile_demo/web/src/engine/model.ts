@@ -1,19 +1,20 @@
 /** An artifact on a server becomes a model that answers. The engine's front door. */
 
-import { openArtifact, type Artifact } from "./artifact.ts";
+import { type Artifact, openArtifact } from "./artifact.ts";
 import { Chat } from "./chat.ts";
 import type { Message } from "./chat-template.ts";
 import { dataFiles, type Manifest } from "./manifest.ts";
 import { openRuntime, threadsFor } from "./runtime.ts";
 import { Session } from "./session.ts";
 import { defaultStore, type Store } from "./store.ts";
-import { TextStream, type TextOptions } from "./text.ts";
+import { type TextOptions, TextStream } from "./text.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 const WARM_UP = 300; // milliseconds
 
 export type LoadProgress =
-  { stage: "download"; received: number; total: number } | { stage: "start" };
+  | { stage: "download"; received: number; total: number }
+  | { stage: "start" };
 
 export interface LoadOptions {
   /** By default one for small models, up to four for others; only isolated pages have more. */
@@ -75,7 +76,10 @@ export async function loadModel(url: string, options: LoadOptions = {}): Promise
   options.onProgress?.({ stage: "start" });
   const tokenizer = new Tokenizer(artifact.files);
   const { manifest, files } = artifact;
-  const bytes = dataFiles(manifest).reduce((sum, name) => sum + manifest.files[name]!.size, 0);
+  const bytes = dataFiles(manifest).reduce(
+    (sum, name) => sum + (manifest.files[name]?.size ?? 0),
+    0,
+  );
   const threads = threadsFor(bytes, options.threads);
   const session = await Session.create(await openRuntime(threads), manifest, files);
   await warmUp(session);

@@ -1,7 +1,7 @@
 /** What the page's thread and the engine's worker say to each other. */
 
-import type { Message } from "./chat-template.ts";
 import type { Turn } from "./chat.ts";
+import type { Message } from "./chat-template.ts";
 import type { Failure } from "./errors.ts";
 import type { GenerationResult } from "./generate.ts";
 import type { Manifest } from "./manifest.ts";

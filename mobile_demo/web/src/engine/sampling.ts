@@ -1,3 +1,4 @@
+// biome-ignore-all lint/style/noNonNullAssertion: indices stay inside the arrays
 /**
  * Logits to one id: greedy or sampled. The steps and their order are those of
  * `bitnet_onnx/sampling.py`, which are transformers'; so are the names.
@@ -142,10 +143,11 @@ function nucleus(
     const least = kthLargest(weights, count);
     const order = Int32Array.from(weights.keys()).filter((place) => weights[place]! >= least);
     order.sort((a, b) => weights[b]! - weights[a]! || a - b);
-    let reached = 0;
-    const size = order.findIndex((place) => (reached += weights[place]!) >= limit) + 1;
-    if (size > 0 || order.length === weights.length) {
-      const places = order.subarray(0, size || order.length).sort();
+    let [size, reached] = [0, 0];
+    do reached += weights[order[size++]!]!;
+    while (reached < limit && size < order.length);
+    if (reached >= limit || order.length === weights.length) {
+      const places = order.subarray(0, size).sort();
       return [
         places.map((place) => ids[place]!),
         Float64Array.from(places, (place) => weights[place]!),

@@ -1,3 +1,4 @@
+// biome-ignore-all lint/style/noNonNullAssertion: indices stay inside the arrays
 /** Order statistics of a vocabulary's worth of numbers, without sorting all of them. */
 
 /** The k-th largest of the values, 1 <= k <= length (quickselect; the values are copied). */

@@ -146,9 +146,9 @@ async function forget(): Promise<void> {
 
 /** A conversation's ids belong to the model that chose them. */
 function fingerprint({ manifest: { files } }: ModelFacts): string {
-  return Object.keys(files)
-    .filter((name) => name.startsWith("model.onnx"))
-    .map((name) => files[name]!.sha256)
+  return Object.entries(files)
+    .filter(([name]) => name.startsWith("model.onnx"))
+    .map(([, { sha256 }]) => sha256)
     .join();
 }
 

@@ -3,9 +3,9 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cases } from "../fixtures.ts";
+import type { Site } from "../site.ts";
 import { ask, message, ready } from "./person.ts";
 import { expect, test } from "./serve.ts";
-import type { Site } from "../site.ts";
 
 const DATA = "model.onnx_data";
 const { question, text } = cases.questions[0]!;

@@ -6,6 +6,7 @@ import { Server, Site } from "../site.ts";
 
 export const test = base.extend<{ site: Site }, { server: Server }>({
   server: [
+    // biome-ignore lint/correctness/noEmptyPattern: Playwright reads what a fixture depends on here
     async ({}, use) => {
       const server = new Server(artifact);
       await server.start();

@@ -11,7 +11,7 @@ import { FolderServer } from "./folder-server.ts";
 const DATA = "model.onnx_data";
 const manifest = new TextDecoder().decode(artifactFiles().get("manifest.json"));
 
-async function open(server: FolderServer, store = new MemoryStore()): Promise<Artifact> {
+function open(server: FolderServer, store = new MemoryStore()): Promise<Artifact> {
   return openArtifact("http://here/model", { store, fetch: server.fetch });
 }
 
@@ -82,7 +82,9 @@ test("models in two folders are both kept", async () => {
   server.files.set(
     "manifest.json",
     new TextEncoder().encode(
-      changed((fields) => ((fields["files"] as Record<string, unknown>)[name] = { size: 2, sha256 })),
+      changed(
+        (fields) => ((fields["files"] as Record<string, unknown>)[name] = { size: 2, sha256 }),
+      ),
     ),
   );
   await openArtifact("http://here/two", options);

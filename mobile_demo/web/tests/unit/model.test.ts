@@ -43,7 +43,10 @@ test("answers held-out questions with Python's ids", async () => {
 
 test("a model of version 1 of the format gives the same ids", async () => {
   const { fetch } = new FolderServer(version1());
-  const { manifest, files } = await openArtifact("http://old/", { store: new MemoryStore(), fetch });
+  const { manifest, files } = await openArtifact("http://old/", {
+    store: new MemoryStore(),
+    fetch,
+  });
   const old = await Session.create(ort as Ort, manifest, files);
   const { prompt, ids } = cases.questions[0]!;
   const stream = new TextStream(old, model.tokenizer, prompt, LIMIT);
@@ -137,7 +140,7 @@ test("the same seed gives the same ids, another seed others", async () => {
   expect(await draw(7)).not.toEqual(await draw(8));
 });
 
-test("a message that the context cannot hold is refused and changes nothing", async () => {
+test("a message that the context cannot hold is refused and changes nothing", () => {
   const chat = new Chat(session, model.tokenizer);
   const before = session.ids.length;
   expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(EngineError);
