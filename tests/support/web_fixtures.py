@@ -117,7 +117,7 @@ def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
 
 
 def conversation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """So many turns that the oldest are forgotten."""
+    """Enough turns that the oldest ones are forgotten."""
     chat, turns = Chat(session, tokenizer), []
     for number in range(30):
         text = f"What is {10 + number} + {number % 9}?"

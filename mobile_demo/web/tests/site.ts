@@ -1,6 +1,6 @@
 /**
- * `bitnet-onnx web` on a copy of the artifact, and proxies before it that can break things as a
- * network does: each is an origin of its own, with a storage of its own.
+ * `bitnet-onnx web` on a copy of the artifact, and proxies before it that break things as a network
+ * does. Each proxy is another origin, with its own storage.
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
@@ -51,9 +51,9 @@ export class Site {
   url = "";
   /** Without the headers that give a page threads. */
   isolated = true;
-  /** Ends the connection after so many bytes of a file, so many times. */
+  /** Ends the connection after this many bytes of a file, this many times. */
   cut: { name: string; after: number; times: number } | undefined;
-  /** A file's text as another. */
+  /** Changes the text of a file. */
   readonly replaced = new Map<string, (text: string) => string>();
   readonly requests: string[] = [];
   readonly server: Server;
@@ -74,7 +74,7 @@ export class Site {
     this.url = `http://localhost:${(this.#proxy.address() as AddressInfo).port}/`;
   }
 
-  /** Nothing answers on the port any more. */
+  /** From now on nothing answers on the port. */
   offline(): void {
     this.#proxy.close();
     for (const socket of this.#sockets) socket.destroy();

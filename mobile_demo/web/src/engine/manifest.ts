@@ -1,6 +1,6 @@
 /**
- * `manifest.json` of an artifact folder: read, and refused where it says what is not known here.
- * The rules are those of `bitnet_onnx/artifact.py`.
+ * Reads the `manifest.json` of an artifact folder, and refuses what it does not know.
+ * The rules are those of docs/artifact.md, which `bitnet_onnx/artifact.py` follows too.
  */
 
 import { EngineError } from "./errors.ts";
@@ -39,7 +39,7 @@ export interface Manifest extends Record<(typeof SIZES)[number], number> {
   network: string; // empty where the version is 1
   target: "stock";
   head: string;
-  kv_cache: "float32" | "float16"; // with the target stock there is no int8
+  kv_cache: "float32" | "float16"; // a stock artifact has no int8
   source: { name?: string };
   files: Record<string, FileEntry>;
 }
@@ -53,7 +53,7 @@ export function parseManifest(text: string): Manifest {
     throw new EngineError("artifact", `${MANIFEST} is not JSON.`);
   }
   if (!isObject(read)) throw new EngineError("artifact", `${MANIFEST} is not an object.`);
-  // First of all: a later version may have other fields.
+  // First: a later version may have other fields.
   const version = read["format_version"];
   if (!isSize(version) || version > FORMAT_VERSION) {
     throw new EngineError(

@@ -17,7 +17,7 @@ export type LoadProgress =
   | { stage: "start" };
 
 export interface LoadOptions {
-  /** By default one for small models, up to four for others; only isolated pages have more. */
+  /** Default: 1 for small models, at most 4 for others; a page needs isolation for more than 1. */
   threads?: number;
   store?: Store;
   fetch?: typeof fetch;
@@ -41,7 +41,7 @@ export class Model {
     this.#session = session;
   }
 
-  /** A conversation; from the cache it takes what its next prompt shares with the last one. */
+  /** A conversation; it reuses what its next prompt shares with the last one. */
   chat(): Chat {
     return new Chat(this.#session, this.tokenizer);
   }
@@ -86,7 +86,7 @@ export async function loadModel(url: string, options: LoadOptions = {}): Promise
   return new Model(artifact, tokenizer, session, threads);
 }
 
-/** A browser compiles what runs often a second time, for speed: better now than in an answer. */
+/** A browser compiles what runs often a second time: better now than during an answer. */
 async function warmUp(session: Session): Promise<void> {
   const end = performance.now() + WARM_UP;
   for (let step = 0; step < session.contextLength && performance.now() < end; step++) {

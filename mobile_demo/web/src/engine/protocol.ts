@@ -8,7 +8,7 @@ import type { Manifest } from "./manifest.ts";
 import type { LoadProgress } from "./model.ts";
 import type { SamplingParams } from "./sampling.ts";
 
-/** TextOptions without the function, which cannot cross. */
+/** TextOptions without the function, which cannot be sent. */
 export interface AnswerOptions extends Partial<SamplingParams> {
   max_new_tokens: number;
   stop_strings?: readonly string[];

@@ -88,7 +88,7 @@ export class RemoteEngine {
             } else onReply?.(data);
           };
           this.#worker.onerror = (event) => {
-            // A worker that died answers nothing any more.
+            // A worker that died answers nothing.
             this.#worker.terminate();
             this.#worker = startWorker();
             const reason = event.message || "it could not be started";

@@ -1,8 +1,8 @@
 /**
  * An artifact in onnxruntime-web: ids in, logits out; owns the KV cache, knows no text.
  *
- * The tensors that a step returns are fed to the next one as they are. The WASM runtime takes and
- * gives tensors by copy, so the cache holds the filled positions alone and no spare ones.
+ * The tensors that a step returns are fed to the next one as they are. The WASM runtime copies
+ * tensors in and out, so the cache holds filled positions only.
  */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";

@@ -73,20 +73,20 @@ function warn(facts: ModelFacts): void {
   if (!facts.kept) {
     notify(
       "storage",
-      "The storage for this page is full: the model is here for this visit alone. " +
+      "The storage for this page is full: the model stays for this visit only. " +
         "Free some space, then store it again.",
       [
         { label: "Store again", act: ways.load },
-        { label: "Go on without", act: () => undefined },
+        { label: "Continue", act: () => undefined },
       ],
     );
   }
   if (!globalThis.crossOriginIsolated) {
     notify(
       "threads",
-      "Threads are not available here, so one does all the work: the server sends no isolation " +
-        "headers. Serve the page with: bitnet-onnx web.",
-      [{ label: "Go on", act: () => undefined }],
+      "Threads are not available here, because the server sends no isolation headers. " +
+        "Serve the page with: bitnet-onnx web.",
+      [{ label: "Continue", act: () => undefined }],
     );
   }
 }

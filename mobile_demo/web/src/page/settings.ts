@@ -1,4 +1,4 @@
-/** The settings dialog: reads and writes the form, keeps what was chosen. */
+/** The settings dialog: reads and writes the form, and keeps what was chosen. */
 
 import { element } from "./elements.ts";
 import { DEFAULTS, type PageSettings, savedSettings, saveSettings } from "./saved.ts";

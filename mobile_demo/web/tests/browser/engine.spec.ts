@@ -1,4 +1,4 @@
-/** The engine without the page: `engine.js`, imported by a script of somebody else's. */
+/** The engine without the page: `engine.js`, imported by another page's script. */
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";

@@ -19,7 +19,7 @@ test("corrupted weights", async ({ page, site }) => {
   damage(site, (bytes) => bytes.fill(7, 1000, 1100));
   await page.goto(site.url);
   const alert = page.getByRole("alert").filter({ hasText: "is corrupt" });
-  await expect(alert).toContainText("its sha256 is not the manifest's");
+  await expect(alert).toContainText("its sha256 differs from the manifest's");
   site.server.mend();
   await alert.getByRole("button", { name: "Download again" }).click();
   await ready(page);
@@ -100,7 +100,7 @@ test("no threads", async ({ page, site }) => {
   site.isolated = false;
   await page.goto(site.url);
   const notice = page.getByRole("status").filter({ hasText: "Threads are not available" });
-  await notice.getByRole("button", { name: "Go on" }).click();
+  await notice.getByRole("button", { name: "Continue" }).click();
   await ready(page);
   expect(await ask(page, question)).toBe(text.trim());
 });

@@ -1,4 +1,4 @@
-/** Each test has a site, and with it an origin and a storage, of its own. */
+/** Each test has its own site, and with it an origin and a storage. */
 
 import { test as base } from "@playwright/test";
 import { artifact } from "../fixtures.ts";

@@ -7,7 +7,7 @@ export class FolderServer {
   readonly requests: { name: string; range: string | null }[] = [];
   online = true;
   ranges = true;
-  /** Break the connection after so many bytes of a file, so many times. */
+  /** Break the connection after this many bytes of a file, this many times. */
   cut: { name: string; after: number; times: number } | undefined;
 
   constructor(files = artifactFiles()) {
