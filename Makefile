@@ -2,7 +2,7 @@
 #   make demo    export the bundled model, ask it questions, then chat with it
 #   make demo-web   serve a page on which the bundled model runs in the browser
 #   make test    the C++ tests, then the Python tests
-#   make lint    ruff and mypy
+#   make lint    ruff and mypy, and Biome and tsc for the page
 #   make bench   the kernels alone, then prefill and decode of the bundled model
 #   make bench-peers   the 2B-4T shape beside llama.cpp, transformers and stock ONNX Runtime
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
@@ -62,10 +62,11 @@ test-web: $(VENV)/.dev $(LIB) $(PAGE)
 measure-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) $(WEB)/measure.py $(ARGS)
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev $(WEB)/node_modules/.installed
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
+	@$(NPM) run --silent lint
 
 bench: $(ARTIFACT)/manifest.json $(BUILD)/.tests
 	@$(BUILD)/bench
@@ -137,8 +138,7 @@ $(STOCK)/manifest.json: $(VENV)/.export $(wildcard bitnet_onnx/demo/*)
 	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(STOCK) --target stock
 
 $(VENV)/.node: $(VENV)/.venv
-	@{ command -v npm && node -e 'const [major, minor] = process.versions.node.split("."); \
-	  process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)'; } >/dev/null 2>&1 || \
+	@{ command -v npm && node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)'; } >/dev/null 2>&1 || \
 	  $(PY) -m pip install --disable-pip-version-check $(NODE)
 	@touch $@
 

@@ -41,16 +41,18 @@ def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Pa
 
 
 def client_config(config: BitNetConfig, options: Options, data_count: int) -> dict[str, Any]:
-    """What optimum-onnx and transformers.js read: to them the graph is a LLaMA with this cache.
+    """What optimum-onnx and transformers.js make the inputs and the empty cache from.
 
-    They make the inputs and the empty cache from it; what is computed is in the graph. For
-    transformers.js it also says that there is one graph, in float32, with this many data files.
+    To both, the graph is a Gemma: the plainest decoder that both know, of which optimum makes the
+    cache as wide as ``head_dim`` and wants no ``position_ids`` (a LLaMA's it makes hidden_size /
+    num_attention_heads wide). What is computed is in the graph; checkpoint_config.json says what
+    the network is. For transformers.js: one graph, in float32, with this many data files.
     """
     ids = _special_ids(config)
     eos = ids["eos_token_id"]
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        "architectures": ["GemmaForCausalLM"],
+        "model_type": "gemma",
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,

@@ -1,7 +1,7 @@
 /** Writes the list of built files, and a version made of their content, into the service worker. */
 
 import { createHash } from "node:crypto";
-import { readFileSync, readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Plugin } from "vite";
 

@@ -1,10 +1,10 @@
-/** The licences of what is built into the page, as they ask for, in `licences.txt`. */
+/** `licences.txt`: the licences of the packages that are built into the page. */
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Plugin } from "vite";
 
-// It brings no licence file, but says in its code that it is under MIT.
+// It has no licence file; its code says that it is under MIT.
 const SAID_IN_CODE: Record<string, string> = {
   "onnxruntime-web": "Copyright (c) Microsoft Corporation. All rights reserved.",
 };
@@ -33,7 +33,7 @@ export function licences(folder: string): Plugin {
   };
 }
 
-/** Our own licence's words under another name. */
+/** The text of this repository's licence, with another holder. */
 function mit(holder: string): string {
   const ours = readFileSync(join(import.meta.dirname, "../../LICENSE"), "utf8");
   return ours.replace(/^Copyright.*$/m, holder);

@@ -1,7 +1,7 @@
 """The table of mobile_demo/README.md: `make measure-web`, or ARGS="--runs 1" for a quick look.
 
 Exports the bundled model and random weights in the shape 100m, both without an end token, so that
-every run takes the same number of steps; Chromium then measures them with 1 and 2 threads in turns.
+every run takes the same number of steps. Chromium measures them with 1 and 2 threads in turns.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROWS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="medians are over so many runs")
+    parser.add_argument("--runs", type=int, default=5, help="medians are over this many runs")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:

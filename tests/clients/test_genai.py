@@ -6,40 +6,36 @@ In another process: it brings an ONNX Runtime of its own, which must not meet ou
 from __future__ import annotations
 
 import json
+import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.generation.config import GenerationConfig
-from bitnet_onnx.generation.loop import generate
-from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support import checkpoints
+from tests.support import checkpoints, clients
 from tests.support.genai import greedy
-from tests.support.paths import DEMO
 from tests.support.text_fakes import backend_json
 
-QUESTIONS = 60  # ten of each kind
+TESTED = "0.18.0"
+TOKENIZER = """
+import json, sys
+import onnxruntime_genai as genai
+tokenizer = genai.Tokenizer(genai.Model(sys.argv[1]))
+print(tokenizer.encode("hello").tolist())
+tokenizer.update_options(add_special_tokens=True)
+print(tokenizer.encode("hello").tolist())
+try:
+    tokenizer.apply_chat_template('[{"role": "user", "content": "hello"}]')
+except Exception as error:  # its own kind
+    print(str(error).splitlines()[0])
+"""
 
 pytestmark = pytest.mark.skipif(
     find_spec("onnxruntime_genai") is None, reason="onnxruntime-genai is not installed"
 )
-
-
-def ours(folder: Path, prompts: list[list[int]], steps: int) -> list[list[int]]:
-    """As genai: each prompt alone, until an eos, which is part of the answer."""
-    config = json.loads((folder / "genai_config.json").read_text())["model"]
-    session = Session(folder, threads=1)
-    return [
-        generate(
-            session,
-            [prompt],
-            GenerationConfig(max_new_tokens=steps, eos_token_id=config["eos_token_id"]),
-        )[0].ids
-        for prompt in prompts
-    ]
 
 
 @pytest.mark.parametrize(
@@ -61,21 +57,29 @@ def test_a_random_model(tmp_path: Path, head: str, hidden: int, kv_cache: str) -
     folder = export(source, tmp_path / "a", head=head, kv_cache=kv_cache)
     prompts = [[7], [40, 41, 42], [299, 5, 17, 120, 33, 8, 90]]
     found = greedy(folder, prompts, 24)
-    assert found == ours(folder, prompts, 24)
+    assert found == clients.ids_of(folder, prompts, 24)
     assert max(map(len, found)) == 24
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not (DEMO / "config.json").exists(), reason="no bundled model in this checkout")
-def test_the_bundled_model(request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("target", ["demo_artifact", "stock_artifact"])
+def test_the_bundled_model(
+    target: str, request: pytest.FixtureRequest, cases: clients.Cases, tmp_path: Path
+) -> None:
     """Its answers to held-out questions; genai leaves the eos that ended them out."""
-    folder = request.getfixturevalue("demo_artifact")
-    tokenizer = Tokenizer.from_folder(folder)
-    records = (DEMO / "questions.jsonl").read_text("utf-8").splitlines()[:QUESTIONS]
-    prompts = [
-        tokenizer.encode_chat([{"role": "user", "content": json.loads(record)["question"]}])
-        for record in records
-    ]
-    expected = ours(folder, prompts, 40)
-    assert all(ids[-1] in tokenizer.eos_token_ids for ids in expected)
-    assert greedy(folder, prompts, 40) == [ids[:-1] for ids in expected]
+    clients.prepare(tmp_path, request.getfixturevalue(target), cases)
+    lines = clients.documented("onnxruntime-genai") + clients.PYTHON
+    said = clients.run(Path(sys.executable), "-c", lines, cwd=tmp_path)
+    assert clients.answers(said) == [ids[:-1] for _, ids in cases]
+
+
+def test_what_its_tokenizer_does_not_do_by_itself(demo_artifact: Path) -> None:
+    """docs/clients.md says so of the version that it names, and what to do about it."""
+    if version("onnxruntime-genai") != TESTED:
+        pytest.skip(f"docs/clients.md speaks of onnxruntime-genai {TESTED}")
+    plain, with_bos, refused = clients.run(
+        Path(sys.executable), "-c", TOKENIZER, demo_artifact
+    ).splitlines()
+    ids = Tokenizer.from_folder(demo_artifact).encode("hello")
+    assert json.loads(with_bos) == ids
+    assert json.loads(plain) == ids[1:]
+    assert "not callable" in refused

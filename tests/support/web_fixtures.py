@@ -1,7 +1,8 @@
 """What the browser's engine is compared with: an artifact, and what Python makes of it.
 
 Writes a folder with the bundled model as a stock artifact and ``cases.json``. The tests of
-``mobile_demo/web`` read it; ``python tests/web_fixtures.py FOLDER`` writes it for a run by hand.
+``mobile_demo/web`` read it; ``python -m tests.support.web_fixtures FOLDER`` writes it
+for a run by hand.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from bitnet_onnx.artifact import MANIFEST, Artifact
+from bitnet_onnx.errors import ArtifactError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
@@ -24,6 +28,7 @@ from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.paths import DEMO
 
 QUESTIONS = 60
+WRONG = [None, True, "", "x", 0, -1, 0.5, 1 << 31, 3, [], [1], {}, {"x": 1}]  # for most fields
 LIMIT = 32  # new tokens; the longest answer is shorter
 TEXTS = [
     "What is 27 + 5?",
@@ -56,6 +61,7 @@ def write(folder: Path) -> None:
         "chats": chats(tokenizer),
         "conversation": conversation(session, tokenizer),
         "stopped": stopped(session, tokenizer),
+        "manifests": manifests(artifact),
         "sampling": sampling(),
     }
     (folder / "cases.json").write_text(json.dumps(cases), "utf-8")
@@ -113,7 +119,7 @@ def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
 
 
 def conversation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """So many turns that the oldest are forgotten."""
+    """Enough turns that the oldest ones are forgotten."""
     chat, turns = Chat(session, tokenizer), []
     for number in range(30):
         text = f"What is {10 + number} + {number % 9}?"
@@ -142,6 +148,39 @@ def stopped(session: Session, tokenizer: Tokenizer) -> dict[str, Any]:
     )
     text = "".join(cut)
     return {"prompt": prompt, "stop": stop, "text": text, "ids": cut.result.ids}
+
+
+def manifests(artifact: Path) -> list[dict[str, Any]]:
+    """The manifest, changed in every field, and whether Python refuses it."""
+    text = (artifact / MANIFEST).read_text("utf-8")
+    fields = json.loads(text)
+    entry = fields["files"]["model.onnx"]
+    old = {name: value for name, value in fields.items() if name not in ("task", "network")}
+    changed = [fields, old | {"format_version": 1}, fields | {"format_version": 1}, old]
+    for name in fields:
+        changed.append({other: value for other, value in fields.items() if other != name})
+        changed += [fields | {name: value} for value in WRONG]
+    for name in ("../x", "/etc/x", "a/b", "..", ".", "", "a\0b"):
+        changed.append(fields | {"files": fields["files"] | {name: entry}})
+    for value in (*WRONG, {"size": 2}, entry | {"mode": 7}, entry | {"size": "2"}):
+        changed.append(fields | {"files": fields["files"] | {"config.json": value}})
+    for name in ("model.onnx", "model.onnx_data"):
+        files = {other: value for other, value in fields["files"].items() if other != name}
+        changed.append(fields | {"files": files})
+    return [{"text": json.dumps(c), "refused": is_refused(artifact, c)} for c in changed]
+
+
+def is_refused(artifact: Path, manifest: dict[str, Any]) -> bool:
+    with TemporaryDirectory() as folder:
+        for path in artifact.iterdir():
+            (Path(folder) / path.name).symlink_to(path)
+        (Path(folder) / MANIFEST).unlink()
+        (Path(folder) / MANIFEST).write_text(json.dumps(manifest))
+        try:
+            Artifact.open(folder)
+        except ArtifactError:
+            return True
+    return False
 
 
 def sampling() -> dict[str, Any]:

@@ -1,5 +1,5 @@
 /**
- * Keeps the page for visits without a connection. Weights are the engine's, in a cache of its own.
+ * Keeps the page for visits without a connection. The engine keeps the weights in another cache.
  * A new version waits until the page asks it to take over, so that no visit mixes two.
  */
 
@@ -16,7 +16,7 @@ const CACHE = PREFIX + BUILD.version;
 self.addEventListener("install", (event) => {
   const fill = async () => {
     const cache = await caches.open(CACHE);
-    // Names in assets/ hold a hash, so the HTTP cache may answer; of the rest it could be old.
+    // Names in assets/ hold a hash, so the HTTP cache may answer; its other files may be old.
     const fresh = (file: string): RequestCache =>
       file.startsWith("assets/") ? "default" : "reload";
     await cache.addAll(BUILD.files.map((file) => new Request(file, { cache: fresh(file) })));

@@ -1,12 +1,12 @@
 /**
- * `bitnet-onnx web` on a copy of the artifact, and proxies before it that can break things as a
- * network does: each is an origin of its own, with a storage of its own.
+ * `bitnet-onnx web` on a copy of the artifact, and proxies before it that break things as a network
+ * does. Each proxy is another origin, with its own storage.
  */
 
-import { spawn, type ChildProcess } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
-import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -51,9 +51,9 @@ export class Site {
   url = "";
   /** Without the headers that give a page threads. */
   isolated = true;
-  /** Ends the connection after so many bytes of a file, so many times. */
+  /** Ends the connection after this many bytes of a file, this many times. */
   cut: { name: string; after: number; times: number } | undefined;
-  /** A file's text as another. */
+  /** Changes the text of a file. */
   readonly replaced = new Map<string, (text: string) => string>();
   readonly requests: string[] = [];
   readonly server: Server;
@@ -74,7 +74,7 @@ export class Site {
     this.url = `http://localhost:${(this.#proxy.address() as AddressInfo).port}/`;
   }
 
-  /** Nothing answers on the port any more. */
+  /** From now on nothing answers on the port. */
   offline(): void {
     this.#proxy.close();
     for (const socket of this.#sockets) socket.destroy();
@@ -84,7 +84,13 @@ export class Site {
     const { method, url = "/", headers } = from;
     this.requests.push(url);
     const name = url.split("/").at(-1)!;
-    const onward = request({ port: this.server.port, host: "127.0.0.1", method, path: url, headers });
+    const onward = request({
+      port: this.server.port,
+      host: "127.0.0.1",
+      method,
+      path: url,
+      headers,
+    });
     onward.on("error", () => to.destroy());
     onward.on("response", (answer) => {
       const { "content-length": length, ...fields } = answer.headers;

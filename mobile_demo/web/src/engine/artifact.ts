@@ -1,16 +1,16 @@
 /**
  * An artifact folder on a server: its manifest, and its files whole and checked.
- * Where the server cannot be reached, the manifest of the last whole download counts.
+ * Where the server cannot be reached, the last complete download is used.
  */
 
 import { download } from "./download.ts";
 import { EngineError } from "./errors.ts";
-import { MANIFEST, MODEL, dataFiles, parseManifest, type Manifest } from "./manifest.ts";
+import { dataFiles, MANIFEST, type Manifest, MODEL, parseManifest } from "./manifest.ts";
 import type { Store } from "./store.ts";
 
 const NEEDED = [MODEL, "tokenizer.json", "tokenizer_config.json"];
 const OPTIONAL = ["generation_config.json", "chat_template.jinja"];
-const PATIENCE = 5000; // milliseconds that a server may take where a model is stored
+const PATIENCE = 5000; // milliseconds to wait for the server where a model is stored
 const MANIFESTS = "manifest/"; // before the keys of stored manifests
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -67,9 +67,9 @@ export async function openArtifact(url: string, options: ArtifactOptions): Promi
     };
     files.set(name, await download(entry, source));
   }
-  // Last: a download that did not end leaves the model of the last visit as it was.
+  // Last, so that an unfinished download leaves the model of the last visit as it was.
   if (kept) kept = await options.store.put(key, text);
-  else await options.store.delete(key); // the next try has the room of an earlier version
+  else await options.store.delete(key); // the next try has its room
   await forgetUnlisted(options.store, manifest);
   return { manifest, files, kept };
 }
@@ -79,7 +79,7 @@ export async function forgetAll(store: Store): Promise<void> {
   for (const key of await store.keys()) await store.delete(key);
 }
 
-/** The manifest and its bytes: the server's, or those stored where it is silent or fails. */
+/** The manifest and its bytes: from the server, or as stored if it is silent or fails. */
 async function readManifest(
   folder: string,
   stored: Bytes | undefined,

@@ -1,6 +1,6 @@
 /**
- * The chat template: messages to the text that the model was trained on, and how what a user
- * writes is kept from posing as a control token. Knows no ids; as `bitnet_onnx/chat_template.py`.
+ * Turns messages into the text that the model was trained on, and keeps what a user writes from
+ * posing as a control token, as `bitnet_onnx/text/` does. Knows no ids.
  */
 
 import { Template } from "@huggingface/jinja";
@@ -23,7 +23,7 @@ export class ChatTemplate {
     } catch (error) {
       throw new EngineError(
         "artifact",
-        `The model's chat template is no valid Jinja: ${String(error)}.`,
+        `The model's chat template is not valid Jinja: ${String(error)}.`,
       );
     }
   }
@@ -45,8 +45,8 @@ export class ChatTemplate {
 
 /**
  * Messages with a mark after the first letter of each special token written in them. The mark is a
- * private-use character that the messages do not hold; whoever encodes the text cuts it there. A
- * special token of one letter cannot be cut and is taken out.
+ * private-use character that the messages do not hold; the text is cut there before it is encoded.
+ * A special token of one letter cannot be cut and is removed.
  */
 export function guard(
   messages: readonly Message[],

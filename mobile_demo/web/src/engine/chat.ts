@@ -1,15 +1,15 @@
 /**
- * A conversation whose cache is kept from turn to turn, as in `bitnet_onnx/chat.py`. What the
- * model said stays the ids that it chose: its text, encoded again, can give other ids.
+ * A conversation that keeps its cache between turns, as in `bitnet_onnx/generation/`. Replies stay
+ * the ids that the model chose: encoding their text again can give other ids.
  */
 
 import type { Message } from "./chat-template.ts";
 import { EngineError } from "./errors.ts";
 import type { SessionLike } from "./session.ts";
-import { TextStream, type TextOptions } from "./text.ts";
+import { type TextOptions, TextStream } from "./text.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** replyIds are without the eos that ended them. */
+/** `replyIds` leave out the eos that ended them. */
 export interface Turn {
   user: string;
   reply: string;
@@ -29,7 +29,7 @@ export class Chat {
     this.#tokenizer = tokenizer;
   }
 
-  /** A new conversation, or one that was saved; of the cache, what it has in common stays. */
+  /** Start a conversation, or go on with a saved one; the cache keeps what both share. */
   start(system: string | null, turns: Turn[] = []): void {
     this.#system = system === null ? [] : [{ role: "system", content: system }];
     this.turns = turns;
@@ -55,7 +55,7 @@ export class Chat {
     let turns = this.turns;
     let ids = this.#encode(turns, text);
     if (turns.length && ids.length + Math.floor(context / 4) > context) {
-      // Half the context at once, since each forgetting computes all that is left again.
+      // Half the context at once: each time, all that is left is computed again.
       while (turns.length && ids.length > Math.floor(context / 2)) {
         turns = turns.slice(1);
         ids = this.#encode(turns, text);
@@ -80,7 +80,7 @@ export class Chat {
         messages.slice(0, place),
         messages.slice(place + 1, place + 2),
       );
-      // A template that rewrites earlier turns: only the text has a meaning.
+      // A template that rewrites earlier turns needs the whole text.
       if (after === null) return this.#tokenizer.encodeChat(messages);
       ids.push(...turn.replyIds, ...after);
     }
@@ -96,7 +96,7 @@ export class Chat {
   }
 }
 
-/** A TextStream after which, however it ends, the chat holds what was said. */
+/** A TextStream that adds what was said to the chat, however it ends. */
 export class ChatStream implements AsyncIterable<string> {
   readonly answer: TextStream;
   readonly #settle: () => void;

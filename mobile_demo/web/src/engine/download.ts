@@ -1,8 +1,8 @@
 /**
  * One file from the server or from the store, whole and with the right sha256, or an EngineError.
  *
- * A file is stored in pieces under `<sha256>/<offset>`. What had arrived when a connection broke
- * is kept, and the next try asks for the rest with a Range header.
+ * A file is stored in pieces under `<sha256>/<offset>`. What arrived before a connection broke is
+ * kept, and the next try asks for the rest with a Range header.
  */
 
 import { EngineError } from "./errors.ts";
@@ -21,9 +21,9 @@ export interface Source {
   store: Store;
   fetch: typeof fetch;
   signal?: AbortSignal | undefined;
-  /** Bytes of this file that are here; it falls back where a file must be fetched again. */
+  /** Bytes of this file that are here; fewer again where a file must be fetched once more. */
   onBytes?: (count: number) => void;
-  /** Told once that the store is full. */
+  /** Called once, when the store is full. */
   onFull?: () => void;
 }
 
@@ -35,14 +35,14 @@ export async function download(entry: FileEntry, source: Source): Promise<Uint8A
   if (await file.isRight()) return file.bytes;
   await file.forget();
   if (!trusted) {
-    // The damage may be in what was stored: the server has one more chance.
+    // The damage may be in what was stored: ask the server once more.
     await file.receive();
     if (await file.isRight()) return file.bytes;
     await file.forget();
   }
   throw new EngineError(
     "corrupt",
-    `${file.name} on the server is corrupt: its sha256 is not the manifest's.`,
+    `${file.name} on the server is corrupt: its sha256 differs from the manifest's.`,
     REPLACE,
   );
 }
@@ -119,7 +119,7 @@ class Download {
   async #request(): Promise<void> {
     const headers: HeadersInit = this.received ? { Range: `bytes=${this.received}-` } : {};
     const { url, signal } = this.#source;
-    // The store keeps the bytes; the HTTP cache need not keep them once more.
+    // The store keeps the bytes, so the HTTP cache need not.
     const response = await this.#source.fetch(url, {
       headers,
       cache: "no-store",
@@ -178,7 +178,7 @@ class Download {
   }
 }
 
-/** Safari's streams are no async iterables yet. */
+/** Safari's streams are not async iterables yet. */
 async function* chunks(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
   const reader = body.getReader();
   try {

@@ -2,7 +2,7 @@
 
 export type ErrorKind =
   | "artifact" // not what this engine reads
-  | "corrupt" // bytes that are not the manifest's
+  | "corrupt" // bytes that differ from the manifest
   | "download" // the server or the way to it
   | "unsupported" // this browser, or this way of opening the page
   | "memory" // more than this browser gives
@@ -29,7 +29,7 @@ export class EngineError extends Error {
     this.hint = hint;
   }
 
-  /** A form that crosses from a worker to the page. */
+  /** What a worker can send to the page. */
   static failure(error: unknown): Failure {
     if (error instanceof EngineError) {
       const { kind, message, hint } = error;

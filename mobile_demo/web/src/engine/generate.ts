@@ -1,13 +1,13 @@
 /**
- * The loop: a prompt of ids in, chosen ids out, one at a time. Knows no text and no ONNX.
- * What it counts and when it ends is as in `bitnet_onnx/generate.py`.
+ * The loop: a prompt of ids in, chosen ids out, one at a time. Knows neither text nor ONNX.
+ * It counts and ends as in `bitnet_onnx/generation/`.
  */
 
 import { EngineError } from "./errors.ts";
 import { Sampler, type SamplingParams } from "./sampling.ts";
 import type { PrefillProgress, SessionLike } from "./session.ts";
 
-/** "aborted" is the user's; "length" also says that the context is full. */
+/** "aborted" by the user; "length" also where the context is full. */
 export type FinishReason = "stop" | "length" | "stop_string" | "aborted";
 
 export interface GenerateOptions extends Partial<SamplingParams> {
@@ -15,7 +15,7 @@ export interface GenerateOptions extends Partial<SamplingParams> {
   onPrefill?: PrefillProgress;
 }
 
-/** `ids` are the new ones, with the eos that ended them. */
+/** `ids` are the new ones, including the eos that ended them. */
 export interface GenerationResult {
   promptTokens: number;
   cachedTokens: number; // of the prompt, found in the cache and not computed again
@@ -110,7 +110,7 @@ export class TokenStream implements AsyncIterable<number> {
   /** Positions at the start of the cache that this prompt takes over. */
   #common(): number {
     if (!this.#reuse) return 0;
-    // One id at least must be computed: the cache holds no logits.
+    // At least one id must be computed: the cache holds no logits.
     const most = this.#prompt.length - 1;
     const { ids } = this.#session;
     let common = 0;
@@ -125,7 +125,7 @@ function checkPrompt(session: SessionLike, prompt: readonly number[]): void {
   if (wrong !== undefined) {
     throw new EngineError(
       "artifact",
-      `The prompt holds the id ${wrong}; the model's are 0 to ${session.vocabSize - 1}.`,
+      `The prompt holds the id ${wrong}; expected 0 to ${session.vocabSize - 1}.`,
     );
   }
   if (prompt.length > session.contextLength) {

@@ -7,7 +7,7 @@ export type { Message } from "./chat-template.ts";
 export { EngineError, type ErrorKind } from "./errors.ts";
 export type { FinishReason, GenerationResult } from "./generate.ts";
 export { type Manifest, parseManifest } from "./manifest.ts";
-export { type LoadOptions, type LoadProgress, Model, loadModel } from "./model.ts";
+export { type LoadOptions, type LoadProgress, loadModel, Model } from "./model.ts";
 export type { Answer, AnswerOptions, ModelFacts } from "./protocol.ts";
 export { type AnswerListener, RemoteEngine } from "./remote.ts";
 export { GREEDY, Sampler, type SamplingParams } from "./sampling.ts";

@@ -1,15 +1,16 @@
 /**
- * `manifest.json` of an artifact folder: read, and refused where it says what is not known here.
- * The rules are those of `bitnet_onnx/artifact.py`.
+ * Reads the `manifest.json` of an artifact folder, and refuses what it does not know.
+ * The rules are those of docs/artifact.md, which `bitnet_onnx/artifact.py` follows too.
  */
 
 import { EngineError } from "./errors.ts";
 
 export const MANIFEST = "manifest.json";
 export const MODEL = "model.onnx";
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 const KNOWN = {
   operator_domain_version: [1],
+  task: ["text-generation"],
   target: ["native", "stock"],
   head: ["bf16", "int8", "float32", "two-step"],
   kv_cache: ["float32", "float16", "int8"],
@@ -21,14 +22,12 @@ const SIZES = [
   "num_key_value_heads",
   "head_dim",
 ] as const;
-const FIELDS = new Set([
-  "format_version",
-  ...Object.keys(KNOWN),
-  ...SIZES,
-  "source",
-  "files",
-  "tools",
-]);
+const LARGEST = 2 ** 31 - 1;
+const OBJECTS = ["source", "tools"] as const;
+const FIELDS = ["format_version", ...Object.keys(KNOWN), ...SIZES, ...OBJECTS, "network", "files"];
+// Version 1 had neither of these, and its files with weights had other names.
+const NEW_IN_2 = { task: "text-generation", network: "" };
+const DATA = /^(model\.onnx_data(_[0-9]+)?|model(-[0-9]+-of-[0-9]+)?\.onnx\.data)$/;
 
 export interface FileEntry {
   size: number;
@@ -36,52 +35,58 @@ export interface FileEntry {
 }
 
 export interface Manifest extends Record<(typeof SIZES)[number], number> {
+  format_version: number;
+  network: string; // empty where the version is 1
   target: "stock";
   head: string;
-  kv_cache: "float32" | "float16"; // with the target stock there is no int8
+  kv_cache: "float32" | "float16"; // a stock artifact has no int8
   source: { name?: string };
   files: Record<string, FileEntry>;
 }
 
 /** Raises EngineError that names the field. */
 export function parseManifest(text: string): Manifest {
-  let manifest: unknown;
+  let read: unknown;
   try {
-    manifest = JSON.parse(text);
+    read = JSON.parse(text);
   } catch {
-    throw new EngineError("artifact", `${MANIFEST} is no JSON.`);
+    throw new EngineError("artifact", `${MANIFEST} is not JSON.`);
   }
-  if (!isObject(manifest)) throw new EngineError("artifact", `${MANIFEST} is no object.`);
-  // First of all: a later version may have other fields.
-  const version = manifest["format_version"];
-  if (version !== FORMAT_VERSION) {
+  if (!isObject(read)) throw new EngineError("artifact", `${MANIFEST} is not an object.`);
+  // First: a later version may have other fields.
+  const version = read["format_version"];
+  if (!isSize(version) || version > FORMAT_VERSION) {
     throw new EngineError(
       "artifact",
-      `The model's format_version is ${JSON.stringify(version)}, this page reads ${FORMAT_VERSION}.`,
+      `The model's format_version is ${JSON.stringify(version)}, ` +
+        `this page reads 1 to ${FORMAT_VERSION}.`,
       "Reload for a newer page, or export the model with the bitnet_onnx that made this page.",
     );
   }
-  for (const name of new Set([...FIELDS, ...Object.keys(manifest)])) {
-    if (!FIELDS.has(name)) refuse(`the field ${name} is unknown to this page`);
-    if (!(name in manifest)) refuse(`the field ${name} is missing`);
+  const known = new Set(version === 1 ? FIELDS.filter((name) => !(name in NEW_IN_2)) : FIELDS);
+  for (const name of new Set([...known, ...Object.keys(read)])) {
+    if (!known.has(name)) refuse(`the field ${name} is unknown to this page`);
+    if (!(name in read)) refuse(`the field ${name} is missing`);
   }
-  for (const [name, known] of Object.entries(KNOWN)) {
-    if (!(known as readonly unknown[]).includes(manifest[name])) {
-      refuse(`${name} is ${JSON.stringify(manifest[name])}, known are ${known.join(", ")}`);
+  const manifest: Record<string, unknown> = { ...NEW_IN_2, ...read };
+  for (const [name, values] of Object.entries(KNOWN)) {
+    if (!(values as readonly unknown[]).includes(manifest[name])) {
+      refuse(`${name} is ${JSON.stringify(manifest[name])}, expected ${values.join(" or ")}`);
     }
   }
   for (const name of SIZES) {
-    const value = manifest[name];
-    if (!Number.isSafeInteger(value) || (value as number) < 1) {
-      refuse(`${name} is ${JSON.stringify(value)}, expected a whole number`);
+    if (!isSize(manifest[name])) {
+      refuse(`${name} is ${JSON.stringify(manifest[name])}, expected an integer from 1 to 2³¹ − 1`);
     }
   }
-  if (!isObject(manifest["source"])) refuse("source is no object");
+  if (typeof manifest["network"] !== "string") refuse("network is not a name");
+  for (const name of OBJECTS) if (!isObject(manifest[name])) refuse(`${name} is not an object`);
   checkFiles(manifest["files"]);
   if (manifest["target"] !== "stock") {
     throw new EngineError(
       "artifact",
-      "The model is for machines that load our library; a browser runs the target stock.",
+      "The model needs a library that browsers cannot load.",
+      "Export it with: bitnet-onnx export CHECKPOINT -o ARTIFACT --target stock.",
     );
   }
   return manifest as unknown as Manifest;
@@ -89,15 +94,18 @@ export function parseManifest(text: string): Manifest {
 
 /** The files that hold weights: one, or several where one would be too large. */
 export function dataFiles(manifest: Manifest): string[] {
-  return Object.keys(manifest.files).filter((name) => name.endsWith(".onnx.data"));
+  return Object.keys(manifest.files).filter((name) => DATA.test(name));
 }
 
 function checkFiles(files: unknown): void {
-  if (!isObject(files) || !(MODEL in files)) return refuse(`files must list ${MODEL}`);
+  if (!isObject(files)) refuse("files is not an object");
+  if (!(MODEL in files) || !Object.keys(files).some((name) => DATA.test(name)))
+    refuse(`files must list ${MODEL} and its weights`);
   for (const [name, entry] of Object.entries(files)) {
     const plain = !/[/\\\0]/.test(name) && !["", ".", ".."].includes(name);
     const whole =
       isObject(entry) &&
+      Object.keys(entry).length === 2 &&
       Number.isSafeInteger(entry["size"]) &&
       (entry["size"] as number) >= 0 &&
       /^[0-9a-f]{64}$/.test(String(entry["sha256"]));
@@ -108,6 +116,10 @@ function checkFiles(files: unknown): void {
 
 function refuse(what: string): never {
   throw new EngineError("artifact", `The model's ${MANIFEST} cannot be read: ${what}.`);
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= LARGEST;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,6 +1,6 @@
 /**
- * How much memory the WebAssembly runtime holds. Its memory is not exported, so every memory that
- * is made is remembered; call `watchMemory` before the runtime is loaded.
+ * How much memory the WebAssembly runtime holds. It does not export its memory, so this remembers
+ * every memory that is made: call `watchMemory` before the runtime is loaded.
  */
 
 const memories: WeakRef<WebAssembly.Memory>[] = [];

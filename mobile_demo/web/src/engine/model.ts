@@ -1,22 +1,23 @@
 /** An artifact on a server becomes a model that answers. The engine's front door. */
 
-import { openArtifact, type Artifact } from "./artifact.ts";
+import { type Artifact, openArtifact } from "./artifact.ts";
 import { Chat } from "./chat.ts";
 import type { Message } from "./chat-template.ts";
 import { dataFiles, type Manifest } from "./manifest.ts";
 import { openRuntime, threadsFor } from "./runtime.ts";
 import { Session } from "./session.ts";
 import { defaultStore, type Store } from "./store.ts";
-import { TextStream, type TextOptions } from "./text.ts";
+import { type TextOptions, TextStream } from "./text.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 const WARM_UP = 300; // milliseconds
 
 export type LoadProgress =
-  { stage: "download"; received: number; total: number } | { stage: "start" };
+  | { stage: "download"; received: number; total: number }
+  | { stage: "start" };
 
 export interface LoadOptions {
-  /** By default one for small models, up to four for others; only isolated pages have more. */
+  /** Default: 1 for small models, at most 4 for others; a page needs isolation for more than 1. */
   threads?: number;
   store?: Store;
   fetch?: typeof fetch;
@@ -40,7 +41,7 @@ export class Model {
     this.#session = session;
   }
 
-  /** A conversation; from the cache it takes what its next prompt shares with the last one. */
+  /** A conversation; it reuses what its next prompt shares with the last one. */
   chat(): Chat {
     return new Chat(this.#session, this.tokenizer);
   }
@@ -75,14 +76,17 @@ export async function loadModel(url: string, options: LoadOptions = {}): Promise
   options.onProgress?.({ stage: "start" });
   const tokenizer = new Tokenizer(artifact.files);
   const { manifest, files } = artifact;
-  const bytes = dataFiles(manifest).reduce((sum, name) => sum + manifest.files[name]!.size, 0);
+  const bytes = dataFiles(manifest).reduce(
+    (sum, name) => sum + (manifest.files[name]?.size ?? 0),
+    0,
+  );
   const threads = threadsFor(bytes, options.threads);
   const session = await Session.create(await openRuntime(threads), manifest, files);
   await warmUp(session);
   return new Model(artifact, tokenizer, session, threads);
 }
 
-/** A browser compiles what runs often a second time, for speed: better now than in an answer. */
+/** A browser compiles what runs often a second time: better now than during an answer. */
 async function warmUp(session: Session): Promise<void> {
   const end = performance.now() + WARM_UP;
   for (let step = 0; step < session.contextLength && performance.now() < end; step++) {

@@ -1,14 +1,14 @@
 /** What the page's thread and the engine's worker say to each other. */
 
-import type { Message } from "./chat-template.ts";
 import type { Turn } from "./chat.ts";
+import type { Message } from "./chat-template.ts";
 import type { Failure } from "./errors.ts";
 import type { GenerationResult } from "./generate.ts";
 import type { Manifest } from "./manifest.ts";
 import type { LoadProgress } from "./model.ts";
 import type { SamplingParams } from "./sampling.ts";
 
-/** TextOptions without the function, which cannot cross. */
+/** TextOptions without the function, which cannot be sent. */
 export interface AnswerOptions extends Partial<SamplingParams> {
   max_new_tokens: number;
   stop_strings?: readonly string[];

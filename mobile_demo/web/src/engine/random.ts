@@ -1,7 +1,7 @@
 /**
  * Numbers for sampling: xoshiro128** (Blackman and Vigna, 2018), seeded by SplitMix32.
- * The same seed gives the same draws in every browser; they are not NumPy's, so a seed gives
- * another text than in Python.
+ * The same seed gives the same draws in every browser; NumPy's differ, so a seed gives another
+ * text in Python.
  */
 
 export class Random {

@@ -1,8 +1,8 @@
 /** The engine in its worker, as the page's thread sees it. Requests wait for each other. */
 
-import { EngineError } from "./errors.ts";
-import type { Message } from "./chat-template.ts";
 import type { Turn } from "./chat.ts";
+import type { Message } from "./chat-template.ts";
+import { EngineError } from "./errors.ts";
 import type { LoadOptions } from "./model.ts";
 import type { Answer, AnswerOptions, ModelFacts, Reply, Request } from "./protocol.ts";
 
@@ -88,7 +88,7 @@ export class RemoteEngine {
             } else onReply?.(data);
           };
           this.#worker.onerror = (event) => {
-            // A worker that died answers nothing any more.
+            // A worker that died answers nothing.
             this.#worker.terminate();
             this.#worker = startWorker();
             const reason = event.message || "it could not be started";

@@ -1,8 +1,8 @@
 /**
  * onnxruntime-web's WASM build, and with how many threads it runs.
  *
- * Not WebGPU: the graph adds its norms in float64, which GPUs in browsers do not have, so each of
- * them would wait for the processor; onnxruntime-web 1.30 refuses such a graph there anyway.
+ * Not WebGPU: the graph adds its norms in float64, which GPUs in browsers do not have. The build of
+ * onnxruntime-web 1.30 with WebGPU lacks it on the processor too, and refuses the graph.
  */
 
 import module from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
@@ -10,10 +10,10 @@ import binary from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 
 export type Ort = typeof import("onnxruntime-web/wasm");
 
-const MOST_THREADS = 4; // beyond, phones add slow cores that the fast ones wait for
-const SMALL = 16e6; // bytes of weights: below, waking a second thread costs more than it does
+const MOST_THREADS = 4; // more are slow cores of a phone, which the fast ones wait for
+const SMALL = 16e6; // bytes of weights: below, a second thread costs more than it gains
 
-/** Threads need a cross-origin isolated page: only there is memory shared between workers. */
+/** Threads need a cross-origin isolated page: workers share memory only there. */
 export function threadsFor(bytes: number, wanted?: number): number {
   if (!globalThis.crossOriginIsolated) return 1;
   const useful = bytes < SMALL ? 1 : Math.min(navigator.hardwareConcurrency, MOST_THREADS);

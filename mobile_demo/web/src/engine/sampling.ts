@@ -1,6 +1,7 @@
+// biome-ignore-all lint/style/noNonNullAssertion: indices stay inside the arrays
 /**
- * Logits to one id: greedy or sampled. The steps and their order are those of
- * `bitnet_onnx/sampling.py`, which are transformers'; so are the names.
+ * Logits to one id: greedy or sampled. The steps, their order and the names are those of
+ * transformers, as in `bitnet_onnx/generation/`.
  */
 
 import { EngineError } from "./errors.ts";
@@ -48,12 +49,8 @@ function checkedParams(given: Partial<SamplingParams>): SamplingParams {
   );
   rule("top_p", top_p > 0 && top_p <= 1, "above 0 and at most 1");
   rule("min_p", min_p >= 0 && min_p <= 1, "between 0 and 1");
-  rule("top_k", Number.isSafeInteger(top_k) && top_k >= 0, "a whole number (0 turns it off)");
-  rule(
-    "seed",
-    seed === null || (Number.isSafeInteger(seed) && seed >= 0),
-    "a whole number or empty",
-  );
+  rule("top_k", Number.isSafeInteger(top_k) && top_k >= 0, "an integer (0 turns it off)");
+  rule("seed", seed === null || (Number.isSafeInteger(seed) && seed >= 0), "an integer or empty");
   return params;
 }
 
@@ -130,7 +127,7 @@ export class Sampler {
   }
 }
 
-/** The fewest likeliest ids whose probabilities reach top_p; among equals the lower id. */
+/** The fewest of the likeliest ids that reach top_p; of equal ones, the lower id. */
 function nucleus(
   ids: Int32Array,
   weights: Float64Array,
@@ -142,10 +139,11 @@ function nucleus(
     const least = kthLargest(weights, count);
     const order = Int32Array.from(weights.keys()).filter((place) => weights[place]! >= least);
     order.sort((a, b) => weights[b]! - weights[a]! || a - b);
-    let reached = 0;
-    const size = order.findIndex((place) => (reached += weights[place]!) >= limit) + 1;
-    if (size > 0 || order.length === weights.length) {
-      const places = order.subarray(0, size || order.length).sort();
+    let [size, reached] = [0, 0];
+    do reached += weights[order[size++]!]!;
+    while (reached < limit && size < order.length);
+    if (reached >= limit || order.length === weights.length) {
+      const places = order.subarray(0, size).sort();
       return [
         places.map((place) => ids[place]!),
         Float64Array.from(places, (place) => weights[place]!),

@@ -1,4 +1,5 @@
-/** Order statistics of a vocabulary's worth of numbers, without sorting all of them. */
+// biome-ignore-all lint/style/noNonNullAssertion: indices stay inside the arrays
+/** Order statistics of the numbers of a vocabulary, without sorting them all. */
 
 /** The k-th largest of the values, 1 <= k <= length (quickselect; the values are copied). */
 export function kthLargest(values: Float32Array | Float64Array, k: number): number {
@@ -23,7 +24,7 @@ export function kthLargest(values: Float32Array | Float64Array, k: number): numb
   return work[k - 1]!;
 }
 
-/** The place of the largest value, the first of equals; a NaN counts as largest, as in NumPy. */
+/** The index of the largest value, the first of equals; NaN is the largest, as in NumPy. */
 export function argmax(values: Float32Array): number {
   let best = 0;
   for (let i = 0; i < values.length; i++) {

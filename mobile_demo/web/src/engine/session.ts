@@ -1,13 +1,13 @@
 /**
  * An artifact in onnxruntime-web: ids in, logits out; owns the KV cache, knows no text.
  *
- * The tensors that a step returns are fed to the next one as they are. The WASM runtime takes and
- * gives tensors by copy, so the cache holds the filled positions alone and no spare ones.
+ * The tensors that a step returns are fed to the next one as they are. The WASM runtime copies
+ * tensors in and out, so the cache holds filled positions only.
  */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
 import { EngineError } from "./errors.ts";
-import { MODEL, dataFiles, type Manifest } from "./manifest.ts";
+import { dataFiles, type Manifest, MODEL } from "./manifest.ts";
 import type { Ort } from "./runtime.ts";
 
 const CHUNK = 64; // positions of one prefill step: bounds the logits, shows progress, can be stopped
@@ -59,10 +59,17 @@ export class Session implements SessionLike {
     manifest: Manifest,
     files: Map<string, Uint8Array>,
   ): Promise<Session> {
+    const content = (name: string) => {
+      const bytes = files.get(name);
+      if (bytes) return bytes;
+      throw new EngineError("artifact", `The model has no ${name}.`);
+    };
+    const graph = content(MODEL);
+    const externalData = dataFiles(manifest).map((path) => ({ path, data: content(path) }));
     try {
-      const session = await ort.InferenceSession.create(files.get(MODEL)!, {
+      const session = await ort.InferenceSession.create(graph, {
         executionProviders: ["wasm"],
-        externalData: dataFiles(manifest).map((path) => ({ path, data: files.get(path)! })),
+        externalData,
         logSeverityLevel: 3,
       });
       return new Session(ort, session, manifest);

@@ -3,8 +3,8 @@
 import { EngineError } from "./errors.ts";
 
 /**
- * Text that may be the beginning of a stop string is held back until that is decided. Where two
- * are complete at the same character, the longer counts.
+ * Text that may begin a stop string is held back until that is decided. Where two are complete at
+ * the same character, the longer one counts.
  */
 export class StopStrings {
   found = false;
@@ -35,7 +35,7 @@ export class StopStrings {
     return text.slice(0, cut);
   }
 
-  /** What was held back and turned out to be text, since no more comes. */
+  /** What was held back: since no more comes, it is text. */
   flush(): string {
     const held = this.#held;
     this.#held = "";

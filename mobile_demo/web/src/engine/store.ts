@@ -1,6 +1,6 @@
 /**
  * Where downloaded bytes stay between visits: small pieces under string keys.
- * Knows nothing of models. Pieces, not files, so that a download can go on where it stopped.
+ * Knows nothing of models. Pieces, not files, so that a download can resume where it stopped.
  */
 
 export interface Store {
@@ -57,7 +57,7 @@ export class CacheStore implements Store {
   }
 }
 
-/** Keeps nothing beyond its own life: where there is no Cache Storage, and in tests. */
+/** Keeps nothing beyond its own life: for pages without Cache Storage, and for tests. */
 export class MemoryStore implements Store {
   readonly #pieces = new Map<string, Uint8Array<ArrayBuffer>>();
   readonly #room: number;
@@ -87,7 +87,7 @@ export class MemoryStore implements Store {
   }
 }
 
-/** Cache Storage exists in secure contexts alone. */
+/** Cache Storage exists only in secure contexts. */
 export function defaultStore(): Store {
   return typeof caches === "undefined" ? new MemoryStore() : new CacheStore();
 }

@@ -1,6 +1,6 @@
 /** Generated ids as text, as they come: whole characters only, cut at stop strings. */
 
-import { TokenStream, type GenerateOptions, type GenerationResult } from "./generate.ts";
+import { type GenerateOptions, type GenerationResult, TokenStream } from "./generate.ts";
 import type { SessionLike } from "./session.ts";
 import { StopStrings } from "./stop-strings.ts";
 import { StreamDecoder, type Tokenizer } from "./tokenizer.ts";

@@ -1,6 +1,6 @@
 /**
  * Text to ids and back from the files of an artifact, with the ids that end an answer.
- * Knows no model and no cache; the rules are those of `bitnet_onnx/tokenizer.py`.
+ * Knows neither model nor cache; the rules are those of `bitnet_onnx/text/`.
  */
 
 import { Tokenizer as Backend } from "@huggingface/tokenizers";
@@ -30,7 +30,7 @@ export class Tokenizer {
     try {
       this.#backend = new Backend(readJson(files, "tokenizer.json"), config);
     } catch (error) {
-      throw new EngineError("artifact", `tokenizer.json is no tokenizer: ${String(error)}.`);
+      throw new EngineError("artifact", `tokenizer.json is not a tokenizer: ${String(error)}.`);
     }
     this.#names = Object.fromEntries(
       ["bos_token", "eos_token", "pad_token", "unk_token"]
@@ -201,7 +201,7 @@ function readText(files: Files, name: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(files.get(name));
   } catch {
-    throw new EngineError("artifact", `The model's ${name} is no UTF-8.`);
+    throw new EngineError("artifact", `The model's ${name} is not UTF-8.`);
   }
 }
 
@@ -209,7 +209,7 @@ function readJson(files: Files, name: string): Json {
   try {
     return JSON.parse(readText(files, name)) as Json;
   } catch (error) {
-    throw new EngineError("artifact", `The model's ${name} is no JSON: ${String(error)}.`);
+    throw new EngineError("artifact", `The model's ${name} is not JSON: ${String(error)}.`);
   }
 }
 
@@ -222,7 +222,7 @@ function readTemplate(files: Files, config: Json): string | null {
     ? (template as { name?: string; template?: string }[]).find(({ name }) => name === "default")
     : undefined;
   if (typeof named?.template === "string") return named.template;
-  throw new EngineError("artifact", "chat_template in tokenizer_config.json is no text.");
+  throw new EngineError("artifact", "chat_template in tokenizer_config.json is not text.");
 }
 
 function tokenText(token: unknown): string {

@@ -100,7 +100,7 @@ function withProgress(options: AnswerOptions) {
   };
 }
 
-/** Lets a message that waits, "stop", be handled: the runtime's promises alone never do. */
+/** Lets a waiting "stop" be handled: the runtime's promises by themselves never do. */
 function messages(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();

@@ -13,7 +13,7 @@ export function sentence(error: unknown): string {
   return hint ? `${message} ${hint}` : message;
 }
 
-/** A message that the person can change, rather than a model that does not run. */
+/** The person can change the message; the model itself runs. */
 export function isAboutMessage(error: unknown): boolean {
   return ["prompt", "options"].includes(EngineError.failure(error).kind);
 }

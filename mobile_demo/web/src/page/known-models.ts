@@ -1,10 +1,10 @@
-/** What to say of models that the page knows by name. */
+/** What the page says of models that it knows by name. */
 
 import { element, make } from "./elements.ts";
 
 interface Known {
   examples: readonly string[];
-  /** Trained on one question and its answer: what was said before would only confuse it. */
+  /** Trained on single questions: what was said before would only confuse it. */
   single: boolean;
   about: string;
 }
@@ -22,7 +22,7 @@ const MODELS: Record<string, Known> = {
     single: true,
     about:
       "3 million weights, each −1, 0 or +1, answer six kinds of short questions, one at a time. " +
-      "Nothing that you write leaves this device, and it works with the network switched off.",
+      "Nothing that you write leaves this device, and the model needs no network.",
   },
 };
 

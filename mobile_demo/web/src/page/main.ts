@@ -73,20 +73,20 @@ function warn(facts: ModelFacts): void {
   if (!facts.kept) {
     notify(
       "storage",
-      "The storage for this page is full: the model is here for this visit alone. " +
+      "The storage for this page is full: the model stays for this visit only. " +
         "Free some space, then store it again.",
       [
         { label: "Store again", act: ways.load },
-        { label: "Go on without", act: () => undefined },
+        { label: "Continue", act: () => undefined },
       ],
     );
   }
   if (!globalThis.crossOriginIsolated) {
     notify(
       "threads",
-      "Threads are not available here, so one does all the work: the server sends no isolation " +
-        "headers. Serve the page with: bitnet-onnx web.",
-      [{ label: "Go on", act: () => undefined }],
+      "Threads are not available here, because the server sends no isolation headers. " +
+        "Serve the page with: bitnet-onnx web.",
+      [{ label: "Continue", act: () => undefined }],
     );
   }
 }
@@ -146,9 +146,9 @@ async function forget(): Promise<void> {
 
 /** A conversation's ids belong to the model that chose them. */
 function fingerprint({ manifest: { files } }: ModelFacts): string {
-  return Object.keys(files)
-    .filter((name) => name.startsWith("model.onnx"))
-    .map((name) => files[name]!.sha256)
+  return Object.entries(files)
+    .filter(([name]) => name.startsWith("model.onnx"))
+    .map(([, { sha256 }]) => sha256)
     .join();
 }
 

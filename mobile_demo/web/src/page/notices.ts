@@ -9,7 +9,7 @@ export interface Way {
 
 const list = element("notices", HTMLDivElement);
 
-/** One notice of a kind at a time. A failure is read out at once, a piece of news when convenient. */
+/** One notice of a kind at a time. Screen readers read a failure at once, others when idle. */
 export function notify(
   kind: string,
   sentence: string,

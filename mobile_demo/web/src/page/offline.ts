@@ -1,10 +1,10 @@
-/** The service worker: registered, and its newer version offered, never forced. */
+/** Registers the service worker, and offers a newer version without forcing it. */
 
 import { notify } from "./notices.ts";
 
 export async function prepareOffline(): Promise<void> {
   if (!("serviceWorker" in navigator)) return;
-  // Was there one before? Then a new one taking over is an update, and the page is the old one.
+  // Where there was one before, a new one is an update, and this page is the old one.
   const controlled = navigator.serviceWorker.controller !== null;
   navigator.serviceWorker.oncontrollerchange = () => {
     if (controlled) location.reload();

@@ -9,7 +9,7 @@ export interface PageSettings extends SamplingParams {
   stop_strings: string[];
 }
 
-/** The ids belong to one model: `model` is the hash of its weights. */
+/** The ids belong to one model; `model` is the hash of its weights. */
 export interface Conversation {
   model: string;
   system: string | null;

@@ -1,10 +1,10 @@
-/** The settings dialog: reads and writes the form, keeps what was chosen. */
+/** The settings dialog: reads and writes the form, and keeps what was chosen. */
 
 import { element } from "./elements.ts";
-import { DEFAULTS, savedSettings, saveSettings, type PageSettings } from "./saved.ts";
+import { DEFAULTS, type PageSettings, savedSettings, saveSettings } from "./saved.ts";
 
 const dialog = element("settings", HTMLDialogElement);
-const form = dialog.querySelector("form")!;
+const form = element("settings-form", HTMLFormElement);
 const sampling = element("sampling", HTMLFieldSetElement);
 const NUMBERS = [
   "max_new_tokens",

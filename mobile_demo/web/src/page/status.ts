@@ -13,7 +13,7 @@ export function say(text: string): void {
   line.textContent = text;
 }
 
-/** A narrow screen has no room for where it runs; the settings say it too. */
+/** Narrow screens leave out where the model runs; the settings say it too. */
 export function sayRunning(facts: ModelFacts, memory: number, speed: string): void {
   const figures = [speed, `${megabytes(memory)} memory`].filter(Boolean).join(" · ");
   line.replaceChildren(figures, make("span", { className: "roomy" }, ` · ${where(facts)}`));

@@ -39,7 +39,7 @@ export class Reply {
   }
 }
 
-/** Shows what the user said; the answer is a function that takes it back. */
+/** Shows what the user said; returns a function that removes it again. */
 export function showQuestion(text: string): () => void {
   welcome.hidden = true;
   const item = make("li", { className: "user", textContent: text });

@@ -35,7 +35,7 @@ test("the main states have no violations", async ({ page, site }) => {
   };
   await page.addInitScript({ path: AXE });
   site.replaced.set("manifest.json", (text) =>
-    text.replace('"format_version": 1', '"format_version": 9'),
+    text.replace('"format_version": 2', '"format_version": 9'),
   );
   await page.goto(site.url);
   await expect(page.getByRole("alert").filter({ hasText: "format_version" })).toBeVisible();

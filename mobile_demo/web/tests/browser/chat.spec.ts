@@ -4,7 +4,7 @@ import { cases } from "../fixtures.ts";
 import { answered, ask, babble, lastAnswer, message, ready } from "./person.ts";
 import { expect, test } from "./serve.ts";
 
-const WEIGHTS = "/model/model.onnx.data";
+const WEIGHTS = "/model/model.onnx_data";
 
 test("answers three typed questions as Python does, and nothing moves", async ({ page, site }) => {
   await page.addInitScript(() => {

@@ -1,8 +1,8 @@
-/** The engine without the page: `engine.js`, imported by a script of somebody else's. */
+/** The engine without the page: `engine.js`, imported by another page's script. */
 
-import { gzipSync } from "node:zlib";
-import { readFileSync, readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { gzipSync } from "node:zlib";
 import type * as Engine from "../../src/engine/index.ts";
 import { cases } from "../fixtures.ts";
 import { expect, test } from "./serve.ts";

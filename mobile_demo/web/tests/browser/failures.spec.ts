@@ -3,11 +3,11 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cases } from "../fixtures.ts";
+import type { Site } from "../site.ts";
 import { ask, message, ready } from "./person.ts";
 import { expect, test } from "./serve.ts";
-import type { Site } from "../site.ts";
 
-const DATA = "model.onnx.data";
+const DATA = "model.onnx_data";
 const { question, text } = cases.questions[0]!;
 
 function damage(site: Site, change: (bytes: Buffer) => Buffer): void {
@@ -19,7 +19,7 @@ test("corrupted weights", async ({ page, site }) => {
   damage(site, (bytes) => bytes.fill(7, 1000, 1100));
   await page.goto(site.url);
   const alert = page.getByRole("alert").filter({ hasText: "is corrupt" });
-  await expect(alert).toContainText("its sha256 is not the manifest's");
+  await expect(alert).toContainText("its sha256 differs from the manifest's");
   site.server.mend();
   await alert.getByRole("button", { name: "Download again" }).click();
   await ready(page);
@@ -68,11 +68,11 @@ test("a file that is truncated on the server", async ({ page, site }) => {
 
 test("a manifest of an unknown version", async ({ page, site }) => {
   site.replaced.set("manifest.json", (text) =>
-    text.replace('"format_version": 1', '"format_version": 2'),
+    text.replace('"format_version": 2', '"format_version": 3'),
   );
   await page.goto(site.url);
   const alert = page.getByRole("alert").filter({ hasText: "format_version" });
-  await expect(alert).toContainText("format_version is 2, this page reads 1");
+  await expect(alert).toContainText("format_version is 3, this page reads 1 to 2");
   site.replaced.clear();
   await alert.getByRole("button", { name: "Reload the page" }).click();
   await ready(page);
@@ -100,7 +100,7 @@ test("no threads", async ({ page, site }) => {
   site.isolated = false;
   await page.goto(site.url);
   const notice = page.getByRole("status").filter({ hasText: "Threads are not available" });
-  await notice.getByRole("button", { name: "Go on" }).click();
+  await notice.getByRole("button", { name: "Continue" }).click();
   await ready(page);
   expect(await ask(page, question)).toBe(text.trim());
 });
@@ -120,5 +120,5 @@ test("a prompt longer than the context", async ({ page, site }) => {
 test("no model on the server", async ({ page, site }) => {
   site.replaced.set("manifest.json", () => "<!doctype html>");
   await page.goto(site.url);
-  await expect(page.getByRole("alert").filter({ hasText: "no JSON" })).toBeVisible();
+  await expect(page.getByRole("alert").filter({ hasText: "not JSON" })).toBeVisible();
 });

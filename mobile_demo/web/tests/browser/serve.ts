@@ -1,4 +1,4 @@
-/** Each test has a site, and with it an origin and a storage, of its own. */
+/** Each test has its own site, and with it an origin and a storage. */
 
 import { test as base } from "@playwright/test";
 import { artifact } from "../fixtures.ts";
@@ -6,6 +6,7 @@ import { Server, Site } from "../site.ts";
 
 export const test = base.extend<{ site: Site }, { server: Server }>({
   server: [
+    // biome-ignore lint/correctness/noEmptyPattern: Playwright reads what a fixture depends on here
     async ({}, use) => {
       const server = new Server(artifact);
       await server.start();

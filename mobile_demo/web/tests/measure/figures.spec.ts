@@ -2,7 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { chromium, test, type Page } from "@playwright/test";
+import { chromium, type Page, test } from "@playwright/test";
 import type * as Engine from "../../src/engine/index.ts";
 import { Server, Site } from "../site.ts";
 
@@ -20,7 +20,7 @@ interface Figures {
   memory: number;
 }
 
-async function figures(page: Page, url: string, threads: number): Promise<Figures> {
+function figures(page: Page, url: string, threads: number): Promise<Figures> {
   return page.evaluate(
     async ({ url, threads }) => {
       const { RemoteEngine } = (await import(`${url}engine.js`)) as typeof Engine;
@@ -63,8 +63,8 @@ test("figures", async () => {
         await page.goto(`${site.url}model/config.json`);
         const figure = await figures(page, site.url, count);
         console.log(name, count, JSON.stringify(figure));
-        if (run > 0)
-          (found[`${name}, ${count} ${count === 1 ? "thread" : "threads"}`] ??= []).push(figure);
+        const column = `${name}, ${count} ${count === 1 ? "thread" : "threads"}`;
+        if (run > 0) found[column] = [...(found[column] ?? []), figure];
         await page.close();
       }
     }

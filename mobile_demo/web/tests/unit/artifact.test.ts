@@ -2,15 +2,16 @@
 
 import { expect, test } from "vitest";
 import { type Artifact, openArtifact } from "../../src/engine/artifact.ts";
+import { EngineError } from "../../src/engine/errors.ts";
 import { parseManifest } from "../../src/engine/manifest.ts";
 import { MemoryStore } from "../../src/engine/store.ts";
-import { artifactFiles } from "../fixtures.ts";
+import { artifactFiles, cases } from "../fixtures.ts";
 import { FolderServer } from "./folder-server.ts";
 
-const DATA = "model.onnx.data";
+const DATA = "model.onnx_data";
 const manifest = new TextDecoder().decode(artifactFiles().get("manifest.json"));
 
-async function open(server: FolderServer, store = new MemoryStore()): Promise<Artifact> {
+function open(server: FolderServer, store = new MemoryStore()): Promise<Artifact> {
   return openArtifact("http://here/model", { store, fetch: server.fetch });
 }
 
@@ -81,7 +82,9 @@ test("models in two folders are both kept", async () => {
   server.files.set(
     "manifest.json",
     new TextEncoder().encode(
-      changed((fields) => ((fields["files"] as Record<string, unknown>)[name] = { size: 2, sha256 })),
+      changed(
+        (fields) => ((fields["files"] as Record<string, unknown>)[name] = { size: 2, sha256 }),
+      ),
     ),
   );
   await openArtifact("http://here/two", options);
@@ -125,7 +128,7 @@ test("damage in the store is mended from the server", async () => {
 test("damage on the server is a sentence, and nothing of it is kept", async () => {
   const [server, store] = [new FolderServer(), new MemoryStore()];
   server.files.get(DATA)![5]! ^= 1;
-  await expect(open(server, store)).rejects.toThrow(/model.onnx.data on the server is corrupt/);
+  await expect(open(server, store)).rejects.toThrow(/model.onnx_data on the server is corrupt/);
   const { sha256 } = parseManifest(manifest).files[DATA]!;
   expect((await store.keys()).filter((key) => key.startsWith(sha256))).toEqual([]);
 });
@@ -135,7 +138,7 @@ test("a file that is longer or missing is a sentence", async () => {
   server.files.set(DATA, new Uint8Array(2_000_000));
   await expect(open(server)).rejects.toThrow(/longer than the manifest's 1205760 bytes/);
   server.files.delete(DATA);
-  await expect(open(server)).rejects.toThrow(/answered 404 for model.onnx.data/);
+  await expect(open(server)).rejects.toThrow(/answered 404 for model.onnx_data/);
 });
 
 test("a full store does not stop the visit", async () => {
@@ -164,17 +167,25 @@ test("pieces of another model are dropped", async () => {
 });
 
 test.each([
-  ["{", /no JSON/],
-  ["[]", /no object/],
-  [changed((fields) => (fields["format_version"] = 2)), /format_version is 2, this page reads 1/],
+  ["{", /not JSON/],
+  ["[]", /not an object/],
+  [changed((fields) => (fields["format_version"] = 3)), /is 3, this page reads 1 to 2/],
   [changed((fields) => delete fields["format_version"]), /format_version is undefined/],
   [changed((fields) => (fields["new"] = 1)), /the field new is unknown/],
   [changed((fields) => delete fields["head"]), /the field head is missing/],
   [changed((fields) => (fields["head"] = "int4")), /head is "int4"/],
   [changed((fields) => (fields["vocab_size"] = 0)), /vocab_size is 0/],
-  [changed((fields) => (fields["target"] = "native")), /a browser runs the target stock/],
+  [changed((fields) => (fields["target"] = "native")), /a library that browsers cannot load/],
   [changed((fields) => (fields["files"] = {})), /files must list model.onnx/],
   [changed((fields) => Object.assign(fields["files"]!, { "../x": {} })), /"..\/x"/],
 ])("a manifest that is refused (%#)", (text, sentence) => {
   expect(() => parseManifest(text)).toThrow(sentence);
+});
+
+test("Python refuses the same manifests", () => {
+  for (const { text, refused } of cases.manifests) {
+    if (refused) expect(() => parseManifest(text), text).toThrow(EngineError);
+    else expect(() => parseManifest(text), text).not.toThrow();
+  }
+  expect(cases.manifests.filter(({ refused }) => refused).length).toBeGreaterThan(100);
 });

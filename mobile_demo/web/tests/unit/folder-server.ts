@@ -3,12 +3,16 @@
 import { artifactFiles } from "../fixtures.ts";
 
 export class FolderServer {
-  readonly files = artifactFiles();
+  readonly files: Map<string, Uint8Array<ArrayBuffer>>;
   readonly requests: { name: string; range: string | null }[] = [];
   online = true;
   ranges = true;
-  /** Break the connection after so many bytes of a file, so many times. */
+  /** Break the connection after this many bytes of a file, this many times. */
   cut: { name: string; after: number; times: number } | undefined;
+
+  constructor(files = artifactFiles()) {
+    this.files = files;
+  }
 
   readonly fetch: typeof fetch = (input, init) => {
     const name = decodeURIComponent(String(input).split("/").at(-1)!);

@@ -9,8 +9,9 @@ import { Model } from "../../src/engine/model.ts";
 import type { Ort } from "../../src/engine/runtime.ts";
 import { Session } from "../../src/engine/session.ts";
 import { MemoryStore } from "../../src/engine/store.ts";
+import { TextStream } from "../../src/engine/text.ts";
 import { Tokenizer } from "../../src/engine/tokenizer.ts";
-import { cases } from "../fixtures.ts";
+import { cases, version1 } from "../fixtures.ts";
 import { FolderServer } from "./folder-server.ts";
 
 const LIMIT = { max_new_tokens: 32 };
@@ -38,6 +39,20 @@ test("answers held-out questions with Python's ids", async () => {
     expect(stream.result.promptTokens).toBe(prompt.length);
     expect(pieces.join("")).toBe(text);
   }
+});
+
+test("a model of version 1 of the format gives the same ids", async () => {
+  const { fetch } = new FolderServer(version1());
+  const { manifest, files } = await openArtifact("http://old/", {
+    store: new MemoryStore(),
+    fetch,
+  });
+  const old = await Session.create(ort as Ort, manifest, files);
+  const { prompt, ids } = cases.questions[0]!;
+  const stream = new TextStream(old, model.tokenizer, prompt, LIMIT);
+  for await (const _ of stream);
+  expect(stream.result.ids).toEqual(ids);
+  await old.release();
 });
 
 test("a conversation reuses and forgets what Python's does", async () => {
@@ -125,7 +140,7 @@ test("the same seed gives the same ids, another seed others", async () => {
   expect(await draw(7)).not.toEqual(await draw(8));
 });
 
-test("a message that the context cannot hold is refused and changes nothing", async () => {
+test("a message that the context cannot hold is refused and changes nothing", () => {
   const chat = new Chat(session, model.tokenizer);
   const before = session.ids.length;
   expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(EngineError);

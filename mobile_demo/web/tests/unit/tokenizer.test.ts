@@ -42,7 +42,7 @@ test("a template that rewrites earlier turns has no ids after a reply", () => {
 test("damaged files are refused with their name", () => {
   const files = artifactFiles();
   files.set("tokenizer_config.json", new TextEncoder().encode("{"));
-  expect(() => new Tokenizer(files)).toThrow(/tokenizer_config.json is no JSON/);
+  expect(() => new Tokenizer(files)).toThrow(/tokenizer_config.json is not JSON/);
 });
 
 test.each([
