@@ -41,7 +41,8 @@ def main() -> int:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         missing = [name for page in pages for name in undocumented(page)]
-        pdoc.render.configure(docformat="markdown", show_source=False)
+        footer = f"bitnet_onnx {import_module(FACE).__version__}"
+        pdoc.render.configure(docformat="markdown", show_source=False, footer_text=footer)
         pdoc.pdoc(FACE, *RESULTS, output_directory=Path(sys.argv[1]))
     for name in missing:
         print(f"error: {name} has no docstring, and that of its class does not name it")
