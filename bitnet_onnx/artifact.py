@@ -69,7 +69,12 @@ def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact folder whose manifest was read and whose files are there, whole."""
+    """An artifact folder whose manifest was read and whose files are there, whole.
+
+    ``folder`` is its path and ``manifest`` what manifest.json holds. These fields of the manifest
+    are attributes, too: context_length, vocab_size, num_hidden_layers, num_key_value_heads,
+    head_dim, target, head, kv_cache.
+    """
 
     folder: Path
     manifest: dict[str, Any]
@@ -100,6 +105,7 @@ class Artifact:
 
     @property
     def model_path(self) -> Path:
+        """The graph."""
         return self.folder / MODEL
 
     @property

@@ -19,7 +19,10 @@ __all__ = [
 
 
 class BitNetError(Exception):
-    """A mistake that the user can mend; the command line prints it in one line and exits with 2."""
+    """A mistake that the user can mend; the command line prints it in one line and exits with 2.
+
+    ``hint`` says what to do, where that is known.
+    """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The repository itself: no machine paths, ignored build outputs, README code that runs."""
+"""The repository itself: no machine paths, ignored build outputs, code of its pages that runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from tests.support import checkpoints
 from tests.support.paths import ROOT
 
 README = ROOT / "README.md"
+MARK = "<!-- test -->"
+PAGES = [
+    page
+    for page in (README, *sorted((ROOT / "docs").glob("*.md")))
+    if MARK in page.read_text("utf-8")
+]
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 
@@ -77,10 +83,18 @@ def test_one_version() -> None:
     assert newest[1] == bitnet_onnx.__version__
 
 
-def readme_blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a language that are marked `<!-- test -->` on the line above."""
-    pattern = rf"^<!-- test -->\n```{language}\n(.*?)^```$"
+def marked_blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of the fenced blocks with `<!-- test -->` on the line above."""
+    pattern = r"^<!-- test -->\n```(console|python)\n(.*?)^```$"
     return re.findall(pattern, text, re.MULTILINE | re.DOTALL)
+
+
+def console(block: str) -> list[tuple[str, str]]:
+    """The commands after `$ `, each with the lines that the block shows as its output."""
+    return [
+        (command, shown.strip())
+        for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+    ]
 
 
 def run_in(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -89,25 +103,36 @@ def run_in(folder: Path, command: list[str]) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_readme_marks_code_of_both_kinds() -> None:
-    text = README.read_text("utf-8")
-    assert readme_blocks(text, "console")
-    assert readme_blocks(text, "python")
+def test_the_readme_marks_code_of_both_kinds() -> None:
+    assert {language for language, _ in marked_blocks(README.read_text("utf-8"))} == {
+        "console",
+        "python",
+    }
+
+
+def test_a_block_is_commands_with_their_output() -> None:
+    text = "<!-- test -->\n```console\n$ one\n$ two\nshown\n  more\n```\n```python\npass\n```\n"
+    ((language, block),) = marked_blocks(text)
+    assert language == "console"
+    assert console(block) == [("one", ""), ("two", "shown\n  more")]
 
 
 @pytest.mark.slow
-def test_readme_code(tmp_path: Path) -> None:
-    """Blocks run in order in one folder, in which the checkout's `bitnet_onnx` is found.
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_readme_code(page: Path, tmp_path: Path) -> None:
+    """A page's blocks run in order in one folder, in which the checkout's `bitnet_onnx` is found.
 
-    In a console block each line after `$ ` is run by bash; the other lines are only shown.
+    In a console block each line after `$ ` is run by bash; where lines follow it, they are its
+    output.
     """
     (tmp_path / "bitnet_onnx").symlink_to(ROOT / "bitnet_onnx", target_is_directory=True)
     checkpoints.make(tmp_path / "masters", packed=False)
-    text = README.read_text("utf-8")
-    for block in readme_blocks(text, "console"):
-        for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
-            done = run_in(tmp_path, ["bash", "-c", line])
-            assert done.returncode == 0, f"{line}\n{done.stderr}"
-    for block in readme_blocks(text, "python"):
-        done = run_in(tmp_path, [sys.executable, "-c", block])
-        assert done.returncode == 0, f"{block}\n{done.stderr}"
+    for language, block in marked_blocks(page.read_text("utf-8")):
+        if language == "python":
+            done = run_in(tmp_path, [sys.executable, "-c", block])
+            assert done.returncode == 0, f"{block}\n{done.stderr}"
+            continue
+        for command, shown in console(block):
+            done = run_in(tmp_path, ["bash", "-c", command])
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            assert shown in ("", done.stdout.strip()), f"{command}\n{done.stdout}"

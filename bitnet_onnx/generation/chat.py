@@ -21,7 +21,10 @@ __all__ = ["Chat", "Turn"]
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and its answer; reply_ids are without the eos that ended them."""
+    """One question (``user``) and its answer (``reply``).
+
+    reply_ids are without the eos that ended them.
+    """
 
     user: str
     reply: str
@@ -49,7 +52,8 @@ class Chat:
         self._config = config or GenerationConfig(max_new_tokens=512)
         self._on_notice = on_notice
         self.turns: list[Turn] = []
-        self.result: GenerationResult | None = None  # of the answer that came last
+        self.result: GenerationResult | None = None
+        """Of the answer that came last."""
 
     @property
     def messages(self) -> list[dict[str, str]]:

@@ -35,6 +35,7 @@ class GenerationConfig:
     do_sample: bool = False
     """Sample; otherwise the most likely token is taken (greedy)."""
     temperature: float = 1.0
+    """What logits are divided by: below 1 the likely tokens become likelier. Above 0."""
     top_k: int = 50
     """0 turns it off."""
     top_p: float = 1.0

@@ -66,8 +66,9 @@ class SessionLike(Protocol):
 class GenerationResult:
     """What became of one prompt; ``ids`` are the new ones, with the eos that ended them.
 
-    finish_reason is "stop" after an eos, "length" at max_new_tokens or when the context is full,
-    "stop_string" when the caller stopped the row, and None while the row runs.
+    prompt_tokens are the ids of the prompt. finish_reason is "stop" after an eos, "length" at
+    max_new_tokens or when the context is full, "stop_string" when the caller stopped the row, and
+    None while the row runs.
     """
 
     prompt_tokens: int

@@ -76,7 +76,7 @@ def text_stream(
 
 @dataclass(frozen=True)
 class TextResult:
-    """The text of one prompt's continuation and how it came about."""
+    """The text of one prompt's continuation; ``result`` holds its ids and how they came about."""
 
     text: str
     result: GenerationResult

@@ -54,7 +54,9 @@ class Session:
         """
         self.artifact = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
         self.vocab_size = self.artifact.vocab_size
+        """Token ids are below it."""
         self.context_length = self.artifact.context_length
+        """Positions that a row can hold."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model)
         self._steps = Steps(self.artifact, runtime)
         self._lock = threading.Lock()
@@ -207,7 +209,8 @@ class Session:
 class Lease:
     """The steps of a session for one user, such as a stream, which any thread may advance.
 
-    Once somebody else has taken the session over, each step raises SessionError.
+    Once somebody else has taken the session over, each step raises SessionError. Its batch_size,
+    lengths, ids, reset, prefill, decode and truncate are those of the Session.
     """
 
     def __init__(self, session: Session) -> None:

@@ -51,6 +51,7 @@ class Tokenizer:
         added = backend.get_added_tokens_decoder()
         self._special = {token.content: id for id, token in added.items() if token.special}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
+        """Tokens, the added ones included; a model may have more ids than that."""
         self.bos_token_id = self._bos(config, generation_config)
         self._eos = self._ids("eos_token", generation_config)
         self._pad = self._ids("pad_token", generation_config)
@@ -102,10 +103,12 @@ class Tokenizer:
 
     @property
     def special_ids(self) -> frozenset[int]:
+        """The ids of control tokens, which decode leaves out."""
         return frozenset(self._special.values())
 
     @property
     def has_chat_template(self) -> bool:
+        """Whether render_chat and encode_chat can be used."""
         return self._template is not None
 
     @cached_property

@@ -52,6 +52,7 @@ class Comparison:
     free: float
     settled: float
     settled_ids: int
+    """Steps whose greedy ids are the same, settled."""
     ties: int
     """Activations on a tie that the two sides rounded apart."""
     unexplained: int
@@ -61,6 +62,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
+        """Whether the two are the same network, as far as this prompt shows."""
         same = self.settled_ids == self.steps and self.unexplained == 0
         return same and self.settled <= self.bound
 
@@ -70,6 +72,7 @@ class Comparison:
         return next((name for name, share in self.apart.items() if not share <= INPUTS_CLOSE), None)
 
     def to_dict(self) -> dict[str, Any]:
+        """All fields, and what follows from them, for JSON."""
         return {**asdict(self), "agrees": self.agrees, "parting": self.parting}
 
 

@@ -65,7 +65,10 @@ class CacheLayout:
 
 @dataclass(frozen=True)
 class CachedRow:
-    """A row that was taken out of a cache: its ids, and its part of every buffer."""
+    """A row that was taken out of a cache: its ids, and its part of every buffer of ``layout``.
+
+    ``buffers`` are by the names of the layout.
+    """
 
     layout: CacheLayout
     ids: np.ndarray

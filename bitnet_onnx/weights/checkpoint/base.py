@@ -27,6 +27,7 @@ class Checkpoint(ABC):
     path: Path
     """The folder or file."""
     config: BitNetConfig
+    """What the network is."""
     packed: bool
     """Ternary codes are stored (packed, or as floats), not float masters."""
     hub: tuple[str, str] | None = None
