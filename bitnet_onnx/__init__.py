@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from .exporter.export import export
     from .generation.chat import Chat
     from .generation.config import GenerationConfig
+    from .generation.loop import GenerationResult
     from .generation.model import Model, load
+    from .generation.text import TextResult, TextStream
     from .runtime.session import Session
     from .text.tokenizer import Tokenizer
-    from .verification.compare import verify
+    from .verification.compare import Comparison, verify
+    from .weights.checkpoint.base import Checkpoint
     from .weights.open import open_checkpoint
 
 __all__ = [
@@ -40,14 +43,19 @@ __all__ = [
     "ArtifactError",
     "BitNetError",
     "Chat",
+    "Checkpoint",
     "CheckpointError",
+    "Comparison",
     "ConfigError",
     "GenerationConfig",
     "GenerationError",
+    "GenerationResult",
     "LibraryError",
     "Model",
     "Session",
     "SessionError",
+    "TextResult",
+    "TextStream",
     "Tokenizer",
     "TokenizerError",
     "__version__",
@@ -64,14 +72,19 @@ _HOMES = {
     "ArtifactError": "errors",
     "BitNetError": "errors",
     "Chat": "generation.chat",
+    "Checkpoint": "weights.checkpoint.base",
     "CheckpointError": "errors",
+    "Comparison": "verification.compare",
     "ConfigError": "errors",
     "GenerationConfig": "generation.config",
     "GenerationError": "errors",
+    "GenerationResult": "generation.loop",
     "LibraryError": "errors",
     "Model": "generation.model",
     "Session": "runtime.session",
     "SessionError": "errors",
+    "TextResult": "generation.text",
+    "TextStream": "generation.text",
     "Tokenizer": "text.tokenizer",
     "TokenizerError": "errors",
     "export": "exporter.export",

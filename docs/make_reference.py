@@ -23,13 +23,9 @@ sys.path.insert(0, str(ROOT))
 FACE = "bitnet_onnx"
 # What the face's functions take and return, and the modules in which it is defined.
 RESULTS = {
-    "bitnet_onnx.generation.text": ["TextResult", "TextStream"],
-    "bitnet_onnx.generation.loop": ["GenerationResult"],
     "bitnet_onnx.generation.chat": ["Turn"],
     "bitnet_onnx.runtime.session": ["Lease"],
     "bitnet_onnx.runtime.cache.growing": ["CachedRow"],
-    "bitnet_onnx.verification.compare": ["Comparison"],
-    "bitnet_onnx.weights.checkpoint.base": ["Checkpoint"],
 }
 
 

@@ -79,15 +79,41 @@ def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
 
 def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
     group = parser.add_argument_group("generation", "names and meanings are those of transformers")
-    group.add_argument("--max-new-tokens", type=int, default=max_new_tokens)
+    group.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=max_new_tokens,
+        help=f"end an answer after this many tokens; default: {max_new_tokens}",
+    )
     group.add_argument("--do-sample", action="store_true", help="sample; otherwise greedy")
-    group.add_argument("--temperature", type=float, default=1.0)
-    group.add_argument("--top-k", type=int, default=50)
-    group.add_argument("--top-p", type=float, default=1.0)
-    group.add_argument("--min-p", type=float, default=0.0)
-    group.add_argument("--repetition-penalty", type=float, default=1.0)
+    group.add_argument(
+        "--temperature", type=float, default=1.0, help="divides the logits; default: 1"
+    )
+    group.add_argument(
+        "--top-k", type=int, default=50, help="keep the k likeliest tokens; 0: all; default: 50"
+    )
+    group.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        help="keep the likeliest tokens whose probabilities reach p; default: 1, all",
+    )
+    group.add_argument(
+        "--min-p",
+        type=float,
+        default=0.0,
+        help="keep tokens at least p times as likely as the likeliest; default: 0, all",
+    )
+    group.add_argument(
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        help="above 1: tokens that occurred are less likely; default: 1, off",
+    )
     group.add_argument("--seed", type=int, help="the same seed, the same text")
-    group.add_argument("--stop-strings", nargs="+", default=[], metavar="TEXT")
+    group.add_argument(
+        "--stop-strings", nargs="+", default=[], metavar="TEXT", help="texts that end an answer"
+    )
 
 
 def generation_config(args: argparse.Namespace) -> GenerationConfig:

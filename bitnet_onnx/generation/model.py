@@ -51,7 +51,8 @@ class Model:
         tokenizer: Tokenizer,
         generation_config: GenerationConfig | None = None,
     ) -> None:
-        self.session, self.tokenizer = session, tokenizer
+        self.session = session
+        self.tokenizer = tokenizer
         self.generation_config = generation_config or GenerationConfig()
         """What holds where a call is given no other."""
 

@@ -113,7 +113,7 @@ class Session:
 
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
         """Append ids to a row; returns the logits [V] after the last of them."""
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             return steps.prefill(ids, row)
 
     def score(self, ids: Ids, row: int = 0) -> Iterator[np.ndarray]:
@@ -121,12 +121,12 @@ class Session:
 
         The chunks follow each other in order. Nothing is computed before the first is asked for.
         """
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             checked = steps.checked(ids, row)
             self._user = lease = Lease(self)
         try:
             for start in range(0, len(checked), CHUNK):
-                with self.used_by(lease) as steps:
+                with self._used_by(lease) as steps:
                     logits = steps.score(checked[start : start + CHUNK], row)
                 yield logits
         finally:
@@ -134,32 +134,32 @@ class Session:
 
     def decode(self, ids: Ids) -> np.ndarray:
         """Append one id to every row; returns logits [batch, V], overwritten by the next call."""
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             return steps.decode(ids)
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             steps.cache.truncate(length, row)
 
     def reorder(self, order: Sequence[int]) -> None:
         """Let row i be what row ``order[i]`` was; there are then ``len(order)`` rows."""
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             steps.cache.reorder(order)
 
     def fork(self, count: int, row: int = 0) -> None:
         """Let there be ``count`` rows, each a copy of ``row``."""
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             steps.cache.fork(count, row)
 
     def take(self, row: int = 0) -> CachedRow:
         """A copy of what the cache holds of a row, which ``put`` puts back, here or elsewhere."""
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             return steps.cache.take(row)
 
     def put(self, kept: CachedRow, row: int = 0) -> None:
         """Let a row be one that was taken from a session of the same artifact."""
-        with self.used_by(threading.current_thread()) as steps:
+        with self._used_by(threading.current_thread()) as steps:
             steps.cache.put(kept, row)
 
     def end_profiling(self) -> str:
@@ -168,7 +168,7 @@ class Session:
             return str(self._steps.runtime.end_profiling())
 
     @contextmanager
-    def used_by(self, user: threading.Thread | Lease) -> Iterator[Steps]:
+    def _used_by(self, user: threading.Thread | Lease) -> Iterator[Steps]:
         """The session's steps, while nobody else can call any; for ``Lease``.
 
         ``user`` must be the session's user. A thread becomes it where there was none yet, and where
@@ -200,7 +200,7 @@ class Session:
         finally:
             self._lock.release()
 
-    def leave(self, user: Lease) -> None:
+    def _leave(self, user: Lease) -> None:
         """Let the thread of ``user`` be the session's user after it; for ``Lease``."""
         if self._user is user:
             self._user = user.thread
@@ -229,21 +229,21 @@ class Lease:
         return self._session.ids(row)
 
     def reset(self, batch_size: int = 1) -> None:
-        with self._session.used_by(self) as steps:
+        with self._session._used_by(self) as steps:
             steps.reset(batch_size)
 
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
-        with self._session.used_by(self) as steps:
+        with self._session._used_by(self) as steps:
             return steps.prefill(ids, row)
 
     def decode(self, ids: Ids) -> np.ndarray:
-        with self._session.used_by(self) as steps:
+        with self._session._used_by(self) as steps:
             return steps.decode(ids)
 
     def truncate(self, length: int, row: int = 0) -> None:
-        with self._session.used_by(self) as steps:
+        with self._session._used_by(self) as steps:
             steps.cache.truncate(length, row)
 
     def release(self) -> None:
         """End the lease: the session belongs to the thread that claimed it, with what it holds."""
-        self._session.leave(self)
+        self._session._leave(self)

@@ -22,8 +22,6 @@ EXPECTED = {
     "custom_ops/onnxruntime",
     "custom_ops/operators",
     "custom_ops/platform",
-    "docs/artifact.md",
-    "docs/clients.md",
 }
 BASES = (ROOT, PACKAGE, ROOT / "custom_ops")
 

@@ -49,5 +49,5 @@ def test_the_python_reference_explains_every_name(tmp_path: Path) -> None:
     page = (tmp_path / "bitnet_onnx.html").read_text("utf-8")
     for name in bitnet_onnx.__all__:
         assert f'id="{name}"' in page, name
-    assert 'href="bitnet_onnx/generation/text.html#TextResult"' in page
+    assert 'href="bitnet_onnx/generation/chat.html#Turn"' in page
     assert str(ROOT) not in page
