@@ -1,7 +1,7 @@
 """The network as an ONNX graph without weights: traced by torch, then tidied.
 
-``traced.py`` has the traced network. It is on the meta device, where tensors have shapes but no
-memory. Knows torch and ONNX; knows no checkpoint and no artifact.
+``traced.py`` defines what is traced. The network is on the meta device, where tensors have shapes
+but no memory. Knows torch and ONNX; knows no checkpoint and no artifact.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return self.project(y), present
 
     def prepare(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Change queries and keys before they are rotated, where the network does."""
+        """Return queries and keys, which some networks change before they are rotated."""
         return query, key
 
     def project(self, y: Tensor) -> Tensor:

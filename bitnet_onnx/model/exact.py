@@ -50,8 +50,8 @@ def softmax_weights(scores: Tensor, seen: Tensor) -> Tensor:
 def kept_int8(x: Tensor) -> tuple[Tensor, Tensor]:
     """Quantize x [..., D] for an int8 cache: codes int8 [..., D] and their step float32 [...].
 
-    ``absmax_int8``, with the inverse of its scale: the step is max(max|x|, 1e-5) / 127. A row with
-    a NaN or an infinity gets the codes 0 and the step NaN.
+    ``absmax_int8`` with the inverse of its scale: the step, the value of code 1, is
+    ``max(max|x|, 1e-5) / 127``. A row with a NaN or an infinity gets the codes 0 and the step NaN.
     """
     codes, step = _with_step(*absmax_int8(x))
     return codes.to(torch.int8), step.squeeze(-1)

@@ -42,7 +42,7 @@ __all__ = [
 
 DOMAIN = "bitnet"
 VERSION = 1
-OPSET = 23  # the first opset with RMSNormalization
+OPSET = 23  # of the stock operators in bodies and graphs
 CONTRIB = "com.microsoft"
 OPSETS = {"": OPSET, DOMAIN: VERSION, CONTRIB: 1}
 

@@ -14,8 +14,8 @@ TQ2_0 and TQ1_0 (types 35 and 34, ggml/src/ggml-quants.c) hold 256 weights of on
 that ends with a float16 scale.
 TQ2_0: 64 bytes; byte 32 h + b holds weight 128 h + 32 j + b in bits 2j+1:2j.
 TQ1_0: a byte q holds base-3 digits as a fraction of 256: digit j is (q * 3**j mod 256) * 3 / 256.
-Bytes 0..31 hold weights 32 j + b (5 digits), bytes 32..47 weights 160 + 16 j + b (5 digits),
-bytes 48..51 weights 240 + 4 j + b (4 digits).
+Bytes b = 0..31 hold weights 32 j + b (5 digits), bytes 32 + b = 32..47 weights 160 + 16 j + b
+(5 digits), bytes 48 + b = 48..51 weights 240 + 4 j + b (4 digits).
 
 Q2_0 (type 42) holds 128 or 64 weights in a block that begins with a float16 scale; then byte b
 holds weight 4 b + j in bits 2j+1:2j. Code 3 means +2, which a ternary weight never is.
@@ -39,7 +39,7 @@ __all__ = [
 
 I2S_BLOCKS = {"x86": 128, "arm": 64}
 TQ_BLOCK = 256
-TQ1_GROUPS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first byte, last, digits in a byte
+TQ1_GROUPS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first byte, end, digits per byte
 
 
 def unpack_i2s(packed: Tensor, layout: str) -> Tensor:

@@ -138,7 +138,7 @@ class GgufConfig:
         return network
 
     def _rope_scaling(self) -> dict[str, Any] | None:
-        """Return the scaling of positions; None for none, which converters also call linear by 1."""
+        """Return the scaling of positions, None for none; some converters write linear by 1."""
         prefix = f"{self.architecture}.rope.scaling."
         kind, factor = (self._file.scalar(f"{prefix}{name}") for name in ("type", "factor"))
         if kind in (None, "none") or (kind == "linear" and factor in (None, 1)):

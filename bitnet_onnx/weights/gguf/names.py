@@ -33,7 +33,10 @@ _LAYER: dict[str | None, str] = {
 
 
 def gguf_name(network: Network, name: str) -> str | None:
-    """Turn ``model.layers.3.mlp.up_proj.weight`` into ``blk.3.ffn_up.weight``, or into None."""
+    """Return the GGUF name of a tensor, None where it has none.
+
+    ``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``.
+    """
     stem = name.removesuffix(".weight")
     if stem in _OUTER:
         return f"{_OUTER[stem]}.weight"

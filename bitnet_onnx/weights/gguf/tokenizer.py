@@ -1,7 +1,7 @@
 """The tokenizer and chat template in a GGUF file's metadata: read and written.
 
 Knows byte-level BPE as llama.cpp stores it: tokens by id, merges "left right", a type per token.
-These fields do not say how text is split into words, which ``tokenizer.ggml.pre`` only names. So
+These fields lack the rule that splits text into words, which ``tokenizer.ggml.pre`` only names. So
 ``tokenizer.huggingface.json`` (GGUF specification) is preferred, and written.
 """
 
@@ -208,7 +208,8 @@ def text_fields(text_files: dict[str, bytes], config: BitNetConfig) -> dict[str,
     """Return the tokenizer fields of a GGUF file; llama.cpp reads those under ``ggml``.
 
     ``tokenizer.ggml.pre`` is ``llama-bpe``, or ``other`` for any other way to split words. No
-    runtime knows ``other``, so none splits words in a wrong way. Raises CheckpointError.
+    runtime knows ``other``, so none mistakes it for a known way. Raises CheckpointError for files
+    that are damaged or that GGUF cannot hold.
     """
     fields: dict[str, Value] = {}
     ids = {"bos": config.bos_token_id, "padding": config.pad_token_id}
