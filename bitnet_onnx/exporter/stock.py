@@ -162,10 +162,7 @@ def _rows(graph: ir.Graph, gather: ir.Node, missing: int) -> None:
 
 
 def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
-    """Turn packed codes or int8 rows into uint8 [N, blocks, 128 * bits / 8].
-
-    The layout is that of ``operators/blocks.py``.
-    """
+    """Lay out packed codes or int8 rows as uint8 [N, blocks, 128 * bits / 8]: see ``blocks.py``."""
     zero_point = 1 << (bits - 1)
     codes = unpack(torch.from_numpy(stored), width).numpy() if bits == LINEAR_BITS else stored
     rows, blocks = len(codes), -(-width // FEATURES)

@@ -2,7 +2,7 @@
 
 Sources: arXiv 2504.12285, arXiv 2402.17764, and transformers' ``BitNetForCausalLM``.
 Shapes: B batch, S new tokens, P past tokens, T = P + S, H hidden, V vocabulary, D head_dim.
-Knows open checkpoints; the file of each network is imported by its name.
+Knows tensors, the config and open checkpoints.
 """
 
 from __future__ import annotations

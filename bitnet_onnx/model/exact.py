@@ -76,12 +76,11 @@ def attention_int8(
     query is quantized by absmax to 16-bit integers q with the step a. ``score = (float32(q · key) *
     key_scale) * (a / sqrt(D))``, where |q · key| <= 512 * 32512 * 128 < 2**31 for D <= 512.
 
-    The softmax is the same. Its weights times the scales of the values, ``x = weight *
-    value_scale``, are quantized by absmax over each SPAN of positions to 16-bit integers p with the
-    step b. This moves a result by at most ``64 / 65024`` of the values' mean absmax, a quarter of
-    what their rounding to int8 may, for a cache of any length. The sum p · value is below 2**28 and
-    its product with b, of 24 bits, is exact in float64. The products of the spans are added in
-    float64, the first span first.
+    The softmax weights times the scales of the values, ``x = weight * value_scale``, are quantized
+    by absmax over each SPAN of positions to 16-bit integers p with the step b. This moves a result
+    by at most ``64 / 65024`` of the values' mean absmax, a quarter of what their rounding to int8
+    may, for a cache of any length. The sum p · value is below 2**28 and its product with b, of 24
+    bits, is exact in float64. These products are added in float64, the first span first.
 
     A NaN or an infinity in query, or in a key or value that is seen, makes every head that reads it
     NaN.

@@ -24,8 +24,8 @@ __all__ = [
 def group_query_attention_qkv(qkv: Tensor, past_key: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """Attend as group_query_attention, with query, key and value of a position side by side.
 
-    qkv [B, S, (heads + 2 kv_heads) * D] is the result of one projection to all three. A pass puts
-    this operator in.
+    qkv [B, S, (heads + 2 kv_heads) * D]: the result of one projection to all three. A pass puts it
+    in.
     """
     kv_width = past_key.shape[1] * past_key.shape[3]
     parts = qkv.split([qkv.shape[2] - 2 * kv_width, kv_width, kv_width], dim=-1)

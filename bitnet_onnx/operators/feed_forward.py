@@ -41,7 +41,7 @@ def ternary_feed_forward(
     x [..., K]; gate and up packed [N, 64 * ceil(K / 256)]; norm [N], epsilon [1]; columns uint8
     [N, 64 * ceil(M / 256)]: the transposed matrix of down, packed; scale [M]. The product is +0
     where its first factor is 0, for any second factor. So the row of up behind a closed gate need
-    not be read, nor the column of down for an input quantized to 0. A pass puts this operator in.
+    not be read, nor the column of down for an input quantized to 0. A pass puts it in.
     """
     opened = ternary_matmul(x, gate, gate_scale).relu()
     square = opened * opened

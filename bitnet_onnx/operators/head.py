@@ -72,10 +72,7 @@ def bf16_form(op: Builder, x: Value, w: Value) -> Value:
 
 @torch.library.custom_op("bitnet::int8_matmul", mutates_args=())
 def int8_matmul(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
-    """Multiply x float32 [..., K], as 16-bit integers, by a table int8 [N, K] -> float32 [..., N].
-
-    scale [N]: the scale of each row of the table.
-    """
+    """Multiply x float32 [..., K], as 16-bit integers, by int8 [N, K], scale [N] -> [..., N]."""
     quantized, act_scale = absmax_int16(x)
     sums = (quantized @ table.double().T).float()  # below 2**53: exact until rounded to float32
     return sums * scale * (1.0 / act_scale)

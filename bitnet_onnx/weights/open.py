@@ -21,7 +21,7 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a checkpoint folder, a .gguf file, or a Hugging Face Hub id ``org/name``.
 
-    An existing path takes precedence over an id of the same text; a Path is never an id.
+    An existing path takes precedence over an id; only a string can be an id.
     revision: a branch, tag or commit of the id.
     i2s_layout: how I2_S tensors of a GGUF file are read, ``x86`` or ``arm``.
     Raises ConfigError or CheckpointError naming the file and the field or tensor.

@@ -84,7 +84,7 @@ def synthesize(
 
     ffn_zeros: the share of squared-relu gates that are 0 at run time, 0 to 0.99, met within 0.02 in
     every layer over a few dozen tokens. None: not controlled, about 0.5.
-    Raises ConfigError for an unknown preset, a wrong share, or an existing ``output``.
+    Raises ConfigError for a wrong option or an existing ``output``.
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset is {preset!r}, expected one of: {', '.join(PRESETS)}")

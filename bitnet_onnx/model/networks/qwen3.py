@@ -1,7 +1,6 @@
-"""Ternary-Bonsai: a Qwen3 body, which is LLaMA's with an RMSNorm of each head of q and k.
+"""Ternary-Bonsai: a Qwen3 body, LLaMA's with an RMSNorm of each head of q and k before rope.
 
-The norms come before the rotation. Source: transformers' ``Qwen3ForCausalLM``, which computes with
-the dequantized weights.
+Source: transformers' ``Qwen3ForCausalLM``, which computes with the dequantized weights.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class FolderCheckpoint(Checkpoint):
         return read_texts(self.folder)
 
     def _locate(self) -> dict[str, str]:
-        """Return tensor name -> file name; refuse an index that differs from the shards."""
+        """Return tensor name -> file name; refuse an index that differs."""
         where: dict[str, str] = {}
         for file, opened in self._files.items():
             for name in opened.keys():  # noqa: SIM118

@@ -69,5 +69,5 @@ def permute_heads(rows: Tensor, heads: int) -> Tensor:
 
 
 def unpermute_heads(rows: Tensor, heads: int) -> Tensor:
-    """Reorder the rows [N, K] of q or k from pairs to halves: the inverse of ``permute_heads``."""
+    """Reorder the rows from pairs to halves: the inverse of ``permute_heads``."""
     return rows.view(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)

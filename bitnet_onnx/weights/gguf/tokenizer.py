@@ -129,7 +129,7 @@ class GgufText:
         return merges
 
     def _post_processor(self) -> dict[str, Any] | None:
-        """Return the step that puts the bos before every text, None where none is put."""
+        """Return the step that puts bos before every text, or None."""
         bos = self._token("tokenizer.ggml.bos_token_id")
         if bos is None or not self._adds_bos():
             return None
