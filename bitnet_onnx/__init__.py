@@ -6,8 +6,8 @@
     model = bitnet_onnx.load("artifact")
     print(model.generate("The capital of France is", max_new_tokens=8).text)
 
-Every name is imported from where it is defined when it is first used: ``import bitnet_onnx`` is
-quick, and a device that only generates needs neither torch nor onnx.
+Each name is imported from its module on first use. So ``import bitnet_onnx`` is quick, and a device
+that only generates needs neither torch nor onnx.
 """
 
 from __future__ import annotations

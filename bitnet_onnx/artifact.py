@@ -1,8 +1,8 @@
 """The artifact folder: what an exported model is on disk.
 
-One place for its file names, its manifest and its checks; knows neither torch nor ONNX Runtime.
-``manifest.json`` lists every other file with size and sha256; a reader refuses what it does not
-know, naming the field. The other files carry the names that other tools expect.
+Knows its file names, its manifest and its checks; knows neither torch nor ONNX Runtime.
+``manifest.json`` lists every other file with its size and sha256. A reader refuses an unknown field
+or value by name. The other files carry the names that other tools expect.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHECKPOINT_CONFIG = "checkpoint_config.json"  # what the network is
 MANIFEST = "manifest.json"
 TASK = "text-generation"
 TARGETS = ("native", "stock")  # on the custom-op library; on ONNX Runtime's operators alone
-HASHED_AT_OPEN = 16 << 20  # bytes: larger files are checked by size alone, and by ``check_hashes``
+HASHED_AT_OPEN = 16 << 20  # bytes: only ``check_hashes`` reads the whole of larger files
 
 _KNOWN: dict[str, tuple[Any, ...]] = {
     "format_version": (1, FORMAT_VERSION),
@@ -47,14 +47,14 @@ _SIZES = (
 )
 _ENTRY = ("size", "sha256")
 _FIELDS = {*_KNOWN, *_SIZES, "network", "source", "files", "tools"}
-# Version 1 had neither of these, called its data model.onnx.data or model-00001-of-00002.onnx.data
-# and so on, and its config.json was the checkpoint's own.
+# Version 1 lacks these fields. Its data files are model.onnx.data or model-00001-of-00002.onnx.data
+# and so on, and its config.json is the checkpoint's own.
 _NEW_IN_2 = {"task": TASK, "network": ""}
 _DATA = re.compile(r"model\.onnx_data(_[0-9]+)?|model(-[0-9]+-of-[0-9]+)?\.onnx\.data")
 
 
 def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
-    """Add ``manifest.json``, with size and hash of every file, to a folder that is complete.
+    """Add ``manifest.json``, with the size and hash of every file, to an otherwise complete folder.
 
     fields: all but ``format_version`` and ``files``.
     """
@@ -69,7 +69,7 @@ def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact folder whose manifest was read and whose files are there, whole.
+    """An artifact folder whose manifest was read and whose files have the listed sizes.
 
     ``folder`` is its path and ``manifest`` what manifest.json holds. These fields of the manifest
     are attributes, too: context_length, vocab_size, num_hidden_layers, num_key_value_heads,
@@ -89,7 +89,7 @@ class Artifact:
 
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
-        """Read and check; raises ArtifactError naming the file and the field."""
+        """Read and check a folder; raise ArtifactError naming the file and the field."""
         folder = Path(folder)
         if not folder.is_dir():
             raise ArtifactError(
@@ -110,25 +110,25 @@ class Artifact:
 
     @property
     def config_path(self) -> Path:
-        """The config of the network, as the checkpoint has it."""
+        """The config of the network, as in the checkpoint."""
         own = CHECKPOINT_CONFIG if CHECKPOINT_CONFIG in self.manifest["files"] else CONFIG
         return self.folder / own
 
     @property
     def fingerprint(self) -> str:
-        """Of the graph and the weights: the same for two folders that compute the same numbers."""
+        """A hash of graph and weights: folders with the same one compute the same numbers."""
         files = self.manifest["files"]
         parts = [files[name]["sha256"] for name in sorted(files) if name == MODEL or _is_data(name)]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     @property
     def data_size(self) -> int:
-        """Bytes of the weights, which are mapped, not read."""
+        """Bytes of the weights, which are mapped and not read."""
         files = self.manifest["files"]
         return sum(int(files[name]["size"]) for name in files if _is_data(name))
 
     def check_hashes(self) -> None:
-        """Compare every file's sha256 with the manifest; raises ArtifactError."""
+        """Compare every file's sha256 with the manifest; raise ArtifactError where one differs."""
         for name, entry in self.manifest["files"].items():
             self._check_file(name, entry, hashed=True)
 
@@ -138,15 +138,15 @@ class Artifact:
         try:
             size = path.stat().st_size
         except OSError:
-            raise ArtifactError(f"{path} does not exist, the manifest lists it", again) from None
+            raise ArtifactError(f"{path} does not exist but is in the manifest", again) from None
         if size != entry["size"]:
             raise ArtifactError(
-                f"{path} has {size} bytes, the manifest says {entry['size']}: it is truncated or "
-                "was changed",
+                f"{path} has {size} bytes, expected {entry['size']} as in the manifest: it is "
+                "truncated or was changed",
                 again,
             )
         if hashed and sha256(path) != entry["sha256"]:
-            raise ArtifactError(f"{path} is corrupt: its sha256 is not the manifest's", again)
+            raise ArtifactError(f"{path} is corrupt: its sha256 differs from the manifest's", again)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -154,10 +154,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         path, ArtifactError, hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT"
     )
     version = manifest.get("format_version")
-    # First of all: a later version may have other fields.
+    # Before the fields: those of a later version may differ.
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ArtifactError(
-            f"{path}: format_version is {version!r}, this bitnet_onnx reads 1 to {FORMAT_VERSION}",
+            f"{path}: format_version is {version!r}, expected 1 to {FORMAT_VERSION}",
             hint="export the checkpoint again, or install the bitnet_onnx that made the artifact",
         )
     expected = _FIELDS - _NEW_IN_2.keys() if version == 1 else _FIELDS
@@ -168,10 +168,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     for name, known in _KNOWN.items():
         if type(manifest[name]) is not type(known[0]) or manifest[name] not in known:
             listed = ", ".join(map(repr, known))
-            raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, this reader knows {listed}")
+            raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, expected one of: {listed}")
     for name in _SIZES:
         if type(manifest[name]) is not int or not 1 <= manifest[name] < 1 << 31:
-            raise ArtifactError(f"{path}: {name} is {manifest[name]!r}, expected a whole number")
+            raise ArtifactError(
+                f"{path}: {name} is {manifest[name]!r}, expected an integer from 1 to 2147483647"
+            )
     if not isinstance(manifest["network"], str):
         raise ArtifactError(f"{path}: network is {manifest['network']!r}, expected a name")
     for name in ("source", "tools"):
@@ -183,7 +185,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _check_file_list(path: Path, files: Any) -> None:
     if not isinstance(files, dict) or MODEL not in files or not any(map(_is_data, files)):
-        raise ArtifactError(f"{path}: files must list {MODEL} and {WEIGHTS}")
+        raise ArtifactError(f"{path}: files lacks {MODEL} or {WEIGHTS}, expected both")
     for name, entry in files.items():
         plain = os.path.basename(name) == name not in ("", ".", "..") and "\0" not in name
         whole = isinstance(entry, dict) and set(entry) == set(_ENTRY)
@@ -195,7 +197,7 @@ def _check_file_list(path: Path, files: Any) -> None:
 
 
 def data_files(folder: Path) -> list[str]:
-    """The names of the files with the weights, the first one first."""
+    """Return the names of the files with the weights, in order."""
     return sorted(path.name for path in folder.iterdir() if _is_data(path.name))
 
 

@@ -1,7 +1,7 @@
 """The exceptions of bitnet_onnx: one for each thing a user can get wrong.
 
-Knows no other file. A message is one sentence: what was found, what was expected; the hint says
-what to do. Our own mistakes are plain assertion failures, never one of these.
+Knows no other file. A message is one sentence that says what was found and what was expected; the
+hint says what to do. A mistake of this package itself is an AssertionError.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = [
 
 
 class BitNetError(Exception):
-    """A mistake that the user can mend; the command line prints it in one line and exits with 2.
+    """A mistake that the user can mend; the command line prints it on one line and exits with 2.
 
     ``hint`` says what to do, where that is known.
     """
@@ -34,7 +34,7 @@ class ConfigError(BitNetError):
 
 
 class CheckpointError(BitNetError):
-    """A checkpoint that is missing, damaged, or not of a kind that we read."""
+    """A checkpoint that is missing, damaged, or of an unsupported kind."""
 
 
 class ArtifactError(BitNetError):
@@ -42,15 +42,15 @@ class ArtifactError(BitNetError):
 
 
 class LibraryError(BitNetError):
-    """The custom-op library is missing, or does not fit this machine or this ONNX Runtime."""
+    """A custom-op library that is missing, or that this machine or ONNX Runtime cannot load."""
 
 
 class TokenizerError(BitNetError):
-    """A tokenizer or chat template that is missing, damaged, or cannot do what was asked."""
+    """A tokenizer or chat template that is missing or damaged, or that cannot do what was asked."""
 
 
 class SessionError(BitNetError):
-    """A session that is closed, that somebody else is using, or whose runtime failed."""
+    """A session that is closed, that is in use elsewhere, or whose runtime failed."""
 
 
 class GenerationError(BitNetError):

@@ -1,6 +1,6 @@
-"""How files and folders are written so that nothing half-made is ever left behind, and read.
+"""Files and folders, written so that nothing half-made stays behind; JSON objects and hashes.
 
-Write under a temporary name beside the target, fsync, rename. Knows nothing of what is written.
+A file is written under a temporary name beside its target, fsynced, then renamed. Knows no content.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ else:
 __all__ = ["new_file", "new_folder", "read_object", "sha256", "write_text"]
 
 CHUNK = 1 << 20  # bytes hashed at a time
-PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # the name of what is being written
-SETTLED = 10.0  # seconds after which a writer has surely locked what it made
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # temporary names
+SETTLED = 10.0  # seconds: a writer locks its temporary file well within them
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that becomes ``path`` when the block ends without error.
 
-    Raises ConfigError when ``path`` exists (an empty folder is fine) or cannot be written, and
-    BitNetError when the disk is full; in each case the temporary folder is removed.
+    Raises ConfigError when ``path`` exists (an empty folder is fine) or cannot be made, and
+    BitNetError when writing fails, as on a full disk. The temporary folder is always removed.
     """
     path = Path(path)
     if path.is_dir() and not any(path.iterdir()):
@@ -60,8 +60,8 @@ def new_folder(path: Path) -> Iterator[Path]:
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name that becomes ``path`` when the block ends without error.
 
-    Raises ConfigError when ``path`` exists or cannot be written, and BitNetError when the disk is
-    full; in each case the temporary file is removed.
+    Raises ConfigError when ``path`` exists or cannot be made, and BitNetError when writing fails,
+    as on a full disk. The temporary file is always removed.
     """
     if path.exists() or path.is_symlink():
         raise ConfigError(
@@ -74,7 +74,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary(path: Path, kind: str) -> Iterator[Path]:
-    """An empty folder or file beside ``path``, renamed to it when the block ends without error."""
+    """Yield an empty folder or file, which becomes ``path`` when the block ends without error."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def _temporary(path: Path, kind: str) -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove what killed writers left in a folder: partial names that nobody holds locked."""
+    """Remove what killed writers left in a folder: old partial names that no process locks."""
     for path in parent.glob(".*.partial"):
         if PARTIAL.fullmatch(path.name) and time() - path.lstat().st_mtime > SETTLED:
             lock = _locked(path)
@@ -113,7 +113,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _locked(path: Path) -> int | None:
-    """An open descriptor that locks the path until it is closed; None where that is impossible."""
+    """Lock a path until the returned descriptor is closed; return None where that is impossible."""
     if fcntl is None:
         return None
     try:
@@ -122,7 +122,7 @@ def _locked(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # somebody else's, or a file system without locks
+    except OSError:  # another process holds the lock, or the file system has none
         os.close(descriptor)
         return None
     return descriptor
@@ -141,9 +141,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_object(path: Path, error: type[BitNetError], hint: str | None = None) -> dict[str, Any]:
-    """The JSON object in a file; raises ``error`` naming the file, whatever is wrong with it.
+    """Return the JSON object in a file; raise ``error`` naming the file where there is none.
 
-    hint: what to do where the file does not exist.
+    hint: what to do when the file does not exist.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -157,7 +157,7 @@ def read_object(path: Path, error: type[BitNetError], hint: str | None = None) -
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

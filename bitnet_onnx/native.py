@@ -1,6 +1,6 @@
 """The compiled custom-op library: where it is, and which kernels it offers on this machine.
 
-Knows the library's few exported functions (through ctypes); knows nothing of models.
+Knows the library's few exported functions, through ctypes; knows no model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ FILE_NAME = _NAMES.get(sys.platform, "libbitnet_onnx_ops.so")
 
 
 def library_path() -> Path:
-    """The library beside this package, or the one that BITNET_ONNX_LIBRARY names."""
+    """Return the path of the package's library, or of the one that BITNET_ONNX_LIBRARY names.
+
+    Raises LibraryError where the file does not exist.
+    """
     given = os.environ.get("BITNET_ONNX_LIBRARY")
     path = Path(given) if given else Path(__file__).parent / "lib" / FILE_NAME
     if not path.is_file():
@@ -41,29 +44,33 @@ def library_path() -> Path:
 
 
 def kernels() -> list[str]:
-    """Names of the kernels that this CPU can run, best first."""
+    """Return the names of the kernels that this CPU can run, best first."""
     return str(_library().bitnet_onnx_kernels().decode()).split(",")
 
 
 def active_kernel() -> str:
-    """The kernel in use: the best one, or the one that BITNET_ONNX_KERNEL forces."""
+    """Return the kernel in use: the best one, or the one that BITNET_ONNX_KERNEL forces.
+
+    Raises LibraryError where this CPU cannot run the forced one.
+    """
     name = _library().bitnet_onnx_active_kernel()
     if name is None:
         forced = os.environ.get("BITNET_ONNX_KERNEL")
         raise LibraryError(
-            f"BITNET_ONNX_KERNEL is {forced!r}, this CPU can run: {', '.join(kernels())}",
+            f"BITNET_ONNX_KERNEL is {forced!r}, expected one that this CPU can run: "
+            f"{', '.join(kernels())}",
             hint="unset BITNET_ONNX_KERNEL to use the best one",
         )
     return str(name.decode())
 
 
 def version() -> str:
-    """The version the library was built as; the package's own when they belong together."""
+    """Return the library's version; that of this package when the two belong together."""
     return str(_library().bitnet_onnx_version().decode())
 
 
 def read_memory(address: int, size: int) -> int:
-    """Read ``size`` bytes as fast as one thread can, without the GIL; for bandwidth figures."""
+    """Read ``size`` bytes as fast as one thread can, without the GIL, to measure bandwidth."""
     return int(_library().bitnet_onnx_read(address, size))
 
 
@@ -71,24 +78,27 @@ class Skipped(NamedTuple):
     """Bytes of weights that did not have to be read."""
 
     rows: int
-    """Of up_proj, behind a closed gate."""
+    """Rows of up_proj, each behind a closed gate."""
     columns: int
-    """Of down_proj, for an activation that is 0."""
+    """Columns of down_proj, each for an activation of 0."""
     head: int
-    """Of a two-step head's table, below the 64 largest."""
+    """Rows of a two-step head's table whose logit is not among the 64 largest."""
 
     def since(self, before: Skipped) -> Skipped:
         return Skipped(*(now - then for now, then in zip(self, before, strict=True)))
 
 
 def skipped_bytes() -> Skipped:
-    """What was skipped since the library was loaded."""
+    """Return the bytes skipped since the library was loaded."""
     library = _library()
     return Skipped(*(int(getattr(library, f"bitnet_onnx_skipped_{n}")()) for n in Skipped._fields))
 
 
 def operator_seconds(operator: str) -> float:
-    """Spent in all nodes of an operator since the library was loaded; 0 for one not its own."""
+    """Return the seconds spent in all nodes of an operator since the library was loaded.
+
+    0 for an operator that the library does not have.
+    """
     return int(_library().bitnet_onnx_nanoseconds(operator.encode())) / 1e9
 
 

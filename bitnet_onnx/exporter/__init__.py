@@ -1,1 +1,1 @@
-"""A checkpoint becomes an artifact folder."""
+"""The export of a checkpoint to an artifact folder."""

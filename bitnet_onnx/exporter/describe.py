@@ -1,6 +1,6 @@
-"""The small files of an artifact: configs for every client, and the manifest.
+"""The small files of an artifact: the configs of all clients, and the manifest.
 
-Knows which names and fields other tools expect; knows no graph and no weights.
+Knows the names and fields that other tools expect; knows no graph and no weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .options import Options
 
 __all__ = ["describe"]
 
-PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")  # whose versions the manifest records
+PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")  # the manifest records their versions
 
 
 def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Path | None) -> None:
@@ -33,7 +33,7 @@ def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Pa
         shutil.copyfile(library, folder / library.name)
     _write_json(folder / CONFIG, client_config(config, options, len(data_files(folder))))
     _write_json(folder / CHECKPOINT_CONFIG, config.to_dict())
-    if options.kv_cache != "int8":  # onnxruntime-genai knows no scales of a cache
+    if options.kv_cache != "int8":  # onnxruntime-genai cannot feed the scales of a cache
         _write_json(folder / "genai_config.json", genai_config(config, options, library))
     if not (folder / "generation_config.json").exists():
         _write_json(folder / "generation_config.json", _special_ids(config))
@@ -41,12 +41,13 @@ def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Pa
 
 
 def client_config(config: BitNetConfig, options: Options, data_count: int) -> dict[str, Any]:
-    """What optimum-onnx and transformers.js make the inputs and the empty cache from.
+    """Return the config from which optimum-onnx and transformers.js make inputs and the empty cache.
 
-    To both, the graph is a Gemma: the plainest decoder that both know, of which optimum makes the
-    cache as wide as ``head_dim`` and wants no ``position_ids`` (a LLaMA's it makes hidden_size /
-    num_attention_heads wide). What is computed is in the graph; checkpoint_config.json says what
-    the network is. For transformers.js: one graph, in float32, with this many data files.
+    To both, the graph is a Gemma: the plainest decoder that both know. optimum makes a Gemma's
+    cache ``head_dim`` wide and feeds no ``position_ids``; a LLaMA's cache it makes hidden_size /
+    num_attention_heads wide. The graph defines the computation, and checkpoint_config.json
+    describes the network. transformers.js also reads that there is one graph, in float32, with
+    ``data_count`` data files.
     """
     ids = _special_ids(config)
     eos = ids["eos_token_id"]
@@ -71,9 +72,9 @@ def client_config(config: BitNetConfig, options: Options, data_count: int) -> di
 
 
 def genai_config(config: BitNetConfig, options: Options, library: Path | None) -> dict[str, Any]:
-    """What onnxruntime-genai reads; it knows this graph as a plain decoder."""
+    """Return the config for onnxruntime-genai, which takes the graph for a plain decoder."""
     special = _special_ids(config)
-    if special["pad_token_id"] is None:  # it wants one; the loop never feeds it
+    if special["pad_token_id"] is None:  # onnxruntime-genai wants one, and never feeds it
         special["pad_token_id"] = next(iter(config.eos_token_id), 0)
     session: dict[str, Any] = {"provider_options": []}
     if library is not None:
@@ -114,7 +115,7 @@ def genai_config(config: BitNetConfig, options: Options, library: Path | None) -
 
 
 def _special_ids(config: BitNetConfig) -> dict[str, Any]:
-    """The special ids of a config: the generation_config.json of a checkpoint that has none."""
+    """Return the special ids, also the generation_config.json of a checkpoint without one."""
     return {
         "bos_token_id": config.bos_token_id,
         "eos_token_id": list(config.eos_token_id),
@@ -123,7 +124,7 @@ def _special_ids(config: BitNetConfig) -> dict[str, Any]:
 
 
 def _manifest(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
-    """The manifest's fields besides its version and the list of files."""
+    """Return the fields of the manifest, without its version and list of files."""
     config = checkpoint.config
     origin = {"name": checkpoint.path.resolve().name}
     if checkpoint.hub is not None:

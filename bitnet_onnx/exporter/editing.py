@@ -1,4 +1,4 @@
-"""Small steps on a graph that several passes take.
+"""Small edits of a graph that several passes need.
 
 Knows onnx_ir graphs whose initializers hold no data yet; knows no operator.
 """
@@ -11,26 +11,26 @@ __all__ = ["input_of", "made_by", "placeholder", "replace", "reshape", "shape_of
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:
-    """An input that is there."""
+    """Return an input of a node, which must be present."""
     value = node.inputs[index]
     assert value is not None
     return value
 
 
 def made_by(value: ir.Value, op_type: str, domain: str = "") -> ir.Node | None:
-    """The node that makes a value, where it is of this type."""
+    """Return the node that makes a value, None where its type is another."""
     node = value.producer()
     return node if node is not None and (node.op_type, node.domain) == (op_type, domain) else None
 
 
 def shape_of(weight: ir.Value) -> list[int]:
-    """The shape of an initializer."""
+    """Return the shape of an initializer."""
     assert weight.const_value is not None
     return [int(size) for size in weight.const_value.shape.numpy()]
 
 
 def placeholder(name: str, sizes: list[int], dtype: ir.DataType) -> ir.Value:
-    """An initializer without data, as torch's are on the meta device."""
+    """Make an initializer without data, like torch's on the meta device."""
     value = ir.Value(name=name, type=ir.TensorType(dtype))
     reshape(value, sizes)
     return value
@@ -49,7 +49,7 @@ def _unread() -> ir.TensorProtocol:
 
 
 def replace(graph: ir.Graph, old: list[ir.Node], new: ir.Node) -> None:
-    """Let the outputs of ``new`` stand in for those of the old nodes, one each; remove these."""
+    """Replace old nodes, of one output each, by the outputs of ``new`` in the same order."""
     for node, output in zip(old, new.outputs, strict=True):
         output.name = node.outputs[0].name
         ir.convenience.replace_all_uses_with(node.outputs, [output])

@@ -1,7 +1,7 @@
-"""A checkpoint becomes an artifact folder: traced, its graph edited, its weights packed, described.
+"""Export a checkpoint to an artifact folder: trace, edit the graph, pack the weights, describe.
 
-Each step is a file of this room; the weights are read and written one at a time. What the folder
-looks like is in ``artifact.py`` and in docs/artifact.md.
+Each step has a file in this package. Weights are read and written one at a time. ``artifact.py``
+and docs/artifact.md describe the folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EDITS: dict[str, Callable[[ir.Model, Readers], None]] = {
     "zeros": skip_zeros,
     "norms": fuse_norms,
 }
-STOCK_EDITS = ("projections",)  # the others make operators that have no stock form
+STOCK_EDITS = ("projections",)  # the other edits make operators without a stock form
 assert tuple(EDITS) == PASSES
 
 
@@ -52,20 +52,20 @@ def export(
 ) -> Path:
     """Write the artifact folder ``output`` and return it.
 
-    checkpoint: open, or a folder, a .gguf file, or a Hugging Face Hub id, of which ``revision`` is
-    taken.
-    target: ``native`` runs on the operators of the custom-op library; ``stock`` holds none of
-    them, for runtimes that load no library (``stock.py``).
-    head: ``bf16`` keeps the table's stored bits, ``int8`` rounds each of its rows to 8 bits,
-    ``float32`` is for tables that bfloat16 does not hold, ``two-step`` adds to bf16 a scan of
+    checkpoint: an open one, or a folder, a .gguf file, or a Hugging Face Hub id, of which
+    ``revision`` is a branch, tag or commit.
+    target: ``native`` needs the operators of the custom-op library; ``stock`` has only stock
+    operators, for runtimes that load no library (``stock.py``).
+    head: ``bf16`` keeps the table's stored bits. ``int8`` rounds each of its rows to 8 bits.
+    ``float32`` is for tables that bfloat16 does not hold. ``two-step`` adds to bf16 a scan of
     int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
-    reads of them. ``int8`` keeps a scale for each position and head with 8-bit codes: a quarter,
-    and integer sums (``model/exact.py``); onnxruntime-genai cannot feed such a cache.
+    reads of them. ``int8`` keeps 8-bit codes and a scale for each position and head: a quarter,
+    and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.
     context_length: positions that may be fed, by default the config's max_position_embeddings.
-    passes: those of ``passes/`` to run, as far as the target has their operators; the numbers are
-    the same without, to the bit.
-    Raises ConfigError, CheckpointError or LibraryError; nothing half-written is left behind.
+    passes: the passes to run, of those whose operators the target has. They do not change a bit of
+    the results.
+    Raises ConfigError, CheckpointError or LibraryError; nothing half-written stays behind.
     """
     asked = Options(target, head, kv_cache, context_length, tuple(passes))
     if not isinstance(checkpoint, Checkpoint):

@@ -1,4 +1,7 @@
-"""What an artifact is asked to be: checked before anything is traced or written."""
+"""The options of an export, checked before anything is traced or written.
+
+Knows their names and bounds; knows no graph and no weights.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from ..network.config import BitNetConfig
 
 __all__ = ["HEADS", "KV_CACHES", "PASSES", "Options"]
 
-HEADS = {  # what the head's table is stored as
+HEADS = {  # the type of the head's stored table
     "bf16": torch.bfloat16,
     "int8": torch.int8,
     "float32": torch.float32,
@@ -20,12 +23,12 @@ HEADS = {  # what the head's table is stored as
 }
 KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 PASSES = ("projections", "attention", "zeros", "norms")  # in the order in which they run
-INT8_HEAD_DIM = 512  # elements whose products fit an int32 sum
+INT8_HEAD_DIM = 512  # the most elements whose products fit an int32 sum
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of ``export`` that decide what is written; they are explained there.
+    """The options of ``export`` that decide the content of the artifact; see there.
 
     Raises ConfigError where a name is unknown.
     """
@@ -45,7 +48,7 @@ class Options:
             raise ConfigError(f"passes names {unknown[0]!r}, expected some of: {', '.join(PASSES)}")
 
     def for_network(self, config: BitNetConfig) -> Options:
-        """The same with the context filled in; raises ConfigError where the network forbids one."""
+        """Fill in the context; raise ConfigError where the network does not allow an option."""
         context = self.context_length
         context = config.max_position_embeddings if context is None else context
         if not 1 <= context <= config.max_position_embeddings:
@@ -55,13 +58,13 @@ class Options:
             )
         if self.kv_cache == "int8" and config.head_dim > INT8_HEAD_DIM:
             raise ConfigError(
-                f"head_dim is {config.head_dim}, an int8 cache takes at most {INT8_HEAD_DIM}",
+                f"head_dim is {config.head_dim}, expected at most {INT8_HEAD_DIM} with int8 caches",
                 hint="export with --kv-cache float16",
             )
         return replace(self, context_length=context)
 
     @property
     def context(self) -> int:
-        """Positions that may be fed, once ``for_network`` has filled them in."""
+        """Positions that may be fed, after ``for_network`` has filled them in."""
         assert self.context_length is not None
         return self.context_length

@@ -1,7 +1,7 @@
-"""Every weight of an artifact as a function that reads and packs it when it is its turn.
+"""Every weight of an artifact as a reader: a function that reads and packs it when it is called.
 
-Knows an open checkpoint and how operators want their weights; knows no graph. Nothing is read
-here: passes compose readers, and ``save.py`` calls each of them once.
+Passes compose readers, and ``save.py`` calls each of them once; nothing is read before. Knows an
+open checkpoint and the layouts of the operators' weights; knows no graph.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = ["Reader", "Readers", "weight_readers"]
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 Readers = dict[str, Reader]  # by the name of the graph's initializer
 
-SCAN_LIMIT = 2.0**46 / 127  # scales of rows for which ``row_bounds`` hold
+SCAN_LIMIT = 2.0**46 / 127  # ``row_bounds`` hold for scales of rows below this
 BF16 = ir.DataType.BFLOAT16.numpy()
 
 
 def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
-    """The weights as the traced graph names them."""
+    """Return a reader for each weight, by its name in the traced graph."""
     parts = checkpoint.parts
     readers: Readers = {}
     for linear in parts.linears.values():
@@ -71,7 +71,7 @@ def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:
 
 
 def _bf16(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
-    """A stored table as bfloat16; refused where that would change a value."""
+    """Read a stored table as bfloat16; refuse a table that bfloat16 would change."""
     stored = checkpoint.tensor(name)
     bits = stored.to(torch.bfloat16)
     if stored.dtype != torch.bfloat16 and not torch.equal(bits.to(stored.dtype), stored):
@@ -89,13 +89,13 @@ def _int8_table(checkpoint: Checkpoint, table: str) -> Readers:
 
 
 def _scan(checkpoint: Checkpoint, table: str) -> Readers:
-    """The int8 copy of a head's table, with its scales and bounds."""
+    """Return readers of the int8 copy of a head's table, its scales and its bounds."""
 
     def rounded_rows() -> tuple[torch.Tensor, torch.Tensor]:
         rounded, scales = int8_rows(checkpoint.tensor(table))
         if scales.max() >= SCAN_LIMIT:
             raise CheckpointError(
-                f"{table} holds a weight of 2**46 or more, too large for --head two-step",
+                f"{table} holds a weight of 2**46 or more, expected less for --head two-step",
                 hint="export with --head bf16",
             )
         return rounded, scales
@@ -110,7 +110,7 @@ def _scan(checkpoint: Checkpoint, table: str) -> Readers:
 
 
 def _rotary(checkpoint: Checkpoint, context: int) -> Readers:
-    """Both halves of a head have the same angles; the operator takes one of them."""
+    """Return readers of cos and sin; both halves of a head have the same angles, one is stored."""
     config = checkpoint.config
     angles = rotary_tables(config, torch.arange(context).unsqueeze(0))
     return {
@@ -120,7 +120,7 @@ def _rotary(checkpoint: Checkpoint, context: int) -> Readers:
 
 
 def _cached(read: Callable[[], Any], readers: int) -> Callable[[], Any]:
-    """Keep the result until so many readers have had it, then forget it: tables are large."""
+    """Keep the result until this many readers have had it; tables are too large to keep longer."""
     kept: list[Any] = []
 
     def once_more() -> Any:

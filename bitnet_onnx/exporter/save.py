@@ -1,6 +1,6 @@
-"""The graph and its weights on disk: model.onnx and model.onnx_data.
+"""Save the graph and its weights: model.onnx and model.onnx_data.
 
-Knows readers and file names; each weight is read only when it is its turn to be written.
+Each weight is read only when it is written. Knows readers and file names; knows no operator.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from .trace import KEEP
 
 __all__ = ["save"]
 
-STORED_APART = 1024  # bytes: smaller initializers stay inside model.onnx
+EXTERNAL_BYTES = 1024  # smaller initializers stay inside model.onnx
 
 
 def save(model: ir.Model, readers: Readers, folder: Path, part: int | None, progress: bool) -> None:
     """Write ``folder/model.onnx`` and its data.
 
-    part: bytes from which on the data is split over model.onnx_data, model.onnx_data_1, ...; None:
-    one file.
+    part: the most bytes of one data file; more go to model.onnx_data_1 and so on. None: one file.
     """
     initializers = model.graph.initializers
     assert set(readers) <= set(initializers), "a weight that the graph does not use"
     for name, value in initializers.items():
-        # Without a reader it is a small constant of the graph itself.
+        # An initializer without a reader is a small constant of the graph itself.
         if value.const_value is not None and name != KEEP and name in readers:
             value.const_value = _lazy(readers[name], value.const_value, name)
     total = sum(1 for value in initializers.values() if value.const_value is not None)
@@ -44,7 +43,7 @@ def save(model: ir.Model, readers: Readers, folder: Path, part: int | None, prog
             model,
             folder,
             WEIGHTS,
-            size_threshold_bytes=STORED_APART,
+            size_threshold_bytes=EXTERNAL_BYTES,
             max_shard_size_bytes=part,
             callback=lambda *_: bar.update(),
         )
@@ -71,7 +70,7 @@ def _evaluate(read: Reader, like: ir.TensorProtocol) -> ir.TensorProtocol:
 
 
 def _rename_parts(proto: onnx.ModelProto, folder: Path) -> None:
-    """onnx_ir calls them model-00001-of-00002.onnx_data and so on, transformers.js otherwise."""
+    """Rename onnx_ir's model-00001-of-00002.onnx_data and so on as transformers.js expects."""
     names = {}
     for number, path in enumerate(sorted(folder.glob("model*.onnx_data"))):
         names[path.name] = WEIGHTS if number == 0 else f"{WEIGHTS}_{number}"

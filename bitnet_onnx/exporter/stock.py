@@ -1,8 +1,8 @@
-"""The second export target: the graph on stock operators alone, with the same integers.
+"""The export target ``stock``: the graph on stock operators alone, with the same integers.
 
-A last pass over the graph for runtimes that load no library, browsers first. What stands in an
-operator's place is its stock form in ``operators/``: small networks unpack their weights at load,
-larger ones keep them at two bits. Knows ONNX graphs and names of weights.
+It is a last pass over the graph for runtimes that load no library, above all browsers. Each
+operator is replaced by its stock form in ``operators/``: small networks unpack their weights at
+load, larger ones keep them at two bits. Knows ONNX graphs and names of weights; knows no values.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ __all__ = ["PART", "activations", "check_network", "to_blocks", "to_stock"]
 CONTRIB = "com.microsoft"
 PRODUCTS = ("MatMulNBits", "MatMul")
 LINEAR_BITS, HEAD_BITS = 2, 8
-ROTARY = 16  # com.microsoft's attention takes heads of a multiple of so many elements
-# Bytes of float32: linears, or an int8 head, up to here are unpacked at load. MatMulNBits of
-# onnxruntime-web unpacks its weights in every call: 25 ms where MatMul takes 2.8 (one token,
+ROTARY = 16  # head_dim must be a multiple of it for com.microsoft's attention
+# Linears, or an int8 head, of at most this many bytes as float32 are unpacked at load. MatMulNBits
+# of onnxruntime-web unpacks its weights in every call: 25 ms where MatMul takes 2.8 (one token,
 # 2560 x 2560, WASM, 1 thread).
 UNPACKED = 512 << 20
-PART = 1 << 30  # bytes of one data file: a browser holds it in one piece, phones hold no more
+PART = 1 << 30  # bytes of one data file: a browser holds it in one piece, a phone no larger one
 MEMORY = 4 << 30  # bytes that WebAssembly can address
 
 
 def check_network(config: BitNetConfig, options: Options) -> None:
-    """Raises ConfigError for a network, a head or a cache that stock operators do not run."""
+    """Raise ConfigError for a network, a head or a cache that stock operators cannot run."""
     if options.head == "two-step":
         raise ConfigError(
-            "a two-step head is exact and fast with our operator alone",
+            "head is 'two-step', which only the custom operator makes exact and fast",
             hint="export with --head bf16 for the same ids, or with --target native",
         )
     if options.kv_cache == "int8":
         raise ConfigError(
-            "an int8 cache is exact and fast with our operator alone",
+            "kv_cache is 'int8', which only the custom operator makes exact and fast",
             hint="export with --kv-cache float16, or with --target native",
         )
     if config.group_size is not None:
         raise ConfigError(
-            f"a scale for each {config.group_size} weights has no exact and fast stock operator",
+            f"group_size is {config.group_size}, which no stock operator makes exact and fast",
             hint="export with --target native",
         )
     if (needed := memory(config, options.head)) > MEMORY:
         raise ConfigError(
-            f"the weights take {needed / 1e9:.1f} GB where they run, a browser gives "
-            f"{MEMORY / 1e9:.1f} GB at most",
-            hint="export with --head int8 if that is not what you did, or with --target native",
+            f"the weights take {needed / 1e9:.1f} GB at run time, expected at most "
+            f"{MEMORY / 1e9:.1f} GB for a browser",
+            hint="export with --head int8 if you have not, or with --target native",
         )
 
 
 def memory(config: BitNetConfig, head: str) -> int:
-    """Bytes of the weights at run time: as stored, and unpacked beside it where that is done."""
+    """Return the bytes of the weights at run time: as stored, plus the unpacked copies."""
     linears, table = weight_counts(config).values()
     needed = linears // 4 + (0 if stays_packed(linears) else 4 * linears)
     if head == "int8":
@@ -74,12 +74,12 @@ def memory(config: BitNetConfig, head: str) -> int:
 
 
 def stays_packed(count: int) -> bool:
-    """Whether so many weights are unpacked in each call, not once and for all."""
+    """Return whether this many weights stay packed: unpacked in each call, not at load."""
     return 4 * count > UNPACKED
 
 
 def weight_counts(config: BitNetConfig) -> dict[str, int]:
-    """Weights by the operator that reads them."""
+    """Return operator -> the number of weights that it reads."""
     return {
         "TernaryMatMul": sum(n.rows * n.features for n in parts_of(config).linears.values()),
         "Int8MatMul": config.vocab_size * config.hidden_size,
@@ -87,7 +87,7 @@ def weight_counts(config: BitNetConfig) -> dict[str, int]:
 
 
 def to_stock(model: ir.Model, config: BitNetConfig, readers: Readers) -> None:
-    """Replace each operator of ours by stock ones, and its weight's reader by one of the layout."""
+    """Replace each custom operator by stock ones, and adapt the reader of its weight."""
     graph = model.graph
     features = {
         name: linear.operand_shape[1]
@@ -117,7 +117,7 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: Readers) -> None:
 
 
 def activations(weight: ir.Value) -> ir.Value:
-    """What the quantizer before a linear's product reads: X of ``Mul (X, act_scale)``."""
+    """Return the input of the quantizer before a linear's product: X of ``Mul (X, act_scale)``."""
     (node,) = weight.consumers()
     while node.op_type not in PRODUCTS:
         (node,) = node.outputs[0].consumers()
@@ -129,7 +129,7 @@ def activations(weight: ir.Value) -> ir.Value:
 
 
 def _product(graph: ir.Graph, node: ir.Node, readers: Readers, width: int, bits: int) -> None:
-    """Give the node the weight in blocks, their scales of 1, and the sizes as attributes."""
+    """Give the node its weight in blocks, scales of 1 for the blocks, and sizes as attributes."""
     weight, scale = input_of(node, 1), input_of(node, 2)
     name, rows, blocks = str(weight.name), shape_of(weight)[0], -(-width // FEATURES)
     missing = blocks * FEATURES - width
@@ -150,7 +150,7 @@ def _product(graph: ir.Graph, node: ir.Node, readers: Readers, width: int, bits:
 
 
 def _rows(graph: ir.Graph, gather: ir.Node, missing: int) -> None:
-    """The embedding reads the head's table: its rows [B, S, blocks, 128] become [B, S, H]."""
+    """Turn rows [B, S, blocks, 128] of the head's table, read as an embedding, into [B, S, H]."""
     attributes = [ir.AttrInt64s("missing", [0, -missing])]
     node = ir.Node(DOMAIN, "Int8Rows", gather.outputs, attributes, version=1)
     gather.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
@@ -162,7 +162,7 @@ def _rows(graph: ir.Graph, gather: ir.Node, missing: int) -> None:
 
 
 def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
-    """Packed codes or int8 rows -> uint8 [N, blocks, 128 * bits / 8]: ``operators/blocks.py``."""
+    """Lay out packed codes or int8 rows as uint8 [N, blocks, 128 * bits / 8]: see ``blocks.py``."""
     zero_point = 1 << (bits - 1)
     codes = unpack(torch.from_numpy(stored), width).numpy() if bits == LINEAR_BITS else stored
     rows, blocks = len(codes), -(-width // FEATURES)
@@ -179,7 +179,7 @@ def to_blocks(stored: np.ndarray, width: int, bits: int) -> np.ndarray:
 
 
 def _ones(graph: ir.Graph, readers: Readers, rows: int, blocks: int) -> ir.Value:
-    """The scales of all blocks; weights of one size share them."""
+    """Return the scales of all blocks, all 1; weights of one size share them."""
     name = f"ones.{rows}.{blocks}"
     if name not in graph.initializers:
         graph.register_initializer(placeholder(name, [rows, blocks], ir.DataType.FLOAT))
@@ -188,7 +188,7 @@ def _ones(graph: ir.Graph, readers: Readers, rows: int, blocks: int) -> ir.Value
 
 
 def _inline(model: ir.Model, made: list[ir.Function]) -> None:
-    """Put the bodies in place of the calls: no function of ours and no domain of ours is left."""
+    """Replace calls by bodies, so that no function and no custom domain is left."""
     called = {node.op_identifier() for node in model.graph}
     model.functions.clear()
     model.functions.update({f.identifier(): f for f in made if f.identifier() in called})

@@ -1,7 +1,7 @@
 """The network as an ONNX graph without weights: traced by torch, then tidied.
 
-The network is traced on the meta device, where tensors have shapes but no memory. Knows torch and
-ONNX; knows no checkpoint and no artifact. What is traced is in ``traced.py``.
+``traced.py`` defines what is traced. The network is on the meta device, where tensors have shapes
+but no memory. Knows torch and ONNX; knows no checkpoint and no artifact.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from .traced import TracedBitNet
 
 __all__ = ["KEEP", "attach_functions", "trace"]
 
-KEEP = "logits_to_keep"  # an optional input: that many last positions, 0 for all
-EXPORTERS = ("torch", "onnxscript", "onnx_ir")  # loggers of what the exporter calls
+KEEP = "logits_to_keep"  # an optional input: the number of last positions, 0 for all
+EXPORTERS = ("torch", "onnxscript", "onnx_ir")  # the loggers of torch's exporter
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
 
 
 def trace(config: BitNetConfig, options: Options) -> ir.Model:
-    """The finished graph; its initializers are named as in the checkpoint and hold no data."""
+    """Return the finished graph; initializers have the checkpoint's names and hold no data."""
     model = _trace(config, options)
     _finish(model)
     return model
 
 
 def _trace(config: BitNetConfig, options: Options) -> ir.Model:
-    """What torch makes of it; batch, sequence and past are dynamic."""
-    batch, new, past = 2, 3, 5  # none of them 1: torch would take that for a constant
+    """Return torch's graph, with dynamic batch, sequence and past."""
+    batch, new, past = 2, 3, 5  # none is 1, which torch would take for a constant
     layers = range(config.num_hidden_layers)
     with torch.device("meta"):
         network = TracedBitNet(config, options.head, options.context).eval()
@@ -75,7 +75,7 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
                 *(f"past_key_values.{pair}" for pair in pairs),
             ],
             output_names=["logits", *(f"present.{pair}" for pair in pairs)],
-            optimize=False,  # folding constants would read weights that are not there yet
+            optimize=False,  # constant folding would read weights that are not there yet
             verbose=False,
         )
     assert program is not None
@@ -83,9 +83,9 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
 
 
 def _finish(model: ir.Model) -> None:
-    """Name the dynamic dimensions, make logits_to_keep optional, strip what torch left behind.
+    """Name the dynamic dimensions, make logits_to_keep optional, remove torch's metadata.
 
-    The names are those of optimum, which transformers.js feeds by.
+    The names are those of optimum, by which transformers.js feeds the inputs.
     """
     graph = model.graph
     total = "past_sequence_length + sequence_length"
@@ -104,7 +104,7 @@ def _finish(model: ir.Model) -> None:
         assert all(isinstance(size, (int, ir.SymbolicDim)) for size in value.shape)
     keep = next(value for value in graph.inputs if value.name == KEEP)
     keep.const_value = ir.tensor(np.zeros(1, dtype=np.int64), name=keep.name)
-    graph.register_initializer(keep)  # an input with a default: 0, the logits of all positions
+    graph.register_initializer(keep)  # the default of the input: 0, the logits of all positions
     model.opset_imports[ops.DOMAIN] = ops.VERSION
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "bitnet_onnx", __version__
@@ -123,10 +123,10 @@ def _finish(model: ir.Model) -> None:
 
 
 def attach_functions(model: ir.Model) -> None:
-    """The function bodies of the operators that the finished graph uses, and of those they use."""
+    """Attach the bodies of the operators that the finished graph uses, and of those they call."""
     unused = {function.name: function for function in ops.functions()}
     pending = [node.op_type for node in model.graph if node.domain == ops.DOMAIN]
-    for name in pending:  # which grows
+    for name in pending:  # the loop extends it
         if name in unused:
             function = unused.pop(name)
             model.functions[function.identifier()] = function
@@ -135,7 +135,7 @@ def attach_functions(model: ir.Model) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence torch's exporter, and nobody else: it talks of its own internals, to nobody's use."""
+    """Silence only torch's exporter, whose messages are about its own internals."""
     loggers = [logging.getLogger(name) for name in EXPORTERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,7 +1,7 @@
 """The networks of ``model/`` with their linears, attention and tables as operators.
 
-What ``trace.py`` traces: modules of the network are replaced one for one, so its own code says
-what is between them. Knows torch and the operators; knows no checkpoint's weights.
+``trace.py`` traces them. Modules of the network are replaced one for one, so its own code defines
+what is between these modules. Knows torch and the operators; knows no checkpoint's weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["TracedBitNet"]
 
 
 class TernaryLinear(nn.Module):
-    """BitLinear as the operator sees it: packed codes and one scale."""
+    """BitLinear with the operator's weights: packed codes and one scale."""
 
     weight: Tensor
     weight_scale: Tensor
@@ -42,7 +42,7 @@ class TernaryLinear(nn.Module):
 
 
 class PackedGroupLinear(TernaryLinear):
-    """GroupLinear as the operators see it: packed codes and a scale for each group."""
+    """GroupLinear with the operators' weights: packed codes and a scale for each group."""
 
     def __init__(self, source: GroupLinear) -> None:
         super().__init__(source)
@@ -56,16 +56,16 @@ class PackedGroupLinear(TernaryLinear):
 
 
 def packed(linear: Any) -> nn.Module:
-    """A linear of the network -> the one with operators."""
+    """Return the module with operators for a linear of the network."""
     if isinstance(linear, BinaryLinear):
         return PackedBinaryLinear(linear)
     return (PackedGroupLinear if isinstance(linear, GroupLinear) else TernaryLinear)(linear)
 
 
 class PackedBinaryLinear(BinaryLinear):
-    """BinaryLinear with an operator for each group's product, in a submodule of its number.
+    """BinaryLinear with an operator for each group's product, in a submodule named by its number.
 
-    The operator's own quantizer changes nothing: the largest of its whole numbers is 127.
+    The operator's own quantizer changes nothing: the largest magnitude of its integers is 127.
     """
 
     def __init__(self, source: BinaryLinear) -> None:
@@ -106,7 +106,7 @@ class FusedAttend(nn.Module):
         mask: tuple[Tensor, Tensor],
         past: KeyValue,
     ) -> tuple[Tensor, KeyValue]:
-        """rope: cos and sin of all positions; mask: each row's last position [B] and T []."""
+        """Attend. rope: cos, sin of all positions; mask: the last position of rows [B] and T []."""
         attend, scales = ops.group_query_attention, past[2:]
         if scales:
             attend = ops.group_query_attention_int8
@@ -115,7 +115,7 @@ class FusedAttend(nn.Module):
 
 
 class Table(nn.Module):
-    """An embedding or head table [V, H] as stored, with its row scales when it is int8."""
+    """An embedding or head table [V, H] as stored, with row scales when it is int8."""
 
     weight: Tensor
     weight_scale: Tensor
@@ -142,7 +142,7 @@ class Table(nn.Module):
 
 
 class TwoStepTable(Table):
-    """A bfloat16 table with an int8 copy of it, which finds the rows that the head needs."""
+    """A bfloat16 table with an int8 copy, whose scan finds the rows that the head needs."""
 
     scan: Tensor
     scan_scale: Tensor
@@ -159,7 +159,7 @@ class TwoStepTable(Table):
 
 
 class TracedBitNet(nn.Module):
-    """The network of model/ with its linears, attention and tables as operators."""
+    """A network of ``model/`` with its linears, norms, attention and tables as operators."""
 
     model: Any  # a BitNetModel whose submodules are those of this file
     lm_head: Any
@@ -192,7 +192,7 @@ class TracedBitNet(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
     ) -> tuple[Tensor, ...]:
-        """past and the results after logits: the KeyValue of each layer in turn."""
+        """Return logits and each layer's present KeyValue in turn; past has the same order."""
         lengths = attention_mask.sum(dim=1, dtype=torch.int32) - 1
         total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
         x = self.model.first(self.model.embed_tokens.embed(input_ids))

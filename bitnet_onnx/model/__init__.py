@@ -1,10 +1,11 @@
-"""The networks in torch: these files say exactly what BitNet computes.
+"""The networks in torch: these files define exactly what BitNet computes.
 
 Everything else is compared with them. Module attributes carry the checkpoint's tensor names, so
 weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
 
-In the order data passes: ``layers``, ``grouped`` and ``rotary``, ``decoder`` (what the networks
-share), one small file for each network, ``causal_lm`` (embedding, layers, head, greedy generation).
+In the order data passes: ``exact`` (norm and attention), ``layers``, ``grouped``, ``binary``,
+``rotary``, ``decoder`` (shared by the networks), one small file for each network, ``causal_lm``
+(embedding, layers, head, greedy generation).
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ from .layers import BitLinear, StraightThrough
 
 __all__ = ["BinaryLinear"]
 
-LAYER_NORM_EPS = 1e-5  # the paper gives no number; torch's default
+LAYER_NORM_EPS = 1e-5  # torch's default; the paper gives none
 
 
 class BinaryLinear(BitLinear):
     """``y = sum over groups of (int8(norm(x_g)) · W_gᵀ) * mean|W_g| * max|norm(x_g)| / 128``.
 
-    W_g in {-1, +1}; norm is a LayerNorm without weights. A group is a part of K, of weights and
-    activations alike: what one device holds when a linear is split over several (section 2.2).
+    W_g in {-1, +1}; norm is a LayerNorm without weights. A group is a part of K, of both weights
+    and activations: the part of one device when several share a linear (section 2.2).
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class BinaryLinear(BitLinear):
         self.groups = 1 if config is None else config.quantization_groups
 
     def ternary(self) -> tuple[Tensor, Tensor]:
-        """Codes (float32 [N, K]) and one scale for each group."""
+        """Return codes (float32 [N, K]) and one scale for each group."""
         return sign_binary(self.weight, self.groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,12 +50,12 @@ class BinaryLinear(BitLinear):
         )
 
     def product(self, quantized: Tensor, group: int) -> Tensor:
-        """Whole numbers [..., K / groups] times one group's weights, exact before its scale."""
+        """Multiply integers [..., K / groups] by one group's weights, exact before its scale."""
         codes, scale = self.ternary()
         return F.linear(quantized, codes.chunk(self.groups, dim=1)[group]) * scale[group]
 
     def _forward_straight_through(self, x: Tensor) -> Tensor:
-        """x [..., groups, K / groups], normalized."""
+        """Multiply a normalized x [..., groups, K / groups]; gradients pass the quantizers."""
         with torch.no_grad():
             codes, scale = self.ternary()
             weight = codes.unflatten(1, (self.groups, -1)) * scale.unsqueeze(-1)

@@ -2,6 +2,7 @@
 
 Sources: arXiv 2504.12285, arXiv 2402.17764, and transformers' ``BitNetForCausalLM``.
 Shapes: B batch, S new tokens, P past tokens, T = P + S, H hidden, V vocabulary, D head_dim.
+Knows tensors, the config and open checkpoints.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .rotary import rotary_tables
 
 __all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]
 
-IGNORED = -100  # a label that does not count
+IGNORED = -100  # the label of a position without loss
 
 
 class CausalLMOutput(NamedTuple):
@@ -63,17 +64,17 @@ class BitNetModel(nn.Module):
         self.width = config.hidden_size / (config.dim_model_base or config.hidden_size)
 
     def first(self, x: Tensor) -> Tensor:
-        """Rows of the embedding -> what goes into the first layer."""
+        """Turn rows of the embedding into the input of the first layer."""
         return x if self.scale_emb == 1 else x * self.scale_emb
 
     def last(self, x: Tensor) -> Tensor:
-        """The last layer's output -> what goes into the head."""
+        """Turn the last layer's output into the input of the head."""
         x = self.norm(x)
         return x if self.width == 1 else x / self.width
 
 
 class BitNetForCausalLM(nn.Module):
-    """A BitNet with its language-model head, of the config's network; float32 throughout."""
+    """The config's network with its language-model head; float32 throughout."""
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
@@ -85,10 +86,10 @@ class BitNetForCausalLM(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> BitNetForCausalLM:
-        """The network with the checkpoint's weights, in evaluation mode.
+        """Return the network with the checkpoint's weights, in evaluation mode.
 
-        Linear weights are int8 codes, or float masters where the checkpoint holds masters, so
-        that those can be trained on.
+        Linear weights are int8 codes, or float masters, which can be trained further, where the
+        checkpoint holds masters.
         """
         with torch.device("meta"):
             model = cls(checkpoint.config)
@@ -105,12 +106,12 @@ class BitNetForCausalLM(nn.Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """[V, H]: the embedding table itself when tied."""
+        """The table of the head [V, H]: the embedding itself when tied."""
         tied = self.config.tie_word_embeddings
         return self.model.embed_tokens.weight if tied else self.lm_head.weight
 
     def empty_cache(self, dtype: torch.dtype) -> list[KeyValue]:
-        """``past_key_values`` of one sequence without positions yet, to be kept in ``dtype``."""
+        """Return ``past_key_values`` of one sequence without positions, kept as ``dtype``."""
         rows = (1, self.config.num_key_value_heads, 0)
         return [empty(rows, self.config.head_dim, dtype)] * self.config.num_hidden_layers
 
@@ -123,12 +124,12 @@ class BitNetForCausalLM(nn.Module):
         labels: Tensor | None = None,
         logits_to_keep: int = 0,
     ) -> CausalLMOutput:
-        """Arguments and results mean what they mean in transformers.
+        """Compute logits and the loss; arguments and results mean the same as in transformers.
 
         input_ids [B, S]; attention_mask [B, T], 0 where a token is padding; position_ids [B, S],
-        by default P, P+1, ... (as transformers: not derived from the mask); labels [B, S], -100
-        where none is asked for, shifted by one here; logits_to_keep: only that many last
-        positions, 0 for all.
+        by default P, P+1, ... (as in transformers, not derived from the mask); labels [B, S], -100
+        where a position has no loss, shifted by one here; logits_to_keep: the number of last
+        positions to keep, 0 for all.
         """
         past_length = past_key_values[0][0].shape[2] if past_key_values else 0
         if position_ids is None:
@@ -150,7 +151,7 @@ class BitNetForCausalLM(nn.Module):
     def generate(
         self, input_ids: Tensor, max_new_tokens: int, eos_token_ids: Collection[int] = ()
     ) -> Tensor:
-        """Greedy, without a cache, one sequence [1, S] -> [1, S + new]: the specification."""
+        """Generate greedily, without a cache: the specification. [1, S] -> [1, S + new]."""
         for _ in range(max_new_tokens):
             logits = self(input_ids, logits_to_keep=1).logits
             token = logits[:, -1].argmax(dim=-1, keepdim=True)
@@ -161,7 +162,7 @@ class BitNetForCausalLM(nn.Module):
 
 
 def causal_mask(new: int, past: int, attention_mask: Tensor | None) -> Tensor | None:
-    """Bool [B or 1, 1, S, T], True where attended; None for plain causal without past."""
+    """Return a bool mask [B or 1, 1, S, T], True where attended; None: causal without a past."""
     if attention_mask is None and past == 0:
         return None
     device = None if attention_mask is None else attention_mask.device
@@ -169,12 +170,12 @@ def causal_mask(new: int, past: int, attention_mask: Tensor | None) -> Tensor | 
     if attention_mask is None:
         return mask
     mask = mask & attention_mask.bool()[:, None, None, :]
-    # A padding row that may attend to nothing attends to everything: finite, and never read.
+    # A padding row without a position to attend to attends to all: finite, and never read.
     return mask | ~mask.any(dim=-1, keepdim=True)
 
 
 def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of logits [B, S, V] at s against labels [B, S] at s + 1."""
+    """Return the mean cross entropy of logits [B, S, V] at s and labels [B, S] at s + 1."""
     return F.cross_entropy(
         logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
     )

@@ -1,8 +1,8 @@
-"""What the networks share: the LLaMA decoder with BitLinear for its seven linears.
+"""The part that the networks share: the LLaMA decoder with BitLinear for its seven linears.
 
-A network's own file derives ``Attention`` and ``MLP`` from these and says what is special.
-Knows tensors and the config. Shapes: B batch, S new tokens, P past tokens, T = P + S, H hidden,
-D head_dim.
+A network's own file derives ``Attention`` and ``MLP`` from these and defines what is special.
+Knows tensors and the config; knows no network. Shapes: B batch, S new tokens, P past tokens,
+T = P + S, H hidden, D head_dim.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .rotary import rotate
 
 __all__ = ["MLP", "Attention", "KeyValue", "empty"]
 
-# Keys and values, each [B, num_key_value_heads, T, D]; where they are int8, also the scales of the
-# keys and of the values, each [B, num_key_value_heads, T].
+# Keys and values, each [B, num_key_value_heads, T, D]; with int8 also the scales of the keys and of
+# the values, each [B, num_key_value_heads, T].
 KeyValue = tuple[Tensor, ...]
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with rotary positions; ``project`` is the network's own."""
+    """Grouped-query attention with rotary positions; each network defines ``project``."""
 
     linear: type[BitLinear] = BitLinear
 
@@ -41,18 +41,18 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, past: KeyValue | None
     ) -> tuple[Tensor, KeyValue]:
-        """x [B, S, H], rope: cos and sin [B, S, D], mask bool [B, 1, S, T] or None: causal."""
+        """Attend. x [B, S, H], rope: cos, sin [B, S, D], mask bool [B, 1, S, T] or None: causal."""
         query, key, value = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         query, key = self.prepare(query, key)
         y, present = self.attend(query, key, value, rope, mask, past)
         return self.project(y), present
 
     def prepare(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """What a network does to queries and keys before they are rotated."""
+        """Return queries and keys, which some networks change before they are rotated."""
         return query, key
 
     def project(self, y: Tensor) -> Tensor:
-        """The heads' results [B, S, heads * D] -> [B, S, H]."""
+        """Project the heads' results [B, S, heads * D] -> [B, S, H]."""
         raise NotImplementedError
 
 
@@ -72,7 +72,7 @@ class Attend(nn.Module):
         mask: Tensor | None,
         past: KeyValue | None,
     ) -> tuple[Tensor, KeyValue]:
-        """query [B, S, heads * D], key and value [B, S, kv heads * D] -> like query, and cache.
+        """Attend. query [B, S, heads * D], key and value [B, S, kv heads * D] -> like query, cache.
 
         Keys and values are rounded to the type of the past, where there is one.
         """
@@ -101,7 +101,7 @@ class Attend(nn.Module):
 
 
 def keep(new: tuple[Tensor, Tensor], dtype: torch.dtype) -> KeyValue:
-    """Key and value as a cache of this type holds them."""
+    """Return key and value as a cache of this type holds them."""
     if dtype != torch.int8:
         return new[0].to(dtype), new[1].to(dtype)
     (key, key_scale), (value, value_scale) = map(kept_int8, new)
@@ -109,18 +109,18 @@ def keep(new: tuple[Tensor, Tensor], dtype: torch.dtype) -> KeyValue:
 
 
 def empty(rows: tuple[int, int, int], width: int, dtype: torch.dtype) -> KeyValue:
-    """The zeros of a cache of this type: rows [B, num_key_value_heads, T], D wide."""
+    """Return a cache of zeros of this type; rows: B, num_key_value_heads and T, width: D."""
     caches = [torch.zeros(*rows, width, dtype=dtype) for _ in range(2)]
     return (*caches, *(torch.zeros(rows) for _ in range(2 if dtype == torch.int8 else 0)))
 
 
 def heads(x: Tensor, count: int) -> Tensor:
-    """[B, S, count * D] -> [B, count, S, D]."""
+    """Split [B, S, count * D] into heads [B, count, S, D]."""
     return x.unflatten(-1, (count, -1)).transpose(1, 2)
 
 
 class MLP(nn.Module):
-    """The gated feed-forward's three linears; ``forward`` is the network's own."""
+    """The three linears of the gated feed-forward; each network defines ``forward``."""
 
     linear: type[BitLinear] = BitLinear
 
@@ -131,5 +131,5 @@ class MLP(nn.Module):
         self.down_proj = self.linear(config.intermediate_size, config.hidden_size, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [B, S, H] -> [B, S, H]."""
+        """Compute x [B, S, H] -> [B, S, H]."""
         raise NotImplementedError

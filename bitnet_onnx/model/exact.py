@@ -1,8 +1,8 @@
-"""Norm and attention so that every implementation can give the same bits: the specification.
+"""The specification of norm and attention, which every implementation can meet to the bit.
 
-Sums are float64 of exact products, so their order changes a float32 result about once in 1e8; all
+Sums are float64 of exact products, so their order changes a float32 result about once in 1e8. All
 else is float32, each operation rounded. The kernels' order is in custom_ops/. With an int8 cache
-the sums are of whole numbers: exact in any order. Knows tensors and the number format.
+the sums are of integers: exact in any order. Knows tensors and the number format; knows no network.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ SPAN = 64  # positions whose weights are rounded together
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
-    """x [..., K], weight [K], eps [1] -> ``(x * inverse) * weight``, ``inverse = 1 / rms(x)``."""
+    """Normalize x [..., K]: ``(x * inverse) * weight``, weight [K], eps [1].
+
+    ``inverse = 1 / sqrt(mean(x²) + eps)``, rounded to float32.
+    """
     wide = x.double()
     mean = (wide * wide).sum(dim=-1, keepdim=True) / x.shape[-1]
     return x * (1.0 / (mean + eps.double()).sqrt()).float() * weight
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
-    """query [B, heads, S, D], key and value [B, kv_heads, T, D], seen bool [B or 1, 1, S, T].
+    """Compute ``softmax(query · keyᵀ / sqrt(D)) · value`` over the positions seen.
 
-    -> [B, heads, S, D]: ``softmax(query · keyᵀ / sqrt(D)) · value`` over the positions seen.
+    query [B, heads, S, D], key and value [B, kv_heads, T, D], seen bool [B or 1, 1, S, T]
+    -> [B, heads, S, D].
     """
     grouped = query.unflatten(1, (key.shape[1], -1))  # [B, kv_heads, heads of each, S, D]
     keys, values, seen = (part.unsqueeze(2) for part in (key, value, seen))
@@ -38,23 +42,23 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor
 
 
 def softmax_weights(scores: Tensor, seen: Tensor) -> Tensor:
-    """``exp(scores - max)`` over the positions seen, 0 elsewhere."""
+    """Return ``exp(scores - max)`` over the positions seen, 0 elsewhere."""
     scores = scores.masked_fill(~seen, -torch.inf)
     return exponential(scores - scores.amax(dim=-1, keepdim=True)).masked_fill(~seen, 0)
 
 
 def kept_int8(x: Tensor) -> tuple[Tensor, Tensor]:
-    """What an int8 cache holds of x [..., D]: codes int8 [..., D] and scale float32 [...].
+    """Quantize x [..., D] for an int8 cache: codes int8 [..., D] and their step float32 [...].
 
-    ``absmax_int8`` with the scale's inverse, which codes are multiplied with: the largest |x| /
-    127, or 1e-5 / 127 for a row of zeros. A row with a NaN or an infinity: zeros and NaN.
+    ``absmax_int8`` with the inverse of its scale: the step, the value of code 1, is
+    ``max(max|x|, 1e-5) / 127``. A row with a NaN or an infinity gets the codes 0 and the step NaN.
     """
-    codes, scale = _worth(*absmax_int8(x))
-    return codes.to(torch.int8), scale.squeeze(-1)
+    codes, step = _with_step(*absmax_int8(x))
+    return codes.to(torch.int8), step.squeeze(-1)
 
 
-def _worth(codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers and their scale -> the same and what 1 stands for: 0 and NaN if not finite."""
+def _with_step(codes: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return codes and their step ``1 / scale``; 0 and NaN for a row that is not finite."""
     finite = codes.isfinite().all(dim=-1, keepdim=True)
     return codes.masked_fill(~finite, 0), (1.0 / scale).masked_fill(~finite, torch.nan)
 
@@ -67,21 +71,22 @@ def attention_int8(
     value_scale: Tensor,
     seen: Tensor,
 ) -> Tensor:
-    """``attention`` over int8 key and value [B, kv_heads, T, D] with scales [B, kv_heads, T].
+    """Compute ``attention`` over int8 key and value [B, kv_heads, T, D], scales [B, kv_heads, T].
 
-    query enters as 16-bit integers by absmax, ``q * a``. ``score = (float32(q · key) * key_scale) *
-    (a / sqrt(D))``: |q · key| <= 512 * 32512 * 128 < 2**31 for D <= 512.
+    query is quantized by absmax to 16-bit integers q with the step a. ``score = (float32(q · key) *
+    key_scale) * (a / sqrt(D))``, where |q · key| <= 512 * 32512 * 128 < 2**31 for D <= 512.
 
-    ``softmax`` as ever. The weight of a value with its scale, ``x = weight * value_scale``, becomes
-    16-bit integers p * b by absmax over each SPAN of positions: so much is lost as to move a result
-    by ``64 / 65024`` of the values' mean absmax at most, a quarter of what rounding them to int8
-    may, however long the cache. The sum p · value is below 2**28 and its product with b, 24 bits,
-    exact in float64; these are added in float64, the first span first.
+    The softmax weights times the scales of the values, ``x = weight * value_scale``, are quantized
+    by absmax over each SPAN of positions to 16-bit integers p with the step b. This moves a result
+    by at most ``64 / 65024`` of the values' mean absmax, a quarter of what their rounding to int8
+    may, for a cache of any length. The sum p · value is below 2**28 and its product with b, of 24
+    bits, is exact in float64. These products are added in float64, the first span first.
 
-    A NaN or an infinity in query, or in a key or value that is seen, makes all of its heads NaN.
+    A NaN or an infinity in query, or in a key or value that is seen, makes every head that reads it
+    NaN.
     """
     grouped = query.unflatten(1, (key.shape[1], -1))  # [B, kv_heads, heads of each, S, D]
-    q, step = _worth(*absmax_int16(grouped))
+    q, step = _with_step(*absmax_int16(grouped))
     products = (q @ key.unsqueeze(2).double().transpose(-1, -2)).float()
     root = query.new_tensor(query.shape[-1]).sqrt()
     by_position = [scale[:, :, None, None] for scale in (key_scale, value_scale)]
@@ -92,15 +97,15 @@ def attention_int8(
     total = torch.zeros_like(q)
     for start in range(0, key.shape[2], SPAN):
         span = slice(start, start + SPAN)
-        p, step = _worth(*absmax_int16(shares[..., span], SMALLEST))
+        p, step = _with_step(*absmax_int16(shares[..., span], SMALLEST))
         total = total + (p @ wide[..., span, :]) * step.double()
     return (total / weights.double().sum(dim=-1, keepdim=True)).float().flatten(1, 2)
 
 
 def exponential(x: Tensor) -> Tensor:
-    """exp of x <= 0 in float32, within 1 ulp: ``2**n * (1 + r + r²/2! + ... + r⁷/7!)``.
+    """Compute exp of x <= 0 in float32, within 1 ulp: ``2**n * (1 + r + r²/2! + ... + r⁷/7!)``.
 
-    ``n = round(x / ln 2)``, ``r = x - n ln 2``; below -87, exp(-87).
+    ``n = round(x / ln 2)``, ``r = x - n ln 2``; for x below -87 the result is exp(-87).
     """
     x = torch.maximum(x, x.new_tensor(-87.0))
     n = (x * 1.44269504).round()

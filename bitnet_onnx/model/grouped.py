@@ -19,8 +19,8 @@ __all__ = ["GroupLinear"]
 class GroupLinear(BitLinear):
     """``y = x · Wᵀ``, where a group of W is its scale times codes in {-1, 0, +1}.
 
-    x is taken as it is, or as int8 per token: then the groups' exact sums times their scales are
-    added in float64 and divided by act_scale. ``weight`` is a master or, after ``set_ternary``,
+    x stays float, or is quantized to int8 per token: then the groups' exact sums times their scales
+    are added in float64 and divided by act_scale. ``weight`` is a master or, after ``set_ternary``,
     codes with their ``weight_scale`` [N, K / group_size].
     """
 
@@ -39,7 +39,7 @@ class GroupLinear(BitLinear):
         self.weight_scale = scale.float()
 
     def ternary(self) -> tuple[Tensor, Tensor]:
-        """Codes (float32 [N, K]) and scales, whichever way they are stored."""
+        """Return codes (float32 [N, K]) and scales [N, K / group_size]; quantize a master."""
         if self.weight_scale is not None:
             return self.weight.float(), self.weight_scale
         return group_absmean(self.weight, self.group_size)

@@ -1,4 +1,4 @@
-"""The layers that all networks are made of: RMSNorm and BitLinear.
+"""The layers of all networks: RMSNorm and BitLinear.
 
 Knows tensors and the number format; knows no network.
 Sources: arXiv 2402.17764, arXiv 2504.12285, transformers' ``integrations/bitnet.py``.
@@ -34,9 +34,9 @@ class RMSNorm(nn.Module):
 class BitLinear(nn.Module):
     """``y = (int8(x) · Wᵀ) * weight_scale / act_scale``, W in {-1, 0, +1}: W1.58A8.
 
-    ``weight`` [N, K] is either the float master, quantized at each call, or, once
-    ``set_ternary`` was called, the stored int8 codes with their ``weight_scale`` [1].
-    ``rms_norm`` is None but where the config says ``use_rms_norm``.
+    ``weight`` [N, K] is either the float master, quantized in each call, or, after ``set_ternary``,
+    the int8 codes with their ``weight_scale`` [1]. ``rms_norm`` is None unless the config has
+    ``use_rms_norm``.
     """
 
     weight: Tensor
@@ -61,7 +61,7 @@ class BitLinear(nn.Module):
         self.weight_scale = scale.float().reshape(1)
 
     def ternary(self) -> tuple[Tensor, Tensor]:
-        """Codes (float32 [N, K]) and scale (float32 [1]), whichever way they are stored."""
+        """Return codes (float32 [N, K]) and scale (float32 [1]); quantize a master."""
         if self.weight_scale is not None:
             return self.weight.float(), self.weight_scale
         return absmean_ternary(self.weight)
@@ -73,12 +73,12 @@ class BitLinear(nn.Module):
             return self._forward_straight_through(x)
         codes, weight_scale = self.ternary()
         quantized, act_scale = absmax_int8(x)
-        # Whole numbers below 128 * K <= 2**24: this float32 product is exact in any order.
+        # The sums are integers of at most 128 * K <= 2**24: exact in float32, in any order.
         sums = F.linear(quantized, codes)
         return sums * (weight_scale / act_scale)
 
     def _forward_straight_through(self, x: Tensor) -> Tensor:
-        """The same values up to rounding; gradients pass both quantizers unchanged."""
+        """Compute the same up to rounding; gradients pass both quantizers unchanged."""
         with torch.no_grad():
             codes, weight_scale = absmean_ternary(self.weight)
             quantized, act_scale = absmax_int8(x)

@@ -18,7 +18,7 @@ __all__ = ["rotary_tables", "rotate"]
 
 
 def rotary_tables(config: BitNetConfig, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions [B, S] -> cos and sin [B, S, D]; both halves of D hold the same angles."""
+    """Compute cos and sin [B, S, D] of positions [B, S]; both halves of D hold the same angles."""
     pairs = torch.arange(0, config.head_dim, 2, device=position_ids.device).float()
     frequencies = 1.0 / config.rope_theta ** (pairs / config.head_dim)
     scaling = config.rope_scaling
@@ -33,15 +33,15 @@ def rotary_tables(config: BitNetConfig, position_ids: Tensor) -> tuple[Tensor, T
 
 
 def linear(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
-    """All divided by the factor."""
+    """Divide all frequencies by the factor."""
     return frequencies / scaling.factor
 
 
 def llama3(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
-    """The slow ones divided by the factor.
+    """Divide the slow frequencies by the factor.
 
-    A frequency that turns ``t`` times within the original context is kept where t is above
-    high_freq_factor, divided where it is below low_freq_factor, and a mixture in between.
+    A frequency that turns t times within the original context is kept where t is above
+    high_freq_factor, divided where t is below low_freq_factor, and interpolated in between.
     """
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     turns = scaling.original_max_position_embeddings / (2 * math.pi / frequencies)
@@ -50,26 +50,26 @@ def llama3(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> T
 
 
 def yarn(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
-    """The slow ones divided by the factor, along a ramp over their numbers (arXiv 2309.00071).
+    """Divide the slow frequencies by the factor, along a ramp over their index (arXiv 2309.00071).
 
     Frequency i turns n times within the original context where
-    ``i = D / 2 * log(original / (2 pi n)) / log(theta)``. Those below the i of beta_fast, rounded
-    down, are kept, those above the i of beta_slow, rounded up, divided.
+    ``i = D / 2 * log(original / (2 pi n)) / log(theta)``. Frequencies below the i of beta_fast,
+    rounded down, are kept; those above the i of beta_slow, rounded up, are divided.
     """
 
-    def number(turns: float) -> float:
+    def index(turns: float) -> float:
         length = scaling.original_max_position_embeddings / (2 * math.pi * turns)
         return config.head_dim / 2 * math.log(length) / math.log(config.rope_theta)
 
-    first = max(math.floor(number(scaling.beta_fast)), 0)
-    last = min(math.ceil(number(scaling.beta_slow)), config.head_dim - 1)
+    first = max(math.floor(index(scaling.beta_fast)), 0)
+    last = min(math.ceil(index(scaling.beta_slow)), config.head_dim - 1)
     steps = torch.arange(len(frequencies), device=frequencies.device).float()
     divided = ((steps - first) / ((last - first) or 0.001)).clamp(0, 1)
     return divided * (frequencies / scaling.factor) + (1 - divided) * frequencies
 
 
 def longrope(frequencies: Tensor, scaling: RopeScaling, config: BitNetConfig) -> Tensor:
-    """Each by its own divisor, that of the original context."""
+    """Divide each frequency by its own factor for the original context."""
     return frequencies / torch.tensor(scaling.short_factor, device=frequencies.device)
 
 

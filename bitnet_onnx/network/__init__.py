@@ -1,1 +1,1 @@
-"""What a network is, without its weights: its config, its parts, one record for each network."""
+"""A network without its weights: its config, its parts, and one record for each network."""

@@ -1,7 +1,7 @@
-"""What a BitNet network is, read from a checkpoint's ``config.json``.
+"""The description of a BitNet network, read from a checkpoint's ``config.json``.
 
-Knows which networks there are, the field names of transformers' configs and which of their values
-we can run; an unsupported one is refused by name. Knows nothing of tensors.
+Knows the networks, the field names of transformers' configs and the supported values; others are
+refused by name. Knows no tensors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_LAYERS = 1024
 
 @dataclass(frozen=True)
 class BitNetConfig:
-    """A network of the BitNet family; sizes in elements."""
+    """A network of the BitNet family; sizes are in elements."""
 
     vocab_size: int
     hidden_size: int
@@ -44,26 +44,26 @@ class BitNetConfig:
     eos_token_id: tuple[int, ...]
     pad_token_id: int | None
     quantization: str | None
-    """``offline``: ternary weights are stored; ``online``: float masters; None: not declared."""
+    """``offline``: ternary weights are stored; ``online`` and None, not declared: masters are."""
     divide_by_scale: bool
     """``linear_class: bitlinear`` divides by ``weight_scale``, ``autobitlinear`` multiplies."""
     network: str = "bitnet"
-    """The name of its record in ``records.py``; what it computes is in ``model/networks/``."""
+    """The name of its record in ``records.py`` and of its file in ``model/networks/``."""
     rope_scaling: RopeScaling | None = None
     linear_norm_eps: float | None = None
-    """``use_rms_norm``: each BitLinear has an RMSNorm of its own, with this eps."""
+    """``use_rms_norm``: the eps of the RMSNorm inside each BitLinear; None: there is none."""
     quantization_groups: int = 1
-    """Equal parts of K that a binary network normalizes and quantizes each by itself."""
+    """Equal parts of K; a binary network normalizes and quantizes each separately."""
     group_size: int | None = None
-    """Weights along K that share a scale; None: one scale for all."""
+    """Weights along K that share a scale; None: one scale per tensor."""
     float_activations: bool = False
-    """Linears take activations as they are: no int8."""
+    """Whether linears take float activations, not int8."""
     scale_emb: float = 1.0
-    """What the embedding is multiplied by."""
+    """MiniCPM: the factor of the embedding."""
     scale_depth: float = 1.0
-    """MiniCPM: each residual branch is multiplied by this / sqrt(num_hidden_layers)."""
+    """MiniCPM: each residual branch is multiplied by scale_depth / sqrt(num_hidden_layers)."""
     dim_model_base: int | None = None
-    """MiniCPM: the last norm's output is divided by hidden_size / this."""
+    """MiniCPM: the last norm's output is divided by hidden_size / dim_model_base."""
 
     @property
     def record(self) -> Network:
@@ -71,7 +71,7 @@ class BitNetConfig:
 
     @classmethod
     def from_file(cls, path: Path) -> BitNetConfig:
-        """Read ``config.json``; raises ConfigError naming the file and the field."""
+        """Read ``config.json``; raise ConfigError naming the file and the field."""
         fields = read_object(
             path,
             ConfigError,
@@ -84,7 +84,7 @@ class BitNetConfig:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> BitNetConfig:
-        """Take the fields of a ``config.json``; raises ConfigError naming the field."""
+        """Read the fields of a ``config.json``; raise ConfigError naming the field."""
         network = _network(fields)
         read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
         for bias in ("attention_bias", "mlp_bias"):
@@ -126,7 +126,7 @@ class BitNetConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as transformers writes them into ``config.json``."""
+        """Return the fields of a ``config.json``: the inverse of ``from_dict``."""
         eos = self.eos_token_id
         network = self.record
         fields: dict[str, Any] = {
@@ -178,7 +178,7 @@ class BitNetConfig:
 
 
 def _network(fields: dict[str, Any]) -> Network:
-    """The record of the network; refused where nothing says that its linears are ternary."""
+    """Return the network's record; refuse a config that does not say its linears are quantized."""
     known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
     read.one_of(fields, "model_type", known, None)
     read.one_of(fields, "weight_bits", (1,), 1)
@@ -187,8 +187,8 @@ def _network(fields: dict[str, Any]) -> Network:
     assert network is not None
     if network.needs_quantization_config and fields.get("quantization_config") is None:
         raise ConfigError(
-            f"model_type is {network.model_type!r} without a quantization_config: a network with "
-            "float weights, expected quantization_config.quant_method 'bitnet'",
+            f"model_type is {network.model_type!r} without a quantization_config, which means "
+            "float weights; expected quantization_config.quant_method 'bitnet'",
             hint="if these are the float masters of a BitNet, add a quantization_config with "
             "linear_class 'autobitlinear' and quantization_mode 'online'",
         )
@@ -196,7 +196,7 @@ def _network(fields: dict[str, Any]) -> Network:
 
 
 def _attention_sizes(fields: dict[str, Any], network: Network) -> tuple[int, int, int, int]:
-    """hidden_size, num_attention_heads, num_key_value_heads, head_dim."""
+    """Read hidden_size, num_attention_heads, num_key_value_heads and head_dim."""
     hidden = read.size(fields, "hidden_size", MAX_FEATURES)
     heads = read.size(fields, "num_attention_heads", MAX_FEATURES)
     kv_heads = read.size(fields, "num_key_value_heads", heads, default=heads)
@@ -229,15 +229,15 @@ def _attention_sizes(fields: dict[str, Any], network: Network) -> tuple[int, int
 def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> Quantization:
     if network.weights == "binary" and fields.get("quantization_config") is not None:
         raise ConfigError(
-            f"quantization_config is given, model_type {network.model_type!r} expects none: its "
-            "float masters are stored"
+            f"quantization_config is given, expected none for model_type {network.model_type!r}: "
+            "its checkpoints hold float masters"
         )
     if network.weights != "grouped":
         return read_quantization(fields)
     for name, features in widths.items():
         if features % GROUP_SIZE:
             raise ConfigError(
-                f"{name} is {features}, expected a multiple of {GROUP_SIZE}, the weights that "
+                f"{name} is {features}, expected a multiple of {GROUP_SIZE}: this many weights "
                 "share a scale"
             )
     return read_grouped(fields)
@@ -248,7 +248,7 @@ def _quantization_groups(fields: dict[str, Any], network: Network, widths: dict[
     if groups > 1 and network.weights != "binary":
         binary = [n.model_type for n in RECORDS.values() if n.weights == "binary"]
         raise ConfigError(
-            f"quantization_groups is {groups}, supported by model_type {binary[0]!r} alone"
+            f"quantization_groups is {groups}, expected 1 for all but model_type {binary[0]!r}"
         )
     if any(width % groups for width in widths.values()):
         listed = ", ".join(f"{name} {width}" for name, width in widths.items())
@@ -257,7 +257,7 @@ def _quantization_groups(fields: dict[str, Any], network: Network, widths: dict[
 
 
 def _residual_scales(fields: dict[str, Any]) -> dict[str, Any]:
-    """The three scales of MiniCPM, with the defaults of its class."""
+    """Read the three scales of MiniCPM, with the defaults of its class."""
     return {
         "scale_emb": read.positive(fields, "scale_emb", 1.0),
         "scale_depth": read.positive(fields, "scale_depth", 1.0),
@@ -266,7 +266,7 @@ def _residual_scales(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_attention(fields: dict[str, Any]) -> None:
-    """Every layer attends to all that is before it."""
+    """Refuse a layer that does not attend to all earlier positions."""
     read.one_of(fields, "use_sliding_window", (None, False), False)
     kinds = fields.get("layer_types")
     if kinds is not None and (not isinstance(kinds, list) or set(kinds) - {"full_attention"}):

@@ -1,7 +1,7 @@
 """One field of a ``config.json``: read and checked, or refused by name.
 
-Knows JSON values and what a sensible number is; knows no network. Each function takes the object
-and the field's name, and raises ConfigError with what was found and what was expected.
+Each function takes the object and the field's name, and raises ConfigError with what was found and
+what was expected. Knows JSON values and the range of a number; knows no network.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ LARGEST = 3e38  # the network computes in float32
 
 
 def size(fields: dict[str, Any], name: str, limit: int, default: int | None = None) -> int:
+    """Return an integer from 1 to ``limit``."""
     value = fields.get(name)
     if value is None:
         value = default
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-        raise ConfigError(f"{name} is {value!r}, expected a whole number from 1 to {limit}")
+        raise ConfigError(f"{name} is {value!r}, expected an integer from 1 to {limit}")
     return value
 
 
 def positive(fields: dict[str, Any], name: str, default: float) -> float:
+    """Return a number above 0 that float32 can hold."""
     value = fields.get(name, default)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 < value <= LARGEST:
-        raise ConfigError(f"{name} is {value!r}, expected a number above 0")
+        raise ConfigError(f"{name} is {value!r}, expected a number above 0, at most {LARGEST:g}")
     return float(value)
 
 
 def positives(fields: dict[str, Any], name: str, count: int) -> tuple[float, ...]:
+    """Return a list of ``count`` such numbers."""
     values = fields.get(name)
     if not isinstance(values, list) or len(values) != count:
         found = f"has {len(values)}" if isinstance(values, list) else f"is {values!r}"
@@ -41,6 +44,7 @@ def positives(fields: dict[str, Any], name: str, count: int) -> tuple[float, ...
 
 
 def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
+    """Return true or false."""
     value = fields.get(name, default)
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is {value!r}, expected true or false")
@@ -48,6 +52,7 @@ def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
 
 
 def token(fields: dict[str, Any], name: str, vocab: int) -> int | None:
+    """Return one token id below ``vocab``, or None."""
     found = tokens(fields, name, vocab)
     if len(found) > 1:
         raise ConfigError(f"{name} is {list(found)!r}, expected one token id")
@@ -55,26 +60,28 @@ def token(fields: dict[str, Any], name: str, vocab: int) -> int | None:
 
 
 def tokens(fields: dict[str, Any], name: str, vocab: int) -> tuple[int, ...]:
+    """Return the token ids below ``vocab`` of a list, of one id, or of null."""
     value = fields.get(name)
     values = [] if value is None else value if isinstance(value, list) else [value]
     for value_id in values:
-        whole = isinstance(value_id, int) and not isinstance(value_id, bool)
-        if not whole or not 0 <= value_id < vocab:
+        integer = isinstance(value_id, int) and not isinstance(value_id, bool)
+        if not integer or not 0 <= value_id < vocab:
             raise ConfigError(f"{name} is {value!r}, expected token ids from 0 to {vocab - 1}")
     return tuple(values)
 
 
 def one_of(fields: dict[str, Any], name: str, supported: tuple[Any, ...], default: Any) -> Any:
+    """Return a value that is among the supported ones, of the same type."""
     value = fields.get(name, default)
-    # By type too: 1 == True, and a list is equal to no key.
+    # The types are compared too, because 1 == True.
     if not any(type(value) is type(known) and value == known for known in supported):
         listed = ", ".join(repr(known) for known in supported)
-        raise ConfigError(f"{name} is {value!r}, supported: {listed}")
+        raise ConfigError(f"{name} is {value!r}, expected one of: {listed}")
     return value
 
 
 def section(fields: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """An object inside; its keys become ``name.key``, so that an error names the whole path."""
+    """Return an inner object; its keys become ``name.key``, so that an error names the path."""
     value = fields.get(name)
     if value is None:
         return None

@@ -1,7 +1,7 @@
 """The parts of a network: every tensor that a checkpoint holds, by its published name.
 
-Made once from the config, and handed down to whoever reads, writes, traces or exports weights.
-Knows names, shapes, and which operator multiplies by a weight; knows no tensors.
+They are made once from the config, for all code that reads, writes, traces or exports weights.
+Knows names, shapes, and which operator multiplies by a weight; knows no values.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Linear:
     operator: str
     """The ONNX operator of its product, in the domain ``bitnet``."""
     group_size: int | None = None
-    """Weights of a row that share a scale; None: all of them, of all rows."""
+    """Weights of a row that share a scale; None: all weights of all rows share one."""
     splits: int | None = None
-    """Equal parts of K, each with a scale and an operator of its own; None: K is not split."""
+    """Equal parts of K, each with its own scale and operator; None: K is not split."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -34,19 +34,19 @@ class Linear:
 
     @property
     def operands(self) -> tuple[str, ...]:
-        """The names under which its operators have their weight and weight_scale."""
+        """The name of each of its operators, without ``.weight`` and ``.weight_scale``."""
         if self.splits is None:
             return (self.name,)
         return tuple(f"{self.name}.{split}" for split in range(self.splits))
 
     @property
     def operand_shape(self) -> tuple[int, int]:
-        """What one operator multiplies by."""
+        """The shape of the matrix that one operator multiplies by."""
         return self.rows, self.features // (self.splits or 1)
 
     @property
     def scale_shape(self) -> tuple[int, ...]:
-        """Of the weight_scale of one operator."""
+        """The shape of the weight_scale of one operator."""
         return (1,) if self.group_size is None else (self.rows, self.features // self.group_size)
 
 
@@ -55,12 +55,12 @@ class Parts:
     """All tensors of a network. Tables are [vocab_size, hidden_size]."""
 
     linears: dict[str, Linear]
-    """By name, in the order of the network."""
+    """Name -> linear, in the order of the network."""
     norms: dict[str, int]
-    """The weight of every RMSNorm: name -> size."""
+    """Name -> size of the weight of every RMSNorm."""
     embedding: str
     head: str
-    """The embedding itself where the two are tied."""
+    """The name of the embedding where the two are tied."""
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class Parts:
 
 @cache
 def parts_of(config: BitNetConfig) -> Parts:
-    """The parts of the network that a config describes."""
+    """Return the parts of the network that a config describes."""
     linears = {
         f"model.layers.{layer}.{name}": shape
         for layer in range(config.num_hidden_layers)
@@ -95,7 +95,7 @@ def parts_of(config: BitNetConfig) -> Parts:
 
 
 def _linear_shapes(config: BitNetConfig) -> dict[str, tuple[int, int]]:
-    """(N, K) of the linears of a layer."""
+    """Return the (N, K) of each linear of a layer."""
     hidden, inner = config.hidden_size, config.intermediate_size
     width = config.num_attention_heads * config.head_dim
     kv_width = config.num_key_value_heads * config.head_dim
@@ -111,7 +111,7 @@ def _linear_shapes(config: BitNetConfig) -> dict[str, tuple[int, int]]:
 
 
 def _norm_sizes(config: BitNetConfig) -> dict[str, int]:
-    """The norms of a layer."""
+    """Return the size of each norm of a layer."""
     network = config.record
     sizes = {"input_layernorm": config.hidden_size, "post_attention_layernorm": config.hidden_size}
     sizes |= dict.fromkeys(network.head_norms, config.head_dim)

@@ -1,7 +1,7 @@
-"""What a config.json's ``quantization_config`` says of the linears.
+"""The ``quantization_config`` of a config.json: how the linears are quantized.
 
-Knows the fields of transformers' BitNet integration, and two of ours for group scales, named as
-GPTQ's and Quanto's configs name them: ``group_size`` and ``activations``.
+Knows the fields of transformers' BitNet integration, and this package's two fields for group
+scales, ``group_size`` (as in GPTQ's configs) and ``activations`` (as in Quanto's).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ NAME = "quantization_config"
 GROUP_SIZE = 128
 MODES = ("offline", "online")
 
-# transformers takes the listed modules out of quantization; these are no BitLinear anyway.
+# transformers leaves the listed modules in float; these are never BitLinear.
 FLOAT_MODULES = {"lm_head", "model.embed_tokens", "embed_tokens", "model.norm"}
 
 
 class Quantization(NamedTuple):
-    """The fields of ``BitNetConfig`` that come from it; they are explained there."""
+    """The fields of ``BitNetConfig`` that come from this section; they are explained there."""
 
     quantization: str | None = None
     divide_by_scale: bool = False
@@ -32,7 +32,7 @@ class Quantization(NamedTuple):
 
 
 def read_quantization(fields: dict[str, Any]) -> Quantization:
-    """Of a network with one scale a tensor."""
+    """Read the section of a network with one scale per tensor; raise ConfigError naming a field."""
     section = read.section(fields, NAME)
     if section is None:
         return Quantization()
@@ -46,14 +46,15 @@ def read_quantization(fields: dict[str, Any]) -> Quantization:
     eps = read.positive(section, f"{NAME}.rms_norm_eps", 1e-6) if norm else None
     _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
     divide = linear_class == "bitlinear"
-    # transformers' BitLinear holds packed codes, whatever the mode says.
+    # transformers' BitLinear holds packed codes in either mode.
     return Quantization("offline" if divide else mode, divide, eps)
 
 
 def read_grouped(fields: dict[str, Any]) -> Quantization:
-    """Of a network with a scale for each group of weights along K.
+    """Read the section of a network with a scale for each group of weights along K.
 
-    No section is what is published: dequantized weights, and activations as they are.
+    Published checkpoints have no section: weights are dequantized, activations not quantized.
+    Raises ConfigError naming a field.
     """
     section = read.section(fields, NAME)
     if section is None:
@@ -69,18 +70,17 @@ def read_grouped(fields: dict[str, Any]) -> Quantization:
 
 
 def _check_float_modules(modules: Any) -> None:
-    """transformers: None leaves the head in float, a list leaves what it lists and no more."""
+    """Refuse a quantized head: in transformers, None keeps it in float, a list what it lists."""
     if modules is None:
         return
     name = f"{NAME}.modules_to_not_convert"
     if not isinstance(modules, list) or "lm_head" not in modules:
         raise ConfigError(
-            f"{name} is {modules!r}, expected null or a list with 'lm_head': a quantized head is "
-            "not supported"
+            f"{name} is {modules!r}, expected null or a list with 'lm_head': the head must be float"
         )
     others = [module for module in modules if module not in FLOAT_MODULES]
     if others:
         raise ConfigError(
-            f"{name} leaves {', '.join(map(str, others))} in float, expected every linear but "
+            f"{name} leaves {', '.join(map(str, others))} in float, expected all linears but "
             "lm_head to be quantized"
         )

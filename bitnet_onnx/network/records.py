@@ -1,8 +1,8 @@
 """The networks that this package knows: one record each.
 
-A new network is one record here and one file of its name in ``model/networks/``, which says what
-it computes. Nothing else compares a network's name: whoever needs to know asks its record. Knows
-names and numbers; knows no tensors.
+A new network is one record here, and one file of its name in ``model/networks/`` that says what it
+computes. No other file compares a network's name: each asks the record. Knows names and numbers;
+knows no tensors.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ class Gguf:
     """How GGUF files hold a network."""
 
     architectures: tuple[str, ...] = ()
-    """What ``general.architecture`` may be; the first one is written. Empty: no GGUF files."""
+    """Values of ``general.architecture``; the first one is written. Empty: no GGUF files."""
     written: bool = False
     """Whether the network can be written as GGUF."""
     llama_cpp: str | None = None
-    """The architecture under which llama.cpp itself loads the network, if it is another one."""
+    """The architecture under which llama.cpp itself loads the network, where it differs."""
     pairs: bool = False
-    """Rows of q and k are stored with the pairs of a rotation side by side."""
+    """Whether the two rows of q and k that rotate together are stored side by side."""
     metadata_suffices: bool = True
-    """The metadata holds all of the config; otherwise a config.json must lie beside the file."""
+    """Whether the metadata holds the whole config; if not, the file needs a config.json beside."""
     sentencepiece: bool = False
-    """Published files come with a SentencePiece tokenizer."""
+    """Whether published files come with a SentencePiece tokenizer."""
     unused_tensors: tuple[str, ...] = ()
-    """Tensors whose content config.json holds as well."""
+    """Tensors that repeat what config.json holds."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What a config.json says of a network, the defaults of its class, and how it is special."""
+    """A network in a config.json: its names, the defaults of its class, what is special."""
 
     name: str
     model_type: str
@@ -45,10 +45,10 @@ class Network:
     rope_theta: float
     rms_norm_eps: float
     head_dim: int | None = None
-    """Default; None: hidden_size / num_attention_heads."""
+    """The default; None: hidden_size / num_attention_heads."""
     tie_word_embeddings: bool = False
     weights: Literal["ternary", "grouped", "binary"] = "ternary"
-    """``ternary``: one scale a tensor; ``grouped``: one for each 128 weights of a row;
+    """``ternary``: one scale per tensor; ``grouped``: one for each 128 weights of a row;
     ``binary``: -1 and +1, normalized and quantized in ``quantization_groups`` parts of K."""
     attention_norm: str | None = None
     """The norm before o_proj, over hidden_size."""
@@ -57,13 +57,13 @@ class Network:
     head_norms: tuple[str, ...] = ()
     """Norms of each head of q and k, over head_dim."""
     scaled_residuals: bool = False
-    """``scale_emb``, ``scale_depth`` and ``dim_model_base`` of a config.json have a meaning."""
+    """Whether config.json has ``scale_emb``, ``scale_depth`` and ``dim_model_base``."""
     own_field: str | None = None
-    """A field that tells its config.json from that of another network with the same model_type."""
+    """A field that no other network with the same model_type has in its config.json."""
     needs_quantization_config: bool = False
-    """Without one, config.json describes a network of this body with float weights."""
+    """Whether a config.json without one describes the same body with float weights."""
     in_transformers: bool = True
-    """transformers has a class for it."""
+    """Whether transformers has a class for it."""
     gguf: Gguf = field(default_factory=Gguf)
 
 
@@ -146,7 +146,7 @@ RECORDS = {network.name: network for network in _LIST}
 
 
 def of_config(fields: Mapping[str, Any]) -> Network | None:
-    """The network that a ``config.json`` describes; None where its model_type is unknown."""
+    """Return the network that a ``config.json`` describes, None where its model_type is unknown."""
     model_type = fields.get("model_type")
     for network in _LIST:
         if network.own_field is None:
@@ -158,5 +158,5 @@ def of_config(fields: Mapping[str, Any]) -> Network | None:
 
 
 def of_architecture(architecture: str) -> list[Network]:
-    """The networks that GGUF files of this ``general.architecture`` may hold."""
+    """Return the networks that GGUF files of this ``general.architecture`` may hold."""
     return [network for network in _LIST if architecture in network.gguf.architectures]

@@ -1,7 +1,6 @@
-"""What a config.json says of rotary positions: theta, and how frequencies are scaled.
+"""The rotary positions of a config.json: theta, and how frequencies are scaled.
 
-Knows the field names of transformers' configs; what is computed from them is in
-``model/rotary.py``.
+Knows the field names of transformers' configs. ``model/rotary.py`` computes with their values.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ __all__ = ["RopeScaling", "read_rope"]
 
 MAX_POSITIONS = 1 << 24
 ORIGINAL = "original_max_position_embeddings"
-# rope_type -> the numbers that it uses; their names are those of a config.json.
+# rope_type -> the names of its numbers in a config.json.
 NUMBERS = {
     "linear": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", ORIGINAL),
@@ -36,15 +35,15 @@ class RopeScaling:
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
     attention_factor: float = 1.0
-    """What cos and sin are multiplied by."""
+    """The factor of cos and sin."""
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     short_factor: tuple[float, ...] = ()
     long_factor: tuple[float, ...] = ()
-    """Divisors of the D / 2 frequencies, within the original context and beyond it."""
+    """Divisors of the D / 2 frequencies: short within the original context, long beyond it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The section as a config.json holds it."""
+        """Return the section of a config.json."""
         numbers = {name: getattr(self, name) for name in NUMBERS[self.rope_type]}
         lists = {name: list(n) for name, n in numbers.items() if isinstance(n, tuple)}
         return {"rope_type": self.rope_type, **numbers, **lists}
@@ -53,10 +52,10 @@ class RopeScaling:
 def read_rope(
     fields: dict[str, Any], default_theta: float, context: int, head_dim: int
 ) -> tuple[float, RopeScaling | None]:
-    """theta and scaling, as transformers 5 reads them.
+    """Read theta and scaling as transformers 5 does.
 
-    ``rope_scaling`` of older files comes before ``rope_parameters``; a theta inside either before
-    the one beside it.
+    ``rope_scaling``, of older files, takes precedence over ``rope_parameters``, and a theta inside
+    either over ``rope_theta`` beside it.
     """
     where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
     section = read.section(fields, where) or {}
@@ -82,26 +81,27 @@ def read_rope(
     low, high = (_required(section, f"{where}.{end}_freq_factor") for end in ("low", "high"))
     if high <= low:
         raise ConfigError(
-            f"{where}.high_freq_factor is {high}, expected more than low_freq_factor {low}"
+            f"{where}.high_freq_factor is {high}, expected above low_freq_factor {low}"
         )
     return theta, RopeScaling("llama3", factor, low, high, original)
 
 
 def _yarn(section: dict[str, Any], where: str, theta: float, original: int) -> RopeScaling:
-    """YaRN (arXiv 2309.00071); attention_factor is 0.1 log(factor) + 1 where it is not given."""
+    """Read YaRN (arXiv 2309.00071); attention_factor defaults to 0.1 log(factor) + 1."""
     for name in ("mscale", "mscale_all_dim"):
         read.one_of(section, f"{where}.{name}", (None,), None)
     read.one_of(section, f"{where}.truncate", (None, True), None)
     factor = _required(section, f"{where}.factor")
     if factor < 1 or theta <= 1:
         raise ConfigError(
-            f"{where}.factor is {factor} with rope_theta {theta}, expected 1 or more and above 1"
+            f"{where}.factor is {factor} and rope_theta is {theta}, expected a factor of at least "
+            "1 and a rope_theta above 1"
         )
     attention = _optional(section, f"{where}.attention_factor", 0.1 * math.log(factor) + 1.0)
     fast = _optional(section, f"{where}.beta_fast", 32.0)
     slow = _optional(section, f"{where}.beta_slow", 1.0)
     if fast <= slow:
-        raise ConfigError(f"{where}.beta_fast is {fast}, expected more than beta_slow {slow}")
+        raise ConfigError(f"{where}.beta_fast is {fast}, expected above beta_slow {slow}")
     return RopeScaling(
         "yarn",
         factor,
@@ -115,15 +115,15 @@ def _yarn(section: dict[str, Any], where: str, theta: float, original: int) -> R
 def _longrope(
     section: dict[str, Any], where: str, original: int, context: int, head_dim: int
 ) -> RopeScaling:
-    """LongRoPE (arXiv 2402.13753) within the original context.
+    """Read LongRoPE (arXiv 2402.13753), which is supported within the original context.
 
-    Beyond it MiniCPM's code takes the long factors at every length, transformers' those of the
-    length so far: no two would agree.
+    In a longer context MiniCPM's code takes the long factors at every length, and transformers
+    those of the length so far: the two differ.
     """
     if context != original:
         raise ConfigError(
             f"{where}.{ORIGINAL} is {original} with longrope, expected max_position_embeddings "
-            f"{context}: which factors hold beyond the original context differs between codes"
+            f"{context}: implementations differ beyond the original context"
         )
     for name in ("factor", "attention_factor"):
         read.one_of(section, f"{where}.{name}", (None, 1, 1.0), None)

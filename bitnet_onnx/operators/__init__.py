@@ -1,9 +1,9 @@
 """The operator domain ``bitnet``: one page for each family of operators.
 
-A page has, for each operator in turn, what it computes in torch (the specification), its ONNX
+A page has, for each operator in turn, its computation in torch (the specification), its ONNX
 schema, its body of stock operators with the same bits, and its form for the export target
-``stock``. ``domain`` says what an operator is, ``steps``, ``blocks`` and ``attention_steps`` hold
-what bodies have in common, ``catalog`` has all operators in one list.
+``stock``. ``domain`` defines an operator. ``steps``, ``blocks`` and ``attention_steps`` hold common
+parts of bodies. ``catalog`` lists all operators.
 """
 
 from __future__ import annotations

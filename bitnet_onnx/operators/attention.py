@@ -1,7 +1,7 @@
 """GroupQueryAttention and GroupQueryAttentionF16: rotary positions, a KV cache, softmax.
 
-The F16 keeps keys and values as float16. Sizes: B rows, S new positions, P past ones, L those of
-the present cache, D the width of a head.
+The second keeps keys and values as float16. Sizes: B rows, S new positions, P past positions, L
+positions of the present cache, D the width of a head.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ def group_query_attention(
     cos_cache: Tensor,
     sin_cache: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Attention with rotary positions and a KV cache; inputs as com.microsoft's of this name.
+    """Attend with rotary positions and a KV cache; the inputs are com.microsoft's of this name.
 
     query [B, S, heads * D], key and value [B, S, kv_heads * D], past [B, kv_heads, P, D],
-    seqlens_k int32 [B] (each row's last position that counts), total_sequence_length int32 [],
+    seqlens_k int32 [B] (the last valid position of each row), total_sequence_length int32 [],
     cos and sin [positions, D / 2] -> output like query, present key and value [B, kv_heads, L, D]
     with L = max(P, total_sequence_length). Past and present are float32, or float16 where the ONNX
     node is GroupQueryAttentionF16: new keys and values are rounded before they are attended to.
 
-    Row b has ``max(0, seqlens_k[b] + 1 - S)`` past positions; its new ones follow them, in the
-    cache too. Scores and the sums over values are float64, of exact products; the scores are
-    rounded to float32 before the softmax and the result is rounded after it.
+    Row b has ``max(0, seqlens_k[b] + 1 - S)`` past positions; its new positions follow these, also
+    in the cache. Scores and the sums over values are float64, of exact products. Scores are rounded
+    to float32 before the softmax, and results after it.
     """
     query, (key, value), positions = rotated(
         query, key, value, past_key, seqlens_k, cos_cache, sin_cache
@@ -73,7 +73,7 @@ def rotated(
     cos_cache: Tensor,
     sin_cache: Tensor,
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-    """Query, and key and value, each [B, heads, S, D], rotated; the positions of the new [B, S]."""
+    """Return query, and key and value, rotated [B, heads, S, D], and the new positions [B, S]."""
     count, width = query.shape[1], past.shape[3]
     lengths = (seqlens_k.long() + 1 - count).clamp(min=0)
     positions = lengths.unsqueeze(1) + torch.arange(count)
@@ -84,13 +84,14 @@ def rotated(
 
 
 def appended(past: Tensor, new: Tensor, positions: Tensor, total: Tensor) -> Tensor:
-    """past [B, kv_heads, P, ...], zeros up to ``total``, and new [B, kv_heads, S, ...] in place."""
+    """Extend past [B, kv_heads, P, ...] by zeros to ``total``; put new [.., S, ...] in place."""
     missing = past.new_zeros(*past.shape[:2], max(0, int(total) - past.shape[2]), *past.shape[3:])
     index = positions.unsqueeze(1).reshape(-1, 1, new.shape[2], *[1] * (new.dim() - 3))
     return torch.cat([past, missing], dim=2).scatter(2, index.expand_as(new), new)
 
 
 def seen_by(present: Tensor, positions: Tensor) -> Tensor:
+    """Return bool [B, 1, S, L]: whether a new position sees one of the cache."""
     return torch.arange(present.shape[2]) <= positions[:, None, :, None]
 
 
@@ -104,7 +105,7 @@ def _(
 
 
 def inputs_with(cache: DataType) -> dict[str, DataType]:
-    """The inputs of attention whose caches hold that type."""
+    """Return the inputs of attention with caches of this type."""
     return {
         "query": FLOAT,
         "key": FLOAT,
@@ -138,10 +139,10 @@ def GroupQueryAttentionF16(op: Builder, *inputs: Value) -> tuple[Value, Value, V
     return _attend(op, *inputs, stored=lambda x: op.Cast(x, to=FLOAT16))
 
 
-# As the kernel does it: float64 sums of exact products, scores rounded to float32, the same
-# polynomial. Sums in another order round differently about once in 1e8 scores: kernels/kernel.h.
-# Positions that are not seen count as 0 times their value, so a NaN among the values of a later
-# position of the same call, or of one no longer counted, makes the result NaN here alone.
+# As in the kernel: float64 sums of exact products, scores rounded to float32, the same polynomial.
+# Sums in another order round differently about once in 1e8 scores: kernels/kernel.h. Unlike the
+# kernel, this body multiplies the values of unseen positions by 0. So it gives NaN for a NaN among
+# the values of a later position of the same call, or of a position that was truncated.
 def _attend(
     op: Builder,
     query: Value,
@@ -152,7 +153,7 @@ def _attend(
     *others: Value,
     stored: Callable[[Value], Value],
 ) -> tuple[Value, Value, Value]:
-    """stored: how float32 becomes what the cache holds."""
+    """Build the body; stored converts float32 to the type of the cache."""
     new = rotate_new(op, query, key, value, past_key, *others)
     zeros = stored(op.ConstantOfShape(new.missing_shape, value=np.zeros(1, np.float32)))
     key_room, value_room = (op.Concat(past, zeros, axis=2) for past in (past_key, past_value))

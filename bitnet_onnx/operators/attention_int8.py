@@ -1,6 +1,6 @@
 """GroupQueryAttentionInt8: attention whose cache holds int8 codes and a scale for each position.
 
-Sizes as in ``attention.py``.
+The sizes are those of ``attention.py``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def group_query_attention_int8(
     past_key_scale: Tensor,
     past_value_scale: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """group_query_attention with int8 caches and their scales float32 [B, kv_heads, P].
+    """Attend as group_query_attention, with int8 caches and their scales float32 [B, kv_heads, P].
 
     -> output, present key and value [B, kv_heads, L, D], their scales [B, kv_heads, L]. D is at
     most 512. The formulas are in ``model/exact.py``: sums of integers, in any order.
@@ -121,9 +121,9 @@ def GroupQueryAttentionInt8(
 
 
 def _quantize(op: Builder, x: Value, peak: float, smallest: float = EPSILON) -> tuple[Value, Value]:
-    """x by absmax over its last axis -> integers, float32, and what 1 of them is worth [..., 1].
+    """Quantize x by absmax over its last axis -> integers, float32, and their step [..., 1].
 
-    Where x is not finite: zeros and NaN.
+    A row that is not finite gets zeros and the step NaN.
     """
     rounded, scale = steps.absmax(op, x, float(peak), smallest)
     poison = steps.poison(op, x)
@@ -132,13 +132,13 @@ def _quantize(op: Builder, x: Value, peak: float, smallest: float = EPSILON) -> 
 
 
 def _append_scales(
-    op: Builder, pasts: tuple[Value, Value], worth: tuple[Value, Value], new: Rotated
+    op: Builder, pasts: tuple[Value, Value], added: tuple[Value, Value], new: Rotated
 ) -> list[Value]:
-    """Scales float32 [B, kv_heads, P] and of the new positions [B, kv_heads, S, 1] -> [.., L]."""
+    """Append added scales [B, kv_heads, S, 1] to past ones [B, kv_heads, P] -> [.., L]."""
     shape = op.Concat(new.sizes.rows, new.missing, axis=0)
     zeros = op.ConstantOfShape(shape, value=np.zeros(1, np.float32))
     rooms = [op.Concat(past, zeros, axis=2) for past in pasts]
-    scales = [op.Squeeze(step, [-1]) for step in worth]
+    scales = [op.Squeeze(step, [-1]) for step in added]
     places = op.Expand(new.positions, op.Shape(scales[0]))
     return [
         op.ScatterElements(room, places, scale, axis=2)
@@ -149,8 +149,8 @@ def _append_scales(
 def _blend(op: Builder, shares: Value, values: Value, query: Value, new: Rotated) -> Value:
     """Sum shares float32 [B, kv_heads, heads of each, S, L] times values int8 -> as query, float64.
 
-    By spans of 64 positions, whose shares are rounded together: sums of integers, which float64
-    holds exactly, then the spans in order.
+    The shares of a span of 64 positions are rounded together. The sum of a span is one of integers,
+    which float64 holds exactly; the spans are added in order.
     """
     spans = op.Div(op.Add(new.room, [SPAN - 1]), [SPAN])
     past_end = op.Sub(op.Mul(spans, [SPAN]), new.room)

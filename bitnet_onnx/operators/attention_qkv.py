@@ -1,6 +1,6 @@
-"""Each operator of attention with query, key and value side by side in its first input.
+"""The operators of attention with query, key and value side by side in the first input.
 
-Its name has QKV at its end. Sizes as in ``attention.py``.
+Their names end in QKV. The sizes are those of ``attention.py``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ __all__ = [
 
 
 def group_query_attention_qkv(qkv: Tensor, past_key: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """group_query_attention with each position's query, key and value side by side in qkv.
+    """Attend as group_query_attention, with query, key and value of a position side by side.
 
-    qkv [B, S, (heads + 2 kv_heads) * D]: what one projection to all three gives. A pass puts it in.
+    qkv [B, S, (heads + 2 kv_heads) * D]: the result of one projection to all three. A pass puts it
+    in.
     """
     kv_width = past_key.shape[1] * past_key.shape[3]
     parts = qkv.split([qkv.shape[2] - 2 * kv_width, kv_width, kv_width], dim=-1)

@@ -1,9 +1,9 @@
-"""Steps that the bodies of attention have in common, whatever the type of their cache.
+"""Common steps of the bodies of attention, for every type of cache.
 
-Each takes the builder of the body, adds its nodes and returns what they compute. Sizes: B rows, S
-new positions, P past ones, L those of the present cache, D the width of a head; scores are [B,
-kv_heads, heads of each, S, L]. Knows the formulas of ``model/exact.py``; knows no operator of the
-domain.
+Each takes the builder of the body, adds its nodes and returns their results. Sizes: B rows, S new
+positions, P past positions, L positions of the present cache, D the width of a head; scores are
+[B, kv_heads, heads of each, S, L]. Knows the formulas of ``model/exact.py``; knows no operator of
+the domain.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .domain import DOUBLE, FLOAT, INT64, Builder
 
 __all__ = ["Rotated", "Softmax", "join_heads", "multiply_keys", "rotate_new", "softmax"]
 
-# 1/7!, ..., 1/1!, 1/0!: the kernel's polynomial has the same.
+# 1/7!, ..., 1/1!, 1/0!, as in the kernel's polynomial.
 TERMS = (1.9841270e-4, 1.3888889e-3, 8.33333377e-3, 4.1666667e-2, 1.6666667e-1, 0.5, 1.0, 1.0)
 
 
 class Sizes(NamedTuple):
-    """Sizes of the inputs, each int64 [1] but for ``rows``, [2]."""
+    """Sizes of the inputs, each int64 [1], but ``rows`` int64 [2]."""
 
     new: Value
     """S."""
@@ -36,7 +36,7 @@ class Sizes(NamedTuple):
 
 
 class Rotated(NamedTuple):
-    """What attention computes of its inputs before it looks into its cache."""
+    """The inputs of attention, rotated, before the cache is read."""
 
     sizes: Sizes
     query: Value
@@ -46,15 +46,15 @@ class Rotated(NamedTuple):
     value: Value
     """float32 [B, kv_heads, S, D]."""
     positions: Value
-    """int64 [B, 1, S], of the new keys and values."""
+    """int64 [B, 1, S]: the positions of the new keys and values."""
     places: Value
-    """int64 [B, kv_heads, S, D]: positions, for each element."""
+    """int64 [B, kv_heads, S, D]: the position of each element."""
     room: Value
     """int64 [1]: L."""
     missing: Value
     """int64 [1]: L - P."""
     missing_shape: Value
-    """int64 [4]: [B, kv_heads, L - P, D], by which the caches grow."""
+    """int64 [4]: [B, kv_heads, L - P, D], the growth of the caches."""
     root: Value
     """float32 []: the square root of D."""
 
@@ -105,14 +105,14 @@ def rotate_new(
 
 
 def _rotate(op: Builder, low: Value, high: Value, cos: Value, sin: Value) -> Value:
-    """``model/rotary.py``'s rotate, of the halves of x."""
+    """Rotate the halves of x as in ``model/rotary.py``."""
     low_cos, high_sin = op.Mul(low, cos), op.Mul(high, sin)
     high_cos, low_sin = op.Mul(high, cos), op.Mul(low, sin)
     return op.Concat(op.Sub(low_cos, high_sin), op.Add(high_cos, low_sin), axis=-1)
 
 
 def multiply_keys(op: Builder, query: Value, present_key: Value) -> Value:
-    """query float64 times keys -> float32 scores, before any scale: float64 sums, rounded."""
+    """Multiply query float64 by the keys -> float32 scores without scale: rounded float64 sums."""
     keys = op.Cast(op.Unsqueeze(present_key, [2]), to=DOUBLE)
     products = op.MatMul(query, op.Transpose(keys, perm=[0, 1, 2, 4, 3]))
     return op.Cast(products, to=FLOAT)
@@ -132,7 +132,7 @@ class Softmax(NamedTuple):
 
 
 def softmax(op: Builder, scores: Value, rotated: Rotated) -> Softmax:
-    """Scores float32 [..., S, L] -> their softmax over the positions that each new one sees."""
+    """Compute the softmax of scores float32 [..., S, L] over the positions that each row sees."""
     numbers = op.Range(0, op.Squeeze(rotated.room), 1)
     seen = op.LessOrEqual(numbers, op.Unsqueeze(op.Unsqueeze(rotated.positions, [1]), [-1]))
     scores = op.Where(seen, scores, -np.inf)
@@ -143,7 +143,7 @@ def softmax(op: Builder, scores: Value, rotated: Rotated) -> Softmax:
 
 
 def _exponential(op: Builder, x: Value) -> Value:
-    """``model/exact.py``'s exponential: the same polynomial as the kernel's."""
+    """Compute ``model/exact.py``'s exponential, with the kernel's polynomial."""
     x = op.Max(x, -87.0)
     n = op.Round(op.Mul(x, 1.44269504))
     high, low = op.Mul(n, 0.693359375), op.Mul(n, -2.12194440e-4)
@@ -155,7 +155,7 @@ def _exponential(op: Builder, x: Value) -> Value:
 
 
 def join_heads(op: Builder, blended: Value, sums: Value, sizes: Sizes) -> Value:
-    """Sums over values times weights, float64, over the sums of weights -> [B, S, heads * D]."""
+    """Divide the float64 sums over values by the sums of weights -> [B, S, heads * D]."""
     y = op.Cast(op.Div(blended, sums), to=FLOAT)
     y = op.Reshape(y, op.Concat([0], [-1], sizes.new, sizes.width, axis=0))
     return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), [0, 0, -1])

@@ -1,10 +1,10 @@
 """Products of integer activations and weights on stock operators, for the export target ``stock``.
 
-The weights are *packed*, for MatMulNBits, or *unpacked*, for MatMul. The sums are float32 of
-integers either way, exact in any order up to 2**24: ternary ones to K = 132,000. X is [B, S, K].
+The weights are *packed*, for MatMulNBits, or *unpacked*, for MatMul. In both cases the sums are
+float32 of integers, exact in any order up to 2**24: ternary sums up to K = 132,000. X is [B, S, K].
 
 MatMulNBits (accuracy_level 4) quantizes its activations again, in blocks of 128 with a scale of
-max|block| / 127 each. Here the activations are integers already, and the last of each block is a
+max|block| / 127 each. Here the activations are already integers, and the last of each block is a
 sentinel:
 
       lane:        0 ... 126                     127
@@ -13,7 +13,7 @@ sentinel:
 
 The quantizer cannot give -128: float32(127 / m) * m is below 127.5. Runtimes that do not quantize
 here (onnxruntime-web without a GPU) compute the same sums. A weight is stored as its code plus the
-default zero point: 2 of 2 bits (so 1, 2, 3 for -1, 0, +1), 128 of 8.
+default zero point: 2 for 2 bits (so 1, 2, 3 for -1, 0, +1), 128 for 8 bits.
 
 Knows this layout and how a product is built; knows no operator of the domain.
 """
@@ -29,7 +29,7 @@ __all__ = ["FEATURES", "LANES", "SIZES", "multiply_blocks", "multiply_floats", "
 
 LANES, FEATURES = 128, 127  # of a block
 SENTINEL = 127.0
-# The attributes of a packed form, which the export fills in: K lanes and N rows of W, its bits, and
+# The attributes of a packed form, which the export fills in: the K lanes, N rows and bits of W, and
 # [0, features missing in the last block].
 SIZES = {
     "K": ir.AttributeType.INT,
@@ -42,9 +42,9 @@ SIZES = {
 def multiply_blocks(
     op: Builder, codes: Value, w: Value, ones: Value, sizes: tuple[Attribute, ...]
 ) -> Value:
-    """codes float32 [B, S, K], W uint8 [N, blocks, 128 * bits / 8], ones [N, blocks] -> [B, S, N].
+    """Multiply codes float32 [B, S, K] by W uint8 [N, blocks, 128 * bits / 8] -> [B, S, N].
 
-    ones: the scales of W's blocks. sizes: the function's attributes, in the order of ``SIZES``.
+    ones [N, blocks]: the scales of W's blocks. sizes: the attributes, in the order of ``SIZES``.
     """
     lanes, rows, bits, missing = sizes
     filled = op.Pad(codes, op.Constant(value_ints=missing), SENTINEL, [-1])
@@ -64,12 +64,12 @@ def multiply_blocks(
 
 
 def multiply_floats(op: Builder, codes: Value, weights: Value) -> Value:
-    """codes float32 [B, S, K], weights float32 [N, K] -> [B, S, N]."""
+    """Multiply codes float32 [B, S, K] by weights float32 [N, K] -> [B, S, N]."""
     return op.MatMul(codes, op.Transpose(weights, perm=[1, 0]))
 
 
 def trim_blocks(op: Builder, rows: Value, missing: Attribute) -> Value:
-    """Rows of an 8-bit W, uint8 [B, S, blocks, 128] -> float32 [B, S, K], less the zero point.
+    """Turn rows of an 8-bit W, uint8 [B, S, blocks, 128], into weights float32 [B, S, K].
 
     missing: [0, minus the features missing in the last block].
     """

@@ -1,6 +1,6 @@
-"""All operators of the domain in one list, and what the export asks of them.
+"""All operators of the domain in one list, and the functions that the export calls.
 
-Knows the pages; knows no body and no graph that uses them.
+Knows the pages; knows no body, and no graph that uses the operators.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ OPERATORS = (
     feed_forward.TernaryFeedForward,
     ternary.TernaryNormMatMul,
 )
-# For the target stock, where attention and the norm have the bodies that they have anyway.
+# For the target stock, where attention and the norm keep their usual bodies.
 PACKED = (ternary.packed_form, head.packed_form)
 UNPACKED = (ternary.unpacked_form, head.unpacked_form)
 OTHERS = (
@@ -65,16 +65,16 @@ def functions() -> list[ir.Function]:
 
 
 def stock_functions(packed: Collection[str]) -> list[ir.Function]:
-    """Build what replaces our operators; those named in ``packed`` keep their weights packed."""
+    """Build the forms of the target stock; those named in ``packed`` keep their weights packed."""
     pairs = zip(PACKED, UNPACKED, strict=True)
     chosen = [one if one.name in packed else other for one, other in pairs]
     return [form.function() for form in (*chosen, *OTHERS)]
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """Return, by torch operator, a function that adds its ONNX node to a traced graph.
+    """Return torch operator -> a function that adds its ONNX node to a traced graph.
 
-    It is what ``torch.onnx.export`` takes as ``custom_translation_table``.
+    ``torch.onnx.export`` takes this as ``custom_translation_table``.
     """
     table = {torch.ops.bitnet.last_positions.default: positions.last_positions_node}
     sharing: dict[Any, list[Operator]] = {}

@@ -1,9 +1,9 @@
 """The operator domain ``bitnet`` (version 1): what an operator is, and how its ONNX side is built.
 
-A page of this room has for each of its operators, in this order: what it computes in torch (the
-specification), its ONNX schema, and its body, a function of stock operators that gives the same
-bits, so that a model file also runs where the custom-op library is not registered. Where the export
-target ``stock`` puts something else in the operator's place, that form comes last.
+A page of this package has, for each of its operators in this order: its computation in torch (the
+specification), its ONNX schema, and its body. The body is a function of stock operators that gives
+the same bits, so that a model file also runs without the custom-op library. A form that replaces
+the operator in the export target ``stock`` comes last.
 
 Knows ONNX: types, schemas, nodes, functions. Knows no torch and no particular operator.
 """
@@ -42,7 +42,7 @@ __all__ = [
 
 DOMAIN = "bitnet"
 VERSION = 1
-OPSET = 23  # the first opset with RMSNormalization
+OPSET = 23  # of the stock operators in bodies and graphs
 CONTRIB = "com.microsoft"
 OPSETS = {"": OPSET, DOMAIN: VERSION, CONTRIB: 1}
 
@@ -79,15 +79,15 @@ ATTRIBUTES: dict[type, Callable[[str, Any], ir.Attr]] = {
 class Builder:
     """Adds nodes to a body: ``y = op.Mul(x, 2.0)`` adds a Mul and returns its result.
 
-    An input is a value of the body, None for one that is left out, or a constant: a float becomes
-    float32, an int int64, a list has one dimension; NumPy's numbers and arrays keep their type.
-    Equal constants become one Constant node, and these stand first. Keywords are the node's
-    attributes. As in onnxscript's builders, ``_domain`` is the operator's domain and ``_outputs``
-    the number of its results: for two or more, a sequence is returned.
+    An input is a value of the body, None for a missing one, or a constant: a float becomes float32,
+    an int int64, a list has one dimension; NumPy's numbers and arrays keep their type. Equal
+    constants become one Constant node; these nodes come first. Keywords are the node's attributes.
+    As in onnxscript's builders, ``_domain`` is the operator's domain and ``_outputs`` the number of
+    its results: for two or more, the result is a sequence.
     """
 
     def __init__(self, outer: Builder | None = None) -> None:
-        """outer: the builder around a Loop's body, with which that shares constants and names."""
+        """Start a body; a Loop's body shares the constants and names of ``outer``."""
         self.nodes: list[ir.Node] = []
         self.constants: dict[object, ir.Node] = {} if outer is None else outer.constants
         self.domains: set[str] = {""} if outer is None else outer.domains
@@ -145,7 +145,7 @@ class Builder:
 class Operator:
     """One operator: its schema, its body, and the torch operator whose calls become its nodes.
 
-    A form for the target ``stock`` is one too, under the name of the operator that it replaces.
+    A form for the target ``stock`` is also one, under the name of the operator that it replaces.
     """
 
     name: str
@@ -156,10 +156,10 @@ class Operator:
     torch_op: Any = None
     """An overload like ``torch.ops.bitnet.rms_norm.default``; None if only a pass puts it in."""
     takes: Callable[..., bool] | None = None
-    """Where several share ``torch_op``: whether a call with these inputs becomes this one."""
+    """Whether a call with these inputs becomes this operator, where several share ``torch_op``."""
 
     def schema(self) -> defs.OpSchema:
-        """Build its ONNX schema, unregistered: ``torch.onnx.export`` asks for one a node."""
+        """Build its ONNX schema, unregistered; ``torch.onnx.export`` asks for one per node."""
         parameter = defs.OpSchema.FormalParameter
         inputs, outputs = (
             [parameter(name, f"tensor({dtype.name.lower()})") for name, dtype in side.items()]
@@ -169,7 +169,7 @@ class Operator:
 
     def traced(self, *inputs: Any) -> Any:
         """Add a node of this operator to the graph that ``torch.onnx.export`` is tracing."""
-        from onnxscript import values  # takes a fifth of a second, and few need it
+        from onnxscript import values  # takes 0.2 seconds, and only tracing needs it
 
         opset = values.Opset(DOMAIN, VERSION)
         return values.Op(opset, self.name, self.schema())(*inputs)
@@ -199,7 +199,7 @@ def operator(
     torch_op: Any = None,
     takes: Callable[..., bool] | None = None,
 ) -> Callable[[Body], Operator]:
-    """Make an Operator of the body below, under the body's name unless one is given.
+    """Make an Operator of the decorated body, under the body's name unless ``name`` is given.
 
     inputs, outputs and attributes: names and types. The others are ``Operator``'s.
     """

@@ -1,6 +1,6 @@
 """TernaryFeedForward, 2B-4T's whole feed-forward network, and the two parts of its body.
 
-Sizes: K input features, N inner features, M output features; gate and up packed as in
+Sizes: K input features, N inner features, M output features. Gate and up are packed as in
 ``weights/ternary.py``.
 """
 
@@ -36,12 +36,12 @@ def ternary_feed_forward(
     columns: Tensor,
     scale: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """2B-4T's ``down(rms_norm(relu(gate(x))² * up(x)))`` [..., M], and what down reads [..., N].
+    """Compute ``down(rms_norm(relu(gate(x))² * up(x)))`` [..., M], and the input of down [..., N].
 
     x [..., K]; gate and up packed [N, 64 * ceil(K / 256)]; norm [N], epsilon [1]; columns uint8
-    [N, 64 * ceil(M / 256)]: the matrix of down transposed, packed; scale [M]. The product is +0
-    where the first factor is 0, whatever the second: there no row of up need be read, and no
-    column where what down reads is quantized to 0. A pass puts it in.
+    [N, 64 * ceil(M / 256)]: the transposed matrix of down, packed; scale [M]. The product is +0
+    where its first factor is 0, for any second factor. So the row of up behind a closed gate need
+    not be read, nor the column of down for an input quantized to 0. A pass puts it in.
     """
     opened = ternary_matmul(x, gate, gate_scale).relu()
     square = opened * opened
@@ -91,7 +91,7 @@ def TernaryFeedForward(
 def TernaryGatedMatMul(
     op: Builder, x: Value, gate: Value, up: Value, gate_scale: Value, up_scale: Value
 ) -> Value:
-    """``relu(gate(x))² * up(x)``: a part of TernaryFeedForward, which no graph calls."""
+    """Compute ``relu(gate(x))² * up(x)``, a part of TernaryFeedForward; no graph calls it."""
     opened = op.Relu(op.call(TernaryMatMul, x, gate, gate_scale))
     square = op.Mul(opened, opened)
     product = op.Mul(square, op.call(TernaryMatMul, x, up, up_scale))
@@ -100,7 +100,7 @@ def TernaryGatedMatMul(
 
 @operator(inputs={"X": FLOAT, "W": UINT8, "scale": FLOAT}, outputs={"Y": FLOAT})
 def TernaryColumnMatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
-    """x [..., N] times the columns of W [N, M], scale [M]: as TernaryGatedMatMul, a part."""
+    """Multiply x [..., N] by the columns of W [N, M], scale [M]; also a part."""
     quantized = steps.quantize_uint8(op, x)
     kept = op.Slice(steps.unpack(op, w), [0], op.Shape(scale), [-1])
     sums = op.MatMulInteger(quantized.codes, kept, steps.X_ZERO, steps.W_ZERO)

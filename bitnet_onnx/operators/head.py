@@ -1,4 +1,4 @@
-"""The products with a table of embeddings, for logits: Bf16MatMul and Int8MatMul.
+"""Products with a table of embeddings, which give the logits: Bf16MatMul and Int8MatMul.
 
 Sizes: K input features, N rows of the table.
 """
@@ -41,7 +41,7 @@ __all__ = [
 
 @torch.library.custom_op("bitnet::bf16_matmul", mutates_args=())
 def bf16_matmul(x: Tensor, table: Tensor) -> Tensor:
-    """x float32 [..., K], table bfloat16 [N, K] -> float32 [..., N], summed in float64."""
+    """Multiply x float32 [..., K] by a table bfloat16 [N, K] -> float32 [..., N], in float64."""
     return (x.double() @ table.double().T).float()
 
 
@@ -61,7 +61,7 @@ def Bf16MatMul(op: Builder, x: Value, w: Value) -> Value:
     return op.Cast(sums, to=FLOAT)
 
 
-# ONNX Runtime makes the float32 table once, at load. Gemm reads it as it lies.
+# ONNX Runtime makes the float32 table once, at load. Gemm reads it as it is stored.
 @operator(name="Bf16MatMul", inputs={"X": FLOAT, "W": BFLOAT16}, outputs={"Y": FLOAT})
 def bf16_form(op: Builder, x: Value, w: Value) -> Value:
     table = op.Cast(w, to=FLOAT)
@@ -72,9 +72,9 @@ def bf16_form(op: Builder, x: Value, w: Value) -> Value:
 
 @torch.library.custom_op("bitnet::int8_matmul", mutates_args=())
 def int8_matmul(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
-    """x float32 [..., K] as 16-bit integers, table int8 [N, K], scale [N] -> float32 [..., N]."""
+    """Multiply x float32 [..., K], as 16-bit integers, by int8 [N, K], scale [N] -> [..., N]."""
     quantized, act_scale = absmax_int16(x)
-    sums = (quantized @ table.double().T).float()  # below 2**53: exact before float32
+    sums = (quantized @ table.double().T).float()  # below 2**53: exact until rounded to float32
     return sums * scale * (1.0 / act_scale)
 
 
@@ -83,7 +83,7 @@ def _(x: Tensor, table: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], table.shape[0])
 
 
-# A 16-bit activation is 256 * high + low, both -128 to 127 and offset to unsigned bytes.
+# A 16-bit activation is 256 * high + low, both from -128 to 127 and offset to unsigned bytes.
 @operator(
     inputs={"X": FLOAT, "W": INT8, "scale": FLOAT},
     outputs={"Y": FLOAT},
@@ -107,21 +107,21 @@ def Int8MatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
 
 
 def _rescale_rows(op: Builder, sums: Value, scale: Value, x: steps.Quantized) -> Value:
-    """Sums of codes, float32 [..., N], times the scales of the table's rows, by x's scale."""
+    """Multiply sums of codes, float32 [..., N], by the scales of the rows; divide by x's scale."""
     inverse = op.Add(op.Div(1.0, x.scale), x.poison)
     return op.Mul(op.Mul(sums, scale), inverse)
 
 
-# In the stock forms a 16-bit activation is two digits of base 255, -127 to 127 each: 127 * 255 +
-# 127 is 32512. They are fed as two batches, so that the table is read once.
+# In the stock forms a 16-bit activation is two digits of base 255, each from -127 to 127: 127 * 255
+# + 127 is 32512. The two are fed as two batches, so that the table is read once.
 def _digits(op: Builder, codes: Value) -> Value:
-    """codes [B, S, K] -> [2 B, S, K], the high digits first."""
+    """Split codes [B, S, K] into digits [2 B, S, K], the high digits first."""
     high = op.Round(op.Div(codes, 255.0))
     return op.Concat(high, op.Sub(codes, op.Mul(high, 255.0)), axis=0)
 
 
 def _join_digits(op: Builder, sums: Value) -> Value:
-    """Sums of the digits [2 B, S, N] -> those of the codes, float32 [B, S, N]."""
+    """Join sums of the digits [2 B, S, N] into sums of the codes, float32 [B, S, N]."""
     high, low = op.Split(op.Cast(sums, to=DOUBLE), axis=0, num_outputs=2, _outputs=2)
     return op.Cast(op.Add(op.Mul(high, np.float64(255)), low), to=FLOAT)
 

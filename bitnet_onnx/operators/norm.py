@@ -1,4 +1,4 @@
-"""RMSNorm, and AddRMSNorm, which also adds the residual."""
+"""RMSNorm, and AddRMSNorm, which first adds a residual."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AddRMSNorm", "RMSNorm", "add_rms_norm", "rms_norm"]
 
 @torch.library.custom_op("bitnet::rms_norm", mutates_args=())
 def rms_norm(x: Tensor, weight: Tensor, epsilon: Tensor) -> Tensor:
-    """x float32 [..., K], weight [K], epsilon [1] -> [..., K]: see ``model/exact.py``."""
+    """Normalize x float32 [..., K]; weight [K], epsilon [1]. See ``model/exact.py``."""
     return exact.rms_norm(x, weight, epsilon)
 
 
@@ -42,7 +42,7 @@ def RMSNorm(op: Builder, x: Value, weight: Value, epsilon: Value) -> Value:
 def add_rms_norm(
     x: Tensor, residual: Tensor, weight: Tensor, epsilon: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The rms_norm of ``x + residual`` (both [..., K]), and that sum. A pass puts it in."""
+    """Return the rms_norm of ``x + residual``, both [..., K], and the sum. A pass puts it in."""
     total = x + residual
     return exact.rms_norm(total, weight, epsilon), total
 

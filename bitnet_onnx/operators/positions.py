@@ -1,4 +1,4 @@
-"""last_positions: the positions whose logits are asked for, in ONNX one Slice."""
+"""last_positions: the positions whose logits are computed; in ONNX one Slice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["last_positions", "last_positions_node"]
 
 @torch.library.custom_op("bitnet::last_positions", mutates_args=())
 def last_positions(x: Tensor, count: Tensor) -> Tensor:
-    """The last ``count`` (int64 [1]) positions of x [B, S, H]; 0 means all of them."""
+    """Return the last ``count`` (int64 [1]) positions of x [B, S, H]; 0 means all positions."""
     return x[:, -int(count) :].clone()
 
 
@@ -25,7 +25,7 @@ def _(x: Tensor, count: Tensor) -> Tensor:
 
 def last_positions_node(x: Any, count: Any) -> Any:
     """Add the Slice to the graph that ``torch.onnx.export`` is tracing."""
-    from onnxscript import values  # takes a fifth of a second, and few need it
+    from onnxscript import values  # takes 0.2 seconds, and only tracing needs it
 
     op = values.Opset("", OPSET)
     end, axis = torch.iinfo(torch.int64).max, 1

@@ -1,6 +1,6 @@
-"""Steps that several bodies have in common: quantizing, unpacking, adding in order.
+"""Common steps of several bodies: quantizing, unpacking, adding in order.
 
-Each takes the builder of the body, adds its nodes and returns what they compute. Sizes: K input
+Each takes the builder of the body, adds its nodes and returns their results. Sizes: K input
 features, N output features, W packed as in ``weights/ternary.py``. Knows the number format; knows
 no operator of the domain.
 """
@@ -37,14 +37,14 @@ SHIFTS = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
 
 
 class Quantized(NamedTuple):
-    """Activations [..., K] by absmax: ``codes * (1 / scale)`` approximates them."""
+    """Activations [..., K] quantized by absmax: ``codes * (1 / scale)`` approximates them."""
 
     codes: Value
     """Integers, float32 or uint8 [..., K]."""
     scale: Value
     """float32 [..., 1]."""
     poison: Value
-    """float32 [..., 1]: 0, or NaN where the row is not finite; added, it makes all of it NaN."""
+    """float32 [..., 1]: 0, or NaN where the row is not finite; adding it makes all results NaN."""
 
 
 def quantize(op: Builder, x: Value, lowest: float, peak: float) -> Quantized:
@@ -55,7 +55,7 @@ def quantize(op: Builder, x: Value, lowest: float, peak: float) -> Quantized:
 
 
 def absmax(op: Builder, x: Value, peak: float, smallest: float) -> tuple[Value, Value]:
-    """x [..., K] -> ``round(x * scale)`` and ``scale = peak / max(max|x|, smallest)`` [..., 1].
+    """Return ``round(x * scale)`` [..., K], ``scale = peak / max(max|x|, smallest)`` [..., 1].
 
     For a float64 x, peak and smallest are NumPy's float64.
     """
@@ -65,7 +65,7 @@ def absmax(op: Builder, x: Value, peak: float, smallest: float) -> tuple[Value, 
 
 
 def poison(op: Builder, x: Value) -> Value:
-    """The sum over x * 0, [..., 1]: 0, or NaN where x holds a NaN or an infinity."""
+    """Return the sum over x * 0 [..., 1]: 0, or NaN where x holds a NaN or an infinity."""
     return op.ReduceSum(op.Mul(x, 0.0), [-1], keepdims=1)
 
 
@@ -81,12 +81,12 @@ def quantize_int16(op: Builder, x: Value) -> Quantized:
 
 
 def rescale(op: Builder, sums: Value, scale: Value, x: Quantized) -> Value:
-    """Sums of codes, float32 [..., N], times the weights' scale over the activations'."""
+    """Multiply sums of codes, float32 [..., N], by the weights' scale over the activations'."""
     return op.Mul(sums, op.Add(op.Div(scale, x.scale), x.poison))
 
 
 def unpack(op: Builder, w: Value) -> Value:
-    """Packed W -> codes uint8 [N, K], with the padding of its rows."""
+    """Unpack W to codes uint8 [N, K], with the padding of its rows."""
     blocks = op.Reshape(w, [0, -1, 1, 64])
     moved = op.BitShift(blocks, SHIFTS, direction="RIGHT")
     return op.Reshape(op.BitwiseAnd(moved, np.uint8(3)), [0, -1])
@@ -99,10 +99,10 @@ def sum_in_order(
     dims: str,
     term: Callable[[Builder, Value], Value],
 ) -> Value:
-    """``start + term(0) + ... + term(count - 1)`` in float64, the first term first.
+    """Compute ``start + term(0) + ... + term(count - 1)`` in float64, the first term first.
 
-    A Loop, not a reduction: only its order of additions is part of the standard. It also keeps one
-    term in memory, not all. ``dims`` names the dimensions of start, as in "M N".
+    It is a Loop, not a reduction: the standard defines the order of additions only of a Loop, which
+    also keeps one term in memory, not all. ``dims`` names the dimensions of start, as in "M N".
     """
     inner = Builder(op)
     number = Value(name="number", type=ir.TensorType(INT64), shape=ir.Shape([]))

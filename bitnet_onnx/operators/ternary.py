@@ -33,7 +33,7 @@ GROUP = 128  # weights along K that share a scale, where a matrix has more than 
 
 @torch.library.custom_op("bitnet::ternary_matmul", mutates_args=())
 def ternary_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
-    """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [1] -> [..., N].
+    """Multiply x float32 [..., K] by packed uint8 [N, 64 * ceil(K / 256)], scale [1] -> [..., N].
 
     With a scale for each group of weights, scale [N, K / 128], the ONNX node is TernaryGroupMatMul
     and the division is in float64: ``float32(total / act_scale)``.
@@ -46,7 +46,7 @@ def ternary_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
 
 
 def group_total(quantized: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
-    """Integers [..., K] times packed weights with a scale for each group -> float64 [..., N]."""
+    """Multiply integers [..., K] by packed weights with group scales -> float64 [..., N]."""
     features = quantized.shape[-1]
     assert scale.shape == (packed.shape[0], features / GROUP), (scale.shape, features)
     return group_sums(quantized, unpack(packed, features).float(), scale)
@@ -73,7 +73,7 @@ def TernaryMatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
     return steps.rescale(op, op.Cast(sums, to=FLOAT), scale, quantized)
 
 
-# The stock forms clip at -127, and no activation is below: see blocks.py.
+# The stock forms clip at -127, but no activation is below: see blocks.py.
 @operator(
     name="TernaryMatMul",
     inputs={"X": FLOAT, "W": UINT8, "ones": FLOAT, "scale": FLOAT},
@@ -106,12 +106,12 @@ def unpacked_form(op: Builder, x: Value, w: Value, scale: Value, width: Attribut
 def ternary_norm_matmul(
     x: Tensor, packed: Tensor, scale: Tensor, norm: Tensor, epsilon: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """ternary_matmul of the rms_norm of x [..., K], and that norm. A pass puts it in."""
+    """Return ternary_matmul of the rms_norm of x [..., K], and the norm. A pass puts it in."""
     normed = exact.rms_norm(x, norm, epsilon)
     return ternary_matmul(normed, packed, scale), normed
 
 
-# The second output of the library's operator, for verify alone, is not the function's: ONNX
+# The library's operator has a second output, which only verify reads. The function has not: ONNX
 # Runtime refuses a node that leaves out an output of its function.
 @operator(
     inputs={"X": FLOAT, "W": UINT8, "scale": FLOAT, "norm": FLOAT, "epsilon": FLOAT},

@@ -1,7 +1,7 @@
 """TernaryGroupMatMul and TernaryFloatMatMul: a scale for each 128 weights along K.
 
-The first quantizes its activations to int8, the second takes them as they are. Sizes: K input
-features, N output features, W packed as in ``weights/ternary.py``, scale [N, K / 128].
+The first quantizes its activations to int8, the second takes float ones. Sizes: K input features,
+N output features, W packed as in ``weights/ternary.py``, scale [N, K / 128].
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def TernaryGroupMatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
 
 
 def _flat_shape(op: Builder, x: Value) -> Value:
-    """[-1, K]."""
+    """Return the shape [-1, K]."""
     return op.Concat([-1], op.Shape(x, start=-1), axis=0)
 
 
 def _sum_groups(op: Builder, x: Value, rows: Value, w: Value, scale: Value) -> tuple[Value, Value]:
-    """rows uint8 [M, K] times W by groups -> float64 [M, N], and the shape of Y for that x."""
+    """Multiply rows uint8 [M, K] by W, group by group -> float64 [M, N], and the shape of Y."""
     by_group = [0, -1, GROUP]
     codes = steps.unpack(op, w)
     kept = op.Slice(codes, [0], op.Shape(x, start=-1), [1])
@@ -66,20 +66,20 @@ def _sum_groups(op: Builder, x: Value, rows: Value, w: Value, scale: Value) -> t
 
 @torch.library.custom_op("bitnet::ternary_float_matmul", mutates_args=())
 def ternary_float_matmul(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
-    """x float32 [..., K], packed uint8 [N, 64 * ceil(K / 256)], scale [N, K / 128] -> [..., N].
+    """Multiply x float32 [..., K] by packed uint8 [N, 64 * ceil(K / 256)] -> [..., N].
 
-    For models that do not quantize activations. x enters as 31-bit fixed point, ``v / act_scale``
-    with ``v = round(x * act_scale)``: within 2**-31 of the token's largest ``|x|``, where a float32
-    sum loses up to 2**-24 of its running total in each addition. From there all is integers, and
-    float64 in one order: every CPU gives the same bits. A token with a NaN or an infinity becomes
-    all NaN.
+    scale [N, K / 128]. For models that do not quantize activations. x becomes 31-bit fixed point,
+    ``v / act_scale`` with ``v = round(x * act_scale)``: its error is at most 2**-31 of the token's
+    largest ``|x|``, where a float32 sum loses up to 2**-24 of its running total in each addition.
+    The rest is integers, and float64 in one order, so every CPU gives the same bits. A token with a
+    NaN or an infinity gives all NaN.
     """
     wide = x.double()
     peak = wide.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     act_scale = wide.new_tensor(FIXED_PEAK) / peak
     value = (wide * act_scale).round()
     totals = []
-    for _ in range(DIGITS):  # value = sum of 256**d * digit[d], each digit -128 to 127
+    for _ in range(DIGITS):  # value = sum of 256**d * digit[d], each digit from -128 to 127
         above = ((value + 128) / 256).floor()
         totals.append(group_total((value - 256 * above).float(), packed, scale))
         value = above
@@ -94,7 +94,7 @@ def _(x: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], packed.shape[0])
 
 
-# The four digits of X stand below each other as rows: M of each.
+# The four digits of X are stacked as rows, M of each.
 @operator(
     inputs={"X": FLOAT, "W": UINT8, "scale": FLOAT},
     outputs={"Y": FLOAT},
@@ -116,7 +116,7 @@ def TernaryFloatMatMul(op: Builder, x: Value, w: Value, scale: Value) -> Value:
 
 
 def _digits(op: Builder, value: Value) -> list[Value]:
-    """Integers -> their digits of -128 to 127, to base 256, offset by 128; the lowest first."""
+    """Split integers into digits of base 256, from -128 to 127, offset by 128; the lowest first."""
     offset, base = np.float64(128), np.float64(256)
     digits = []
     for _ in range(DIGITS - 1):

@@ -1,4 +1,4 @@
-"""TwoStepMatMul: a head that reads few rows of its bfloat16 table, which an int8 scan finds.
+"""TwoStepMatMul: a head that reads few rows of its bfloat16 table; an int8 scan finds these rows.
 
 Sizes: K input features, N rows of the table.
 """
@@ -18,16 +18,16 @@ from .head import Bf16MatMul, Int8MatMul, bf16_matmul, int8_matmul
 __all__ = ["KEPT", "TwoStepMatMul", "scan_slack", "two_step_matmul"]
 
 KEPT = 64  # largest results of a two-step head that are exact; transformers' top_k is 50
-LARGE = 2.0**48  # of 1 / act_scale: from here on the scan might overflow
+LARGE = 2.0**48  # 1 / act_scale from which on the scan might overflow
 
 
 @torch.library.custom_op("bitnet::two_step_matmul", mutates_args=())
 def two_step_matmul(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound: Tensor) -> Tensor:
-    """bf16_matmul of x and table wherever that is one of the 64 largest of its row (or a tie).
+    """Compute bf16_matmul of x and table where the result is among the 64 largest of its row.
 
     scan int8 [N, K] and scale [N] are the table's ``int8_rows``, bound [N] its ``row_bounds``
-    (positive). Every result that may reach the 64th largest of those that are surely reached is
-    computed from the table's row; the others are ``int8_matmul``, and less than that.
+    (positive). A result whose upper bound reaches the 64th largest of the lower bounds, ties
+    included, is computed from the table's row. Any other is ``int8_matmul``'s, and smaller.
     """
     rough, slack = int8_matmul(x, scan, scale), scan_slack(x)
     lowest, highest = rough - bound * slack, rough + bound * slack
@@ -36,7 +36,7 @@ def two_step_matmul(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound
 
 
 def scan_slack(x: Tensor) -> Tensor:
-    """[..., 1]: what ``row_bounds`` are multiplied by; infinite where the scan might overflow."""
+    """Return the factor of ``row_bounds`` [..., 1]; infinite where the scan might overflow."""
     quantized, act_scale = absmax_int16(x)
     inverse = 1.0 / act_scale
     norm = quantized.square().sum(dim=-1, keepdim=True).sqrt()  # of integers: any order
@@ -69,7 +69,7 @@ def TwoStepMatMul(
 
 
 def _slack(op: Builder, x: Value) -> Value:
-    """``scan_slack``. Its sum of squares is one of integers below 2**53: exact in any order."""
+    """Compute ``scan_slack``; its sum of squares, integers below 2**53, is exact in any order."""
     codes, scale, _ = steps.quantize_int16(op, x)
     wide = op.Cast(codes, to=DOUBLE)
     norm = op.Sqrt(op.ReduceSum(op.Mul(wide, wide), [-1], keepdims=1))

@@ -1,1 +1,1 @@
-"""The number format, and published checkpoints: read, converted, made at random."""
+"""The number format, and published checkpoints: read, converted or made at random."""

@@ -1,6 +1,6 @@
-"""A checkpoint in one published format becomes a checkpoint in another, weight for weight.
+"""Convert a checkpoint from one published format to another, weight for weight.
 
-Knows which formats are written; each is written by its own file in ``checkpoint``.
+Knows which formats can be written; ``checkpoint/write.py`` and ``gguf/write.py`` write them.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def convert(
     to: ``packed`` makes a folder in the published packed layout, ``gguf`` one I2_S file.
     i2s_layout: how a GGUF source is read, ``x86`` or ``arm``; what is written is always x86.
 
-    A multiplier is what the int8 sums are multiplied by. GGUF stores it, as float32. A packed
-    source that divides (``bitlinear``) has the multiplier ``1 / weight_scale`` rounded to float32;
-    since no stored divisor need give back those bits, packed output always multiplies
-    (``autobitlinear``), and its ``weight_scale`` is bfloat16 where that is exact, else float32.
+    A multiplier is the factor of the int8 sums. GGUF stores it as float32. A packed source that
+    divides (``bitlinear``) has the multiplier ``1 / weight_scale`` rounded to float32. A multiplier
+    need not be the reciprocal of a stored divisor, so packed output always multiplies
+    (``autobitlinear``); its ``weight_scale`` is bfloat16 where that is exact, else float32.
 
-    Raises ConfigError or CheckpointError; nothing half-written is left behind.
+    Raises ConfigError or CheckpointError; nothing half-written stays behind.
     """
     if to not in FORMATS:
         raise ConfigError(f"to is {to!r}, expected one of: {', '.join(FORMATS)}")
@@ -56,7 +56,7 @@ def convert(
 
 
 def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the packed layout, read when it is its turn."""
+    """Yield the name and content of each tensor of the packed layout, one at a time."""
     parts = checkpoint.parts
     total = len(parts.linears) + len(parts.norms) + len(parts.tables)
     with tqdm(
@@ -68,8 +68,8 @@ def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[t
         for name, linear in parts.linears.items():
             if linear.rows % 4:
                 raise CheckpointError(
-                    f"{checkpoint.path}: {name} has {linear.rows} rows, packed needs a multiple "
-                    "of 4"
+                    f"{checkpoint.path}: {name} has {linear.rows} rows, expected a multiple of 4 "
+                    "for the packed layout"
                 )
             codes, multiplier = checkpoint.ternary(name)
             yield f"{name}.weight", pack_published(codes)
@@ -78,7 +78,7 @@ def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[t
 
 
 def as_bf16(stored: Tensor) -> Tensor:
-    """As bfloat16 where that changes no value, else as stored."""
+    """Return the tensor as bfloat16 where that changes no value, else as stored."""
     bits = torch.empty(stored.shape, dtype=torch.bfloat16)
     for part, rows in zip(bits.split(4096), stored.split(4096), strict=True):
         part.copy_(rows)

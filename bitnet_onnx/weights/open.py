@@ -1,6 +1,6 @@
-"""Published checkpoints: a config, and tensors under canonical names, whatever the format.
+"""Open a published checkpoint of any format: a config, and tensors under canonical names.
 
-``open_checkpoint`` finds the format; each format is one file. Nothing here knows ONNX.
+Knows how to tell the formats; each has its own file. Knows no ONNX.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a checkpoint folder, a .gguf file, or a Hugging Face Hub id ``org/name``.
 
-    A path that exists wins; only a string can be an id, of which ``revision`` is taken.
+    An existing path takes precedence over an id; only a string can be an id.
+    revision: a branch, tag or commit of the id.
     i2s_layout: how I2_S tensors of a GGUF file are read, ``x86`` or ``arm``.
-    Raises ConfigError or CheckpointError naming file and tensor.
+    Raises ConfigError or CheckpointError naming the file and the field or tensor.
     """
     path = Path(source)
     if path.exists():
@@ -35,7 +36,7 @@ def open_checkpoint(
         return _open(path, i2s_layout)
     if not isinstance(source, str) or not is_hub_id(source):
         raise CheckpointError(
-            f"there is no {source}, expected a folder, a .gguf file or a Hub id org/name",
+            f"{source} does not exist, expected a folder, a .gguf file or a Hub id org/name",
             hint="give the folder that holds config.json and the .safetensors files",
         )
     fetched = fetch(source, revision)
@@ -45,12 +46,12 @@ def open_checkpoint(
 
 
 def _open(path: Path, i2s_layout: str) -> Checkpoint:
-    """A .gguf file, a folder that holds one and no safetensors, or a folder of safetensors."""
+    """Open a .gguf file, a folder with one and no safetensors, or a folder of safetensors."""
     if path.is_file() and path.suffix == ".gguf":
         return GgufCheckpoint(path, i2s_layout=i2s_layout)
     if not path.is_dir():
         raise CheckpointError(
-            f"{path} is not a folder or a .gguf file",
+            f"{path} is neither a folder nor a .gguf file",
             hint="give the folder that holds config.json and the .safetensors files",
         )
     found = sorted(path.glob("*.gguf"))
@@ -58,7 +59,7 @@ def _open(path: Path, i2s_layout: str) -> Checkpoint:
         if len(found) > 1:
             raise CheckpointError(
                 f"{path} holds {len(found)} .gguf files, expected one",
-                hint=f"give one of them, as {found[0]}",
+                hint=f"give the path of one of them, such as {found[0]}",
             )
         return GgufCheckpoint(found[0], i2s_layout=i2s_layout)
     return FolderCheckpoint(path)

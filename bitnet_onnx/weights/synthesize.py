@@ -1,14 +1,14 @@
-"""Random-weight checkpoints of a published shape, for benchmarks and tests of the real size.
+"""Checkpoints of random weights in a published shape, for benchmarks and tests of the real size.
 
-Knows presets and distributions. Speed and memory depend on the values only where zeros are
-skipped; the values are chosen so that the network behaves like one: activations of ordinary size
-everywhere, and as many closed gates as asked for.
+Knows presets and distributions; knows no trained weights. Speed and memory depend on the values
+only where zeros are skipped. The values give activations of ordinary size everywhere, and the
+requested share of closed gates.
 
-How a share of the gates is closed (``ffn_zeros``). A few first channels of the hidden state are 1
-in every row of the embedding, and no output projection adds to them. The gate rows have code +1
-there, so that post_attention_layernorm's weight on these channels, alike for all of them, moves
-every gate by one number. The rest of a gate row is random, its sum a normal distribution, of which
-a layer's weight cuts off the share. Which gates are closed differs from token to token.
+A share of the gates is closed as follows (``ffn_zeros``). The first few channels of the hidden
+state are 1 in every row of the embedding, and no output projection adds to them. The gate rows have
+code +1 there. So post_attention_layernorm's weight, the same on all these channels, moves every
+gate by the same amount. The other codes are random, so the rest of a gate is normally distributed,
+and the amount decides the share below 0. The closed gates differ from token to token.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PRESETS = {
         "bos_token_id": 128000,
         "eos_token_id": [128001, 128009],
     },
-    # No published model: 100 million weights, for phones and browsers.
+    # Not a published model: 100 million weights, for phones and browsers.
     "100m": {
         "vocab_size": 32000,
         "hidden_size": 768,
@@ -65,13 +65,13 @@ PRESETS = {
         "eos_token_id": [1],
     },
 }
-OUTPUTS = ("o_proj", "down_proj")  # what is added to the residual stream
-DEPTH = 30  # layers that its scale is made for, also when fewer are asked for
-INIT_STD = 0.02  # of the master weights that the scales pretend to come from
+OUTPUTS = ("o_proj", "down_proj")  # they add to the residual stream
+DEPTH = 30  # layers for which the outputs are scaled, also in a network of fewer
+INIT_STD = 0.02  # of the imagined master weights, which give the scales
 NORM_STD = 0.1  # of the norm weights, around 1
-CONSTANT_SHARE = 32  # one in so many channels is constant where the share of zeros is chosen
-OPEN = 6.0  # standard deviations: no gate is closed
-MOST_ZEROS = 0.99  # beyond, some token would find every gate closed
+CONSTANT_SHARE = 32  # 1 channel in 32 is constant where ffn_zeros is given
+OPEN = 6.0  # standard deviations at which no gate is closed
+MOST_ZEROS = 0.99  # above this, some token would find every gate closed
 # Each byte of the published layout holds four codes 0..2: these are the 81 possible bytes.
 BYTES = np.array([a | b << 2 | c << 4 | d << 6 for a, b, c, d in product(range(3), repeat=4)])
 
@@ -83,7 +83,8 @@ def synthesize(
     """Write a checkpoint in the published packed layout; the same seed gives the same bytes.
 
     ffn_zeros: the share of squared-relu gates that are 0 at run time, 0 to 0.99, met within 0.02 in
-    every layer over a few dozen tokens. None: as they come, about 0.5. Raises ConfigError.
+    every layer over a few dozen tokens. None: not controlled, about 0.5.
+    Raises ConfigError for a wrong option or an existing ``output``.
     """
     if preset not in PRESETS:
         raise ConfigError(f"preset is {preset!r}, expected one of: {', '.join(PRESETS)}")
@@ -106,9 +107,10 @@ def synthesize(
 
 
 def refuse_unreachable(config: BitNetConfig, ffn_zeros: float) -> None:
+    """Raise ConfigError for a share of zeros that the network cannot have."""
     if (act := config.record.hidden_act) != "relu2":
         raise ConfigError(
-            f"--ffn-zeros needs hidden_act 'relu2', this network has {act!r}: its gates are never 0"
+            f"hidden_act is {act!r}, expected 'relu2' for --ffn-zeros: other gates are never 0"
         )
     if not 0 <= ffn_zeros <= MOST_ZEROS:
         raise ConfigError(f"--ffn-zeros is {ffn_zeros:g}, expected 0 to {MOST_ZEROS}")
@@ -117,11 +119,11 @@ def refuse_unreachable(config: BitNetConfig, ffn_zeros: float) -> None:
 def random_tensors(
     config: BitNetConfig, seed: int, ffn_zeros: float | None = None, progress: bool = False
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the checkpoint, one at a time.
+    """Yield the name and content of each tensor of the checkpoint, one at a time.
 
-    Final norm weights have random signs: with a tied table the network would else do no more
-    than repeat its last token. Output projections are scaled down by the square root of twice
-    the depth, as GPT-2's are.
+    Final norm weights have random signs: otherwise a network with a tied table would only repeat
+    its last token. Output projections are divided by the square root of twice the depth, as in
+    GPT-2.
     """
     rng = np.random.default_rng(seed)
     parts = parts_of(config)
@@ -158,10 +160,10 @@ def random_tensors(
 
 
 def gate_shift(config: BitNetConfig, layer: int, weight: Tensor, ffn_zeros: float) -> float:
-    """The norm's weight on the constant channels; ``weight`` is that on all others.
+    """Return the norm's weight on the constant channels; ``weight`` is that on all others.
 
-    The residual stream begins with variance 1 and gets those of the output projections, whose
-    inputs a norm has given the variance 1.
+    The residual stream starts with variance 1. Each output projection adds the variance of its
+    result; a norm has given its input the variance 1.
     """
     added = [
         2 / 3 * linear.features * scale_of(name).item() ** 2 * (1 + NORM_STD**2)
@@ -175,14 +177,14 @@ def gate_shift(config: BitNetConfig, layer: int, weight: Tensor, ffn_zeros: floa
 
 
 def scale_of(name: str) -> Tensor:
-    """The multiplier of a linear."""
+    """Return the multiplier of a linear."""
     depth = math.sqrt(2 * DEPTH) if name.endswith(OUTPUTS) else 1.0
     scale = torch.tensor([INIT_STD * math.sqrt(2 / math.pi)])
     return (scale / depth).to(torch.bfloat16)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal numbers as bfloat16, made in slices so that memory stays small."""
+    """Draw standard normal numbers as bfloat16, in slices so that memory stays small."""
     out = torch.empty(shape, dtype=torch.bfloat16).view(-1)
     for part in out.split(1 << 24):
         part.copy_(torch.from_numpy(rng.standard_normal(part.numel(), dtype=np.float32)))

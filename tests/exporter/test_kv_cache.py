@@ -158,7 +158,7 @@ def test_it_is_verified_against_a_reference_that_rounds_the_same(
         (["--kv-cache", "int4"], "kv_cache is 'int4', expected one of: float32, float16, int8"),
         (
             ["--kv-cache", "int8", "--target", "stock"],
-            "an int8 cache is exact and fast with our operator alone",
+            "kv_cache is 'int8', which only the custom operator makes exact and fast",
         ),
     ],
 )
@@ -177,7 +177,7 @@ def test_what_is_not_known_is_refused(
 
 def test_heads_too_wide_for_int8_are_refused(tmp_path: Path) -> None:
     source = checkpoints.make(tmp_path / "c", hidden=1032, heads=2)
-    with pytest.raises(ConfigError, match="head_dim is 516, an int8 cache takes at most 512"):
+    with pytest.raises(ConfigError, match="head_dim is 516, expected at most 512 with int8 caches"):
         export(source, tmp_path / "a", kv_cache="int8")
 
 

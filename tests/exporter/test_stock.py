@@ -316,11 +316,11 @@ def test_commands(demos: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     source = checkpoints.make_grouped(tmp_path / "c")
-    with pytest.raises(ConfigError, match="a scale for each 128 weights") as caught:
+    with pytest.raises(ConfigError, match="group_size is 128, which no stock operator") as caught:
         export(source, tmp_path / "a", target="stock")
     assert caught.value.hint == "export with --target native"
     plain = checkpoints.make(tmp_path / "d")
-    with pytest.raises(ConfigError, match="a two-step head is exact and fast with our operator"):
+    with pytest.raises(ConfigError, match="head is 'two-step', which only the custom operator"):
         export(plain, tmp_path / "a", target="stock", head="two-step")
     with pytest.raises(ConfigError, match="target is 'web', expected one of: native, stock"):
         export(source, tmp_path / "a", target="web")
@@ -338,7 +338,7 @@ def test_what_webassembly_cannot_address_is_refused(tmp_path: Path, capsys: Any)
         command = ["export", str(source), "-o", str(tmp_path / "out"), "--target", "stock"]
         assert main(command) == 2
     said = capsys.readouterr().err
-    assert "a browser gives 0.0 GB at most" in said
+    assert "expected at most 0.0 GB for a browser" in said
     assert "--head int8" in said
     assert not (tmp_path / "out").exists()
 

@@ -262,5 +262,5 @@ def test_float_weights_that_are_not_ternary_are_refused(tmp_path: Path) -> None:
     name = "model.layers.1.mlp.up_proj"
     folder = make_llama(tmp_path / "c", "autobitlinear")
     edit(folder, **{f"{name}.weight": torch.full((160, 64), 0.5)})
-    with pytest.raises(CheckpointError, match=rf"{name}\.weight is no ternary weight"):
+    with pytest.raises(CheckpointError, match=rf"{name}\.weight is not ternary"):
         open_checkpoint(folder).ternary(name)

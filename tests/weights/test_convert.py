@@ -230,7 +230,7 @@ def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
     rows = checkpoints.make(
         tmp_path / "rows", packed=False, hidden=64, heads=2, inner=102, layers=1
     )
-    with pytest.raises(CheckpointError, match="has 102 rows, packed needs a multiple of 4"):
+    with pytest.raises(CheckpointError, match="has 102 rows, expected a multiple of 4 for the"):
         convert(rows, tmp_path / "packed", to="packed")
     many = checkpoints.make(tmp_path / "many", eos_token_id=[1, 2, 3], **SMALL)
     with pytest.raises(CheckpointError, match=r"eos_token_id is \[1, 2, 3\]"):
@@ -257,7 +257,7 @@ TOKENIZERS: dict[str, tuple[dict[str, bytes], str]] = {
     "ids": ({"tokenizer.json": b'{"model": {"vocab": {"a": "b"}}}'}, "is of an unknown form"),
     "too many": ({"tokenizer.json": b'{"model": {"vocab": {"a": 96}}}'}, "holds the id 96"),
     "template": (
-        {"tokenizer.json": b"{}", "chat_template.jinja": b"\xff"}, r"chat_template\.jinja is no U",
+        {"tokenizer.json": b"{}", "chat_template.jinja": b"\xff"}, r"chat_template\.jinja is not U",
     ),
     "generation": ({"generation_config.json": b"{"}, r"generation_config\.json is damaged"),
 }  # fmt: skip

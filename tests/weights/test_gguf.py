@@ -266,13 +266,13 @@ TEXT_DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
     "sentencepiece": ({"tokenizer.ggml.model": "llama"}, "model is 'llama', expected 'gpt2'"),
     "other words": ({"tokenizer.ggml.pre": "qwen2"}, "pre is 'qwen2', expected one of: llama-bpe"),
     "no tokens": ({"tokenizer.ggml.tokens": None}, "tokens is missing"),
-    "tokens are numbers": ({"tokenizer.ggml.tokens": [1, 2]}, "tokens is missing or no array"),
+    "tokens are numbers": ({"tokenizer.ggml.tokens": [1, 2]}, "tokens is missing or not an array"),
     "twice": ({"tokenizer.ggml.tokens": ["a", "b", "a"]}, "holds 'a' twice"),
     "no merges": ({"tokenizer.ggml.merges": None}, "merges is missing"),
     "odd merge": ({"tokenizer.ggml.merges": ["ab"]}, "holds 'ab' at 0"),
-    "types": ({"tokenizer.ggml.token_type": [1]}, "is no array of 3 numbers"),
+    "types": ({"tokenizer.ggml.token_type": [1]}, "is not an array of 3 numbers"),
     "bos": ({"tokenizer.ggml.bos_token_id": 3}, "bos_token_id is 3, expected 0 to 2"),
-    "json": ({"tokenizer.huggingface.json": 5}, r"huggingface\.json is no text"),
+    "json": ({"tokenizer.huggingface.json": 5}, r"huggingface\.json is not a text"),
 }
 
 

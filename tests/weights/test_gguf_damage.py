@@ -50,9 +50,9 @@ ALIGN = text("general.alignment") + u32(4)
 HUGE = 1 << 63
 HEADERS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "cannot be mapped"),
-    "three bytes": (b"GGU", "is no GGUF file"),
-    "text": (b"version https://git-lfs.github.com/spec/v1", "is no GGUF file: it begins with"),
-    "only magic": (b"GGUF", "version needs 4 bytes at 4, and the file has 0 left"),
+    "three bytes": (b"GGU", "the file begins with b'GGU', expected b'GGUF'"),
+    "text": (b"version https://git-lfs.github.com/spec/v1", "the file begins with b'vers'"),
+    "only magic": (b"GGUF", "version needs 4 bytes at 4, but the file has 0 left"),
     "version 1": (header([], [], version=1), "version is 1, expected 2 or 3"),
     "big-endian": (b"GGUF" + struct.pack(">I", 3) + bytes(16), "the file is big-endian"),
     "no counts": (b"GGUF" + u32(3), "tensor_count needs 8 bytes"),
@@ -63,10 +63,10 @@ HEADERS: dict[str, tuple[bytes, str]] = {
     "key past the end": (header([u64(1 << 20)], []), "field 0 needs 1048576 bytes"),
     "key empty": (header([text("") + u32(4) + u32(1)], []), "the name of field 0 is ''"),
     "key control": (header([text("a\n") + u32(4) + u32(1)], []), r"the name of field 0 is 'a\\n'"),
-    "key not utf-8": (header([text(b"\xff") + u32(4) + u32(1)], []), "field 0 is no UTF-8"),
+    "key not utf-8": (header([text(b"\xff") + u32(4) + u32(1)], []), "field 0 is not UTF-8"),
     "twice": (header([NAME, NAME], []), "general.architecture is given twice"),
     "value type": (header([text("a.b") + u32(13)], []), "a.b has the value type 13"),
-    "text not utf-8": (header([text("a.b") + u32(STRING) + text(b"\xc0")], []), "a.b is no UTF-8"),
+    "text not utf-8": (header([text("a.b") + u32(STRING) + text(b"\xc0")], []), "a.b is not UTF-8"),
     "text length": (header([text("a.b") + u32(STRING) + u64(HUGE)], []), "a.b is a text of"),
     "bool": (header([text("a.b") + u32(7) + b"\x02"], []), "a.b is the byte 2, expected 0 or 1"),
     "array count": (

@@ -144,7 +144,7 @@ def test_halves_of_a_group_with_two_scales(tmp_path: Path) -> None:
 def test_q2_tensors_that_take_another_room(tmp_path: Path) -> None:
     """As in a third layout of which we know nothing."""
     path, _ = bonsai(tmp_path, "Q2_0 of 32")
-    refused(path, "do not take the room of blocks of 128 or 64 weights")
+    refused(path, "do not consist of blocks of 128 or 64 weights")
 
 
 def test_other_types_and_keys(tmp_path: Path) -> None:

@@ -96,5 +96,5 @@ def test_gates_that_are_never_zero_are_refused(
 ) -> None:
     silu = replace(RECORDS["bitnet"], hidden_act="silu")  # no preset is such a network yet
     monkeypatch.setattr(module.BitNetConfig, "record", silu)
-    with pytest.raises(ConfigError, match="needs hidden_act 'relu2'"):
+    with pytest.raises(ConfigError, match="hidden_act is 'silu', expected 'relu2'"):
         synthesize("tiny", tmp_path / "c", ffn_zeros=0.5)

@@ -1,5 +1,5 @@
-"""Passes over the exported graph and its weights, before these are read: one file each.
+"""Passes over the exported graph and the readers of its weights: one file each.
 
-Each replaces operators by fewer or faster ones that give the same bits, and is here because a
-measurement pays for it.
+Each replaces operators by fewer or faster ones with the same bits, and is justified by a
+measurement.
 """

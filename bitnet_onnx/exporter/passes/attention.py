@@ -1,4 +1,7 @@
-"""Attention takes the product of the joined projections whole: nothing splits it."""
+"""Attention reads the product of the joined projections as a whole, without a Split.
+
+Knows the names of the attention operators; knows no weights.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ __all__ = ["join_attention"]
 
 
 def join_attention(model: ir.Model, readers: Readers) -> None:
-    """GroupQueryAttention...QKV takes the place of the Split after ``fuse_projections``.
+    """Replace the Split of ``fuse_projections`` and its attention by GroupQueryAttention...QKV.
 
-    Where a network does something to queries and keys before, as Qwen3 does, they stay separate.
+    Queries and keys stay separate where the network changes them first, as Qwen3 does.
     """
     for node in [node for node in model.graph if node.op_type.startswith("GroupQueryAttention")]:
         split = made_by(input_of(node, 0), "Split")

@@ -1,4 +1,7 @@
-"""Norms are computed with what is before or after them: fewer passes over the activations."""
+"""Norms are fused with the operator before or after: fewer passes over the activations.
+
+Knows the operators of norms and linears; knows no weights.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ NORM_LINEAR = "TernaryNormMatMul"
 
 
 def fuse_norms(model: ir.Model, readers: Readers) -> None:
-    """AddRMSNorm takes the place of a residual sum and of the norm that reads it.
+    """Replace a residual sum and the norm that reads it by AddRMSNorm.
 
-    The sum stays a result: it is what the next residual branch is added to. A norm of anything
-    else that one linear alone reads becomes a part of that linear, TernaryNormMatMul.
+    The sum remains a result, as the next residual branch is added to it. Any other norm that only
+    one linear reads becomes a part of the linear, TernaryNormMatMul.
     """
     graph = model.graph
     for norm in [node for node in graph if node.op_type == "RMSNorm"]:

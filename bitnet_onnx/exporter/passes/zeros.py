@@ -1,4 +1,7 @@
-"""Rows and columns of the feed-forward that meet a zero are not read: relu² closes its gates."""
+"""Rows and columns of the feed-forward that meet a zero are not read: relu² closes gates.
+
+Knows 2B-4T's feed-forward as nodes, and the layout of its weights; reads no weights.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,10 @@ class _FeedForward(NamedTuple):
 
 
 def skip_zeros(model: ir.Model, readers: Readers) -> None:
-    """TernaryFeedForward takes the place of a feed-forward whose gates can be zero.
+    """Replace a feed-forward whose gates can be zero by TernaryFeedForward.
 
-    Where a gate is closed, the row of up is skipped; where an activation is quantized to 0, the
-    column of down, whose weight is therefore stored by column, with a scale for each row.
+    The row of up behind a closed gate is skipped, and the column of down for an activation that is
+    quantized to 0. So down is stored by column, with a scale for each row.
     """
     norms = [node for node in model.graph if node.op_type == "RMSNorm"]
     for found in [_feed_forward(norm) for norm in norms]:
@@ -43,7 +46,7 @@ def skip_zeros(model: ir.Model, readers: Readers) -> None:
 
 
 def _feed_forward(norm: ir.Node) -> _FeedForward | None:
-    """The nodes around ``norm``, where it is the norm before down."""
+    """Return the nodes around ``norm`` if it is the norm before down, else None."""
     product = made_by(input_of(norm, 0), "Mul")
     if product is None:
         return None
@@ -77,7 +80,7 @@ def _fuse(graph: ir.Graph, found: _FeedForward, readers: Readers) -> None:
 
 
 def _by_column(read: Reader, features: int) -> Reader:
-    """Packed rows [N, K] -> packed columns [K, N]."""
+    """Turn a reader of packed rows [N, K] into one of packed columns [K, N]."""
 
     def columns() -> np.ndarray:
         codes = unpack(torch.from_numpy(np.asarray(read())), features)

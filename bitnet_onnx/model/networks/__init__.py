@@ -1,1 +1,1 @@
-"""One file for each network: what is special in its attention and its feed-forward."""
+"""One file for each network: the special parts of its attention and its feed-forward."""

@@ -1,9 +1,8 @@
 """The first BitNet (arXiv 2310.11453): binary weights, and a LayerNorm in each linear.
 
-No checkpoint of it was published, and the paper leaves the body open: here it is LLaMA's, as in
-the public reimplementations, and so are the tensor names; ``config.json`` has model_type
-"bitnet_2023", LLaMA's fields, no quantization_config, and ``quantization_groups`` (1). The tensors
-are float masters.
+No checkpoint was published, and the paper leaves the body open. Here the body and the tensor names
+are LLaMA's, as in public reimplementations. ``config.json`` has model_type "bitnet_2023", LLaMA's
+fields, no quantization_config, and ``quantization_groups`` (default 1). Tensors are float masters.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ __all__ = ["MLP", "Attention"]
 
 
 class Attention(llama.Attention):
-    """LLaMA's, of binary linears."""
+    """LLaMA's attention with binary linears."""
 
     linear = BinaryLinear
 
 
 class MLP(llama.MLP):
-    """LLaMA's, of binary linears."""
+    """LLaMA's feed-forward with binary linears."""
 
     linear = BinaryLinear

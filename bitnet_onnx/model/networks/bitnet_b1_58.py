@@ -1,6 +1,6 @@
 """1bitLLM's bitnet_b1_58-large and -3B: SiLU, and a norm before each of the output projections.
 
-Source: the published models' own code, which reproduces arXiv 2402.17764; its tensor names.
+Source: the published models' own code, which reproduces arXiv 2402.17764 and names the tensors.
 """
 
 from __future__ import annotations

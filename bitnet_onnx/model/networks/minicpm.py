@@ -1,8 +1,8 @@
-"""BitCPM4: a MiniCPM4 body. LLaMA's, with each residual branch scaled by the depth.
+"""BitCPM4: a MiniCPM4 body, which is LLaMA's with each residual branch scaled by the depth.
 
-What it does to the embedding and before the head is in ``causal_lm.py``: ``scale_emb`` and
-``dim_model_base`` are 1 and hidden_size elsewhere. Source: the ``modeling_minicpm.py`` that comes
-with OpenBMB's models; transformers has no class for it.
+``causal_lm.py`` applies ``scale_emb`` to the embedding and ``dim_model_base`` before the head;
+other networks have neither. Source: the ``modeling_minicpm.py`` that comes with OpenBMB's models;
+transformers has no class for them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["MLP", "Attention"]
 
 
 def branch_scale(config: BitNetConfig) -> float:
-    """What a residual branch is multiplied by."""
+    """Return the factor of a residual branch."""
     return config.scale_depth / math.sqrt(config.num_hidden_layers)
 
 

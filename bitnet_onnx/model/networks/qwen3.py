@@ -1,4 +1,4 @@
-"""Ternary-Bonsai: a Qwen3 body. LLaMA's, with an RMSNorm of each head of q and k before rope.
+"""Ternary-Bonsai: a Qwen3 body, LLaMA's with an RMSNorm of each head of q and k before rope.
 
 Source: transformers' ``Qwen3ForCausalLM``, which computes with the dequantized weights.
 """
@@ -30,11 +30,11 @@ class Attention(llama.Attention):
 
 
 def each_head(x: Tensor, norm: RMSNorm) -> Tensor:
-    """x [B, S, heads * D], normalized D by D."""
+    """Normalize each head of x [B, S, heads * D]."""
     return norm(x.unflatten(-1, (-1, norm.weight.shape[0]))).flatten(-2)
 
 
 class MLP(llama.MLP):
-    """LLaMA's, of linears with group scales."""
+    """LLaMA's feed-forward with linears of group scales."""
 
     linear = GroupLinear

@@ -1,1 +1,1 @@
-"""Checkpoints as folders of safetensors, on this disk or on the Hugging Face Hub."""
+"""Checkpoints as folders of safetensors, on disk or on the Hugging Face Hub."""

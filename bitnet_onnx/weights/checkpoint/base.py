@@ -1,6 +1,7 @@
-"""What every checkpoint offers, whatever its format.
+"""What a checkpoint of any format offers.
 
-Canonical names are those of the published safetensors; other formats are renamed to them.
+Canonical names are those of the published safetensors; other formats are renamed to these.
+Knows the number format; knows no file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["Checkpoint", "quantize"]
 
 
 class Checkpoint(ABC):
-    """An open checkpoint; every tensor's presence, shape and type was checked when it opened.
+    """An open checkpoint; opening it checked that each tensor exists and has its shape and type.
 
     Tensors stay in the mapped file and are read one at a time. Methods raise CheckpointError
     naming the file and the tensor.
@@ -29,46 +30,46 @@ class Checkpoint(ABC):
     config: BitNetConfig
     """What the network is."""
     packed: bool
-    """Ternary codes are stored (packed, or as floats), not float masters."""
+    """Whether ternary weights are stored (packed, or as floats), not float masters."""
     hub: tuple[str, str] | None = None
-    """Repository and commit, when it was fetched from the Hugging Face Hub."""
+    """Repository and commit of a checkpoint from the Hugging Face Hub."""
 
     @property
     def parts(self) -> Parts:
-        """Every tensor that it holds, by name."""
+        """All tensors that it holds, by name."""
         return parts_of(self.config)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What had to be assumed because the files do not say it; the command line prints it."""
+        """Assumptions made where the files say nothing; the command line prints them."""
         return ()
 
     @abstractmethod
     def tensor(self, name: str) -> Tensor:
-        """A norm, table or master weight as stored; refused when it holds a NaN or an infinity."""
+        """Read a norm, table or master weight as stored; refuse a NaN or an infinity in it."""
 
     @abstractmethod
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
-        """A BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier, as ``scale``."""
+        """Read a BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier (``scale``)."""
 
     @abstractmethod
     def scale(self, linear: str) -> Tensor:
-        """A BitLinear's multiplier alone, float32: [quantization_groups], which is [1] for most.
+        """Read only a BitLinear's multiplier, float32 [quantization_groups], [1] for most networks.
 
-        [N, K / group_size] where the config has a group_size; 0 for a group of zeros.
+        With a group_size it is [N, K / group_size], and 0 for a group of zeros.
         """
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files that determine the network."""
+        """Return the files that determine the network."""
 
     @abstractmethod
     def text_files(self) -> dict[str, bytes]:
-        """Name -> content of the tokenizer, template and generation files that come with it."""
+        """Return name -> content of its tokenizer, template and generation files."""
 
 
 def quantize(config: BitNetConfig, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A master weight [N, K] -> codes (float32 [N, K]) and multiplier, as the network does it."""
+    """Quantize a master weight [N, K] as the network does: codes (float32 [N, K]), multiplier."""
     if config.record.weights == "binary":
         return sign_binary(weight, config.quantization_groups)
     if config.group_size is not None:

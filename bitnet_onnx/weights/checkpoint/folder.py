@@ -1,7 +1,7 @@
-"""A checkpoint folder with config.json and safetensors, single file or sharded.
+"""A checkpoint folder with config.json and safetensors, in one file or in shards.
 
 Knows safetensors, and linears as packed codes, as codes in floats, as codes times group scales and
-as masters; what is packed how is in ``ternary.py``.
+as masters. The packed layout is in ``ternary.py``.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ TEXT_FILES = (
 )
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
-IGNORED = ".rotary_emb.inv_freq"  # a buffer that older LLaMA checkpoints hold; computed here
+IGNORED = ".rotary_emb.inv_freq"  # older LLaMA checkpoints hold it; this package computes it
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
 class FolderCheckpoint(Checkpoint):
-    """Raises ConfigError or CheckpointError naming the file and the tensor."""
+    """A folder of safetensors; raises ConfigError or CheckpointError naming file and tensor."""
 
     def __init__(self, folder: Path) -> None:
         self.path = self.folder = folder
@@ -55,7 +55,7 @@ class FolderCheckpoint(Checkpoint):
         self.packed = self.config.quantization == "offline"
         self._files = {path.name: _open(path) for path in weight_files(folder)}
         self._where = self._locate()
-        self._scales: dict[str, Tensor] = {}  # of masters: no linear is quantized twice
+        self._scales: dict[str, Tensor] = {}  # of masters, so that none is quantized twice
         self._check()
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
@@ -63,7 +63,7 @@ class FolderCheckpoint(Checkpoint):
     def tensor(self, name: str) -> Tensor:
         stored = self._files[self._where[name]].get_tensor(name)
         if stored.is_floating_point() and not all(x.isfinite() for x in stored.aminmax()):
-            raise self._wrong(name, "holds a NaN or an infinity")
+            raise self._error(name, "holds a NaN or an infinity")
         return stored
 
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
@@ -77,11 +77,11 @@ class FolderCheckpoint(Checkpoint):
         if stored.is_floating_point():
             codes = stored.to(torch.int8)
             if not torch.equal(codes.to(stored.dtype), stored) or codes.abs().max() > 1:
-                raise self._wrong(f"{linear}.weight", "is no ternary weight, expected -1, 0 and 1")
+                raise self._error(f"{linear}.weight", "is not ternary, expected only -1, 0 and 1")
             return codes, self.scale(linear)
         codes = unpack_published(stored)
         if codes.max() > 1:
-            raise self._wrong(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
+            raise self._error(f"{linear}.weight", "holds the code 3, expected only 0, 1 and 2")
         return codes, self.scale(linear)
 
     def scale(self, linear: str) -> Tensor:
@@ -92,7 +92,7 @@ class FolderCheckpoint(Checkpoint):
         name = f"{linear}.weight_scale"
         scale = self.tensor(name).float().reshape(1)
         if scale.item() <= 0:
-            raise self._wrong(name, f"is {scale.item()}, expected above 0")
+            raise self._error(name, f"is {scale.item()}, expected above 0")
         return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
 
     def files(self) -> list[Path]:
@@ -102,7 +102,7 @@ class FolderCheckpoint(Checkpoint):
         return read_texts(self.folder)
 
     def _locate(self) -> dict[str, str]:
-        """Tensor name -> file name."""
+        """Return tensor name -> file name; refuse an index that differs."""
         where: dict[str, str] = {}
         for file, opened in self._files.items():
             for name in opened.keys():  # noqa: SIM118
@@ -114,14 +114,14 @@ class FolderCheckpoint(Checkpoint):
         for name, file in _weight_map(self.folder).items():
             if where.get(name) != file:
                 raise CheckpointError(
-                    f"{self.folder / INDEX} says that {file} holds the tensor {name!r}, which it "
+                    f"{self.folder / INDEX} says that {file} holds the tensor {name!r}, but it "
                     "does not",
-                    hint="download the checkpoint again, its index and all of its shards",
+                    hint="download the checkpoint again, with its index and all of its shards",
                 )
         return where
 
     def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
-        """Tensor name -> its shape and the types that it may have."""
+        """Return tensor name -> its shape and the types that it may have."""
         expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
         for name, linear in self.parts.linears.items():
             rows, features = linear.shape
@@ -130,10 +130,11 @@ class FolderCheckpoint(Checkpoint):
                 continue
             expected[f"{name}.weight_scale"] = ((1,), FLOATS)
             if self._dtype(f"{name}.weight") in FLOATS:
-                continue  # codes as floats: what transformers' save_pretrained makes of packed ones
+                continue  # transformers' save_pretrained turns packed codes into floats
             if rows % 4:
                 raise CheckpointError(
-                    f"{self.folder / CONFIG} gives {name} {rows} rows, packed needs a multiple of 4"
+                    f"{self.folder / CONFIG}: {name} has {rows} rows, expected a multiple of 4 for "
+                    "the packed layout"
                 )
             expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
         for name, size in self.parts.norms.items():
@@ -149,7 +150,7 @@ class FolderCheckpoint(Checkpoint):
         if missing:
             raise CheckpointError(
                 f"{self.folder} lacks the tensor {missing[0]} ({len(missing)} missing in all)",
-                hint="download the checkpoint again, all of its shards",
+                hint="download the checkpoint again, with all of its shards",
             )
         unknown = sorted(n for n in self._where.keys() - expected.keys() if not n.endswith(IGNORED))
         if unknown:
@@ -161,22 +162,22 @@ class FolderCheckpoint(Checkpoint):
             piece = self._files[self._where[name]].get_slice(name)
             found = tuple(piece.get_shape())
             if found != shape:
-                raise self._wrong(name, f"has the shape {list(found)}, expected {list(shape)}")
+                raise self._error(name, f"has the shape {list(found)}, expected {list(shape)}")
             if (dtype := self._dtype(name)) not in dtypes:
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
                 found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
-                raise self._wrong(name, f"is {found_type}, expected {listed}")
+                raise self._error(name, f"is {found_type}, expected {listed}")
 
     def _dtype(self, name: str) -> torch.dtype | None:
-        """None for one that no tensor of ours has, and for a tensor that is not there."""
+        """Return a tensor's type; None for a missing tensor and for a type that none may have."""
         if name not in self._where:
             return None
         return _DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def _untie(self) -> None:
-        """A head beside ``tie_word_embeddings: true``, as in the first upload of 2B-4T.
+        """Untie a stored head that differs from the embedding, as transformers 5 does.
 
-        transformers 5 ties the two only if they are equal, and else uses the head that is stored.
+        The first upload of 2B-4T holds a head beside ``tie_word_embeddings: true``.
         """
         embedding, head = (self._files[self._where[n]].get_slice(n) for n in (EMBEDDING, HEAD))
         for row in range(0, self.config.vocab_size, ROWS_AT_A_TIME):
@@ -186,50 +187,50 @@ class FolderCheckpoint(Checkpoint):
                 return
 
     def _grouped(self, name: str, stored: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Codes and scales of dequantized weights, exactly, or a refusal."""
+        """Return the exact codes and scales of dequantized weights; refuse others."""
         codes, scale = group_ternary(stored, size)
         same = spread(codes.to(stored.dtype), scale.to(stored.dtype)) == stored
         if not same.all():
             row, column = divmod(int(same.view(-1).int().argmin()), stored.shape[1])
             group = column // size
-            raise self._wrong(
+            raise self._error(
                 name,
                 f"holds {stored[row, column].item():g} in row {row}, group {group} of {size}, "
-                f"expected 0 or ±{scale[row, group].item():g}: no ternary weight",
+                f"expected 0 or ±{scale[row, group].item():g}: it is not ternary",
             )
         self._multiplier(name, scale.where(scale != 0, torch.tensor(1.0)))
         return codes, scale
 
     def _multiplier(self, name: str, value: Tensor) -> Tensor:
-        """Refuse what float32 holds only roughly or not at all: the product would be no number."""
+        """Return the multiplier; refuse one that is not a normal float32 number above 0."""
         low, high = (bound.item() for bound in value.aminmax())
         if not SMALLEST <= low <= high <= LARGEST:
-            raise self._wrong(
+            raise self._error(
                 name,
                 f"makes the multiplier {low if low < SMALLEST else high}, expected {SMALLEST:.2g} "
                 f"to {LARGEST:.2g}",
             )
         return value
 
-    def _wrong(self, name: str, what: str) -> CheckpointError:
+    def _error(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
 
 
 def read_texts(folder: Path) -> dict[str, bytes]:
-    """Name -> content of the text files that the folder holds."""
+    """Return name -> content of the text files that the folder holds."""
     paths = (folder / name for name in TEXT_FILES)
     return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The shards that the folder's index names, or the single file where there is no index."""
+    """Return the shards that the folder's index names, or the single file without an index."""
     if not (folder / INDEX).exists():
         return [folder / SINGLE]
     return [folder / name for name in sorted(set(_weight_map(folder).values()))]
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
-    """Tensor name -> file name, as the index says; empty where there is no index."""
+    """Return the index's tensor name -> file name; empty without an index."""
     index = folder / INDEX
     if not index.exists():
         return {}

@@ -1,7 +1,7 @@
-"""Checkpoints fetched from the Hugging Face Hub into its own cache, only the files we read.
+"""Checkpoints fetched from the Hugging Face Hub into its cache: only the files that are read.
 
-Knows which files those are and what can go wrong on the way; the rest (cache, tokens, offline
-mode, proxies, resuming) is the package huggingface_hub with its environment variables.
+Knows which files these are and how a download can fail. The package huggingface_hub and its
+environment variables do the rest: cache, tokens, offline mode, proxies, resuming.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 class Fetched(NamedTuple):
-    """Where the files lie, and the commit that the revision stood for."""
+    """Where the files are, and the commit of the revision."""
 
     path: Path
     """The snapshot's folder, or the .gguf file in it."""
@@ -29,15 +29,15 @@ class Fetched(NamedTuple):
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether the text has the form ``org/name``."""
+    """Return whether the text has the form ``org/name``."""
     return _ID.fullmatch(source) is not None
 
 
 def fetch(repository: str, revision: str | None = None) -> Fetched:
-    """Download what is not yet in the cache; raises CheckpointError.
+    """Download what is not yet in the cache; raise CheckpointError where that fails.
 
-    First the small files, which say what the weights' files are called; then those: the shards
-    of the index, or model.safetensors, or the one .gguf where there is no safetensors.
+    The small files come first, as they name the weights' files: the shards of the index, or
+    model.safetensors, or the only .gguf of a repository without safetensors.
     """
     hub = _client(repository)
     with _one_sentence(hub, repository, revision):
@@ -65,9 +65,9 @@ def _client(repository: str) -> Any:
         if error.name != "huggingface_hub":
             raise
         raise CheckpointError(
-            f"there is no folder {repository}, and fetching it from the Hugging Face Hub needs the "
+            f"{repository} is not a folder, and fetching it from the Hugging Face Hub needs the "
             "package huggingface_hub",
-            hint="pip install 'bitnet-onnx[hub]'",
+            hint="install it with: pip install 'bitnet-onnx[hub]'",
         ) from None
     return huggingface_hub
 
@@ -92,7 +92,7 @@ def _only_gguf(hub: Any, repository: str, folder: Path) -> str:
 
 @contextmanager
 def _one_sentence(hub: Any, repository: str, revision: str | None) -> Iterator[None]:
-    """Turn the client's exceptions, whose texts take several lines, into one sentence each."""
+    """Turn each exception of the client, a text of several lines, into one sentence."""
     errors = hub.errors
     try:
         yield
@@ -105,8 +105,8 @@ def _one_sentence(hub: Any, repository: str, revision: str | None) -> Iterator[N
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise CheckpointError(
-            f"there is no folder {repository}, and no repository of that name on the Hugging Face "
-            "Hub that this user may read",
+            f"{repository} is not a folder, and the Hugging Face Hub has no repository of that "
+            "name for this user",
             hint="check the spelling; for a private repository log in with: hf auth login",
         ) from error
     except errors.RevisionNotFoundError as error:
@@ -121,11 +121,11 @@ def _one_sentence(hub: Any, repository: str, revision: str | None) -> Iterator[N
                 f"the Hugging Face Hub cannot be reached ({_first_line(error.__cause__ or error)})"
             )
         raise CheckpointError(
-            f"there is no folder {repository}, {why}, and the cache does not hold all files of "
+            f"{repository} is not a folder, {why}, and the cache does not hold all files of "
             f"that repository{f' at revision {revision!r}' if revision else ''}",
-            hint="run the command once with the network, or give a checkpoint folder",
+            hint="run the command once with a network, or give a checkpoint folder",
         ) from error
-    except Exception as error:  # whatever the HTTP library below raises
+    except Exception as error:  # the HTTP library has exceptions of many classes
         raise CheckpointError(
             f"{repository} could not be fetched from the Hugging Face Hub: {_first_line(error)}",
             hint="run the command again: files that are already whole are kept",

@@ -1,6 +1,6 @@
 """Checkpoints written in the published packed layout.
 
-Knows the file names and the sharding of Hugging Face folders.
+Knows the file names and the shards of Hugging Face folders; knows no other format.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def save_packed(
 ) -> Path:
     """Write a trained model's ``state_dict`` as a new checkpoint in the published packed layout.
 
-    Float masters become ternary codes with one scale each (absmean), norms and tables bfloat16;
-    ``text_files`` is what ``Checkpoint.text_files`` gives. Raises ConfigError where ``output``
-    exists; nothing half-written is left behind.
+    Float masters become ternary codes with one scale per tensor (absmean); norms and tables become
+    bfloat16. text_files: as ``Checkpoint.text_files`` returns. Raises ConfigError where ``output``
+    exists or the network has no packed layout; nothing half-written stays behind.
     """
     return write_packed(output, config, tensors_of(config, state), text_files)
 
@@ -47,7 +47,7 @@ def write_packed(
     tensors: Iterable[tuple[str, Tensor]],
     text_files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Write packed ``tensors`` as the new folder ``output``, whose config says that they are."""
+    """Write packed ``tensors`` as the new folder ``output``, with a config that says so."""
     refuse_unpackable(config)
     config = replace(config, quantization="offline", divide_by_scale=False)
     with new_folder(Path(output)) as folder:
@@ -56,7 +56,7 @@ def write_packed(
 
 
 def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """A trained model's ``state_dict`` with float masters -> tensors in the published packing."""
+    """Yield the packed tensors of a trained model's ``state_dict`` with float masters."""
     refuse_unpackable(config)
     linears = parts_of(config).linears
     for name, tensor in state.items():
@@ -70,16 +70,17 @@ def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tu
 
 
 def refuse_unpackable(config: BitNetConfig) -> None:
+    """Raise ConfigError for a network without a packed layout."""
     if config.record.weights == "binary":
         raise ConfigError(
-            f"model_type {config.record.model_type!r} has no packed layout, expected one of a "
-            "ternary network",
+            f"model_type {config.record.model_type!r} has no packed layout, expected a ternary "
+            "network",
             hint="store the float masters: the state_dict itself",
         )
     if config.group_size is not None:
         raise ConfigError(
-            f"model_type {config.network!r} has no packed layout: it holds one scale a tensor, and "
-            f"here is one for each {config.group_size} weights of a row",
+            f"model_type {config.network!r} has no packed layout, which holds one scale per "
+            f"tensor and not one for each {config.group_size} weights of a row",
             hint="keep the safetensors as they are: export reads them",
         )
 
@@ -93,7 +94,7 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint into an existing folder, in shards so that memory stays bounded.
 
-    One file ``model.safetensors`` when all fits in ``shard_bytes``; else shards and an index.
+    Up to ``shard_bytes`` it is one file ``model.safetensors``; beyond, shards and an index.
     """
     shards: list[list[str]] = []
     pending: dict[str, Tensor] = {}
@@ -118,7 +119,7 @@ def write_checkpoint(
         last = len(shards)
         file = SINGLE if last == 1 else f"model-{i + 1:05d}-of-{last:05d}.safetensors"
         shard = (folder / f"shard-{i}").rename(folder / file)
-        shard.chmod(0o644)  # safetensors makes files that only their owner may read
+        shard.chmod(0o644)  # safetensors makes files that only the owner may read
         weight_map.update(dict.fromkeys(names, file))
     if len(shards) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}

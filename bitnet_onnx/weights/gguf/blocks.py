@@ -1,24 +1,24 @@
-"""How GGUF stores ternary weights: I2_S, TQ1_0, TQ2_0, Q2_0; codes are 0, 1, 2 for -1, 0, +1.
+"""The ternary types of GGUF: I2_S, TQ1_0, TQ2_0, Q2_0; codes are 0, 1, 2 for -1, 0, +1.
 
 Knows bytes and blocks, not files or networks.
 
-I2_S (type 36, microsoft/BitNet src/ggml-bitnet-mad.cpp) is flat over the tensor, n weights, and
-its block is 128 weights in 32 bytes where it was made on x86, 64 in 16 where it was made on Arm:
+I2_S (type 36, microsoft/BitNet src/ggml-bitnet-mad.cpp) is flat over the n weights of a tensor. A
+block is 128 weights in 32 bytes in a file made on x86, 64 weights in 16 bytes in one made on Arm:
 
       byte b of a block:   bits 7:6    5:4     3:2      1:0       B = bytes of a block
       weight:                   b    B + b   2B + b   3B + b
 
-n/4 bytes of codes, then one float32 that multiplies, then 28 bytes of padding.
+n/4 bytes of codes come first, then the float32 multiplier, then 28 bytes of padding.
 
 TQ2_0 and TQ1_0 (types 35 and 34, ggml/src/ggml-quants.c) hold 256 weights of one row in a block
 that ends with a float16 scale.
 TQ2_0: 64 bytes; byte 32 h + b holds weight 128 h + 32 j + b in bits 2j+1:2j.
 TQ1_0: a byte q holds base-3 digits as a fraction of 256: digit j is (q * 3**j mod 256) * 3 / 256.
-Bytes 0..31 hold weights 32 j + b (5 digits), bytes 32..47 weights 160 + 16 j + b (5 digits),
-bytes 48..51 weights 240 + 4 j + b (4 digits).
+Bytes b = 0..31 hold weights 32 j + b (5 digits), bytes 32 + b = 32..47 weights 160 + 16 j + b
+(5 digits), bytes 48 + b = 48..51 weights 240 + 4 j + b (4 digits).
 
 Q2_0 (type 42) holds 128 or 64 weights in a block that begins with a float16 scale; then byte b
-holds weight 4 b + j in bits 2j+1:2j. Code 3, which means +2, is in no ternary weight.
+holds weight 4 b + j in bits 2j+1:2j. Code 3 means +2, which a ternary weight never is.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = [
 
 I2S_BLOCKS = {"x86": 128, "arm": 64}
 TQ_BLOCK = 256
-TQ1_GROUPS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first byte, last, digits in a byte
+TQ1_GROUPS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first byte, end, digits per byte
 
 
 def unpack_i2s(packed: Tensor, layout: str) -> Tensor:
-    """uint8 [n/4] -> codes uint8 [n], 3 where a code is invalid."""
+    """Unpack uint8 [n/4] -> codes uint8 [n]; 3 is an invalid code."""
     blocks = packed.view(-1, I2S_BLOCKS[layout] // 4)
     codes = torch.empty(len(blocks), 4, blocks.shape[1], dtype=torch.uint8)
     for j, shift in enumerate((6, 4, 2, 0)):
@@ -52,7 +52,7 @@ def unpack_i2s(packed: Tensor, layout: str) -> Tensor:
 
 
 def pack_i2s(codes: Tensor, layout: str) -> Tensor:
-    """Codes uint8 [n] -> uint8 [n/4]; n must be a multiple of the layout's block."""
+    """Pack codes uint8 [n] -> uint8 [n/4]; n must be a multiple of the layout's block."""
     fields = codes.view(-1, 4, I2S_BLOCKS[layout] // 4)
     packed = fields[:, 0] << 6
     for j, shift in ((1, 4), (2, 2), (3, 0)):
@@ -61,31 +61,31 @@ def pack_i2s(codes: Tensor, layout: str) -> Tensor:
 
 
 def unpack_tq2(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 [B, 66] -> codes uint8 [B * 256], 3 where one is invalid, and scales float16 [B]."""
+    """Unpack uint8 [B, 66] -> codes uint8 [B * 256], where 3 is invalid, and scales float16 [B]."""
     halves = blocks[:, :64].reshape(-1, 2, 1, 32)
     codes = torch.cat([(halves >> (2 * j)) & 3 for j in range(4)], dim=2)
     return codes.view(-1), _scales(blocks)
 
 
 def pack_tq2(codes: Tensor, scale: Tensor) -> Tensor:
-    """Codes uint8 [B, 256] and one float16 scale -> uint8 [B, 66]."""
+    """Pack codes uint8 [B, 256] and one float16 scale -> uint8 [B, 66]."""
     fields = codes.view(-1, 2, 4, 32)
     packed = fields[:, :, 0] | fields[:, :, 1] << 2 | fields[:, :, 2] << 4 | fields[:, :, 3] << 6
     return torch.cat([packed.flatten(1), scale.view(torch.uint8).expand(len(codes), 2)], dim=1)
 
 
 def unpack_tq1(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 [B, 54] -> codes uint8 [B * 256] and scales float16 [B]."""
+    """Unpack uint8 [B, 54] -> codes uint8 [B * 256] and scales float16 [B]."""
     digits = []
     for start, stop, count in TQ1_GROUPS:
         group = blocks[:, start:stop]
-        # uint8 products wrap, which is the mod 256 of the format.
+        # uint8 products wrap: this is the mod 256 of the format.
         digits += [((group * 3**j).to(torch.int16) * 3 >> 8).to(torch.uint8) for j in range(count)]
     return torch.cat(digits, dim=1).view(-1), _scales(blocks)
 
 
 def unpack_q2(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 [B, 2 + n / 4] -> codes uint8 [B * n] and scales float16 [B]."""
+    """Unpack uint8 [B, 2 + n / 4] -> codes uint8 [B * n] and scales float16 [B]."""
     codes = torch.stack([(blocks[:, 2:] >> (2 * j)) & 3 for j in range(4)], dim=2)
     return codes.view(-1), blocks[:, :2].contiguous().view(torch.float16).view(-1)
 

@@ -1,6 +1,6 @@
 """A GGUF file as a checkpoint: tensors under canonical names, decoded one at a time.
 
-Knows which tensors a network has and what types they may have. The container is in
+Knows the tensors of a network and the types that they may have. The container is in
 ``container.py``, the config in ``config.py``, the ternary types in ``blocks.py``, the tokenizer in
 ``tokenizer.py``.
 """
@@ -47,7 +47,7 @@ ROWS_AT_A_TIME = 4096  # of a quantized table
 class GgufCheckpoint(Checkpoint):
     """A .gguf file with ternary linears; a config.json beside it is preferred to its metadata.
 
-    i2s_layout: ``x86`` (what is published) or ``arm``: the file does not say which it is.
+    i2s_layout: ``x86``, as published, or ``arm``; the file does not say which one it has.
     Raises ConfigError or CheckpointError naming the file and the field or tensor.
     """
 
@@ -62,7 +62,7 @@ class GgufCheckpoint(Checkpoint):
         self._beside = path.with_name("config.json")
         if self._beside.is_file():
             config = BitNetConfig.from_file(self._beside)
-            # Whatever the file beside describes: here codes are stored and their scale multiplies.
+            # A GGUF file always stores codes, and their scale multiplies.
             self.config = replace(config, quantization="offline", divide_by_scale=False)
             self.architecture, self._notes = architecture(self._file), []
         else:
@@ -72,7 +72,7 @@ class GgufCheckpoint(Checkpoint):
         self._where = self._check()
         if any(info.type == I2_S for info in self._where.values()):
             self._notes.append(
-                f"I2_S tensors are read in the {i2s_layout} layout; the file does not say which"
+                f"I2_S tensors are read in the {i2s_layout} layout; the file does not name one"
             )
 
     @property
@@ -83,7 +83,7 @@ class GgufCheckpoint(Checkpoint):
         info = self._where[name]
         stored = self._floats(info)
         if not all(x.isfinite() for x in stored.aminmax()):
-            self._wrong(info, "holds a NaN or an infinity")
+            self._refuse(info, "holds a NaN or an infinity")
         return stored
 
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ class GgufCheckpoint(Checkpoint):
             codes, scale = self._blocks(info)
         if codes.max() > 2:
             hint = "try the other --i2s-layout" if info.type == I2_S else None
-            self._wrong(info, "holds the code 3, expected only 0, 1 and 2", hint)
+            self._refuse(info, "holds the code 3, expected only 0, 1 and 2", hint)
         codes = codes.view(torch.int8).sub_(1).view(info.shape)
         if heads := permuted_heads(self.config, self.architecture, linear):
             codes = unpermute_heads(codes, heads)
@@ -109,14 +109,14 @@ class GgufCheckpoint(Checkpoint):
         return [self.path, *([self._beside] if self._beside.is_file() else [])]
 
     def text_files(self) -> dict[str, bytes]:
-        """Those beside the file; without a tokenizer.json there, made from the metadata."""
+        """Return the files beside; without a tokenizer.json there, also those of the metadata."""
         beside = read_texts(self.path.parent)
         if "tokenizer.json" in beside:
             return beside
         return GgufText(self._file).files() | beside
 
     def describe(self) -> dict[str, Any]:
-        """What the file holds, for ``bitnet-onnx info``."""
+        """Describe the file for ``bitnet-onnx info``."""
         types = Counter(info.type_name for info in self._where.values())
         return {
             "architecture": self.architecture,
@@ -126,7 +126,7 @@ class GgufCheckpoint(Checkpoint):
         }
 
     def _check(self) -> dict[str, TensorInfo]:
-        """Canonical name -> tensor, each present with the right shape and a type that is read."""
+        """Return canonical name -> tensor; refuse a missing, unknown or wrong tensor."""
         expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         one_scale = self.config.group_size is None
         for name, linear in self.parts.linears.items():
@@ -145,13 +145,13 @@ class GgufCheckpoint(Checkpoint):
                     stored or name, "is missing", "download the file again, or convert it again"
                 )
             if info.shape != sizes:
-                self._wrong(info, f"has the shape {list(info.shape)}, expected {list(sizes)}")
+                self._refuse(info, f"has the shape {list(info.shape)}, expected {list(sizes)}")
             if info.type not in types:
                 listed = ", ".join(type_name(type) for type in types)
-                self._wrong(info, f"is {info.type_name}, expected one of: {listed}")
+                self._refuse(info, f"is {info.type_name}, expected one of: {listed}")
             block = I2S_BLOCKS[self.i2s_layout]
             if info.type == I2_S and math.prod(sizes) % block:
-                self._wrong(
+                self._refuse(
                     info,
                     f"has {math.prod(sizes)} weights, expected a multiple of {block} for I2_S in "
                     f"the {self.i2s_layout} layout",
@@ -167,11 +167,11 @@ class GgufCheckpoint(Checkpoint):
             )
         return where
 
-    def _wrong(self, info: TensorInfo, what: str, hint: str | None = None) -> NoReturn:
+    def _refuse(self, info: TensorInfo, what: str, hint: str | None = None) -> NoReturn:
         self._file.refuse(info.name, what, hint)
 
     def _read(self, info: TensorInfo, dtype: torch.dtype, count: int, skip: int = 0) -> Tensor:
-        """A view of the mapped file, flat; what was read before it is read again when used."""
+        """Return a flat view of the mapped file; give back the pages of earlier views."""
         self._file.forget()
         return torch.frombuffer(self._file.data, dtype=dtype, count=count, offset=info.start + skip)
 
@@ -188,7 +188,7 @@ class GgufCheckpoint(Checkpoint):
                 weights = codes.view(len(scales), -1).float() - 1
                 values[part] = (weights * scales.float().unsqueeze(-1)).view(values[part].shape)
                 continue
-            with np.errstate(invalid="ignore", over="ignore"):  # a damaged scale: found by tensor()
+            with np.errstate(invalid="ignore", over="ignore"):  # tensor() finds a damaged scale
                 values[part] = torch.from_numpy(dequantize(rows[part], Type(info.type)))
         return values
 
@@ -200,7 +200,7 @@ class GgufCheckpoint(Checkpoint):
         return self._plausible(info, torch.tensor(struct.unpack_from("<f", self._file.data, at)))
 
     def _blocks(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
-        """Codes, and the multiplier of a type whose blocks have a scale each."""
+        """Return codes and the multiplier of a type with a scale in each block."""
         unpack = {Q2_0: unpack_q2, Type.TQ1_0: unpack_tq1, Type.TQ2_0: unpack_tq2}[info.type]
         blocks = self._read(info, torch.uint8, info.size).view(-1, block_bytes(info))
         codes, scales = unpack(blocks)
@@ -209,20 +209,20 @@ class GgufCheckpoint(Checkpoint):
         return codes, self._one_scale(info, codes, scales)
 
     def _one_scale(self, info: TensorInfo, codes: Tensor, scales: Tensor) -> Tensor:
-        """The one that all blocks share; a block of zeros may have the scale 0."""
+        """Return the scale that all blocks share; a block of zeros may have the scale 0."""
         zero = (codes.view(len(scales), -1) == 1).all(dim=1)
         used = scales[~(zero & (scales == 0))].float()
         low, high = (x.item() for x in used.aminmax()) if len(used) else (0.0, 0.0)
         if low != high and not math.isnan(low):
-            self._wrong(
+            self._refuse(
                 info,
                 f"has block scales from {low:g} to {high:g}, expected one scale for the tensor",
-                hint="a scale per block is another network; convert from the original checkpoint",
+                hint="convert the original checkpoint: with a scale per block the network differs",
             )
         return self._plausible(info, torch.tensor([low]))
 
     def _group_scales(self, info: TensorInfo, codes: Tensor, scales: Tensor, size: int) -> Tensor:
-        """[N, K / size] from blocks that are larger than a group, or smaller; 0 for zeros alone."""
+        """Return scales [N, K / size] of blocks larger or smaller than a group; 0 for zeros."""
         block = codes.numel() // len(scales)
         unit = min(block, size)
         used = (codes.view(-1, unit) != 1).any(dim=1).view(info.shape[0], -1, size // unit)
@@ -231,7 +231,7 @@ class GgufCheckpoint(Checkpoint):
         good = ((scales == groups.unsqueeze(-1)) & (scales > 0) & scales.isfinite()) | ~used
         if not good.all():
             row, group, part = (int(i) for i in (~good).nonzero()[0])
-            self._wrong(
+            self._refuse(
                 info,
                 f"has the block scale {scales[row, group, part].item():g} in row {row}, group "
                 f"{group} of {size}, expected one finite number above 0 for the group",
@@ -240,12 +240,12 @@ class GgufCheckpoint(Checkpoint):
 
     def _plausible(self, info: TensorInfo, scale: Tensor) -> Tensor:
         if not 0 < scale.item() < math.inf:
-            self._wrong(info, f"has the scale {scale.item()}, expected a finite number above 0")
+            self._refuse(info, f"has the scale {scale.item()}, expected a finite number above 0")
         return scale
 
 
 def block_bytes(info: TensorInfo) -> int:
-    """Bytes of one block of a ternary type."""
+    """Return the bytes of one block of a ternary type."""
     if info.type != Q2_0:
         return info.size * TQ_BLOCK // math.prod(info.shape)
     return 34 if info.size * 128 == math.prod(info.shape) * 34 else 18

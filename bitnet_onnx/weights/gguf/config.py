@@ -1,7 +1,7 @@
-"""The config of a network from a GGUF file's metadata, in the words of a config.json.
+"""The config of a network from a GGUF file's metadata, as the fields of a config.json.
 
-Knows the architectures and keys of llama.cpp and microsoft/BitNet; what the values may be is for
-``BitNetConfig`` to say.
+Knows the architectures and keys of llama.cpp and microsoft/BitNet. ``BitNetConfig`` checks the
+values.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ IDS = {
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
-ACTIVATION = "bitnet.hidden_act"  # no key of llama.cpp's, which reads what it knows
-SENTENCEPIECE = "llama"  # what tokenizer.ggml.model calls it
+ACTIVATION = "bitnet.hidden_act"  # this package's own key; llama.cpp ignores it
+SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model
 YARN = ("type", "factor", "original_context_length", "finetuned")
-THETA = 10000.0  # llama.cpp's, where rope.freq_base is missing
+THETA = 10000.0  # llama.cpp's default of rope.freq_base
 
 
 def architecture(file: GgufFile) -> str:
-    """The architecture that the file names, refused when it is none of ours."""
+    """Return the architecture that the file names; refuse an unknown one."""
     found = file.scalar("general.architecture")
     if not isinstance(found, str) or not of_architecture(found):
         known = dict.fromkeys(a for n in RECORDS.values() for a in n.gguf.architectures)
@@ -48,7 +48,7 @@ def architecture(file: GgufFile) -> str:
 
 
 class GgufConfig:
-    """``notes`` is what had to be assumed for ``config()``."""
+    """The metadata of a file as a config; ``notes`` lists what ``config()`` assumed."""
 
     def __init__(self, file: GgufFile) -> None:
         self._file = file
@@ -56,19 +56,19 @@ class GgufConfig:
         self.notes: list[str] = []
 
     def config(self) -> BitNetConfig:
-        """Raises ConfigError or CheckpointError naming the file and the key."""
+        """Return the config; raise ConfigError or CheckpointError naming the file and the key."""
         if not all(n.gguf.metadata_suffices for n in of_architecture(self.architecture)):
             self._file.refuse(
                 "general.architecture",
-                f"is {self.architecture!r}, whose scales and rotary factors are read from a "
-                "config.json alone",
+                f"is {self.architecture!r}, whose scales and rotary factors are only in a "
+                "config.json",
                 hint="put the config.json of the original checkpoint beside the file",
             )
         fields, keys = self._fields()
         try:
             config = BitNetConfig.from_dict(fields)
         except ConfigError as error:
-            # The message begins with a name of config.json: say where this file has it.
+            # The message begins with a field of config.json; the file has another key for it.
             key = keys.get(str(error).split(" ", 1)[0])
             where = f"{key} as " if key else ""
             raise ConfigError(f"{self._file.path}: {where}{error}", hint=error.hint) from None
@@ -79,7 +79,7 @@ class GgufConfig:
         return config
 
     def _fields(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """The metadata in config.json's words, and which key each came from."""
+        """Return the metadata as fields of a config.json, and the key of each field."""
         file, prefix = self._file, self.architecture
         keys = {name: f"{prefix}.{key}" for name, key in FIELDS.items()} | IDS
         network = self._network()
@@ -113,10 +113,10 @@ class GgufConfig:
         return fields, keys
 
     def _network(self) -> Network:
-        """The network that the architecture and, where two share it, the activation name.
+        """Return the architecture's network; of two, the activation or the tokenizer decides.
 
-        ``bitnet`` is what converters call both 1bitLLM's network and 2B-4T. Only files that this
-        package wrote name the activation; 1bitLLM's come with a SentencePiece tokenizer.
+        Converters call both 1bitLLM's network and 2B-4T ``bitnet``. Only files that this package
+        wrote name the activation; 1bitLLM's come with a SentencePiece tokenizer.
         """
         networks = of_architecture(self.architecture)
         if len(networks) == 1:
@@ -132,13 +132,13 @@ class GgufConfig:
         network = next(n for n in networks if n.gguf.sentencepiece == sentencepiece)
         self.notes.append(
             f"the architecture {self.architecture!r} does not name its activation: "
-            f"{network.hidden_act} is assumed, going by the tokenizer; a config.json beside the "
-            "file would say"
+            f"{network.hidden_act} is assumed from the tokenizer; a config.json beside the file "
+            "would name it"
         )
         return network
 
     def _rope_scaling(self) -> dict[str, Any] | None:
-        """None where positions are as they are, which converters also call linear by 1."""
+        """Return the scaling of positions, None for none; some converters write linear by 1."""
         prefix = f"{self.architecture}.rope.scaling."
         kind, factor = (self._file.scalar(f"{prefix}{name}") for name in ("type", "factor"))
         if kind in (None, "none") or (kind == "linear" and factor in (None, 1)):

@@ -1,10 +1,10 @@
-"""The container GGUF: its metadata, and where each tensor lies in the mapped file.
+"""The container GGUF: its metadata, and the place of each tensor in the mapped file.
 
-Knows no network. Nothing is made from a size that the file states before that size was compared
-with the bytes that are left; what does not add up is refused with the file, the field or tensor,
-and what was found. Source: the GGUF specification in ggml/docs/gguf.md, versions 2 and 3,
-little-endian. Two types are not in it: 36 is I2_S of microsoft/BitNet, and 42 is Q2_0, which has
-blocks of 128 weights in PrismML's files and of 64 in llama.cpp's.
+Knows no network. Each size that the file states is compared with the bytes that are left before
+anything is made of that size. An error names the file, the field or tensor, and what was found.
+Source: the GGUF specification in ggml/docs/gguf.md, versions 2 and 3, little-endian. It lacks two
+types: 36 is I2_S of microsoft/BitNet, and 42 is Q2_0, which has blocks of 128 weights in PrismML's
+files and of 64 in llama.cpp's.
 
     "GGUF"  version u32  tensors u64  fields u64
     fields:  key string, type u32, value         a string is its length u64 and UTF-8
@@ -31,7 +31,7 @@ __all__ = ["ALIGNMENT", "I2_S", "Q2_0", "SCALARS", "GgufFile", "TensorInfo", "Va
 
 Value = bool | int | float | str | list[str] | np.ndarray
 
-ALIGNMENT = 32  # where general.alignment is not given
+ALIGNMENT = 32  # the default of general.alignment
 I2_S = 36
 I2_S_TAIL = 32  # bytes after the codes: the scale, and padding
 Q2_0 = 42
@@ -84,7 +84,7 @@ class GgufFile:
         self.path = path
         try:
             with path.open("rb") as file:
-                # Private pages: torch wants a buffer that could be written; the file stays as is.
+                # Private pages: torch wants a writable buffer, and the file must not change.
                 self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} cannot be mapped: {error}") from error
@@ -100,14 +100,15 @@ class GgufFile:
         self.tensors = self._tensors(tensors)
 
     def refuse(self, what: str, found: str, hint: str | None = None) -> NoReturn:
+        """Raise CheckpointError: the file, the field or tensor, and what was found."""
         raise CheckpointError(f"{self.path}: {what} {found}", hint=hint)
 
     def forget(self) -> None:
-        """Give back the pages that were read: a mapped file counts as memory while they stay."""
+        """Give back the pages that were read, which count as memory until then."""
         self.data.madvise(mmap.MADV_DONTNEED)
 
     def scalar(self, key: str) -> bool | int | float | str | None:
-        """A field that is one number or a short string; None where the file has none."""
+        """Return a field that is one number or a short string, None where it is missing."""
         value = self.fields.get(key)
         if isinstance(value, (list, np.ndarray)):
             self.refuse(key, f"is an array of {len(value)}, expected one value")
@@ -118,7 +119,7 @@ class GgufFile:
     def _start(self) -> tuple[int, int]:
         magic = bytes(self.data[:4])
         if magic != b"GGUF":
-            self.refuse("this", f"is no GGUF file: it begins with {magic!r}, expected b'GGUF'")
+            self.refuse("the file", f"begins with {magic!r}, expected b'GGUF'")
         self._at = 4
         version = self._take("<I", "version")
         if version not in (2, 3):
@@ -141,7 +142,7 @@ class GgufFile:
         if size > left:
             self.refuse(
                 what,
-                f"needs {size} bytes at {self._at}, and the file has {left} left",
+                f"needs {size} bytes at {self._at}, but the file has {left} left",
                 hint="download the file again",
             )
 
@@ -160,7 +161,7 @@ class GgufFile:
         try:
             return self.data[self._at - length : self._at].decode("utf-8")
         except UnicodeDecodeError as error:
-            self.refuse(what, f"is no UTF-8: {error.reason} at byte {error.start}")
+            self.refuse(what, f"is not UTF-8: {error.reason} at byte {error.start}")
 
     def _key(self, kind: str, number: int) -> str:
         key = self._string(f"the name of {kind} {number}")
@@ -217,7 +218,7 @@ class GgufFile:
             if info.end > len(self.data):
                 self.refuse(
                     name,
-                    f"lies at bytes {info.start} to {info.end}, and the file has {len(self.data)}",
+                    f"lies at bytes {info.start} to {info.end}, but the file has {len(self.data)}",
                     hint="download the file again",
                 )
         before: TensorInfo | None = None
@@ -243,9 +244,9 @@ class GgufFile:
     def _q2_block(
         self, infos: list[tuple[str, tuple[int, ...], int, int]], base: int, alignment: int
     ) -> int:
-        """Weights in a block of Q2_0: those with which each such tensor ends where the next begins.
+        """Find the block size of Q2_0 with which each tensor ends where the next one begins.
 
-        One number stands for both; read as the other, a file would be another network.
+        Both sizes have the same type number; the wrong one would give other weights.
         """
         stored = [info for info in infos if info[2] == Q2_0]
         starts = [*sorted({base + offset for *_, offset in infos}), len(self.data)]
@@ -262,13 +263,13 @@ class GgufFile:
             sizes = " or ".join(map(str, Q2_BLOCKS))
             self.refuse(
                 stored[0][0],
-                f"and the other Q2_0 tensors do not take the room of blocks of {sizes} weights",
+                f"and the other Q2_0 tensors do not consist of blocks of {sizes} weights",
                 hint="download the file again",
             )
         return block
 
     def _size(self, name: str, shape: tuple[int, ...], type: int) -> int:
-        """Bytes that a tensor takes."""
+        """Return the bytes of a tensor."""
         if type == I2_S:
             if prod(shape) % 4:
                 self.refuse(name, f"has {prod(shape)} I2_S weights, expected a multiple of 4")
@@ -284,11 +285,11 @@ class GgufFile:
 
 
 def type_name(type: int) -> str:
-    """I2_S, TQ2_0, F16, ..."""
+    """Return a name such as I2_S, TQ2_0 or F16."""
     names = {I2_S: "I2_S", Q2_0: "Q2_0"}
     return names.get(type) or GGMLQuantizationType(type).name
 
 
 def q2_size(shape: tuple[int, ...], block: int) -> int:
-    """Bytes of a Q2_0 tensor: a float16 scale and 2 bits a weight in each block."""
+    """Return the bytes of a Q2_0 tensor: each block has a float16 scale and 2 bits per weight."""
     return prod(shape) // block * (2 + block // 4)

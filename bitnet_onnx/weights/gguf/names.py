@@ -1,4 +1,4 @@
-"""What GGUF files call a network's tensors, and how they order the rows of q and k.
+"""The names of a network's tensors in GGUF files, and the order of the rows of q and k.
 
 Knows the names of llama.cpp and microsoft/BitNet; knows no file.
 """
@@ -33,7 +33,10 @@ _LAYER: dict[str | None, str] = {
 
 
 def gguf_name(network: Network, name: str) -> str | None:
-    """``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``; None: GGUF has no such."""
+    """Return the GGUF name of a tensor, None where it has none.
+
+    ``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``.
+    """
     stem = name.removesuffix(".weight")
     if stem in _OUTER:
         return f"{_OUTER[stem]}.weight"
@@ -47,9 +50,9 @@ def gguf_name(network: Network, name: str) -> str | None:
 
 
 def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
-    """The heads of a linear whose rows llama.cpp's converter permutes; 0 where it does not.
+    """Return the heads of a linear whose rows llama.cpp's converter permutes, 0 for any other.
 
-    It rotates pairs in some architectures; in the others it rotates halves, as transformers does.
+    llama.cpp rotates pairs in some architectures, and halves, as transformers does, in the others.
     """
     if not any(network.gguf.pairs for network in of_architecture(architecture)):
         return 0
@@ -58,7 +61,7 @@ def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
 
 
 def permute_heads(rows: Tensor, heads: int) -> Tensor:
-    """Rows [N, K] of q or k, halves first -> pairs together.
+    """Reorder the rows [N, K] of q or k from halves to pairs.
 
     Row ``half * D/2 + i`` of a head becomes row ``2 i + half``.
     """
@@ -66,5 +69,5 @@ def permute_heads(rows: Tensor, heads: int) -> Tensor:
 
 
 def unpermute_heads(rows: Tensor, heads: int) -> Tensor:
-    """The inverse of ``permute_heads``."""
+    """Reorder the rows from pairs to halves: the inverse of ``permute_heads``."""
     return rows.view(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)

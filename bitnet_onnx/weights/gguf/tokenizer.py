@@ -1,8 +1,8 @@
-"""The tokenizer and chat template in a GGUF file's metadata, and back.
+"""The tokenizer and chat template in a GGUF file's metadata: read and written.
 
 Knows byte-level BPE as llama.cpp stores it: tokens by id, merges "left right", a type per token.
-What these fields cannot say is how text is cut into words: only ``tokenizer.ggml.pre`` names it,
-so ``tokenizer.huggingface.json`` (GGUF specification) is preferred, and written.
+These fields lack the rule that splits text into words, which ``tokenizer.ggml.pre`` only names. So
+``tokenizer.huggingface.json`` (GGUF specification) is preferred, and written.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ __all__ = ["GgufText", "text_fields"]
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 LLAMA3 = ("llama-bpe", "llama3", "llama-v3")
-# How LLaMA 3 cuts text into words; the published GGUF of 2B-4T names no other.
+# How LLaMA 3 splits text into words; the published GGUF of 2B-4T names no other way.
 LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-LLAMA3_TURN_END = "<|eot_id|>"  # ends a turn; llama.cpp too finds it by its text
+LLAMA3_TURN_END = "<|eot_id|>"  # ends a turn; llama.cpp also finds it by its text
 PLACEHOLDER = "BITNETAssistant"  # in the template that microsoft/BitNet's converter always writes
 BESIDE = "put the model's own tokenizer.json and tokenizer_config.json beside the file"
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -33,14 +33,14 @@ JSON_KEY, TEMPLATE_KEY = "tokenizer.huggingface.json", "tokenizer.chat_template"
 
 
 class GgufText:
-    """The text files that a GGUF file's metadata amounts to; none where it has no tokenizer."""
+    """The text files made from a GGUF file's metadata; none where it has no tokenizer."""
 
     def __init__(self, file: GgufFile) -> None:
         self._file = file
         self._tokens: list[str] = []
 
     def files(self) -> dict[str, bytes]:
-        """Raises CheckpointError where the tokenizer is of a kind that is not built here."""
+        """Return name -> content; raise CheckpointError for a tokenizer of an unsupported kind."""
         fields = self._file.fields
         if JSON_KEY not in fields and "tokenizer.ggml.model" not in fields:
             return {}
@@ -48,7 +48,7 @@ class GgufText:
         if JSON_KEY in fields:
             text = fields[JSON_KEY]
             if not isinstance(text, str):
-                self._file.refuse(JSON_KEY, "is no text, expected a tokenizer.json")
+                self._file.refuse(JSON_KEY, "is not a text, expected a tokenizer.json")
             tokenizer = text.encode()
         else:
             tokenizer = json.dumps(self._tokenizer(), ensure_ascii=False).encode()
@@ -93,14 +93,14 @@ class GgufText:
                 "end_of_word_suffix": None,
                 "fuse_unk": False,
                 "byte_fallback": False,
-                "ignore_merges": True,  # as LLaMA 3: a word that is a token is not merged
+                "ignore_merges": True,  # as in LLaMA 3: a word that is a token is not merged
                 "vocab": vocabulary,
                 "merges": self._merges(vocabulary),
             },
         }
 
     def _added_tokens(self) -> list[dict[str, Any]]:
-        """Tokens that are found in a text before it is cut into words."""
+        """Return the tokens that are found in a text before it is split into words."""
         types = self._types()
         return [
             {
@@ -122,14 +122,14 @@ class GgufText:
             if not {left, right, left + right} <= vocabulary.keys():
                 self._file.refuse(
                     "tokenizer.ggml.merges",
-                    f"holds {text[:60]!r} at {number}, which the tokens do not have",
+                    f"holds {text[:60]!r} at {number}, expected two tokens that join to a token",
                     BESIDE,
                 )
             merges.append([left, right])
         return merges
 
     def _post_processor(self) -> dict[str, Any] | None:
-        """The bos before every text."""
+        """Return the step that puts bos before every text, or None."""
         bos = self._token("tokenizer.ggml.bos_token_id")
         if bos is None or not self._adds_bos():
             return None
@@ -160,7 +160,7 @@ class GgufText:
         return config
 
     def _generation_config(self) -> dict[str, Any]:
-        """The ids that end an answer: eos, and what ends a turn."""
+        """Return bos, pad, and the ids that end an answer: eos and the end of a turn."""
         ids = [self._id(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot")]
         if ids[1] is None and LLAMA3_TURN_END in self._tokens:
             ids[1] = self._tokens.index(LLAMA3_TURN_END)
@@ -176,7 +176,7 @@ class GgufText:
     def _texts(self, key: str) -> list[str]:
         texts = self._file.fields.get(key)
         if not isinstance(texts, list):
-            self._file.refuse(key, "is missing or no array of texts", BESIDE)
+            self._file.refuse(key, "is missing or not an array of texts", BESIDE)
         return texts
 
     def _types(self) -> np.ndarray:
@@ -186,7 +186,7 @@ class GgufText:
         if not isinstance(types, np.ndarray) or len(types) != len(self._tokens):
             self._file.refuse(
                 "tokenizer.ggml.token_type",
-                f"is no array of {len(self._tokens)} numbers, one a token",
+                f"is not an array of {len(self._tokens)} numbers, one per token",
                 BESIDE,
             )
         return types
@@ -205,10 +205,11 @@ class GgufText:
 
 
 def text_fields(text_files: dict[str, bytes], config: BitNetConfig) -> dict[str, Value]:
-    """The tokenizer fields of a GGUF file; llama.cpp reads the ``ggml`` ones.
+    """Return the tokenizer fields of a GGUF file; llama.cpp reads those under ``ggml``.
 
-    ``tokenizer.ggml.pre`` is ``llama-bpe`` or, for any other way to cut words, ``other``: no
-    runtime knows that name, so none takes it for a kind that it is not.
+    ``tokenizer.ggml.pre`` is ``llama-bpe``, or ``other`` for any other way to split words. No
+    runtime knows ``other``, so none mistakes it for a known way. Raises CheckpointError for files
+    that are damaged or that GGUF cannot hold.
     """
     fields: dict[str, Value] = {}
     ids = {"bos": config.bos_token_id, "padding": config.pad_token_id}
@@ -218,8 +219,8 @@ def text_fields(text_files: dict[str, bytes], config: BitNetConfig) -> dict[str,
     eos = list(dict.fromkeys([*config.eos_token_id, *ends]))
     if len(eos) > 2:
         raise CheckpointError(
-            f"eos_token_id is {eos} in the config and generation_config.json together: GGUF "
-            "holds two, eos and eot"
+            f"eos_token_id is {eos} in the config and generation_config.json together, expected "
+            "at most two: GGUF holds eos and eot"
         )
     ids |= dict(zip(("eos", "eot"), eos, strict=False))
     fields |= {f"tokenizer.ggml.{name}_token_id": id for name, id in ids.items() if id is not None}
@@ -239,14 +240,14 @@ def text_fields(text_files: dict[str, bytes], config: BitNetConfig) -> dict[str,
         try:
             template = text_files["chat_template.jinja"].decode()
         except UnicodeDecodeError as error:
-            raise CheckpointError(f"chat_template.jinja is no UTF-8: {error}") from error
+            raise CheckpointError(f"chat_template.jinja is not UTF-8: {error}") from error
     if isinstance(template, str):
         fields[TEMPLATE_KEY] = template
     return fields
 
 
 def _ggml_fields(tokenizer: dict[str, Any], rows: int) -> dict[str, Value]:
-    """Tokens, types and merges of a byte-level BPE tokenizer.json; of another kind: only tokens."""
+    """Return tokens, types and merges of a byte-level BPE; of another kind no merges."""
     model = tokenizer.get("model") or {}
     added = tokenizer.get("added_tokens") or []
     vocabulary = model.get("vocab")
@@ -284,7 +285,7 @@ def _parsed(text_files: dict[str, bytes], name: str) -> dict[str, Any]:
     try:
         value = json.loads(text_files.get(name) or b"{}")
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{name} is damaged: it is no JSON ({error})") from error
+        raise CheckpointError(f"{name} is damaged: it is not JSON ({error})") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{name} holds a {type(value).__name__}, expected an object")
     return value

@@ -1,8 +1,7 @@
-"""A checkpoint written as a GGUF file, one tensor at a time: I2_S in the published x86 layout,
-or TQ2_0.
+"""A checkpoint written as a GGUF file, one tensor at a time, in I2_S or TQ2_0.
 
-Knows how the header is laid out (see ``container.py``) and what microsoft/BitNet's reader wants
-in it, or llama.cpp's.
+I2_S has the published x86 layout. Knows the layout of the header (see ``container.py``), and what
+the readers of microsoft/BitNet and llama.cpp expect in it.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ ROWS_AT_A_TIME = 4096
 
 
 class Entry(NamedTuple):
-    """A tensor to be written: shape with the innermost size last, and how to get its bytes."""
+    """A tensor to be written: its shape, innermost size last, and a reader of its bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -53,12 +52,12 @@ def write_gguf(
 ) -> Path:
     """Write ``checkpoint`` as the new file ``path`` and return it.
 
-    Codes and multipliers are exact; a multiplier is what codes are multiplied by, whether the
-    source multiplies or divides. Tables become F16 where that changes no value, else BF16, else
-    F32; norms become F32. llama_cpp: TQ2_0 and the architecture name that llama.cpp itself loads,
-    to measure it; it computes SiLU whatever the file says, so its text is wrong for relu2.
+    Codes and multipliers are exact; a source that divides has the multiplier ``1 / weight_scale``.
+    Tables become F16 where that changes no value, else BF16, else F32; norms become F32.
+    llama_cpp: write TQ2_0 and the architecture that llama.cpp itself loads, to measure it. It
+    always computes SiLU, so its text is wrong for relu2.
     Raises CheckpointError naming what GGUF cannot hold, ConfigError when the file exists; nothing
-    half-written is left behind.
+    half-written stays behind.
     """
     config = checkpoint.config
     architecture = _architecture(checkpoint, llama_cpp)
@@ -86,12 +85,12 @@ def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
     if config.group_size is not None:
         raise CheckpointError(
             f"{checkpoint.path}: model_type {network.model_type!r} is not written as GGUF: "
-            f"I2_S holds one scale a tensor, and here is one for each {config.group_size} weights "
+            f"I2_S holds one scale per tensor and not one for each {config.group_size} weights "
             "of a row"
         )
     if not network.gguf.written or config.rope_scaling is not None:
         what = "rope_scaling" if network.gguf.written else network.architecture
-        raise CheckpointError(f"{checkpoint.path}: GGUF has no place for {what} of this network")
+        raise CheckpointError(f"{checkpoint.path}: {what} of this network has no place in GGUF")
     return (network.gguf.llama_cpp if llama_cpp else None) or network.gguf.architectures[0]
 
 
@@ -146,7 +145,7 @@ def _linear(
         codes, scale = checkpoint.ternary(name)
         if scale.numel() != 1:
             raise CheckpointError(
-                f"{checkpoint.path}: {name} has {scale.numel()} multipliers, I2_S holds one"
+                f"{checkpoint.path}: {name} has {scale.numel()} multipliers, expected one for I2_S"
             )
         if heads:
             codes = permute_heads(codes, heads)
@@ -155,8 +154,8 @@ def _linear(
             half = scale.to(torch.float16).view(1)
             if half.item() != scale.item():
                 raise CheckpointError(
-                    f"{checkpoint.path}: {name} is multiplied by {scale.item():g}, which the "
-                    "float16 of TQ2_0 does not hold"
+                    f"{checkpoint.path}: {name} has the multiplier {scale.item():g}, expected a "
+                    "float16 for TQ2_0"
                 )
             return pack_tq2(codes.view(-1, TQ_BLOCK), half).view(-1).numpy()
         packed = pack_i2s(codes, "x86")
@@ -200,12 +199,12 @@ def _entry(
 def _stored(checkpoint: Checkpoint, name: str) -> str:
     stored = gguf_name(checkpoint.config.record, name)
     if stored is None:
-        raise CheckpointError(f"{checkpoint.path}: GGUF has no name for the tensor {name}")
+        raise CheckpointError(f"{checkpoint.path}: the tensor {name} has no name in GGUF")
     return stored
 
 
 def _header(fields: dict[str, Value], entries: list[Entry]) -> bytes:
-    """Everything before the tensor data, padded."""
+    """Return everything before the tensor data, padded."""
     parts = [b"GGUF", struct.pack("<IQQ", VERSION, len(entries), len(fields))]
     for key, value in fields.items():
         parts += [_text(key), _value(value)]
@@ -224,7 +223,7 @@ def _text(text: str) -> bytes:
 
 
 def _value(value: Value) -> bytes:
-    """Type and content of one field: whole numbers as u32, others as f32, arrays as they are."""
+    """Return type and content of one field: an int as u32, a float as f32, an array as it is."""
     if isinstance(value, str):
         return struct.pack("<I", GGUFValueType.STRING) + _text(value)
     if isinstance(value, bool):
