@@ -41,7 +41,7 @@ def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Pa
 
 
 def client_config(config: BitNetConfig, options: Options, data_count: int) -> dict[str, Any]:
-    """Return the config from which optimum-onnx and transformers.js make inputs and the empty cache.
+    """Return the config of which optimum-onnx and transformers.js make inputs and the empty cache.
 
     To both, the graph is a Gemma: the plainest decoder that both know. optimum makes a Gemma's
     cache ``head_dim`` wide and feeds no ``position_ids``; a LLaMA's cache it makes hidden_size /

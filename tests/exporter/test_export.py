@@ -23,6 +23,8 @@ from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.errors import BitNetError, CheckpointError, ConfigError
 from bitnet_onnx.exporter import export as export_module
 from bitnet_onnx.exporter.export import export
+from bitnet_onnx.weights.checkpoint import folder as folder_module
+from bitnet_onnx.weights.checkpoint.base import quantize
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import int8_rows, pack
 from tests.support import checkpoints
@@ -133,6 +135,31 @@ def test_an_untied_int8_head(untied: Pair) -> None:
     expected = source.tensor(EMBEDDING).view(torch.uint16).numpy()
     np.testing.assert_array_equal(table.view(np.uint16), expected)
     assert stored["cos_cache"].dims == [40, 8]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_each_master_is_quantized_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grouped: bool
+) -> None:
+    if grouped:
+        section = {"quant_method": "bitnet", "group_size": 128, "quantization_mode": "online"}
+        checkpoints.make_grouped(tmp_path / "c")
+        config = tmp_path / "c" / "config.json"
+        config.write_text(
+            json.dumps(json.loads(config.read_text()) | {"quantization_config": section})
+        )
+    else:
+        checkpoints.make(tmp_path / "c", packed=False)
+    calls: list[object] = []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return quantize(*arguments)
+
+    monkeypatch.setattr(folder_module, "quantize", counted)
+    source = open_checkpoint(tmp_path / "c")
+    export(source, tmp_path / "a")
+    assert len(calls) == len(source.parts.linears)
 
 
 # -------------------------------------------------------------------------------------- folder

@@ -55,7 +55,9 @@ class FolderCheckpoint(Checkpoint):
         self.packed = self.config.quantization == "offline"
         self._files = {path.name: _open(path) for path in weight_files(folder)}
         self._where = self._locate()
-        self._scales: dict[str, Tensor] = {}  # of masters, so that none is quantized twice
+        # Of masters, so that none is quantized twice; a single number as such, since a small
+        # tensor among large ones would keep the freed memory around it from being reused.
+        self._scales: dict[str, float | Tensor] = {}
         self._check()
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
@@ -70,7 +72,8 @@ class FolderCheckpoint(Checkpoint):
         stored = self.tensor(f"{linear}.weight")
         if not self.packed:
             codes, scale = quantize(self.config, stored)
-            self._scales[linear] = self._multiplier(f"{linear}.weight", scale)
+            self._multiplier(f"{linear}.weight", scale)
+            self._scales[linear] = scale.item() if scale.numel() == 1 else scale
             return codes.to(torch.int8), scale
         if self.config.group_size is not None:
             return self._grouped(f"{linear}.weight", stored, self.config.group_size)
@@ -86,7 +89,10 @@ class FolderCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
-            return self._scales[linear] if linear in self._scales else self.ternary(linear)[1]
+            if linear not in self._scales:
+                return self.ternary(linear)[1]
+            scale = self._scales[linear]
+            return torch.tensor([scale]) if isinstance(scale, float) else scale
         if self.config.group_size is not None:
             return self.ternary(linear)[1]
         name = f"{linear}.weight_scale"
