@@ -1,8 +1,8 @@
-"""The ternary GEMM alone beside ONNX Runtime's own int8 one, in turns, at the shapes of 2B-4T.
+"""Compare the ternary GEMM with ONNX Runtime's own int8 GEMM, in turns, at the shapes of 2B-4T.
 
-``python -m benchmarks.gemm`` prints multiply-adds a second, medians. Ours also quantizes its
-float32 activations and scales its sums; MatMulInteger (uint8 by int8) is given bytes and leaves
-int32.
+``python -m benchmarks.gemm`` prints medians in multiply-adds a second. The ternary GEMM also
+quantizes its float32 activations and scales its sums; MatMulInteger (uint8 by int8) takes bytes and
+returns int32.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHAPES = ((2560, 3840), (2560, 2560), (2560, 6912), (6912, 2560))  # K, N
 
 
 def session(op: str, k: int, weights: list[np.ndarray], threads: int) -> ort.InferenceSession:
-    """Of one operator, with x [m, k] fed."""
+    """Return a session of one operator with the input x [m, k]."""
     ours = op == "TernaryMatMul"
     x_type, y_type = (
         (TensorProto.FLOAT, TensorProto.FLOAT) if ours else (TensorProto.UINT8, TensorProto.INT32)
@@ -48,6 +48,7 @@ def session(op: str, k: int, weights: list[np.ndarray], threads: int) -> ort.Inf
 
 
 def timed(one: ort.InferenceSession, x: np.ndarray) -> float:
+    """Return the seconds of one run."""
     start = perf_counter()
     one.run(None, {"x": x})
     return perf_counter() - start
@@ -61,9 +62,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     print(f"{machine()}; {args.threads} threads, medians of {args.runs} runs in turns\n")
-    print(
-        "| K | N | M | ours, G/s | MatMulInteger, G/s | ours / stock |\n|---|---|---|---|---|---|"
-    )
+    print("| K | N | M | ternary, G/s | MatMulInteger, G/s | ratio |\n|---|---|---|---|---|---|")
     for k, n in SHAPES:
         codes = rng.integers(-1, 2, (k, n), dtype=np.int8)
         packed = rng.integers(0, 256, (n, -(-k // 256) * 64), dtype=np.uint8) & 0b10101010

@@ -96,7 +96,7 @@ class _Row:
         return self.result.finish_reason is not None
 
     def take(self, logits: np.ndarray, context_is_full: bool) -> int:
-        """Choose the next id; after a full context the last id takes no position."""
+        """Choose the next id; in a full context it is the last and needs no position."""
         token = self._sampler.sample(logits)
         self.result.ids.append(token)
         if token in self._eos:
