@@ -36,7 +36,7 @@ def onnx_ids(demo_artifact: Path) -> list[list[int]]:
     return answers(Session(demo_artifact), demo_artifact, compared())
 
 
-def test_answers_held_out_questions(demo_artifact: Path) -> None:
+def test_the_model_answers_held_out_questions(demo_artifact: Path) -> None:
     """At least 1,000 questions, 95 % right in all and 85 % of each kind."""
     records = questions()
     assert len(records) >= 1000
@@ -78,7 +78,7 @@ def test_stock_operators_give_the_same_ids(demo_artifact: Path, onnx_ids: list[l
     assert answers(session, demo_artifact, compared()) == onnx_ids
 
 
-def test_an_int8_cache_answers_as_well(
+def test_an_int8_cache_answers_about_as_many_questions_correctly(
     demo_checkpoint: Path, demo_artifact: Path, onnx_ids: list[list[int]], tmp_path: Path
 ) -> None:
     """Not with the same ids each time, but right as often, and the same without the library."""

@@ -155,7 +155,7 @@ def run_blocked(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_blocker_blocks() -> None:
+def test_the_blocker_refuses_an_import() -> None:
     done = run_blocked("import torch")
     assert done.returncode == 1
     assert "the runtime path imports torch" in done.stderr

@@ -51,7 +51,7 @@ def dims(value: onnx.ValueInfoProto) -> list[str | int]:
 # --------------------------------------------------------------------------------------- graph
 
 
-def test_the_graph_is_the_network_and_nothing_else(tied: Pair) -> None:
+def test_the_graph_holds_exactly_the_operators_of_the_network(tied: Pair) -> None:
     _, folder = tied
     onnx.checker.check_model(str(folder / "model.onnx"))
     model = onnx.load(folder / "model.onnx", load_external_data=False)
@@ -68,7 +68,7 @@ def test_the_graph_is_the_network_and_nothing_else(tied: Pair) -> None:
     assert used <= {function.name for function in model.functions}
 
 
-def test_dimensions_are_symbolic(tied: Pair) -> None:
+def test_inputs_and_outputs_have_symbolic_dimensions(tied: Pair) -> None:
     graph = onnx.load(tied[1] / "model.onnx", load_external_data=False).graph
     found = {value.name: dims(value) for value in (*graph.input, *graph.output)}
     assert found.pop("input_ids") == ["batch_size", "sequence_length"]
@@ -88,7 +88,9 @@ def test_dimensions_are_symbolic(tied: Pair) -> None:
     assert not found
 
 
-def test_no_metadata_and_no_path_of_this_machine(tied: Pair, untied: Pair) -> None:
+def test_the_artifact_holds_no_metadata_and_no_path_of_this_machine(
+    tied: Pair, untied: Pair
+) -> None:
     for source, folder in (tied, untied):
         content = (folder / "model.onnx").read_bytes()
         package = Path(export_module.__file__).parent
@@ -124,7 +126,7 @@ def test_the_stored_bits_are_those_of_the_checkpoint(tied: Pair) -> None:
     np.testing.assert_array_equal(numpy_helper.to_array(stored[norm]), source.tensor(norm).float())
 
 
-def test_an_untied_int8_head(untied: Pair) -> None:
+def test_an_untied_int8_head_is_stored_beside_the_embedding(untied: Pair) -> None:
     source, stored = open_checkpoint(untied[0]), initializers(untied[1])
     codes, scale = int8_rows(source.tensor(HEAD))
     np.testing.assert_array_equal(numpy_helper.to_array(stored[HEAD]), codes)
@@ -165,7 +167,7 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
     assert genai["model"]["context_length"] == 40
 
 
-def test_two_exports_are_the_same_bytes(tied: Pair, tmp_path: Path) -> None:
+def test_two_exports_write_the_same_bytes(tied: Pair, tmp_path: Path) -> None:
     again = export(tied[0], tmp_path / "again")
     for name in ("model.onnx", "model.onnx_data", "manifest.json"):
         assert (again / name).read_bytes() == (tied[1] / name).read_bytes(), name
@@ -187,7 +189,9 @@ def nothing_left(folder: Path) -> bool:
         ({"context_length": 0}, "context_length is 0"),
     ],
 )
-def test_wrong_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_a_wrong_option_is_refused_and_leaves_nothing(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     checkpoints.make(tmp_path / "c")
     with pytest.raises(ConfigError, match=message):
         export(tmp_path / "c", tmp_path / "out", **options)
@@ -200,7 +204,7 @@ def test_a_checkpoint_without_eos_exports(tmp_path: Path) -> None:
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == []
 
 
-def test_the_output_folder_exists(tied: Pair) -> None:
+def test_an_existing_output_folder_is_refused_and_unchanged(tied: Pair) -> None:
     before = {path: path.stat().st_mtime_ns for path in tied[1].iterdir()}
     with pytest.raises(ConfigError, match="exists and is not empty"):
         export(*tied)
@@ -209,7 +213,7 @@ def test_the_output_folder_exists(tied: Pair) -> None:
 
 @pytest.mark.parametrize("where", ["trace", "save", "describe"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(28))])
-def test_an_error_in_the_middle_leaves_nothing(
+def test_an_error_during_an_export_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
     checkpoints.make(tmp_path / "c", layers=1)
@@ -229,7 +233,7 @@ def test_an_error_in_the_middle_leaves_nothing(
     assert nothing_left(tmp_path)
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     checkpoints.make(tmp_path / "c", layers=1)
     disk = tmp_path / "disk"
     disk.mkdir()

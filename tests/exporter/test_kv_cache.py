@@ -56,7 +56,7 @@ def of_torch(folders: Folders, dtype: torch.dtype) -> np.ndarray:
 
 
 @small
-def test_what_goes_in_and_comes_out_is_of_that_type(folders: Folders, name: str) -> None:
+def test_cache_inputs_and_outputs_have_the_type_of_the_cache(folders: Folders, name: str) -> None:
     graph = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph
     kept = 0
     for value in (*graph.input, *graph.output):
@@ -87,7 +87,7 @@ def test_the_cache_takes_less_memory(folders: Folders) -> None:
 
 
 @small
-def test_logits_are_those_of_torch_with_such_a_cache(folders: Folders, name: str) -> None:
+def test_logits_are_those_of_torch_with_the_same_cache(folders: Folders, name: str) -> None:
     found = torch.from_numpy(scores(Session(folders[name], threads=1), IDS))
     expected, unrounded = (of_torch(folders, KV_CACHES[kind]) for kind in (SMALL[name], "float32"))
     assert checkpoints.close(found, torch.from_numpy(expected), 1e-5)
@@ -96,7 +96,7 @@ def test_logits_are_those_of_torch_with_such_a_cache(folders: Folders, name: str
 
 
 @small
-def test_in_pieces_it_is_the_same_as_in_one_call(
+def test_a_prompt_in_pieces_gives_the_same_logits(
     folders: Folders, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session(folders[name], threads=1)
@@ -118,7 +118,7 @@ def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -
         assert [done.ids for done in found] == [done.ids for done in expected]
 
 
-def test_rows_grow_and_are_cut_and_forgotten(
+def test_int8_rows_survive_growth_truncation_and_reset(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Codes and scales alike: in a batch whose cache grows, after truncate and after reset."""
@@ -137,9 +137,7 @@ def test_rows_grow_and_are_cut_and_forgotten(
 
 
 @small
-def test_it_is_verified_against_a_reference_that_rounds_the_same(
-    folders: Folders, name: str
-) -> None:
+def test_verify_uses_a_reference_that_rounds_its_cache_too(folders: Folders, name: str) -> None:
     checkpoint, artifact = open_checkpoint(folders["checkpoint"]), Artifact.open(folders[name])
     for result in verify(checkpoint, artifact, default_prompts(artifact.vocab_size), 8):
         assert result.agrees
@@ -162,7 +160,7 @@ def test_it_is_verified_against_a_reference_that_rounds_the_same(
         ),
     ],
 )
-def test_what_is_not_known_is_refused(
+def test_an_unsupported_cache_is_refused(
     folders: Folders,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -181,7 +179,7 @@ def test_heads_too_wide_for_int8_are_refused(tmp_path: Path) -> None:
         export(source, tmp_path / "a", kv_cache="int8")
 
 
-def test_genai_is_not_told_of_a_cache_it_cannot_feed(folders: Folders) -> None:
+def test_an_int8_cache_gets_no_genai_config(folders: Folders) -> None:
     written = {name: (folders[name] / "genai_config.json").exists() for name in folders}
     assert not written.pop("int8")
     assert not written.pop("checkpoint")

@@ -89,7 +89,9 @@ def same_bits(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> None:
     ("rows", "features"),
     [(1, 1), (3, 126), (16, 127), (17, 128), (5, 254), (33, 255), (4, 640), (7, 2560), (2, 6912)],
 )
-def test_an_operator_gives_the_native_bits(op: str, rows: int, features: int) -> None:
+def test_a_stock_body_gives_the_bits_of_the_native_operator(
+    op: str, rows: int, features: int
+) -> None:
     random = np.random.default_rng(rows + features)
     x = random.standard_normal((2, 3, features), np.float32)
     x[0, 1] = 0
@@ -100,7 +102,7 @@ def test_an_operator_gives_the_native_bits(op: str, rows: int, features: int) ->
 
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("features", [128, 2560, 6912, 16384])
-def test_the_largest_sums(features: int, sign: int) -> None:
+def test_the_largest_possible_sums_are_exact(features: int, sign: int) -> None:
     """All activations the largest code and all weights alike: K * 127."""
     x = np.full((1, 2, features), sign * 3.7, np.float32)
     x[0, 1, ::2] *= -1
@@ -121,7 +123,7 @@ def test_the_quantizer_never_gives_minus_128() -> None:
 
 @pytest.mark.parametrize("op", ["TernaryMatMul", "Int8MatMul"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_token_that_is_not_finite_is_nan_and_no_other(op: str, value: float) -> None:
+def test_only_a_token_that_is_not_finite_becomes_nan(op: str, value: float) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 300), np.float32)
     x[0, 1, 299] = value
     made = one_node.constants(op, 5, 300, seed=1)
@@ -208,7 +210,7 @@ def test_ids_are_those_of_the_native_artifact(
         assert greedy(folders[form], prompts) == expected
 
 
-def test_nothing_of_ours_is_in_the_folder(folders: Artifacts) -> None:
+def test_the_folder_holds_only_stock_operators_and_no_library(folders: Artifacts) -> None:
     for form in FORMS:
         folder = folders[form]
         onnx.checker.check_model(str(folder / "model.onnx"))
@@ -228,14 +230,16 @@ def test_nothing_of_ours_is_in_the_folder(folders: Artifacts) -> None:
         assert [i.name for i in plain.get_inputs()][:2] == ["input_ids", "attention_mask"]
 
 
-def test_verify(folders: Artifacts) -> None:
+def test_stock_artifacts_pass_verify(folders: Artifacts) -> None:
     for form in FORMS:
         checkpoint = open_checkpoint(folders["checkpoint"])
         (result,) = verify(checkpoint, Artifact.open(folders[form]), [IDS], 12)
         assert result.agrees, result.to_dict()
 
 
-def test_the_first_bitnet_with_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_bitnet_with_groups_gives_the_native_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its linears are several products each, of a part of K, and quantize before the operator."""
     source, _ = make_2023(tmp_path / "c", groups=4)
     expected = greedy(export(source, tmp_path / "native"), [IDS])
@@ -244,7 +248,7 @@ def test_the_first_bitnet_with_groups(tmp_path: Path, monkeypatch: pytest.Monkey
         assert greedy(export(source, tmp_path / form, target="stock"), [IDS]) == expected
 
 
-def test_linears_and_head_are_unpacked_each_by_its_size(
+def test_linears_and_head_are_unpacked_separately_by_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small network with a large vocabulary keeps its int8 table at 8 bits."""
@@ -268,7 +272,9 @@ def questions(demos: Artifacts, count: int) -> tuple[Tokenizer, list[list[int]]]
     return tokenizer, [tokenizer.encode_chat([{"role": "user", "content": q}]) for q in asked]
 
 
-def test_the_bundled_model(demos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_model_gives_the_native_ids_without_the_library(
+    demos: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its answers to 60 questions; the stock ones without a look at our library."""
     tokenizer, prompts = questions(demos, 60)
     assert len(prompts) >= 60
@@ -286,7 +292,7 @@ def test_the_bundled_model(demos: Artifacts, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.skipif(
     find_spec("onnxruntime_genai") is None, reason="onnxruntime-genai is not installed"
 )
-def test_onnxruntime_genai(demos: Artifacts) -> None:
+def test_onnxruntime_genai_gives_the_native_ids(demos: Artifacts) -> None:
     """It leaves the eos that ended an answer out."""
     tokenizer, prompts = questions(demos, 6)
     expected = [
@@ -300,7 +306,9 @@ def test_onnxruntime_genai(demos: Artifacts) -> None:
 # ------------------------------------------------------------------------------- the command line
 
 
-def test_commands(demos: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_run_on_a_stock_artifact(
+    demos: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = str(demos["unpacked"])
     assert main(["generate", folder, "What is 27 + 5?"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "32"
@@ -314,7 +322,7 @@ def test_commands(demos: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
     assert "weights read     not known" in describe(result)
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_networks_and_heads_without_a_stock_form_are_refused(tmp_path: Path) -> None:
     source = checkpoints.make_grouped(tmp_path / "c")
     with pytest.raises(ConfigError, match="a scale for each 128 weights") as caught:
         export(source, tmp_path / "a", target="stock")
@@ -331,7 +339,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------- what a browser holds
 
 
-def test_what_webassembly_cannot_address_is_refused(tmp_path: Path, capsys: Any) -> None:
+def test_a_network_too_large_for_webassembly_is_refused(tmp_path: Path, capsys: Any) -> None:
     source = make(tmp_path / "checkpoint", "bitnet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stock, "MEMORY", 10_000)
@@ -350,7 +358,7 @@ def test_the_shape_of_2b_4t_is_not_refused() -> None:
     assert 0.8e9 < stock.memory(config, "int8") < 0.9e9
 
 
-def test_a_data_file_is_split_and_gives_the_same_ids(tmp_path: Path) -> None:
+def test_a_split_data_file_gives_the_same_ids(tmp_path: Path) -> None:
     source = make(tmp_path / "checkpoint", "bitnet")
     whole = export(source, tmp_path / "whole", target="stock")
     with pytest.MonkeyPatch.context() as patch:

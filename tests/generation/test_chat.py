@@ -83,7 +83,7 @@ def test_turns_equal_those_encoded_by_hand(
 
 
 @pytest.mark.parametrize("eos", [1, 2])
-def test_an_answer_that_ends_itself_gets_one_end_of_turn(eos: int) -> None:
+def test_an_answer_with_an_eos_gets_exactly_one_end_of_turn(eos: int) -> None:
     reply = [*encode(TOKENIZER, "hello there"), eos]
     session = ScriptedSession(reply + reply)
     chat = Chat(session, TOKENIZER)
@@ -101,7 +101,7 @@ def test_an_answer_that_ends_itself_gets_one_end_of_turn(eos: int) -> None:
     ]
 
 
-def test_the_ids_that_were_generated_are_kept_not_their_text() -> None:
+def test_the_generated_ids_are_kept_not_their_text_encoded_again() -> None:
     # The same text, spelled in letters where the tokenizer would take whole words.
     letters = [id for letter in "hello" for id in encode(TOKENIZER, letter)]
     assert letters != encode(TOKENIZER, "hello")
@@ -131,7 +131,7 @@ def test_control_tokens_in_a_message_stay_text() -> None:
     assert session.cache[0].count(2) == 3  # the template's own
 
 
-def test_a_template_that_rewrites_turns_is_encoded_whole() -> None:
+def test_a_chat_whose_template_rewrites_turns_is_encoded_whole() -> None:
     tokenizer = make_tokenizer(REWRITING)
     reply = encode(tokenizer, "hello")
     session = ScriptedSession([*reply, 2, 2])
@@ -142,7 +142,7 @@ def test_a_template_that_rewrites_turns_is_encoded_whole() -> None:
     assert session.cache[0] == [0, *encode(tokenizer, text)]
 
 
-def test_breaking_off_keeps_what_was_said() -> None:
+def test_closing_an_answer_early_keeps_its_beginning() -> None:
     session = FakeSession(context_length=4096)
     chat = Chat(session, TOKENIZER)
     answer = chat.send("hello", max_new_tokens=40)
@@ -159,7 +159,7 @@ def test_breaking_off_keeps_what_was_said() -> None:
     assert session.computed == len(ids) - cached
 
 
-def test_an_answer_that_never_began_leaves_no_turn() -> None:
+def test_an_answer_that_never_began_adds_no_turn() -> None:
     session = FakeSession()
     chat = Chat(session, TOKENIZER)
     chat.send("hello")
@@ -200,7 +200,7 @@ def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> 
     assert sum(count > 20 for count in computed) <= 1 + len(notices)
 
 
-def test_a_message_that_cannot_fit_is_an_error_and_changes_nothing() -> None:
+def test_a_message_longer_than_the_context_is_refused_and_changes_nothing() -> None:
     session = FakeSession(context_length=64)
     notices: list[str] = []
     chat = Chat(session, TOKENIZER, on_notice=notices.append)
@@ -223,7 +223,7 @@ def test_bad_options_are_refused_at_once_and_change_nothing() -> None:
         Chat(FakeSession(), make_tokenizer(None)).send("hello")
 
 
-def test_reset_begins_anew_and_reuses_the_system_prompt() -> None:
+def test_reset_forgets_the_turns_and_reuses_the_system_prompt() -> None:
     session = FakeSession(context_length=4096)
     chat = Chat(session, TOKENIZER, "the world hello there")
     first = list(chat.send("hello", max_new_tokens=5))

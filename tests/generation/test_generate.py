@@ -91,7 +91,7 @@ def test_a_full_context_ends_with_length_and_never_overflows() -> None:
         assert result.ids == naive(prompt, limit=99, eos=())[0]
 
 
-def test_rows_that_ended_stay_where_they_ended() -> None:
+def test_a_row_that_ended_does_not_grow() -> None:
     fake = session(64)
     results = generate(
         fake,
@@ -116,7 +116,7 @@ def test_on_token_sees_every_id_in_order() -> None:
     assert seen == [result.ids for result in results]
 
 
-def test_a_stopped_stream_ends_and_a_paused_one_costs_nothing() -> None:
+def test_a_stopped_stream_ends_and_a_paused_stream_computes_nothing() -> None:
     fake = session()
     tokens = stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=9))
     assert fake.computed == 0
@@ -134,7 +134,7 @@ def test_a_stopped_stream_ends_and_a_paused_one_costs_nothing() -> None:
     st.lists(st.integers(0, 3), min_size=1, max_size=8),
     st.lists(st.integers(0, 3), min_size=1, max_size=8),
 )
-def test_the_common_beginning_is_reused_and_changes_nothing(old: list, new: list) -> None:
+def test_a_common_beginning_is_reused_without_changing_the_ids(old: list, new: list) -> None:
     fake = session(64)
     earlier = stream(fake, old, GenerationConfig(max_new_tokens=4))
     list(earlier)
@@ -148,7 +148,7 @@ def test_the_common_beginning_is_reused_and_changes_nothing(old: list, new: list
     assert fake.computed == len(new) - common
 
 
-def test_what_others_left_in_the_cache_is_not_trusted() -> None:
+def test_ids_that_other_calls_cached_are_not_reused_by_mistake() -> None:
     fake = session()
     tokens = stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=4))
     list(tokens)
@@ -160,7 +160,7 @@ def test_what_others_left_in_the_cache_is_not_trusted() -> None:
     assert list(stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=4))) == tokens.result.ids
 
 
-def test_numpy_ids_and_one_eos_are_welcome() -> None:
+def test_numpy_ids_and_a_single_eos_are_accepted() -> None:
     prompt = [1, 4, 7]
     results = generate(
         session(), [np.array(prompt)], GenerationConfig(max_new_tokens=12, eos_token_id=3)
@@ -183,14 +183,14 @@ def test_numpy_ids_and_one_eos_are_welcome() -> None:
         ([2**70], "not a sequence of integers"),
     ],
 )
-def test_prompts_that_cannot_be_served(prompt: list, message: str) -> None:
+def test_a_prompt_that_cannot_be_continued_is_refused(prompt: list, message: str) -> None:
     with pytest.raises(GenerationError, match=message):
         stream(session(), prompt, GenerationConfig(max_new_tokens=1))
     with pytest.raises(GenerationError, match=message.replace("prompt 0", "prompt 1")):
         generate(session(), [[1], prompt], GenerationConfig(max_new_tokens=1))
 
 
-def test_damaged_logits_say_so() -> None:
+def test_logits_with_a_nan_are_an_error() -> None:
     fake = session()
     fake.prefill = lambda ids, row=0: np.full(VOCAB, np.nan, np.float32)  # type: ignore[method-assign]
     with pytest.raises(GenerationError, match="highest logit is nan"):

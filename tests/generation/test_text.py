@@ -26,7 +26,7 @@ def by_definition(text: str, strings: list[str]) -> tuple[str, bool]:
 
 
 @given(st.lists(st.text("ab\nc", max_size=5)), STRINGS)
-def test_stop_strings_cut_where_they_are_complete_first(pieces: list, strings: list) -> None:
+def test_text_is_cut_before_the_stop_string_that_ends_first(pieces: list, strings: list) -> None:
     stop = StopStrings(strings)
     shown = ""
     for piece in pieces:
@@ -35,7 +35,7 @@ def test_stop_strings_cut_where_they_are_complete_first(pieces: list, strings: l
     assert (shown, stop.found) == by_definition("".join(pieces), strings)
 
 
-def test_text_that_may_become_a_stop_string_is_held_no_longer_than_needed() -> None:
+def test_a_possible_stop_string_is_held_back_no_longer_than_needed() -> None:
     stop = StopStrings(["###", "\n\n"])
     assert [stop.push(piece) for piece in ["a#", "#", "b", "\n", "c", "#", "##", "x"]] == [
         "a", "", "##b", "", "\nc", "", "", "",
@@ -61,7 +61,7 @@ def test_a_stop_string_ends_the_row_and_is_not_shown() -> None:
     assert len(answer.result.ids) < len(ids)
 
 
-def test_an_eos_stays_an_eos_when_its_text_completes_a_stop_string() -> None:
+def test_an_eos_whose_text_is_a_stop_string_finishes_with_stop() -> None:
     (id,) = script("e")
     backend = tokenizers.Tokenizer.from_str(backend_json())
     tokenizer = Tokenizer(backend, generation_config={"eos_token_id": id})
@@ -84,7 +84,7 @@ def test_text_held_back_is_shown_when_the_row_ends_otherwise() -> None:
         assert answer.result.finish_reason == reason
 
 
-def test_a_character_that_the_limit_cuts_is_shown_as_a_replacement() -> None:
+def test_a_character_cut_by_the_token_limit_is_shown_as_a_replacement() -> None:
     ids = script("a🙂")[:-1]
     answer = text_stream(
         ScriptedSession(ids), TOKENIZER, [5], GenerationConfig(max_new_tokens=len(ids))
@@ -93,7 +93,7 @@ def test_a_character_that_the_limit_cuts_is_shown_as_a_replacement() -> None:
     assert answer.text.endswith("\ufffd")
 
 
-def test_a_batch_of_texts_equals_single_ones() -> None:
+def test_a_batch_gives_the_texts_of_single_prompts() -> None:
     prompts = [script(text) for text in ("hello", "the cat sat", "Tür", "world there")]
     strings = ["e", "a", "o"]
     shown = [""] * len(prompts)

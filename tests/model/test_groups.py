@@ -63,7 +63,7 @@ def test_dequantized_weights_give_back_their_codes(
     assert torch.equal(spread(found.float(), scales), weight.float())
 
 
-def test_absmean_of_each_group() -> None:
+def test_absmean_quantizes_each_group_separately() -> None:
     codes, scale = group_absmean(torch.tensor([[0.5, -0.5, 1.5, -1.5, 0.0, 0.0, 0.0, 0.4]]), 4)
     assert codes.tolist() == [[0, 0, 1, -1, 0, 0, 0, 1]]  # 0.5 / 1 rounds half to even
     assert scale.tolist() == [[1.0, pytest.approx(0.1)]]
@@ -133,20 +133,20 @@ BONSAI: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("variant", BONSAI)
-def test_bonsai_is_that_of_transformers(tmp_path: Path, variant: str) -> None:
+def test_bonsai_computes_what_transformers_computes(tmp_path: Path, variant: str) -> None:
     dtype, changes, head = BONSAI[variant]
     oracle.save(oracle.qwen3(dtype, **changes), tmp_path / "c", dtype)
     agrees(tmp_path / "c", oracle.load(tmp_path / "c"), tmp_path / "a", head)
 
 
-def test_minicpm_scales_where_openbmb_does(tmp_path: Path) -> None:
+def test_minicpm_scales_where_openbmb_scales(tmp_path: Path) -> None:
     theirs, fields = oracle.minicpm(rope_parameters=LONGROPE, num_attention_heads=4)
     write(tmp_path / "c", fields, theirs, torch.bfloat16)
     agrees(tmp_path / "c", theirs, tmp_path / "a")
 
 
 @pytest.mark.parametrize("network", ["qwen3", "minicpm"])
-def test_int8_activations(tmp_path: Path, network: str) -> None:
+def test_int8_activations_agree_with_rounding_ties_resolved(tmp_path: Path, network: str) -> None:
     if network == "qwen3":
         theirs = oracle.qwen3(torch.bfloat16)
         oracle.save(theirs, tmp_path / "c", torch.bfloat16)
@@ -174,7 +174,7 @@ def test_masters_are_quantized_group_by_group(tmp_path: Path) -> None:
     agrees(tmp_path / "c", theirs, tmp_path / "a", "float32")
 
 
-def test_verify_needs_no_ties_without_quantizers(tmp_path: Path) -> None:
+def test_float_activations_have_no_rounding_ties(tmp_path: Path) -> None:
     oracle.save(oracle.qwen3(), tmp_path / "c", torch.float16)
     export(tmp_path / "c", tmp_path / "a", head="float32")
     checkpoint, artifact = open_checkpoint(tmp_path / "c"), Artifact.open(tmp_path / "a")
@@ -234,7 +234,7 @@ def test_a_group_with_a_third_magnitude_is_refused(
         assert not (tmp_path / "a").exists()
 
 
-def test_what_else_cannot_be_right(tmp_path: Path, bonsai: Path) -> None:
+def test_wrong_values_types_and_shapes_are_refused(tmp_path: Path, bonsai: Path) -> None:
     folder = damaged(tmp_path / "nan", bonsai, f"{UP}.weight", other(float("nan")))
     with pytest.raises(CheckpointError, match=rf"{UP}\.weight holds a NaN"):
         open_checkpoint(folder).ternary(UP)
@@ -250,7 +250,7 @@ def test_what_else_cannot_be_right(tmp_path: Path, bonsai: Path) -> None:
         open_checkpoint(folder)
 
 
-def test_scales_are_read_alone_too(bonsai: Path) -> None:
+def test_scales_can_be_read_without_codes(bonsai: Path) -> None:
     checkpoint = open_checkpoint(bonsai)
     assert checkpoint.packed
     for name, linear in parts_of(checkpoint.config).linears.items():
@@ -260,7 +260,7 @@ def test_scales_are_read_alone_too(bonsai: Path) -> None:
         assert scale[0, 0] == 0  # a group of zeros
 
 
-def test_what_is_not_written(tmp_path: Path, bonsai: Path) -> None:
+def test_group_scales_are_not_written_as_packed_or_gguf(tmp_path: Path, bonsai: Path) -> None:
     with pytest.raises(ConfigError, match="'qwen3' has no packed layout"):
         convert(bonsai, tmp_path / "p", to="packed")
     with pytest.raises(CheckpointError, match="'qwen3' is not written as GGUF"):
@@ -270,7 +270,9 @@ def test_what_is_not_written(tmp_path: Path, bonsai: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_what_transformers_cannot_be_asked(tmp_path: Path, bonsai: Path) -> None:
+def test_networks_unknown_to_transformers_are_not_compared_with_it(
+    tmp_path: Path, bonsai: Path
+) -> None:
     theirs, fields = oracle.minicpm()
     write(tmp_path / "m", fields, theirs, torch.bfloat16)
     with pytest.raises(ConfigError, match="transformers has no class MiniCPMForCausalLM"):

@@ -83,7 +83,7 @@ def test_logits_are_those_of_transformers(tmp_path: Path, variant: str) -> None:
 
 
 @torch.no_grad()
-def test_arguments_mean_what_they_mean_in_transformers(
+def test_arguments_have_the_meanings_of_transformers(
     folder: Path, model: BitNetForCausalLM
 ) -> None:
     theirs, ids = oracle(folder), ids_of(2, 9)
@@ -120,7 +120,7 @@ def test_greedy_ids_are_those_of_transformers(folder: Path, model: BitNetForCaus
 
 @pytest.mark.parametrize("cuts", [[1] * 11, [5, 1, 1, 4], [10, 1]])
 @torch.no_grad()
-def test_steps_with_a_cache_equal_the_whole(model: BitNetForCausalLM, cuts: list[int]) -> None:
+def test_steps_with_a_cache_equal_one_call(model: BitNetForCausalLM, cuts: list[int]) -> None:
     ids = ids_of(2, 11, seed=1)
     whole = model(ids).logits
     past, parts, done = None, [], 0
@@ -134,7 +134,7 @@ def test_steps_with_a_cache_equal_the_whole(model: BitNetForCausalLM, cuts: list
 
 
 @torch.no_grad()
-def test_what_comes_later_changes_nothing_before(model: BitNetForCausalLM) -> None:
+def test_later_ids_do_not_change_earlier_logits(model: BitNetForCausalLM) -> None:
     ids, other = ids_of(1, 9, seed=2), ids_of(1, 9, seed=2)
     other[0, 6:] = (other[0, 6:] + 1) % 96
     assert torch.equal(model(ids).logits[:, :6], model(other).logits[:, :6])
@@ -153,7 +153,7 @@ def test_generate_stops_at_eos(model: BitNetForCausalLM) -> None:
 # -------------------------------------------------------------------------------------- training
 
 
-def test_training_computes_what_evaluation_computes(tmp_path: Path) -> None:
+def test_training_mode_gives_the_logits_of_evaluation_mode(tmp_path: Path) -> None:
     """STE multiplies dequantized floats where evaluation sums integers: float32 noise apart."""
     model = load(checkpoints.make(tmp_path / "c", packed=False))
     ids = ids_of(2, 12, seed=5)

@@ -63,7 +63,7 @@ def same_ids(
 
 
 @pytest.mark.parametrize("variant", LLAMA)
-def test_llama_is_that_of_transformers(tmp_path: Path, variant: str) -> None:
+def test_llama_computes_what_transformers_computes(tmp_path: Path, variant: str) -> None:
     folder = make_llama(tmp_path / "c", variant)
     same(folder, oracle.load(folder))
 
@@ -103,7 +103,9 @@ HUNDRED = {"hidden_size": 200, "num_attention_heads": 2, "num_key_value_heads": 
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_one_bit_llm_is_a_llama_with_two_norms(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_one_bit_llm_computes_a_llama_with_two_more_norms(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
     folder, theirs = make_one_bit_llm(tmp_path / "c", dtype, **AWKWARD)
     same(folder, theirs, vocab=97)
 
@@ -117,7 +119,7 @@ def test_a_one_bit_llm_artifact_gives_the_same_ids(tmp_path: Path, sizes: dict[s
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_tables_that_bfloat16_does_not_hold(tmp_path: Path, tied: bool) -> None:
+def test_tables_that_do_not_fit_bfloat16_need_a_float32_head(tmp_path: Path, tied: bool) -> None:
     """As in the published files of 1bitLLM; a float32 head computes with what is stored."""
     folder, theirs = make_one_bit_llm(
         tmp_path / "c", torch.float32, tie_word_embeddings=tied, num_hidden_layers=1
@@ -137,13 +139,13 @@ def test_tables_that_bfloat16_does_not_hold(tmp_path: Path, tied: bool) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_the_first_bitnet_is_that_of_the_paper(tmp_path: Path, groups: int) -> None:
+def test_the_first_bitnet_computes_the_equations_of_its_paper(tmp_path: Path, groups: int) -> None:
     folder, theirs = make_2023(tmp_path / "c", groups)
     same(folder, theirs)
     same_ids(folder, theirs, tmp_path / "a")
 
 
-def test_verify_of_the_first_bitnet_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_verify_refuses_the_first_bitnet(tmp_path: Path) -> None:
     folder, _ = make_2023(tmp_path / "c", 1)
     export(folder, tmp_path / "a")
     checkpoint, artifact = open_checkpoint(folder), Artifact.open(tmp_path / "a")
@@ -171,7 +173,7 @@ def config_of(network: str, **sizes: Any) -> BitNetConfig:
 
 
 @pytest.mark.parametrize("network", RECORDS)
-def test_module_attributes_carry_the_names_of_the_tensors(network: str) -> None:
+def test_module_attributes_have_the_names_of_the_tensors(network: str) -> None:
     config = config_of(network, tied=False)
     if network == "bitnet_2023":
         config = replace(config, linear_norm_eps=None)
@@ -212,7 +214,7 @@ def test_the_first_bitnet_has_no_packed_layout() -> None:
 
 
 @pytest.mark.parametrize("head_dim", [6, 8, 20])
-def test_rows_of_different_length_with_any_head_size(tmp_path: Path, head_dim: int) -> None:
+def test_rows_of_different_lengths_work_with_any_head_size(tmp_path: Path, head_dim: int) -> None:
     """Rotary positions come from each row's own length, in the cache's padded buffers."""
     checkpoints.make(tmp_path / "c", hidden=4 * head_dim, seed=1)
     export(tmp_path / "c", tmp_path / "a")
@@ -241,7 +243,7 @@ def edit(folder: Path, **tensors: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", ["equal", "different"])
-def test_a_head_beside_tied_embeddings_does_what_transformers_does(
+def test_a_head_beside_tied_embeddings_is_read_as_in_transformers(
     tmp_path: Path, kind: str
 ) -> None:
     """As the first upload of 2B-4T had one. transformers ties the two only if they are equal."""
@@ -252,7 +254,7 @@ def test_a_head_beside_tied_embeddings_does_what_transformers_does(
     same(folder, oracle.load(folder))
 
 
-def test_a_rotary_buffer_of_an_older_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_a_rotary_buffer_of_an_older_checkpoint_is_ignored(tmp_path: Path) -> None:
     folder = make_llama(tmp_path / "c", "bitlinear")
     edit(folder, **{"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)})
     open_checkpoint(folder)

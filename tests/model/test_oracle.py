@@ -237,7 +237,7 @@ def padded(side: str) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("name", ["grouped by 4", "online", "divides"])
-def test_padded_batches(tmp_path: Path, name: str, side: str) -> None:
+def test_padded_batches_agree_with_transformers(tmp_path: Path, name: str, side: str) -> None:
     """Batched, then step by step where padding is on the left, as generation does."""
     pair = make(tmp_path, VARIANTS[name])
     mask, positions = padded(side)
@@ -255,7 +255,7 @@ def test_padded_batches(tmp_path: Path, name: str, side: str) -> None:
 
 
 @pytest.mark.parametrize("cuts", [[1] * 12, [5, 1, 6], [11, 1]])
-def test_pieces_with_a_cache(tmp_path: Path, cuts: list[int]) -> None:
+def test_a_prompt_in_pieces_agrees_with_transformers(tmp_path: Path, cuts: list[int]) -> None:
     """Chunked prefill: several tokens onto a cache that holds some."""
     pair = make(tmp_path, VARIANTS["grouped by 8"])
     for piece in ids_of(2, 12, seed=3).split(cuts, dim=1):
@@ -282,7 +282,7 @@ def other_theta(model: BitNetForCausalLM) -> None:
 
 
 @pytest.mark.parametrize("change", [other_weight, other_scale, other_eps, other_theta])
-def test_a_difference_is_no_tie(
+def test_a_changed_network_is_not_explained_by_ties(
     tmp_path: Path, change: Callable[[BitNetForCausalLM], None]
 ) -> None:
     """The comparison can fail: a small change is noticed, and not explained by ties."""

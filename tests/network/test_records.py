@@ -37,7 +37,7 @@ def compared(source: str) -> list[str]:
     return found
 
 
-def test_no_name_of_a_network_is_compared() -> None:
+def test_only_the_records_compare_names_of_networks() -> None:
     sources = [path for path in PACKAGE.rglob("*.py") if path.name != "records.py"]
     assert len(sources) > 50
     found = {path.name: compared(path.read_text("utf-8")) for path in sources}
@@ -55,7 +55,7 @@ def test_no_name_of_a_network_is_compared() -> None:
         "match x:\n    case 'llama': pass",
     ],
 )
-def test_a_comparison_is_found(source: str) -> None:
+def test_a_comparison_with_a_network_name_is_found(source: str) -> None:
     assert compared(source)
     assert not compared("known('llama')")
 
@@ -76,6 +76,6 @@ def test_each_network_has_a_file_and_a_config(name: str) -> None:
     assert parts_of(config) is parts_of(BitNetConfig.from_dict(config.to_dict()))
 
 
-def test_there_is_no_file_without_a_record() -> None:
+def test_every_network_file_has_a_record() -> None:
     files = {path.stem for path in (PACKAGE / "model" / "networks").glob("*.py")} - {"__init__"}
     assert files == set(RECORDS)

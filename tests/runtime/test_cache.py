@@ -51,7 +51,7 @@ def test_the_buffers_are_those_of_the_graph(dtype: str) -> None:
     assert cache.position_bytes == per_position
 
 
-def test_growing_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_growing_keeps_the_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing, "BLOCK", 4)
     cache = filled([5, 0, 7])
     before, moves = [contents(cache, row) for row in range(3)], cache.moves
@@ -70,7 +70,7 @@ def test_growing_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     st.lists(st.integers(0, 9), min_size=1, max_size=4),
     st.lists(st.integers(0, 3), min_size=1, max_size=6),
 )
-def test_reorder_is_a_choice_of_rows(lengths: list[int], order: list[int]) -> None:
+def test_reorder_copies_the_chosen_rows(lengths: list[int], order: list[int]) -> None:
     cache, order = filled(lengths), [row % len(lengths) for row in order]
     before = [contents(cache, row) for row in range(len(lengths))]
     cache.reorder(order)
@@ -78,7 +78,7 @@ def test_reorder_is_a_choice_of_rows(lengths: list[int], order: list[int]) -> No
     assert [contents(cache, row) for row in range(cache.rows)] == [before[row] for row in order]
 
 
-def test_fork_makes_rows_that_change_alone() -> None:
+def test_forked_rows_change_independently() -> None:
     cache = filled([3, 5])
     before = contents(cache, 1)
     cache.fork(3, row=1)
@@ -90,7 +90,7 @@ def test_fork_makes_rows_that_change_alone() -> None:
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
-def test_a_row_taken_out_is_put_anywhere(first: int, second: int, other: int) -> None:
+def test_a_taken_row_can_be_put_into_any_row_or_cache(first: int, second: int, other: int) -> None:
     cache, elsewhere = filled([first, second]), filled([other])
     before = contents(cache, 1)
     kept = cache.take(1)
@@ -109,7 +109,7 @@ def test_a_row_of_another_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize("row", [-1, 2])
-def test_a_row_that_is_not_there_is_refused(row: int) -> None:
+def test_a_row_that_does_not_exist_is_refused(row: int) -> None:
     cache = filled([3, 4])
     before = [contents(cache, other) for other in range(2)]
     for call in (

@@ -78,7 +78,7 @@ def test_greedy_ids_are_those_of_the_naive_loop(pair: tuple[Path, Path], session
 # ----------------------------------------------------------------------------------- the cache
 
 
-def test_steps_equal_the_whole(session: Session) -> None:
+def test_single_steps_equal_one_call(session: Session) -> None:
     """Attention may sum in another order for one position than for many: float32 noise."""
     whole = scores(session, IDS)
     session.reset()
@@ -106,7 +106,7 @@ def test_chunked_prefill_equals_unchunked(
     close_rows(session.prefill(IDS)[None], whole[-1:])
 
 
-def test_truncate_and_feed_again(session: Session) -> None:
+def test_a_truncated_row_can_be_fed_again(session: Session) -> None:
     whole = scores(session, IDS)
     session.truncate(5)
     assert np.array_equal(scores(session, IDS[5:]), whole[5:])
@@ -135,7 +135,7 @@ def test_a_batch_equals_each_of_its_rows(session: Session) -> None:
         assert np.array_equal(session.decode([11 + row])[0], second[row])
 
 
-def test_the_context_can_be_filled_and_no_more(session: Session) -> None:
+def test_the_context_can_be_filled_but_not_exceeded(session: Session) -> None:
     full = [index % 90 for index in range(session.context_length)]
     session.prefill(full[:-1])
     session.decode([3])
@@ -152,7 +152,7 @@ def test_the_context_can_be_filled_and_no_more(session: Session) -> None:
 # ------------------------------------------------------------------------------- the same bits
 
 
-def test_with_and_without_the_library(folder: Path, session: Session) -> None:
+def test_results_with_and_without_the_library_agree(folder: Path, session: Session) -> None:
     """The linears and the int8 head are exact; the bf16 head may round its last bit elsewhere."""
     stock = Session(folder, threads=1, custom_ops=False)
     with_library, without = scores(session, IDS), scores(stock, IDS)
@@ -169,7 +169,9 @@ def test_with_and_without_the_library(folder: Path, session: Session) -> None:
     assert first[0].ids == second[0].ids
 
 
-def test_two_threads_and_two_sessions(folder: Path, session: Session) -> None:
+def test_sessions_with_one_and_two_threads_give_the_same_bits(
+    folder: Path, session: Session
+) -> None:
     other = Session(folder, threads=2)
     assert np.array_equal(scores(session, IDS), scores(other, IDS))
     for token in IDS:  # taking turns
@@ -225,7 +227,7 @@ def test_telemetry_is_off_unless_the_user_set_it(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_missing_a_wrong_and_an_impossible_library(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_or_wrong_library_or_kernel_is_refused(folder: Path, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.so"
     garbage.write_bytes(b"\x7fELF" + bytes(60))
     cases = [
@@ -245,7 +247,7 @@ def test_a_missing_a_wrong_and_an_impossible_library(folder: Path, tmp_path: Pat
 # -------------------------------------------------------------------------------------- refuse
 
 
-def test_a_library_that_onnx_runtime_refuses(
+def test_a_library_that_onnx_runtime_refuses_is_an_error(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     garbage = tmp_path / "garbage.so"
@@ -256,7 +258,9 @@ def test_a_library_that_onnx_runtime_refuses(
 
 
 @pytest.mark.parametrize("wrong", [[-1], [96], [3, 1 << 40], []])
-def test_ids_outside_the_vocabulary_and_none_at_all(session: Session, wrong: list[int]) -> None:
+def test_ids_outside_the_vocabulary_and_empty_lists_are_refused(
+    session: Session, wrong: list[int]
+) -> None:
     for feed in (session.prefill, lambda ids: scores(session, ids)):
         with pytest.raises(GenerationError, match="expected"):
             feed(wrong)
@@ -265,7 +269,7 @@ def test_ids_outside_the_vocabulary_and_none_at_all(session: Session, wrong: lis
     assert session.lengths == (0,)
 
 
-def test_wrong_rows_and_sizes(folder: Path, session: Session) -> None:
+def test_wrong_rows_lengths_and_sizes_are_refused(folder: Path, session: Session) -> None:
     session.prefill(IDS)
     with pytest.raises(GenerationError, match="row is 1"):
         session.prefill(IDS, row=1)
@@ -283,7 +287,9 @@ def test_wrong_rows_and_sizes(folder: Path, session: Session) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 999, b"truncated"])
-def test_a_model_file_that_is_no_onnx(folder: Path, tmp_path: Path, content: bytes) -> None:
+def test_a_model_file_that_is_not_onnx_is_refused(
+    folder: Path, tmp_path: Path, content: bytes
+) -> None:
     """The manifest agrees with it: the writer was at fault, not the copy."""
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -303,7 +309,7 @@ def test_a_model_file_that_is_no_onnx(folder: Path, tmp_path: Path, content: byt
 # ------------------------------------------------------------------------------ users and versions
 
 
-def test_floats_are_refused_and_numpy_integers_welcome(session: Session) -> None:
+def test_floats_are_refused_and_numpy_integers_accepted(session: Session) -> None:
     expected = session.prefill(IDS).copy()
     for feed in (session.prefill, session.decode, lambda ids: scores(session, ids)):
         for wrong in ([4.9], np.array([4.0]), ["4"], [None]):
@@ -317,7 +323,7 @@ def test_floats_are_refused_and_numpy_integers_welcome(session: Session) -> None
         assert all(type(token) is int for token in session.ids())
 
 
-def test_a_position_counts_once_it_is_computed(
+def test_a_position_counts_only_when_it_is_computed(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.prefill(IDS)
@@ -344,7 +350,7 @@ class Broken:
         self.io_binding, self.run_with_iobinding = runtime.io_binding, run
 
 
-def test_a_closed_session_says_so(folder: Path) -> None:
+def test_a_closed_session_refuses_every_call(folder: Path) -> None:
     with Session(folder, threads=1) as session:
         session.prefill(IDS)
     session.close()

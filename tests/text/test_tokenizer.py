@@ -106,7 +106,7 @@ def test_all_ids_that_end_an_answer_are_found(tmp_path: Path) -> None:
     assert ends("{{ raise_exception('no') }}", 1) == {EOS}
 
 
-def test_a_pad_exists_always(tmp_path: Path) -> None:
+def test_a_pad_token_always_exists(tmp_path: Path) -> None:
     assert Tokenizer.from_folder(write_folder(tmp_path)).pad_token_id == 1
     assert make_tokenizer().pad_token_id in make_tokenizer().eos_token_ids
     assert Tokenizer(tokenizers.Tokenizer.from_str(backend_json())).pad_token_id == 0
@@ -115,7 +115,7 @@ def test_a_pad_exists_always(tmp_path: Path) -> None:
 # ---- chat template
 
 
-def test_the_templates_give_their_text() -> None:
+def test_the_templates_render_the_expected_text() -> None:
     assert TOKENIZER.render_chat(TALK) == (
         "System: the cat<|eot_id|>User: hello<|eot_id|>Assistant: hello there<|eot_id|>"
         "User: Tür 🙂<|eot_id|>Assistant: "
@@ -129,7 +129,7 @@ def test_the_templates_give_their_text() -> None:
 
 
 @pytest.mark.parametrize("source", ["file", "string", "list"])
-def test_where_a_template_may_stand(tmp_path: Path, source: str) -> None:
+def test_a_template_is_found_in_each_place(tmp_path: Path, source: str) -> None:
     named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": BITNET}]
     config = {"chat_template": {"file": "unused", "string": BITNET, "list": named}[source]}
     file = {"chat_template__jinja": BITNET} if source == "file" else {}
@@ -137,7 +137,7 @@ def test_where_a_template_may_stand(tmp_path: Path, source: str) -> None:
     assert tokenizer.render_chat(QUESTION) == "User: hello<|eot_id|>Assistant: "
 
 
-def test_the_helpers_that_templates_use() -> None:
+def test_templates_can_use_the_helpers_of_transformers() -> None:
     source = (
         "{%- for message in messages %}\n"
         "    {%- if loop.index > 1 %}{% break %}{% endif %}\n"
@@ -148,7 +148,7 @@ def test_the_helpers_that_templates_use() -> None:
     assert text == '{"role": "user", "content": "<ü>"}4<|end_of_text|>True'
 
 
-def test_templates_equal_those_of_transformers() -> None:
+def test_templates_render_as_in_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     for source in (BITNET, CHATML, REWRITING):
         theirs = transformers.PreTrainedTokenizerFast(
@@ -175,12 +175,12 @@ def test_templates_equal_those_of_transformers() -> None:
         "{{ 1 / 0 }}",
     ],
 )
-def test_a_failing_template_is_our_error(source: str) -> None:
+def test_a_failing_template_raises_a_tokenizer_error(source: str) -> None:
     with pytest.raises(TokenizerError, match="chat template failed"):
         make_tokenizer(source).encode_chat(QUESTION)
 
 
-def test_chat_without_template_or_messages() -> None:
+def test_a_chat_without_template_or_messages_is_refused() -> None:
     with pytest.raises(TokenizerError, match="no chat template"):
         make_tokenizer(None).encode_chat(QUESTION)
     for messages in ([], ["hello"]):
@@ -214,7 +214,7 @@ def test_a_user_cannot_write_control_tokens(content: str) -> None:
         assert controls(after) == controls(tokenizer.encode_after_reply(plain, plain) or [])
 
 
-def test_special_tokens_of_one_letter_are_taken_out_of_messages() -> None:
+def test_special_tokens_of_one_letter_are_removed_from_messages() -> None:
     backend = tokenizers.Tokenizer.from_str(backend_json())
     backend.add_special_tokens(["§"])
     tokenizer = Tokenizer(backend, chat_template=BITNET)
@@ -226,7 +226,7 @@ def test_special_tokens_of_one_letter_are_taken_out_of_messages() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, CHATML_TOKENIZER])
-def test_prompt_reply_and_what_follows_are_the_whole_chat(tokenizer: Tokenizer) -> None:
+def test_prompt_reply_and_following_ids_make_the_whole_chat(tokenizer: Tokenizer) -> None:
     after = tokenizer.encode_after_reply(TALK[:2], TALK[3:])
     assert after is not None
     reply = tokenizer.encode("hello there", add_special_tokens=False)
@@ -238,7 +238,7 @@ def test_prompt_reply_and_what_follows_are_the_whole_chat(tokenizer: Tokenizer) 
     assert (ids == whole) == (tokenizer is CHATML_TOKENIZER)
 
 
-def test_a_template_that_rewrites_earlier_turns_is_noticed() -> None:
+def test_a_template_that_rewrites_earlier_turns_is_detected() -> None:
     twice = BITNET.replace("{{ content }}", "{{ content }}{{ content }}")
     moved = BITNET.replace("'Assistant: '", "'Assistant: <think>'")
     for source in (REWRITING, twice, moved):
@@ -254,7 +254,7 @@ def stream(ids: list[int], skip: bool = True) -> list[str]:
 
 
 @given(st.text(), st.booleans())
-def test_streamed_text_is_whole_and_the_same(text: str, skip: bool) -> None:
+def test_streamed_text_has_whole_characters_and_equals_decode(text: str, skip: bool) -> None:
     ids = TOKENIZER.encode(text)
     pieces = stream(ids, skip)
     assert "".join(pieces) == TOKENIZER.decode(ids, skip)
@@ -263,7 +263,7 @@ def test_streamed_text_is_whole_and_the_same(text: str, skip: bool) -> None:
 
 
 @given(st.lists(st.integers(0, 320)), st.booleans())
-def test_any_ids_stream_to_what_decode_gives(ids: list[int], skip: bool) -> None:
+def test_any_streamed_ids_give_the_text_of_decode(ids: list[int], skip: bool) -> None:
     pieces = stream(ids, skip)
     assert "".join(pieces) == TOKENIZER.decode(ids, skip)
     for piece in pieces:
@@ -287,7 +287,7 @@ def byte_ids(data: bytes) -> list[int]:
     return [vocabulary[letters[byte]] for byte in data]
 
 
-def test_a_character_comes_when_its_last_byte_does() -> None:
+def test_a_character_is_returned_with_its_last_byte() -> None:
     assert stream(byte_ids("a🙂b".encode())) == ["a", "", "", "", "🙂", "b", ""]
     # Four bytes in a row that begin nothing: only what may still become whole is held.
     assert stream(byte_ids(b"\xff\xff\xff\xff")) == ["", "", "", "\ufffd", "\ufffd\ufffd\ufffd"]
@@ -330,7 +330,9 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
         ("chat_template__jinja", "{{ messages", "is no valid Jinja"),
     ],
 )
-def test_damaged_files(tmp_path: Path, file: str, content: object, message: str) -> None:
+def test_a_damaged_file_is_refused(
+    tmp_path: Path, file: str, content: object, message: str
+) -> None:
     folder = write_folder(tmp_path, **{file: content})
     with pytest.raises(TokenizerError) as caught:
         Tokenizer.from_folder(folder)
@@ -347,7 +349,7 @@ def test_generation_config_may_be_missing_and_truncation_is_turned_off(tmp_path:
     assert Tokenizer.from_folder(folder).encode("e") == [BOS, *TOKENIZER.encode("e")[1:]]
 
 
-def test_text_that_is_no_unicode_is_refused() -> None:
+def test_text_that_is_not_unicode_is_refused() -> None:
     for text in ("\ud800", None, b"hello"):
         with pytest.raises(TokenizerError, match="cannot be encoded"):
             TOKENIZER.encode(text)  # type: ignore[arg-type]

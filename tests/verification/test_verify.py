@@ -29,7 +29,7 @@ IDS = [17, 3, 88, 40, 5]
 # ------------------------------------------------------------------------------- looking inside
 
 
-def test_taps_change_no_bit(pair: tuple[Path, Path]) -> None:
+def test_taps_do_not_change_the_logits(pair: tuple[Path, Path]) -> None:
     plain, tapped = Session(pair[1]), TappedSession(Artifact.open(pair[1]))
     for ids in (IDS, [7], [61]):
         np.testing.assert_array_equal(tapped.prefill(ids), plain.prefill(ids))
@@ -74,7 +74,7 @@ def settled(x: list[float], other: list[float]) -> tuple[TieBreaker, Tensor]:
         return breaker, network(torch.tensor([[x]]))
 
 
-def test_a_tie_falls_as_on_the_other_side() -> None:
+def test_a_tie_is_rounded_as_on_the_other_side() -> None:
     """absmax 127 makes the scale 1: 2.50001 and 2.49999 are rounded to 3 and 2."""
     breaker, y = settled([127.0, 2.50001, -7.25], [127.0, 2.49999, -7.25])
     assert (breaker.ties, breaker.unexplained) == (1, 0)
@@ -82,18 +82,18 @@ def test_a_tie_falls_as_on_the_other_side() -> None:
     assert breaker.apart["linear"] == pytest.approx(2e-5 / 127, rel=0.01)
 
 
-def test_what_is_no_tie_stays_and_is_counted() -> None:
+def test_an_activation_without_a_tie_stays_and_is_counted() -> None:
     breaker, y = settled([127.0, 2.51, 4.0], [127.0, 2.49, 6.0])
     assert (breaker.ties, breaker.unexplained) == (0, 2)
     assert y.tolist() == torch.tensor([[[127.0, 2.51, 4.0]]]).tolist()
 
 
-def test_a_tie_is_not_moved_to_a_code_far_away() -> None:
+def test_a_tie_is_not_moved_to_a_distant_code() -> None:
     _, y = settled([127.0, 2.5], [127.0, 9.0])
     assert absmax_int8(y)[0].tolist() == [[[127.0, 2.0]]]
 
 
-def test_the_breaker_is_silent_outside_its_block() -> None:
+def test_the_tie_breaker_does_nothing_outside_its_block() -> None:
     network = OneLinear()
     breaker = TieBreaker(network, ["linear"])
     x = torch.tensor([[[127.0, 2.5]]])
@@ -137,7 +137,9 @@ def test_a_changed_weight_is_found_where_it_acts(
     assert result.parting == parting
 
 
-def test_json_report(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_report_names_every_linear(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--prompt-ids", "1,2,3", "--max-new-tokens", "3", "--format", "json"]
     assert main(["verify", str(pair[0]), str(pair[1]), *options]) == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -156,7 +158,7 @@ def test_json_report(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
         ([IDS], 1000, "torch", "do not fit"),
     ],
 )
-def test_refusals(
+def test_an_impossible_comparison_is_refused(
     pair: tuple[Path, Path], prompts: list[list[int]], steps: int, against: str, words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -41,7 +41,9 @@ def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
-def test_sharded_and_single_are_the_same(tmp_path: Path, packed: bool, tied: bool) -> None:
+def test_sharded_and_single_files_hold_the_same_network(
+    tmp_path: Path, packed: bool, tied: bool
+) -> None:
     single = open_checkpoint(checkpoints.make(tmp_path / "1", packed=packed, tied=tied, **SMALL))
     parts = open_checkpoint(
         checkpoints.make(tmp_path / "3", shards=3, packed=packed, tied=tied, **SMALL)
@@ -66,7 +68,7 @@ def test_bitlinear_divides_by_the_stored_scale(tmp_path: Path) -> None:
     assert divided.item() == (1.0 / multiplied).item()
 
 
-def test_codes_stored_as_floats_are_the_packed_ones(tmp_path: Path) -> None:
+def test_codes_stored_as_floats_equal_packed_codes(tmp_path: Path) -> None:
     """transformers saves an unpacked checkpoint so."""
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     before = open_checkpoint(folder)
@@ -178,7 +180,7 @@ def test_a_wrong_value_is_refused_when_read(tmp_path: Path, damage: str) -> None
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_master_weight_that_is_no_number(tmp_path: Path, value: float) -> None:
+def test_a_master_weight_that_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
     folder = checkpoints.make(tmp_path / "c", packed=False, **SMALL)
     edit(folder, lambda tensors: tensors[f"{Q}.weight"].view(-1)[7].fill_(value))
     with pytest.raises(CheckpointError, match=f"{Q}.weight holds a NaN or an infinity"):
@@ -187,7 +189,9 @@ def test_a_master_weight_that_is_no_number(tmp_path: Path, value: float) -> None
 
 @pytest.mark.parametrize("name", [NORM, TABLE])
 @pytest.mark.parametrize("value", [torch.nan, -torch.inf])
-def test_a_norm_or_table_that_holds_no_number(tmp_path: Path, name: str, value: float) -> None:
+def test_a_norm_or_table_that_is_not_finite_is_refused(
+    tmp_path: Path, name: str, value: float
+) -> None:
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     edit(folder, lambda tensors: tensors[name].view(-1)[7].fill_(value))
     with pytest.raises(CheckpointError, match=f"{name} holds a NaN or an infinity"):
@@ -235,7 +239,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
         open_checkpoint(folder)
 
 
-def test_missing_things(tmp_path: Path) -> None:
+def test_a_missing_folder_file_or_shard_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no .*nowhere, expected a folder"):
         open_checkpoint(tmp_path / "nowhere")
     folder = checkpoints.make(tmp_path / "c", shards=3, **SMALL)

@@ -61,7 +61,7 @@ def test_packed_to_gguf_and_back_gives_the_same_bytes(tmp_path: Path, tied: bool
     assert open_checkpoint(tmp_path / "out").config == open_checkpoint(folder).config
 
 
-def test_the_bundled_model_goes_round(tmp_path: Path, demo_checkpoint: Path) -> None:
+def test_the_bundled_model_survives_a_round_trip(tmp_path: Path, demo_checkpoint: Path) -> None:
     convert(demo_checkpoint, tmp_path / "m.gguf", to="gguf")
     out = convert(tmp_path / "m.gguf", tmp_path / "out", to="packed")
     assert_same_bytes(tensors(out), tensors(demo_checkpoint))
@@ -80,7 +80,7 @@ def test_the_bundled_model_goes_round(tmp_path: Path, demo_checkpoint: Path) -> 
         assert found[names[2]][name] == expected[names[2]][name]
 
 
-def test_what_is_written_is_the_layout_spelled_out(tmp_path: Path) -> None:
+def test_the_written_bytes_equal_the_layout_spelled_out(tmp_path: Path) -> None:
     """Our writer against the test's own: the tensor bytes are the same."""
     theirs, fields, masters = gguf_files.make(tmp_path / "theirs.gguf", **SMALL)
     folder = gguf_files.twin(tmp_path / "folder", fields, masters)
@@ -125,7 +125,7 @@ class HeaderReader(gguf.GGUFReader):
         self.stored = {n: field.parts[3].tolist() for n, field in zip(names, fields, strict=True)}
 
 
-def test_the_gguf_package_reads_our_header(tmp_path: Path, demo_checkpoint: Path) -> None:
+def test_the_gguf_package_reads_the_written_header(tmp_path: Path, demo_checkpoint: Path) -> None:
     path = convert(demo_checkpoint, tmp_path / "m.gguf", to="gguf")
     reader = HeaderReader(path)
     assert reader.stored["blk.0.attn_k.weight"] == [256, 64]
@@ -175,7 +175,7 @@ def test_a_divisor_becomes_the_same_multiplier(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "BitnetForCausalLM"])
-def test_other_bodies_go_round(tmp_path: Path, architecture: str) -> None:
+def test_llama_and_one_bit_llm_survive_a_round_trip(tmp_path: Path, architecture: str) -> None:
     """LLaMA's q and k rows are permuted in the file, and back; 1bitLLM's has other norm names."""
     fields = checkpoints.config_fields(packed=False, **SMALL)
     fields |= {"model_type": "llama", "architectures": [architecture], "hidden_act": "silu"}
@@ -223,7 +223,7 @@ def test_a_table_is_never_rounded(tmp_path: Path, values: list[float], kind: str
     assert torch.equal(back.float(), table)
 
 
-def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
+def test_a_refused_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
     odd = checkpoints.make(tmp_path / "odd", packed=False, hidden=48, heads=2, inner=100, layers=1)
     with pytest.raises(CheckpointError, match=r"mlp\.gate_proj has 4800 weights, expected a mult"):
         convert(odd, tmp_path / "m.gguf", to="gguf")
@@ -264,7 +264,7 @@ TOKENIZERS: dict[str, tuple[dict[str, bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_a_tokenizer_that_gguf_cannot_hold(tmp_path: Path, kind: str) -> None:
+def test_a_tokenizer_that_gguf_cannot_hold_is_refused(tmp_path: Path, kind: str) -> None:
     files, message = TOKENIZERS[kind]
     folder = checkpoints.make(tmp_path / "in", **SMALL)
     for name, content in files.items():
@@ -285,7 +285,9 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 # ----------------------------------------------------------------------------- the command line
 
 
-def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_and_info_run_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = checkpoints.make(tmp_path / "in", **SMALL)
     path = tmp_path / "m.gguf"
     assert main(["convert", str(folder), "-o", str(path), "--to", "gguf"]) == 0

@@ -60,7 +60,7 @@ print(refused, grown)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("linear", ["x86", "TQ1_0", "Q2_0"])
-def test_mutations_are_read_or_refused_never_worse(tmp_path: Path, linear: str) -> None:
+def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path: Path, linear: str) -> None:
     """Seeded damages, in a process of its own whose memory is limited; no other exception."""
     sizes = SMALL if linear == "x86" else {**SMALL, "hidden": 256, "inner": 256}
     metadata = {

@@ -66,7 +66,7 @@ def test_the_share_of_closed_gates_is_met_in_every_layer(tmp_path: Path, share: 
     assert found == pytest.approx([share] * len(found), abs=TOLERANCE)
 
 
-def test_gates_keep_all_their_rows_and_random_codes(tmp_path: Path) -> None:
+def test_synthesized_codes_stay_random_in_every_linear(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(synthesize("tiny", tmp_path / "c", ffn_zeros=0.8))
     for name in parts_of(checkpoint.config).linears:
         codes = checkpoint.ternary(name)[0].float()
