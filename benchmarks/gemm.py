@@ -25,13 +25,15 @@ SHAPES = ((2560, 3840), (2560, 2560), (2560, 6912), (6912, 2560))  # K, N
 
 def session(op: str, k: int, weights: list[np.ndarray], threads: int) -> ort.InferenceSession:
     """Return a session of one operator with the input x [m, k]."""
-    ours = op == "TernaryMatMul"
+    ternary = op == "TernaryMatMul"
     x_type, y_type = (
-        (TensorProto.FLOAT, TensorProto.FLOAT) if ours else (TensorProto.UINT8, TensorProto.INT32)
+        (TensorProto.FLOAT, TensorProto.FLOAT)
+        if ternary
+        else (TensorProto.UINT8, TensorProto.INT32)
     )
     names = [f"w{i}" for i in range(len(weights))]
     graph = helper.make_graph(
-        [helper.make_node(op, ["x", *names], ["y"], domain=DOMAIN if ours else "")],
+        [helper.make_node(op, ["x", *names], ["y"], domain=DOMAIN if ternary else "")],
         "one",
         [helper.make_tensor_value_info("x", x_type, ["m", k])],
         [helper.make_tensor_value_info("y", y_type, None)],
@@ -66,12 +68,12 @@ def main() -> None:
     for k, n in SHAPES:
         codes = rng.integers(-1, 2, (k, n), dtype=np.int8)
         packed = rng.integers(0, 256, (n, -(-k // 256) * 64), dtype=np.uint8) & 0b10101010
-        ours = session("TernaryMatMul", k, [packed, np.ones(1, np.float32)], args.threads)
+        ternary = session("TernaryMatMul", k, [packed, np.ones(1, np.float32)], args.threads)
         stock = session("MatMulInteger", k, [codes], args.threads)
         for m in args.rows:
             floats = rng.standard_normal((m, k), dtype=np.float32)
             bytes_ = rng.integers(0, 256, (m, k), dtype=np.uint8)
-            times = [(timed(ours, floats), timed(stock, bytes_)) for _ in range(args.runs)]
+            times = [(timed(ternary, floats), timed(stock, bytes_)) for _ in range(args.runs)]
             first, second = (
                 m * k * n / statistics.median(t) / 1e9 for t in zip(*times, strict=True)
             )

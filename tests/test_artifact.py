@@ -1,4 +1,4 @@
-"""The manifest: every field changed, removed or added, and every file damaged, is noticed."""
+"""The manifest: every changed, missing or added field, and every damaged file, is noticed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_written_artifact_reads_back(folder: Path) -> None:
 
 
 def test_an_artifact_of_version_1_is_read(folder: Path) -> None:
-    """As bitnet_onnx 0.1.0 wrote it; a test of ``runtime`` generates from such a folder."""
+    """bitnet_onnx 0.1.0 wrote version 1; a test of ``runtime`` generates from such a folder."""
     (folder / "model.onnx_data").rename(folder / "model.onnx.data")
     (folder / "manifest.json").unlink()
     write_manifest(folder, FIELDS)
@@ -175,7 +175,7 @@ def test_a_corrupt_small_file_is_refused(folder: Path) -> None:
 def test_check_hashes_finds_a_flipped_byte_in_a_large_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hashing hundreds of megabytes would double the load time: ``check_hashes`` does that."""
+    """``open`` does not hash large files: that would double the load time."""
     monkeypatch.setattr(artifact_module, "HASHED_AT_OPEN", 1000)
     with (folder / "model.onnx_data").open("r+b") as file:
         file.seek(2500)

@@ -1,4 +1,4 @@
-"""What `import bitnet_onnx` promises: these names and signatures, loaded when they are used."""
+"""``import bitnet_onnx`` promises these names and signatures, and loads them when they are used."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ Artifact.check_hashes()
 
 
 def signature(name: str) -> str:
-    """``name(arguments)``, without types."""
+    """Return ``name(arguments)`` without types."""
     found = bitnet_onnx
     for part in name.split("."):
         found = getattr(found, part)
@@ -154,7 +154,7 @@ def test_a_loaded_model_answers_a_question(demo_artifact: Path) -> None:
 def test_a_score_is_the_log_likelihood(
     demo_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer that the model gives is likelier than another, in chunks as in one piece."""
+    """The right answer is likelier than a wrong one; chunks give the scores of one piece."""
     with bitnet_onnx.load(demo_artifact, threads=1) as model:
         asked = model.encode([{"role": "user", "content": "What is 27 + 5?"}])
         right, wrong = (
@@ -173,6 +173,6 @@ def test_a_score_is_the_log_likelihood(
         np.testing.assert_allclose(model.score(asked), expected, rtol=1e-9)
         whole = model.score(asked)
         monkeypatch.setattr("bitnet_onnx.runtime.session.CHUNK", 3)
-        # Attention may sum in another order for few positions than for many: float32 noise.
+        # Attention may sum few positions in another order than many: float32 noise.
         np.testing.assert_allclose(model.score(asked), whole, rtol=1e-4, atol=1e-5)
         assert model.score(asked[:1]).shape == (0,)

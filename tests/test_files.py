@@ -1,4 +1,4 @@
-"""Nothing half-written is ever left behind."""
+"""Writers never leave half-written files or folders behind."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_next_writer_removes_what_a_killed_writer_left(
         write_text(tmp_path / ".mine.partial", "not a name that a writer makes")
         with new_folder(tmp_path / "first"):
             pass
-        assert len(list(tmp_path.glob(".killed.*.partial"))) == 1  # alive, so it stays
+        assert len(list(tmp_path.glob(".killed.*.partial"))) == 1  # its writer is alive
         assert len(list(tmp_path.glob(".other.gguf.*.partial"))) == 1
         writer.kill()
     with new_folder(tmp_path / "second"):

@@ -76,7 +76,7 @@ class Chat:
             self.turns = turns
             if self._on_notice is not None:
                 noun = "turn was" if forgotten == 1 else "turns were"
-                self._on_notice(f"the context is full: the {forgotten} oldest {noun} forgotten")
+                self._on_notice(f"the context is full: the oldest {forgotten} {noun} forgotten")
         return self._answer(text, answer)
 
     def _answer(self, text: str, answer: TextStream) -> Iterator[str]:

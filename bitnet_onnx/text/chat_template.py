@@ -53,7 +53,7 @@ def guard(messages: Sequence[Message], special: Iterable[str]) -> tuple[list[Mes
     contain. The template copies the mark. The encoder splits the text at the mark, so that no piece
     contains the token. A special token of one letter cannot be split, so it is removed.
 
-    Raises TokenizerError where there are no messages or one is not a mapping.
+    Raises TokenizerError for an empty list, and for a message that is not a mapping.
     """
     if not messages or not all(isinstance(message, Mapping) for message in messages):
         raise TokenizerError(

@@ -128,7 +128,7 @@ class Tokenizer:
     def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
         """Return the text that the chat template makes of messages {"role": ..., "content": ...}.
 
-        Raises TokenizerError where there is no template or the template fails.
+        Raises TokenizerError where the template is missing or fails.
         """
         if self._template is None:
             raise TokenizerError(

@@ -1,4 +1,4 @@
-"""The comparison with other engines: its tables, and what it says of an engine that is missing."""
+"""The comparison with other engines: its tables, and its messages about missing engines."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_missing_engine_is_skipped_with_a_note_or_refused_when_named(
 
 
 def test_a_disturbed_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least disturbed one counts, and no more are taken than need be."""
+    """The least disturbed one counts; repeating stops at the first undisturbed one."""
     others = iter([0.9, 0.4, 0.1, 0.0])
     monkeypatch.setattr(peers, "run", lambda *_: f'{{"others": {next(others)}}}')
     assert peers.measured("ours", Path("a"), 2, 8, retries=5)["others"] == 0.1

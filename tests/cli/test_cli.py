@@ -1,4 +1,4 @@
-"""The command line: what goes to stdout, what a user's mistake looks like, exit codes."""
+"""The command line: its output on stdout, its errors for a user's mistake, its exit codes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The one sentence of a mistake."""
+    """Run a command with a mistake; return its one sentence."""
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "")
     lines = [line for line in err.splitlines() if not line.startswith("hint: ")]
@@ -75,7 +75,7 @@ def test_prompts_from_arguments_file_and_stdin_give_the_same_ids(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A file with two prompts gives what each of them gives alone, from stdin too."""
+    """A file with two prompts gives the ids that each prompt gives alone; so does stdin."""
     other = "Reverse the word HOUSE."
     single = [
         run(capsys, "generate", demo_artifact, prompt, "--format", "ids")[1]
@@ -145,13 +145,13 @@ def test_verify_exits_with_1_for_changed_weights(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Code 0 for the artifact of this checkpoint, 1 once some of its weights are others."""
+    """The exit code is 0 for the artifact of this checkpoint, 1 once some weights differ."""
     options = ("--prompt-ids", "0,40,50,60", "--max-new-tokens", "4")
     assert run(capsys, "verify", demo_checkpoint, demo_artifact, *options)[0] == 0
     changed = shutil.copytree(demo_artifact, tmp_path / "changed")
     data = bytearray((changed / "model.onnx_data").read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 8192] = bytes(8192)  # code 0: all these weights are now -1
+    data[middle : middle + 8192] = bytes(8192)  # the code 0 is the weight -1
     (changed / "model.onnx_data").write_bytes(data)
     monkeypatch.setattr(artifact_module, "HASHED_AT_OPEN", 0)
     code, out, _ = run(capsys, "verify", demo_checkpoint, changed, *options)
@@ -173,7 +173,7 @@ def test_info_checks_hashes(demo_artifact: Path, capsys: pytest.CaptureFixture[s
 def test_a_synthesized_checkpoint_is_reproducible_and_exports_exactly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same seed gives the same bytes, and the random network exports exactly."""
+    """The same seed gives the same bytes, and the exported network agrees with the checkpoint."""
     monkeypatch.setitem(synthesize.PRESETS, "tiny", TINY)
     for name in ("a", "b"):
         assert run(capsys, "synthesize", "--preset", "tiny", "-o", tmp_path / name)[0] == 0
@@ -198,7 +198,7 @@ def test_demo_answers_its_questions(tmp_path: Path, capsys: pytest.CaptureFixtur
     ("options", "words"),
     [
         ([""], "prompt is empty"),
-        ([QUESTION, "--prompt-ids", "1"], "give one of"),
+        ([QUESTION, "--prompt-ids", "1"], "expected one of: a prompt, --prompt-ids"),
         (["--prompt-ids", "1,x"], "'1,x'"),
         (["--prompt-ids", "99999999"], "99999999"),
         (["--prompts-file", "no-such-file"], "no-such-file"),
@@ -260,7 +260,7 @@ def test_a_mistake_in_the_environment_is_one_sentence(
 
 
 def test_every_command_calls_its_output_form_format() -> None:
-    """``--output`` is the folder or file to make, and nothing else."""
+    """``--output`` names only the folder or file to make."""
     actions = [action for command in subcommands().values() for action in command._actions]
     names = {name: action for action in actions for name in action.option_strings}
     assert "--json" not in names

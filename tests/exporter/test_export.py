@@ -1,4 +1,4 @@
-"""What the exported folder holds: the graph, the stored bits, the manifest; and what is refused."""
+"""The exported folder: the graph, the stored bits, the manifest; and the refusals of export."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_the_graph_holds_exactly_the_operators_of_the_network(tied: Pair) -> Non
     assert {o.domain: o.version for o in model.opset_import} == {"": 23, "bitnet": 1}
     counts = Counter(node.op_type for node in model.graph.node)
     assert (counts["GroupQueryAttentionQKV"], counts["Split"]) == (2, 0)
-    # in each layer: q, k and v in one, after a sum but in the first layer; o
+    # two layers, each with q, k and v in one node, and o; the first q, k and v follow no sum
     assert (counts["TernaryMatMul"], counts["TernaryNormMatMul"]) == (1, 3)
     assert counts["TernaryFeedForward"] == 2
     assert counts["Bf16MatMul"] == 1
     assert (counts["RMSNorm"], counts["AddRMSNorm"], counts["Add"]) == (1, 3, 1)
-    assert not counts["Transpose"]  # a tied head would be folded into a second table
+    assert not counts["Transpose"]  # it would fold a tied head into a second table
     used = {node.op_type for node in model.graph.node if node.domain == "bitnet"}
     assert used <= {function.name for function in model.functions}
 
@@ -217,7 +217,7 @@ def test_an_error_during_an_export_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
     checkpoints.make(tmp_path / "c", layers=1)
-    for skipped in {"trace", "attach_functions", "save"} - {where}:  # they take seconds
+    for skipped in {"trace", "attach_functions", "save"} - {where}:  # each takes seconds
         monkeypatch.setattr(export_module, skipped, lambda *_: None)
 
     def fail(*_: Any) -> None:
@@ -255,7 +255,7 @@ def test_a_table_that_does_not_fit_bfloat16_is_refused(tmp_path: Path) -> None:
     made = checkpoints.tensors(fields)
     made[EMBEDDING] = made[EMBEDDING].float()
     checkpoints.write(tmp_path / "c", fields, made)
-    export(tmp_path / "c", tmp_path / "exact")  # float32 that holds bfloat16 values
+    export(tmp_path / "c", tmp_path / "exact")  # float32 with values that fit bfloat16
     made[EMBEDDING][3, 5] = 1.0 + 2.0**-20
     checkpoints.write(tmp_path / "c", fields, made)
     with pytest.raises(CheckpointError, match=f"{EMBEDDING} is float32 and does not fit bfloat16"):

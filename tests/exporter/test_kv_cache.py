@@ -1,4 +1,4 @@
-"""Artifacts that keep keys and values as float16 or int8: the same network, a smaller cache."""
+"""Artifacts with a float16 or int8 cache: the same network with a smaller cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support import checkpoints
 from tests.support.sessions import scores
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
-# The folder's name, its target and what its cache holds.
+# The type of the cache, and the target, by the folder's name.
 SMALL = {"native": "float16", "stock": "float16", "int8": "int8"}
 TARGETS = {"native": "native", "stock": "stock", "int8": "native"}
 ELEMENTS = {"float16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}
@@ -38,7 +38,7 @@ small = pytest.mark.parametrize("name", SMALL)
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """The checkpoint, its artifact with a float32 cache, and those with a smaller one."""
+    """Make a checkpoint, its artifact with a float32 cache, and artifacts with smaller caches."""
     folder = tmp_path_factory.mktemp("kv_cache")
     source = checkpoints.make(folder / "checkpoint", **checkpoints.TIED)
     made = {"checkpoint": source, "float32": export(source, folder / "float32")}
@@ -68,7 +68,7 @@ def test_cache_inputs_and_outputs_have_the_type_of_the_cache(folders: Folders, n
             assert element == onnx.TensorProto.FLOAT
             assert len(value.type.tensor_type.shape.dim) == 3
         kept += cache
-    assert kept == 2 * 2 * (4 if name == "int8" else 2)  # in and out, of two layers
+    assert kept == 2 * 2 * (4 if name == "int8" else 2)  # inputs and outputs of two layers
     assert Artifact.open(folders[name]).kv_cache == SMALL[name]
 
 
@@ -91,7 +91,7 @@ def test_logits_are_those_of_torch_with_the_same_cache(folders: Folders, name: s
     found = torch.from_numpy(scores(Session(folders[name], threads=1), IDS))
     expected, unrounded = (of_torch(folders, KV_CACHES[kind]) for kind in (SMALL[name], "float32"))
     assert checkpoints.close(found, torch.from_numpy(expected), 1e-5)
-    # Were the cache not rounded there, the bound would be out of reach.
+    # A reference with an unrounded cache would miss the bound.
     assert np.abs(expected - unrounded).max() > 1e-4 * np.abs(unrounded).max()
 
 
@@ -110,7 +110,7 @@ def test_a_prompt_in_pieces_gives_the_same_logits(
 def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -> None:
     prompts = [IDS[:1], IDS[:5], IDS]
     plain = Session(folders[name], threads=1, custom_ops=False)
-    for prompt in (*([p] for p in prompts), prompts):  # one by one and as a batch
+    for prompt in (*([p] for p in prompts), prompts):  # one by one, then as a batch
         expected = generate(
             Session(folders[name], threads=1), prompt, GenerationConfig(max_new_tokens=16)
         )
@@ -121,7 +121,7 @@ def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -
 def test_int8_rows_survive_growth_truncation_and_reset(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Codes and scales alike: in a batch whose cache grows, after truncate and after reset."""
+    """Codes and scales stay right in a batch whose cache grows, after truncate, after reset."""
     monkeypatch.setattr(growing, "BLOCK", 4)
     session, alone = (Session(folders["int8"], threads=1) for _ in range(2))
     expected = scores(alone, IDS)
@@ -141,10 +141,10 @@ def test_verify_uses_a_reference_that_rounds_its_cache_too(folders: Folders, nam
     checkpoint, artifact = open_checkpoint(folders["checkpoint"]), Artifact.open(folders[name])
     for result in verify(checkpoint, artifact, default_prompts(artifact.vocab_size), 8):
         assert result.agrees
-        assert result.same_ids == result.steps
-        assert result.free <= 1e-5
+        assert result.same_ids_as_is == result.steps
+        assert result.difference_as_is <= 1e-5
     with pytest.raises(
-        ConfigError, match=f"as {SMALL[name]}, transformers would as float32"
+        ConfigError, match=f"as {SMALL[name]}, expected float32 as in transformers"
     ) as caught:
         verify(checkpoint, artifact, [IDS], 1, against="transformers")
     assert caught.value.hint == "compare with --against torch"

@@ -1,4 +1,4 @@
-"""The options of generation: every nonsense refused by name, and transformers' file format."""
+"""The options of generation: wrong values are refused by name; files are those of transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampling: against transformers' own processors, and the properties that hold for all values."""
+"""Sampling is compared with transformers' own processors, and has properties for all values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def random_logits(size: int, seed: int) -> np.ndarray:
 
 
 def theirs(logits: np.ndarray, seen: list[int], params: GenerationConfig) -> np.ndarray:
-    """Probabilities [vocab] by transformers, in its order."""
+    """Return the probabilities [vocab] of transformers' processors, in its order."""
     pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     from transformers.generation import logits_process as lp
@@ -76,7 +76,7 @@ def test_ids_and_probabilities_are_those_of_transformers(options: dict, size: in
         ids, probabilities = sampler.distribution(logits)
         expected = theirs(logits, seen, params)
         assert ids.tolist() == np.flatnonzero(expected).tolist()
-        # They work in float32 (2^-24 each) where we work in float64.
+        # transformers computes in float32 (an error of 2^-24 each), the sampler in float64.
         np.testing.assert_allclose(probabilities, expected[ids], rtol=2e-6)
 
 
@@ -90,7 +90,7 @@ def test_ties_with_the_kth_logit_are_kept_as_transformers_keeps_them() -> None:
 
 @pytest.mark.parametrize("top_p", [0.3, 0.9, 0.9999])
 def test_the_nucleus_of_a_flat_distribution_equals_a_full_sort(top_p: float) -> None:
-    # Flat over 128,256 ids: the partial sort has to grow several times.
+    # The distribution is flat over 128,256 ids: the partial sort must grow several times.
     logits = (np.random.default_rng(3).standard_normal(128_256) * 0.1).astype(np.float32)
     ids, _ = Sampler(GenerationConfig(do_sample=True, top_k=0, top_p=top_p)).distribution(logits)
     weights = np.exp(logits.astype(np.float64))
@@ -104,7 +104,7 @@ def test_the_result_is_a_probability_distribution(
     logits: np.ndarray, params: GenerationConfig, seen: list
 ) -> None:
     sampler = Sampler(params)
-    sampler.observe([id for id in seen if id < logits.size])
+    sampler.observe([token for token in seen if token < logits.size])
     ids, probabilities = sampler.distribution(logits)
     assert np.all(np.diff(ids) > 0)
     assert ids.min() >= 0

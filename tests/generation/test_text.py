@@ -1,4 +1,4 @@
-"""Stop strings and streamed text: independent of how the text falls into pieces."""
+"""Stop strings and streamed text do not depend on how the text is cut into pieces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRINGS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)
 
 
 def by_definition(text: str, strings: list[str]) -> tuple[str, bool]:
-    """The text before the stop string that is complete first, the longest of those."""
+    """Return the text before the stop string that ends first, the longest of those."""
     for end in range(1, len(text) + 1):
         found = [string for string in strings if text[:end].endswith(string)]
         if found:
@@ -62,12 +62,11 @@ def test_a_stop_string_ends_the_row_and_is_not_shown() -> None:
 
 
 def test_an_eos_whose_text_is_a_stop_string_finishes_with_stop() -> None:
-    (id,) = script("e")
+    (token,) = script("e")
     backend = tokenizers.Tokenizer.from_str(backend_json())
-    tokenizer = Tokenizer(backend, generation_config={"eos_token_id": id})
-    answer = text_stream(
-        ScriptedSession([id]), tokenizer, [5], GenerationConfig(max_new_tokens=9, stop_strings="e")
-    )
+    tokenizer = Tokenizer(backend, generation_config={"eos_token_id": token})
+    config = GenerationConfig(max_new_tokens=9, stop_strings="e")
+    answer = text_stream(ScriptedSession([token]), tokenizer, [5], config)
     assert "".join(answer) == ""
     assert answer.result.finish_reason == "stop"
 

@@ -1,9 +1,9 @@
 """Networks with a scale for each 128 weights along K: file -> torch -> artifact -> ids.
 
 Ternary-Bonsai is compared with transformers' ``Qwen3ForCausalLM`` on files of its own
-``save_pretrained``. BitCPM4 has no class there: its oracle is a LLaMA of transformers, scaled where
-MiniCPM scales (``oracle_networks.py``). With float activations nothing is rounded, so there are no
-ties; with int8 they are settled (``ties.py``).
+``save_pretrained``. transformers lacks BitCPM4: its oracle is a LLaMA of transformers, scaled where
+MiniCPM scales (``oracle_networks.py``). Float activations are not rounded, so they have no ties;
+ties of int8 activations are resolved (``ties.py``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support import oracle_networks as oracle
 from tests.support.agreement import STEPS, YARN, agrees
 from tests.support.checkpoints import close
 from tests.support.oracle_networks import ids_of
-from tests.support.ties import Settled, recorded
+from tests.support.ties import MaskedTieBreaker, recorded
 
 UP = "model.layers.1.mlp.up_proj"
 LONGROPE = {
@@ -71,7 +71,7 @@ def test_absmean_quantizes_each_group_separately() -> None:
 
 
 def test_sums_of_groups_are_added_in_float64() -> None:
-    """1 is lost beside 2**30 in float32, and kept when the next group takes 2**30 away."""
+    """float32 loses 1 beside 2**30; float64 keeps it, and the last group subtracts 2**30."""
     quantized, codes = torch.ones(1, 3), torch.ones(1, 3)
     scale = torch.tensor([[2.0**30, 1.0, -(2.0**30)]])
     assert group_sums(quantized, codes, scale).tolist() == [[1.0]]
@@ -82,11 +82,11 @@ def test_sums_of_groups_are_added_in_float64() -> None:
 
 @torch.no_grad()
 def agrees_but_for_ties(folder: Path, theirs: Any, artifact: Path) -> None:
-    """64 steps of torch against the oracle, and of ONNX against torch, rounding ties settled."""
+    """Compare 64 steps of torch with the oracle, and of ONNX with torch, rounding ties resolved."""
     checkpoint = open_checkpoint(folder)
     ours = BitNetForCausalLM.from_checkpoint(checkpoint)
     linears = list(parts_of(checkpoint.config).linears)
-    breaker, past, cache = Settled(theirs, linears), None, None
+    breaker, past, cache = MaskedTieBreaker(theirs, linears), None, None
     ids, others = ids_of(9, 5), ids_of(STEPS, 7)[0]
     for step in range(STEPS):
         with recorded(ours, linears) as inputs:
@@ -98,15 +98,15 @@ def agrees_but_for_ties(folder: Path, theirs: Any, artifact: Path) -> None:
         chosen = found.logits[:, -1:].argmax(-1)
         assert torch.equal(chosen, expected.logits[:, -1:].argmax(-1))
         ids = others[step].view(1, 1) if step % 4 == 3 else chosen
-    assert breaker.unexplained == 0
-    assert max(breaker.apart.values()) <= 1e-5
+    assert breaker.non_ties == 0
+    assert max(breaker.input_differences.values()) <= 1e-5
     export(folder, artifact)
     (result,) = verify(checkpoint, Artifact.open(artifact), [ids_of(9, 5)[0].tolist()], STEPS)
     assert result.agrees, result
 
 
 def write(folder: Path, fields: dict[str, Any], model: Any, dtype: torch.dtype) -> Path:
-    """A folder of a network that transformers cannot save."""
+    """Write the folder of a network that transformers cannot save."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(fields))
     state = {name: tensor.to(dtype).clone() for name, tensor in model.state_dict().items()}
@@ -158,7 +158,7 @@ def test_int8_activations_agree_with_rounding_ties_resolved(tmp_path: Path, netw
 
 
 def test_masters_are_quantized_group_by_group(tmp_path: Path) -> None:
-    """``online``: the dequantized weights of a plain computation give the same network."""
+    """Weights that are quantized and dequantized plainly give the network of mode "online"."""
     theirs = oracle.qwen3(num_hidden_layers=1)
     for name, linear in theirs.named_modules():
         if name.endswith("_proj"):
@@ -181,9 +181,9 @@ def test_float_activations_have_no_rounding_ties(tmp_path: Path) -> None:
     for against in ("torch", "transformers"):
         (result,) = verify(checkpoint, artifact, [[3, 4, 5]], 8, against=against)
         assert result.agrees, result
-        assert result.settled == result.free
+        assert result.difference_resolved == result.difference_as_is
         assert result.ties == 0
-        assert max(result.apart.values()) <= 1e-5
+        assert max(result.input_differences.values()) <= 1e-5
     weight = f"{UP}.weight"
     path = tmp_path / "c" / "model.safetensors"
     tensors = load_file(path)
@@ -191,7 +191,7 @@ def test_float_activations_have_no_rounding_ties(tmp_path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
     (result,) = verify(open_checkpoint(tmp_path / "c"), artifact, [[3, 4, 5]], 8)
     assert not result.agrees
-    assert result.parting == "model.layers.1.mlp.down_proj"
+    assert result.first_difference == "model.layers.1.mlp.down_proj"
 
 
 # -------------------------------------------------------------------------------- refusals
@@ -203,7 +203,7 @@ def bonsai(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def damaged(folder: Path, source: Path, name: str, tensor: Any) -> Path:
-    """A copy with one tensor replaced by a function of it."""
+    """Copy a checkpoint with one tensor replaced by a function of it."""
     folder.mkdir()
     (folder / "config.json").write_bytes((source / "config.json").read_bytes())
     tensors = load_file(source / "model.safetensors")
@@ -228,7 +228,7 @@ def test_a_group_with_a_third_magnitude_is_refused(
     place = rf"model\.safetensors: {UP}\.weight holds \S+ in row 7, group 1 of 128"
     with pytest.raises(CheckpointError, match=f"{place}, expected 0 or ±"):
         open_checkpoint(folder).ternary(UP)
-    if value == 9.0:  # the others are wrong then
+    if value == 9.0:  # the largest, so the other weights of the group are the wrong ones
         with pytest.raises(CheckpointError, match=f"{place}, expected 0 or ±9:"):
             export(folder, tmp_path / "a", head="float32")
         assert not (tmp_path / "a").exists()

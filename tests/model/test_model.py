@@ -1,8 +1,8 @@
-"""The torch network against transformers' BitNetForCausalLM in float32, and against itself.
+"""The torch network is compared with transformers' BitNetForCausalLM in float32, and with itself.
 
-Tolerance: an activation that sits on a rounding tie may flip by one int8 step when a float32 sum
-is taken in another order, and one flip moves the logits by about 1e-3. With the sizes and seeds
-here none flips, and what is left is float32 noise: 1e-5 of the largest logit (measured: 4e-7).
+Tolerance: another order of a float32 sum may change an activation on a rounding tie by one int8
+step, and one such change moves the logits by about 1e-3. With the sizes and seeds here it does not
+occur, and only float32 noise remains: at most 1e-5 of the largest logit (measured: 4e-7).
 """
 
 from __future__ import annotations
@@ -143,10 +143,10 @@ def test_later_ids_do_not_change_earlier_logits(model: BitNetForCausalLM) -> Non
 @torch.no_grad()
 def test_generate_stops_at_eos(model: BitNetForCausalLM) -> None:
     ids = ids_of(1, 4, seed=4)
-    free = model.generate(ids, 6)[0].tolist()
-    assert len(free) == 10
-    stopped = model.generate(ids, 6, eos_token_ids={free[6]})[0].tolist()
-    assert stopped == free[: free.index(free[6], 4) + 1]
+    unstopped = model.generate(ids, 6)[0].tolist()
+    assert len(unstopped) == 10
+    stopped = model.generate(ids, 6, eos_token_ids={unstopped[6]})[0].tolist()
+    assert stopped == unstopped[: unstopped.index(unstopped[6], 4) + 1]
     assert model.generate(ids, 0).tolist() == ids.tolist()
 
 
@@ -154,7 +154,7 @@ def test_generate_stops_at_eos(model: BitNetForCausalLM) -> None:
 
 
 def test_training_mode_gives_the_logits_of_evaluation_mode(tmp_path: Path) -> None:
-    """STE multiplies dequantized floats where evaluation sums integers: float32 noise apart."""
+    """They differ by float32 noise: STE multiplies dequantized floats, evaluation sums integers."""
     model = load(checkpoints.make(tmp_path / "c", packed=False))
     ids = ids_of(2, 12, seed=5)
     evaluated = model.eval()(ids).logits
@@ -196,7 +196,7 @@ def test_fine_tuning_lowers_the_loss_and_survives_packing(tmp_path: Path) -> Non
     model.eval()
     with torch.no_grad():
         save_packed(tmp_path / "packed", source.config, model.state_dict(), source.text_files())
-        # Tables and norms are stored as bf16: round them here too, then the ids must agree.
+        # Tables and norms are stored as bf16. With the same rounding here the ids must agree.
         for name, parameter in model.named_parameters():
             if "proj" not in name:
                 parameter.copy_(parameter.bfloat16().float())

@@ -1,4 +1,4 @@
-"""What is read from a config.json, and what is refused by name."""
+"""Fields of a config.json are read, or refused by name."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_the_quantization_of_groups_is_read() -> None:
     online = config(quantization_mode="online")
     assert (online.quantization, online.float_activations) == ("online", True)
     bare = config_fields(**BONSAI | {"head_dim": None})
-    assert BitNetConfig.from_dict(bare).head_dim == 128  # as its class says, not 256 / 4
+    assert BitNetConfig.from_dict(bare).head_dim == 128  # the default of its class, not 256 / 4
 
 
 def test_the_first_bitnet_refuses_wrong_quantization_fields() -> None:

@@ -1,4 +1,4 @@
-"""One record a network: it has its file, and nothing else compares its name."""
+"""Each network has one record and one file, and only the records compare its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = {name for record in RECORDS.values() for name in (record.name, record.mo
 
 
 def compared(source: str) -> list[str]:
-    """Where a source compares something with a network's name, looks it up or matches it."""
+    """Return the lines where a source compares, looks up or matches a network's name."""
     found = []
     for node in ast.walk(ast.parse(source)):
         asked: list[ast.AST] = []

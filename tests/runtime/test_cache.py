@@ -1,4 +1,4 @@
-"""The cache alone: rows that grow, are cut, copied, reordered, taken out and put back."""
+"""The cache alone: rows grow, are truncated, copied, reordered, taken out and put back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAYOUT = CacheLayout(2, 3, 4, "int8", context_length=40, model="a")
 
 
 def filled(lengths: list[int], layout: CacheLayout = LAYOUT) -> Cache:
-    """Each position holds what tells it from all others: row, position and buffer."""
+    """Fill each position with a value of its row, position and buffer."""
     cache = Cache(layout, len(lengths))
     cache.reserve(max(lengths))
     for number, buffer in enumerate(cache.buffers.values()):
@@ -62,7 +62,9 @@ def test_growing_keeps_the_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [contents(cache, row) for row in range(3)] == before
     cache.reserve(39)
     assert cache.capacity == 40
-    with pytest.raises(GenerationError, match="41 positions, expected at most the context of 40"):
+    with pytest.raises(
+        GenerationError, match="hold 41 positions, expected at most the context of 40"
+    ):
         cache.reserve(41)
 
 
@@ -104,7 +106,7 @@ def test_a_taken_row_can_be_put_into_any_row_or_cache(first: int, second: int, o
 def test_a_row_of_another_model_is_refused() -> None:
     kept = filled([3]).take()
     for other in (replace(LAYOUT, model="b"), replace(LAYOUT, head_dim=8)):
-        with pytest.raises(GenerationError, match="taken from a session of another artifact"):
+        with pytest.raises(GenerationError, match="row comes from a session of another artifact"):
             Cache(other).put(kept)
 
 

@@ -1,7 +1,7 @@
-"""An artifact in ONNX Runtime: against the torch network, and against itself in every way.
+"""Sessions are compared with the torch network, and with themselves run in other ways.
 
-The bound between torch and ONNX Runtime is the one of test_model.py: no activation of these
-seeds sits on a rounding tie, so float32 noise is all that is left.
+The bound between torch and ONNX Runtime is that of test_model.py: with these seeds no activation is
+on a rounding tie, so only float32 noise remains.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def reference(pair: tuple[Path, Path]) -> BitNetForCausalLM:
 def test_logits_are_those_of_torch(pair: tuple[Path, Path], session: Session) -> None:
     expected = reference(pair)(torch.tensor([IDS])).logits[0]
     found = torch.from_numpy(scores(session, IDS))
-    # The int8 head rounds its input to 16 bits: half a step of 1/32512 of the largest entry.
+    # The int8 head rounds its input to 16 bits: by half a step, which is 1/32512 of the largest.
     bound = 1e-5 if session.artifact.head == "bf16" else 3e-4
     assert checkpoints.close(found, expected, bound)
     session.reset()
@@ -79,7 +79,7 @@ def test_greedy_ids_are_those_of_the_naive_loop(pair: tuple[Path, Path], session
 
 
 def test_single_steps_equal_one_call(session: Session) -> None:
-    """Attention may sum in another order for one position than for many: float32 noise."""
+    """They differ by float32 noise: attention may sum one position in another order than many."""
     whole = scores(session, IDS)
     session.reset()
     steps = [session.prefill(IDS[:1]).copy()]
@@ -140,7 +140,9 @@ def test_the_context_can_be_filled_but_not_exceeded(session: Session) -> None:
     session.prefill(full[:-1])
     session.decode([3])
     for more in (lambda: session.decode([3]), lambda: session.prefill([3])):
-        with pytest.raises(GenerationError, match=f"the context has {session.context_length}"):
+        with pytest.raises(
+            GenerationError, match=f"at most the context of {session.context_length}"
+        ):
             more()
     assert session.lengths == (session.context_length,)
     session.truncate(2)
@@ -153,7 +155,7 @@ def test_the_context_can_be_filled_but_not_exceeded(session: Session) -> None:
 
 
 def test_results_with_and_without_the_library_agree(folder: Path, session: Session) -> None:
-    """The linears and the int8 head are exact; the bf16 head may round its last bit elsewhere."""
+    """Linears and the int8 head are exact; the bf16 head may round its last bit differently."""
     stock = Session(folder, threads=1, custom_ops=False)
     with_library, without = scores(session, IDS), scores(stock, IDS)
     if session.artifact.head == "int8":
@@ -174,7 +176,7 @@ def test_sessions_with_one_and_two_threads_give_the_same_bits(
 ) -> None:
     other = Session(folder, threads=2)
     assert np.array_equal(scores(session, IDS), scores(other, IDS))
-    for token in IDS:  # taking turns
+    for token in IDS:  # the sessions take turns
         assert np.array_equal(session.decode([token]), other.decode([token]))
 
 
@@ -199,7 +201,7 @@ print(json.dumps([native.active_kernel(), result.ids, logits.tobytes().hex()]))
 def elsewhere(
     folder: Path, telemetry: str = "1", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """The script in another process, where the library is not loaded yet."""
+    """Run the script in another process, where the library is not loaded yet."""
     inherited = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     package = str(Path(native.__file__).parent.parent)
     return subprocess.run(
@@ -276,7 +278,7 @@ def test_wrong_rows_lengths_and_sizes_are_refused(folder: Path, session: Session
     with pytest.raises(GenerationError, match="decode got 2 ids"):
         session.decode([1, 2])
     for length in (-1, 14):
-        with pytest.raises(GenerationError, match=f"truncate to {length}"):
+        with pytest.raises(GenerationError, match=f"truncate got length {length} for row 0"):
             session.truncate(length)
     with pytest.raises(GenerationError, match="row"):
         session.truncate(0, row=1)
@@ -290,7 +292,7 @@ def test_wrong_rows_lengths_and_sizes_are_refused(folder: Path, session: Session
 def test_a_model_file_that_is_not_onnx_is_refused(
     folder: Path, tmp_path: Path, content: bytes
 ) -> None:
-    """The manifest agrees with it: the writer was at fault, not the copy."""
+    """The manifest matches the damaged file, as if the exporter had written it."""
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     whole = (tmp_path / "model.onnx").read_bytes()
@@ -344,7 +346,7 @@ def test_a_position_counts_only_when_it_is_computed(
 
 
 class Broken:
-    """ONNX Runtime's session, which fails in each run."""
+    """An ONNX Runtime session that fails in each run."""
 
     def __init__(self, runtime: Any, run: Callable[[object], None]) -> None:
         self.io_binding, self.run_with_iobinding = runtime.io_binding, run
@@ -370,8 +372,8 @@ def test_a_score_of_a_long_prompt_comes_in_chunks(
     close_rows(np.concatenate(chunks), whole)
     half = session.score(IDS)
     next(half)
-    session.truncate(0)  # the thread goes on by itself: the score is over
-    with pytest.raises(SessionError, match="another stream or another thread"):
+    session.truncate(0)  # the thread takes its own session back, which ends the score
+    with pytest.raises(SessionError, match="another stream or thread has taken the session over"):
         next(half)
 
 
@@ -394,7 +396,7 @@ def test_rows_move_between_sessions(folder: Path, session: Session) -> None:
 def test_an_artifact_of_version_1_gives_the_same_numbers(
     folder: Path, session: Session, tmp_path: Path
 ) -> None:
-    """As bitnet_onnx 0.1.0 laid it out: other names, and a config.json of the checkpoint."""
+    """bitnet_onnx 0.1.0 wrote other file names, and the checkpoint's config.json."""
     old = tmp_path / "old"
     old.mkdir()
     model = onnx.load(folder / "model.onnx", load_external_data=False)

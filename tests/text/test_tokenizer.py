@@ -1,4 +1,4 @@
-"""Text to ids and back: bos once, template, control tokens kept from users, whole characters."""
+"""Text to ids and back: one bos, chat templates, no control tokens from users, whole characters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TALK = [
 
 
 def write_folder(folder: Path, **files: object) -> Path:
-    """A tokenizer folder; a keyword replaces a file (dots as __), None leaves it out."""
+    """Write a tokenizer folder; a keyword replaces a file (dots as __), None leaves it out."""
     contents: dict[str, object] = {
         "tokenizer__json": backend_json(),
         "tokenizer_config__json": {"bos_token": SPECIAL[0], "chat_template": BITNET},
@@ -101,7 +101,7 @@ def test_all_ids_that_end_an_answer_are_found(tmp_path: Path) -> None:
     assert ends(None, None) == {EOS}
     assert ends(None, 2) == {EOS, EOT}
     assert ends(None, [2, 3]) == {EOS, EOT, IM_START}
-    assert ends(BITNET, 1) == {EOS, EOT}  # named nowhere but in the template
+    assert ends(BITNET, 1) == {EOS, EOT}  # only the template names the latter
     assert ends(CHATML, 1) == {EOS, IM_END}
     assert ends("{{ raise_exception('no') }}", 1) == {EOS}
 
@@ -181,10 +181,10 @@ def test_a_failing_template_raises_a_tokenizer_error(source: str) -> None:
 
 
 def test_a_chat_without_template_or_messages_is_refused() -> None:
-    with pytest.raises(TokenizerError, match="no chat template"):
+    with pytest.raises(TokenizerError, match="has no chat template, expected chat_template"):
         make_tokenizer(None).encode_chat(QUESTION)
     for messages in ([], ["hello"]):
-        with pytest.raises(TokenizerError, match="at least one message"):
+        with pytest.raises(TokenizerError, match="expected at least one mapping"):
             TOKENIZER.encode_chat(messages)
 
 
@@ -192,7 +192,7 @@ def test_a_chat_without_template_or_messages_is_refused() -> None:
 
 
 def controls(ids: list[int]) -> list[int]:
-    return [id for id in ids if id < len(SPECIAL)]
+    return [token for token in ids if token < len(SPECIAL)]
 
 
 @given(
@@ -206,7 +206,7 @@ def test_a_user_cannot_write_control_tokens(content: str) -> None:
         plain, evil = ([{"role": "user", "content": text}] for text in ("hello", content))
         ids = tokenizer.encode_chat(evil)
         assert controls(ids) == controls(tokenizer.encode_chat(plain))
-        # Nothing is lost or added: the text is what the template makes of it.
+        # The ids decode to exactly the text that the template renders.
         text = tokenizer.decode(ids, skip_special_tokens=False)
         assert text.removeprefix(SPECIAL[0]) == tokenizer.render_chat(evil).removeprefix(SPECIAL[0])
         after = tokenizer.encode_after_reply(plain, evil)
@@ -234,7 +234,7 @@ def test_prompt_reply_and_following_ids_make_the_whole_chat(tokenizer: Tokenizer
     whole = tokenizer.encode_chat(TALK)
     assert tokenizer.decode(ids, False) == tokenizer.decode(whole, False)
     assert controls(ids) == controls(whole)
-    # "Assistant: " ends in a space, which encoding the whole text joins to the reply's first word.
+    # "Assistant: " ends in a space; encoding the whole text joins it to the reply's first word.
     assert (ids == whole) == (tokenizer is CHATML_TOKENIZER)
 
 
@@ -250,7 +250,7 @@ def test_a_template_that_rewrites_earlier_turns_is_detected() -> None:
 
 def stream(ids: list[int], skip: bool = True) -> list[str]:
     decoder = StreamDecoder(TOKENIZER, skip_special_tokens=skip)
-    return [*(decoder.push(id) for id in ids), decoder.flush()]
+    return [*(decoder.push(token) for token in ids), decoder.flush()]
 
 
 @given(st.text(), st.booleans())
@@ -278,7 +278,7 @@ def test_bytes_that_no_token_completes_become_replacement_characters(parts: list
 
 
 def byte_ids(data: bytes) -> list[int]:
-    """One token for each byte, in the alphabet of byte-level BPE."""
+    """Return one token for each byte, in the alphabet of byte-level BPE."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
     letters = {byte: chr(byte) for byte in shown}
@@ -289,7 +289,7 @@ def byte_ids(data: bytes) -> list[int]:
 
 def test_a_character_is_returned_with_its_last_byte() -> None:
     assert stream(byte_ids("a🙂b".encode())) == ["a", "", "", "", "🙂", "b", ""]
-    # Four bytes in a row that begin nothing: only what may still become whole is held.
+    # Of four bytes that cannot begin a character, three are held back: they might be one.
     assert stream(byte_ids(b"\xff\xff\xff\xff")) == ["", "", "", "\ufffd", "\ufffd\ufffd\ufffd"]
 
 
@@ -300,7 +300,7 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
     backend.decoder = tokenizers.decoders.Metaspace()
     tokenizer = Tokenizer(backend)
     decoder = StreamDecoder(tokenizer)
-    assert [decoder.push(id) for id in [0, 1, 2, 1]] == ["a", " b", "c", " b"]
+    assert [decoder.push(token) for token in [0, 1, 2, 1]] == ["a", " b", "c", " b"]
 
 
 # ---- files
@@ -311,23 +311,23 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
     [
         ("tokenizer__json", None, "tokenizer.json cannot be read: No such file"),
         ("tokenizer__json", "", "tokenizer.json is empty"),
-        ("tokenizer__json", backend_json()[:-100], "tokenizer.json is no tokenizer"),
-        ("tokenizer__json", "[]", "tokenizer.json is no tokenizer"),
-        ("tokenizer__json", b"\xff\xfe{}", "tokenizer.json is damaged: it is no UTF-8"),
+        ("tokenizer__json", backend_json()[:-100], "tokenizer.json is not a readable tokenizer"),
+        ("tokenizer__json", "[]", "tokenizer.json is not a readable tokenizer"),
+        ("tokenizer__json", b"\xff\xfe{}", "tokenizer.json is damaged, expected UTF-8"),
         ("tokenizer_config__json", None, "tokenizer_config.json does not exist"),
         ("tokenizer_config__json", " \n", "tokenizer_config.json cannot be read as JSON"),
         ("tokenizer_config__json", "{", "tokenizer_config.json cannot be read as JSON"),
         ("tokenizer_config__json", [1], "tokenizer_config.json holds a JSON list"),
-        ("tokenizer_config__json", {"bos_token": "<s>"}, "bos_token '<s>', which tokenizer.json"),
-        ("tokenizer_config__json", {"bos_token": 7}, "special token 7"),
-        ("tokenizer_config__json", {"chat_template": 7}, "neither a string nor a list"),
-        ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "neither a string"),
-        ("tokenizer_config__json", {"chat_template": "{% if %}"}, "is no valid Jinja"),
+        ("tokenizer_config__json", {"bos_token": "<s>"}, "is '<s>', expected a token of tokenizer"),
+        ("tokenizer_config__json", {"bos_token": 7}, "special token 7, expected a string"),
+        ("tokenizer_config__json", {"chat_template": 7}, "expected a string or a list"),
+        ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "expected a string or a"),
+        ("tokenizer_config__json", {"chat_template": "{% if %}"}, "is not valid Jinja"),
         ("generation_config__json", "nonsense", "generation_config.json cannot be read as JSON"),
-        ("generation_config__json", {"eos_token_id": "</s>"}, "eos_token_id '</s>'"),
+        ("generation_config__json", {"eos_token_id": "</s>"}, "generation_config.json is '</s>'"),
         ("generation_config__json", {"eos_token_id": [1, -2]}, "eos_token_id"),
         ("chat_template__jinja", "", "chat_template.jinja is empty"),
-        ("chat_template__jinja", "{{ messages", "is no valid Jinja"),
+        ("chat_template__jinja", "{{ messages", "is not valid Jinja"),
     ],
 )
 def test_a_damaged_file_is_refused(

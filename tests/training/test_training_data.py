@@ -1,4 +1,4 @@
-"""The questions that the bundled model is trained and judged on, and how they become tokens."""
+"""The questions on which the bundled model is trained and evaluated, and their answers."""
 
 from __future__ import annotations
 

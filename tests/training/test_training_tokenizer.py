@@ -1,4 +1,4 @@
-"""The tokenizer of the bundled model, trained anew on fewer questions."""
+"""The tokenizer of the bundled model, trained again on fewer questions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_text_survives_encoding_and_decoding(tokenizer: Tokenizer) -> None:
 
 
 def test_chat_gives_the_ids_of_training(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Two turns through the chat template are the ids that a training row holds."""
+    """Two turns in the chat template have the ids of a training row."""
     tok.save(tokenizer, tmp_path)
     chat = ChatTokenizer.from_folder(tmp_path)
     first, second = data.held_out(2, seed=3)

@@ -1,4 +1,4 @@
-"""Checkpoints read from disk: the two layouts agree, and every damage gets its sentence."""
+"""Checkpoints on disk: both layouts agree, and every damage is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
     assert not master.packed
     for name in parts_of(packed.config).linears:
         for found, expected in zip(packed.ternary(name), master.ternary(name), strict=True):
-            # The master's scale passed through 1 / (1 / mean): one rounding each way.
+            # The master's scale is 1 / (1 / mean), which rounds twice.
             torch.testing.assert_close(found, expected, rtol=2.5e-7, atol=0)
     for name in (*parts_of(packed.config).norms, *parts_of(packed.config).tables):
         assert torch.equal(packed.tensor(name), master.tensor(name))
@@ -69,7 +69,7 @@ def test_bitlinear_divides_by_the_stored_scale(tmp_path: Path) -> None:
 
 
 def test_codes_stored_as_floats_equal_packed_codes(tmp_path: Path) -> None:
-    """transformers saves an unpacked checkpoint so."""
+    """transformers saves an unpacked checkpoint in this form."""
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     before = open_checkpoint(folder)
     expected = {name: before.ternary(name) for name in parts_of(before.config).linears}
@@ -145,7 +145,7 @@ TENSOR_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "float64": (put(NORM, torch.ones(32).double()), f"{NORM} is F64"),
 }
 VALUE_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
-    "a float that is no code": (put(f"{Q}.weight", torch.full((32, 32), 0.5)), "-1, 0 and 1"),
+    "a float that is not a code": (put(f"{Q}.weight", torch.full((32, 32), 0.5)), "-1, 0 and 1"),
     "a float far from a code": (put(f"{Q}.weight", torch.full((32, 32), 257.0)), "-1, 0 and 1"),
     "a code of 2 as a float": (put(f"{Q}.weight", torch.full((32, 32), 2.0)), "-1, 0 and 1"),
     "code 3": (put(f"{Q}.weight", torch.full((8, 32), 0xC0, dtype=torch.uint8)), "the code 3"),
@@ -240,7 +240,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
 
 
 def test_a_missing_folder_file_or_shard_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"there is no .*nowhere, expected a folder"):
+    with pytest.raises(CheckpointError, match=r"nowhere, expected a folder, a \.gguf file or a"):
         open_checkpoint(tmp_path / "nowhere")
     folder = checkpoints.make(tmp_path / "c", shards=3, **SMALL)
     (folder / "model-00002-of-00003.safetensors").unlink()

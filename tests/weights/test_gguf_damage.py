@@ -1,4 +1,4 @@
-"""Whatever the bytes of a GGUF file: it is read, or refused in a sentence that names the file."""
+"""A GGUF file of any bytes is read, or refused in one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ ALIGN = text("general.alignment") + u32(4)
 HUGE = 1 << 63
 HEADERS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "cannot be mapped"),
-    "three bytes": (b"GGU", "is no GGUF file"),
-    "text": (b"version https://git-lfs.github.com/spec/v1", "is no GGUF file: it begins with"),
+    "three bytes": (b"GGU", "is not? (a )?GGUF file"),
+    "text": (b"version https://git-lfs.github.com/spec/v1", "is not? (a )?GGUF file: it begins"),
     "only magic": (b"GGUF", "version needs 4 bytes at 4, and the file has 0 left"),
     "version 1": (header([], [], version=1), "version is 1, expected 2 or 3"),
     "big-endian": (b"GGUF" + struct.pack(">I", 3) + bytes(16), "the file is big-endian"),
@@ -63,10 +63,12 @@ HEADERS: dict[str, tuple[bytes, str]] = {
     "key past the end": (header([u64(1 << 20)], []), "field 0 needs 1048576 bytes"),
     "key empty": (header([text("") + u32(4) + u32(1)], []), "the name of field 0 is ''"),
     "key control": (header([text("a\n") + u32(4) + u32(1)], []), r"the name of field 0 is 'a\\n'"),
-    "key not utf-8": (header([text(b"\xff") + u32(4) + u32(1)], []), "field 0 is no UTF-8"),
+    "key not utf-8": (header([text(b"\xff") + u32(4) + u32(1)], []), "field 0 is not? UTF-8"),
     "twice": (header([NAME, NAME], []), "general.architecture is given twice"),
     "value type": (header([text("a.b") + u32(13)], []), "a.b has the value type 13"),
-    "text not utf-8": (header([text("a.b") + u32(STRING) + text(b"\xc0")], []), "a.b is no UTF-8"),
+    "text not utf-8": (
+        header([text("a.b") + u32(STRING) + text(b"\xc0")], []), "a.b is not? UTF-8",
+    ),
     "text length": (header([text("a.b") + u32(STRING) + u64(HUGE)], []), "a.b is a text of"),
     "bool": (header([text("a.b") + u32(7) + b"\x02"], []), "a.b is the byte 2, expected 0 or 1"),
     "array count": (
@@ -210,7 +212,7 @@ def test_a_wrong_tensor_is_refused_at_open(tmp_path: Path, kind: str) -> None:
 
 
 def patch(path: Path, name: str, at: int, content: bytes) -> None:
-    """Change a tensor's bytes; ``at`` counts from its start, or from its end when negative."""
+    """Change a tensor's bytes; ``at`` counts from its start, or from its end if negative."""
     info = open_checkpoint(path)._file.tensors[name]  # type: ignore[attr-defined]
     damaged = bytearray(path.read_bytes())
     start = (info.start if at >= 0 else info.end) + at
@@ -241,7 +243,7 @@ def test_the_code_3_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0"])
 def test_blocks_of_a_tensor_must_share_one_scale(tmp_path: Path, kind: str) -> None:
-    """One scale for the tensor is read, also beside blocks of zeros; another one is refused."""
+    """Blocks of zeros may have the scale 0; a second scale other than 0 is refused."""
     path, *_ = gguf_files.make(tmp_path / "m.gguf", linear=kind, **WIDE)
     expected = open_checkpoint(path).ternary(LINEAR)[1]
     size = {"TQ1_0": 54, "TQ2_0": 66}[kind]

@@ -1,7 +1,7 @@
 """GGUF files of networks with group scales: Q2_0 in blocks of 128 and of 64, TQ1_0 and TQ2_0.
 
-The files are made here from the descriptions of the types (``gguf_files.q2``), or, for TQ1_0 and
-TQ2_0, by the gguf package's own quantizer; no published file was at hand.
+The tests write Q2_0 files from the description of the type (``gguf_files.q2``), and TQ1_0 and TQ2_0
+files with the gguf package's quantizer; a published file was not available.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def test_every_type_gives_the_weights_of_the_model(
 
 
 def test_a_file_of_bonsai_gives_the_ids_of_transformers(tmp_path: Path) -> None:
-    """YaRN from the metadata, tied."""
+    """The network is tied, and its YaRN comes from the metadata."""
     rope = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
     rope |= {"rope.scaling.original_context_length": 32, "rope.freq_base": 1e6}
     path, model = bonsai(
@@ -75,7 +75,7 @@ def test_a_file_of_bonsai_gives_the_ids_of_transformers(tmp_path: Path) -> None:
 
 
 def test_tables_in_q2_are_read(tmp_path: Path) -> None:
-    """As published: "Embeddings, attention projections, MLP projections, LM head"."""
+    """The publication says: "Embeddings, attention projections, MLP projections, LM head"."""
     path, model = bonsai(tmp_path, "Q2_0", table="Q2_0")
     checkpoint = open_checkpoint(path)
     for name, owner in (
@@ -88,7 +88,7 @@ def test_tables_in_q2_are_read(tmp_path: Path) -> None:
 
 
 def test_minicpm_takes_its_scales_from_a_config_beside_the_file(tmp_path: Path) -> None:
-    """Rows of q and k, and their scales, lie as llama.cpp's converter puts them."""
+    """Rows and scales of q and k are permuted as by llama.cpp's converter."""
     theirs, fields = oracle.minicpm(dtype=torch.float16, intermediate_size=512)
     state = {name: tensor.detach().clone() for name, tensor in theirs.state_dict().items()}
     del state["lm_head.weight"]
@@ -144,7 +144,7 @@ def test_a_group_whose_halves_have_two_scales_is_refused(tmp_path: Path) -> None
 
 
 def test_a_q2_tensor_of_an_unknown_size_is_refused(tmp_path: Path) -> None:
-    """As in a third layout of which we know nothing."""
+    """They might be in a third layout, which this package does not know."""
     path, _ = bonsai(tmp_path, "Q2_0 of 32")
     refused(path, "do not take the room of blocks of 128 or 64 weights")
 

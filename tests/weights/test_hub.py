@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face Hub, served by this machine: no test reaches further."""
+"""Checkpoints from a Hugging Face Hub that this machine serves; the tests use no other host."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CLIENT = "huggingface_hub"
 
 
 def forget_client() -> dict[str, Any]:
-    """The client reads its environment once, when it is imported."""
+    """Remove the imported client, which reads its environment only at import; return it."""
     names = [name for name in sys.modules if name.partition(".")[0] == CLIENT]
     return {name: sys.modules.pop(name) for name in names}
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """An empty Hub and an empty cache, and a client that knows only those."""
+    """Serve an empty Hub, with an empty cache and a client that knows only these."""
     served = Hub()
     server = served.serve()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -69,7 +69,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def publish(hub: Hub, folder: Path, name: str = NAME, **sizes: Any) -> Path:
-    """A repository with a checkpoint and with files that nobody needs."""
+    """Publish a repository with a checkpoint and with files that are not needed."""
     checkpoints.make(folder, **SMALL, **sizes)
     (folder / "tokenizer.json").write_text("{}")
     for other in UNREAD:
@@ -129,7 +129,7 @@ def test_an_interrupted_download_is_resumed(
 ) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 256)  # it forgets an unfinished chunk
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 256)  # an unfinished chunk is discarded
     folder = publish(hub, tmp_path / "served")
     hub.cut["model.safetensors"] = 5000
     fetched = fetch(NAME)

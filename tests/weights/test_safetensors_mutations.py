@@ -1,7 +1,7 @@
-"""Safetensors made to hurt: each field of the header, the index, the scales; then random damages.
+"""Damaged safetensors: each field of the header, the index and the scales; then random damages.
 
-A damaged checkpoint is read whole or refused with one sentence that names the file: it never
-crashes, hangs, or takes memory beyond twice its size.
+A damaged checkpoint is read completely, or refused in one sentence that names the file. It never
+crashes or hangs, and takes at most twice the memory of its size.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def join(path: Path, header: dict[str, Any] | bytes, data: bytes, length: int = 
     path.write_bytes(length.to_bytes(8, "little") + text + data)
 
 
-BEGIN, END, SIZE = "BEGIN", "END", "SIZE"  # stand for the tensor's own offsets and the data's size
+BEGIN, END, SIZE = "BEGIN", "END", "SIZE"  # stand for the tensor's offsets and the data's size
 FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "past the end": ({"data_offsets": [BEGIN, 1 << 40]}, "offset"),
     "at the end": ({"data_offsets": [SIZE, SIZE]}, "offset"),
@@ -166,7 +166,7 @@ def test_many_unknown_names_are_reported_in_one_sentence(folder: Path) -> None:
 # ------------------------------------------------------------------------------------ the scales
 
 SMALLEST_SUBNORMAL, TINY, MOST = 1e-45, 1.17549435e-38, 3.4028235e38
-SCALES: dict[str, tuple[float, bool, str | None]] = {  # stored, linear_class bitlinear, words
+SCALES: dict[str, tuple[float, bool, str | None]] = {  # stored value, whether it divides, words
     "nan": (float("nan"), False, "holds a NaN or an infinity"),
     "infinite": (float("inf"), True, "holds a NaN or an infinity"),
     "zero": (0.0, False, "is 0.0, expected above 0"),
@@ -235,7 +235,7 @@ def change_index(folder: Path, **where: str) -> None:
 
 
 def move(folder: Path, name: str, keep: bool) -> tuple[str, str]:
-    """Copy a tensor to the other shard, or take it there; returns whence and where to."""
+    """Copy or move a tensor to the other shard; return its old and its new shard."""
     parts: dict[str, dict[str, Tensor]] = {shard(i): load_file(folder / shard(i)) for i in (1, 2)}
     source, target = (shard(1), shard(2)) if name in parts[shard(1)] else (shard(2), shard(1))
     tensor = parts[source][name] if keep else parts[source].pop(name)
@@ -283,7 +283,7 @@ def test_an_index_that_names_an_unknown_tensor_is_refused(sharded: Path) -> None
 
 
 def run(*arguments: str | Path | int) -> str:
-    """A Python program of its own, with this checkout's package and test helpers."""
+    """Run a Python program in another process, with this checkout's package and test helpers."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -295,7 +295,7 @@ def run(*arguments: str | Path | int) -> str:
 
 @pytest.mark.slow
 def test_random_damages_are_read_or_refused(tmp_path: Path) -> None:
-    """Under a limit of memory; a flip inside the weights may well be readable."""
+    """The memory is limited; a checkpoint with a changed weight may be readable."""
     done = json.loads(run("-m", "tests.support.mutate", tmp_path, checkpoints.DAMAGES, 0))
     assert done["wrong"] == []
     assert done["read"] + done["refused"] == checkpoints.DAMAGES
@@ -308,9 +308,9 @@ import sys
 from pathlib import Path
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints, mutate
-checkpoints.read_all(open_checkpoint(Path(sys.argv[1])))  # what torch loads at first use
+checkpoints.read_all(open_checkpoint(Path(sys.argv[1])))  # makes torch load its parts
 large = Path(sys.argv[2])
-checkpoint = open_checkpoint(large)  # maps the file: address space, but no memory of its own
+checkpoint = open_checkpoint(large)  # maps the file: address space without memory of its own
 mutate.limit_memory((large / "model.safetensors").stat().st_size)
 checkpoints.read_all(checkpoint)
 """
@@ -320,7 +320,7 @@ checkpoints.read_all(checkpoint)
 def test_reading_takes_at_most_twice_the_memory_of_the_file(
     folder: Path, tmp_path: Path, packed: bool
 ) -> None:
-    """The mapped file is one of the two."""
+    """The mapped file itself counts once."""
     sizes = {"hidden": 384, "heads": 6, "kv_heads": 2, "inner": 1024, "layers": 8, "vocab": 4096}
     large = checkpoints.make(tmp_path / "large", packed=packed, **sizes)
     run("-c", READ_LARGE, folder, large)

@@ -1,4 +1,4 @@
-"""The number format against plain Python arithmetic, and the packed bytes against the picture."""
+"""The number format is compared with plain Python, and the packed bytes with their picture."""
 
 from __future__ import annotations
 
