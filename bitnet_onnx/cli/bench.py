@@ -7,7 +7,7 @@ import argparse
 from ..errors import GenerationError
 from .common import add_artifact, add_format, print_json, say
 
-HELP = "measure the speed of prefill, decode and load, and the memory"
+HELP = "measure prefill, decode, load and memory"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

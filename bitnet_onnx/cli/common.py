@@ -38,7 +38,8 @@ DEMO = Path(__file__).parent.parent / "demo"  # the bundled model
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
-        help="a folder with config.json and safetensors, a .gguf file, or a Hub id org/name",
+        help="a folder with config.json and safetensors, a .gguf file, or a Hugging Face Hub id "
+        "org/name",
     )
     parser.add_argument("--revision", help="branch, tag or commit on the Hub; default: main")
     parser.add_argument(

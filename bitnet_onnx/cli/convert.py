@@ -10,7 +10,7 @@ from .common import add_checkpoint, add_output, opened_checkpoint
 HELP = "rewrite a checkpoint in another published format"
 DESCRIPTION = (
     "Rewrite a checkpoint weight for weight: ternary codes and their multipliers keep their bits. "
-    "Float masters are quantized as they are when the checkpoint is loaded."
+    "Float masters are quantized in the same way as when a checkpoint is loaded."
 )
 
 

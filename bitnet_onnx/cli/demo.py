@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
             export(DEMO, folder, progress=sys.stderr.isatty())
         tokenizer = Tokenizer.from_folder(folder)
         session = Session(folder)
-        say(f"kernel {native.active_kernel()}; the training data lacks these questions\n")
+        say(f"kernel {native.active_kernel()}; these questions are not in the training data\n")
         right = asked = 0
         for kind, question, answer in questions():
             print(f"[{kind}] {question}\n  -> ", end="", flush=True)

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head",
         default="bf16",
         help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight; "
-        "float32: for tables that do not fit bf16; two-step: an int8 scan finds the 64 largest "
-        "logits, which are those of bf16",
+        "float32: for tables that do not fit bf16; two-step: the 64 largest logits of bf16, found "
+        "by an int8 scan",
     )
     parser.add_argument(
         "--kv-cache",

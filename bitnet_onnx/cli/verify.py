@@ -76,7 +76,7 @@ def _say_of_head(head: str) -> None:
     if head == "int8":
         say("the reference's head table is rounded to int8 like the artifact's")
     if head == "two-step":
-        say("the 64 largest logits must be equal, the others within the proven bound of the scan")
+        say("the 64 largest logits are compared directly, others beyond the scan's proven bound")
 
 
 def _print(results: list[Comparison], agree: bool, bound: float) -> None:

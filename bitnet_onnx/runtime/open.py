@@ -53,7 +53,7 @@ def open_runtime(
 
 
 def _register_library(options: ort.SessionOptions) -> None:
-    native.active_kernel()  # raises LibraryError where the forced kernel is unknown
+    native.active_kernel()  # refuses a forced kernel that cannot run, and lists those that can
     try:
         options.register_custom_ops_library(str(native.library_path()))
     except Exception as error:

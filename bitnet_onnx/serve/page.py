@@ -54,8 +54,8 @@ def serve(artifact: Path, host: str, port: int) -> None:
         try:
             for line in (
                 "Browsers allow offline use and threads only over HTTPS or on localhost. A phone",
-                "needs a proxy with a certificate before this server; Android over USB needs only:",
-                f"adb reverse tcp:{bound} tcp:{bound}, then the same URL. Ctrl-C ends the server.",
+                "needs a proxy with a certificate in front of this server; Android over USB only",
+                f"adb reverse tcp:{bound} tcp:{bound} and the same URL. Ctrl-C ends the server.",
             ):
                 print(line, file=sys.stderr)
             print(f"http://{name}:{bound}/", flush=True)
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return the range's first byte and the byte after its last; the first is larger if none fits.
+    """Return the first byte and the byte after the last; first > last where the file lacks them.
 
     Returns None without a header, and for several ranges or another unit, which servers ignore.
     """
