@@ -26,11 +26,8 @@ TURNS = 200
 
 @dataclass(frozen=True)
 class Loop:
-    """The inner loop of a kernel's function.
-
-    It is the loop with the most ``op`` instructions in a compiled function whose name contains
-    ``within``; ``count`` of these instructions consume 64 bytes of weights.
-    """
+    """The inner loop of a kernel: of the functions whose name contains ``within``, the loop with
+    the most ``op`` instructions, of which ``count`` consume 64 bytes of weights."""
 
     kernel: str
     function: str
@@ -146,7 +143,6 @@ def innermost(text: str) -> list[tuple[str, list[str]]]:
 
 
 def operations(body: list[str], op: str) -> int:
-    """Count the instructions ``op`` of a loop."""
     return sum(line.split()[0] == op for line in body)
 
 
@@ -164,7 +160,6 @@ def turn(mca: str, core: str, body: list[str]) -> float:
 
 
 def newest_mca() -> str:
-    """Return the newest llvm-mca on the path, or the one that ``LLVM_MCA`` names."""
     names = [f"llvm-mca-{version}" for version in range(30, 13, -1)] + ["llvm-mca"]
     found = os.environ.get("LLVM_MCA") or next(filter(shutil.which, names), None)
     if found is None:
@@ -197,7 +192,6 @@ def print_loops(mca: str) -> dict[tuple[str, str, str], float]:
 
 
 def print_devices(cycles: dict[tuple[str, str, str], float]) -> None:
-    """Print the second table: tokens a second on each device."""
     print("| device | memory, GB/s | ternary_gemv, GB/s | head, GB/s | gemv / memory | tokens/s |")
     print("|---|---|---|---|---|---|")
     for device in DEVICES:

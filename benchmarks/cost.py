@@ -54,7 +54,6 @@ def table(rates: dict[str, dict[int, list[float]]]) -> str:
 
 
 def plot(rates: dict[str, dict[int, list[float]]], path: Path) -> None:
-    """Plot the runs as dots and their medians as lines, one chart for each axis."""
     drawn = figure(3 * len(rates), 3)
     for axes, (axis, values) in zip(drawn.subplots(1, len(rates)), rates.items(), strict=True):
         for run in zip(*values.values(), strict=True):

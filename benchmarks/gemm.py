@@ -50,7 +50,6 @@ def session(op: str, k: int, weights: list[np.ndarray], threads: int) -> ort.Inf
 
 
 def timed(one: ort.InferenceSession, x: np.ndarray) -> float:
-    """Return the seconds of one run."""
     start = perf_counter()
     one.run(None, {"x": x})
     return perf_counter() - start

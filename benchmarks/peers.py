@@ -138,7 +138,6 @@ def plot(results: Sequence[dict[str, Any]], head: str, path: Path) -> None:
 
 
 def machine() -> str:
-    """Describe this machine in one line."""
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]

@@ -2,7 +2,7 @@
 
 Knows matrices of parameters and the processes that train together; does not know the data.
 torch.optim.Muon works in bfloat16, which many CPUs must emulate. This one works in float32, stacks
-matrices of one shape, and shares the work between the processes.
+matrices of one shape, and shares the work between processes.
 """
 
 from __future__ import annotations

@@ -130,7 +130,6 @@ class Recipe:
     stages: tuple[Stage, ...] = STAGES
 
     def stage(self, step: int) -> Stage:
-        """Return the stage of a step."""
         return next(stage for stage in reversed(self.stages) if stage.start <= step)
 
     def rate(self, step: int) -> float:

@@ -97,10 +97,9 @@ def answer_loss(model: BitNetForCausalLM, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def initialize(model: BitNetForCausalLM) -> None:
-    """Draw weights with which token and layers have similar sizes in the residual stream.
+    """Draw token and layers of similar size in the residual stream; int8 rounds a small token away.
 
-    Otherwise int8 rounds the token away. So the table is large and, as it is also the head, the
-    last norm is small.
+    So the table is large and, as it is also the head, the last norm is small.
     """
     for name, module in model.named_modules():
         if isinstance(module, BitLinear):

@@ -184,7 +184,6 @@ def _costs(
 
 
 def faster_half(seconds: Sequence[float]) -> list[int]:
-    """Return the indices of the faster half of the steps, rounded up."""
     return sorted(range(len(seconds)), key=lambda i: seconds[i])[: (len(seconds) + 1) // 2]
 
 

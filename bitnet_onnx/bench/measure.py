@@ -1,8 +1,8 @@
 """Measure an artifact on this machine: prefill, decode, load, memory, share of read bandwidth.
 
-Knows sessions and clocks; does not know text. Figures are medians of several runs. The machine's
-read bandwidth is measured in the same sitting, with the same number of threads, so that shares have
-a meaning on a shared machine.
+Knows sessions and clocks; does not know text. Figures are medians of several runs. The read
+bandwidth is measured in the same sitting by the same number of threads, so that shares have a
+meaning on a shared machine.
 """
 
 from __future__ import annotations

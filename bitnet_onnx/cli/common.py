@@ -109,7 +109,7 @@ def generation_config(args: argparse.Namespace) -> GenerationConfig:
 
 
 def prompt_ids(text: str) -> list[int]:
-    """Parse ids like ``1,2,3``; raise GenerationError where they are not integers."""
+    """Parse ids like ``1,2,3``."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:

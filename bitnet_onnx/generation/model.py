@@ -1,7 +1,7 @@
 """A loaded model: an artifact with its session, tokenizer and generation options.
 
 The public face of generation. Knows sessions, tokenizers and chats, which do the work; does not
-know ONNX Runtime or the command line.
+know ONNX Runtime.
 """
 
 from __future__ import annotations

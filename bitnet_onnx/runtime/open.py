@@ -23,10 +23,7 @@ __all__ = ["bind", "first_line", "open_runtime"]
 def open_runtime(
     artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
 ) -> ort.InferenceSession:
-    """Load the artifact's graph, or ``model`` in its place; the arguments are those of ``Session``.
-
-    Raises GenerationError, LibraryError, or ArtifactError where the graph cannot be loaded.
-    """
+    """Load the artifact's graph, or ``model`` instead; arguments and errors as of ``Session``."""
     if threads < 0:
         raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
     options = ort.SessionOptions()
@@ -69,5 +66,5 @@ def bind(bind_input_or_output: Any, name: str, array: np.ndarray) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an exception's text, or its repr where the text is empty."""
+    """Return the first line of an exception's text."""
     return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

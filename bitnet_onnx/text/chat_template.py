@@ -49,11 +49,10 @@ class ChatTemplate:
 def guard(messages: Sequence[Message], special: Iterable[str]) -> tuple[list[Message], str]:
     """Put a mark after the first letter of each special token that the messages contain.
 
-    Returns the marked messages and the mark: a private-use character that the messages do not
-    contain. The template copies the mark. The encoder splits the text at the mark, so that no piece
-    contains the token. A special token of one letter cannot be split, so it is removed.
-
-    Raises TokenizerError for an empty list, and for a message that is not a mapping.
+    The mark, a private-use character that the messages lack, is returned too. The template copies
+    it, and the encoder splits the text there, so that no piece contains the token. A special token
+    of one letter cannot be split and is removed. Raises TokenizerError for an empty list, and for a
+    message that is not a mapping.
     """
     if not messages or not all(isinstance(message, Mapping) for message in messages):
         raise TokenizerError(

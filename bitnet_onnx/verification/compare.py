@@ -117,7 +117,7 @@ def verify(
     two-step head is compared with the unrounded table: see ``Scan``.
 
     Raises ConfigError when artifact and checkpoint differ in shape, and for the first BitNet, whose
-    linears normalize and quantize groups by themselves; CheckpointError, ArtifactError or
+    linears normalize and quantize groups separately; CheckpointError, ArtifactError or
     LibraryError where one of them cannot be opened.
     """
     if not isinstance(checkpoint, Checkpoint):

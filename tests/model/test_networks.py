@@ -1,9 +1,8 @@
-"""Networks other than 2B-4T: file -> torch -> artifact -> ids, compared with transformers.
+"""Networks other than 2B-4T: file -> torch -> artifact -> ids, as by transformers in float32.
 
-Both compute in float32. The tolerance is that of test_model.py: with these sizes and seeds no
-activation is on a rounding tie, and only float32 noise remains, at most 1e-5 of the largest logit.
-(With six seeds for each variant, 8 of 48 networks met a tie: logits then differed by up to 5e-4,
-but the ids were the same.)
+The tolerance is that of test_model.py: with these sizes and seeds no activation is on a rounding
+tie, and only float32 noise remains, 1e-5 of the largest logit. (With six seeds for each variant, 8
+of 48 networks met a tie: logits then differed by up to 5e-4, but not the ids.)
 """
 
 from __future__ import annotations
