@@ -17,7 +17,7 @@ from . import bench, chat, convert, demo, export, generate, info, synthesize, ve
 
 __all__ = ["COMMANDS", "main", "parser"]
 
-# The order is that of the help. A command has HELP, add_arguments(parser), run(args) -> exit code.
+# In the order of the help; each has HELP, add_arguments(parser), run(args) -> exit code or None.
 COMMANDS = {
     "export": export,
     "convert": convert,

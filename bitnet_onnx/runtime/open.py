@@ -23,7 +23,7 @@ __all__ = ["bind", "first_line", "open_runtime"]
 def open_runtime(
     artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
 ) -> ort.InferenceSession:
-    """Load the artifact's graph, or ``model`` instead; arguments and errors as of ``Session``."""
+    """Load the artifact's graph, or ``model`` instead; arguments and errors as in ``Session``."""
     if threads < 0:
         raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
     options = ort.SessionOptions()
