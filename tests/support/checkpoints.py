@@ -223,6 +223,6 @@ def read_all(checkpoint: Checkpoint) -> None:
 
 
 def close(found: Tensor, expected: Tensor, bound: float = FRAGILE) -> bool:
-    """Bound the largest difference relative to the largest expected value."""
+    """Check the largest difference relative to the largest expected value."""
     error = (found.double() - expected.double()).abs().max()
     return bool(error <= bound * expected.double().abs().max())
