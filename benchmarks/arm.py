@@ -1,11 +1,11 @@
-"""Speed of the Arm kernels, predicted, not measured: llvm-mca on the inner loops, then arithmetic.
+"""Predict, not measure, the speed of the Arm kernels: llvm-mca on inner loops, then arithmetic.
 
-``python -m benchmarks.arm`` compiles the kernels with the flags of the cross build, takes the inner
-loop of each out of the assembly, and asks llvm-mca how many cycles a turn takes on each core when
-all loads hit the first cache (they are prefetched). A device then reads its weights as fast as its
-cores can or its memory can, whichever is slower: the dense 2B-4T shape, without attention and
-without what zeros save. LLVM 17 or later is wanted (``LLVM_MCA`` names the program): before it, all
-of Arm's larger cores had the model of Cortex-A57.
+``python -m benchmarks.arm`` compiles the kernels with the flags of the cross build, extracts the
+inner loop of each from the assembly, and asks llvm-mca how many cycles an iteration takes on each
+core when all loads hit the L1 cache (they are prefetched). A device then reads its weights at the
+speed of its cores or of its memory, whichever is slower. The prediction is for the dense 2B-4T
+shape, without attention and without the savings from zeros. It needs LLVM 17 or later
+(``LLVM_MCA`` names the program): earlier ones use the model of Cortex-A57 for all larger Arm cores.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ROOT / "custom_ops"
-BODY_BYTES, HEAD_BYTES = 521e6, 328e6  # ternary weights, int8 head: one token reads them all
+BODY_BYTES, HEAD_BYTES = 521e6, 328e6  # ternary weights, int8 head: one token reads all of them
 TURNS = 200
 
 
 @dataclass(frozen=True)
 class Loop:
-    """The inner loop of a kernel's function: where the compiler put it, in a function whose name
-    has `within`, the one with most of `op`, of which `count` make 64 bytes of weights."""
+    """The inner loop of a kernel: of the functions whose name contains ``within``, the loop with
+    the most ``op`` instructions, of which ``count`` consume 64 bytes of weights."""
 
     kernel: str
     function: str
@@ -35,7 +35,7 @@ class Loop:
     within: str
     op: str
     count: int = 0
-    lanes: int = 0  # of a GEMM instead: multiply-adds of one `op`
+    lanes: int = 0  # for a GEMM instead: multiply-adds of one ``op``
 
 
 LOOPS = (
@@ -51,9 +51,9 @@ LOOPS = (
     Loop("neon_i8mm", "ternary_gemm", "arm_neon_i8mm_gemm", "tile", "smmla", lanes=32),
 )
 
-# Kernels to look at, and a clock that devices give the core. The model of LLVM that fits a core is
-# often a server's: Neoverse N1 is a Cortex-A76, V1 a Cortex-X1, N2 a Cortex-A710. Apple's is of
-# 2013, with three vector units for the four of an M1.
+# The kernels and a usual clock of each core. LLVM's model of a phone core is often that of a server
+# core: Neoverse N1 for Cortex-A76, V1 for Cortex-X1, N2 for Cortex-A710. Its Apple model is from
+# 2013, with three vector units instead of the four of an M1.
 CORES = {
     "cortex-a53": (("neon",), 1.4),
     "cortex-a72": (("neon",), 1.8),
@@ -68,7 +68,7 @@ CORES = {
 
 @dataclass(frozen=True)
 class Device:
-    """Cores (number, model, GHz) that share the work; GB/s of its memory and what reads reach."""
+    """A device: cores (number, model, GHz), peak memory GB/s, and the share that reads reach."""
 
     name: str
     kernel: str
@@ -77,7 +77,7 @@ class Device:
     share: float = 0.7
 
     def rate(self, cycles: dict[tuple[str, str, str], float], function: str) -> float:
-        """Bytes a second that all cores take in together."""
+        """Return the bytes a second that all cores consume together."""
         return sum(
             count * ghz * 1e9 * 64 / cycles[self.kernel, function, core]
             for count, core, ghz in self.cores
@@ -101,7 +101,7 @@ DEVICES = (
 
 
 def assembly() -> dict[str, str]:
-    """The kernels' assembly by file, from the compiler and flags of the cross build."""
+    """Compile the kernels with the cross build's compiler and flags; return assembly by file."""
     folder = ROOT / "build" / "arm64"
     options = {
         "CMAKE_TOOLCHAIN_FILE": OPS / "cmake" / "aarch64-linux-gnu.cmake",
@@ -125,7 +125,7 @@ def assembly() -> dict[str, str]:
 
 
 def innermost(text: str) -> list[tuple[str, list[str]]]:
-    """(function, instructions) of each loop without another label in it."""
+    """Return (function, instructions) of each loop without another label inside."""
     found: list[tuple[str, list[str]]] = []
     body: list[str] = []
     function = label = ""
@@ -147,7 +147,7 @@ def operations(body: list[str], op: str) -> int:
 
 
 def turn(mca: str, core: str, body: list[str]) -> float:
-    """Cycles of one turn of the loop."""
+    """Return the cycles of one iteration of the loop."""
     command = [mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+dotprod,+i8mm"]
     done = subprocess.run(
         [*command, f"-iterations={TURNS}", "-"],
@@ -155,7 +155,7 @@ def turn(mca: str, core: str, body: list[str]) -> float:
     )  # fmt: skip
     match = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
     if match is None:
-        raise SystemExit(f"{mca} does not know {core}: {done.stderr.strip()}")
+        raise SystemExit(f"error: {mca} does not know {core}: {done.stderr.strip()}")
     return int(match[1]) / TURNS
 
 
@@ -163,12 +163,12 @@ def newest_mca() -> str:
     names = [f"llvm-mca-{version}" for version in range(30, 13, -1)] + ["llvm-mca"]
     found = os.environ.get("LLVM_MCA") or next(filter(shutil.which, names), None)
     if found is None:
-        raise SystemExit("no llvm-mca: apt-get install llvm-19")
+        raise SystemExit("error: llvm-mca is not installed\nhint: apt-get install llvm-19")
     return found
 
 
 def print_loops(mca: str) -> dict[tuple[str, str, str], float]:
-    """The first table; cycles for 64 bytes by kernel, function and core."""
+    """Print the first table; return the cycles for 64 bytes by kernel, function and core."""
     files = assembly()
     cycles: dict[tuple[str, str, str], float] = {}
     print("| kernel | function | core | GHz | cycles for 64 bytes | GB/s | multiply-adds a cycle |")
@@ -178,7 +178,7 @@ def print_loops(mca: str) -> dict[tuple[str, str, str], float]:
         body = max(bodies, key=lambda b: operations(b, loop.op))
         here = operations(body, loop.op)
         for core, (kernels, ghz) in CORES.items():
-            if loop.kernel not in kernels and loop.function != "bf16_gemv":  # the same in all
+            if loop.kernel not in kernels and loop.function != "bf16_gemv":  # all kernels share it
                 continue
             one = turn(mca, core, body)
             if loop.lanes:

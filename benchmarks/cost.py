@@ -1,7 +1,7 @@
-"""How our cost grows: decode tokens/s by context, batch, threads and layers; a table and a plot.
+"""Measure decode tokens/s by context, batch, threads and layers; write a table and a plot.
 
-``python -m benchmarks.cost`` makes what is missing under --work, and writes cost.md, cost.json and
-cost.svg there. Batches are tokens/s of all rows together.
+``python -m benchmarks.cost`` makes missing models under --work, and writes cost.md, cost.json and
+cost.svg there. The tokens/s of a batch are those of all rows together.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ AXES = {
     "threads": [1, 2],
     "layers": [5, 10, 20, 30],
 }
-CONTEXT, THREADS = 128, 2  # where they are not what changes
+CONTEXT, THREADS = 128, 2  # used on the other axes
 
 
 def rate(session: Session, context: int, batch: int, new: int) -> float:
-    """Tokens/s of ``new`` steps whose last one sees ``context + new`` positions, at most all."""
+    """Return tokens/s of ``new`` steps; the last sees ``context + new`` positions at most."""
     start_at = min(context, session.context_length - new)
     ids = np.random.default_rng(0).integers(3, session.vocab_size, start_at).tolist()
     session.reset(batch)
     for row in range(batch):
         session.prefill(ids, row)
     tokens = ids[:batch]
-    session.decode(tokens)  # the weights are in memory now
+    session.decode(tokens)  # it maps the weights into memory
     start = perf_counter()
     for _ in range(new - 1):
         tokens = session.decode(tokens).argmax(axis=1).tolist()
@@ -44,7 +44,7 @@ def rate(session: Session, context: int, batch: int, new: int) -> float:
 
 
 def table(rates: dict[str, dict[int, list[float]]]) -> str:
-    """Markdown: a line for each value of each axis, median and range."""
+    """Return Markdown: a line for each value of each axis, with median and range."""
     lines = ["| what changes | value | decode, tokens/s |", "|---|---|---|"]
     for axis, values in rates.items():
         for value, found in values.items():
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--new", type=int, default=33, help="steps of a measurement")
+    parser.add_argument("--new", type=int, default=33, help="steps of each measurement")
     parser.add_argument("--head", default="two-step")
     parser.add_argument("--ffn-zeros", type=float, default=0.5)
     args = parser.parse_args()
@@ -83,7 +83,7 @@ def main() -> None:
                 context = value if axis == "context" else CONTEXT
                 found = rate(session, context, value if axis == "batch" else 1, args.new)
                 rates[axis][value].append(found)
-    text = f"{machine()}; context {CONTEXT} and {THREADS} threads else.\n\n{table(rates)}"
+    text = f"{machine()}; otherwise context {CONTEXT}, {THREADS} threads.\n\n{table(rates)}"
     (args.work / "cost.md").write_text(text)
     (args.work / "cost.json").write_text(json.dumps({"machine": machine(), **rates}, indent=2))
     print(text)

@@ -1,8 +1,8 @@
-"""One engine, measured once in a process of its own: prefill, then greedy decode, one sequence.
+"""Measure one engine once in its own process: prefill, then greedy decode, of one sequence.
 
 ``python -m benchmarks.engines ENGINE MODEL --threads 2`` prints one JSON object. Every engine gets
-the same random ids, takes a few steps to warm up, and is timed from the call to the chosen id. An
-engine's packages are imported by its own function only.
+the same random ids, takes a few warm-up steps, and is timed from the call to the chosen id. Only
+an engine's own function imports its packages.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_log: Any = None  # llama.cpp keeps the pointer
+_log: Any = None  # keeps the callback alive: llama.cpp holds a pointer to it
 
 
 class Engine(NamedTuple):
-    """Forget all; feed ids after what was fed: the next id, greedily."""
+    """An engine: ``reset`` empties its cache, ``feed`` appends ids and returns the greedy next."""
 
     reset: Callable[[], object]
     feed: Callable[[list[int]], int]
@@ -33,7 +33,7 @@ class Engine(NamedTuple):
 
 
 def ours(model: str, threads: int, room: int) -> Engine:
-    """bitnet_onnx on an artifact folder; of the stock target, ONNX Runtime alone."""
+    """Run bitnet_onnx on an artifact folder; the stock target is ONNX Runtime alone."""
     from bitnet_onnx.runtime.session import Session
 
     session = Session(model, threads=threads)
@@ -46,7 +46,7 @@ def ours(model: str, threads: int, room: int) -> Engine:
 
 
 def llama_cpp(model: str, threads: int, room: int) -> Engine:
-    """llama.cpp through llama-cpp-python's C interface, on a GGUF file, in batches of 512."""
+    """Run llama.cpp by llama-cpp-python's C interface, on a GGUF file, in batches of 512."""
     import llama_cpp as ll
 
     _be_quiet(ll)
@@ -75,7 +75,7 @@ def llama_cpp(model: str, threads: int, room: int) -> Engine:
 
 
 def quantize_head(source: str, target: str) -> None:
-    """llama.cpp's own TQ2_0 file of ours: ternary tensors are copied, the tied table made Q6_K."""
+    """Make llama.cpp's TQ2_0 file from this package's: same ternary tensors, a Q6_K table."""
     import llama_cpp as ll
 
     _be_quiet(ll)
@@ -92,8 +92,8 @@ def _be_quiet(ll: Any) -> None:
 
 
 def transformers(model: str, threads: int, room: int) -> Engine:
-    """transformers' own class in bfloat16, on a checkpoint folder."""
-    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # it compiles for minutes, to no use here
+    """Run transformers' own class in bfloat16, on a checkpoint folder."""
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling would take minutes for nothing
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -114,9 +114,9 @@ ENGINES = {"ours": ours, "stock": ours, "llama.cpp": llama_cpp, "transformers": 
 
 
 def measure(engine: Engine, prompt: int, context: int, new: int) -> dict[str, Any]:
-    """Tokens/s of a prompt of ``prompt`` ids, and of ``new`` steps after ``context`` ids.
+    """Measure tokens/s of a prompt of ``prompt`` ids, and of ``new`` steps after ``context`` ids.
 
-    ``others`` is how many cores other processes kept busy in that time, None where unknown.
+    ``others`` is the number of cores that other processes kept busy meanwhile, None if unknown.
     """
     ids = np.random.default_rng(0).integers(3, engine.vocab_size, max(prompt, context)).tolist()
     engine.feed(ids[:8])
@@ -143,7 +143,7 @@ def measure(engine: Engine, prompt: int, context: int, new: int) -> dict[str, An
 
 
 def _busy() -> float | None:
-    """CPU seconds that all other processes, and other machines on this host, have used so far."""
+    """Return the CPU seconds of all other processes and of other machines on this host so far."""
     try:
         ticks = [int(n) for n in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
     except OSError:

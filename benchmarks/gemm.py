@@ -1,8 +1,8 @@
-"""The ternary GEMM alone beside ONNX Runtime's own int8 one, in turns, at the shapes of 2B-4T.
+"""Compare the ternary GEMM with ONNX Runtime's own int8 GEMM, in turns, at the shapes of 2B-4T.
 
-``python -m benchmarks.gemm`` prints multiply-adds a second, medians. Ours also quantizes its
-float32 activations and scales its sums; MatMulInteger (uint8 by int8) is given bytes and leaves
-int32.
+``python -m benchmarks.gemm`` prints medians in multiply-adds a second. The ternary GEMM also
+quantizes its float32 activations and scales its sums; MatMulInteger (uint8 by int8) takes bytes and
+returns int32.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ SHAPES = ((2560, 3840), (2560, 2560), (2560, 6912), (6912, 2560))  # K, N
 
 
 def session(op: str, k: int, weights: list[np.ndarray], threads: int) -> ort.InferenceSession:
-    """Of one operator, with x [m, k] fed."""
-    ours = op == "TernaryMatMul"
+    """Return a session of one operator with the input x [m, k]."""
+    ternary = op == "TernaryMatMul"
     x_type, y_type = (
-        (TensorProto.FLOAT, TensorProto.FLOAT) if ours else (TensorProto.UINT8, TensorProto.INT32)
+        (TensorProto.FLOAT, TensorProto.FLOAT)
+        if ternary
+        else (TensorProto.UINT8, TensorProto.INT32)
     )
     names = [f"w{i}" for i in range(len(weights))]
     graph = helper.make_graph(
-        [helper.make_node(op, ["x", *names], ["y"], domain=DOMAIN if ours else "")],
+        [helper.make_node(op, ["x", *names], ["y"], domain=DOMAIN if ternary else "")],
         "one",
         [helper.make_tensor_value_info("x", x_type, ["m", k])],
         [helper.make_tensor_value_info("y", y_type, None)],
@@ -61,18 +63,16 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     print(f"{machine()}; {args.threads} threads, medians of {args.runs} runs in turns\n")
-    print(
-        "| K | N | M | ours, G/s | MatMulInteger, G/s | ours / stock |\n|---|---|---|---|---|---|"
-    )
+    print("| K | N | M | ternary, G/s | MatMulInteger, G/s | ratio |\n|---|---|---|---|---|---|")
     for k, n in SHAPES:
         codes = rng.integers(-1, 2, (k, n), dtype=np.int8)
         packed = rng.integers(0, 256, (n, -(-k // 256) * 64), dtype=np.uint8) & 0b10101010
-        ours = session("TernaryMatMul", k, [packed, np.ones(1, np.float32)], args.threads)
+        ternary = session("TernaryMatMul", k, [packed, np.ones(1, np.float32)], args.threads)
         stock = session("MatMulInteger", k, [codes], args.threads)
         for m in args.rows:
             floats = rng.standard_normal((m, k), dtype=np.float32)
             bytes_ = rng.integers(0, 256, (m, k), dtype=np.uint8)
-            times = [(timed(ours, floats), timed(stock, bytes_)) for _ in range(args.runs)]
+            times = [(timed(ternary, floats), timed(stock, bytes_)) for _ in range(args.runs)]
             first, second = (
                 m * k * n / statistics.median(t) / 1e9 for t in zip(*times, strict=True)
             )

@@ -1,7 +1,7 @@
-"""Ours beside other engines, on the same random weights, in turns in one sitting.
+"""Compare bitnet_onnx with other engines, on the same random weights, in turns in one sitting.
 
-``python -m benchmarks.peers`` makes what is missing under --work, measures every engine with every
-number of threads once in a round, and writes peers.md, peers.json and peers.svg there.
+``python -m benchmarks.peers`` makes missing models under --work, measures every engine with every
+number of threads once in each round, and writes peers.md, peers.json and peers.svg there.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ LABELS = {
     "llama.cpp": "llama.cpp, TQ2_0, Q6_K head",
     "transformers": "transformers, bfloat16",
 }
-FEW = 8  # new tokens of transformers, which takes seconds for each
-DISTURBED = 0.2  # cores that others keep busy: such a measurement is repeated
+FEW = 8  # new tokens of transformers, which takes seconds for each token
+DISTURBED = 0.2  # cores kept busy by others, from which a measurement is repeated
 
 
 def run(*arguments: str | Path) -> str:
-    """stdout of a module run by this interpreter; its last error and exit code 2 where it fails."""
+    """Run a module and return its stdout; where it fails, print its last error and exit with 2."""
     command = [sys.executable, "-m", *map(str, arguments)]
     print("$", shlex.join(command[1:]), file=sys.stderr)
     done = subprocess.run(command, capture_output=True, text=True)
@@ -47,7 +47,7 @@ def run(*arguments: str | Path) -> str:
 
 
 def chosen(names: Sequence[str] | None) -> list[str]:
-    """The engines to measure: those named, else all that are installed; says what is missing."""
+    """Return the named engines, or all installed ones; print the missing ones to stderr."""
     missing = [n for n, package in PACKAGES.items() if find_spec(package) is None]
     for name in missing if names is None else [n for n in names if n in missing]:
         what = f"{name} is not installed: pip install 'bitnet-onnx[bench]'"
@@ -59,7 +59,7 @@ def chosen(names: Sequence[str] | None) -> list[str]:
 
 
 def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> Path:
-    """The engine's model of the 2B-4T shape, made now where it is not there."""
+    """Return the engine's model of the 2B-4T shape; make it where it does not exist."""
     root = work / f"zeros{zeros:g}-layers{layers}"
     checkpoint = root / "checkpoint"
     if not checkpoint.exists():
@@ -84,7 +84,7 @@ def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> 
 
 
 def measured(engine: str, model: Path, threads: int, new: int, retries: int) -> dict[str, Any]:
-    """One measurement; repeated while others disturb it, the least disturbed one is kept."""
+    """Measure once; repeat while others disturb it, and return the least disturbed measurement."""
     options = ("--threads", str(threads), "--new", str(FEW if engine == "transformers" else new))
     results = []
     for _ in range(1 + retries):
@@ -96,12 +96,12 @@ def measured(engine: str, model: Path, threads: int, new: int, retries: int) -> 
 
 
 def spread(values: Sequence[float]) -> str:
-    """Median and range."""
+    """Return median and range as text."""
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def table(results: Sequence[dict[str, Any]], head: str, new: int) -> str:
-    """Markdown: an engine and a number of threads a row, medians and ranges over the rounds."""
+    """Return Markdown: a row for each engine and number of threads, with medians and ranges."""
     lines = [
         f"| engine | threads | decode, 128 to {128 + new}, tokens/s | prefill of 512, tokens/s |"
         " peak MB | runs | disturbed |",
@@ -119,7 +119,7 @@ def table(results: Sequence[dict[str, Any]], head: str, new: int) -> str:
 
 
 def plot(results: Sequence[dict[str, Any]], head: str, path: Path) -> None:
-    """Medians as bars, with the ranges over the rounds."""
+    """Plot medians as bars, with the ranges over the rounds."""
     rows = list(dict.fromkeys((r["engine"], r["threads"]) for r in results))[::-1]
     names = [f"{LABELS[engine].format(head=head)}, {threads} thr." for engine, threads in rows]
     drawn = figure(10, 0.8 + 0.35 * len(rows))
@@ -151,10 +151,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--new", type=int, default=128, help="steps of a measurement")
-    parser.add_argument("--head", default="two-step", help="of ours")
+    parser.add_argument("--new", type=int, default=128, help="steps of each measurement")
+    parser.add_argument("--head", default="two-step", help="the head of bitnet_onnx")
     parser.add_argument("--ffn-zeros", type=float, default=0.5)
-    parser.add_argument("--retries", type=int, default=3, help="of a disturbed measurement")
+    parser.add_argument("--retries", type=int, default=3, help="for a disturbed measurement")
     args = parser.parse_args()
     engines = chosen(args.engines)
     args.work.mkdir(parents=True, exist_ok=True)
@@ -174,7 +174,7 @@ def main() -> None:
         "command": shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]),
     }
     text = table(results, args.head, args.new)
-    lines = [f"{about['shape']}; {about['machine']}; it read {spread(bandwidth)} GB/s.", "", text]
+    lines = [f"{about['shape']}; {about['machine']}; it reads {spread(bandwidth)} GB/s.", "", text]
     (args.work / "peers.md").write_text("\n".join(lines))
     (args.work / "peers.json").write_text(json.dumps({**about, "results": results}, indent=2))
     print("\n".join(lines))

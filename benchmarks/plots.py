@@ -1,4 +1,4 @@
-"""A figure of matplotlib, which is an extra."""
+"""Figures of matplotlib, an optional package."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def figure(width: float, height: float) -> Figure:
-    """Size in inches. Exit code 2 without matplotlib; tables are written before."""
+    """Return a figure, sized in inches; exit with 2 without matplotlib, after the tables."""
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        print("error: no plot without matplotlib: pip install 'bitnet-onnx[bench]'")
+        print("error: a plot needs matplotlib: pip install 'bitnet-onnx[bench]'")
         raise SystemExit(2) from None
     return Figure(figsize=(width, height), layout="constrained")

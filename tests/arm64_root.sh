@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Unpacks Debian's Python for arm64 into a folder: with an emulator, an arm64 machine's. Downloads as this
-# machine is set up to, but into that folder: nothing of the system changes.
+# Unpacks Debian's Python for arm64 into a folder, to be run by an emulator. It downloads from the
+# sources of this machine into that folder, and does not change the system.
 set -euo pipefail
 root=$1
 side=$root.part
@@ -20,7 +20,7 @@ SETTINGS
 apt-get update -q
 apt-get install -qy --download-only python3-minimal libpython3-stdlib libstdc++6
 for package in "$side"/apt/cache/archives/*.deb; do dpkg-deb -x "$package" "$side/root"; done
-# ONNX Runtime reads the CPU from here, and must not see this machine's: as `qemu -cpu max` is.
+# ONNX Runtime reads the CPU from this file; it must describe that of `qemu -cpu max`, not this CPU.
 cat > "$side/root/proc/cpuinfo" <<CPU
 processor	: 0
 Features	: fp asimd aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm asimddp i8mm

@@ -1,4 +1,4 @@
-"""What several test files share: the bundled model, exported once a session."""
+"""Fixtures that several test files share, such as the bundled model, exported once a session."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from tests.support.paths import DEMO, ROOT
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# No test depends on time: a busy machine must not fail one.
+# Tests do not depend on time: a busy machine must not make one fail.
 settings.register_profile("bitnet_onnx", deadline=None)
 settings.load_profile("bitnet_onnx")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first, so that no worker is left alone with one at the end."""
+    """Run files with slow tests first, so that the last worker does not end with one."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def demo_checkpoint() -> Path:
-    """The bundled model in the published packed layout."""
+    """Return the bundled model in the published packed layout."""
     return DEMO
 
 
 @pytest.fixture(scope="session")
 def demo_artifact(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled model as `bitnet-onnx export` writes it."""
+    """Export the bundled model by ``bitnet-onnx export``."""
     from bitnet_onnx.cli.main import main
 
     artifact = tmp_path_factory.mktemp("artifacts") / "demo"
@@ -41,7 +41,7 @@ def demo_artifact(demo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def built_page() -> Path:
-    """The page for browsers, which `make test` builds."""
+    """Return the page for browsers, which ``make test`` builds."""
     page = ROOT / "bitnet_onnx" / "web"
     if not (page / "index.html").is_file():
         pytest.skip("the page is not built: make web")
@@ -52,7 +52,7 @@ def built_page() -> Path:
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
-    """A tiny random checkpoint and its artifact: one table and a bf16 head, or two and int8."""
+    """Make a tiny checkpoint and its artifact: tied with a bf16 head, or untied with int8."""
     from tests.support import checkpoints
 
     options = {"tied": checkpoints.TIED, "untied": checkpoints.UNTIED}[request.param]

@@ -1,4 +1,4 @@
-"""The manifest: every field changed, removed or added, and every file damaged, is noticed."""
+"""The manifest: every changed, missing or added field, and every damaged file, is noticed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_what_was_written_is_read(folder: Path) -> None:
+def test_a_written_artifact_reads_back(folder: Path) -> None:
     artifact = Artifact.open(folder)
     assert artifact.model_path == folder / "model.onnx"
     assert artifact.data_size == 5000
@@ -57,8 +57,8 @@ def test_what_was_written_is_read(folder: Path) -> None:
     artifact.check_hashes()
 
 
-def test_version_1_is_read(folder: Path) -> None:
-    """As bitnet_onnx 0.1.0 wrote it; a test of ``runtime`` generates from such a folder."""
+def test_an_artifact_of_version_1_is_read(folder: Path) -> None:
+    """bitnet_onnx 0.1.0 wrote version 1; a test of ``runtime`` generates from such a folder."""
     (folder / "model.onnx_data").rename(folder / "model.onnx.data")
     (folder / "manifest.json").unlink()
     write_manifest(folder, FIELDS)
@@ -147,7 +147,7 @@ def test_a_damaged_manifest_is_refused(folder: Path, content: bytes) -> None:
         Artifact.open(folder)
 
 
-def test_a_missing_folder_manifest_or_file(folder: Path) -> None:
+def test_a_missing_folder_manifest_or_file_is_refused(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="is not an artifact folder") as caught:
         Artifact.open(folder / "nowhere")
     assert caught.value.hint
@@ -160,20 +160,22 @@ def test_a_missing_folder_manifest_or_file(folder: Path) -> None:
     assert caught.value.hint
 
 
-def test_a_truncated_data_file(folder: Path) -> None:
+def test_a_truncated_data_file_is_refused(folder: Path) -> None:
     os.truncate(folder / "model.onnx_data", 4999)
     with pytest.raises(ArtifactError, match=r"model\.onnx_data has 4999 bytes, expected 5000 as"):
         Artifact.open(folder)
 
 
-def test_a_corrupt_small_file(folder: Path) -> None:
+def test_a_corrupt_small_file_is_refused(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"grapg")
     with pytest.raises(ArtifactError, match=r"model\.onnx is corrupt"):
         Artifact.open(folder)
 
 
-def test_a_flipped_byte_in_a_large_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashing hundreds of megabytes would double the load time: ``check_hashes`` does that."""
+def test_check_hashes_finds_a_flipped_byte_in_a_large_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``open`` does not hash large files: that would double the load time."""
     monkeypatch.setattr(artifact_module, "HASHED_AT_OPEN", 1000)
     with (folder / "model.onnx_data").open("r+b") as file:
         file.seek(2500)

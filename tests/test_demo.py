@@ -1,4 +1,4 @@
-"""The bundled model: what it answers, and that every way of running it gives the same ids."""
+"""The bundled model answers held-out questions, with the same ids in every way of running it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def onnx_ids(demo_artifact: Path) -> list[list[int]]:
     return answers(Session(demo_artifact), demo_artifact, compared())
 
 
-def test_answers_held_out_questions(demo_artifact: Path) -> None:
-    """At least 1,000 questions, 95 % right in all and 85 % of each kind."""
+def test_the_model_answers_held_out_questions(demo_artifact: Path) -> None:
+    """There are at least 1,000 questions; 95 % of all and 85 % of each kind are answered right."""
     records = questions()
     assert len(records) >= 1000
     tokenizer = Tokenizer.from_folder(demo_artifact)
@@ -63,7 +63,7 @@ def test_questions_never_occur_in_training() -> None:
 def test_torch_gives_the_same_ids(
     demo_checkpoint: Path, demo_artifact: Path, onnx_ids: list[list[int]]
 ) -> None:
-    """The naive loop without a cache, in the reference model."""
+    """The reference model runs the naive loop without a cache."""
     checkpoint = open_checkpoint(demo_checkpoint)
     model = BitNetForCausalLM.from_checkpoint(checkpoint)
     tokenizer = Tokenizer.from_folder(demo_artifact)
@@ -78,10 +78,10 @@ def test_stock_operators_give_the_same_ids(demo_artifact: Path, onnx_ids: list[l
     assert answers(session, demo_artifact, compared()) == onnx_ids
 
 
-def test_an_int8_cache_answers_as_well(
+def test_an_int8_cache_answers_about_as_many_questions_correctly(
     demo_checkpoint: Path, demo_artifact: Path, onnx_ids: list[list[int]], tmp_path: Path
 ) -> None:
-    """Not with the same ids each time, but right as often, and the same without the library."""
+    """Some ids differ, but the answers are about as often right; the library changes no id."""
     folder = export(demo_checkpoint, tmp_path / "int8", kv_cache="int8")
     records, tokenizer = compared(), Tokenizer.from_folder(folder)
     found = answers(Session(folder), folder, records)

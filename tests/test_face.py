@@ -1,4 +1,4 @@
-"""What `import bitnet_onnx` promises: these names and signatures, loaded when they are used."""
+"""``import bitnet_onnx`` promises these names and signatures, and loads them when they are used."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ Artifact.check_hashes()
 
 
 def signature(name: str) -> str:
-    """``name(arguments)``, without types."""
+    """Return ``name(arguments)`` without types."""
     found = bitnet_onnx
     for part in name.split("."):
         found = getattr(found, part)
@@ -79,11 +79,11 @@ def promised() -> list[str]:
 
 
 @pytest.mark.parametrize("line", promised())
-def test_a_signature_is_what_was_promised(line: str) -> None:
+def test_a_signature_is_the_promised_one(line: str) -> None:
     assert signature(line.partition("(")[0]) == line
 
 
-def test_the_names() -> None:
+def test_public_names_are_sorted_defined_and_documented() -> None:
     assert bitnet_onnx.__all__ == sorted(bitnet_onnx.__all__)
     assert set(bitnet_onnx.__all__) == {*bitnet_onnx._HOMES, "__version__"}
     assert dir(bitnet_onnx) == bitnet_onnx.__all__
@@ -97,7 +97,7 @@ def test_the_names() -> None:
         assert issubclass(getattr(bitnet_onnx, name), BitNetError)
 
 
-def test_what_type_checkers_see_is_what_is_loaded() -> None:
+def test_type_checkers_see_the_names_that_are_loaded() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
@@ -128,7 +128,7 @@ def test_import_loads_nothing_heavy() -> None:
     assert not heavy & set(json.loads(done.stdout))
 
 
-def test_a_model_answers(demo_artifact: Path) -> None:
+def test_a_loaded_model_answers_a_question(demo_artifact: Path) -> None:
     with bitnet_onnx.load(demo_artifact, threads=1) as model:
         question = [{"role": "user", "content": "What is 27 + 5?"}]
         answer = model.generate(question, max_new_tokens=8)
@@ -154,7 +154,7 @@ def test_a_model_answers(demo_artifact: Path) -> None:
 def test_a_score_is_the_log_likelihood(
     demo_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer that the model gives is likelier than another, in chunks as in one piece."""
+    """The right answer is likelier than a wrong one; chunks give the scores of one piece."""
     with bitnet_onnx.load(demo_artifact, threads=1) as model:
         asked = model.encode([{"role": "user", "content": "What is 27 + 5?"}])
         right, wrong = (

@@ -1,4 +1,4 @@
-"""Nothing half-written is ever left behind."""
+"""Writers never leave half-written files or folders behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bitnet_onnx.files import new_folder, read_object, sha256, write_text
 from tests.support.paths import ROOT
 
 
-def test_the_folder_appears_whole(tmp_path: Path) -> None:
+def test_the_folder_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "out"
     with new_folder(target) as folder:
         assert not target.exists()
@@ -29,7 +29,7 @@ def test_the_folder_appears_whole(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["out"]
 
 
-def test_an_empty_folder_in_the_way_is_fine(tmp_path: Path) -> None:
+def test_an_empty_folder_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with new_folder(tmp_path / "out") as folder:
         write_text(folder / "a", "a")
@@ -37,7 +37,7 @@ def test_an_empty_folder_in_the_way_is_fine(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link", "dangling"])
-def test_what_exists_is_refused_and_untouched(tmp_path: Path, kind: str) -> None:
+def test_an_existing_path_is_refused_and_not_changed(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "out"
     if kind == "folder":
         target.mkdir()
@@ -59,7 +59,7 @@ def fail_in_the_middle(path: Path, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
-def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+def test_an_error_while_writing_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error):
         fail_in_the_middle(tmp_path / "out", error())
     assert list(tmp_path.iterdir()) == []
@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "")
     with pytest.raises(ConfigError, match="cannot be made"), new_folder(tmp_path / "file" / "out"):
         raise AssertionError("the block must not run")
@@ -90,7 +90,7 @@ with new_folder(Path(sys.argv[1])) as folder, new_file(Path(sys.argv[2])) as fil
 """
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next(
+def test_the_next_writer_removes_what_a_killed_writer_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "SETTLED", 0.0)
@@ -104,7 +104,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(
         write_text(tmp_path / ".mine.partial", "not a name that a writer makes")
         with new_folder(tmp_path / "first"):
             pass
-        assert len(list(tmp_path.glob(".killed.*.partial"))) == 1  # alive, so it stays
+        assert len(list(tmp_path.glob(".killed.*.partial"))) == 1  # its writer is alive
         assert len(list(tmp_path.glob(".other.gguf.*.partial"))) == 1
         writer.kill()
     with new_folder(tmp_path / "second"):
@@ -112,7 +112,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.partial", "first", "second"]
 
 
-def test_sha256_of_more_than_one_chunk(tmp_path: Path) -> None:
+def test_sha256_reads_more_than_one_chunk(tmp_path: Path) -> None:
     content = os.urandom((1 << 20) + 17)
     (tmp_path / "x").write_bytes(content)
     assert sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
@@ -130,7 +130,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_what_is_no_json_object_is_the_callers_error(tmp_path: Path, kind: str) -> None:
+def test_a_file_without_a_json_object_raises_the_callers_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(UNREADABLE[kind])
     with pytest.raises(ArtifactError, match=r"x\.json (cannot be read as|holds a) JSON") as caught:

@@ -1,4 +1,4 @@
-"""The import order of the package, and what the path of a device may import."""
+"""The import order of the package, and the packages that a device's path may import."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.paths import PACKAGE
 
-# The rooms, top to bottom, each with its files in order: a file imports only from files above it,
-# in functions too.
+# The rooms and their files, top to bottom: a file imports only from files above it, also inside
+# functions.
 ROOMS = """
 : errors files artifact native
 network: fields rope quantization records config parts
@@ -37,7 +37,7 @@ cli: common export convert generate chat bench verify info synthesize demo web m
 
 
 def ordered(rooms: str) -> list[str]:
-    """The modules of ROOMS in order; a room's ``.`` is its ``__init__.py``."""
+    """Return the modules of ROOMS in order; a room's ``.`` is its ``__init__.py``."""
     order, room = [], ""
     for word in rooms.split():
         if word.endswith(":"):
@@ -49,7 +49,7 @@ def ordered(rooms: str) -> list[str]:
 
 ORDER = ordered(ROOMS)
 
-# What a device has: neither of these nor what comes with them.
+# A device has none of these packages.
 EXPORT_ONLY = """
 torch onnx onnxscript onnx_ir safetensors ml_dtypes transformers gguf
 """.split()
@@ -68,7 +68,7 @@ sys.meta_path.insert(0, Blocker())
 
 
 def module_of(path: Path) -> str:
-    """bitnet_onnx/a/b.py -> "a.b"; a package's __init__.py has the name of its folder."""
+    """Return "a.b" for bitnet_onnx/a/b.py, and the folder's name for an __init__.py."""
     parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
     if parts[-1] == "__init__" and len(parts) > 1:
         parts.pop()
@@ -80,7 +80,7 @@ PACKAGES = frozenset(name for name, path in SOURCES.items() if path.name == "__i
 
 
 def imported(tree: ast.AST, module: str, is_package: bool, known: set[str]) -> set[str]:
-    """The modules of this package that the source imports, wherever in the file."""
+    """Return the modules of this package that the source imports, anywhere in the file."""
     found = set()
     for node in ast.walk(tree):
         names: list[str] = []
@@ -115,7 +115,7 @@ def test_every_file_has_a_place_in_the_order() -> None:
     rooms = {name for name in PACKAGES if name not in ORDER}
     assert set(SOURCES) - rooms == set(ORDER)
     assert len(ORDER) == len(set(ORDER))
-    for room in rooms:  # a docstring and nothing else, so that it hides no import
+    for room in rooms:  # its __init__.py holds a docstring only, so it cannot hide an import
         assert len(ast.parse(SOURCES[room].read_text("utf-8")).body) <= 1 or room == "__init__"
 
 
@@ -155,7 +155,7 @@ def run_blocked(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_blocker_blocks() -> None:
+def test_the_blocker_refuses_an_import() -> None:
     done = run_blocked("import torch")
     assert done.returncode == 1
     assert "the runtime path imports torch" in done.stderr

@@ -1,6 +1,6 @@
-"""No file, function or folder that is too large to read at once, unless a reason stands beside it.
+"""Files, functions and folders are small enough to read at once, unless a function gives a reason.
 
-``# long: <reason>`` on a function's first line is such a reason.
+The reason is a comment ``# long: <reason>`` on the function's first line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOLDERS = ("bitnet_onnx", "custom_ops", "tests", "docs", "examples", "benchmarks
 
 
 def long_functions(source: str) -> Iterator[str]:
-    """``name: lines`` of each function beyond the limit that gives no reason."""
+    """Yield ``name: lines`` of each function beyond the limit without a reason."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,10 +1,10 @@
-"""Seeded generators of short questions with answers that can be checked.
+"""Seeded generators of short questions with checkable answers.
 
-Knows the kinds of question, their wordings and which of them are held out.  Knows nothing of
-tokens or of the network.  A held-out question is never yielded for training: for arithmetic,
-numbers, stories and words the rule looks at the content (the numbers, the story, the word), so
-no other wording of it is trained on either; for the small tables of dates and units, whose
-content must be learned by heart, it looks at the literal question.
+Knows the kinds of question, their wordings and which of them are held out; does not know tokens or
+the network. A held-out question is never yielded for training. For arithmetic, numbers, stories and
+words the rule looks at the content (the numbers, the story, the word), so that other wordings are
+held out too. For dates and units, small tables that must be learned by heart, the rule looks at the
+literal question.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import NamedTuple
 from training import wordings as say
 from training import words as w
 
-HELD_OUT_PERCENT = {"dates": 15, "units": 10}  # few questions in all; the other kinds: 5
+HELD_OUT_PERCENT = {"dates": 15, "units": 10}  # kinds with few questions; the other kinds: 5
 
-ATTEMPTS = 20_000  # draws without a new held-out question after which a kind is exhausted
+ATTEMPTS = 20_000  # a kind is exhausted after this many draws without a new held-out question
 
 
 class Example(NamedTuple):
-    """One question; `content` is the string that decides whether it is held out."""
+    """One question; the string ``content`` decides whether it is held out."""
 
     kind: str
     question: str
@@ -34,13 +34,13 @@ class Example(NamedTuple):
 
 
 def is_held_out(example: Example) -> bool:
-    """Stable over machines and Python versions: a hash of kind and content."""
+    """Decide by a hash of kind and content, which is stable over machines and Python versions."""
     digest = hashlib.blake2b(f"{example.kind}|{example.content}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little") % 100 < HELD_OUT_PERCENT.get(example.kind, 5)
 
 
 def arithmetic(rng: random.Random, reach: int = 0) -> Example:
-    """A two-digit number plus or minus a one-digit one; at first, any two below 100."""
+    """Ask for a two-digit number plus or minus a one-digit one; at first, any two below 100."""
     a, b = rng.randrange(100), rng.randrange(100)
     size = rng.random()
     if reach <= 1:
@@ -68,7 +68,7 @@ def arithmetic(rng: random.Random, reach: int = 0) -> Example:
 
 
 def numbers(rng: random.Random, reach: int = 0) -> Example:
-    """Larger or smaller of two, largest or smallest of three, three in order (at first four)."""
+    """Ask to compare two numbers, for an extreme of three, or to sort three (at first, four)."""
     form = rng.choice(("compare", "extreme", "sort", "sort"))
     count = {"compare": 2, "extreme": 3}.get(form) or (rng.choice((3, 3, 4)) if reach == 3 else 3)
     values = rng.sample(range(100), count)
@@ -88,7 +88,7 @@ def numbers(rng: random.Random, reach: int = 0) -> Example:
 
 
 def journey(rng: random.Random) -> Example:
-    """Two or three places that one person or one thing comes to; asks for the last."""
+    """Tell two or three places that one person or thing comes to; ask for the last place."""
     thing = rng.random() < 0.4
     mover = rng.choice(w.OBJECTS if thing else w.NAMES)
     places = rng.sample(w.PLACES, rng.choice((2, 2, 3)))
@@ -101,7 +101,7 @@ def journey(rng: random.Random) -> Example:
 
 
 def stories(rng: random.Random, reach: int = 0) -> Example:
-    """Where one person or thing is; at first, two or three of them, and also who is there."""
+    """Ask where one person or thing is; at first, of two or three, and also who is there."""
     if reach == 0:
         return journey(rng)
     things = rng.random() < 0.35 and reach > 1
@@ -133,7 +133,7 @@ def stories(rng: random.Random, reach: int = 0) -> Example:
 
 
 def pseudo_word(rng: random.Random, lengths: tuple[int, ...]) -> str:
-    """Letters in which consonants and vowels alternate, mostly."""
+    """Return capital letters, of which consonants and vowels mostly alternate."""
     letters: list[str] = []
     vowel = rng.random() < 0.3
     for _ in range(rng.choice(lengths)):
@@ -147,7 +147,7 @@ SHORT_WORDS = tuple(word for word in REAL_WORDS if len(word) <= 5)
 
 
 def words(rng: random.Random, reach: int = 0) -> Example:
-    """Reverse, spell, first letter, last letter; words are in capitals, one token a letter."""
+    """Ask to reverse or spell a word, or for its first or last letter; a capital is one token."""
     if rng.random() < 0.4:
         word = rng.choice(REAL_WORDS if reach == 3 else SHORT_WORDS)
     else:
@@ -164,7 +164,7 @@ def words(rng: random.Random, reach: int = 0) -> Example:
 
 
 def dates(rng: random.Random, reach: int = 0) -> Example:
-    """Weekdays a few days away, the month next door, days in a month of a common year."""
+    """Ask for a weekday some days away, a neighbouring month, or a common year's month length."""
     if rng.random() < 0.65:
         day, n = rng.randrange(7), rng.randrange(1, {3: 11, 2: 8}.get(reach, 4))
         after = rng.random() < 0.5
@@ -184,7 +184,7 @@ def dates(rng: random.Random, reach: int = 0) -> Example:
     return Example("dates", text, answer, text)
 
 
-# (large unit, small unit, factor, largest count that is asked)
+# (large unit, small unit, factor, largest count in a question)
 UNITS = (
     ("metres", "centimetres", 100, 99),
     ("kilometres", "metres", 1000, 99),
@@ -200,7 +200,7 @@ UNITS = (
 
 
 def units(rng: random.Random, reach: int = 0) -> Example:
-    """From a larger unit to a smaller one."""
+    """Ask to convert a larger unit to a smaller one."""
     large, small, factor, top = rng.choice(UNITS)
     n = rng.randrange(1, top + 1)
     text = rng.choice(say.CONVERT).format(n=n, l=large[:-1] if n == 1 else large, s=small)
@@ -220,10 +220,10 @@ KINDS: dict[str, Callable[[random.Random, int], Example]] = {
 def training(
     seed: int | str, weights: dict[str, float] | None = None, reach: int = 0
 ) -> Iterator[Example]:
-    """An endless stream without held-out questions; the same seed gives the same stream.
+    """Yield questions without end, none held out; the same seed gives the same stream.
 
-    `reach` widens the ranges from 0, what is asked in the end and held out, to 3, where training
-    began: larger numbers, longer words, lists and stories, weekdays further away.
+    ``reach`` sets the ranges, from 0 (the final and the held-out questions) to 3 (the first ones):
+    larger numbers, longer words, lists and stories, weekdays further away.
     """
     rng = random.Random(seed)
     kinds = list(KINDS)
@@ -235,7 +235,7 @@ def training(
 
 
 def held_out(count: int, seed: int) -> list[Example]:
-    """`count` different held-out questions, the kinds in turn while they have any left."""
+    """Return ``count`` different held-out questions, of each kind in turn until it is exhausted."""
     rng = random.Random(f"held-out {seed}")
     kinds, seen, found = list(KINDS), set[str](), list[Example]()
     while len(found) < count and kinds:
@@ -252,7 +252,7 @@ def held_out(count: int, seed: int) -> list[Example]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write held-out questions as JSON lines.")
-    parser.add_argument("--heldout", type=int, default=1000, metavar="N", help="how many")
+    parser.add_argument("--heldout", type=int, default=1000, metavar="N", help="their number")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     for example in held_out(args.heldout, args.seed):

@@ -1,6 +1,7 @@
-"""Exact match on held-out questions, by kind, with the torch model.
+"""Measure exact match on held-out questions, by kind, with the torch model.
 
-Knows the model and the tokenizer; an answer counts when its stripped text is equal.
+Knows the model and the tokenizer; does not know training. An answer is right when its stripped text
+is equal.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BATCH = 64
 def answer(
     model: BitNetForCausalLM, tokenizer: Tokenizer, questions: Sequence[str], limit: int = 16
 ) -> list[str]:
-    """Greedy answers.  Padding is on the right, where causal attention never looks back at it."""
+    """Return greedy answers; padding is on the right, so that causal attention never sees it."""
     rows = [tokenizer.encode(tok.prompt(question)).ids for question in questions]
     starts = torch.tensor([len(row) for row in rows])
     ids = torch.full((len(rows), int(starts.max()) + limit), tok.PAD_ID)
@@ -51,7 +52,7 @@ def accuracy(
     examples: Sequence[data.Example],
     wrong: list[tuple[data.Example, str]] | None = None,
 ) -> dict[str, float]:
-    """Share of exact answers for `all` and each kind; the others are added to `wrong`."""
+    """Return the share of exact answers of "all" and of each kind; add the others to ``wrong``."""
     training = model.training
     model.eval()
     right, total = defaultdict[str, int](int), defaultdict[str, int](int)

@@ -1,8 +1,8 @@
-"""Muon: momentum, orthogonalized (Keller Jordan, "Muon: An optimizer for hidden layers", 2024).
+"""Muon: orthogonalized momentum (Keller Jordan, "Muon: An optimizer for hidden layers", 2024).
 
-Knows matrices of parameters and the processes that train together.  torch.optim.Muon works in
-bfloat16, which many CPUs have to emulate; here matrices of one shape go together, in float32,
-and the processes share the work.
+Knows matrices of parameters and the processes that train together; does not know the data.
+torch.optim.Muon works in bfloat16, which many CPUs must emulate. This one works in float32, stacks
+matrices of one shape, and shares the work between processes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from bitnet_onnx.model import BitLinear
 
-# The quintic of the Muon post: it lifts every singular value into about 0.7 to 1.2.
+# The quintic of the Muon post: it moves every singular value to between about 0.7 and 1.2.
 A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalize(x: Tensor, steps: int = 5) -> Tensor:
-    """[n, rows, columns] -> nearly U·Vᵀ of each matrix, by Newton-Schulz iteration."""
+    """Return nearly U·Vᵀ of each matrix of [n, rows, columns], by Newton-Schulz iteration."""
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -32,7 +32,7 @@ def orthogonalize(x: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """`lr` is the root mean square of an update's entries, up to the quintic's error."""
+    """Muon; ``lr`` is the root mean square of an update's entries, up to the quintic's error."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum})
@@ -63,7 +63,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize_shared(stacked: Tensor) -> Tensor:
-    """Each process does every n-th matrix; the sum over processes has them all."""
+    """Orthogonalize every n-th matrix in each process; the sum over processes has all of them."""
     rank, world = dist.get_rank(), dist.get_world_size()
     result = torch.zeros_like(stacked)
     result[rank::world] = orthogonalize(stacked[rank::world])
@@ -72,7 +72,7 @@ def orthogonalize_shared(stacked: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Every process gets the mean of all gradients, in one message."""
+    """Give every process the mean of all gradients, in one message."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
@@ -82,6 +82,6 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Master weights of BitLinear, and weights of norms."""
+    """Return the BitLinear masters and the norm weights."""
     matrices = [m.weight for m in model.modules() if isinstance(m, BitLinear)]
     return matrices, [p for p in model.parameters() if p.ndim == 1]

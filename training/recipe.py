@@ -1,7 +1,7 @@
 """The recipe of the bundled model as it ran: sizes, stages and learning rates.
 
-Knows numbers only. The stages are a log of one run: when it showed what a model of this size
-learns in an hour, the ranges of the questions were narrowed and the shares of the kinds moved.
+Knows numbers only. The stages are a log of one run: as it showed what a model of this size learns
+in an hour, the ranges of the questions were narrowed and the shares of the kinds changed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ MODEL = BitNetConfig(
 
 @dataclass(frozen=True)
 class Stage:
-    """From step `start` on: how often each kind is asked and how rows are filled."""
+    """From step ``start`` on: the share of each kind of question, and how rows are filled."""
 
     start: int
     shares: dict[str, float]
     reach: int
-    """How wide the ranges of the questions are: see `data.training`."""
+    """The width of the questions' ranges: see ``data.training``."""
     patience: int
-    """How many turns that are too long for the rest of a row are passed over before it is full."""
+    """The number of turns too long for the rest of a row that may be skipped in it."""
     new_chat: float
-    """Chance that a turn opens a new chat, which sees nothing of what stands before it."""
+    """The probability that a turn begins a new chat, which does not see the turns before it."""
 
 
 EARLY = {
@@ -114,7 +114,7 @@ class Recipe:
     muon_rate: float = 0.0015
     table_rate: float = 0.01
     norm_rate: float = 0.003
-    # (step, factor on the learning rates); the last step ends the run
+    # (step, factor of the learning rates); the last step ends the run
     rates: tuple[tuple[int, float], ...] = (
         (-1, 0.0),
         (99, 1.0),
@@ -133,7 +133,7 @@ class Recipe:
         return next(stage for stage in reversed(self.stages) if stage.start <= step)
 
     def rate(self, step: int) -> float:
-        """Factor on all learning rates: linear between the points."""
+        """Return the factor of all learning rates, linear between the points."""
         (x0, y0), (x1, y1) = next(
             pair for pair in zip(self.rates, self.rates[1:], strict=False) if step < pair[1][0]
         )

@@ -1,8 +1,8 @@
-"""The tokenizer of the bundled model: byte-level BPE as in LLaMA 3, trained on our questions.
+"""The tokenizer of the bundled model: byte-level BPE as in LLaMA 3, trained on its questions.
 
-Knows how text is cut: a digit is always one token, and so is a capital letter in an all-capital
-word, so that sums and spelling work on units the network can see.  Frequent words are one token
-together with the space before them.  Knows nothing of the network.
+Knows how text is split; does not know the network. A digit is always one token, and so is a capital
+in an all-capital word, so that the network sees the units of sums and spelling. A frequent word is
+one token with the space before it.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ SPECIAL = [BOS, END_OF_TEXT, EOT, PAD]  # ids 0 to 3
 FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 BOS_ID, END_OF_TEXT_ID, EOT_ID, PAD_ID = range(4)
 
-# As published with microsoft/bitnet-b1.58-2B-4T, so that one template serves both.
+# The template of microsoft/bitnet-b1.58-2B-4T, so that one template serves both models.
 CHAT_TEMPLATE = (
     "{% set loop_messages = messages %}{% for message in loop_messages %}"
     "{% set content = message['role'] | capitalize + ': '+ message['content'] | trim"
     " + '<|eot_id|>' %}{{ content }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
 )
-# Digits and capitals alone (unless a small letter follows), words with the space before them.
+# Single digits, single capitals (unless a small letter follows), words with the space before them.
 SPLIT = r"\d|[A-Z](?![a-z])| ?[A-Z]?[a-z]+| ?[^\sA-Za-z\d]+|\s+"
 
 
 def train(examples: int = 20_000, seed: int = 0) -> Tokenizer:
-    """Learn the merges from a sample of the training stream."""
+    """Train the tokenizer on a sample of the training stream."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -70,12 +70,12 @@ def train(examples: int = 20_000, seed: int = 0) -> Tokenizer:
 
 
 def prompt(question: str) -> str:
-    """One user turn as the chat template renders it, up to where the answer begins."""
+    """Return one user turn as the chat template renders it, up to the answer."""
     return f"User: {question}{EOT}Assistant: "
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
-    """The tokenizer files of a checkpoint folder."""
+    """Write the tokenizer files of a checkpoint folder."""
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",

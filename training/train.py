@@ -1,10 +1,9 @@
 """Train the bundled model: one command, resumable, on two CPU cores.
 
-Knows batches, optimizers, processes and checkpoints; the numbers are in `recipe.py`.  Every batch
-is a function of the seed, the step and the process, so a resumed run sees what an unbroken one
-would have seen.
-Two processes of one thread each, which meet twice a step, outrun one process of two threads,
-which meet in each of a thousand small operations.
+Knows batches, optimizers, processes and checkpoints; the numbers are in ``recipe.py``. Every batch
+is a function of the seed, the step and the process, so that a resumed run sees the same batches as
+an uninterrupted one. Two processes of one thread each synchronize twice a step; they are faster
+than one process of two threads, which synchronize in each of a thousand small operations.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from training.recipe import MODEL, Recipe
 
 
 class Batch(NamedTuple):
-    """Each [rows, length]; `labels` only on the answers; `chats` tells apart the chats of a row."""
+    """Tensors [rows, length]; only answers have ``labels``; ``chats`` numbers a row's chats."""
 
     ids: Tensor
     labels: Tensor
@@ -42,6 +41,7 @@ class Batch(NamedTuple):
 
 
 def make_batch(tokenizer: Tokenizer, recipe: Recipe, step: int, rank: int) -> Batch:
+    """Fill the rows of one step of one process with questions and answers."""
     stage = recipe.stage(step)
     stream = data.training(f"{recipe.seed}/{step}/{rank}", stage.shares, stage.reach)
     luck = random.Random(f"{recipe.seed}/{step}/{rank}/chats")
@@ -65,9 +65,9 @@ def make_batch(tokenizer: Tokenizer, recipe: Recipe, step: int, rank: int) -> Ba
 
 
 def encode_turn(tokenizer: Tokenizer, example: data.Example) -> tuple[list[int], list[int]]:
-    """Ids of the prompt, and of the whole turn.
+    """Return the ids of the prompt, and of the whole turn.
 
-    Prompt and answer are cut apart, as generation sees them: no token spans the border.
+    Prompt and answer are encoded separately, as in generation: a token never spans both.
     """
     asked = tokenizer.encode(tok.prompt(example.question), add_special_tokens=False).ids
     answer = tokenizer.encode(example.answer, add_special_tokens=False).ids
@@ -75,9 +75,10 @@ def encode_turn(tokenizer: Tokenizer, example: data.Example) -> tuple[list[int],
 
 
 def answer_loss(model: BitNetForCausalLM, batch: Batch) -> Tensor:
-    """The model's own loss, without the work on positions that no label asks for.
+    """Return the model's own loss, computed only at the positions that labels need.
 
-    Above the last attention every position stands alone: a fifth of the time is saved there.
+    Above the last attention positions are independent: skipping the others saves a fifth of the
+    time.
     """
     ids, labels, chats = batch
     same = chats.unsqueeze(1) == chats.unsqueeze(2)
@@ -96,7 +97,7 @@ def answer_loss(model: BitNetForCausalLM, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def initialize(model: BitNetForCausalLM) -> None:
-    """Token and layers weigh alike in the residual stream, else int8 rounds the token away.
+    """Draw token and layers of similar size in the residual stream; int8 rounds a small token away.
 
     So the table is large and, as it is also the head, the last norm is small.
     """
@@ -110,7 +111,7 @@ def initialize(model: BitNetForCausalLM) -> None:
 
 @dataclass
 class Run:
-    """A training run in a work folder: its state is saved there and taken up again."""
+    """A training run in a work folder, which saves its state there and resumes from it."""
 
     folder: Path
     recipe: Recipe
@@ -121,6 +122,7 @@ class Run:
 
     @classmethod
     def start(cls, folder: Path, recipe: Recipe) -> Run:
+        """Make a new run, or resume the one that the folder holds."""
         saved = folder / "state.pt"
         torch.manual_seed(recipe.seed)
         model = BitNetForCausalLM(MODEL).train()
@@ -154,7 +156,7 @@ class Run:
         print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
-        """Write beside, then rename: a killed run leaves a whole state behind."""
+        """Write a temporary file, then rename it: a killed run leaves a complete state behind."""
         state = {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -183,7 +185,7 @@ class Run:
         print("  held out: " + "  ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
 
     def publish(self, folder: Path) -> None:
-        """The published packed layout with its tokenizer files."""
+        """Write the model in the published packed layout, with its tokenizer files."""
         folder.mkdir(parents=True, exist_ok=True)
         tok.save(self.tokenizer, self.folder)
         config = replace(MODEL, quantization="offline")
@@ -192,7 +194,7 @@ class Run:
 
 
 def work(rank: int, recipe: Recipe, args: argparse.Namespace) -> None:
-    """One of the processes; the first one also reports, saves and publishes."""
+    """Run one of the processes; the first one also reports, saves and publishes."""
     torch.set_num_threads(1)
     meeting = (args.work / "meeting").absolute()
     dist.init_process_group(

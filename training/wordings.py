@@ -1,4 +1,4 @@
-"""How each kind of question is worded: texts with places for its content."""
+"""The wordings of each kind of question: texts with placeholders for the content."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How fast an artifact runs on this machine."""
+"""Measure how fast an artifact runs on this machine."""

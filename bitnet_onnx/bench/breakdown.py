@@ -1,6 +1,6 @@
-"""Where the time of a decode step goes: time and bytes of each kind of operator.
+"""Break the time of a decode step down: time and bytes of each kind of operator.
 
-Knows ONNX Runtime's profile and which operators read their weights whole. The profiler costs some
+Knows ONNX Runtime's profile and which operators read all their weights. The profiler costs about
 10 us around each operator, so a step is also timed without it: the linears by the clocks that the
 library keeps.
 """
@@ -35,9 +35,9 @@ WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activati
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """One kind of operator in a decode step, all its nodes together: means over the faster half.
+    """All nodes of one kind of operator in a decode step: means over the faster half of steps.
 
-    ``bytes`` are the weights, or the keys and values, that were really read, in all steps.
+    ``bytes`` are the weights, or the keys and values, that were really read: means over all steps.
     """
 
     operator: str
@@ -48,10 +48,10 @@ class OperatorCost:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Operators, costliest first, of a step with the profiler, and seconds of one without it.
+    """The operators of a step with the profiler, costliest first, and a step without the profiler.
 
-    Of 24 steps the faster half counts: those that others on the machine disturbed least.
-    ``ternary`` and ``head`` are of the step without the profiler.
+    The faster half of 24 steps counts: other processes disturbed it least. ``ternary`` and ``head``
+    belong to the step without the profiler.
     """
 
     step_seconds: float
@@ -72,8 +72,8 @@ class Breakdown:
 def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     """Decode a few steps after ``context`` random ids, without the profiler and with it.
 
-    Two rows are not operators: what ONNX Runtime and the profiler spend between them, and Python
-    with the choice of the id. There must be room for ``context`` and 24 positions more.
+    Two rows are not operators: "between operators" is ONNX Runtime and the profiler, "Python" is
+    Python with the choice of the id. The context must hold ``context`` + 24 positions.
     """
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, context).tolist()
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +113,7 @@ def _kind(cost: OperatorCost) -> str:
 
 
 class _Steps(NamedTuple):
-    """Of each step its seconds, and those inside some operators; and what all steps skipped."""
+    """Seconds of each step, its seconds inside some operators, and bytes skipped in all steps."""
 
     seconds: list[float]
     inside: list[dict[str, float]]
@@ -127,14 +127,14 @@ def _steps(session: Session, ids: list[int], operators: Collection[str] = ()) ->
     for _ in range(STEPS):
         start = perf_counter()
         token = int(session.decode([token])[0].argmax())
-        seconds.append(perf_counter() - start)  # without what reading the clocks takes
+        seconds.append(perf_counter() - start)  # before the clocks are read
         clocks.append({op: native.operator_seconds(op) for op in operators})
     inside = [{op: after[op] - before[op] for op in after} for before, after in pairwise(clocks)]
     return _Steps(seconds, inside, native.skipped_bytes().since(skipped))
 
 
 def _clocked(name: str, group: Sequence[OperatorCost], steps: _Steps) -> OperatorCost:
-    """These operators together, by the library's clocks: by the profile if they are not its own."""
+    """Add up these operators, by the library's clocks, or by the profile if it has none."""
     kinds, kept = {_kind(cost) for cost in group}, faster_half(steps.seconds)
     seconds = statistics.fmean(sum(steps.inside[i][kind] for kind in kinds) for i in kept)
     return OperatorCost(
@@ -148,7 +148,7 @@ def _clocked(name: str, group: Sequence[OperatorCost], steps: _Steps) -> Operato
 def _costs(
     events: Sequence[dict[str, Any]], seconds: Sequence[float], cache_bytes: int
 ) -> list[OperatorCost]:
-    """The costs of a step, from the profile of a prefill and of STEPS steps of these seconds."""
+    """Return a step's costs, from the profile of a prefill and STEPS steps of these seconds."""
     runs = sorted((e["ts"], e["dur"]) for e in events if e["name"] == "model_run")[-STEPS:]
     starts = [start for start, _ in runs]
     calls, sizes = Counter[str](), Counter[str]()
@@ -158,7 +158,7 @@ def _costs(
             continue
         step = bisect_right(starts, event["ts"]) - 1
         if step < 0:
-            continue  # of the prefill
+            continue  # it belongs to the prefill
         name = _name(event["args"])
         calls[name] += 1
         sizes[name] += _bytes(event["args"], cache_bytes)
@@ -188,9 +188,9 @@ def faster_half(seconds: Sequence[float]) -> list[int]:
 
 
 def _name(args: dict[str, Any]) -> str:
-    """The operator, with the shape of its weight where it has one, as it is stored."""
+    """Return the operator's name, with the stored shape of its weight if it has one."""
     if str(args["op_name"]).startswith(ATTENTION):
-        return str(args["op_name"])  # int8 there is the cache
+        return str(args["op_name"])  # its int8 input is the cache
     for entry in args["input_type_shape"]:
         for dtype, shape in entry.items():
             if dtype in WEIGHT_TYPES and len(shape) > 1:
@@ -207,7 +207,7 @@ def _bytes(args: dict[str, Any], cache_bytes: int) -> int:
 
 
 def describe_breakdown(found: Breakdown, bandwidth: float) -> str:
-    """Two tables; ``bandwidth`` in bytes a second is what shares are of."""
+    """Return two tables; shares are of ``bandwidth``, in bytes a second."""
     return "\n".join(
         [
             f"{'operator':<34} calls     ms  of step      MB   GB/s  of bandwidth",
@@ -216,7 +216,7 @@ def describe_breakdown(found: Breakdown, bandwidth: float) -> str:
             "",
             "without the profiler",
             *(_line(c, found.step_seconds, bandwidth) for c in (found.ternary, found.head)),
-            f"a step: {found.step_seconds * 1e3:.2f} ms, of which all but linears and head: "
+            f"a step: {found.step_seconds * 1e3:.2f} ms, of which outside linears and head: "
             f"{found.everything_else:.1%}",
         ]
     )

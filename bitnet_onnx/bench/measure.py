@@ -1,7 +1,8 @@
-"""How fast an artifact runs here: prefill, decode, load, memory, share of the read bandwidth.
+"""Measure an artifact on this machine: prefill, decode, load, memory, share of read bandwidth.
 
-Knows sessions and clocks. Medians of several runs; the machine's own read bandwidth is measured
-in the same sitting, with as many threads, so that shares mean something on a shared machine.
+Knows sessions and clocks; does not know text. Figures are medians of several runs. The read
+bandwidth is measured in the same sitting by the same number of threads, so that shares have a
+meaning on a shared machine.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class BenchResult:
-    """Times in seconds, rates in tokens or bytes a second; medians over ``runs``."""
+    """Times in seconds, rates in tokens or bytes a second: medians over ``runs``."""
 
     machine: str
     kernel: str
@@ -53,7 +54,7 @@ class BenchResult:
     """The share of up_proj's rows behind a closed gate; None where no operator skips zeros."""
     zero_activations: float | None
     """The share of down_proj's columns that met a zero after quantization; or None."""
-    weight_bytes_per_token: int | None  # None: ONNX Runtime's own operators may unpack them
+    weight_bytes_per_token: int | None  # None: ONNX Runtime's own operators may unpack weights
     read_bandwidth: float
     bandwidth_share: float | None
     peak_rss_bytes: int
@@ -73,7 +74,7 @@ def bench(
 ) -> BenchResult:
     """Feed ``prompt_tokens`` random ids, then decode ``new_tokens``; greedy, one sequence.
 
-    on_run is told the number of each finished run. Raises GenerationError on impossible sizes.
+    on_run gets the number of each finished run. Raises GenerationError on impossible sizes.
     """
     for name, value in (("prompt_tokens", prompt_tokens), ("new_tokens", new_tokens)):
         if value < 1:
@@ -86,8 +87,8 @@ def bench(
     load = perf_counter() - start
     if prompt_tokens + new_tokens > session.context_length:
         raise GenerationError(
-            f"{prompt_tokens} prompt and {new_tokens} new tokens do not fit the context of "
-            f"{session.context_length}",
+            f"{prompt_tokens} prompt and {new_tokens} new tokens are too many, expected at most "
+            f"the context of {session.context_length}",
             hint="lower --prompt-tokens or --max-new-tokens",
         )
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, prompt_tokens).tolist()
@@ -137,7 +138,7 @@ def bench(
 
 
 def weight_bytes(artifact: Artifact) -> int:
-    """Bytes of weights of one decode step: all, but of an untied embedding only one row."""
+    """Return the weight bytes of one decode step: all, except an untied embedding table."""
     config = BitNetConfig.from_file(artifact.config_path)
     if config.tie_word_embeddings:
         return artifact.data_size
@@ -146,14 +147,14 @@ def weight_bytes(artifact: Artifact) -> int:
 
 
 def _matrix_bytes(artifact: Artifact) -> int:
-    """Bytes of up_proj in all layers, and of down_proj by column: blocks of 256 codes are 64."""
+    """Return the bytes of up_proj, or of down_proj by column, in all layers: 64 for 256 codes."""
     config = BitNetConfig.from_file(artifact.config_path)
     width = -(-config.hidden_size // 256) * 64
     return config.num_hidden_layers * config.intermediate_size * width
 
 
 def read_bandwidth(threads: int) -> float:
-    """Bytes a second that ``threads`` threads read from memory together: the best of 5 passes."""
+    """Return the bytes a second that ``threads`` threads read together: the best of 5 passes."""
     buffer = np.ones(BUFFER_BYTES // 8, dtype=np.uint64)
     part = buffer.nbytes // threads // 64 * 64
     address = buffer.ctypes.data
@@ -171,7 +172,7 @@ def read_bandwidth(threads: int) -> float:
 
 
 class _Times(NamedTuple):
-    """Seconds to the first token and from it to the last, and what was skipped in the latter."""
+    """Seconds to the first token, seconds from it to the last, and bytes skipped in between."""
 
     first: float
     rest: float
@@ -189,7 +190,7 @@ def _run(session: Session, ids: list[int], new_tokens: int) -> _Times:
 
 
 def describe(result: BenchResult) -> str:
-    """The result for a person, a line a figure."""
+    """Return the result as text for a person, one line for each figure."""
     r = result
     low, high = r.decode_range
     weights = f"not known; {r.read_bandwidth / GB:.1f} GB/s read here"
@@ -201,7 +202,7 @@ def describe(result: BenchResult) -> str:
         )
     zeros = []
     if r.zero_gates is not None and r.zero_activations is not None:
-        shares = f"{r.zero_gates:.1%} of the gates, {r.zero_activations:.1%} of what enters down"
+        shares = f"{r.zero_gates:.1%} of the gates, {r.zero_activations:.1%} of down's inputs"
         zeros = [f"zeros            {shares}: weights that were not read"]
     return "\n".join(
         [

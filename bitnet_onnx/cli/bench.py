@@ -1,4 +1,4 @@
-"""``bitnet-onnx bench``: figures of an artifact on this machine."""
+"""``bitnet-onnx bench``: measure an artifact on this machine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     parser.add_argument("--prompt-tokens", type=int, default=128)
     parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=3, help="medians are over this many runs")
+    parser.add_argument("--runs", type=int, default=3, help="medians are taken over this many runs")
     parser.add_argument(
         "--profile",
         action="store_true",
-        help="also time, bytes and share of each kind of operator in a step after the prompt",
+        help="also print the time, bytes and share of each operator in a step after the prompt",
     )
     add_format(parser, "text", "json")
 
@@ -51,5 +51,5 @@ def run(args: argparse.Namespace) -> None:
         return
     print(describe(result))
     if found is not None:
-        print(f"\none step after {args.prompt_tokens} tokens, with ONNX Runtime's profiler on")
+        print(f"\none step after {args.prompt_tokens} tokens, with ONNX Runtime's profiler")
         print(describe_breakdown(found, result.read_bandwidth))

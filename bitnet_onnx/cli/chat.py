@@ -1,4 +1,4 @@
-"""``bitnet-onnx chat``: a conversation in the terminal; the cache is kept from turn to turn."""
+"""``bitnet-onnx chat``: chat in the terminal; the cache is kept from turn to turn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
 
-HELP = "talk with a model in the terminal"
+HELP = "chat with a model in the terminal"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
-    parser.add_argument("--system", help="a system prompt")
+    parser.add_argument("--system", help="the system prompt; default: none")
     add_generation(parser, max_new_tokens=512)
 
 
@@ -29,16 +29,16 @@ def run(args: argparse.Namespace) -> None:
 
     artifact = Artifact.open(args.artifact)
     tokenizer = Tokenizer.from_folder(artifact.folder)
-    tokenizer.encode_chat([{"role": "user", "content": "a"}])  # no template: say so at once
+    tokenizer.encode_chat([{"role": "user", "content": "a"}])  # a missing template fails here
     config = generation_config(args)
     with Session(artifact, threads=args.threads) as session:
         chat = Chat(session, tokenizer, system=args.system, on_notice=say)
-        say("Type a message; /reset forgets the conversation, /exit or Ctrl-D ends it.")
+        say("type a message; /reset forgets the conversation, /exit or Ctrl-D ends it")
         talk(chat, config)
 
 
 def talk(chat: Chat, config: GenerationConfig) -> None:
-    """Read a line, answer it, until the end of stdin."""
+    """Answer lines of stdin, one by one, until its end."""
     for line in lines_of_stdin():
         text = line.strip()
         if text in ("/exit", "/quit"):

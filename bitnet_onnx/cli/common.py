@@ -1,4 +1,4 @@
-"""Arguments that several commands have, and what they mean; the terminal's two streams."""
+"""Arguments that several commands share, their meaning, and output to stdout and stderr."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ DEMO = Path(__file__).parent.parent / "demo"  # the bundled model
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
-        help="folder with config.json and safetensors, .gguf file, or Hugging Face Hub id org/name",
+        help="a folder with config.json and safetensors, a .gguf file, or a Hugging Face Hub id "
+        "org/name",
     )
-    parser.add_argument("--revision", help="branch, tag or commit of the Hub id; default: main")
+    parser.add_argument("--revision", help="branch, tag or commit on the Hub; default: main")
     parser.add_argument(
         "--i2s-layout",
         choices=("x86", "arm"),
         default="x86",
-        help="where the I2_S tensors of a GGUF file were made; default: x86, as published",
+        help="the CPU on which a GGUF file's I2_S tensors were made; default: x86, as published",
     )
 
 
 def opened_checkpoint(args: argparse.Namespace) -> Checkpoint:
-    """The checkpoint that the command names; what was assumed of it goes to stderr."""
+    """Open the checkpoint that the command names; print the assumptions about it to stderr."""
     from ..weights.open import open_checkpoint
 
     checkpoint = open_checkpoint(
@@ -71,7 +72,7 @@ def add_output(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
-    """``--format``: the form of what is printed to stdout, the first one by default."""
+    """Add ``--format``, the form of the output on stdout; the first form is the default."""
     parser.add_argument(
         "--format", choices=formats, default=formats[0], help=f"default: {formats[0]}"
     )
@@ -85,7 +86,7 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
         default=max_new_tokens,
         help=f"end an answer after this many tokens; default: {max_new_tokens}",
     )
-    group.add_argument("--do-sample", action="store_true", help="sample; otherwise greedy")
+    group.add_argument("--do-sample", action="store_true", help="sample; default: greedy")
     group.add_argument(
         "--temperature", type=float, default=1.0, help="divides the logits; default: 1"
     )
@@ -110,14 +111,14 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
         default=1.0,
         help="above 1: tokens that occurred are less likely; default: 1, off",
     )
-    group.add_argument("--seed", type=int, help="the same seed, the same text")
+    group.add_argument("--seed", type=int, help="the same seed gives the same text")
     group.add_argument(
         "--stop-strings", nargs="+", default=[], metavar="TEXT", help="texts that end an answer"
     )
 
 
 def generation_config(args: argparse.Namespace) -> GenerationConfig:
-    """The options of ``add_generation``."""
+    """Return the options that ``add_generation`` added."""
     from ..generation.config import GenerationConfig
 
     return GenerationConfig(
@@ -134,7 +135,7 @@ def generation_config(args: argparse.Namespace) -> GenerationConfig:
 
 
 def prompt_ids(text: str) -> list[int]:
-    """``1,2,3``"""
+    """Parse ids like ``1,2,3``."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -142,7 +143,7 @@ def prompt_ids(text: str) -> list[int]:
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a prompts file that are not empty."""
+    """Return the lines of a prompts file that are not blank."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -151,7 +152,7 @@ def lines_of(path: Path) -> list[str]:
 
 
 def lines_of_stdin() -> Iterator[str]:
-    """Lines as they come, with a prompt sign where a person types them."""
+    """Yield lines as they come, with a prompt sign where a person types them."""
     if not sys.stdin.isatty():
         yield from sys.stdin
         return

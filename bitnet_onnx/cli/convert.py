@@ -1,4 +1,4 @@
-"""``bitnet-onnx convert``: a checkpoint in another published format."""
+"""``bitnet-onnx convert``: rewrite a checkpoint in another published format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .common import add_checkpoint, add_output, opened_checkpoint
 HELP = "rewrite a checkpoint in another published format"
 DESCRIPTION = (
     "Rewrite a checkpoint weight for weight: ternary codes and their multipliers keep their bits. "
-    "A checkpoint of float masters is quantized as at load."
+    "Float masters are quantized in the same way as when a checkpoint is loaded."
 )
 
 

@@ -1,4 +1,4 @@
-"""``bitnet-onnx demo``: the bundled model, exported, asked held-out questions, talked with."""
+"""``bitnet-onnx demo``: export the bundled model, ask it held-out questions, chat with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from .chat import talk
 from .common import DEMO, say, say_speed
 
-HELP = "export the bundled model, ask it, chat with it"
+HELP = "export the bundled model, ask it questions, chat with it"
 QUESTIONS = 3  # of each kind
 
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
             export(DEMO, folder, progress=sys.stderr.isatty())
         tokenizer = Tokenizer.from_folder(folder)
         session = Session(folder)
-        say(f"kernel {native.active_kernel()}; these questions were not in its training data\n")
+        say(f"kernel {native.active_kernel()}; these questions are not in the training data\n")
         right = asked = 0
         for kind, question, answer in questions():
             print(f"[{kind}] {question}\n  -> ", end="", flush=True)
@@ -51,12 +51,12 @@ def run(args: argparse.Namespace) -> None:
             say_speed(stream.result)
         print(f"\n{right} of {asked} answers are right")
         if sys.stdin.isatty() and sys.stdout.isatty():
-            say("\nNow you: questions of these kinds. /reset forgets, /exit or Ctrl-D ends.")
+            say("\nask questions of these kinds; /reset forgets them, /exit or Ctrl-D ends")
             talk(Chat(session, tokenizer, on_notice=say), config)
 
 
 def questions() -> Iterator[tuple[str, str, str]]:
-    """Kind, question and answer of the first few held-out questions of each kind."""
+    """Yield kind, question and answer of the first held-out questions of each kind."""
     seen: dict[str, int] = {}
     for line in (DEMO / "questions.jsonl").read_text(encoding="utf-8").splitlines():
         record = json.loads(line)

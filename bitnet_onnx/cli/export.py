@@ -1,4 +1,4 @@
-"""``bitnet-onnx export``: a checkpoint becomes an artifact folder."""
+"""``bitnet-onnx export``: export a checkpoint to an artifact folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from .common import add_checkpoint, add_output, opened_checkpoint
 
-HELP = "turn a checkpoint into an artifact folder"
+HELP = "export a checkpoint to an artifact folder"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,23 +16,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         default="native",
-        help="native: on the custom-op library (default); stock: on ONNX Runtime's operators "
-        "alone, for browsers and other runtimes that load no library",
+        help="native: uses the custom-op library (default); stock: uses only ONNX Runtime's own "
+        "operators, for browsers and runtimes that cannot load a library",
     )
     parser.add_argument(
         "--head",
         default="bf16",
         help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight; "
-        "float32: for tables that bf16 does not hold; two-step: bf16's 64 largest logits, exact, "
-        "found by int8",
+        "float32: for tables that do not fit bf16; two-step: the 64 largest logits of bf16, found "
+        "by an int8 scan",
     )
     parser.add_argument(
         "--kv-cache",
         default="float32",
-        help="what keys and values are kept as; float32: unrounded (default); float16: half the "
-        "memory; int8: a quarter, and the fastest at long contexts",
+        help="the type of cached keys and values; float32: unrounded (default); float16: half the "
+        "memory; int8: about a quarter, and the fastest at long contexts",
     )
-    parser.add_argument("--context-length", type=int, help="positions; default: the config's")
+    parser.add_argument(
+        "--context-length", type=int, help="the largest number of positions; default: the config's"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

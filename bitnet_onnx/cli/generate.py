@@ -1,4 +1,4 @@
-"""``bitnet-onnx generate``: one prompt is streamed, several are one batch."""
+"""``bitnet-onnx generate``: stream one prompt, or continue several as one batch."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ DESCRIPTION = "Continue prompts. A chat model's prompt is put into its chat temp
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
-    parser.add_argument("prompt", nargs="?", help="the prompt; - or nothing reads stdin")
-    parser.add_argument("--prompt-ids", metavar="1,2,3", help="token ids instead of a text")
-    parser.add_argument("--prompts-file", type=Path, help="one prompt a line, run as one batch")
+    parser.add_argument("prompt", nargs="?", help="the prompt; default or -: read stdin")
+    parser.add_argument("--prompt-ids", metavar="1,2,3", help="a prompt as token ids")
     parser.add_argument(
-        "--ignore-chat-template", action="store_true", help="feed the prompt as it is, after bos"
+        "--prompts-file", type=Path, help="a text file, one prompt a line, run as one batch"
+    )
+    parser.add_argument(
+        "--ignore-chat-template", action="store_true", help="feed the plain prompt, after bos"
     )
     add_format(parser, "text", "ids", "json")
     add_generation(parser, max_new_tokens=256)
@@ -64,7 +66,10 @@ def run(args: argparse.Namespace) -> None:
 def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
     given = [args.prompt is not None, args.prompt_ids is not None, args.prompts_file is not None]
     if sum(given) > 1:
-        raise GenerationError("give one of: a prompt, --prompt-ids, --prompts-file")
+        raise GenerationError(
+            "several kinds of prompts are given, expected one of: a prompt, --prompt-ids, "
+            "--prompts-file"
+        )
     if args.prompt_ids is not None:
         return [prompt_ids(args.prompt_ids)]
     if args.prompts_file is not None:

@@ -1,4 +1,4 @@
-"""``bitnet-onnx info``: versions, the library and its kernels, an artifact's manifest."""
+"""``bitnet-onnx info``: print versions, the library, its kernels, and an artifact's manifest."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any
 from .. import __version__
 from .common import add_format, print_json, say
 
-HELP = "show versions, kernels, and an artifact's manifest"
+HELP = "print versions, kernels, and an artifact's manifest"
 PACKAGES = ("onnxruntime", "numpy", "tokenizers", "torch", "onnx")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", type=Path, nargs="?", help="an artifact, or a .gguf file")
-    parser.add_argument("--check", action="store_true", help="compare every file's sha256")
+    parser.add_argument(
+        "--check", action="store_true", help="compare every file's sha256 with the manifest"
+    )
     add_format(parser, "text", "json")
 
 
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _here() -> dict[str, Any]:
-    """What is installed; a library that is missing or wrong is said, not raised."""
+    """Return the installed versions and kernels; report, not raise, a library that fails."""
     from .. import native
     from ..errors import LibraryError
 

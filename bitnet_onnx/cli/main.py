@@ -1,7 +1,7 @@
-"""The command line: one file a command, and what they have in common when something is wrong.
+"""The command line: one file for each command, with one way to report errors.
 
-Results go to stdout, everything said about them to stderr. A user's mistake is one line and exit
-code 2. A command imports what is heavy when it runs, so that ``--help`` is quick.
+Results go to stdout, all other output to stderr. A user's mistake prints one line and ends with
+exit code 2. A command imports heavy packages when it runs, so that ``--help`` is quick.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from . import bench, chat, convert, demo, export, generate, info, synthesize, ve
 
 __all__ = ["COMMANDS", "main", "parser"]
 
-# In the order of the help. Each has HELP, add_arguments(parser) and run(args) -> exit code or None.
+# In the order of the help; each has HELP, add_arguments(parser), run(args) -> exit code or None.
 COMMANDS = {
     "export": export,
     "convert": convert,
@@ -33,7 +33,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 (verify: they differ), 2 (a mistake)."""
+    """Run one command; return its exit code: 0, 1 (verify disagrees) or 2 (a user's mistake)."""
     args = parser().parse_args(argv)
     try:
         return int(COMMANDS[args.command].run(args) or 0)
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name is None or error.name.partition(".")[0] == "bitnet_onnx":
             raise
         print(f"error: this command needs the package {error.name}", file=sys.stderr)
-        print("hint: pip install 'bitnet-onnx[export]'", file=sys.stderr)
+        print("hint: install it with: pip install 'bitnet-onnx[export]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands; docs/commands.md is made from it."""
+    """Return the parser of all commands; docs/commands.md is generated from it."""
     made = argparse.ArgumentParser(
         prog="bitnet-onnx", description="Exact 1.58-bit language models on ONNX Runtime."
     )

@@ -1,4 +1,4 @@
-"""``bitnet-onnx synthesize``: a random-weight checkpoint of a published shape."""
+"""``bitnet-onnx synthesize``: write a random-weight checkpoint of a published shape."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 from ..errors import ConfigError
 from .common import add_output
 
-HELP = "make a random-weight checkpoint, for benchmarks and tests"
+HELP = "write a random-weight checkpoint, for benchmarks and tests"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", required=True, help="the shape, e.g. 2b-4t")
+    parser.add_argument("--preset", required=True, help="the published shape, e.g. 2b-4t")
     add_output(parser, "the folder")
-    parser.add_argument("--layers", type=int, help="fewer or more layers than the preset")
+    parser.add_argument("--layers", type=int, help="the number of layers; default: the preset's")
     parser.add_argument(
         "--ffn-zeros",
         type=float,
         metavar="SHARE",
-        help="the share of gates that are 0 at run time, 0 to 0.99; default: about 0.5",
+        help="the share of gates that are 0 at run time, from 0 to 0.99; default: about 0.5",
     )
     parser.add_argument("--seed", type=int, default=0)
 

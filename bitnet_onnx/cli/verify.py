@@ -1,4 +1,4 @@
-"""``bitnet-onnx verify``: a table of comparisons; exit code 1 when one of them does not agree."""
+"""``bitnet-onnx verify``: print a table of comparisons; exit code 1 when one disagrees."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HELP = "compare an artifact with a torch reference"
 DESCRIPTION = (
     "Compare logits and greedy ids of a torch reference and the artifact, once as they are and "
-    "once with rounding ties of the activation quantizer resolved the same way. Exit code 1 when "
-    "they disagree."
+    "once with rounding ties of the activation quantizer resolved the same way. The exit code is 1 "
+    "when they disagree."
 )
 
 
@@ -34,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         default="torch",
-        help="torch: this package's reference (default); transformers: its class and loader",
+        help="torch: this package's reference (default); transformers: its own class and loader",
     )
     parser.add_argument(
         "--prompt-ids", metavar="1,2,3", action="append", help="default: three random prompts"
     )
-    parser.add_argument("--prompts-file", type=Path, help="one prompt a line, fed as it is")
+    parser.add_argument("--prompts-file", type=Path, help="a text file, one plain prompt a line")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="steps after each prompt")
     add_format(parser, "text", "json")
 
@@ -74,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _say_of_head(head: str) -> None:
     if head == "int8":
-        say("the reference's head was rounded to int8 as the artifact's is")
+        say("the reference's head table is rounded to int8 like the artifact's")
     if head == "two-step":
-        say("the 64 largest logits are compared as they are, others beyond the scan's proven bound")
+        say("the 64 largest logits are compared directly, others beyond the scan's proven bound")
 
 
 def _print(results: list[Comparison], agree: bool, bound: float) -> None:
@@ -84,14 +84,15 @@ def _print(results: list[Comparison], agree: bool, bound: float) -> None:
     print("prompt tokens  steps  same ids  logits differ  same ids  logits differ  ties")
     for r in results:
         print(
-            f"{len(r.prompt):>13}  {r.steps:>5}  {r.same_ids:>8}  {r.free:>13.1e}  "
-            f"{r.settled_ids:>8}  {r.settled:>13.1e}  {r.ties:>4}"
+            f"{len(r.prompt):>13}  {r.steps:>5}  {r.same_ids_as_is:>8}  "
+            f"{r.difference_as_is:>13.1e}  {r.same_ids_resolved:>8}  "
+            f"{r.difference_resolved:>13.1e}  {r.ties:>4}"
         )
     if agree:
         print(f"agree: with rounding ties resolved, same ids and logits within {bound:g}")
-        if other := sum(r.steps - r.same_ids for r in results):
+        if other := sum(r.steps - r.same_ids_as_is for r in results):
             print(f"as it is, ties alone change the id of {other} steps")
         return
-    print(f"disagree: with rounding ties resolved, an id differs or logits by more than {bound:g}")
-    parting = next((r.parting for r in results if r.parting), None)
-    print(f"they part at the input of {parting}" if parting else "they part in the head")
+    print(f"disagree: with ties resolved, an id differs or logits differ by more than {bound:g}")
+    first = next((r.first_difference for r in results if r.first_difference), None)
+    print(f"the first difference is {f'at the input of {first}' if first else 'in the head'}")

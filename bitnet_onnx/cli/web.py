@@ -1,4 +1,4 @@
-"""``bitnet-onnx web``: the page for browsers, served with an artifact."""
+"""``bitnet-onnx web``: serve the page for browsers with an artifact."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ HELP = "serve the page for browsers with an artifact"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", type=Path, help="a folder made by: export --target stock")
-    parser.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free one")
+    parser.add_argument("--host", default="127.0.0.1", help="default: only this machine")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: any free port")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""Ids to more ids: the loop, how ids are chosen, conversations."""
+"""Generate ids: the loop, sampling, conversations."""

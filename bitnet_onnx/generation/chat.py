@@ -1,7 +1,7 @@
-"""A conversation of several turns whose cache is kept from turn to turn.
+"""A conversation of several turns, whose cache is kept from turn to turn.
 
-Knows the template's order of turns and which ids were fed. Knows no ONNX and no screen.
-What the model said stays the ids that it chose: its text, encoded again, can give other ids.
+Knows the template's order of turns and the ids of each reply; does not know ONNX or the screen. A
+reply stays the ids that the model chose: its text, encoded again, can give different ids.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Chat", "Turn"]
 class Turn:
     """One question (``user``) and its answer (``reply``).
 
-    reply_ids are without the eos that ended them.
+    ``reply_ids`` leave out the eos that ended them.
     """
 
     user: str
@@ -32,10 +32,10 @@ class Turn:
 
 
 class Chat:
-    """Asks and answers in one session, which belongs to this chat while it lasts.
+    """A conversation in one session, which belongs to this chat while it lasts.
 
-    When the context is full the oldest turns are forgotten, never the system prompt, and
-    on_notice is told in one sentence.
+    When the context is full, the chat forgets the oldest turns, never the system prompt, and tells
+    ``on_notice`` in one sentence.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Chat:
         self._on_notice = on_notice
         self.turns: list[Turn] = []
         self.result: GenerationResult | None = None
-        """Of the answer that came last."""
+        """Of the last answer."""
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -61,17 +61,17 @@ class Chat:
         return self._messages(self.turns)
 
     def reset(self) -> None:
-        """Forgets every turn; the system prompt stays, and so does its part of the cache."""
+        """Forget every turn; the system prompt stays, and so does its part of the cache."""
         self.turns = []
         self.result = None
 
     def send(
         self, text: str, config: GenerationConfig | None = None, **changes: Any
     ) -> Iterator[str]:
-        """The answer to ``text``, piece by piece; ``changes`` are options of ``config``.
+        """Answer ``text`` piece by piece; ``changes`` are options of ``config``.
 
-        Breaking off early keeps what was said up to there. A message that the context cannot hold
-        is an error and leaves the conversation as it was.
+        Closing the iterator early keeps the answer so far. A message that the context cannot hold
+        raises GenerationError and leaves the conversation as it was.
         """
         turns, ids = self._fit(text)
         options = (config or self._config).changed(**changes)
@@ -87,7 +87,7 @@ class Chat:
         self.result = answer.result
         try:
             yield from answer
-        finally:  # also when the reader stops or interrupts
+        finally:  # also when the caller stops early or interrupts
             answer.close()
             ids = answer.result.ids
             if answer.result.finish_reason == "stop":
@@ -96,26 +96,26 @@ class Chat:
                 self.turns.append(Turn(text, answer.text, tuple(ids)))
 
     def _fit(self, text: str) -> tuple[list[Turn], list[int]]:
-        """The turns to keep, and the ids of the prompt that leaves room for an answer."""
+        """Return the turns to keep and the ids of a prompt that leaves room for an answer."""
         context = self._session.context_length
         room = context // 4
         turns = self.turns
         ids = self._encode(turns, text)
         if turns and len(ids) + room > context:
-            # Half the context at once, since each forgetting computes all that is left again.
+            # Half the context at once: after each removal the remaining turns are computed again.
             while turns and len(ids) > context // 2:
                 turns = turns[1:]
                 ids = self._encode(turns, text)
         if len(ids) > context:
             raise GenerationError(
-                f"The message makes a prompt of {len(ids)} tokens with nothing before it but the"
-                f" system prompt; the context holds {context}.",
-                hint="Shorten the message.",
+                f"the message makes a prompt of {len(ids)} tokens without any earlier turn,"
+                f" expected at most the context of {context}",
+                hint="shorten the message or the system prompt",
             )
         return turns, ids
 
     def _encode(self, turns: Sequence[Turn], text: str) -> list[int]:
-        """Ids of the whole conversation, with the ids of each answer as the model chose them."""
+        """Return the ids of the whole conversation, each answer with the ids the model chose."""
         messages = self._messages(turns)
         messages.append({"role": "user", "content": text})
         start = len(self._system) + 1
@@ -125,7 +125,7 @@ class Chat:
                 messages[:place], messages[place + 1 : place + 2]
             )
             if after is None:
-                # The template rewrites earlier turns, so only the text has a meaning.
+                # The template rewrites earlier turns: encode the text of the whole chat.
                 return self._tokenizer.encode_chat(messages)
             ids += [*turn.reply_ids, *after]
         return ids

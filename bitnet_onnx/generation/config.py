@@ -1,6 +1,6 @@
-"""How to generate: one set of options, with the names and meanings of transformers.
+"""The options of generation, with the names and meanings of transformers.
 
-Knows numbers and ``generation_config.json``; knows no model and no tokenizer.
+Knows numbers and ``generation_config.json``; does not know the model or the tokenizer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..files import read_object, write_text
 __all__ = ["GenerationConfig"]
 
 FILE = "generation_config.json"
-# What transformers writes beside the options; it changes no answer.
+# Fields that transformers writes beside the options; they change no answer.
 IGNORED = ("_from_model_config", "transformers_version", "bos_token_id", "pad_token_id")
 
 
@@ -27,13 +27,13 @@ IGNORED = ("_from_model_config", "transformers_version", "bos_token_id", "pad_to
 class GenerationConfig:
     """Options of generation; names and defaults are those of transformers' GenerationConfig.
 
-    Raises GenerationError naming the option, what was found and what was expected.
+    A wrong value raises a GenerationError that names the option, the value and the expected ones.
     """
 
     max_new_tokens: int = 256
-    """New tokens at most; transformers' own default is a ``max_length`` of 20."""
+    """The largest number of new tokens; transformers' default is a ``max_length`` of 20."""
     do_sample: bool = False
-    """Sample; otherwise the most likely token is taken (greedy)."""
+    """True samples; False takes the most likely token (greedy)."""
     temperature: float = 1.0
     """What logits are divided by: below 1 the likely tokens become likelier. Above 0."""
     top_k: int = 50
@@ -43,15 +43,15 @@ class GenerationConfig:
     min_p: float = 0.0
     """0 turns it off."""
     repetition_penalty: float = 1.0
-    """1 turns it off; the only one of these with an effect without ``do_sample``."""
+    """1 turns it off; unlike the four options above, it acts without ``do_sample`` too."""
     num_beams: int = 1
     """Only 1 is supported."""
     eos_token_id: tuple[int, ...] | None = None
-    """Tokens that end an answer; None: the tokenizer's, or none where there is no tokenizer."""
+    """Tokens that end an answer; None takes the tokenizer's, if there is a tokenizer."""
     stop_strings: tuple[str, ...] = ()
-    """Texts that end an answer, and are not part of it."""
+    """Texts that end an answer without being part of it."""
     seed: int | None = None
-    """The same seed, the same answer; None draws a fresh one. Not an option of transformers."""
+    """The same seed gives the same answer; None draws a new one. transformers lacks this option."""
 
     def __post_init__(self) -> None:
         for name in ("eos_token_id", "stop_strings"):
@@ -75,17 +75,17 @@ class GenerationConfig:
             raise _wrong("num_beams", self.num_beams, "1: greedy decoding, or sampling")
 
     def changed(self, **changes: Any) -> GenerationConfig:
-        """The same with other values of some options; an unknown option is refused by name."""
+        """Return a copy with some options changed; an unknown name raises GenerationError."""
         for name in changes:
             if name not in _NAMES:
                 raise GenerationError(
-                    f"{name} is not an option of generation, expected some of: {', '.join(_NAMES)}"
+                    f"{name} is not an option of generation, expected one of: {', '.join(_NAMES)}"
                 )
         return replace(self, **changes)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:
-        """Take the fields of a generation_config.json; None stands for a default."""
+        """Take the fields of a generation_config.json; None means the default."""
         given = {name: value for name, value in values.items() if name not in IGNORED}
         return cls().changed(**{name: value for name, value in given.items() if value is not None})
 
@@ -101,7 +101,7 @@ class GenerationConfig:
             raise (error if named else GenerationError(f"{path}: {error}", error.hint)) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """What a generation_config.json holds: the options that differ from their defaults."""
+        """Return the fields of a generation_config.json: the options that are not defaults."""
         default = GenerationConfig()
         changed = {n: getattr(self, n) for n in _NAMES if getattr(self, n) != getattr(default, n)}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in changed.items()}
@@ -125,7 +125,7 @@ def _number(name: str, value: object, expected: str, good: Any) -> None:
     if not isinstance(value, bool) and isinstance(value, Real):
         try:
             number = float(value)
-        except OverflowError:  # an integer beyond every float
+        except OverflowError:  # an integer beyond the range of floats
             number = math.inf
     if not math.isfinite(number) or not good(number):
         hint = "greedy decoding is do_sample=False" if name == "temperature" else None

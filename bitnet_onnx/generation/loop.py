@@ -1,6 +1,6 @@
-"""The loop: prompts of ids in, chosen ids out, one at a time, for one sequence or a batch.
+"""The loop: it continues prompts of ids, one id at a time, for one sequence or a batch.
 
-Knows ids, a session that turns ids into logits, and when to stop. Knows no text and no ONNX.
+Knows ids, sessions and when to stop; does not know text or ONNX.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ Prompt = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 class LeaseLike(Protocol):
-    """The steps that the loop takes, for as long as nobody else has claimed the session."""
+    """The steps of a session that the loop has claimed."""
 
     @property
     def batch_size(self) -> int: ...
 
     @property
     def lengths(self) -> Sequence[int]:
-        """Positions in the cache, of each row."""
+        """The number of cached positions of each row."""
 
     def ids(self, row: int = 0) -> Sequence[int]:
-        """The ids in the cache of a row."""
+        """Return the ids of a row that the cache holds."""
 
     def reset(self, batch_size: int = 1) -> None: ...
 
     def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
-        """Append ids to the row; logits [vocab] of the last of them."""
+        """Append ids to the row and return the logits [vocab] after the last id."""
 
     def decode(self, ids: Sequence[int]) -> np.ndarray:
-        """Append one id to every row; logits [batch, vocab], overwritten by the next call."""
+        """Append one id to every row; return logits [batch, vocab], valid until the next call."""
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep the first ``length`` positions of the row."""
@@ -52,19 +52,19 @@ class LeaseLike(Protocol):
 
 
 class SessionLike(Protocol):
-    """What the loop needs of a session; ``runtime.session.Session`` is one."""
+    """The part of a session that the loop needs; ``runtime.session.Session`` has it."""
 
     vocab_size: int
     context_length: int
     """Positions that a row can hold."""
 
     def claim(self) -> LeaseLike:
-        """Take the session over, with what it holds."""
+        """Take the session over as it is."""
 
 
 @dataclass
 class GenerationResult:
-    """What became of one prompt; ``ids`` are the new ones, with the eos that ended them.
+    """The result of one prompt; ``ids`` are the new ids, including the eos that ended them.
 
     prompt_tokens are the ids of the prompt. finish_reason is "stop" after an eos, "length" at
     max_new_tokens or when the context is full, "stop_string" when the caller stopped the row, and
@@ -75,15 +75,15 @@ class GenerationResult:
     ids: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
-    """Of the prompt, found in the cache and not computed again."""
+    """Tokens of the prompt that were found in the cache and not computed again."""
     prefill_seconds: float = 0.0
-    """To the first new id."""
+    """Seconds to the first new id."""
     decode_seconds: float = 0.0
-    """From the first new id to the last."""
+    """Seconds from the first new id to the last."""
 
 
 class _Row:
-    """One sequence of a batch on its way."""
+    """One running sequence of a batch."""
 
     def __init__(self, prompt: list[int], config: GenerationConfig, row: int = 0) -> None:
         self.prompt = prompt
@@ -97,7 +97,7 @@ class _Row:
         return self.result.finish_reason is not None
 
     def take(self, logits: np.ndarray, context_is_full: bool) -> int:
-        """Choose the next id. The last one of a full context needs no position of its own."""
+        """Choose the next id; in a full context it is the last and needs no position."""
         token = self._sampler.sample(logits)
         self.result.ids.append(token)
         if token in self._eos:
@@ -107,7 +107,7 @@ class _Row:
         return token
 
     def stop(self) -> None:
-        if self.result.finish_reason != "stop":  # an eos stays an eos, whatever its text
+        if self.result.finish_reason != "stop":  # an eos keeps its reason, whatever its text
             self.result.finish_reason = "stop_string"
 
 
@@ -118,12 +118,12 @@ def generate(
     *,
     on_token: Callable[[int, int], bool | None] | None = None,
 ) -> list[GenerationResult]:
-    """Continue every prompt, all in one batch; row i of the answer belongs to prompt i.
+    """Continue all prompts in one batch; result i belongs to prompt i.
 
-    Each row gets what it would get alone, bit for bit; with a seed that holds for row 0 only,
-    since the rows draw different numbers. on_token(row, id) sees each id as it is chosen; a true
-    answer ends that row with "stop_string". Raises GenerationError, and SessionError when somebody
-    else takes the session over.
+    Each row gets the ids that it would get alone, bit for bit. With a seed this holds for row 0
+    only, since the rows draw different numbers. on_token(row, id) sees each id as it is chosen; a
+    true return value ends that row with "stop_string". Raises GenerationError, and SessionError
+    when another user takes the session over.
     """
     config = config or GenerationConfig()
     ids = [_checked_prompt(session, prompt, row) for row, prompt in enumerate(prompts)]
@@ -144,20 +144,20 @@ def generate(
 def stream(
     session: SessionLike, ids: Prompt, config: GenerationConfig | None = None
 ) -> TokenStream:
-    """Continue one prompt, id by id; nothing is computed before the first is asked for.
+    """Continue one prompt, id by id; nothing is computed before the first id is asked for.
 
-    What the prompt has in common with the ids in the session's cache is not computed again. Raises
-    as ``generate`` does.
+    The beginning that the prompt shares with the session's cache is not computed again. Raises the
+    errors of ``generate``.
     """
     prompt = _checked_prompt(session, ids, 0)
     return TokenStream(session, _Row(prompt, config or GenerationConfig()))
 
 
 class TokenStream(Iterator[int]):
-    """The ids of one running sequence; ``result`` is filled as they come.
+    """The ids of one running sequence; ``result`` grows with them.
 
-    It holds the session from the first id to the last, or until it is closed. When somebody else
-    takes the session over in between, the next id is a SessionError.
+    The stream holds the session from the first id to the last, or until it is closed. When another
+    user takes the session over in between, the next id raises SessionError.
     """
 
     def __init__(self, session: SessionLike, row: _Row) -> None:
@@ -169,11 +169,11 @@ class TokenStream(Iterator[int]):
         return next(self._ids)
 
     def stop(self) -> None:
-        """End the sequence after the id that came last, because of the text it completed."""
+        """End the sequence after the last id, since its text completed a stop string."""
         self._row.stop()
 
     def close(self) -> None:
-        """End the sequence where it is; the session is free for others."""
+        """End the sequence here and release the session."""
         self._ids.close()
 
     def _run(self, session: SessionLike) -> Generator[int, None, None]:
@@ -187,12 +187,12 @@ class TokenStream(Iterator[int]):
 
 
 def _reuse(lease: LeaseLike, prompt: list[int]) -> int:
-    """Keep what the cache and the prompt have in common; returns how many ids that is."""
+    """Keep the beginning that the cache shares with the prompt; return its number of ids."""
     common = 0
     if lease.batch_size == 1:
-        # One id at least must be computed: the cache holds no logits.
-        for held, asked in zip(lease.ids(), prompt[:-1], strict=False):
-            if held != asked:
+        # The last id must be computed: the cache holds no logits.
+        for cached, wanted in zip(lease.ids(), prompt[:-1], strict=False):
+            if cached != wanted:
                 break
             common += 1
     if common:
@@ -203,7 +203,7 @@ def _reuse(lease: LeaseLike, prompt: list[int]) -> int:
 
 
 def _steps(lease: LeaseLike, rows: list[_Row], context: int) -> Iterator[tuple[int, int]]:
-    """(row, id) in the order in which they are chosen, until every row is done."""
+    """Yield (row, id) in the order of choice, until every row is done."""
     for index, row in enumerate(rows):
         start = perf_counter()
         logits = lease.prefill(row.prompt[lease.lengths[index] :], index)
@@ -214,7 +214,7 @@ def _steps(lease: LeaseLike, rows: list[_Row], context: int) -> Iterator[tuple[i
         start = perf_counter()
         running = [index for index, row in enumerate(rows) if not row.done]
         for index, row in enumerate(rows):
-            # Every row is fed at every step; one that is done gets its last id in the same place.
+            # Every step feeds every row; a row that is done gets its last id at the same position.
             held = min(row.result.prompt_tokens + len(row.result.ids), context) - 1
             if row.done and lease.lengths[index] > held:
                 lease.truncate(held, index)
@@ -234,7 +234,7 @@ def _checked_prompt(session: SessionLike, ids: Prompt, row: int) -> list[int]:
         raise GenerationError(f"prompt {row} is empty, expected at least one token")
     try:
         array = np.asarray(ids)
-    except ValueError:  # sequences of unequal length inside
+    except ValueError:  # it contains sequences of unequal length
         array = np.empty((0, 0))
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise GenerationError(f"prompt {row} is not a sequence of integers, expected token ids")
@@ -246,7 +246,8 @@ def _checked_prompt(session: SessionLike, ids: Prompt, row: int) -> list[int]:
         )
     if array.size > session.context_length:
         raise GenerationError(
-            f"prompt {row} has {array.size} tokens, the context holds {session.context_length}",
-            hint="shorten the prompt, or export the model with a longer context if it allows one",
+            f"prompt {row} has {array.size} tokens, expected at most the context of "
+            f"{session.context_length}",
+            hint="shorten the prompt, or export the model with a longer context if it has one",
         )
     return [int(token) for token in array]

@@ -1,6 +1,7 @@
-"""A model that is loaded and answers: an artifact with its session, tokenizer and options.
+"""A loaded model: an artifact with its session, tokenizer and generation options.
 
-The public face of generation; everything it does is in the files above it.
+The public face of generation. Knows sessions, tokenizers and chats, which do the work; does not
+know ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Prompt = str | Sequence[int] | Sequence[Message]
 
 
 def load(artifact: str | Path | Artifact, *, threads: int = 0, custom_ops: bool = True) -> Model:
-    """Open an artifact folder and make it ready to answer.
+    """Open an artifact folder as a model that is ready to answer.
 
     threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
     Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
@@ -37,12 +38,12 @@ def load(artifact: str | Path | Artifact, *, threads: int = 0, custom_ops: bool 
 
 
 class Model:
-    """A session with the tokenizer that belongs to it; made by ``load``.
+    """A session with its tokenizer; made by ``load``.
 
     A prompt is a text, which is encoded as it is; or messages ``{"role": ..., "content": ...}``,
     which are put into the model's chat template; or token ids. Options are a GenerationConfig, and
-    keywords that change some of it: ``model.generate("Once", max_new_tokens=20)``. One user at a
-    time: load the model again for another one, the weights are shared.
+    keywords that change some of them: ``model.generate("Once", max_new_tokens=20)``. A model has
+    one user at a time: load it again for another user; both share the weights.
     """
 
     def __init__(
@@ -54,14 +55,14 @@ class Model:
         self.session = session
         self.tokenizer = tokenizer
         self.generation_config = generation_config or GenerationConfig()
-        """What holds where a call is given no other."""
+        """The options of calls without a GenerationConfig."""
 
     def generate(
         self, prompt: Prompt, config: GenerationConfig | None = None, **changes: Any
     ) -> TextResult:
-        """Continue one prompt; the text, and the ids with how they came about in ``result``.
+        """Continue one prompt; return its text and, in ``result``, its ids.
 
-        Raises GenerationError, TokenizerError or SessionError, as all methods do.
+        Like all methods, raises GenerationError, TokenizerError or SessionError.
         """
         return self.generate_batch([prompt], config, **changes)[0]
 
@@ -73,7 +74,7 @@ class Model:
         on_text: Callable[[int, str], None] | None = None,
         **changes: Any,
     ) -> list[TextResult]:
-        """Continue several prompts in one batch; on_text(row, piece) sees the text as it comes."""
+        """Continue several prompts in one batch; on_text(row, piece) sees each piece of text."""
         ids = [self.encode(prompt) for prompt in prompts]
         options = self._options(config, changes)
         return generate_text(self.session, self.tokenizer, ids, options, on_text=on_text)
@@ -81,14 +82,14 @@ class Model:
     def stream(
         self, prompt: Prompt, config: GenerationConfig | None = None, **changes: Any
     ) -> TextStream:
-        """Continue one prompt and yield its text in pieces, as it comes."""
+        """Continue one prompt and yield its text in pieces."""
         options = self._options(config, changes)
         return text_stream(self.session, self.tokenizer, self.encode(prompt), options)
 
     def chat(
         self, system: str | None = None, *, on_notice: Callable[[str], None] | None = None
     ) -> Chat:
-        """A conversation, whose cache is kept from turn to turn."""
+        """Start a conversation, whose cache is kept from turn to turn."""
         return Chat(
             self.session,
             self.tokenizer,
@@ -98,10 +99,10 @@ class Model:
         )
 
     def score(self, prompt: Prompt) -> np.ndarray:
-        """The log-probability of each token but the first, given those before it: float64 [S - 1].
+        """Return float64 log-probabilities [S - 1]: of each token but the first, given all before.
 
-        ``sum`` is the log-likelihood of the text, ``exp(-mean)`` its perplexity. At most 256
-        positions' logits are in memory at a time.
+        Their sum is the log-likelihood of the text; ``exp(-mean)`` is its perplexity. At most the
+        logits of 256 positions are in memory at a time.
         """
         ids = self.encode(prompt)
         if len(ids) < 2:
@@ -115,15 +116,15 @@ class Model:
         return scored
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """The ids of a prompt, as the methods feed it."""
+        """Return the ids of a prompt, as the methods feed it."""
         if isinstance(prompt, str):
             return self.tokenizer.encode(prompt)
         if len(prompt) and isinstance(prompt[0], Mapping):
-            return self.tokenizer.encode_chat(prompt)  # type: ignore[arg-type]  # all of them
+            return self.tokenizer.encode_chat(prompt)  # type: ignore[arg-type]  # messages
         return list(prompt)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Give back the cache and ONNX Runtime's session."""
+        """Free the cache and ONNX Runtime's session."""
         self.session.close()
 
     def __enter__(self) -> Model:
@@ -144,9 +145,9 @@ class Model:
 
 
 def _log_probabilities(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
-    """log softmax of logits [S, V] at one id for each position: float64 [S]."""
+    """Return the log softmax of logits [S, V] at one id for each position: float64 [S]."""
     scores = np.empty(len(chosen))
-    for position, token in enumerate(chosen):  # one row in float64 at a time
+    for position, token in enumerate(chosen):  # one position in float64 at a time
         row = logits[position].astype(np.float64)
         row -= row.max()
         scores[position] = row[token] - np.log(np.exp(row).sum())

@@ -1,6 +1,6 @@
-"""Logits to one id: greedy or sampled, with the words and the order of transformers.
+"""Choose an id from logits, greedily or by sampling, with transformers' names and order.
 
-Knows the logits of one position and the ids that came before. Knows no model, no text, no loop.
+Knows the logits of one position and the ids before it; does not know the model, text or the loop.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ __all__ = ["Sampler"]
 
 
 class Sampler:
-    """Chooses the ids of one sequence; it remembers them for the repetition penalty.
+    """Chooses the ids of one sequence and remembers them for the repetition penalty.
 
-    Each row of a batch has its own generator, made from (seed, row), so that a row draws the
-    same numbers however many rows are beside it.
+    Each row of a batch has its own generator, seeded by (seed, row), so that a row draws the same
+    numbers in a batch of any size.
     """
 
     def __init__(self, config: GenerationConfig, row: int = 0) -> None:
@@ -27,16 +27,16 @@ class Sampler:
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
     def observe(self, ids: list[int]) -> None:
-        """Counts ids that were not sampled here (the prompt) as already said."""
+        """Mark ids, such as those of the prompt, as seen by the repetition penalty."""
         if self.config.repetition_penalty != 1:
             self._seen.update(ids)
 
     def sample(self, logits: np.ndarray) -> int:
-        """The next id from logits [vocab]."""
+        """Return the next id, chosen from logits [vocab]."""
         if self.config.do_sample:
             ids, probabilities = self.distribution(logits)
             cumulative = np.cumsum(probabilities, out=probabilities)
-            # Scaling by the last sum makes the draw fall inside, whatever the rounding.
+            # Scaled by the last sum, the draw falls inside, however the sums were rounded.
             draw = self._random.random() * cumulative[-1]
             place = int(np.searchsorted(cumulative, draw, side="right"))
             choice = int(ids[min(place, len(ids) - 1)])
@@ -48,23 +48,23 @@ class Sampler:
         return choice
 
     def distribution(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The ids that can be drawn, in increasing order, and their probabilities (float64).
+        """Return the ids that can be drawn, in increasing order, and their probabilities (float64).
 
-        The order is that of transformers: penalty, temperature, top_k, top_p, min_p. Dividing
-        by a temperature changes no order, so top_k may look at the logits before it.
+        The options apply in transformers' order: penalty, temperature, top_k, top_p, min_p. The
+        temperature does not change the order of logits, so top_k is computed before it.
         """
         config = self.config
         logits = self._penalized(logits)
         _check_finite(logits.max())
         if 0 < config.top_k < logits.size:
-            # Ties with the k-th value are kept, as transformers does.
+            # Logits equal to the k-th are kept, as in transformers.
             ids = np.flatnonzero(logits >= np.partition(logits, -config.top_k)[-config.top_k])
             weights = logits[ids].astype(np.float64)
         else:
             ids, weights = np.arange(logits.size), logits.astype(np.float64)
-        # With the maximum subtracted a tiny temperature overflows to -inf only: weight 0.
+        # With the maximum subtracted, a tiny temperature overflows to -inf only: weight 0.
         with np.errstate(over="ignore"):
-            # In place: fresh megabyte arrays cost more than the arithmetic on 128,256 ids.
+            # In place: new megabyte arrays cost more than the arithmetic on 128,256 ids.
             weights -= weights.max()
             weights /= float(config.temperature)
             np.exp(weights, out=weights)
@@ -88,11 +88,11 @@ class Sampler:
 
 
 def _nucleus(ids: np.ndarray, weights: np.ndarray, top_p: float) -> tuple[np.ndarray, np.ndarray]:
-    """The fewest likeliest ids whose probabilities reach top_p; among equals the lower id."""
+    """Return the fewest likeliest ids whose probabilities reach top_p; of equals, the lower id."""
     limit = top_p * weights.sum()
     count = min(1024, weights.size)
     while True:
-        # Sorting the likeliest few is enough unless the distribution is very flat.
+        # Sorting the likeliest ids is enough unless the distribution is very flat.
         threshold = np.partition(weights, -count)[-count]
         likeliest = np.flatnonzero(weights >= threshold)
         order = likeliest[np.argsort(-weights[likeliest], kind="stable")]
@@ -106,10 +106,10 @@ def _nucleus(ids: np.ndarray, weights: np.ndarray, top_p: float) -> tuple[np.nda
 
 
 def _check_finite(highest: np.floating) -> None:
-    # The maximum is NaN when any logit is, and infinite when no softmax exists.
+    # The maximum is NaN when any logit is, and infinite when the softmax does not exist.
     if not np.isfinite(highest):
         raise GenerationError(
-            f"The highest logit is {highest}, so no token can be chosen; the model's weights or"
-            " the artifact are damaged.",
-            hint="Run `bitnet-onnx verify` with the checkpoint that the artifact was made from.",
+            f"the highest logit is {highest}, expected a finite number: the weights or the artifact"
+            " are damaged",
+            hint="compare the artifact with its checkpoint: bitnet-onnx verify CHECKPOINT ARTIFACT",
         )

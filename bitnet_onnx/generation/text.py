@@ -1,6 +1,6 @@
-"""Generated ids as text, as they come: whole characters only, cut at stop strings.
+"""Generated ids as streamed text: whole characters only, cut at stop strings.
 
-Knows the tokenizer and the loop. Knows no chat and no screen.
+Knows the tokenizer and the loop; does not know chats or the screen.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["TextResult", "TextStream", "generate_text", "text_stream"]
 
 
 class _Writer:
-    """Ids of one row to text that is safe to show."""
+    """Turns the ids of one row into text that is safe to show."""
 
     def __init__(self, tokenizer: Tokenizer, config: GenerationConfig) -> None:
         self._decoder = StreamDecoder(tokenizer)
         self._stop = StopStrings(config.stop_strings)
 
     def push(self, token: int) -> tuple[str, bool]:
-        """The text that became certain, and whether a stop string is complete."""
+        """Return the text that is now certain, and whether a stop string is complete."""
         return self._stop.push(self._decoder.push(token)), self._stop.found
 
     def flush(self) -> str:
@@ -32,7 +32,7 @@ class _Writer:
 
 
 class TextStream(Iterator[str]):
-    """Pieces of valid text of one running sequence; `result` and `text` are filled as they come."""
+    """The text of one running sequence in valid pieces; ``result`` and ``text`` grow with them."""
 
     def __init__(self, tokens: TokenStream, writer: _Writer) -> None:
         self._tokens = tokens
@@ -47,7 +47,7 @@ class TextStream(Iterator[str]):
         return next(self._pieces)
 
     def close(self) -> None:
-        """End the sequence where it is; the session is free for others."""
+        """End the sequence here and release the session."""
         self._tokens.close()
 
     def _write(self, writer: _Writer) -> Iterator[str]:
@@ -69,14 +69,14 @@ def text_stream(
     ids: Prompt,
     config: GenerationConfig | None = None,
 ) -> TextStream:
-    """Continue one prompt and yield its text; arguments and errors as of ``loop.stream``."""
+    """Continue one prompt and yield its text; arguments and errors are those of ``loop.stream``."""
     config = _ending(tokenizer, config)
     return TextStream(stream(session, ids, config), _Writer(tokenizer, config))
 
 
 @dataclass(frozen=True)
 class TextResult:
-    """The text of one prompt's continuation; ``result`` holds its ids and how they came about."""
+    """The text of one prompt's continuation; ``result`` holds its ids and how they were made."""
 
     text: str
     result: GenerationResult
@@ -90,7 +90,7 @@ def generate_text(
     *,
     on_text: Callable[[int, str], None] | None = None,
 ) -> list[TextResult]:
-    """Continue all prompts in one batch; on_text(row, piece) sees the text as it comes."""
+    """Continue all prompts in one batch; on_text(row, piece) sees each piece of text."""
     config = _ending(tokenizer, config)
     writers = [_Writer(tokenizer, config) for _ in prompts]
     texts = [""] * len(writers)
@@ -112,7 +112,7 @@ def generate_text(
 
 
 def _ending(tokenizer: Tokenizer, config: GenerationConfig | None) -> GenerationConfig:
-    """The options with the tokenizer's eos, where they name none."""
+    """Return the options, with the tokenizer's eos where they name none."""
     config = config or GenerationConfig()
     if config.eos_token_id is not None:
         return config

@@ -1,1 +1,1 @@
-"""An artifact in ONNX Runtime: token ids in, logits out."""
+"""Run an artifact in ONNX Runtime: token ids in, logits out."""

@@ -1,6 +1,6 @@
-"""ONNX Runtime's own session on an artifact: its options, the custom-op library, its errors.
+"""Open an artifact in ONNX Runtime: session options, the custom-op library, errors.
 
-Knows ONNX Runtime; knows no cache and no ids.
+Knows ONNX Runtime; does not know the cache or ids.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .. import native
 from ..artifact import Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read once, when ONNX Runtime is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
 
 __all__ = ["bind", "first_line", "open_runtime"]
@@ -23,12 +23,12 @@ __all__ = ["bind", "first_line", "open_runtime"]
 def open_runtime(
     artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
 ) -> ort.InferenceSession:
-    """Load the artifact's graph, or ``model`` in its place; arguments as of ``Session``."""
+    """Load the artifact's graph, or ``model`` instead; arguments and errors as in ``Session``."""
     if threads < 0:
         raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors alone: they reach the caller as exceptions
+    options.log_severity_level = 3  # errors only: they also reach the caller as exceptions
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
     if custom_ops and artifact.target == "native":
@@ -50,21 +50,21 @@ def open_runtime(
 
 
 def _register_library(options: ort.SessionOptions) -> None:
-    native.active_kernel()  # says which kernels there are when an impossible one is forced
+    native.active_kernel()  # refuses a forced kernel that cannot run, and lists those that can
     try:
         options.register_custom_ops_library(str(native.library_path()))
     except Exception as error:
         raise LibraryError(
             f"ONNX Runtime {ort.__version__} refused the custom-op library: {first_line(error)}",
-            hint="install a bitnet-onnx and an onnxruntime that belong together",
+            hint="install versions of bitnet-onnx and onnxruntime that belong together",
         ) from error
 
 
 def bind(bind_input_or_output: Any, name: str, array: np.ndarray) -> None:
-    """Hand a buffer to an IOBinding, uncopied; it must be contiguous and stay alive."""
+    """Bind a buffer without a copy; it must be contiguous and stay alive."""
     bind_input_or_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
 
 def first_line(error: Exception) -> str:
-    """Of an exception whose text takes several lines."""
+    """Return the first line of an exception's text."""
     return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)

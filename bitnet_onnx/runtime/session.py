@@ -1,6 +1,6 @@
-"""An artifact in ONNX Runtime: token ids in, logits out; owns the KV cache and the ids in it.
+"""A session: token ids in, logits out; it owns the KV cache and the ids in the cache.
 
-Knows who is using it; what a step does is in ``steps.py``. Knows no text and no loop.
+Knows its user; ``steps.py`` computes the steps. Does not know text or the loop.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["Lease", "Session"]
 class Session:
     """One or more rows (sequences) that are fed step by step.
 
-    ``lengths[row]`` positions of a row are in the cache, those of ``ids(row)``. ``prefill`` fills
-    one row, so that a row's numbers do not depend on its neighbours; ``decode`` feeds one id to
-    each row. An error leaves the session as it was before the step.
+    The cache holds ``lengths[row]`` positions of a row, one for each id of ``ids(row)``.
+    ``prefill`` feeds one row, so that a row's numbers do not depend on other rows; ``decode`` feeds
+    one id to each row. An error leaves the session as it was before the step.
 
-    A session has one user at a time: the thread that uses it, or a stream (``claim``). Whoever
-    resets or claims it takes it over, and the user before gets a SessionError from there on, never
-    another text's numbers. Sessions of one artifact share its mapped weights, so that one session
-    for each user costs little more than its cache.
+    A session has one user at a time: a thread, or a stream (``claim``). A user that resets or
+    claims the session takes it over. The previous user then gets a SessionError, never the numbers
+    of another text. Sessions of one artifact share its mapped weights, so one session for each user
+    costs little more than its cache.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class Session:
         """Open an artifact folder.
 
         threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
-        profile: the prefix of a file for ONNX Runtime's profile. model: a changed copy of the
-        artifact's graph to run in its place, on the same weights.
+        profile: the prefix of ONNX Runtime's profile file. model: a changed copy of the artifact's
+        graph, serialized; the session runs it in its place, on the same weights.
 
         Raises ArtifactError, LibraryError or GenerationError.
         """
@@ -63,19 +63,19 @@ class Session:
         self._user: threading.Thread | Lease | None = None
 
     def reset(self, batch_size: int = 1) -> None:
-        """Forget everything and make room for ``batch_size`` rows; take the session over."""
+        """Take the session over, with ``batch_size`` empty rows."""
         with self._locked():
             self._steps.reset(batch_size)
             self._user = threading.current_thread()
 
     def claim(self) -> Lease:
-        """Take the session over with what it holds, for a user that any thread may advance."""
+        """Take the session over as it is; any thread may use the returned lease."""
         with self._locked():
             self._user = lease = Lease(self)
         return lease
 
     def close(self) -> None:
-        """Give back the cache and ONNX Runtime's session; every later step raises SessionError."""
+        """Free the cache and ONNX Runtime's session; every later step raises SessionError."""
         if self._steps.runtime is not None:
             with self._locked():
                 self._steps.reset(1)
@@ -94,32 +94,32 @@ class Session:
 
     @property
     def batch_size(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return self._steps.cache.rows
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Positions in the cache, of each row."""
+        """The number of cached positions of each row."""
         return self._steps.cache.lengths
 
     def ids(self, row: int = 0) -> list[int]:
-        """The ids in the cache of a row."""
+        """Return the ids of a row that the cache holds."""
         return self._steps.cache.ids(row)
 
     @property
     def position_bytes(self) -> int:
-        """What the cache takes for one position of a row, in one layer."""
+        """Bytes that the cache takes for one position of a row in one layer."""
         return self._steps.cache.position_bytes
 
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
-        """Append ids to a row; returns the logits [V] after the last of them."""
+        """Append ids to a row and return the logits [V] after the last id."""
         with self._used_by(threading.current_thread()) as steps:
             return steps.prefill(ids, row)
 
     def score(self, ids: Ids, row: int = 0) -> Iterator[np.ndarray]:
-        """Append ids to a row; yields the logits [S, V] after each of them, S at most 256.
+        """Append ids to a row and yield the logits after each id, in chunks [S, V], S at most 256.
 
-        The chunks follow each other in order. Nothing is computed before the first is asked for.
+        A chunk is computed when it is asked for.
         """
         with self._used_by(threading.current_thread()) as steps:
             checked = steps.checked(ids, row)
@@ -133,7 +133,7 @@ class Session:
             lease.release()
 
     def decode(self, ids: Ids) -> np.ndarray:
-        """Append one id to every row; returns logits [batch, V], overwritten by the next call."""
+        """Append one id to every row; return logits [batch, V], valid until the next call."""
         with self._used_by(threading.current_thread()) as steps:
             return steps.decode(ids)
 
@@ -143,43 +143,43 @@ class Session:
             steps.cache.truncate(length, row)
 
     def reorder(self, order: Sequence[int]) -> None:
-        """Let row i be what row ``order[i]`` was; there are then ``len(order)`` rows."""
+        """Replace the rows: row i becomes a copy of the former row ``order[i]``."""
         with self._used_by(threading.current_thread()) as steps:
             steps.cache.reorder(order)
 
     def fork(self, count: int, row: int = 0) -> None:
-        """Let there be ``count`` rows, each a copy of ``row``."""
+        """Replace all rows by ``count`` copies of ``row``."""
         with self._used_by(threading.current_thread()) as steps:
             steps.cache.fork(count, row)
 
     def take(self, row: int = 0) -> CachedRow:
-        """A copy of what the cache holds of a row, which ``put`` puts back, here or elsewhere."""
+        """Return a copy of a cached row; ``put`` puts it back, here or in another session."""
         with self._used_by(threading.current_thread()) as steps:
             return steps.cache.take(row)
 
     def put(self, kept: CachedRow, row: int = 0) -> None:
-        """Let a row be one that was taken from a session of the same artifact."""
+        """Replace a row by one that was taken from a session of the same artifact."""
         with self._used_by(threading.current_thread()) as steps:
             steps.cache.put(kept, row)
 
     def end_profiling(self) -> str:
-        """The file with the profile of all steps so far; only where ``profile`` was given."""
+        """Return the path of the profile of all steps so far; needs the argument ``profile``."""
         with self._locked():
             return str(self._steps.runtime.end_profiling())
 
     @contextmanager
     def _used_by(self, user: threading.Thread | Lease) -> Iterator[Steps]:
-        """The session's steps, while nobody else can call any; for ``Lease``.
+        """Give the session's steps to its user and lock out all others; for ``Lease``.
 
-        ``user`` must be the session's user. A thread becomes it where there was none yet, and where
-        it is a lease of its own: it goes on by itself, and that lease is over.
+        A thread becomes the user of a session without one. It also ends a lease that it claimed
+        itself.
         """
         with self._locked():
             if self._user is not user:
                 own = isinstance(self._user, Lease) and self._user.thread is user
                 if isinstance(user, Lease) or not (self._user is None or own):
                     raise SessionError(
-                        "another stream or another thread uses the session by now",
+                        "another stream or thread has taken the session over",
                         hint="open one Session for each user, or reset() this one to take it over",
                     )
                 self._user = user
@@ -187,7 +187,7 @@ class Session:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """No two calls at a time: a step holds addresses of buffers that others would replace."""
+        """Refuse a second call at a time: it could replace buffers that a step is using."""
         if not self._lock.acquire(blocking=False):
             raise SessionError(
                 "the session is computing for another thread",
@@ -201,16 +201,16 @@ class Session:
             self._lock.release()
 
     def _leave(self, user: Lease) -> None:
-        """Let the thread of ``user`` be the session's user after it; for ``Lease``."""
+        """Hand the session from a lease back to the thread that claimed it; for ``Lease``."""
         if self._user is user:
             self._user = user.thread
 
 
 class Lease:
-    """The steps of a session for one user, such as a stream, which any thread may advance.
+    """The steps of a session for one user, such as a stream; any thread may call them.
 
-    Once somebody else has taken the session over, each step raises SessionError. Its batch_size,
-    lengths, ids, reset, prefill, decode and truncate are those of the Session.
+    Once another user has taken the session over, each step raises SessionError. Its
+    batch_size, lengths, ids, reset, prefill, decode and truncate are those of the Session.
     """
 
     def __init__(self, session: Session) -> None:
@@ -245,5 +245,5 @@ class Lease:
             steps.cache.truncate(length, row)
 
     def release(self) -> None:
-        """End the lease: the session belongs to the thread that claimed it, with what it holds."""
+        """End the lease: the session, as it is, belongs to the thread that claimed it."""
         self._session._leave(self)

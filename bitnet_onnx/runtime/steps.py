@@ -1,7 +1,7 @@
-"""The steps of a network over its cache: ids checked, buffers bound, positions counted.
+"""The steps of a network over its cache: check ids, bind buffers, count positions.
 
-Knows ONNX Runtime's IOBinding and the graph's inputs; knows nothing of who asks. A position counts
-once it is computed: an error or an interrupt leaves the cache as it was before the step.
+Knows ONNX Runtime's IOBinding and the graph's inputs; does not know the session's user. A position
+counts once it is computed: an error or an interrupt leaves the cache as it was before the step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .open import first_line
 __all__ = ["CHUNK", "Ids", "Steps"]
 
 Ids = Sequence[int] | npt.NDArray[np.integer[Any]]
-CHUNK = 256  # positions of one step of a prompt: bounds the memory for activations and logits
+CHUNK = 256  # positions of a prompt in one step; it bounds the memory of activations and logits
 
 
 class Steps:
@@ -34,18 +34,18 @@ class Steps:
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
         self._all = np.zeros(1, dtype=np.int64)
         self._ones = np.ones((1, self.context_length), dtype=np.int64)
-        self._ones_address = self._ones.ctypes.data  # asking in each step would take it 30 us
+        self._ones_address = self._ones.ctypes.data  # looked up once: a look-up takes 30 us
         self.reset(1)
 
     def reset(self, batch_size: int) -> None:
-        """Forget everything and make room for this many rows."""
+        """Start over with this many empty rows."""
         if batch_size < 1:
             raise GenerationError(f"batch_size is {batch_size}, expected 1 or more")
         self.cache = Cache(self._layout, batch_size)
-        self._bound = 0  # the moves of the cache that the decode step is bound to
+        self._bound = 0  # the cache's ``moves`` when the decode step was bound
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
-        """Append ids to a row, chunk by chunk; the logits [V] after the last of them."""
+        """Append ids to a row, chunk by chunk, and return the logits [V] after the last id."""
         checked = self.checked(ids, row)
         self.cache.reserve(self.cache.lengths[row] + len(checked))
         for start in range(0, len(checked), CHUNK):
@@ -53,11 +53,11 @@ class Steps:
         return logits.reshape(-1)
 
     def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
-        """Append checked ids to a row in one step; the logits [S, V] after each of them."""
+        """Append checked ids to a row in one step and return the logits [S, V] after each id."""
         return self._feed(chunk, row, self._all)
 
     def decode(self, ids: Ids) -> np.ndarray:
-        """Append one id to every row; logits [batch, V], overwritten by the next call."""
+        """Append one id to every row; return logits [batch, V], valid until the next call."""
         cache = self.cache
         if len(ids) != cache.rows:
             raise GenerationError(
@@ -84,18 +84,18 @@ class Steps:
         return self._logits[:, 0]
 
     def checked(self, ids: Ids, row: int) -> np.ndarray:
-        """The ids as int64 [S]; raises GenerationError where they cannot be fed to the row."""
+        """Return the ids as int64 [S]; raise GenerationError where the row cannot take them."""
         if not 0 <= row < self.cache.rows:
             raise GenerationError(f"row is {row}, expected 0 to {self.cache.rows - 1}")
         if len(ids) == 0:
-            raise GenerationError("there are no ids to feed, expected at least one")
+            raise GenerationError("the list of ids is empty, expected at least one id")
         for token in ids:
             self._check_id(token)
         self._check_room(len(ids), row)
         return np.asarray(ids, dtype=np.int64)
 
     def run(self, binding: Any) -> None:
-        """One call of ONNX Runtime."""
+        """Call ONNX Runtime once; raise SessionError where it fails."""
         try:
             self.runtime.run_with_iobinding(binding)
         except Exception as error:  # ONNX Runtime raises its own types, not exported by name
@@ -129,12 +129,12 @@ class Steps:
         held = self.cache.lengths[row]
         if held + count > self.context_length:
             raise GenerationError(
-                f"row {row} would hold {held + count} positions, the context has "
+                f"row {row} would hold {held + count} positions, expected at most the context of "
                 f"{self.context_length}"
             )
 
     def _bind_step(self) -> None:
-        """Bind what is the same in every decode step."""
+        """Bind the buffers that are the same in every decode step."""
         rows = self.cache.rows
         self._ids = np.zeros((rows, 1), dtype=np.int64)
         self._logits = np.empty((rows, 1, self.vocab_size), dtype=np.float32)
@@ -145,7 +145,7 @@ class Steps:
         self._bound = self.cache.moves
 
     def _bind_cache(self, rows: slice) -> Any:
-        """Past and present are the same buffers: a step copies nothing."""
+        """Bind past and present to the same buffers, so that a step copies nothing."""
         binding = self.runtime.io_binding()
         for name, buffer in self.cache.buffers.items():
             _bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
@@ -154,5 +154,5 @@ class Steps:
 
 
 def _bind(bind: Any, name: str, array: np.ndarray) -> None:
-    """Hand over a buffer, uncopied; it must be contiguous and stay alive."""
+    """Bind a buffer without a copy; it must be contiguous and stay alive."""
     bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)

@@ -1,1 +1,1 @@
-"""Artifacts served to others: the page for browsers."""
+"""Serve artifacts to others: the page for browsers."""

@@ -1,8 +1,9 @@
-"""The page for browsers with one artifact, served on this machine.
+"""Serve the page for browsers with one artifact.
 
-Knows HTTP and two folders: the built page, and the artifact under ``/model/``. Only files that the
-page's build or the manifest lists are served, so no path can lead elsewhere. The headers are what
-a browser asks for before it lets WebAssembly use threads: cross-origin isolation.
+Knows HTTP and two folders: the built page, and the artifact under ``/model/``; does not know the
+model. It serves only files of the page's build and of the manifest, so that a path cannot lead
+elsewhere. Its headers ask for cross-origin isolation, which browsers require for WebAssembly
+threads.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ CHUNK = 1 << 20  # bytes read at a time
 
 
 def serve(artifact: Path, host: str, port: int) -> None:
-    """Serve until interrupted; the URL goes to stdout, everything else to stderr."""
+    """Serve until interrupted; the URL goes to stdout, all other output to stderr."""
     with make_server(artifact, host, port) as server:
         name, bound = "localhost" if host in LOCAL else host, server.server_address[1]
         try:
             for line in (
-                "Browsers allow offline use and threads over HTTPS or on localhost: a phone needs",
-                "a proxy with a certificate in front of this, or Android over USB:",
-                f"adb reverse tcp:{bound} tcp:{bound}, then the same URL there. Ctrl-C ends it.",
+                "Browsers allow offline use and threads only over HTTPS or on localhost. A phone",
+                "needs a proxy with a certificate in front of this server; Android over USB only",
+                f"adb reverse tcp:{bound} tcp:{bound} and the same URL. Ctrl-C ends the server.",
             ):
                 print(line, file=sys.stderr)
             print(f"http://{name}:{bound}/", flush=True)
@@ -64,7 +65,7 @@ def serve(artifact: Path, host: str, port: int) -> None:
 
 
 def make_server(artifact: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """A server that is bound and not yet running. Raises ArtifactError or ConfigError."""
+    """Return a server that is bound and not yet running. Raises ArtifactError or ConfigError."""
     opened = Artifact.open(artifact)
     if opened.target != "stock":
         raise ArtifactError(
@@ -73,7 +74,7 @@ def make_server(artifact: Path, host: str, port: int) -> ThreadingHTTPServer:
         )
     if not (PAGE / "index.html").is_file():
         raise ConfigError(
-            "the page was not built into this copy of bitnet_onnx",
+            f"{PAGE / 'index.html'} does not exist, expected the built page",
             hint="build it with: make web",
         )
     files = {f"/{path.relative_to(PAGE).as_posix()}": path for path in PAGE.rglob("*.*")}
@@ -81,24 +82,24 @@ def make_server(artifact: Path, host: str, port: int) -> ThreadingHTTPServer:
     files |= {f"/model/{name}": opened.folder / name for name in opened.manifest["files"]}
     files[f"/model/{MANIFEST}"] = opened.folder / MANIFEST
     if not 0 <= port < 1 << 16:
-        raise ConfigError(f"--port is {port}, expected 0 (any free one) to 65535")
+        raise ConfigError(f"--port is {port}, expected 0 (any free port) to 65535")
     try:
         return ThreadingHTTPServer((host, port), partial(_Handler, files))
     except OSError as error:
         raise ConfigError(
             f"{host} port {port} cannot be served on: {error.strerror}",
-            hint="choose another one with --port; 0 takes any that is free",
+            hint="choose another port with --port; 0 takes any free one",
         ) from error
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of known files, whole or one range."""
+    """Answers GET and HEAD of known files, whole or one range."""
 
     protocol_version = "HTTP/1.1"
 
     def __init__(self, files: Mapping[str, Path], *arguments: object) -> None:
         self._files = files
-        super().__init__(*arguments)  # type: ignore[arg-type]  # which handles the request
+        super().__init__(*arguments)  # type: ignore[arg-type]  # it handles the request
 
     def do_GET(self) -> None:
         self._answer(body=True)
@@ -107,13 +108,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=False)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the page says what it loads."""
+        """Log nothing: the page reports what it loads."""
 
     def _answer(self, body: bool) -> None:
         try:
             url = unquote(urlsplit(self.path).path)
             file = self._files[url].open("rb")
-        except (ValueError, KeyError, OSError):  # no URL, no file of ours, a file that is gone
+        except (ValueError, KeyError, OSError):  # a bad URL, an unknown file, a deleted file
             self._head(HTTPStatus.NOT_FOUND, {"Content-Length": "0"})
             return
         with file:
@@ -150,16 +151,16 @@ class _Handler(BaseHTTPRequestHandler):
         while start < end and (chunk := file.read(min(CHUNK, end - start))):
             try:
                 self.wfile.write(chunk)
-            except ConnectionError:  # the browser has changed its mind
+            except ConnectionError:  # the browser has closed the connection
                 self.close_connection = True
                 return
             start += len(chunk)
 
 
 def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and the byte after the last; first > last where the file has no such byte.
+    """Return the first byte and the byte after the last; first > last where the file lacks them.
 
-    None where all is asked for, and for several ranges or another unit: a server ignores those.
+    Returns None without a header, and for several ranges or another unit, which servers ignore.
     """
     found = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", (header or "").strip())
     if found is None or found.groups() == ("", ""):

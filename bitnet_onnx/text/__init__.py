@@ -1,1 +1,1 @@
-"""Text to ids and back, chat templates, and text that comes in pieces."""
+"""Convert text to ids and back; chat templates; streamed text."""

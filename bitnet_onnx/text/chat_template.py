@@ -1,7 +1,7 @@
-"""The chat template: a list of messages to the text that the model was trained on.
+"""The chat template: it turns a list of messages into the text form of the model's training.
 
-Knows Jinja and strings, and how to keep what a user writes from posing as a control token.
-Knows no ids and no files.
+Knows Jinja and strings, and keeps a user's text from posing as a control token. Does not know ids
+or files.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ Message = Mapping[str, Any]
 
 
 class ChatTemplate:
-    """One compiled template; `names` are the special tokens it may write, as bos_token."""
+    """A compiled template; ``names`` are the special tokens it may write, such as bos_token."""
 
     def __init__(self, source: str, names: Mapping[str, str]) -> None:
         self._template = _compile(source)
         self._names = dict(names)
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        """Return the text of the messages; raise TokenizerError where the template fails."""
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
@@ -42,26 +43,28 @@ class ChatTemplate:
                 **self._names,
             )
         except Exception as error:  # a template is foreign code: it can fail in any way
-            raise TokenizerError(f"The chat template failed: {error}.") from error
+            raise TokenizerError(f"the chat template failed: {error}") from error
 
 
 def guard(messages: Sequence[Message], special: Iterable[str]) -> tuple[list[Message], str]:
-    """Messages with a mark after the first letter of each special token written in them.
+    """Put a mark after the first letter of each special token that the messages contain.
 
-    The mark is a private-use character that the messages do not hold. It goes through the
-    template unchanged; whoever encodes the text cuts it there, so that no piece holds the token.
-    A special token of one letter cannot be cut and is taken out.
+    The mark, a private-use character that the messages lack, is returned too. The template copies
+    it, and the encoder splits the text there, so that no piece contains the token. A special token
+    of one letter cannot be split and is removed. Raises TokenizerError for an empty list, and for a
+    message that is not a mapping.
     """
     if not messages or not all(isinstance(message, Mapping) for message in messages):
         raise TokenizerError(
-            "A chat needs at least one message, each a mapping with a role and a content."
+            "the chat is empty or has a message of another type, expected at least one mapping"
+            " with a role and a content"
         )
     written = set().union(*map(set, _strings(messages)))
     mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in written)
     tokens = sorted(set(special), key=len, reverse=True)
     single = "".join(re.escape(token) for token in tokens if len(token) == 1)
     longer = "|".join(re.escape(token) for token in tokens if len(token) > 1)
-    # The lookahead also finds tokens that overlap.
+    # The lookahead also finds overlapping tokens.
     pattern = re.compile(f"(?=(?:{longer}))(.)" if longer else "(?!)", re.DOTALL)
 
     def guarded(value: Any) -> Any:
@@ -85,7 +88,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 class _Generation(jinja2.ext.Extension):
-    """`{% generation %}` marks what was generated in training data; here its body is plain."""
+    """Renders the body of ``{% generation %}``, a tag that marks answers in training data."""
 
     tags = {"generation"}  # noqa: RUF012 - declared so by Jinja
 
@@ -95,7 +98,7 @@ class _Generation(jinja2.ext.Extension):
 
 
 def _compile(template: str) -> jinja2.Template:
-    """A template in the sandbox, with the helpers that transformers gives its templates."""
+    """Compile a template in the sandbox, with the helpers that transformers gives templates."""
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
@@ -104,7 +107,7 @@ def _compile(template: str) -> jinja2.Template:
         raise jinja2.TemplateError(message)
 
     def tojson(value: Any, indent: int | None = None) -> str:
-        # Jinja's own tojson escapes for HTML; a model was trained on plain JSON.
+        # Jinja's own tojson escapes HTML; models are trained on plain JSON.
         return json.dumps(value, ensure_ascii=False, indent=indent)
 
     environment.filters["tojson"] = tojson
@@ -113,4 +116,4 @@ def _compile(template: str) -> jinja2.Template:
     try:
         return environment.from_string(template)
     except (jinja2.TemplateError, RecursionError) as error:
-        raise TokenizerError(f"The chat template is no valid Jinja: {error}.") from error
+        raise TokenizerError(f"the chat template is not valid Jinja: {error}") from error

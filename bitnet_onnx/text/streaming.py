@@ -1,6 +1,6 @@
-"""Text that comes in pieces: whole characters only, and cut at stop strings.
+"""Streamed text: whole characters only, cut at stop strings.
 
-Knows the tokenizer; knows no session and no loop.
+Knows the tokenizer; does not know sessions or the loop.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ __all__ = ["StopStrings", "StreamDecoder"]
 
 
 class StreamDecoder:
-    """Ids one by one to text whose pieces, joined, equal Tokenizer.decode of all of them.
+    """Decodes ids one by one; the joined pieces equal ``Tokenizer.decode`` of all ids.
 
-    A character whose bytes are spread over several tokens is held until it is whole. Decoders
-    with byte fallback (not byte-level BPE) may show a run of invalid bytes in another way.
+    A character whose bytes span several tokens is held back until it is complete. Decoders with
+    byte fallback (not byte-level BPE) may show a run of invalid bytes differently.
     """
 
-    # An unfinished UTF-8 character is at most 3 bytes, so at most 3 replacement characters.
+    # An incomplete UTF-8 character is at most 3 bytes, hence at most 3 replacement characters.
     _HELD = 3
 
     def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
         self._tokenizer = tokenizer
         self._hidden = tokenizer.special_ids if skip_special_tokens else frozenset()
-        # The chunk before keeps decoders that strip the first space from doing so mid-text.
+        # Some decoders strip a leading space: with the ids before, the window does not lead.
         self._before: list[int] = []
         self._window: list[int] = []
-        self._emitted = 0  # characters of the window that were handed out
+        self._emitted = 0  # characters of the window that were returned
 
-    def push(self, id: int) -> str:
-        """The text that this id completes; may be empty."""
-        if id in self._hidden:
+    def push(self, token: int) -> str:
+        """Return the text that this id completes; it may be empty."""
+        if token in self._hidden:
             return ""
-        self._window.append(id)
+        self._window.append(token)
         text = self._window_text()
         whole = text.rstrip("\ufffd")
         end = max(len(whole), len(text) - self._HELD)
@@ -45,7 +45,7 @@ class StreamDecoder:
         return piece
 
     def flush(self) -> str:
-        """What is held at the end: bytes that no token completed."""
+        """Return what is held back at the end: bytes that no token completed."""
         piece = self._window_text()[self._emitted :]
         self._before, self._window, self._emitted = [], [], 0
         return piece
@@ -57,11 +57,11 @@ class StreamDecoder:
 
 
 class StopStrings:
-    """Cuts a text that comes in pieces before the stop string that is complete first.
+    """Cuts streamed text before the stop string that ends first.
 
-    Text that may be the beginning of a stop string is held back until that is decided, so
-    nothing of a stop string is ever handed out. Where two are complete at the same character,
-    the longer counts.
+    Text that may begin a stop string is held back until the next pieces decide it, so no part of a
+    stop string is ever returned. Where two stop strings end at the same character, the longer one
+    counts.
     """
 
     def __init__(self, strings: Sequence[str] = ()) -> None:
@@ -70,7 +70,7 @@ class StopStrings:
         self.found = False
 
     def push(self, piece: str) -> str:
-        """The text that is now certain; nothing after a stop string was found."""
+        """Return the text that is now certain: nothing once a stop string was found."""
         if self.found:
             return ""
         text = self._held + piece
@@ -88,12 +88,12 @@ class StopStrings:
         return text[:cut]
 
     def flush(self) -> str:
-        """What was held back and turned out to be text, since no more comes."""
+        """Return the held-back text at the end of the stream."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, string: str) -> int:
-    """Characters at the end of text that begin the string; the whole string is not in text."""
+    """Count the characters at the end of ``text`` that begin ``string``, which it lacks."""
     longest = min(len(text), len(string) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(string[:n])), 0)

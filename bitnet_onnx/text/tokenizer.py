@@ -1,6 +1,6 @@
-"""Text to ids and back: the tokenizer files of a checkpoint or artifact folder, the chat template.
+"""Text to ids and back, with the tokenizer files and chat template of a folder.
 
-Knows text, ids and which ids are special. Knows no model, no cache, no sampling.
+Knows text, ids and special ids; does not know the model, the cache or sampling.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .chat_template import ChatTemplate, Message, guard
 
 __all__ = ["Tokenizer"]
 
-# Stands for a reply while a template is split around it; trimming and quoting leave it whole.
+# Stands for a reply, at which a rendered chat is split; trimming and quoting do not change it.
 _REPLY = "bitnetREPLYcb1f4e7dREPLYbitnet"
-_FILES = "A checkpoint or artifact folder holds tokenizer.json and tokenizer_config.json."
+_FILES = "choose a checkpoint or artifact folder with tokenizer.json and tokenizer_config.json"
 
 
 class Tokenizer:
-    """The tokenizer.json of a folder with the ids and the template that its neighbours name.
+    """A folder's tokenizer.json, with the special ids and the template of the files beside it.
 
     bos_token_id is None where the configuration asks for no bos. eos_token_ids are all ids that
     end an answer: those of both configuration files, and the token that the template writes
@@ -39,7 +39,7 @@ class Tokenizer:
         chat_template: str | None = None,
     ) -> None:
         config, generation_config = config or {}, generation_config or {}
-        # A tokenizer.json may carry the cutting and padding of somebody's training run.
+        # A tokenizer.json may still hold the truncation and padding of a training run.
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
@@ -49,7 +49,7 @@ class Tokenizer:
             if config.get(name) is not None
         }
         added = backend.get_added_tokens_decoder()
-        self._special = {token.content: id for id, token in added.items() if token.special}
+        self._special = {token.content: i for i, token in added.items() if token.special}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
         """Tokens, the added ones included; a model may have more ids than that."""
         self.bos_token_id = self._bos(config, generation_config)
@@ -61,9 +61,10 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Tokenizer:
-        """Reads tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja.
+        """Read tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja.
 
-        The first two must exist; the template may also stand in tokenizer_config.json.
+        The first two files must exist; tokenizer_config.json may hold the template too. Raises
+        TokenizerError naming the file.
         """
         folder = Path(path)
         content = _read(folder / "tokenizer.json")
@@ -71,7 +72,7 @@ class Tokenizer:
             backend = tokenizers.Tokenizer.from_str(content)
         except Exception as error:  # the tokenizers package raises plain Exception
             raise TokenizerError(
-                f"{folder / 'tokenizer.json'} is no tokenizer: {error}."
+                f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}"
             ) from error
         config = read_object(folder / "tokenizer_config.json", TokenizerError, hint=_FILES)
         generation_config = {}
@@ -84,21 +85,22 @@ class Tokenizer:
         return cls(backend, config, generation_config, template)
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        """Ids of a prompt; special tokens written in it count as such.
+        """Return the ids of a prompt; special tokens in its text become special ids.
 
-        With add_special_tokens the ids begin with bos exactly once, whatever the text holds;
-        an eos that a post-processor would add is left out, since a prompt is to be continued.
+        With add_special_tokens the ids begin with exactly one bos, whatever the text contains. An
+        eos that a post-processor would add is left out, since a prompt is to be continued. Raises
+        TokenizerError for text that is not valid Unicode.
         """
         try:
             ids = self._backend.encode(text, add_special_tokens=False).ids
         except (TypeError, UnicodeError) as error:
             raise TokenizerError(
-                f"The text cannot be encoded, it is no valid Unicode: {error}."
+                f"the text cannot be encoded, expected valid Unicode: {error}"
             ) from error
         return self._with_bos(ids) if add_special_tokens else ids
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Text of ids; bytes that are no UTF-8 become U+FFFD, ids beyond the vocabulary nothing."""
+        """Return the text of ids; invalid UTF-8 becomes U+FFFD, unknown ids become nothing."""
         return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
     @property
@@ -117,9 +119,9 @@ class Tokenizer:
         if self._template is not None:
             try:
                 after = self.encode_after_reply([{"role": "user", "content": "a"}], []) or []
-            except TokenizerError:  # a template that wants more than one message: no such token
+            except TokenizerError:  # the template refuses a chat of one message
                 after = []
-            ids.update(dict.fromkeys(id for id in after[:1] if id in self.special_ids))
+            ids.update(dict.fromkeys(token for token in after[:1] if token in self.special_ids))
         return tuple(ids)
 
     @property
@@ -127,21 +129,24 @@ class Tokenizer:
         return (*self._pad, *self.eos_token_ids, 0)[0]
 
     def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
-        """The text that the chat template makes of messages ({"role": ..., "content": ...})."""
+        """Return the text that the chat template makes of messages {"role": ..., "content": ...}.
+
+        Raises TokenizerError where the template is missing or fails.
+        """
         if self._template is None:
             raise TokenizerError(
-                "The tokenizer has no chat template; chat needs chat_template.jinja or"
-                " chat_template in tokenizer_config.json.",
-                hint="Use `bitnet-onnx generate` for models without a chat template.",
+                "the tokenizer has no chat template, expected chat_template.jinja or chat_template"
+                " in tokenizer_config.json",
+                hint="continue plain text with: bitnet-onnx generate",
             )
         return self._template.render(messages, add_generation_prompt)
 
     def encode_chat(
         self, messages: Sequence[Message], add_generation_prompt: bool = True
     ) -> list[int]:
-        """Ids of a rendered chat, with bos exactly once.
+        """Return the ids of a rendered chat, with exactly one bos.
 
-        Special tokens inside the messages stay text: only the template speaks with them.
+        Special tokens inside the messages stay text: only the template writes special ids.
         """
         messages, mark = guard(messages, self._special)
         return self._with_bos(
@@ -151,10 +156,10 @@ class Tokenizer:
     def encode_after_reply(
         self, before: Sequence[Message], after: Sequence[Message]
     ) -> list[int] | None:
-        """Ids that follow the assistant's reply to `before`: the end of its turn, then `after`.
+        """Return the ids after the assistant's reply to ``before``: the turn's end, then ``after``.
 
-        Ends with the generation prompt when `after` holds anything. None where the template
-        rewrites what was said before, so that only encoding the whole chat gives its meaning.
+        They end with the generation prompt unless ``after`` is empty. Returns None where the
+        template rewrites earlier turns: then only the whole chat can be encoded.
         """
         guarded, mark = guard(
             [*before, {"role": "assistant", "content": _REPLY}, *after], self._special
@@ -168,16 +173,16 @@ class Tokenizer:
 
     def _encode_guarded(self, rendered: str, mark: str) -> list[int]:
         pieces = rendered.split(mark)
-        return [id for piece in pieces for id in self.encode(piece, add_special_tokens=False)]
+        return [token for piece in pieces for token in self.encode(piece, add_special_tokens=False)]
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         if self.bos_token_id is None:
             return ids
-        start = next((i for i, id in enumerate(ids) if id != self.bos_token_id), len(ids))
+        start = next((i for i, token in enumerate(ids) if token != self.bos_token_id), len(ids))
         return [self.bos_token_id, *ids[start:]]
 
     def _bos(self, config: Mapping[str, Any], generation_config: Mapping[str, Any]) -> int | None:
-        # "bos_token": null says that there is none, whatever generation_config holds.
+        # "bos_token": null means no bos, whatever generation_config.json says.
         if config.get("add_bos_token") is False or (
             "bos_token" in config and config["bos_token"] is None
         ):
@@ -185,24 +190,24 @@ class Tokenizer:
         return next(iter(self._ids("bos_token", generation_config)), None)
 
     def _ids(self, name: str, generation_config: Mapping[str, Any]) -> list[int]:
-        """Ids of a named token: the tokenizer's for bos and pad, and generation_config's."""
+        """Return the ids that both configuration files give a named token."""
         ids = []
         if name in self._names:
-            id = self._backend.token_to_id(self._names[name])
-            if id is None:
+            token = self._backend.token_to_id(self._names[name])
+            if token is None:
                 raise TokenizerError(
-                    f"tokenizer_config.json names {name} {self._names[name]!r},"
-                    " which tokenizer.json does not hold."
+                    f"{name} in tokenizer_config.json is {self._names[name]!r},"
+                    " expected a token of tokenizer.json"
                 )
-            ids.append(id)
+            ids.append(token)
         value = generation_config.get(f"{name}_id")
-        for id in value if isinstance(value, list) else [] if value is None else [value]:
-            if isinstance(id, bool) or not isinstance(id, int) or id < 0:
+        for token in value if isinstance(value, list) else [] if value is None else [value]:
+            if isinstance(token, bool) or not isinstance(token, int) or token < 0:
                 raise TokenizerError(
-                    f"generation_config.json holds {name}_id {value!r};"
-                    " expected an id or a list of ids."
+                    f"{name}_id in generation_config.json is {value!r},"
+                    " expected an id or a list of ids"
                 )
-            ids.append(id)
+            ids.append(token)
         return ids
 
 
@@ -210,19 +215,19 @@ def _read(path: Path) -> str:
     try:
         content = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path} is damaged: it is no UTF-8 ({error}).") from error
+        raise TokenizerError(f"{path} is damaged, expected UTF-8: {error}") from error
     except OSError as error:
         raise TokenizerError(
-            f"{path} cannot be read: {error.strerror}.",
+            f"{path} cannot be read: {error.strerror}",
             hint=_FILES,
         ) from error
     if not content.strip():
-        raise TokenizerError(f"{path} is empty.", hint="Copy or download the file again.")
+        raise TokenizerError(f"{path} is empty", hint="copy or download the file again")
     return content
 
 
 def _configured_template(config: Mapping[str, Any]) -> str | None:
-    """chat_template of tokenizer_config.json: a string, or named templates of which "default"."""
+    """Return chat_template of tokenizer_config.json: a string, or the list's entry "default"."""
     template = config.get("chat_template")
     if isinstance(template, list):
         named = {
@@ -233,8 +238,8 @@ def _configured_template(config: Mapping[str, Any]) -> str | None:
         template = named.get("default", False)
     if template is not None and not isinstance(template, str):
         raise TokenizerError(
-            "chat_template in tokenizer_config.json is neither a string nor a list of"
-            ' {"name", "template"} with one named "default".'
+            "chat_template in tokenizer_config.json is of an unknown form, expected a string or a"
+            ' list of {"name", "template"} with one named "default"'
         )
     return template
 
@@ -243,6 +248,6 @@ def _token_text(token: Any) -> str:
     text = token.get("content") if isinstance(token, dict) else token
     if not isinstance(text, str):
         raise TokenizerError(
-            f"tokenizer_config.json names the special token {token!r}; not a string."
+            f"tokenizer_config.json holds the special token {token!r}, expected a string"
         )
     return text

@@ -1,1 +1,1 @@
-"""Whether an artifact computes the same network as its checkpoint."""
+"""Verify that an artifact computes the same network as its checkpoint."""

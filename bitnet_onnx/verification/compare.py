@@ -1,6 +1,6 @@
-"""Is an artifact the same network as its checkpoint? A torch reference against ONNX Runtime.
+"""Compare an artifact in ONNX Runtime with a torch reference of its checkpoint.
 
-Knows both sides and how to compare them; knows no text.
+Knows both sides and how to compare them; does not know text.
 """
 
 from __future__ import annotations
@@ -27,58 +27,62 @@ from .taps import TappedSession
 
 __all__ = ["CLOSE", "Comparison", "default_prompts", "verify"]
 
-# max|a - b| / max|a| of logits that differ only by the order of float sums; with an int8 head
-# also by its activations, which it rounds to 16 bits: 1 / 65024 of the largest each.
+# Bounds on max|a - b| / max|a| of logits where only the order of float sums differs. An int8 head
+# also rounds its activations to 16 bits: each by at most 1 / 65024 of the largest.
 CLOSE = {"bf16": 1e-5, "float32": 1e-5, "int8": 1e-4, "two-step": 1e-5}
 INPUTS_CLOSE = 1e-5
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One prompt, continued greedily; relative is max|a - b| / max|a| of the logits over steps.
+    """One prompt, continued greedily.
 
-    Of a two-step head, so much of |a - b| as is more than its scan may err: nothing of the largest.
-
-    ``free``: both sides round as they do. ``settled``: activations on a rounding tie are taken
-    by the reference as the artifact rounded them (``reference.py``).
+    ``as_is``: both sides round as they do. ``resolved``: the reference rounds activations on a tie
+    as the artifact did (``reference.py``). A difference is max|a - b| / max|a| over the steps, for
+    logits a of the reference and b of the artifact. For a two-step head only the part of |a - b|
+    beyond the bound of its scan counts; that bound is 0 for the largest logits.
     """
 
     prompt: list[int]
     steps: int
     bound: float
-    """What ``settled`` may be."""
-    same_ids: int
-    """Steps whose greedy ids are the same, free."""
-    free: float
-    settled: float
-    settled_ids: int
-    """Steps whose greedy ids are the same, settled."""
+    """The largest accepted ``difference_resolved``."""
+    same_ids_as_is: int
+    """Steps with the same greedy id, as is."""
+    difference_as_is: float
+    """The largest difference of the logits, as is."""
+    difference_resolved: float
+    """The largest difference of the logits, with ties resolved."""
+    same_ids_resolved: int
+    """Steps with the same greedy id, with ties resolved."""
     ties: int
-    """Activations on a tie that the two sides rounded apart."""
-    unexplained: int
-    """Activations rounded apart that were on no tie."""
-    apart: dict[str, float]
-    """Each BitLinear's input, settled: the largest max|a - b| / max|a|."""
+    """Activations on a tie that the two sides rounded differently."""
+    non_ties: int
+    """Activations without a tie that the two sides rounded differently."""
+    input_differences: dict[str, float]
+    """The largest max|a - b| / max|b| of each BitLinear's input, with ties resolved."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the two are the same network, as far as this prompt shows."""
-        same = self.settled_ids == self.steps and self.unexplained == 0
-        return same and self.settled <= self.bound
+        """Whether the artifact computes the same network, with ties resolved the same way."""
+        same = self.same_ids_resolved == self.steps and self.non_ties == 0
+        return same and self.difference_resolved <= self.bound
 
     @property
-    def parting(self) -> str | None:
-        """The first BitLinear, in the order of the network, whose input is not the same."""
-        return next((name for name, share in self.apart.items() if not share <= INPUTS_CLOSE), None)
+    def first_difference(self) -> str | None:
+        """The first BitLinear, in the order of the network, whose input differs."""
+        inputs = self.input_differences.items()
+        return next((name for name, found in inputs if not found <= INPUTS_CLOSE), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, and what follows from them, for JSON."""
-        return {**asdict(self), "agrees": self.agrees, "parting": self.parting}
+        """Return the fields of the JSON report."""
+        first = self.first_difference
+        return {**asdict(self), "agrees": self.agrees, "first_difference": first}
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a two-step head promises: its largest logits, and a bound on the error of the others."""
+    """The promise of a two-step head: exact largest logits, and an error bound for the others."""
 
     table: str
     bounds: torch.Tensor
@@ -90,7 +94,7 @@ class Scan:
         return cls(name.removesuffix(".weight"), row_bounds(table, *int8_rows(table)))
 
     def allowed(self, session: TappedSession, expected: np.ndarray) -> np.ndarray:
-        """By how much the last position's logits [V] may differ: nothing for the largest."""
+        """Return how much each logit [V] of the last position may differ: 0 for the largest."""
         x = torch.from_numpy(session.inputs[self.table][0, -1])
         least = np.sort(expected)[-KEPT:][0]
         return np.where(expected >= least, 0, (self.bounds * scan_slack(x)).numpy())
@@ -107,18 +111,17 @@ def verify(
 ) -> list[Comparison]:
     """Compare logits and greedy ids over ``max_new_tokens`` steps after each prompt.
 
-    prompts: ids; by default three random prompts. against: ``torch``, this package's reference, or
-    ``transformers``, its class and loader. The artifact is the same network where ``agrees`` is
-    true of every Comparison.
+    prompts: ids; by default three random prompts. against: ``torch`` for this package's reference,
+    ``transformers`` for its class and loader. The artifact is the same network where every
+    Comparison ``agrees``.
 
-    Both sides are fed the reference's ids, so that one difference does not hide the next. An int8
-    head is compared with the reference whose table is rounded in the same way, a float16 or int8
-    cache with the reference that rounds its own, a two-step head with the table itself: see
-    ``Scan``.
+    Both sides are fed the reference's ids, so that one difference does not hide the next. The
+    reference rounds its head table like an int8 head, and its cache like a float16 or int8 cache. A
+    two-step head is compared with the unrounded table: see ``Scan``.
 
-    Raises ConfigError when artifact and checkpoint are not the same shape, and for the first
-    BitNet, whose linears normalize and quantize groups by themselves; CheckpointError,
-    ArtifactError or LibraryError where one of them cannot be opened.
+    Raises ConfigError when artifact and checkpoint differ in shape, and for the first BitNet, whose
+    linears normalize and quantize groups separately; CheckpointError, ArtifactError or
+    LibraryError where one of them cannot be opened.
     """
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
@@ -153,17 +156,17 @@ def _check(
     steps: int,
     against: str,
 ) -> None:
-    """Raises ConfigError where the two cannot be compared."""
+    """Raise ConfigError where the two cannot be compared."""
     for name in ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim"):
         found, expected = getattr(artifact, name), getattr(checkpoint.config, name)
         if found != expected:
             raise ConfigError(
-                f"{name} is {found} in the artifact and {expected} in the checkpoint",
+                f"{name} is {found} in the artifact, expected {expected} as in the checkpoint",
                 hint="give the checkpoint that the artifact was exported from",
             )
     if checkpoint.config.record.weights == "binary":
         raise ConfigError(
-            f"{checkpoint.path}: verify does not know the rounding ties of model_type "
+            f"{checkpoint.path}: verify cannot resolve the rounding ties of model_type "
             f"{checkpoint.config.record.model_type!r}"
         )
     if steps < 1:
@@ -171,13 +174,13 @@ def _check(
     for prompt in prompts:
         if len(prompt) + steps - 1 > artifact.context_length:
             raise ConfigError(
-                f"a prompt of {len(prompt)} ids and {steps} steps do not fit the artifact's "
-                f"context of {artifact.context_length}"
+                f"a prompt of {len(prompt)} ids with {steps} steps is too long, expected at most "
+                f"the artifact's context of {artifact.context_length}"
             )
     if against == "transformers" and artifact.kv_cache != "float32":
         raise ConfigError(
-            f"the artifact keeps keys and values as {artifact.kv_cache}, transformers would as "
-            "float32",
+            f"the artifact keeps keys and values as {artifact.kv_cache}, expected float32 as in "
+            "transformers",
             hint="compare with --against torch",
         )
 
@@ -192,24 +195,28 @@ def compare(
     steps: int,
     on_step: Callable[[], object],
 ) -> Comparison:
+    """Compare the session with the network over ``steps`` steps after one prompt."""
     session.reset()
     breaker = TieBreaker(network, linears, rounds=rounds)
     cache = KV_CACHES[session.artifact.kv_cache]
-    reference, settled = Reference(network, cache), Reference(network, cache)
+    as_is, resolved = Reference(network, cache), Reference(network, cache)
     fed = prompt
-    free_shares: list[float] = []
-    settled_shares: list[float] = []
-    same_ids = settled_ids = 0
+    differences_as_is: list[float] = []
+    differences_resolved: list[float] = []
+    same_as_is = same_resolved = 0
     for _ in range(steps):
         found = session.prefill(fed)
-        expected = reference.step(fed)
+        expected = as_is.step(fed)
         with breaker.against(session.inputs):
-            aligned = settled.step(fed)
-        for shares, wanted in ((free_shares, expected), (settled_shares, aligned)):
+            aligned = resolved.step(fed)
+        for differences, wanted in (
+            (differences_as_is, expected),
+            (differences_resolved, aligned),
+        ):
             allowed = 0.0 if scan is None else scan.allowed(session, wanted)
-            shares.append(share(found, wanted, allowed))
-        same_ids += int(found.argmax() == expected.argmax())
-        settled_ids += int(found.argmax() == aligned.argmax())
+            differences.append(relative_difference(found, wanted, allowed))
+        same_as_is += int(found.argmax() == expected.argmax())
+        same_resolved += int(found.argmax() == aligned.argmax())
         fed = [int(expected.argmax())]
         on_step()
     breaker.remove()
@@ -217,22 +224,25 @@ def compare(
         prompt=prompt,
         steps=steps,
         bound=CLOSE[session.artifact.head],
-        same_ids=same_ids,
-        free=max(free_shares),
-        settled=max(settled_shares),
-        settled_ids=settled_ids,
+        same_ids_as_is=same_as_is,
+        difference_as_is=max(differences_as_is),
+        difference_resolved=max(differences_resolved),
+        same_ids_resolved=same_resolved,
         ties=breaker.ties,
-        unexplained=breaker.unexplained,
-        apart=breaker.apart,
+        non_ties=breaker.non_ties,
+        input_differences=breaker.input_differences,
     )
 
 
-def share(found: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float = 0.0) -> float:
-    apart = np.abs(found - expected) - allowed
-    return float(apart.max().clip(0) / np.abs(expected).max())
+def relative_difference(
+    found: np.ndarray, expected: np.ndarray, allowed: np.ndarray | float = 0.0
+) -> float:
+    """Return the largest |found - expected| beyond ``allowed``, relative to max|expected|."""
+    excess = np.abs(found - expected) - allowed
+    return float(excess.max().clip(0) / np.abs(expected).max())
 
 
 def default_prompts(vocab_size: int) -> list[list[int]]:
-    """Three random prompts of different length; always the same ones."""
+    """Return three random prompts of different lengths, the same in every call."""
     rng = np.random.default_rng(0)
     return [rng.integers(0, vocab_size, length).tolist() for length in (1, 7, 32)]

@@ -1,12 +1,12 @@
-"""What an artifact is compared with: the torch model, or transformers', one step at a time.
+"""The reference of a comparison: the torch model or transformers' model, one step at a time.
 
-Knows how both are called, and how to let rounding ties fall the same way on both sides. Knows no
+Knows how to call both, and how to resolve rounding ties the same way on both sides; does not know
 ONNX.
 
-An activation that lies half-way between two int8 codes, up to float error, is rounded one way by
-one computation and the other way by the next: neither is wrong, but every later quantizer makes
-more of it. ``TieBreaker`` takes such an activation, and no other, as the other side rounded it;
-what then still differs is a real difference.
+An activation half-way between two int8 codes, up to float error, may be rounded up by one
+computation and down by another. Neither is wrong, but every later quantizer amplifies the
+difference. ``TieBreaker`` rounds such an activation, and no other, as the other side did; what
+still differs then is a real difference.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from ..weights.ternary import absmax_int8, int8_rows
 __all__ = ["REFERENCES", "Reference", "TieBreaker", "load_reference"]
 
 REFERENCES = ("torch", "transformers")
-# Of one int8 step. Two float32 computations of one activation differ by some 1e-6 of the largest,
-# which is 127 steps: by up to 1e-4 steps.
+# The largest distance of a tie from half-way, in int8 steps. Two float32 computations of one
+# activation differ by about 1e-6 of the largest, which is 127 steps: by about 1e-4 steps.
 TIE = 1e-3
 
 
 class Reference:
-    """A causal language model in torch with a KV cache; ``network`` carries checkpoint names.
+    """A causal language model in torch with a KV cache; ``network`` has the checkpoint's names.
 
-    A ``cache`` that is not float32 only our own network knows.
+    Only this package's network supports a ``cache`` that is not float32.
     """
 
     def __init__(self, network: Any, cache: torch.dtype = torch.float32) -> None:
@@ -45,77 +45,78 @@ class Reference:
 
     @torch.no_grad()
     def step(self, ids: list[int]) -> np.ndarray:
-        """Append ids; the logits [V] after the last of them."""
+        """Append ids and return the logits [V] after the last id."""
         output = self.network(torch.tensor([ids]), past_key_values=self.past, logits_to_keep=1)
         self.past = output.past_key_values
         return np.asarray(output.logits[0, -1].numpy())
 
 
 class TieBreaker:
-    """Compares the inputs of a network's BitLinears with another computation's, ties settled.
+    """Compares the inputs of a network's BitLinears with another computation's; resolves ties.
 
-    Inside ``with breaker.against(inputs)``, each linear's input is compared with the entry of
-    its name, and activations on a tie are moved to the code that the entry is rounded to.
+    Inside ``with breaker.against(inputs)``, the input of each linear is compared with the entry
+    under its name, and activations on a tie are moved to the code that the entry is rounded to.
     """
 
     def __init__(self, network: nn.Module, linears: list[str], rounds: bool = True) -> None:
-        """rounds: the linears quantize their inputs; else there are no ties, only differences."""
+        """Hook the linears. rounds: they quantize their inputs; otherwise ties do not exist."""
         self.rounds = rounds
         self.ties = 0
-        """Activations on a tie that the two sides rounded apart, both with the scale 127 / max.
+        """Activations on a tie that the two sides round differently, both with scale 127 / max.
 
-        transformers multiplies by 127 * (1 / max), which rounds a few more apart; those are
-        settled as well, but not counted.
+        transformers multiplies by 127 * (1 / max), which rounds a few more differently; these are
+        resolved too, but not counted.
         """
-        self.unexplained = 0
-        """Activations rounded apart that were not on a tie."""
-        self.apart: dict[str, float] = dict.fromkeys(linears, 0.0)
-        """Largest max|a - b| / max|b| of each linear's input."""
+        self.non_ties = 0
+        """Activations without a tie that the two sides round differently."""
+        self.input_differences: dict[str, float] = dict.fromkeys(linears, 0.0)
+        """The largest max|a - b| / max|b| of each linear's input; b is the other computation."""
         self._inputs: Mapping[str, np.ndarray] | None = None
         self._hooks = [self._hook(name, network.get_submodule(name)) for name in linears]
 
     def _hook(self, name: str, linear: Any) -> Any:
-        """Where the linear's quantizer reads: its input, or what its own norm makes of it."""
+        """Hook the value that the linear quantizes: its input, or the output of its own norm."""
         norm = getattr(linear, "rms_norm", None)
         if norm is None:
-            return linear.register_forward_pre_hook(lambda _, args: self._settle(name, args[0]))
-        return norm.register_forward_hook(lambda _, args, output: self._settle(name, output))
+            return linear.register_forward_pre_hook(lambda _, args: self._resolve(name, args[0]))
+        return norm.register_forward_hook(lambda _, args, output: self._resolve(name, output))
 
     def remove(self) -> None:
-        """Leave the network as it was."""
+        """Remove the hooks from the network."""
         for hook in self._hooks:
             hook.remove()
 
     @contextmanager
     def against(self, inputs: Mapping[str, np.ndarray]) -> Iterator[None]:
+        """Compare with ``inputs``, the other computation's [.., K] by linear, in a with block."""
         self._inputs = inputs
         try:
             yield
         finally:
             self._inputs = None
 
-    def _settle(self, name: str, x: Tensor) -> Tensor:
+    def _resolve(self, name: str, x: Tensor) -> Tensor:
         if self._inputs is None:
             return x
         other = torch.from_numpy(self._inputs[name])
-        share = (x - other).abs().max() / other.abs().max()
-        self.apart[name] = max(self.apart[name], float(share))
+        difference = (x - other).abs().max() / other.abs().max()
+        self.input_differences[name] = max(self.input_differences[name], float(difference))
         if not self.rounds:
             return x
         codes, scale = absmax_int8(x)
         chosen = absmax_int8(other)[0]
         steps = x * scale
         on_tie = (steps - steps.floor() - 0.5).abs() < TIE
-        split = codes != chosen
-        self.ties += int((split & on_tie).sum())
-        self.unexplained += int((split & ~on_tie).sum())
+        differs = codes != chosen
+        self.ties += int((differs & on_tie).sum())
+        self.non_ties += int((differs & ~on_tie).sum())
         return torch.where(on_tie & ((chosen - steps).abs() < 1), chosen / scale, x)
 
 
 def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
-    """The network that ``against`` names, with the checkpoint's weights, in float32.
+    """Return the network that ``against`` names, with the checkpoint's weights, in float32.
 
-    An int8 ``head`` rounds its head table as the export does. Raises ConfigError.
+    For an int8 ``head`` its head table is rounded as the export does. Raises ConfigError.
     """
     if against not in REFERENCES:
         raise ConfigError(f"against is {against!r}, expected one of: {', '.join(REFERENCES)}")
@@ -137,7 +138,7 @@ def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
 
 
 def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
-    """What it would read as another network, or not at all."""
+    """Raise ConfigError for a checkpoint that transformers misreads or cannot read."""
     config, hint = checkpoint.config, "compare with --against torch"
     if not config.record.in_transformers:
         name = config.record.architecture
@@ -150,15 +151,15 @@ def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
 
 
 def transformers_network(checkpoint: Checkpoint) -> Any:
-    """transformers' own class and loader, on the same folder."""
-    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # it compiles for minutes, to no use here
+    """Load the checkpoint's folder by transformers' own class and loader."""
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # compiling would take minutes for nothing
     from transformers import AutoModelForCausalLM
 
     if not checkpoint.path.is_dir():
         raise ConfigError(
-            f"{checkpoint.path} is no folder: transformers reads safetensors folders only",
+            f"{checkpoint.path} is not a folder, expected a folder of safetensors for transformers",
             hint="compare with --against torch",
         )
     network = AutoModelForCausalLM.from_pretrained(checkpoint.path, dtype=torch.float32)
-    # It leaves unpacked linear weights in bfloat16, and its own .float() refuses.
+    # The loader leaves unpacked linear weights in bfloat16, and the class refuses .float().
     return nn.Module.float(network).eval()

@@ -1,8 +1,6 @@
-"""A session that also shows what went into each BitLinear and into a two-step head.
+"""A session that also returns the input of each BitLinear and of a two-step head.
 
-For comparing, not for speed.
-
-Knows the graph's operators by name; knows no checkpoint.
+It serves comparisons, not speed. Knows the graph's operators by name; does not know checkpoints.
 """
 
 from __future__ import annotations
@@ -29,9 +27,9 @@ TWO_STEP = "TwoStepMatMul"
 
 
 class TappedSession(Session):
-    """After ``prefill``, ``inputs`` has by linear its activations [1, S, K].
+    """A session that stores in ``inputs``, after ``prefill``, the activations [1, S, K] by linear.
 
-    A two-step head is there by the name of its table, with the kept positions.
+    A two-step head is stored under the name of its table, with the kept positions only.
     """
 
     inputs: dict[str, np.ndarray]
@@ -55,7 +53,7 @@ class TappedSession(Session):
 
 
 class TappedSteps(Steps):
-    """Steps that keep what the graph's last outputs give, by chunk."""
+    """Steps that keep the values of the tapped outputs, chunk by chunk."""
 
     def __init__(self, artifact: Artifact, runtime: Any, taps: list[str]) -> None:
         super().__init__(artifact, runtime)
@@ -71,9 +69,9 @@ class TappedSteps(Steps):
 
 
 def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
-    """The artifact's graph with the X of those products, each as one more output.
+    """Return the artifact's graph with the input X of each product as one more output.
 
-    Returns it with the names of those outputs, each with the linears that read it.
+    The second value maps the name of each such output to the linears that read it.
     """
     model = ir.load(artifact.model_path)
     taps: dict[str, list[str]] = {}
@@ -89,7 +87,7 @@ def tapped(artifact: Artifact) -> tuple[bytes, dict[str, list[str]]]:
 
 
 def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
-    """X and the weight's name of every ternary product, and of a two-step head."""
+    """Yield the input X and the weight's name of every ternary product and two-step head."""
     if target == "stock":
         for weight in model.graph.initializers.values():
             if str(weight.name).startswith("model.layers.") and weight.dtype == ir.DataType.UINT8:
@@ -109,7 +107,7 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
 
 
 def _normed(node: ir.Node) -> ir.Value:
-    """The second output, which graphs for speed leave out: what the norm inside gives."""
+    """Add the node's second output, its normed input; exported graphs leave it out for speed."""
     node.resize_outputs(2)
     node.outputs[1].name = f"{node.outputs[0].name}.normed"
     return node.outputs[1]

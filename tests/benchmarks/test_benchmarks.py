@@ -1,4 +1,4 @@
-"""The comparison with other engines: its tables, and what it says of an engine that is missing."""
+"""The comparison with other engines: its tables, and its messages about missing engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def result(engine: str, threads: int, decode: float, others: float | None = 0.0)
     }
 
 
-def test_a_row_has_median_range_and_how_many_runs_were_disturbed() -> None:
+def test_a_row_gives_median_range_and_number_of_disturbed_runs() -> None:
     results = [result("ours", 2, 30), result("llama.cpp", 2, 20), result("ours", 2, 36, 0.5)]
     results += [result("ours", 2, 31), result("ours", 1, 17, None)]
     rows = peers.table(results, "int8", 128).splitlines()[2:]
@@ -37,7 +37,7 @@ def test_a_row_has_median_range_and_how_many_runs_were_disturbed() -> None:
     ]
 
 
-def test_a_missing_engine_is_left_out_aloud_and_refused_by_name(
+def test_a_missing_engine_is_skipped_with_a_note_or_refused_when_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
@@ -53,14 +53,14 @@ def test_a_missing_engine_is_left_out_aloud_and_refused_by_name(
 
 
 def test_a_disturbed_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least disturbed one counts, and no more are taken than need be."""
+    """The least disturbed one counts; repeating stops at the first undisturbed one."""
     others = iter([0.9, 0.4, 0.1, 0.0])
     monkeypatch.setattr(peers, "run", lambda *_: f'{{"others": {next(others)}}}')
     assert peers.measured("ours", Path("a"), 2, 8, retries=5)["others"] == 0.1
     assert next(others) == 0.0
 
 
-def test_our_engine_is_measured(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_engine_of_this_package_is_measured(tmp_path_factory: pytest.TempPathFactory) -> None:
     artifact = checkpoints.exported(tmp_path_factory, **checkpoints.TIED)[1]
     figures = engines.measure(engines.ours(str(artifact), 1, 0), prompt=8, context=4, new=4)
     assert figures["prefill"] > 0 < figures["decode"]
@@ -77,14 +77,14 @@ def test_the_cost_table_has_a_line_for_each_value() -> None:
     ]
 
 
-def test_plots_are_drawn_where_matplotlib_is(tmp_path: Path) -> None:
+def test_plots_are_drawn_with_matplotlib(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     peers.plot([result("ours", 2, 30), result("llama.cpp", 2, 20)], "int8", tmp_path / "peers.svg")
     cost.plot({"batch": {1: [9.0], 2: [18.0]}, "threads": {1: [9.0]}}, tmp_path / "cost.svg")
     assert "<svg" in (tmp_path / "peers.svg").read_text() + (tmp_path / "cost.svg").read_text()
 
 
-def test_no_plot_without_matplotlib(
+def test_a_plot_without_matplotlib_exits_with_a_hint(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

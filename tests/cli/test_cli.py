@@ -1,4 +1,4 @@
-"""The command line: what goes to stdout, what a user's mistake looks like, exit codes."""
+"""The command line: its output on stdout, its errors for a user's mistake, its exit codes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The one sentence of a mistake."""
+    """Run a command with a mistake; return its one sentence."""
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "")
     lines = [line for line in err.splitlines() if not line.startswith("hint: ")]
@@ -49,14 +49,16 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([command, "--help"])
     assert exit_.value.code == 0
     assert f"bitnet-onnx {command}" in capsys.readouterr().out
 
 
-def test_outputs_of_generate_agree(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_prints_the_same_answer_in_every_format(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, text, talk = run(capsys, "generate", demo_artifact, QUESTION)
     _, ids, _ = run(capsys, "generate", demo_artifact, QUESTION, "--format", "ids")
     _, record, _ = run(capsys, "generate", demo_artifact, QUESTION, "--format", "json")
@@ -67,13 +69,13 @@ def test_outputs_of_generate_agree(demo_artifact: Path, capsys: pytest.CaptureFi
     assert "tokens/s" in talk
 
 
-def test_prompts_come_from_everywhere(
+def test_prompts_from_arguments_file_and_stdin_give_the_same_ids(
     demo_artifact: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A file with two prompts gives what each of them gives alone, from stdin too."""
+    """A file with two prompts gives the ids that each prompt gives alone; so does stdin."""
     other = "Reverse the word HOUSE."
     single = [
         run(capsys, "generate", demo_artifact, prompt, "--format", "ids")[1]
@@ -86,7 +88,7 @@ def test_prompts_come_from_everywhere(
     assert run(capsys, "generate", demo_artifact, "-", "--format", "ids")[1] == single[0]
 
 
-def test_prompt_ids_are_fed_as_they_are(
+def test_prompt_ids_are_fed_unchanged(
     demo_artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = ("--prompt-ids", "0,20,30", "--max-new-tokens", "3", "--format", "json")
@@ -95,7 +97,9 @@ def test_prompt_ids_are_fed_as_they_are(
     assert json.loads(out)["prompt_tokens"] == 3
 
 
-def test_a_seed_repeats_a_sample(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_seed_gives_the_same_sample(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ("--do-sample", "--temperature", "5", "--seed", "11", "--max-new-tokens", "20")
     first, second = (run(capsys, "generate", demo_artifact, QUESTION, *options) for _ in range(2))
     assert first[:2] == second[:2]
@@ -103,7 +107,9 @@ def test_a_seed_repeats_a_sample(demo_artifact: Path, capsys: pytest.CaptureFixt
     assert greedy[1] != first[1]
 
 
-def test_stop_strings_are_cut(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generate_cuts_the_text_at_a_stop_string(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     word = ("generate", demo_artifact, "Spell the word STONE.")
     whole = run(capsys, *word)[1].rstrip("\n")
     cut = run(capsys, *word, "--stop-strings", whole[2:4])[1].rstrip("\n")
@@ -120,7 +126,9 @@ def test_chat_answers_each_line(
     assert first == second == run(capsys, "generate", demo_artifact, QUESTION)[1].rstrip("\n")
 
 
-def test_bench_prints_one_object(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_prints_one_json_object(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ("--prompt-tokens", "8", "--max-new-tokens", "4", "--runs", "1", "--format", "json")
     code, out, _ = run(capsys, "bench", demo_artifact, *options)
     fields = json.loads(out)
@@ -130,20 +138,20 @@ def test_bench_prints_one_object(demo_artifact: Path, capsys: pytest.CaptureFixt
         assert fields[name] > 0
 
 
-def test_verify_tells_a_changed_weight(
+def test_verify_exits_with_1_for_changed_weights(
     demo_checkpoint: Path,
     demo_artifact: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Code 0 for the artifact of this checkpoint, 1 once some of its weights are others."""
+    """The exit code is 0 for the artifact of this checkpoint, 1 once some weights differ."""
     options = ("--prompt-ids", "0,40,50,60", "--max-new-tokens", "4")
     assert run(capsys, "verify", demo_checkpoint, demo_artifact, *options)[0] == 0
     changed = shutil.copytree(demo_artifact, tmp_path / "changed")
     data = bytearray((changed / "model.onnx_data").read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 8192] = bytes(8192)  # code 0: all these weights are now -1
+    data[middle : middle + 8192] = bytes(8192)  # the code 0 is the weight -1
     (changed / "model.onnx_data").write_bytes(data)
     monkeypatch.setattr(artifact_module, "HASHED_AT_OPEN", 0)
     code, out, _ = run(capsys, "verify", demo_checkpoint, changed, *options)
@@ -162,10 +170,10 @@ def test_info_checks_hashes(demo_artifact: Path, capsys: pytest.CaptureFixture[s
     assert "sha256" in talk
 
 
-def test_synthesize_export_verify(
+def test_a_synthesized_checkpoint_is_reproducible_and_exports_exactly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same seed gives the same bytes, and the random network exports exactly."""
+    """The same seed gives the same bytes, and the exported network agrees with the checkpoint."""
     monkeypatch.setitem(synthesize.PRESETS, "tiny", TINY)
     for name in ("a", "b"):
         assert run(capsys, "synthesize", "--preset", "tiny", "-o", tmp_path / name)[0] == 0
@@ -179,7 +187,7 @@ def test_synthesize_export_verify(
         assert run(capsys, "verify", tmp_path / "a", output, "--max-new-tokens", "8")[0] == 0
 
 
-def test_demo_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_answers_its_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "demo", "--artifact", tmp_path / "artifact")
     assert code == 0
     assert "answers are right" in out
@@ -190,7 +198,7 @@ def test_demo_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     ("options", "words"),
     [
         ([""], "prompt is empty"),
-        ([QUESTION, "--prompt-ids", "1"], "give one of"),
+        ([QUESTION, "--prompt-ids", "1"], "expected one of: a prompt, --prompt-ids"),
         (["--prompt-ids", "1,x"], "'1,x'"),
         (["--prompt-ids", "99999999"], "99999999"),
         (["--prompts-file", "no-such-file"], "no-such-file"),
@@ -206,13 +214,13 @@ def test_demo_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["word " * 2000], "context"),
     ],
 )
-def test_mistakes_in_generate(
+def test_a_mistake_in_generate_is_one_sentence(
     options: list[str], words: str, demo_artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert words in refused(capsys, "generate", demo_artifact, *options)
 
 
-def test_mistakes_in_paths(
+def test_a_mistake_in_a_path_or_option_is_one_sentence(
     demo_checkpoint: Path, demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nowhere = tmp_path / "nowhere"
@@ -237,7 +245,7 @@ def test_mistakes_in_paths(
         ("BITNET_ONNX_LIBRARY", "no-such-library.so", "does not exist"),
     ],
 )
-def test_mistakes_in_the_environment(
+def test_a_mistake_in_the_environment_is_one_sentence(
     variable: str, value: str, words: str, demo_artifact: Path
 ) -> None:
     done = subprocess.run(
@@ -251,8 +259,8 @@ def test_mistakes_in_the_environment(
     assert words in done.stderr
 
 
-def test_the_form_of_what_is_printed_is_format_in_every_command() -> None:
-    """``--output`` is the folder or file to make, and nothing else."""
+def test_every_command_calls_its_output_form_format() -> None:
+    """``--output`` names only the folder or file to make."""
     actions = [action for command in subcommands().values() for action in command._actions]
     names = {name: action for action in actions for name in action.option_strings}
     assert "--json" not in names
@@ -280,7 +288,7 @@ def test_info_shows_a_manifest_without_the_library(demo_artifact: Path) -> None:
     assert found["artifact"]["task"] == "text-generation"
 
 
-def test_web_says_what_it_cannot_serve(
+def test_web_refuses_an_artifact_that_a_browser_cannot_run(
     demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "a browser runs 'stock'" in refused(capsys, "web", demo_artifact)

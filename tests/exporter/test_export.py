@@ -1,4 +1,4 @@
-"""What the exported folder holds: the graph, the stored bits, the manifest; and what is refused."""
+"""The exported folder: the graph, the stored bits, the manifest; and the refusals of export."""
 
 from __future__ import annotations
 
@@ -53,24 +53,24 @@ def dims(value: onnx.ValueInfoProto) -> list[str | int]:
 # --------------------------------------------------------------------------------------- graph
 
 
-def test_the_graph_is_the_network_and_nothing_else(tied: Pair) -> None:
+def test_the_graph_holds_exactly_the_operators_of_the_network(tied: Pair) -> None:
     _, folder = tied
     onnx.checker.check_model(str(folder / "model.onnx"))
     model = onnx.load(folder / "model.onnx", load_external_data=False)
     assert {o.domain: o.version for o in model.opset_import} == {"": 23, "bitnet": 1}
     counts = Counter(node.op_type for node in model.graph.node)
     assert (counts["GroupQueryAttentionQKV"], counts["Split"]) == (2, 0)
-    # in each layer: q, k and v in one, after a sum but in the first layer; o
+    # two layers, each with q, k and v in one node, and o; the first q, k and v follow no sum
     assert (counts["TernaryMatMul"], counts["TernaryNormMatMul"]) == (1, 3)
     assert counts["TernaryFeedForward"] == 2
     assert counts["Bf16MatMul"] == 1
     assert (counts["RMSNorm"], counts["AddRMSNorm"], counts["Add"]) == (1, 3, 1)
-    assert not counts["Transpose"]  # a tied head would be folded into a second table
+    assert not counts["Transpose"]  # it would fold a tied head into a second table
     used = {node.op_type for node in model.graph.node if node.domain == "bitnet"}
     assert used <= {function.name for function in model.functions}
 
 
-def test_dimensions_are_symbolic(tied: Pair) -> None:
+def test_inputs_and_outputs_have_symbolic_dimensions(tied: Pair) -> None:
     graph = onnx.load(tied[1] / "model.onnx", load_external_data=False).graph
     found = {value.name: dims(value) for value in (*graph.input, *graph.output)}
     assert found.pop("input_ids") == ["batch_size", "sequence_length"]
@@ -90,7 +90,9 @@ def test_dimensions_are_symbolic(tied: Pair) -> None:
     assert not found
 
 
-def test_no_metadata_and_no_path_of_this_machine(tied: Pair, untied: Pair) -> None:
+def test_the_artifact_holds_no_metadata_and_no_path_of_this_machine(
+    tied: Pair, untied: Pair
+) -> None:
     for source, folder in (tied, untied):
         content = (folder / "model.onnx").read_bytes()
         package = Path(export_module.__file__).parent
@@ -126,7 +128,7 @@ def test_the_stored_bits_are_those_of_the_checkpoint(tied: Pair) -> None:
     np.testing.assert_array_equal(numpy_helper.to_array(stored[norm]), source.tensor(norm).float())
 
 
-def test_an_untied_int8_head(untied: Pair) -> None:
+def test_an_untied_int8_head_is_stored_beside_the_embedding(untied: Pair) -> None:
     source, stored = open_checkpoint(untied[0]), initializers(untied[1])
     codes, scale = int8_rows(source.tensor(HEAD))
     np.testing.assert_array_equal(numpy_helper.to_array(stored[HEAD]), codes)
@@ -192,7 +194,7 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
     assert genai["model"]["context_length"] == 40
 
 
-def test_two_exports_are_the_same_bytes(tied: Pair, tmp_path: Path) -> None:
+def test_two_exports_write_the_same_bytes(tied: Pair, tmp_path: Path) -> None:
     again = export(tied[0], tmp_path / "again")
     for name in ("model.onnx", "model.onnx_data", "manifest.json"):
         assert (again / name).read_bytes() == (tied[1] / name).read_bytes(), name
@@ -214,7 +216,9 @@ def nothing_left(folder: Path) -> bool:
         ({"context_length": 0}, "context_length is 0"),
     ],
 )
-def test_wrong_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_a_wrong_option_is_refused_and_leaves_nothing(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     checkpoints.make(tmp_path / "c")
     with pytest.raises(ConfigError, match=message):
         export(tmp_path / "c", tmp_path / "out", **options)
@@ -227,7 +231,7 @@ def test_a_checkpoint_without_eos_exports(tmp_path: Path) -> None:
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == []
 
 
-def test_the_output_folder_exists(tied: Pair) -> None:
+def test_an_existing_output_folder_is_refused_and_unchanged(tied: Pair) -> None:
     before = {path: path.stat().st_mtime_ns for path in tied[1].iterdir()}
     with pytest.raises(ConfigError, match="exists and is not empty"):
         export(*tied)
@@ -236,11 +240,11 @@ def test_the_output_folder_exists(tied: Pair) -> None:
 
 @pytest.mark.parametrize("where", ["trace", "save", "describe"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(28))])
-def test_an_error_in_the_middle_leaves_nothing(
+def test_an_error_during_an_export_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
     checkpoints.make(tmp_path / "c", layers=1)
-    for skipped in {"trace", "attach_functions", "save"} - {where}:  # they take seconds
+    for skipped in {"trace", "attach_functions", "save"} - {where}:  # each takes seconds
         monkeypatch.setattr(export_module, skipped, lambda *_: None)
 
     def fail(*_: Any) -> None:
@@ -256,7 +260,7 @@ def test_an_error_in_the_middle_leaves_nothing(
     assert nothing_left(tmp_path)
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     checkpoints.make(tmp_path / "c", layers=1)
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -278,7 +282,7 @@ def test_a_table_that_does_not_fit_bfloat16_is_refused(tmp_path: Path) -> None:
     made = checkpoints.tensors(fields)
     made[EMBEDDING] = made[EMBEDDING].float()
     checkpoints.write(tmp_path / "c", fields, made)
-    export(tmp_path / "c", tmp_path / "exact")  # float32 that holds bfloat16 values
+    export(tmp_path / "c", tmp_path / "exact")  # float32 with values that fit bfloat16
     made[EMBEDDING][3, 5] = 1.0 + 2.0**-20
     checkpoints.write(tmp_path / "c", fields, made)
     with pytest.raises(CheckpointError, match=f"{EMBEDDING} is float32 and does not fit bfloat16"):

@@ -1,4 +1,4 @@
-"""Artifacts that keep keys and values as float16 or int8: the same network, a smaller cache."""
+"""Artifacts with a float16 or int8 cache: the same network with a smaller cache."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support import checkpoints
 from tests.support.sessions import scores
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
-# The folder's name, its target and what its cache holds.
+# The type of the cache, and the target, by the folder's name.
 SMALL = {"native": "float16", "stock": "float16", "int8": "int8"}
 TARGETS = {"native": "native", "stock": "stock", "int8": "native"}
 ELEMENTS = {"float16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}
@@ -38,7 +38,7 @@ small = pytest.mark.parametrize("name", SMALL)
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """The checkpoint, its artifact with a float32 cache, and those with a smaller one."""
+    """Make a checkpoint, its artifact with a float32 cache, and artifacts with smaller caches."""
     folder = tmp_path_factory.mktemp("kv_cache")
     source = checkpoints.make(folder / "checkpoint", **checkpoints.TIED)
     made = {"checkpoint": source, "float32": export(source, folder / "float32")}
@@ -56,7 +56,7 @@ def of_torch(folders: Folders, dtype: torch.dtype) -> np.ndarray:
 
 
 @small
-def test_what_goes_in_and_comes_out_is_of_that_type(folders: Folders, name: str) -> None:
+def test_cache_inputs_and_outputs_have_the_type_of_the_cache(folders: Folders, name: str) -> None:
     graph = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph
     kept = 0
     for value in (*graph.input, *graph.output):
@@ -68,7 +68,7 @@ def test_what_goes_in_and_comes_out_is_of_that_type(folders: Folders, name: str)
             assert element == onnx.TensorProto.FLOAT
             assert len(value.type.tensor_type.shape.dim) == 3
         kept += cache
-    assert kept == 2 * 2 * (4 if name == "int8" else 2)  # in and out, of two layers
+    assert kept == 2 * 2 * (4 if name == "int8" else 2)  # inputs and outputs of two layers
     assert Artifact.open(folders[name]).kv_cache == SMALL[name]
 
 
@@ -87,16 +87,16 @@ def test_the_cache_takes_less_memory(folders: Folders) -> None:
 
 
 @small
-def test_logits_are_those_of_torch_with_such_a_cache(folders: Folders, name: str) -> None:
+def test_logits_are_those_of_torch_with_the_same_cache(folders: Folders, name: str) -> None:
     found = torch.from_numpy(scores(Session(folders[name], threads=1), IDS))
     expected, unrounded = (of_torch(folders, KV_CACHES[kind]) for kind in (SMALL[name], "float32"))
     assert checkpoints.close(found, torch.from_numpy(expected), 1e-5)
-    # Were the cache not rounded there, the bound would be out of reach.
+    # A reference with an unrounded cache would miss the bound.
     assert np.abs(expected - unrounded).max() > 1e-4 * np.abs(unrounded).max()
 
 
 @small
-def test_in_pieces_it_is_the_same_as_in_one_call(
+def test_a_prompt_in_pieces_gives_the_same_logits(
     folders: Folders, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session(folders[name], threads=1)
@@ -110,7 +110,7 @@ def test_in_pieces_it_is_the_same_as_in_one_call(
 def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -> None:
     prompts = [IDS[:1], IDS[:5], IDS]
     plain = Session(folders[name], threads=1, custom_ops=False)
-    for prompt in (*([p] for p in prompts), prompts):  # one by one and as a batch
+    for prompt in (*([p] for p in prompts), prompts):  # one by one, then as a batch
         expected = generate(
             Session(folders[name], threads=1), prompt, GenerationConfig(max_new_tokens=16)
         )
@@ -118,10 +118,10 @@ def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -
         assert [done.ids for done in found] == [done.ids for done in expected]
 
 
-def test_rows_grow_and_are_cut_and_forgotten(
+def test_int8_rows_survive_growth_truncation_and_reset(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Codes and scales alike: in a batch whose cache grows, after truncate and after reset."""
+    """Codes and scales stay right in a batch whose cache grows, after truncate, after reset."""
     monkeypatch.setattr(growing, "BLOCK", 4)
     session, alone = (Session(folders["int8"], threads=1) for _ in range(2))
     expected = scores(alone, IDS)
@@ -137,16 +137,14 @@ def test_rows_grow_and_are_cut_and_forgotten(
 
 
 @small
-def test_it_is_verified_against_a_reference_that_rounds_the_same(
-    folders: Folders, name: str
-) -> None:
+def test_verify_uses_a_reference_that_rounds_its_cache_too(folders: Folders, name: str) -> None:
     checkpoint, artifact = open_checkpoint(folders["checkpoint"]), Artifact.open(folders[name])
     for result in verify(checkpoint, artifact, default_prompts(artifact.vocab_size), 8):
         assert result.agrees
-        assert result.same_ids == result.steps
-        assert result.free <= 1e-5
+        assert result.same_ids_as_is == result.steps
+        assert result.difference_as_is <= 1e-5
     with pytest.raises(
-        ConfigError, match=f"as {SMALL[name]}, transformers would as float32"
+        ConfigError, match=f"as {SMALL[name]}, expected float32 as in transformers"
     ) as caught:
         verify(checkpoint, artifact, [IDS], 1, against="transformers")
     assert caught.value.hint == "compare with --against torch"
@@ -162,7 +160,7 @@ def test_it_is_verified_against_a_reference_that_rounds_the_same(
         ),
     ],
 )
-def test_what_is_not_known_is_refused(
+def test_an_unsupported_cache_is_refused(
     folders: Folders,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -181,7 +179,7 @@ def test_heads_too_wide_for_int8_are_refused(tmp_path: Path) -> None:
         export(source, tmp_path / "a", kv_cache="int8")
 
 
-def test_genai_is_not_told_of_a_cache_it_cannot_feed(folders: Folders) -> None:
+def test_an_int8_cache_gets_no_genai_config(folders: Folders) -> None:
     written = {name: (folders[name] / "genai_config.json").exists() for name in folders}
     assert not written.pop("int8")
     assert not written.pop("checkpoint")

@@ -1,4 +1,4 @@
-"""Passes over the graph: what they leave, and that they change no bit."""
+"""Passes change the graph, but no bit of the logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QKV = "model.layers.0.self_attn.q_proj+k_proj+v_proj"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The checkpoint, and its artifacts with all passes, with none and with all but the named."""
+    """Make a checkpoint, and its artifacts with all passes, with none, and without each one."""
     folder = tmp_path_factory.mktemp("optimize")
     checkpoints.make(folder / "checkpoint", hidden=60, heads=6, inner=100)
     made = {"checkpoint": folder / "checkpoint"}
@@ -45,7 +45,9 @@ def operators(folder: Path) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", ["plain", *PASSES])
-def test_a_pass_changes_the_graph_and_no_bit(folders: dict[str, Path], name: str) -> None:
+def test_a_pass_changes_the_graph_but_no_bit_of_the_logits(
+    folders: dict[str, Path], name: str
+) -> None:
     assert operators(folders[name]) != operators(folders["fused"])
     ids = [int(x) for x in np.random.default_rng(0).integers(0, 96, 40)]
     for custom_ops in (True, False):
@@ -55,14 +57,16 @@ def test_a_pass_changes_the_graph_and_no_bit(folders: dict[str, Path], name: str
             np.testing.assert_array_equal(fused.decode([token]), other.decode([token]))
 
 
-def test_each_residual_sum_is_taken_by_the_norm_that_reads_it(folders: dict[str, Path]) -> None:
-    """The last one is not: only some of its positions are kept, and the norm is of those."""
+def test_each_residual_sum_is_fused_into_the_norm_that_reads_it(folders: dict[str, Path]) -> None:
+    """Only the last sum is not: its norm reads the kept positions only."""
     plain, fused = operators(folders["plain"]), operators(folders["fused"])
     assert (plain["Add"], plain["RMSNorm"], plain["AddRMSNorm"]) == (4, 9, 0)
     assert (fused["Add"], fused["RMSNorm"], fused["AddRMSNorm"]) == (1, 1, 3)
 
 
-def test_fused_rows_are_the_parts_rows_each_with_its_scale(folders: dict[str, Path]) -> None:
+def test_joined_projections_keep_the_rows_and_scales_of_their_parts(
+    folders: dict[str, Path],
+) -> None:
     source = open_checkpoint(folders["checkpoint"])
     owner, _, parts = QKV.rpartition(".")
     read = [source.ternary(f"{owner}.{part}") for part in parts.split(PARTS)]
@@ -87,7 +91,7 @@ def test_only_the_projections_of_attention_are_joined(folders: dict[str, Path]) 
     assert linears("fused") == 2 * ["q_proj+k_proj+v_proj", *plain[3:]]
 
 
-def test_attention_takes_the_joined_projections_whole(
+def test_attention_reads_joined_projections_without_a_split(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
     split, whole = operators(folders["attention"]), operators(folders["fused"])
@@ -97,12 +101,12 @@ def test_attention_takes_the_joined_projections_whole(
         stored = onnx.load(folders[name] / "model.onnx", load_external_data=False).graph.initializer
         rows = [tensor.name for tensor in stored if tensor.name.endswith(".rows")]
         assert len(rows) == operators(folders[name])["Split"]
-    checkpoints.make_grouped(tmp_path / "checkpoint")  # norms of q and k are in between
-    apart = operators(export(tmp_path / "checkpoint", tmp_path / "artifact"))
-    assert (apart["Split"], apart["GroupQueryAttention"]) == (1, 1)
+    checkpoints.make_grouped(tmp_path / "checkpoint")  # it has norms of q and k before attention
+    normed = operators(export(tmp_path / "checkpoint", tmp_path / "artifact"))
+    assert (normed["Split"], normed["GroupQueryAttention"]) == (1, 1)
 
 
-def test_down_is_stored_by_column(folders: dict[str, Path]) -> None:
+def test_down_proj_is_stored_by_column(folders: dict[str, Path]) -> None:
     name = "model.layers.1.mlp.down_proj"
     codes, scale = open_checkpoint(folders["checkpoint"]).ternary(name)
     model = onnx.load(folders["fused"] / "model.onnx")

@@ -1,4 +1,4 @@
-"""The target "stock": the same integers and ids as the native one, and nothing of ours inside."""
+"""The target "stock": the integers and ids of the native target, without custom operators."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from tests.support.sessions import scores
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
 Artifacts = dict[str, Path]
-FORMS = {"packed": 0, "unpacked": stock.UNPACKED}  # the largest network to be unpacked, in bytes
+FORMS = {"packed": 0, "unpacked": stock.UNPACKED}  # bytes of the largest network to unpack
 
 
 # --------------------------------------------------------------------------------- one operator
 
 
 def run_body(op: str, packed: bool, x: np.ndarray, made: dict[str, np.ndarray]) -> Any:
-    """The operator's body on stock operators, X [B, S, K]."""
+    """Run the operator's body of stock operators on X [B, S, K]."""
     rows, width, bits = len(made["W"]), x.shape[-1], 2 if op == "TernaryMatMul" else 8
     blocks = -(-width // FEATURES)
     sizes: dict[str, Any] = {"width": [width]} if op == "TernaryMatMul" else {}
@@ -89,7 +89,9 @@ def same_bits(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> None:
     ("rows", "features"),
     [(1, 1), (3, 126), (16, 127), (17, 128), (5, 254), (33, 255), (4, 640), (7, 2560), (2, 6912)],
 )
-def test_an_operator_gives_the_native_bits(op: str, rows: int, features: int) -> None:
+def test_a_stock_body_gives_the_bits_of_the_native_operator(
+    op: str, rows: int, features: int
+) -> None:
     random = np.random.default_rng(rows + features)
     x = random.standard_normal((2, 3, features), np.float32)
     x[0, 1] = 0
@@ -100,8 +102,8 @@ def test_an_operator_gives_the_native_bits(op: str, rows: int, features: int) ->
 
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("features", [128, 2560, 6912, 16384])
-def test_the_largest_sums(features: int, sign: int) -> None:
-    """All activations the largest code and all weights alike: K * 127."""
+def test_the_largest_possible_sums_are_exact(features: int, sign: int) -> None:
+    """All activations have the largest code and all weights are equal: the sum is K * 127."""
     x = np.full((1, 2, features), sign * 3.7, np.float32)
     x[0, 1, ::2] *= -1
     for code in (-1, 1):
@@ -110,10 +112,10 @@ def test_the_largest_sums(features: int, sign: int) -> None:
 
 
 def test_the_quantizer_never_gives_minus_128() -> None:
-    """A block that held it would get another scale from MatMulNBits."""
+    """MatMulNBits would give a block with -128 another scale."""
     random = np.random.default_rng(0)
     peak = random.integers(0x3727C5AC, 0x7F7FFFFF, 1_000_000, np.int64).astype(np.uint32)
-    peak = peak.view(np.float32)  # from 1e-5 to the largest
+    peak = peak.view(np.float32)  # from 1e-5 to the largest float
     assert np.rint(peak * (np.float32(127) / peak)).max() == 127
     with np.errstate(over="ignore"):
         assert np.rint(peak * (np.float32(32512) / peak)).max() == 32512
@@ -121,7 +123,7 @@ def test_the_quantizer_never_gives_minus_128() -> None:
 
 @pytest.mark.parametrize("op", ["TernaryMatMul", "Int8MatMul"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_token_that_is_not_finite_is_nan_and_no_other(op: str, value: float) -> None:
+def test_only_a_token_that_is_not_finite_becomes_nan(op: str, value: float) -> None:
     x = np.random.default_rng(0).standard_normal((1, 3, 300), np.float32)
     x[0, 1, 299] = value
     made = one_node.constants(op, 5, 300, seed=1)
@@ -149,14 +151,14 @@ def make(folder: Path, network: str) -> Path:
 
 
 def export_all(source: Path, folder: Path, head: str = "bf16") -> Artifacts:
-    """The native artifact, and the stock one in both forms; traced once, which takes seconds."""
+    """Export the native and both stock artifacts; trace once, since it takes seconds."""
     config = open_checkpoint(source).config
     graph = trace(config, Options("native", head, "float32", config.max_position_embeddings, ()))
     made = {"checkpoint": source}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_module, "trace", lambda *_: graph.clone())
         made["native"] = export(source, folder / "native", head=head)
-        patch.setattr(native, "library_path", lambda: pytest.fail("it looked for the library"))
+        patch.setattr(native, "library_path", lambda: pytest.fail("the library was looked for"))
         for form, limit in FORMS.items():
             patch.setattr(stock, "UNPACKED", limit)
             made[form] = export(source, folder / form, target="stock", head=head)
@@ -192,7 +194,7 @@ def test_ids_are_those_of_the_native_artifact(
     expected = greedy(folders["native"], prompts)
     native_session = Session(folders["native"], threads=1)
     logits = scores(native_session, IDS)
-    # Two operators sum floats in another order; what else the networks have is exact.
+    # Two operators sum floats in another order; all others are exact.
     model = onnx.load(folders["packed"] / "model.onnx", load_external_data=False)
     inexact = {node.op_type for node in model.graph.node} & {"GroupQueryAttention", "Gemm"}
     assert bool(inexact) == (Artifact.open(folders["packed"]).head_dim != 20)
@@ -208,7 +210,7 @@ def test_ids_are_those_of_the_native_artifact(
         assert greedy(folders[form], prompts) == expected
 
 
-def test_nothing_of_ours_is_in_the_folder(folders: Artifacts) -> None:
+def test_the_folder_holds_only_stock_operators_and_no_library(folders: Artifacts) -> None:
     for form in FORMS:
         folder = folders[form]
         onnx.checker.check_model(str(folder / "model.onnx"))
@@ -228,15 +230,17 @@ def test_nothing_of_ours_is_in_the_folder(folders: Artifacts) -> None:
         assert [i.name for i in plain.get_inputs()][:2] == ["input_ids", "attention_mask"]
 
 
-def test_verify(folders: Artifacts) -> None:
+def test_stock_artifacts_pass_verify(folders: Artifacts) -> None:
     for form in FORMS:
         checkpoint = open_checkpoint(folders["checkpoint"])
         (result,) = verify(checkpoint, Artifact.open(folders[form]), [IDS], 12)
         assert result.agrees, result.to_dict()
 
 
-def test_the_first_bitnet_with_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its linears are several products each, of a part of K, and quantize before the operator."""
+def test_the_first_bitnet_with_groups_gives_the_native_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its linears are several products over parts of K, and quantize before the operator."""
     source, _ = make_2023(tmp_path / "c", groups=4)
     expected = greedy(export(source, tmp_path / "native"), [IDS])
     for form, limit in FORMS.items():
@@ -244,7 +248,7 @@ def test_the_first_bitnet_with_groups(tmp_path: Path, monkeypatch: pytest.Monkey
         assert greedy(export(source, tmp_path / form, target="stock"), [IDS]) == expected
 
 
-def test_linears_and_head_are_unpacked_each_by_its_size(
+def test_linears_and_head_are_unpacked_separately_by_their_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A small network with a large vocabulary keeps its int8 table at 8 bits."""
@@ -261,15 +265,17 @@ def test_linears_and_head_are_unpacked_each_by_its_size(
 
 
 def questions(demos: Artifacts, count: int) -> tuple[Tokenizer, list[list[int]]]:
-    """Prompts of held-out questions, of every kind."""
+    """Return prompts of held-out questions of every kind."""
     lines = (demos["checkpoint"] / "questions.jsonl").read_text("utf-8").splitlines()
     tokenizer = Tokenizer.from_folder(demos["native"])
     asked = [json.loads(line)["question"] for line in lines[:: len(lines) // count]]
     return tokenizer, [tokenizer.encode_chat([{"role": "user", "content": q}]) for q in asked]
 
 
-def test_the_bundled_model(demos: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its answers to 60 questions; the stock ones without a look at our library."""
+def test_the_bundled_model_gives_the_native_ids_without_the_library(
+    demos: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stock artifacts answer 60 questions without looking for the library."""
     tokenizer, prompts = questions(demos, 60)
     assert len(prompts) >= 60
 
@@ -278,7 +284,7 @@ def test_the_bundled_model(demos: Artifacts, monkeypatch: pytest.MonkeyPatch) ->
         return [result.ids for result in generate(Session(demos[name]), prompts, config)]
 
     expected = answers("native")
-    monkeypatch.setattr(native, "library_path", lambda: pytest.fail("it looked for the library"))
+    monkeypatch.setattr(native, "library_path", lambda: pytest.fail("the library was looked for"))
     for form in FORMS:
         assert answers(form) == expected
 
@@ -286,8 +292,8 @@ def test_the_bundled_model(demos: Artifacts, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.skipif(
     find_spec("onnxruntime_genai") is None, reason="onnxruntime-genai is not installed"
 )
-def test_onnxruntime_genai(demos: Artifacts) -> None:
-    """It leaves the eos that ended an answer out."""
+def test_onnxruntime_genai_gives_the_native_ids(demos: Artifacts) -> None:
+    """onnxruntime-genai leaves out the eos that ended an answer."""
     tokenizer, prompts = questions(demos, 6)
     expected = [
         [token for token in ids if token not in tokenizer.eos_token_ids]
@@ -300,7 +306,9 @@ def test_onnxruntime_genai(demos: Artifacts) -> None:
 # ------------------------------------------------------------------------------- the command line
 
 
-def test_commands(demos: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_run_on_a_stock_artifact(
+    demos: Artifacts, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = str(demos["unpacked"])
     assert main(["generate", folder, "What is 27 + 5?"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "32"
@@ -309,12 +317,12 @@ def test_commands(demos: Artifacts, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(demos["checkpoint"]), folder, "--max-new-tokens", "4"]) == 0
     result = bench(folder, threads=1, prompt_tokens=4, new_tokens=2, runs=1)
     assert result.kernel == "stock"
-    # It unpacked its weights to float32, so the file's size says nothing of what a token reads.
+    # The weights were unpacked to float32, so the file's size is not what a token reads.
     assert result.weight_bytes_per_token is result.bandwidth_share is None
     assert "weights read     not known" in describe(result)
 
 
-def test_what_is_refused(tmp_path: Path) -> None:
+def test_networks_and_heads_without_a_stock_form_are_refused(tmp_path: Path) -> None:
     source = checkpoints.make_grouped(tmp_path / "c")
     with pytest.raises(ConfigError, match="group_size is 128, which no stock operator") as caught:
         export(source, tmp_path / "a", target="stock")
@@ -331,7 +339,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------- what a browser holds
 
 
-def test_what_webassembly_cannot_address_is_refused(tmp_path: Path, capsys: Any) -> None:
+def test_a_network_too_large_for_webassembly_is_refused(tmp_path: Path, capsys: Any) -> None:
     source = make(tmp_path / "checkpoint", "bitnet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stock, "MEMORY", 10_000)
@@ -350,7 +358,7 @@ def test_the_shape_of_2b_4t_is_not_refused() -> None:
     assert 0.8e9 < stock.memory(config, "int8") < 0.9e9
 
 
-def test_a_data_file_is_split_and_gives_the_same_ids(tmp_path: Path) -> None:
+def test_a_split_data_file_gives_the_same_ids(tmp_path: Path) -> None:
     source = make(tmp_path / "checkpoint", "bitnet")
     whole = export(source, tmp_path / "whole", target="stock")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Chat of several turns: the cache against encoding by hand, and a context that fills up."""
+"""Chats of several turns: the cache is compared with encoding by hand, and the context fills up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.text_fakes import (
 )
 
 TOKENIZER = make_tokenizer(BITNET)
-# What each template writes around the turns, told apart from the code under test.
+# The text that each template writes around the turns, spelled out separately from the tested code.
 SHAPES = {
     BITNET: ("System: {}<|eot_id|>", "User: {}<|eot_id|>Assistant: ", "<|eot_id|>"),
     CHATML: (
@@ -38,11 +38,11 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 def by_hand(
     tokenizer: Tokenizer, template: str, turns: list[tuple[str, list[int]]], system: str = ""
 ) -> list[int]:
-    """Ids of a conversation; the last turn's reply is empty."""
+    """Return the ids of a conversation; the last turn's reply is empty."""
     before, question, end = SHAPES[template]
     ids = [0, *(encode(tokenizer, before.format(system)) if system else [])]
     for place, (user, reply) in enumerate(turns):
-        # The end of a turn and the next question are one text of the template.
+        # The template writes the end of a turn and the next question as one text.
         start = end if place else ""
         ids += encode(tokenizer, start + question.format(user)) + reply
     return ids
@@ -72,7 +72,7 @@ def test_turns_equal_those_encoded_by_hand(
         assert text == "".join(alone)
         assert chat.result is not None
         assert chat.result.ids == alone.result.ids
-        # Only what is new was computed, from the end of the earlier answer on.
+        # Only the ids after the earlier answer were computed.
         assert session.computed == len(ids) - len(cached)
         reply = list(alone.result.ids)
         if alone.result.finish_reason == "stop":
@@ -83,7 +83,7 @@ def test_turns_equal_those_encoded_by_hand(
 
 
 @pytest.mark.parametrize("eos", [1, 2])
-def test_an_answer_that_ends_itself_gets_one_end_of_turn(eos: int) -> None:
+def test_an_answer_with_an_eos_gets_exactly_one_end_of_turn(eos: int) -> None:
     reply = [*encode(TOKENIZER, "hello there"), eos]
     session = ScriptedSession(reply + reply)
     chat = Chat(session, TOKENIZER)
@@ -101,9 +101,9 @@ def test_an_answer_that_ends_itself_gets_one_end_of_turn(eos: int) -> None:
     ]
 
 
-def test_the_ids_that_were_generated_are_kept_not_their_text() -> None:
-    # The same text, spelled in letters where the tokenizer would take whole words.
-    letters = [id for letter in "hello" for id in encode(TOKENIZER, letter)]
+def test_the_generated_ids_are_kept_not_their_text_encoded_again() -> None:
+    # The same text as ids of letters, where the tokenizer would take whole words.
+    letters = [token for letter in "hello" for token in encode(TOKENIZER, letter)]
     assert letters != encode(TOKENIZER, "hello")
     session = ScriptedSession([*letters, 2, 2])
     chat = Chat(session, TOKENIZER)
@@ -131,7 +131,7 @@ def test_control_tokens_in_a_message_stay_text() -> None:
     assert session.cache[0].count(2) == 3  # the template's own
 
 
-def test_a_template_that_rewrites_turns_is_encoded_whole() -> None:
+def test_a_chat_whose_template_rewrites_turns_is_encoded_whole() -> None:
     tokenizer = make_tokenizer(REWRITING)
     reply = encode(tokenizer, "hello")
     session = ScriptedSession([*reply, 2, 2])
@@ -142,7 +142,7 @@ def test_a_template_that_rewrites_turns_is_encoded_whole() -> None:
     assert session.cache[0] == [0, *encode(tokenizer, text)]
 
 
-def test_breaking_off_keeps_what_was_said() -> None:
+def test_closing_an_answer_early_keeps_its_beginning() -> None:
     session = FakeSession(context_length=4096)
     chat = Chat(session, TOKENIZER)
     answer = chat.send("hello", max_new_tokens=40)
@@ -159,7 +159,7 @@ def test_breaking_off_keeps_what_was_said() -> None:
     assert session.computed == len(ids) - cached
 
 
-def test_an_answer_that_never_began_leaves_no_turn() -> None:
+def test_an_answer_that_never_began_adds_no_turn() -> None:
     session = FakeSession()
     chat = Chat(session, TOKENIZER)
     chat.send("hello")
@@ -196,17 +196,17 @@ def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> 
         assert len(session.cache[0]) >= len(ids) - 1
     assert 3 <= len(notices) <= len(asked) // 2
     assert all("the context is full: the oldest" in notice for notice in notices)
-    # Most turns compute only themselves: forgetting frees half the context at once.
+    # Most turns compute only their own ids: forgetting frees half the context at once.
     assert sum(count > 20 for count in computed) <= 1 + len(notices)
 
 
-def test_a_message_that_cannot_fit_is_an_error_and_changes_nothing() -> None:
+def test_a_message_longer_than_the_context_is_refused_and_changes_nothing() -> None:
     session = FakeSession(context_length=64)
     notices: list[str] = []
     chat = Chat(session, TOKENIZER, on_notice=notices.append)
     list(chat.send("hello", max_new_tokens=4))
     turns, cache = list(chat.turns), list(session.cache[0])
-    with pytest.raises(GenerationError, match=r"prompt of \d+ tokens .* context holds 64"):
+    with pytest.raises(GenerationError, match=r"prompt of \d+ tokens .* at most the context of 64"):
         chat.send("x y " * 40)
     assert (chat.turns, session.cache[0], notices) == (turns, cache, [])
     list(chat.send("world", max_new_tokens=4))
@@ -223,7 +223,7 @@ def test_bad_options_are_refused_at_once_and_change_nothing() -> None:
         Chat(FakeSession(), make_tokenizer(None)).send("hello")
 
 
-def test_reset_begins_anew_and_reuses_the_system_prompt() -> None:
+def test_reset_forgets_the_turns_and_reuses_the_system_prompt() -> None:
     session = FakeSession(context_length=4096)
     chat = Chat(session, TOKENIZER, "the world hello there")
     first = list(chat.send("hello", max_new_tokens=5))

@@ -1,4 +1,4 @@
-"""The loop against the naive one: every step from the whole sequence, without a cache."""
+"""The loop is compared with a naive one that computes the whole sequence in each step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def naive(
         ids.append(sampler.sample(fake_logits(prompt + ids, VOCAB)))
         if ids[-1] in eos:
             return ids, "stop"
-        # The last id needs no position: it is never fed.
+        # The last id needs no position, since it is never fed.
         if len(ids) == limit or len(prompt) + len(ids) > context:
             return ids, "length"
 
@@ -82,7 +82,7 @@ def test_a_stream_equals_row_0_of_a_batch(params: GenerationConfig | None) -> No
 
 
 def test_a_full_context_ends_with_length_and_never_overflows() -> None:
-    # FakeSession fails when a row overflows; the short rows run on after the long ones ended.
+    # FakeSession fails when a row overflows; short rows continue after the long ones have ended.
     prompts = [[1] * 16, [2] * 15, [4], [5] * 16]
     results = generate(session(), prompts, GenerationConfig(max_new_tokens=99))
     assert [len(result.ids) for result in results] == [1, 2, 16, 1]
@@ -91,13 +91,13 @@ def test_a_full_context_ends_with_length_and_never_overflows() -> None:
         assert result.ids == naive(prompt, limit=99, eos=())[0]
 
 
-def test_rows_that_ended_stay_where_they_ended() -> None:
+def test_a_row_that_ended_does_not_grow() -> None:
     fake = session(64)
     results = generate(
         fake,
         [[1, 2], [3]],
         GenerationConfig(max_new_tokens=40),
-        on_token=lambda row, id: row == 0 and len(fake.cache[0]) == 4,
+        on_token=lambda row, token: row == 0 and len(fake.cache[0]) == 4,
     )
     assert results[0].finish_reason == "stop_string"
     assert len(results[0].ids) == 3
@@ -111,12 +111,12 @@ def test_on_token_sees_every_id_in_order() -> None:
         session(),
         [[1], [2, 3]],
         GenerationConfig(max_new_tokens=5),
-        on_token=lambda row, id: seen[row].append(id),
+        on_token=lambda row, token: seen[row].append(token),
     )
     assert seen == [result.ids for result in results]
 
 
-def test_a_stopped_stream_ends_and_a_paused_one_costs_nothing() -> None:
+def test_a_stopped_stream_ends_and_a_paused_stream_computes_nothing() -> None:
     fake = session()
     tokens = stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=9))
     assert fake.computed == 0
@@ -134,7 +134,7 @@ def test_a_stopped_stream_ends_and_a_paused_one_costs_nothing() -> None:
     st.lists(st.integers(0, 3), min_size=1, max_size=8),
     st.lists(st.integers(0, 3), min_size=1, max_size=8),
 )
-def test_the_common_beginning_is_reused_and_changes_nothing(old: list, new: list) -> None:
+def test_a_common_beginning_is_reused_without_changing_the_ids(old: list, new: list) -> None:
     fake = session(64)
     earlier = stream(fake, old, GenerationConfig(max_new_tokens=4))
     list(earlier)
@@ -148,7 +148,7 @@ def test_the_common_beginning_is_reused_and_changes_nothing(old: list, new: list
     assert fake.computed == len(new) - common
 
 
-def test_what_others_left_in_the_cache_is_not_trusted() -> None:
+def test_ids_that_other_calls_cached_are_not_reused_by_mistake() -> None:
     fake = session()
     tokens = stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=4))
     list(tokens)
@@ -160,13 +160,13 @@ def test_what_others_left_in_the_cache_is_not_trusted() -> None:
     assert list(stream(fake, [1, 2, 3], GenerationConfig(max_new_tokens=4))) == tokens.result.ids
 
 
-def test_numpy_ids_and_one_eos_are_welcome() -> None:
+def test_numpy_ids_and_a_single_eos_are_accepted() -> None:
     prompt = [1, 4, 7]
     results = generate(
         session(), [np.array(prompt)], GenerationConfig(max_new_tokens=12, eos_token_id=3)
     )
     assert (results[0].ids, results[0].finish_reason) == naive(prompt, eos=(3,))
-    assert all(type(id) is int for id in results[0].ids)
+    assert all(type(token) is int for token in results[0].ids)
     assert generate(session(), [], GenerationConfig(max_new_tokens=1)) == []
 
 
@@ -176,21 +176,21 @@ def test_numpy_ids_and_one_eos_are_welcome() -> None:
         ([], "prompt 0 is empty"),
         ([1, VOCAB], "holds the id 20, expected 0 to 19"),
         ([1, -1], "holds the id -1"),
-        ([1] * 17, "has 17 tokens, the context holds 16"),
+        ([1] * 17, "has 17 tokens, expected at most the context of 16"),
         ([1.5], "not a sequence of integers"),
         (["a"], "not a sequence of integers"),
         ([[1, 2], [3]], "not a sequence of integers"),
         ([2**70], "not a sequence of integers"),
     ],
 )
-def test_prompts_that_cannot_be_served(prompt: list, message: str) -> None:
+def test_a_prompt_that_cannot_be_continued_is_refused(prompt: list, message: str) -> None:
     with pytest.raises(GenerationError, match=message):
         stream(session(), prompt, GenerationConfig(max_new_tokens=1))
     with pytest.raises(GenerationError, match=message.replace("prompt 0", "prompt 1")):
         generate(session(), [[1], prompt], GenerationConfig(max_new_tokens=1))
 
 
-def test_damaged_logits_say_so() -> None:
+def test_logits_with_a_nan_are_an_error() -> None:
     fake = session()
     fake.prefill = lambda ids, row=0: np.full(VOCAB, np.nan, np.float32)  # type: ignore[method-assign]
     with pytest.raises(GenerationError, match="highest logit is nan"):

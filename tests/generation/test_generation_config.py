@@ -1,4 +1,4 @@
-"""The options of generation: every nonsense refused by name, and transformers' file format."""
+"""The options of generation: wrong values are refused by name; files are those of transformers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CONFIGS = st.builds(
         ("num_beams", [0, 4, True, None]),
     ],
 )
-def test_nonsense_is_refused_by_name(name: str, values: list) -> None:
+def test_a_wrong_value_is_refused_by_name(name: str, values: list) -> None:
     for value in values:
         with pytest.raises(GenerationError, match=f"^{name} is .*, expected ") as caught:
             GenerationConfig(**{name: value})
@@ -57,13 +57,13 @@ def test_nonsense_is_refused_by_name(name: str, values: list) -> None:
         ("stop_strings", [[""], ["a", 7], [None]], "texts that are not empty"),
     ],
 )
-def test_nonsense_in_a_list_is_refused_by_name(name: str, values: list, expected: str) -> None:
+def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list, expected: str) -> None:
     for value in values:
         with pytest.raises(GenerationError, match=f"^{name} is .*, expected {expected}"):
             GenerationConfig(**{name: value})
 
 
-def test_one_stands_for_a_list_of_one() -> None:
+def test_a_single_value_means_a_list_of_one() -> None:
     config = GenerationConfig(eos_token_id=3, stop_strings="User:")  # type: ignore[arg-type]
     assert (config.eos_token_id, config.stop_strings) == ((3,), ("User:",))
     assert GenerationConfig(eos_token_id=np.int64(3)).eos_token_id == (3,)  # type: ignore[arg-type]
@@ -78,11 +78,11 @@ def test_an_unknown_option_is_refused_by_name() -> None:
 
 
 @given(CONFIGS)
-def test_what_is_written_is_read(config: GenerationConfig) -> None:
+def test_a_written_config_reads_back_equal(config: GenerationConfig) -> None:
     assert GenerationConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_files(tmp_path: Path) -> None:
+def test_a_config_is_saved_to_and_read_from_files(tmp_path: Path) -> None:
     config = GenerationConfig(do_sample=True, temperature=0.5, eos_token_id=(1, 2))
     config.save(tmp_path / "generation_config.json")
     assert GenerationConfig.from_file(tmp_path) == config
@@ -94,7 +94,7 @@ def test_files(tmp_path: Path) -> None:
         GenerationConfig.from_file(tmp_path / "no.json")
 
 
-def test_transformers_reads_what_is_written_and_the_other_way(tmp_path: Path) -> None:
+def test_transformers_and_this_package_read_each_others_files(tmp_path: Path) -> None:
     transformers: Any = pytest.importorskip("transformers")
     config = GenerationConfig(
         max_new_tokens=7, do_sample=True, temperature=0.5, top_k=9, top_p=0.8, min_p=0.1,

@@ -1,4 +1,4 @@
-"""Sampling: against transformers' own processors, and the properties that hold for all values."""
+"""Sampling is compared with transformers' own processors, and has properties for all values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def random_logits(size: int, seed: int) -> np.ndarray:
 
 
 def theirs(logits: np.ndarray, seen: list[int], params: GenerationConfig) -> np.ndarray:
-    """Probabilities [vocab] by transformers, in its order."""
+    """Return the probabilities [vocab] of transformers' processors, in its order."""
     pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     from transformers.generation import logits_process as lp
@@ -66,7 +66,7 @@ def theirs(logits: np.ndarray, seen: list[int], params: GenerationConfig) -> np.
     ],
 )
 @pytest.mark.parametrize("size", [11, 3001])
-def test_the_same_ids_and_probabilities_as_transformers(options: dict, size: int) -> None:
+def test_ids_and_probabilities_are_those_of_transformers(options: dict, size: int) -> None:
     params = GenerationConfig(do_sample=True, **options)
     for seed in range(5):
         logits = random_logits(size, seed)
@@ -76,7 +76,7 @@ def test_the_same_ids_and_probabilities_as_transformers(options: dict, size: int
         ids, probabilities = sampler.distribution(logits)
         expected = theirs(logits, seen, params)
         assert ids.tolist() == np.flatnonzero(expected).tolist()
-        # They work in float32 (2^-24 each) where we work in float64.
+        # transformers computes in float32 (an error of 2^-24 each), the sampler in float64.
         np.testing.assert_allclose(probabilities, expected[ids], rtol=2e-6)
 
 
@@ -90,7 +90,7 @@ def test_ties_with_the_kth_logit_are_kept_as_transformers_keeps_them() -> None:
 
 @pytest.mark.parametrize("top_p", [0.3, 0.9, 0.9999])
 def test_the_nucleus_of_a_flat_distribution_equals_a_full_sort(top_p: float) -> None:
-    # Flat over 128,256 ids: the partial sort has to grow several times.
+    # The distribution is flat over 128,256 ids: the partial sort must grow several times.
     logits = (np.random.default_rng(3).standard_normal(128_256) * 0.1).astype(np.float32)
     ids, _ = Sampler(GenerationConfig(do_sample=True, top_k=0, top_p=top_p)).distribution(logits)
     weights = np.exp(logits.astype(np.float64))
@@ -100,9 +100,11 @@ def test_the_nucleus_of_a_flat_distribution_equals_a_full_sort(top_p: float) -> 
 
 
 @given(LOGITS, PARAMS, st.lists(st.integers(0, 10)))
-def test_the_distribution_is_one(logits: np.ndarray, params: GenerationConfig, seen: list) -> None:
+def test_the_result_is_a_probability_distribution(
+    logits: np.ndarray, params: GenerationConfig, seen: list
+) -> None:
     sampler = Sampler(params)
-    sampler.observe([id for id in seen if id < logits.size])
+    sampler.observe([token for token in seen if token < logits.size])
     ids, probabilities = sampler.distribution(logits)
     assert np.all(np.diff(ids) > 0)
     assert ids.min() >= 0
@@ -119,7 +121,7 @@ def test_the_likeliest_id_is_always_kept(logits: np.ndarray, params: GenerationC
 
 
 @given(LOGITS, PARAMS)
-def test_a_seed_repeats_and_logits_are_left_alone(
+def test_a_seed_repeats_the_draws_and_logits_are_not_changed(
     logits: np.ndarray, params: GenerationConfig
 ) -> None:
     before = logits.copy()
@@ -132,7 +134,7 @@ def test_a_seed_repeats_and_logits_are_left_alone(
     np.testing.assert_array_equal(logits, before)
 
 
-def test_rows_draw_different_numbers_and_no_seed_is_a_fresh_one() -> None:
+def test_other_rows_other_seeds_and_no_seed_draw_other_numbers() -> None:
     logits = np.zeros(1000, np.float32)
 
     def draw(seed: int | None, row: int) -> list[int]:
@@ -152,12 +154,12 @@ def test_draws_follow_the_probabilities() -> None:
     np.testing.assert_allclose(counts / 20_000, [0.5, 0.3, 0.2], atol=0.015)
 
 
-def test_greedy_takes_the_first_of_equals_and_ignores_the_warpers() -> None:
+def test_greedy_takes_the_first_of_equal_logits_and_ignores_the_warpers() -> None:
     sampler = Sampler(GenerationConfig(temperature=5.0, top_k=1, top_p=0.1, seed=3))
     assert sampler.sample(np.float32([1, 2, 2, -1])) == 1
 
 
-def test_greedy_with_a_penalty() -> None:
+def test_greedy_decoding_applies_the_repetition_penalty() -> None:
     sampler = Sampler(GenerationConfig(repetition_penalty=2.0))
     logits = np.float32([4, 3, -1])
     assert sampler.sample(logits) == 0
@@ -178,6 +180,6 @@ def test_a_tiny_temperature_is_greedy_and_minus_infinity_is_never_drawn() -> Non
 
 @pytest.mark.parametrize("do_sample", [False, True])
 @pytest.mark.parametrize("logits", [[0, np.nan, 1], [0, np.inf, 1], [-np.inf, -np.inf]])
-def test_logits_without_a_choice_are_an_error(logits: list, do_sample: bool) -> None:
+def test_logits_without_a_finite_maximum_are_an_error(logits: list, do_sample: bool) -> None:
     with pytest.raises(GenerationError, match="highest logit is"):
         Sampler(GenerationConfig(do_sample=do_sample)).sample(np.float32(logits))

@@ -1,4 +1,4 @@
-"""Stop strings and streamed text: independent of how the text falls into pieces."""
+"""Stop strings and streamed text do not depend on how the text is cut into pieces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRINGS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)
 
 
 def by_definition(text: str, strings: list[str]) -> tuple[str, bool]:
-    """The text before the stop string that is complete first, the longest of those."""
+    """Return the text before the stop string that ends first, the longest of those."""
     for end in range(1, len(text) + 1):
         found = [string for string in strings if text[:end].endswith(string)]
         if found:
@@ -26,7 +26,7 @@ def by_definition(text: str, strings: list[str]) -> tuple[str, bool]:
 
 
 @given(st.lists(st.text("ab\nc", max_size=5)), STRINGS)
-def test_stop_strings_cut_where_they_are_complete_first(pieces: list, strings: list) -> None:
+def test_text_is_cut_before_the_stop_string_that_ends_first(pieces: list, strings: list) -> None:
     stop = StopStrings(strings)
     shown = ""
     for piece in pieces:
@@ -35,7 +35,7 @@ def test_stop_strings_cut_where_they_are_complete_first(pieces: list, strings: l
     assert (shown, stop.found) == by_definition("".join(pieces), strings)
 
 
-def test_text_that_may_become_a_stop_string_is_held_no_longer_than_needed() -> None:
+def test_a_possible_stop_string_is_held_back_no_longer_than_needed() -> None:
     stop = StopStrings(["###", "\n\n"])
     assert [stop.push(piece) for piece in ["a#", "#", "b", "\n", "c", "#", "##", "x"]] == [
         "a", "", "##b", "", "\nc", "", "", "",
@@ -61,13 +61,12 @@ def test_a_stop_string_ends_the_row_and_is_not_shown() -> None:
     assert len(answer.result.ids) < len(ids)
 
 
-def test_an_eos_stays_an_eos_when_its_text_completes_a_stop_string() -> None:
-    (id,) = script("e")
+def test_an_eos_whose_text_is_a_stop_string_finishes_with_stop() -> None:
+    (token,) = script("e")
     backend = tokenizers.Tokenizer.from_str(backend_json())
-    tokenizer = Tokenizer(backend, generation_config={"eos_token_id": id})
-    answer = text_stream(
-        ScriptedSession([id]), tokenizer, [5], GenerationConfig(max_new_tokens=9, stop_strings="e")
-    )
+    tokenizer = Tokenizer(backend, generation_config={"eos_token_id": token})
+    config = GenerationConfig(max_new_tokens=9, stop_strings="e")
+    answer = text_stream(ScriptedSession([token]), tokenizer, [5], config)
     assert "".join(answer) == ""
     assert answer.result.finish_reason == "stop"
 
@@ -84,7 +83,7 @@ def test_text_held_back_is_shown_when_the_row_ends_otherwise() -> None:
         assert answer.result.finish_reason == reason
 
 
-def test_a_character_that_the_limit_cuts_is_shown_as_a_replacement() -> None:
+def test_a_character_cut_by_the_token_limit_is_shown_as_a_replacement() -> None:
     ids = script("a🙂")[:-1]
     answer = text_stream(
         ScriptedSession(ids), TOKENIZER, [5], GenerationConfig(max_new_tokens=len(ids))
@@ -93,7 +92,7 @@ def test_a_character_that_the_limit_cuts_is_shown_as_a_replacement() -> None:
     assert answer.text.endswith("\ufffd")
 
 
-def test_a_batch_of_texts_equals_single_ones() -> None:
+def test_a_batch_gives_the_texts_of_single_prompts() -> None:
     prompts = [script(text) for text in ("hello", "the cat sat", "Tür", "world there")]
     strings = ["e", "a", "o"]
     shown = [""] * len(prompts)

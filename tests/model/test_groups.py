@@ -1,9 +1,9 @@
 """Networks with a scale for each 128 weights along K: file -> torch -> artifact -> ids.
 
 Ternary-Bonsai is compared with transformers' ``Qwen3ForCausalLM`` on files of its own
-``save_pretrained``. BitCPM4 has no class there: its oracle is a LLaMA of transformers, scaled where
-MiniCPM scales (``oracle_networks.py``). With float activations nothing is rounded, so there are no
-ties; with int8 they are settled (``ties.py``).
+``save_pretrained``. transformers lacks BitCPM4: its oracle is a LLaMA of transformers, scaled where
+MiniCPM scales (``oracle_networks.py``). Float activations are not rounded, so they have no ties;
+ties of int8 activations are resolved (``ties.py``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tests.support import oracle_networks as oracle
 from tests.support.agreement import STEPS, YARN, agrees
 from tests.support.checkpoints import close
 from tests.support.oracle_networks import ids_of
-from tests.support.ties import Settled, recorded
+from tests.support.ties import MaskedTieBreaker, recorded
 
 UP = "model.layers.1.mlp.up_proj"
 LONGROPE = {
@@ -63,7 +63,7 @@ def test_dequantized_weights_give_back_their_codes(
     assert torch.equal(spread(found.float(), scales), weight.float())
 
 
-def test_absmean_of_each_group() -> None:
+def test_absmean_quantizes_each_group_separately() -> None:
     codes, scale = group_absmean(torch.tensor([[0.5, -0.5, 1.5, -1.5, 0.0, 0.0, 0.0, 0.4]]), 4)
     assert codes.tolist() == [[0, 0, 1, -1, 0, 0, 0, 1]]  # 0.5 / 1 rounds half to even
     assert scale.tolist() == [[1.0, pytest.approx(0.1)]]
@@ -71,7 +71,7 @@ def test_absmean_of_each_group() -> None:
 
 
 def test_sums_of_groups_are_added_in_float64() -> None:
-    """1 is lost beside 2**30 in float32, and kept when the next group takes 2**30 away."""
+    """float32 loses 1 beside 2**30; float64 keeps it, and the last group subtracts 2**30."""
     quantized, codes = torch.ones(1, 3), torch.ones(1, 3)
     scale = torch.tensor([[2.0**30, 1.0, -(2.0**30)]])
     assert group_sums(quantized, codes, scale).tolist() == [[1.0]]
@@ -82,11 +82,11 @@ def test_sums_of_groups_are_added_in_float64() -> None:
 
 @torch.no_grad()
 def agrees_but_for_ties(folder: Path, theirs: Any, artifact: Path) -> None:
-    """64 steps of torch against the oracle, and of ONNX against torch, rounding ties settled."""
+    """Compare 64 steps of torch with the oracle, and of ONNX with torch, rounding ties resolved."""
     checkpoint = open_checkpoint(folder)
     ours = BitNetForCausalLM.from_checkpoint(checkpoint)
     linears = list(parts_of(checkpoint.config).linears)
-    breaker, past, cache = Settled(theirs, linears), None, None
+    breaker, past, cache = MaskedTieBreaker(theirs, linears), None, None
     ids, others = ids_of(9, 5), ids_of(STEPS, 7)[0]
     for step in range(STEPS):
         with recorded(ours, linears) as inputs:
@@ -98,15 +98,15 @@ def agrees_but_for_ties(folder: Path, theirs: Any, artifact: Path) -> None:
         chosen = found.logits[:, -1:].argmax(-1)
         assert torch.equal(chosen, expected.logits[:, -1:].argmax(-1))
         ids = others[step].view(1, 1) if step % 4 == 3 else chosen
-    assert breaker.unexplained == 0
-    assert max(breaker.apart.values()) <= 1e-5
+    assert breaker.non_ties == 0
+    assert max(breaker.input_differences.values()) <= 1e-5
     export(folder, artifact)
     (result,) = verify(checkpoint, Artifact.open(artifact), [ids_of(9, 5)[0].tolist()], STEPS)
     assert result.agrees, result
 
 
 def write(folder: Path, fields: dict[str, Any], model: Any, dtype: torch.dtype) -> Path:
-    """A folder of a network that transformers cannot save."""
+    """Write the folder of a network that transformers cannot save."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(fields))
     state = {name: tensor.to(dtype).clone() for name, tensor in model.state_dict().items()}
@@ -133,20 +133,20 @@ BONSAI: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("variant", BONSAI)
-def test_bonsai_is_that_of_transformers(tmp_path: Path, variant: str) -> None:
+def test_bonsai_computes_what_transformers_computes(tmp_path: Path, variant: str) -> None:
     dtype, changes, head = BONSAI[variant]
     oracle.save(oracle.qwen3(dtype, **changes), tmp_path / "c", dtype)
     agrees(tmp_path / "c", oracle.load(tmp_path / "c"), tmp_path / "a", head)
 
 
-def test_minicpm_scales_where_openbmb_does(tmp_path: Path) -> None:
+def test_minicpm_scales_where_openbmb_scales(tmp_path: Path) -> None:
     theirs, fields = oracle.minicpm(rope_parameters=LONGROPE, num_attention_heads=4)
     write(tmp_path / "c", fields, theirs, torch.bfloat16)
     agrees(tmp_path / "c", theirs, tmp_path / "a")
 
 
 @pytest.mark.parametrize("network", ["qwen3", "minicpm"])
-def test_int8_activations(tmp_path: Path, network: str) -> None:
+def test_int8_activations_agree_with_rounding_ties_resolved(tmp_path: Path, network: str) -> None:
     if network == "qwen3":
         theirs = oracle.qwen3(torch.bfloat16)
         oracle.save(theirs, tmp_path / "c", torch.bfloat16)
@@ -158,7 +158,7 @@ def test_int8_activations(tmp_path: Path, network: str) -> None:
 
 
 def test_masters_are_quantized_group_by_group(tmp_path: Path) -> None:
-    """``online``: the dequantized weights of a plain computation give the same network."""
+    """Weights that are quantized and dequantized plainly give the network of mode "online"."""
     theirs = oracle.qwen3(num_hidden_layers=1)
     for name, linear in theirs.named_modules():
         if name.endswith("_proj"):
@@ -174,16 +174,16 @@ def test_masters_are_quantized_group_by_group(tmp_path: Path) -> None:
     agrees(tmp_path / "c", theirs, tmp_path / "a", "float32")
 
 
-def test_verify_needs_no_ties_without_quantizers(tmp_path: Path) -> None:
+def test_float_activations_have_no_rounding_ties(tmp_path: Path) -> None:
     oracle.save(oracle.qwen3(), tmp_path / "c", torch.float16)
     export(tmp_path / "c", tmp_path / "a", head="float32")
     checkpoint, artifact = open_checkpoint(tmp_path / "c"), Artifact.open(tmp_path / "a")
     for against in ("torch", "transformers"):
         (result,) = verify(checkpoint, artifact, [[3, 4, 5]], 8, against=against)
         assert result.agrees, result
-        assert result.settled == result.free
+        assert result.difference_resolved == result.difference_as_is
         assert result.ties == 0
-        assert max(result.apart.values()) <= 1e-5
+        assert max(result.input_differences.values()) <= 1e-5
     weight = f"{UP}.weight"
     path = tmp_path / "c" / "model.safetensors"
     tensors = load_file(path)
@@ -191,7 +191,7 @@ def test_verify_needs_no_ties_without_quantizers(tmp_path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
     (result,) = verify(open_checkpoint(tmp_path / "c"), artifact, [[3, 4, 5]], 8)
     assert not result.agrees
-    assert result.parting == "model.layers.1.mlp.down_proj"
+    assert result.first_difference == "model.layers.1.mlp.down_proj"
 
 
 # -------------------------------------------------------------------------------- refusals
@@ -203,7 +203,7 @@ def bonsai(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def damaged(folder: Path, source: Path, name: str, tensor: Any) -> Path:
-    """A copy with one tensor replaced by a function of it."""
+    """Copy a checkpoint with one tensor replaced by a function of it."""
     folder.mkdir()
     (folder / "config.json").write_bytes((source / "config.json").read_bytes())
     tensors = load_file(source / "model.safetensors")
@@ -228,13 +228,13 @@ def test_a_group_with_a_third_magnitude_is_refused(
     place = rf"model\.safetensors: {UP}\.weight holds \S+ in row 7, group 1 of 128"
     with pytest.raises(CheckpointError, match=f"{place}, expected 0 or ±"):
         open_checkpoint(folder).ternary(UP)
-    if value == 9.0:  # the others are wrong then
+    if value == 9.0:  # the largest, so the other weights of the group are the wrong ones
         with pytest.raises(CheckpointError, match=f"{place}, expected 0 or ±9:"):
             export(folder, tmp_path / "a", head="float32")
         assert not (tmp_path / "a").exists()
 
 
-def test_what_else_cannot_be_right(tmp_path: Path, bonsai: Path) -> None:
+def test_wrong_values_types_and_shapes_are_refused(tmp_path: Path, bonsai: Path) -> None:
     folder = damaged(tmp_path / "nan", bonsai, f"{UP}.weight", other(float("nan")))
     with pytest.raises(CheckpointError, match=rf"{UP}\.weight holds a NaN"):
         open_checkpoint(folder).ternary(UP)
@@ -250,7 +250,7 @@ def test_what_else_cannot_be_right(tmp_path: Path, bonsai: Path) -> None:
         open_checkpoint(folder)
 
 
-def test_scales_are_read_alone_too(bonsai: Path) -> None:
+def test_scales_can_be_read_without_codes(bonsai: Path) -> None:
     checkpoint = open_checkpoint(bonsai)
     assert checkpoint.packed
     for name, linear in parts_of(checkpoint.config).linears.items():
@@ -260,7 +260,7 @@ def test_scales_are_read_alone_too(bonsai: Path) -> None:
         assert scale[0, 0] == 0  # a group of zeros
 
 
-def test_what_is_not_written(tmp_path: Path, bonsai: Path) -> None:
+def test_group_scales_are_not_written_as_packed_or_gguf(tmp_path: Path, bonsai: Path) -> None:
     with pytest.raises(ConfigError, match="'qwen3' has no packed layout"):
         convert(bonsai, tmp_path / "p", to="packed")
     with pytest.raises(CheckpointError, match="'qwen3' is not written as GGUF"):
@@ -270,7 +270,9 @@ def test_what_is_not_written(tmp_path: Path, bonsai: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_what_transformers_cannot_be_asked(tmp_path: Path, bonsai: Path) -> None:
+def test_networks_unknown_to_transformers_are_not_compared_with_it(
+    tmp_path: Path, bonsai: Path
+) -> None:
     theirs, fields = oracle.minicpm()
     write(tmp_path / "m", fields, theirs, torch.bfloat16)
     with pytest.raises(ConfigError, match="transformers has no class MiniCPMForCausalLM"):

@@ -1,8 +1,8 @@
-"""The torch network against transformers' BitNetForCausalLM in float32, and against itself.
+"""The torch network is compared with transformers' BitNetForCausalLM in float32, and with itself.
 
-Tolerance: an activation that sits on a rounding tie may flip by one int8 step when a float32 sum
-is taken in another order, and one flip moves the logits by about 1e-3. With the sizes and seeds
-here none flips, and what is left is float32 noise: 1e-5 of the largest logit (measured: 4e-7).
+Tolerance: another order of a float32 sum may change an activation on a rounding tie by one int8
+step, and one such change moves the logits by about 1e-3. With the sizes and seeds here it does not
+occur, and only float32 noise remains: at most 1e-5 of the largest logit (measured: 4e-7).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def test_logits_are_those_of_transformers(tmp_path: Path, variant: str) -> None:
 
 
 @torch.no_grad()
-def test_arguments_mean_what_they_mean_in_transformers(
+def test_arguments_have_the_meanings_of_transformers(
     folder: Path, model: BitNetForCausalLM
 ) -> None:
     theirs, ids = oracle(folder), ids_of(2, 9)
@@ -120,7 +120,7 @@ def test_greedy_ids_are_those_of_transformers(folder: Path, model: BitNetForCaus
 
 @pytest.mark.parametrize("cuts", [[1] * 11, [5, 1, 1, 4], [10, 1]])
 @torch.no_grad()
-def test_steps_with_a_cache_equal_the_whole(model: BitNetForCausalLM, cuts: list[int]) -> None:
+def test_steps_with_a_cache_equal_one_call(model: BitNetForCausalLM, cuts: list[int]) -> None:
     ids = ids_of(2, 11, seed=1)
     whole = model(ids).logits
     past, parts, done = None, [], 0
@@ -134,7 +134,7 @@ def test_steps_with_a_cache_equal_the_whole(model: BitNetForCausalLM, cuts: list
 
 
 @torch.no_grad()
-def test_what_comes_later_changes_nothing_before(model: BitNetForCausalLM) -> None:
+def test_later_ids_do_not_change_earlier_logits(model: BitNetForCausalLM) -> None:
     ids, other = ids_of(1, 9, seed=2), ids_of(1, 9, seed=2)
     other[0, 6:] = (other[0, 6:] + 1) % 96
     assert torch.equal(model(ids).logits[:, :6], model(other).logits[:, :6])
@@ -143,18 +143,18 @@ def test_what_comes_later_changes_nothing_before(model: BitNetForCausalLM) -> No
 @torch.no_grad()
 def test_generate_stops_at_eos(model: BitNetForCausalLM) -> None:
     ids = ids_of(1, 4, seed=4)
-    free = model.generate(ids, 6)[0].tolist()
-    assert len(free) == 10
-    stopped = model.generate(ids, 6, eos_token_ids={free[6]})[0].tolist()
-    assert stopped == free[: free.index(free[6], 4) + 1]
+    unstopped = model.generate(ids, 6)[0].tolist()
+    assert len(unstopped) == 10
+    stopped = model.generate(ids, 6, eos_token_ids={unstopped[6]})[0].tolist()
+    assert stopped == unstopped[: unstopped.index(unstopped[6], 4) + 1]
     assert model.generate(ids, 0).tolist() == ids.tolist()
 
 
 # -------------------------------------------------------------------------------------- training
 
 
-def test_training_computes_what_evaluation_computes(tmp_path: Path) -> None:
-    """STE multiplies dequantized floats where evaluation sums integers: float32 noise apart."""
+def test_training_mode_gives_the_logits_of_evaluation_mode(tmp_path: Path) -> None:
+    """They differ by float32 noise: STE multiplies dequantized floats, evaluation sums integers."""
     model = load(checkpoints.make(tmp_path / "c", packed=False))
     ids = ids_of(2, 12, seed=5)
     evaluated = model.eval()(ids).logits
@@ -196,7 +196,7 @@ def test_fine_tuning_lowers_the_loss_and_survives_packing(tmp_path: Path) -> Non
     model.eval()
     with torch.no_grad():
         save_packed(tmp_path / "packed", source.config, model.state_dict(), source.text_files())
-        # Tables and norms are stored as bf16: round them here too, then the ids must agree.
+        # Tables and norms are stored as bf16. With the same rounding here the ids must agree.
         for name, parameter in model.named_parameters():
             if "proj" not in name:
                 parameter.copy_(parameter.bfloat16().float())

@@ -1,8 +1,8 @@
-"""Networks other than 2B-4T: file -> torch -> artifact -> ids, against transformers in float32.
+"""Networks other than 2B-4T: file -> torch -> artifact -> ids, as by transformers in float32.
 
-Tolerance as in test_model.py: with these sizes and seeds no activation sits on a rounding tie,
-and what is left is float32 noise, 1e-5 of the largest logit. (Of six seeds for each variant here,
-8 of 48 networks met a tie: logits up to 5e-4 apart from there on, the ids still the same.)
+The tolerance is that of test_model.py: with these sizes and seeds no activation is on a rounding
+tie, and only float32 noise remains, 1e-5 of the largest logit. (With six seeds for each variant, 8
+of 48 networks met a tie: logits then differed by up to 5e-4, but not the ids.)
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ GROUPED = [name for name, record in RECORDS.items() if record.weights == "groupe
 
 
 def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
-    """Logits of a batch, and greedy ids, of our torch network and of transformers."""
+    """Compare logits of a batch, and greedy ids, of the torch network and of transformers."""
     ours = BitNetForCausalLM.from_checkpoint(open_checkpoint(folder))
-    # No activation of these lies on a rounding tie; test_oracle.py settles those that do.
+    # None of these activations is on a rounding tie; test_oracle.py resolves such ties.
     ids = ids_of(13, seed=1, batch=2, vocab=vocab)
     with torch.no_grad():
         assert close(ours(ids).logits, theirs(ids).logits)
@@ -50,7 +50,7 @@ def same(folder: Path, theirs: Any, vocab: int = 96) -> None:
 def same_ids(
     folder: Path, theirs: Any, artifact: Path, vocab: int = 96, head: str = "bf16"
 ) -> None:
-    """Greedy ids of the exported artifact, with and without its library, and of transformers."""
+    """Compare greedy ids of the artifact, with and without its library, and of transformers."""
     export(folder, artifact, head=head)
     for length, seed, custom_ops in ((1, 4, True), (9, 5, False)):
         session = Session(artifact, threads=1, custom_ops=custom_ops)
@@ -63,7 +63,7 @@ def same_ids(
 
 
 @pytest.mark.parametrize("variant", LLAMA)
-def test_llama_is_that_of_transformers(tmp_path: Path, variant: str) -> None:
+def test_llama_computes_what_transformers_computes(tmp_path: Path, variant: str) -> None:
     folder = make_llama(tmp_path / "c", variant)
     same(folder, oracle.load(folder))
 
@@ -80,7 +80,7 @@ def test_a_llama_artifact_gives_the_ids_of_transformers(tmp_path: Path, variant:
 def make_one_bit_llm(
     folder: Path, dtype: torch.dtype, seed: int = 0, **changes: Any
 ) -> tuple[Path, Any]:
-    """As published: the fields of their config.json, float masters. And the oracle."""
+    """Write float masters and config.json as 1bitLLM published them; return also the oracle."""
     sizes = {"num_key_value_heads": 4, "tie_word_embeddings": True} | changes
     source = oracle.random_llama(oracle.llama_config(**sizes), seed)
     model, state = oracle.one_bit_llm(source)
@@ -96,14 +96,16 @@ def make_one_bit_llm(
     return folder, model
 
 
-# head_dim 100 is that of the 3B model, 20 its awkward divisors at a small size; K no multiple of
-# 128, and a vocabulary that is no multiple of anything.
+# head_dim 100 is that of the 3B model; 20 is as awkward, but small. K is not a multiple of 128, and
+# the vocabulary size is a prime number.
 AWKWARD = {"hidden_size": 80, "intermediate_size": 216, "vocab_size": 97}
 HUNDRED = {"hidden_size": 200, "num_attention_heads": 2, "num_key_value_heads": 2}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_one_bit_llm_is_a_llama_with_two_norms(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_one_bit_llm_computes_a_llama_with_two_more_norms(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
     folder, theirs = make_one_bit_llm(tmp_path / "c", dtype, **AWKWARD)
     same(folder, theirs, vocab=97)
 
@@ -117,8 +119,8 @@ def test_a_one_bit_llm_artifact_gives_the_same_ids(tmp_path: Path, sizes: dict[s
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_tables_that_bfloat16_does_not_hold(tmp_path: Path, tied: bool) -> None:
-    """As in the published files of 1bitLLM; a float32 head computes with what is stored."""
+def test_tables_that_do_not_fit_bfloat16_need_a_float32_head(tmp_path: Path, tied: bool) -> None:
+    """1bitLLM published such tables; a float32 head computes with the stored values."""
     folder, theirs = make_one_bit_llm(
         tmp_path / "c", torch.float32, tie_word_embeddings=tied, num_hidden_layers=1
     )
@@ -137,13 +139,13 @@ def test_tables_that_bfloat16_does_not_hold(tmp_path: Path, tied: bool) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_the_first_bitnet_is_that_of_the_paper(tmp_path: Path, groups: int) -> None:
+def test_the_first_bitnet_computes_the_equations_of_its_paper(tmp_path: Path, groups: int) -> None:
     folder, theirs = make_2023(tmp_path / "c", groups)
     same(folder, theirs)
     same_ids(folder, theirs, tmp_path / "a")
 
 
-def test_verify_of_the_first_bitnet_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_verify_refuses_the_first_bitnet(tmp_path: Path) -> None:
     folder, _ = make_2023(tmp_path / "c", 1)
     export(folder, tmp_path / "a")
     checkpoint, artifact = open_checkpoint(folder), Artifact.open(tmp_path / "a")
@@ -162,7 +164,7 @@ def test_a_binary_weight_has_no_zero() -> None:
 
 
 def config_of(network: str, **sizes: Any) -> BitNetConfig:
-    """Of a network that may have a norm in each linear, with it."""
+    """Return a config of the network, with a norm in each linear where it may have one."""
     wide = {"hidden": 256, "inner": 384} if network in GROUPED else {}
     config = BitNetConfig.from_dict(checkpoints.config_fields(**wide, **sizes))
     if network in GROUPED:
@@ -171,7 +173,7 @@ def config_of(network: str, **sizes: Any) -> BitNetConfig:
 
 
 @pytest.mark.parametrize("network", RECORDS)
-def test_module_attributes_carry_the_names_of_the_tensors(network: str) -> None:
+def test_module_attributes_have_the_names_of_the_tensors(network: str) -> None:
     config = config_of(network, tied=False)
     if network == "bitnet_2023":
         config = replace(config, linear_norm_eps=None)
@@ -186,9 +188,9 @@ def test_module_attributes_carry_the_names_of_the_tensors(network: str) -> None:
     [*((name, "int8") for name in RECORDS), *((name, "float") for name in GROUPED)],
 )
 def test_every_network_trains(network: str, activations: str) -> None:
-    """Straight-through: the values of evaluation, and a gradient for every parameter."""
+    """Training mode gives the values of evaluation, and a gradient for every parameter."""
     config = replace(config_of(network), float_activations=activations == "float")
-    torch.manual_seed(5)  # one that meets no rounding tie
+    torch.manual_seed(5)  # a seed without a rounding tie
     model = BitNetForCausalLM(replace(config, quantization_groups=2))
     for parameter in model.parameters():
         parameter.data *= 5  # activations of ordinary size
@@ -212,8 +214,8 @@ def test_the_first_bitnet_has_no_packed_layout() -> None:
 
 
 @pytest.mark.parametrize("head_dim", [6, 8, 20])
-def test_rows_of_different_length_with_any_head_size(tmp_path: Path, head_dim: int) -> None:
-    """Rotary positions come from each row's own length, in the cache's padded buffers."""
+def test_rows_of_different_lengths_work_with_any_head_size(tmp_path: Path, head_dim: int) -> None:
+    """Rotary positions follow from each row's own length, in the padded buffers of the cache."""
     checkpoints.make(tmp_path / "c", hidden=4 * head_dim, seed=1)
     export(tmp_path / "c", tmp_path / "a")
     model = BitNetForCausalLM.from_checkpoint(open_checkpoint(tmp_path / "c"))
@@ -241,10 +243,10 @@ def edit(folder: Path, **tensors: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", ["equal", "different"])
-def test_a_head_beside_tied_embeddings_does_what_transformers_does(
+def test_a_head_beside_tied_embeddings_is_read_as_in_transformers(
     tmp_path: Path, kind: str
 ) -> None:
-    """As the first upload of 2B-4T had one. transformers ties the two only if they are equal."""
+    """The first upload of 2B-4T had such a head. transformers ties both only if they are equal."""
     folder = make_llama(tmp_path / "c", "autobitlinear")
     table = load_file(folder / "model.safetensors")["model.embed_tokens.weight"]
     edit(folder, **{"lm_head.weight": table.clone() if kind == "equal" else table.flip(0)})
@@ -252,7 +254,7 @@ def test_a_head_beside_tied_embeddings_does_what_transformers_does(
     same(folder, oracle.load(folder))
 
 
-def test_a_rotary_buffer_of_an_older_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_a_rotary_buffer_of_an_older_checkpoint_is_ignored(tmp_path: Path) -> None:
     folder = make_llama(tmp_path / "c", "bitlinear")
     edit(folder, **{"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)})
     open_checkpoint(folder)

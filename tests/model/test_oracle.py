@@ -1,8 +1,8 @@
-"""Networks that transformers made and saved, read by us and compared with transformers itself.
+"""Networks that transformers made and saved are read and compared with transformers itself.
 
-Its classes draw the weights and its ``save_pretrained`` writes them: nothing of ours is on that
-side. Activations on a rounding tie are settled as our model rounded them (see ``ties.py``); no
-other activation may be rounded apart, and then all logits agree to 1e-5 of the largest one.
+Its classes draw the weights and its ``save_pretrained`` writes them, without code of this package.
+It rounds activations on a tie as the tested model did (``ties.py``). No other activation may be
+rounded differently; then all logits agree to 1e-5 of the largest one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support.checkpoints import FRAGILE, close
 from tests.support.oracle_networks import LLAMA, make_llama
-from tests.support.ties import Settled, recorded
+from tests.support.ties import MaskedTieBreaker, recorded
 
 transformers = pytest.importorskip("transformers", minversion="5.0")
 pytest.importorskip("accelerate")  # its quantized loader asks for it
@@ -51,7 +51,7 @@ SIZES: dict[str, Any] = {
 
 
 class Variant(NamedTuple):
-    """What differs from SIZES, how linears are stored, and in which float type."""
+    """The differences from SIZES, how linears are stored, and in which float type."""
 
     changes: dict[str, Any]
     linear_class: str = "autobitlinear"
@@ -91,10 +91,10 @@ VARIANTS: dict[str, Variant] = {
 
 
 def draw(variant: Variant, seed: int) -> Any:
-    """A random network of transformers' own classes.
+    """Draw a random network of transformers' own classes.
 
-    Norms differ from 1, so that none hides; linears are large enough that attention is no plain
-    average, or a wrong position would hide behind the quantizers.
+    Norms differ from 1, so that each matters. Linears are so large that attention differs from a
+    plain average; otherwise the quantizers would hide a wrong position.
     """
     from transformers.integrations.bitnet import replace_with_bitnet_linear
 
@@ -116,7 +116,7 @@ def draw(variant: Variant, seed: int) -> Any:
 
 
 def fill_codes(network: nn.Module) -> None:
-    """Random codes and scales, packed as the class packs them."""
+    """Fill the linears with random codes and scales, packed as their class packs them."""
     from transformers.integrations.bitnet import BitLinear, pack_weights
 
     for linear in network.modules():
@@ -130,7 +130,7 @@ def fill_codes(network: nn.Module) -> None:
 
 
 def save(network: Any, folder: Path, packed: bool) -> None:
-    """``save_pretrained``; it stores autobitlinear codes as floats unless they are packed here."""
+    """Call ``save_pretrained``, which stores autobitlinear codes as floats unless packed here."""
     from transformers.integrations.bitnet import AutoBitLinear, pack_weights
 
     state = network.state_dict()
@@ -141,7 +141,7 @@ def save(network: Any, folder: Path, packed: bool) -> None:
 
 
 class Pair:
-    """The same folder read by us and by transformers, fed the same ids, ties settled."""
+    """A folder read by this package and by transformers, fed the same ids, with ties resolved."""
 
     def __init__(self, folder: Path) -> None:
         checkpoint = open_checkpoint(folder)
@@ -149,12 +149,12 @@ class Pair:
         self.ours = BitNetForCausalLM.from_checkpoint(checkpoint)
         theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self.theirs: Any = nn.Module.float(theirs).eval()  # unpacked weights stay bf16 otherwise
-        self.breaker = Settled(self.theirs, self.linears)
+        self.breaker = MaskedTieBreaker(self.theirs, self.linears)
         self.past: tuple[Any, Any] = (None, None)
 
     @torch.no_grad()
     def step(self, ids: Tensor, rows: Tensor | None = None, **arguments: Any) -> list[Tensor]:
-        """Logits [B, S, V] of both, which go on from their caches."""
+        """Append ids to both caches; return the logits [B, S, V] of both."""
         with recorded(self.ours, self.linears) as inputs:
             found = self.ours(ids, past_key_values=self.past[0], **arguments)
         self.breaker.rows = rows
@@ -164,9 +164,9 @@ class Pair:
         return [found.logits, expected.logits]
 
     def check_ties(self) -> None:
-        """What was rounded apart lay on a tie, and what went into each linear agreed as well."""
-        assert self.breaker.unexplained == 0
-        assert max(self.breaker.apart.values()) <= FRAGILE
+        """Check that only ties were rounded differently, and that the linears' inputs agree."""
+        assert self.breaker.non_ties == 0
+        assert max(self.breaker.input_differences.values()) <= FRAGILE
 
 
 def make(folder: Path, variant: Variant, seed: int = 0) -> Pair:
@@ -180,9 +180,9 @@ def ids_of(batch: int, length: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_greedy_ids_and_logits_are_those_of_transformers(tmp_path: Path, name: str) -> None:
-    """A prompt at once, then 64 steps with both caches, each fed our choice.
+    """A prompt in one call is followed by 64 steps with both caches, fed the tested model's choice.
 
-    Every fourth is fed a random id instead: random networks soon repeat themselves.
+    Every fourth step is fed a random id: random networks soon repeat themselves.
     """
     pair = make(tmp_path, VARIANTS[name])
     ids, others, chosen = ids_of(1, 12, seed=1), ids_of(STEPS, 1, seed=4), set()
@@ -201,7 +201,7 @@ def test_greedy_ids_and_logits_are_those_of_transformers(tmp_path: Path, name: s
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_artifacts_agree_with_transformers(tmp_path: Path, name: str) -> None:
-    """The whole way: its file, our export, ONNX Runtime; 64 steps, free and with ties settled."""
+    """Its files are exported and run by ONNX Runtime for 64 steps, as is and with ties resolved."""
     variant = VARIANTS[name]
     save(draw(variant, seed=0), tmp_path / "c", variant.packed)
     agrees_with_transformers(tmp_path, "float32" if variant.dtype == torch.float32 else "bf16")
@@ -215,20 +215,21 @@ def test_llama_artifacts_agree_with_transformers(tmp_path: Path, name: str) -> N
 
 
 def agrees_with_transformers(folder: Path, head: str) -> None:
-    """``folder``/c, exported, against transformers."""
+    """Export ``folder``/c and compare the artifact with transformers."""
     export(folder / "c", folder / "a", head=head)
     artifact = Artifact.open(folder / "a")
     prompt = ids_of(1, 12, seed=1)[0] % artifact.vocab_size
     (result,) = verify(
         open_checkpoint(folder / "c"), artifact, [prompt.tolist()], STEPS, against="transformers"
     )
-    assert result.agrees, (result.settled, result.settled_ids, result.unexplained, result.parting)
-    # Random logits lie close together: of these networks, a tie changes one id of 64 in two.
-    assert result.same_ids == STEPS or (result.ties and result.same_ids == STEPS - 1)
+    assert result.agrees, result.to_dict()
+    # Random logits lie close together: in two of these networks a tie changes one id of 64.
+    same = result.same_ids_as_is
+    assert same == STEPS or (result.ties and same == STEPS - 1)
 
 
 def padded(side: str) -> tuple[Tensor, Tensor]:
-    """Mask and positions of a batch of 3 with 0, 3 and 7 of 10 tokens padded."""
+    """Return mask and positions of a batch of 3 with 0, 3 and 7 of 10 tokens padded."""
     mask = torch.ones(3, 10, dtype=torch.long)
     mask[1, :3] = mask[2, :7] = 0
     mask = mask if side == "left" else mask.flip(1)
@@ -237,8 +238,8 @@ def padded(side: str) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("name", ["grouped by 4", "online", "divides"])
-def test_padded_batches(tmp_path: Path, name: str, side: str) -> None:
-    """Batched, then step by step where padding is on the left, as generation does."""
+def test_padded_batches_agree_with_transformers(tmp_path: Path, name: str, side: str) -> None:
+    """A batch is fed at once; with padding on the left, single steps follow, as in generation."""
     pair = make(tmp_path, VARIANTS[name])
     mask, positions = padded(side)
     ids = ids_of(3, 10, seed=2)
@@ -255,8 +256,8 @@ def test_padded_batches(tmp_path: Path, name: str, side: str) -> None:
 
 
 @pytest.mark.parametrize("cuts", [[1] * 12, [5, 1, 6], [11, 1]])
-def test_pieces_with_a_cache(tmp_path: Path, cuts: list[int]) -> None:
-    """Chunked prefill: several tokens onto a cache that holds some."""
+def test_a_prompt_in_pieces_agrees_with_transformers(tmp_path: Path, cuts: list[int]) -> None:
+    """Chunked prefill appends several tokens to a cache that holds some."""
     pair = make(tmp_path, VARIANTS["grouped by 8"])
     for piece in ids_of(2, 12, seed=3).split(cuts, dim=1):
         found, expected = pair.step(piece)
@@ -282,10 +283,10 @@ def other_theta(model: BitNetForCausalLM) -> None:
 
 
 @pytest.mark.parametrize("change", [other_weight, other_scale, other_eps, other_theta])
-def test_a_difference_is_no_tie(
+def test_a_changed_network_is_not_explained_by_ties(
     tmp_path: Path, change: Callable[[BitNetForCausalLM], None]
 ) -> None:
-    """The comparison can fail: a small change is noticed, and not explained by ties."""
+    """The comparison can fail: it notices a small change and does not count it as a tie."""
     pair = make(tmp_path, VARIANTS["grouped by 4"])
     change(pair.ours)
     found, expected = pair.step(ids_of(1, 30, seed=1))
@@ -295,7 +296,7 @@ def test_a_difference_is_no_tie(
 
 
 def test_a_head_dim_that_transformers_cannot_run_is_refused(tmp_path: Path) -> None:
-    """Its attn_sub_norm has hidden_size entries, whatever heads * head_dim is."""
+    """transformers gives attn_sub_norm hidden_size entries, whatever heads * head_dim is."""
     network = draw(Variant({"head_dim": 32}), seed=0)
     with pytest.raises(RuntimeError, match="size of tensor"):
         network.float()(ids_of(1, 4, seed=0))

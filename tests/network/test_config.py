@@ -1,4 +1,4 @@
-"""What is read from a config.json, and what is refused by name."""
+"""Fields of a config.json are read, or refused by name."""
 
 from __future__ import annotations
 
@@ -142,12 +142,12 @@ def test_an_unsupported_value_is_refused_by_name(field: str, value: Any) -> None
         BitNetConfig.from_dict(fields)
 
 
-def test_a_number_beyond_any_float_is_refused_by_name() -> None:
+def test_a_number_beyond_the_range_of_floats_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="rope_theta"):
         BitNetConfig.from_dict(config_fields(rope_theta=10**400))
 
 
-def test_the_published_config() -> None:
+def test_the_published_config_is_read() -> None:
     config = BitNetConfig.from_dict(PUBLISHED)
     assert (config.head_dim, config.eos_token_id) == (128, (128001,))
     assert config.tie_word_embeddings
@@ -156,7 +156,7 @@ def test_the_published_config() -> None:
     assert config.pad_token_id is None
 
 
-def test_rope_theta_both_ways() -> None:
+def test_rope_theta_is_read_from_both_places() -> None:
     old = config_fields(rope_theta=1e4)
     new = config_fields(rope_parameters={"rope_type": "default", "rope_theta": 2e4})
     assert BitNetConfig.from_dict(old).rope_theta == 1e4
@@ -168,7 +168,7 @@ def test_rope_theta_both_ways() -> None:
     assert BitNetConfig.from_dict(old).rope_theta == 500000.0
 
 
-def test_rope_scaling_both_ways() -> None:
+def test_rope_scaling_is_read_from_both_places() -> None:
     old = BitNetConfig.from_dict(config_fields(rope_scaling=LLAMA3))
     new = BitNetConfig.from_dict(config_fields(rope_parameters=LLAMA3 | {"rope_theta": 5e5}))
     assert old == new
@@ -223,12 +223,14 @@ GROUPED_REFUSED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("message", "changes"), GROUPED_REFUSED)
-def test_what_a_network_with_group_scales_refuses(message: str, changes: dict[str, Any]) -> None:
+def test_a_network_with_group_scales_refuses_other_values(
+    message: str, changes: dict[str, Any]
+) -> None:
     with pytest.raises(ConfigError, match=message):
         BitNetConfig.from_dict(config_fields(**BONSAI | changes))
 
 
-def test_the_scales_of_minicpm() -> None:
+def test_the_scales_of_minicpm_are_read_and_have_defaults() -> None:
     config = BitNetConfig.from_dict(config_fields(**MINICPM))
     assert (config.scale_emb, config.scale_depth, config.dim_model_base) == (12.0, 1.4, 64)
     bare = config_fields(**WIDE, model_type="minicpm")
@@ -241,7 +243,7 @@ def test_the_scales_of_minicpm() -> None:
             BitNetConfig.from_dict(config_fields(**MINICPM | {name: 0}))
 
 
-def test_how_groups_are_quantized() -> None:
+def test_the_quantization_of_groups_is_read() -> None:
     def config(**section: Any) -> BitNetConfig:
         given = {"quantization_config": GROUPED | section} if section else {}
         return BitNetConfig.from_dict(config_fields(**BONSAI | given))
@@ -255,17 +257,17 @@ def test_how_groups_are_quantized() -> None:
     online = config(quantization_mode="online")
     assert (online.quantization, online.float_activations) == ("online", True)
     bare = config_fields(**BONSAI | {"head_dim": None})
-    assert BitNetConfig.from_dict(bare).head_dim == 128  # as its class says, not 256 / 4
+    assert BitNetConfig.from_dict(bare).head_dim == 128  # the default of its class, not 256 / 4
 
 
-def test_what_the_first_bitnet_refuses() -> None:
+def test_the_first_bitnet_refuses_wrong_quantization_fields() -> None:
     with pytest.raises(ConfigError, match="quantization_groups is 3, expected a divisor of"):
         BitNetConfig.from_dict(config_fields(**FIRST, quantization_groups=3))
     with pytest.raises(ConfigError, match="is given, expected none for model_type 'bitnet_2023'"):
         BitNetConfig.from_dict(config_fields(**FIRST | {"quantization_config": QUANTIZATION}))
 
 
-def test_which_network_a_config_names() -> None:
+def test_a_config_names_its_network() -> None:
     def network(**changes: Any) -> str:
         return BitNetConfig.from_dict(config_fields(**changes)).network
 
@@ -292,7 +294,7 @@ def test_defaults_are_those_of_the_network() -> None:
     assert config.num_attention_heads * config.head_dim == 2 * config.hidden_size
 
 
-def test_a_bitlinear_is_packed_whatever_the_mode() -> None:
+def test_a_bitlinear_is_packed_in_every_mode() -> None:
     section = {"quant_method": "bitnet", "linear_class": "bitlinear", "quantization_mode": "online"}
     assert BitNetConfig.from_dict(config_fields(quantization_config=section)).quantization == (
         "offline"
@@ -322,13 +324,13 @@ def test_a_bitlinear_is_packed_whatever_the_mode() -> None:
         FIRST | {"quantization_groups": 4},
     ],
 )
-def test_round_trip(changes: dict[str, Any]) -> None:
+def test_a_config_survives_a_round_trip(changes: dict[str, Any]) -> None:
     config = BitNetConfig.from_dict(config_fields(**changes))
     assert BitNetConfig.from_dict(config.to_dict()) == config
     assert BitNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_linear_class_says_what_weight_scale_does() -> None:
+def test_linear_class_decides_whether_weight_scale_divides() -> None:
     for name, divides in (("bitlinear", True), ("autobitlinear", False)):
         fields = config_fields(quantization_config=QUANTIZATION | {"linear_class": name})
         assert BitNetConfig.from_dict(fields).divide_by_scale is divides
@@ -356,7 +358,7 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, content: bytes)
         BitNetConfig.from_file(path)
 
 
-def test_a_missing_file_and_a_folder_in_its_place(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist") as caught:
         BitNetConfig.from_file(tmp_path / "config.json")
     assert caught.value.hint

@@ -1,4 +1,4 @@
-"""One record a network: it has its file, and nothing else compares its name."""
+"""Each network has one record and one file, and only the records compare its name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = {name for record in RECORDS.values() for name in (record.name, record.mo
 
 
 def compared(source: str) -> list[str]:
-    """Where a source compares something with a network's name, looks it up or matches it."""
+    """Return the lines where a source compares, looks up or matches a network's name."""
     found = []
     for node in ast.walk(ast.parse(source)):
         asked: list[ast.AST] = []
@@ -37,7 +37,7 @@ def compared(source: str) -> list[str]:
     return found
 
 
-def test_no_name_of_a_network_is_compared() -> None:
+def test_only_the_records_compare_names_of_networks() -> None:
     sources = [path for path in PACKAGE.rglob("*.py") if path.name != "records.py"]
     assert len(sources) > 50
     found = {path.name: compared(path.read_text("utf-8")) for path in sources}
@@ -55,7 +55,7 @@ def test_no_name_of_a_network_is_compared() -> None:
         "match x:\n    case 'llama': pass",
     ],
 )
-def test_a_comparison_is_found(source: str) -> None:
+def test_a_comparison_with_a_network_name_is_found(source: str) -> None:
     assert compared(source)
     assert not compared("known('llama')")
 
@@ -76,6 +76,6 @@ def test_each_network_has_a_file_and_a_config(name: str) -> None:
     assert parts_of(config) is parts_of(BitNetConfig.from_dict(config.to_dict()))
 
 
-def test_there_is_no_file_without_a_record() -> None:
+def test_every_network_file_has_a_record() -> None:
     files = {path.stem for path in (PACKAGE / "model" / "networks").glob("*.py")} - {"__init__"}
     assert files == set(RECORDS)

@@ -241,7 +241,7 @@ def test_verify_finds_another_head(
     options = ["--prompt-ids", "17,3", "--max-new-tokens", "2"]
     assert main(["verify", str(tmp_path), str(pair[1]), *options]) == 1
     captured = capsys.readouterr()
-    assert "they part in the head" in captured.out
+    assert "the first difference is in the head" in captured.out
     assert "64 largest logits" in captured.err
 
 

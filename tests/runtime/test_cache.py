@@ -1,4 +1,4 @@
-"""The cache alone: rows that grow, are cut, copied, reordered, taken out and put back."""
+"""The cache alone: rows grow, are truncated, copied, reordered, taken out and put back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAYOUT = CacheLayout(2, 3, 4, "int8", context_length=40, model="a")
 
 
 def filled(lengths: list[int], layout: CacheLayout = LAYOUT) -> Cache:
-    """Each position holds what tells it from all others: row, position and buffer."""
+    """Fill each position with a value of its row, position and buffer."""
     cache = Cache(layout, len(lengths))
     cache.reserve(max(lengths))
     for number, buffer in enumerate(cache.buffers.values()):
@@ -51,7 +51,7 @@ def test_the_buffers_are_those_of_the_graph(dtype: str) -> None:
     assert cache.position_bytes == per_position
 
 
-def test_growing_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_growing_keeps_the_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing, "BLOCK", 4)
     cache = filled([5, 0, 7])
     before, moves = [contents(cache, row) for row in range(3)], cache.moves
@@ -62,7 +62,9 @@ def test_growing_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [contents(cache, row) for row in range(3)] == before
     cache.reserve(39)
     assert cache.capacity == 40
-    with pytest.raises(GenerationError, match="41 positions, expected at most the context of 40"):
+    with pytest.raises(
+        GenerationError, match="hold 41 positions, expected at most the context of 40"
+    ):
         cache.reserve(41)
 
 
@@ -70,7 +72,7 @@ def test_growing_keeps_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     st.lists(st.integers(0, 9), min_size=1, max_size=4),
     st.lists(st.integers(0, 3), min_size=1, max_size=6),
 )
-def test_reorder_is_a_choice_of_rows(lengths: list[int], order: list[int]) -> None:
+def test_reorder_copies_the_chosen_rows(lengths: list[int], order: list[int]) -> None:
     cache, order = filled(lengths), [row % len(lengths) for row in order]
     before = [contents(cache, row) for row in range(len(lengths))]
     cache.reorder(order)
@@ -78,7 +80,7 @@ def test_reorder_is_a_choice_of_rows(lengths: list[int], order: list[int]) -> No
     assert [contents(cache, row) for row in range(cache.rows)] == [before[row] for row in order]
 
 
-def test_fork_makes_rows_that_change_alone() -> None:
+def test_forked_rows_change_independently() -> None:
     cache = filled([3, 5])
     before = contents(cache, 1)
     cache.fork(3, row=1)
@@ -90,7 +92,7 @@ def test_fork_makes_rows_that_change_alone() -> None:
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
-def test_a_row_taken_out_is_put_anywhere(first: int, second: int, other: int) -> None:
+def test_a_taken_row_can_be_put_into_any_row_or_cache(first: int, second: int, other: int) -> None:
     cache, elsewhere = filled([first, second]), filled([other])
     before = contents(cache, 1)
     kept = cache.take(1)
@@ -104,12 +106,12 @@ def test_a_row_taken_out_is_put_anywhere(first: int, second: int, other: int) ->
 def test_a_row_of_another_model_is_refused() -> None:
     kept = filled([3]).take()
     for other in (replace(LAYOUT, model="b"), replace(LAYOUT, head_dim=8)):
-        with pytest.raises(GenerationError, match="taken from a session of another artifact"):
+        with pytest.raises(GenerationError, match="row comes from a session of another artifact"):
             Cache(other).put(kept)
 
 
 @pytest.mark.parametrize("row", [-1, 2])
-def test_a_row_that_is_not_there_is_refused(row: int) -> None:
+def test_a_row_that_does_not_exist_is_refused(row: int) -> None:
     cache = filled([3, 4])
     before = [contents(cache, other) for other in range(2)]
     for call in (

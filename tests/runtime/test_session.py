@@ -1,7 +1,7 @@
-"""An artifact in ONNX Runtime: against the torch network, and against itself in every way.
+"""Sessions are compared with the torch network, and with themselves run in other ways.
 
-The bound between torch and ONNX Runtime is the one of test_model.py: no activation of these
-seeds sits on a rounding tie, so float32 noise is all that is left.
+The bound between torch and ONNX Runtime is that of test_model.py: with these seeds no activation is
+on a rounding tie, so only float32 noise remains.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def reference(pair: tuple[Path, Path]) -> BitNetForCausalLM:
 def test_logits_are_those_of_torch(pair: tuple[Path, Path], session: Session) -> None:
     expected = reference(pair)(torch.tensor([IDS])).logits[0]
     found = torch.from_numpy(scores(session, IDS))
-    # The int8 head rounds its input to 16 bits: half a step of 1/32512 of the largest entry.
+    # The int8 head rounds its input to 16 bits: by half a step, which is 1/32512 of the largest.
     bound = 1e-5 if session.artifact.head == "bf16" else 3e-4
     assert checkpoints.close(found, expected, bound)
     session.reset()
@@ -78,8 +78,8 @@ def test_greedy_ids_are_those_of_the_naive_loop(pair: tuple[Path, Path], session
 # ----------------------------------------------------------------------------------- the cache
 
 
-def test_steps_equal_the_whole(session: Session) -> None:
-    """Attention may sum in another order for one position than for many: float32 noise."""
+def test_single_steps_equal_one_call(session: Session) -> None:
+    """They differ by float32 noise: attention may sum one position in another order than many."""
     whole = scores(session, IDS)
     session.reset()
     steps = [session.prefill(IDS[:1]).copy()]
@@ -106,7 +106,7 @@ def test_chunked_prefill_equals_unchunked(
     close_rows(session.prefill(IDS)[None], whole[-1:])
 
 
-def test_truncate_and_feed_again(session: Session) -> None:
+def test_a_truncated_row_can_be_fed_again(session: Session) -> None:
     whole = scores(session, IDS)
     session.truncate(5)
     assert np.array_equal(scores(session, IDS[5:]), whole[5:])
@@ -135,12 +135,14 @@ def test_a_batch_equals_each_of_its_rows(session: Session) -> None:
         assert np.array_equal(session.decode([11 + row])[0], second[row])
 
 
-def test_the_context_can_be_filled_and_no_more(session: Session) -> None:
+def test_the_context_can_be_filled_but_not_exceeded(session: Session) -> None:
     full = [index % 90 for index in range(session.context_length)]
     session.prefill(full[:-1])
     session.decode([3])
     for more in (lambda: session.decode([3]), lambda: session.prefill([3])):
-        with pytest.raises(GenerationError, match=f"the context has {session.context_length}"):
+        with pytest.raises(
+            GenerationError, match=f"at most the context of {session.context_length}"
+        ):
             more()
     assert session.lengths == (session.context_length,)
     session.truncate(2)
@@ -152,8 +154,8 @@ def test_the_context_can_be_filled_and_no_more(session: Session) -> None:
 # ------------------------------------------------------------------------------- the same bits
 
 
-def test_with_and_without_the_library(folder: Path, session: Session) -> None:
-    """The linears and the int8 head are exact; the bf16 head may round its last bit elsewhere."""
+def test_results_with_and_without_the_library_agree(folder: Path, session: Session) -> None:
+    """Linears and the int8 head are exact; the bf16 head may round its last bit differently."""
     stock = Session(folder, threads=1, custom_ops=False)
     with_library, without = scores(session, IDS), scores(stock, IDS)
     if session.artifact.head == "int8":
@@ -169,10 +171,12 @@ def test_with_and_without_the_library(folder: Path, session: Session) -> None:
     assert first[0].ids == second[0].ids
 
 
-def test_two_threads_and_two_sessions(folder: Path, session: Session) -> None:
+def test_sessions_with_one_and_two_threads_give_the_same_bits(
+    folder: Path, session: Session
+) -> None:
     other = Session(folder, threads=2)
     assert np.array_equal(scores(session, IDS), scores(other, IDS))
-    for token in IDS:  # taking turns
+    for token in IDS:  # the sessions take turns
         assert np.array_equal(session.decode([token]), other.decode([token]))
 
 
@@ -197,7 +201,7 @@ print(json.dumps([native.active_kernel(), result.ids, logits.tobytes().hex()]))
 def elsewhere(
     folder: Path, telemetry: str = "1", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """The script in another process, where the library is not loaded yet."""
+    """Run the script in another process, where the library is not loaded yet."""
     inherited = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
     package = str(Path(native.__file__).parent.parent)
     return subprocess.run(
@@ -225,7 +229,7 @@ def test_telemetry_is_off_unless_the_user_set_it(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_missing_a_wrong_and_an_impossible_library(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_or_wrong_library_or_kernel_is_refused(folder: Path, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.so"
     garbage.write_bytes(b"\x7fELF" + bytes(60))
     cases = [
@@ -245,7 +249,7 @@ def test_a_missing_a_wrong_and_an_impossible_library(folder: Path, tmp_path: Pat
 # -------------------------------------------------------------------------------------- refuse
 
 
-def test_a_library_that_onnx_runtime_refuses(
+def test_a_library_that_onnx_runtime_refuses_is_an_error(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     garbage = tmp_path / "garbage.so"
@@ -256,7 +260,9 @@ def test_a_library_that_onnx_runtime_refuses(
 
 
 @pytest.mark.parametrize("wrong", [[-1], [96], [3, 1 << 40], []])
-def test_ids_outside_the_vocabulary_and_none_at_all(session: Session, wrong: list[int]) -> None:
+def test_ids_outside_the_vocabulary_and_empty_lists_are_refused(
+    session: Session, wrong: list[int]
+) -> None:
     for feed in (session.prefill, lambda ids: scores(session, ids)):
         with pytest.raises(GenerationError, match="expected"):
             feed(wrong)
@@ -265,14 +271,14 @@ def test_ids_outside_the_vocabulary_and_none_at_all(session: Session, wrong: lis
     assert session.lengths == (0,)
 
 
-def test_wrong_rows_and_sizes(folder: Path, session: Session) -> None:
+def test_wrong_rows_lengths_and_sizes_are_refused(folder: Path, session: Session) -> None:
     session.prefill(IDS)
     with pytest.raises(GenerationError, match="row is 1"):
         session.prefill(IDS, row=1)
     with pytest.raises(GenerationError, match="decode got 2 ids"):
         session.decode([1, 2])
     for length in (-1, 14):
-        with pytest.raises(GenerationError, match=f"truncate to {length}"):
+        with pytest.raises(GenerationError, match=f"truncate got length {length} for row 0"):
             session.truncate(length)
     with pytest.raises(GenerationError, match="row"):
         session.truncate(0, row=1)
@@ -283,8 +289,10 @@ def test_wrong_rows_and_sizes(folder: Path, session: Session) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 999, b"truncated"])
-def test_a_model_file_that_is_no_onnx(folder: Path, tmp_path: Path, content: bytes) -> None:
-    """The manifest agrees with it: the writer was at fault, not the copy."""
+def test_a_model_file_that_is_not_onnx_is_refused(
+    folder: Path, tmp_path: Path, content: bytes
+) -> None:
+    """The manifest matches the damaged file, as if the exporter had written it."""
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     whole = (tmp_path / "model.onnx").read_bytes()
@@ -303,7 +311,7 @@ def test_a_model_file_that_is_no_onnx(folder: Path, tmp_path: Path, content: byt
 # ------------------------------------------------------------------------------ users and versions
 
 
-def test_floats_are_refused_and_numpy_integers_welcome(session: Session) -> None:
+def test_floats_are_refused_and_numpy_integers_accepted(session: Session) -> None:
     expected = session.prefill(IDS).copy()
     for feed in (session.prefill, session.decode, lambda ids: scores(session, ids)):
         for wrong in ([4.9], np.array([4.0]), ["4"], [None]):
@@ -317,7 +325,7 @@ def test_floats_are_refused_and_numpy_integers_welcome(session: Session) -> None
         assert all(type(token) is int for token in session.ids())
 
 
-def test_a_position_counts_once_it_is_computed(
+def test_a_position_counts_only_when_it_is_computed(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session.prefill(IDS)
@@ -338,13 +346,13 @@ def test_a_position_counts_once_it_is_computed(
 
 
 class Broken:
-    """ONNX Runtime's session, which fails in each run."""
+    """An ONNX Runtime session that fails in each run."""
 
     def __init__(self, runtime: Any, run: Callable[[object], None]) -> None:
         self.io_binding, self.run_with_iobinding = runtime.io_binding, run
 
 
-def test_a_closed_session_says_so(folder: Path) -> None:
+def test_a_closed_session_refuses_every_call(folder: Path) -> None:
     with Session(folder, threads=1) as session:
         session.prefill(IDS)
     session.close()
@@ -364,8 +372,8 @@ def test_a_score_of_a_long_prompt_comes_in_chunks(
     close_rows(np.concatenate(chunks), whole)
     half = session.score(IDS)
     next(half)
-    session.truncate(0)  # the thread goes on by itself: the score is over
-    with pytest.raises(SessionError, match="another stream or another thread"):
+    session.truncate(0)  # the thread takes its own session back, which ends the score
+    with pytest.raises(SessionError, match="another stream or thread has taken the session over"):
         next(half)
 
 
@@ -388,7 +396,7 @@ def test_rows_move_between_sessions(folder: Path, session: Session) -> None:
 def test_an_artifact_of_version_1_gives_the_same_numbers(
     folder: Path, session: Session, tmp_path: Path
 ) -> None:
-    """As bitnet_onnx 0.1.0 laid it out: other names, and a config.json of the checkpoint."""
+    """bitnet_onnx 0.1.0 wrote other file names, and the checkpoint's config.json."""
     old = tmp_path / "old"
     old.mkdir()
     model = onnx.load(folder / "model.onnx", load_external_data=False)

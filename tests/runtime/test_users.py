@@ -1,8 +1,8 @@
-"""One session and many who want it: every answer is right, or an exception.
+"""A session with many users gives right answers or exceptions.
 
-A long random program over one session: streams in turns and from several threads, chats, batches,
-single steps, failures in the runtime at any of them. What is answered is compared with a session
-that nobody else touched. The seed is in the test's name.
+A long random program uses one session: by streams in turns and from several threads, chats, batches
+and single steps, with failures of the runtime in any of them. Every answer is compared with that of
+a session that nobody else uses. The seed is in the test's name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CONFIG = GenerationConfig(max_new_tokens=NEW, eos_token_id=())
 
 
 class Failing:
-    """ONNX Runtime's session, which fails once when it is told to, before or after a step."""
+    """An ONNX Runtime session that fails once on demand, before or after a step."""
 
     def __init__(self, runtime: Any) -> None:
         self.runtime, self.error, self.after = runtime, None, False
@@ -50,7 +50,7 @@ class Failing:
 
 
 class World:
-    """One session under test, what its users hold, and a session for what is right."""
+    """The session under test, its users' streams and rows, and a session for the right answers."""
 
     def __init__(self, artifact: Path, seed: int) -> None:
         self.random = random.Random(seed)
@@ -232,7 +232,7 @@ def test_threads_at_once_get_right_answers_or_exceptions(demo_artifact: Path) ->
         counts = list(pool.map(use, range(len(QUESTIONS))))
     print(counts)
     assert sum(refused for _, refused in counts) > 0
-    # Afterwards it serves one user as if nothing had been.
+    # Afterwards the session serves a single user as before.
     assert generate(world.session, [world.prompts[0]], CONFIG)[0].ids == world.right_ids[0]
 
 

@@ -1,1 +1,1 @@
-"""What several test files share; no test module imports another."""
+"""Helpers that several test files share; a test module does not import another."""

@@ -1,4 +1,4 @@
-"""Many cached steps of one network, computed in every way and compared."""
+"""Compare many cached steps of one network, computed in every way."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0}
 
 @torch.no_grad()
 def agrees(folder: Path, theirs: Any, artifact: Path, head: str = "bf16", vocab: int = 96) -> None:
-    """64 steps of torch, of ONNX with and without the library, and of the oracle, all cached.
+    """Compare 64 cached steps of torch, of ONNX with and without the library, and of the oracle.
 
-    All are fed the oracle's choice, every fourth time a random id instead: random networks soon
+    All are fed the oracle's choice, but a random id in every fourth step: random networks soon
     repeat themselves.
     """
     ours = BitNetForCausalLM.from_checkpoint(open_checkpoint(folder))

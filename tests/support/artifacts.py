@@ -1,4 +1,4 @@
-"""What an artifact folder holds, read with onnx alone."""
+"""Read an artifact folder with onnx alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tiny random checkpoints made on the spot, in the published packed layout or as masters.
+"""Make tiny random checkpoints, in the published packed layout or as masters.
 
-Written with safetensors directly, not with bitnet_onnx's own writer, so that the reader is tested
-against the format and not against its twin.
+They are written with safetensors directly, not with bitnet_onnx's own writer, so that the reader is
+tested against the format and not against that writer.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from bitnet_onnx.exporter.export import export
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.weights.checkpoint.base import Checkpoint
 
-torch.set_num_threads(1)  # tensors this small only wait for a second thread
+torch.set_num_threads(1)  # a second thread makes operations on such small tensors slower
 
-FRAGILE = 1e-5  # what a float32 sum in another order may change, relative to the largest logit
+FRAGILE = 1e-5  # bound on what another order of float32 sums changes, as a share of the largest
 
 
 def config_fields(
@@ -38,7 +38,7 @@ def config_fields(
     packed: bool = True,
     **changes: Any,
 ) -> dict[str, Any]:
-    """A config.json; ``changes`` replace or add fields, None included."""
+    """Return a config.json; ``changes`` replace or add fields, also by None."""
     return {
         "architectures": ["BitNetForCausalLM"],
         "model_type": "bitnet",
@@ -66,7 +66,7 @@ def config_fields(
 
 
 def linears(fields: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """Tensor name -> (N, K) of every ternary weight, written out from the published names."""
+    """Return tensor name -> (N, K) of every ternary weight, spelled out as published."""
     hidden, inner = fields["hidden_size"], fields["intermediate_size"]
     kv = hidden // fields["num_attention_heads"] * fields["num_key_value_heads"]
     shapes = {
@@ -86,7 +86,7 @@ def linears(fields: dict[str, Any]) -> dict[str, tuple[int, int]]:
 
 
 def masters(fields: dict[str, Any], seed: int) -> dict[str, Tensor]:
-    """Random bf16 tensors under the published names; norms differ from 1, so that none hides."""
+    """Draw bf16 tensors under the published names; norms differ from 1, so that each matters."""
     random = torch.Generator().manual_seed(seed)
     hidden, inner = fields["hidden_size"], fields["intermediate_size"]
 
@@ -112,7 +112,7 @@ def masters(fields: dict[str, Any], seed: int) -> dict[str, Tensor]:
 
 
 def publish(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """absmean and the published packing, in plain arithmetic: uint8 [N/4, K], mean|W| [1]."""
+    """Quantize by absmean and pack as published, in plain arithmetic: uint8 [N/4, K], mean [1]."""
     mean = weight.float().abs().mean().clamp(min=1e-5)
     codes = (weight.float() * (1.0 / mean)).round().clamp(-1, 1).to(torch.int64) + 1
     quarter = codes.shape[0] // 4
@@ -124,7 +124,7 @@ def publish(weight: Tensor) -> tuple[Tensor, Tensor]:
 def tensors(
     fields: dict[str, Any], seed: int = 0, scale_dtype: torch.dtype = torch.bfloat16
 ) -> dict[str, Tensor]:
-    """What the weights files hold, by the quantization mode of the config."""
+    """Return the tensors of the weights files, by the quantization mode of the config."""
     made = masters(fields, seed)
     if fields["quantization_config"]["quantization_mode"] == "online":
         return made
@@ -135,7 +135,7 @@ def tensors(
 
 
 def write(folder: Path, fields: dict[str, Any], made: dict[str, Tensor], shards: int = 1) -> Path:
-    """config.json, and the tensors in one file or several with an index."""
+    """Write config.json, and the tensors to one file or to several with an index."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(fields))
     if shards == 1:
@@ -160,13 +160,13 @@ def make(
     scale_dtype: torch.dtype = torch.bfloat16,
     **sizes: Any,
 ) -> Path:
-    """A checkpoint folder; ``sizes`` are those of ``config_fields``."""
+    """Write a checkpoint folder; ``sizes`` are those of ``config_fields``."""
     fields = config_fields(**sizes)
     return write(folder, fields, tensors(fields, seed, scale_dtype), shards)
 
 
 def make_grouped(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """A tiny Ternary-Bonsai: dequantized bf16 weights with a scale for each 128 along K."""
+    """Write a tiny Ternary-Bonsai: dequantized bf16 weights with a scale for each 128 along K."""
     fields = config_fields(
         hidden=128, heads=4, kv_heads=2, inner=128, layers=1, model_type="qwen3",
         hidden_act="silu", head_dim=32, quantization_config=None,
@@ -181,7 +181,7 @@ def make_grouped(folder: Path, seed: int = 0, **changes: Any) -> Path:
     return write(folder, fields, made)
 
 
-# Damaged files that each test of them makes: BITNET_ONNX_DAMAGES=10000 takes two minutes.
+# The number of damaged files in each test of them: BITNET_ONNX_DAMAGES=10000 takes two minutes.
 DAMAGES = int(os.environ.get("BITNET_ONNX_DAMAGES", "2000"))
 
 
@@ -191,7 +191,7 @@ def exported(
     context_length: int | None = None,
     **sizes: Any,
 ) -> tuple[Path, Path]:
-    """A checkpoint and its artifact, made once for all test files: tracing takes seconds."""
+    """Return a checkpoint and its artifact, made once for all tests: tracing takes seconds."""
     key = f"{head} {context_length} {sizes}"
     if key not in _EXPORTED:
         root = factory.mktemp("exported")
@@ -214,7 +214,7 @@ UNTIED: dict[str, Any] = {
 
 
 def read_all(checkpoint: Checkpoint) -> None:
-    """Touch all that a checkpoint holds."""
+    """Read everything that a checkpoint holds."""
     for name in parts_of(checkpoint.config).linears:
         checkpoint.ternary(name)
     for name in (*parts_of(checkpoint.config).norms, *parts_of(checkpoint.config).tables):
@@ -223,6 +223,6 @@ def read_all(checkpoint: Checkpoint) -> None:
 
 
 def close(found: Tensor, expected: Tensor, bound: float = FRAGILE) -> bool:
-    """Largest difference relative to the largest expected value."""
+    """Check the largest difference relative to the largest expected value."""
     error = (found.double() - expected.double()).abs().max()
     return bool(error <= bound * expected.double().abs().max())

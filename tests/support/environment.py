@@ -8,10 +8,10 @@ __all__ = ["of_another_cpu"]
 
 
 def of_another_cpu(**changes: str) -> dict[str, str]:
-    """The environment of a child that emulates another CPU.
+    """Return the environment of a child process that emulates another CPU.
 
-    OpenBLAS, which is inside NumPy, would otherwise run the kernels that OPENBLAS_CORETYPE names
-    for this CPU, with instructions that the emulated one lacks.
+    OPENBLAS_CORETYPE may select NumPy's kernels for this CPU, with instructions that the emulated
+    CPU lacks, so variables of OpenBLAS are left out.
     """
     kept = {name: text for name, text in os.environ.items() if not name.startswith("OPENBLAS_")}
     return kept | changes

@@ -1,4 +1,4 @@
-"""GGUF files made with the gguf package's writer and plain arithmetic, not with our own writer."""
+"""Make GGUF files with the gguf package and plain arithmetic, not with this package's writer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stored_name(name: str) -> str:
 
 
 def i2s(codes: list[int], scale: float, layout: str = "x86") -> bytes:
-    """One weight after the other: codes 0..2, then the scale eight times, as Microsoft writes."""
+    """Pack weights one by one: codes 0 to 2, then the scale eight times, as Microsoft does."""
     block = BLOCKS[layout]
     group = block // 4
     packed = bytearray(len(codes) // 4)
@@ -63,7 +63,7 @@ def absmean(weight: Tensor) -> tuple[list[int], float]:
 
 
 def q2(weight: Tensor, block: int) -> bytes:
-    """Dequantized weights as Q2_0, one after the other: a float16 scale, then 2 bits a weight."""
+    """Pack dequantized weights as Q2_0, one by one: a float16 scale, then 2 bits a weight."""
     packed = bytearray()
     for group in weight.float().reshape(-1, block).tolist():
         scale = max(map(abs, group))
@@ -75,7 +75,7 @@ def q2(weight: Tensor, block: int) -> bytes:
 
 
 def grouped_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
-    """Dequantized weights with group scales: ``Q2_0``, ``Q2_0 of 64`` or a type of the package."""
+    """Pack dequantized weights with group scales as Q2_0, "Q2_0 of 64" or a type of the package."""
     if kind.startswith("Q2_0"):
         return Q2_0, q2(weight, int(kind.partition(" of ")[2] or 128))
     return int(Type[kind]), quantize(weight.float().numpy(), Type[kind]).tobytes()
@@ -84,7 +84,7 @@ def grouped_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
 def linear_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
     codes, scale = absmean(weight)
     if kind in BLOCKS and len(codes) % BLOCKS[kind]:
-        return I2_S, bytes(len(codes) // 4 + 32)  # of a size that no quantizer writes
+        return I2_S, bytes(len(codes) // 4 + 32)  # quantizers do not write such a size
     if kind in BLOCKS:
         return I2_S, i2s(codes, scale, kind)
     scale = float(np.float16(scale))
@@ -93,7 +93,7 @@ def linear_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
 
 
 def table_bytes(table: Tensor, kind: str) -> tuple[int, bytes]:
-    if kind == "Q6_K":  # the package does not quantize to it: random blocks, with a sane scale
+    if kind == "Q6_K":  # the package cannot quantize to it: random blocks with a usable scale
         random = np.random.default_rng(0)
         blocks = random.integers(0, 256, (table.numel() // 256, 210), np.uint8)
         blocks[:, 208:] = np.full((len(blocks), 1), 0.01, np.float16).view(np.uint8)
@@ -104,7 +104,7 @@ def table_bytes(table: Tensor, kind: str) -> tuple[int, bytes]:
 def make(
     path: Path, *, seed: int = 0, tied: bool = True, **options: Any
 ) -> tuple[Path, dict[str, Any], dict[str, Tensor]]:
-    """The file, the config.json it stands for, and the masters its weights come from.
+    """Write a file; return it, the equivalent config.json, and the masters of its weights.
 
     options: those of ``write``, and the sizes of ``checkpoints.config_fields``.
     """
@@ -127,9 +127,10 @@ def write(
     metadata: dict[str, Any] | None = None,
     grouped: bool = False,
 ) -> Path:
-    """metadata: fields to add or replace, or, with None, to leave out.
+    """Write a GGUF file of the masters.
 
-    grouped: the masters are dequantized weights with group scales.
+    metadata: fields to add or replace, or, with None, to leave out. grouped: the masters are
+    dequantized weights with group scales.
     """
     pack = grouped_bytes if grouped else linear_bytes
     writer = gguf.GGUFWriter(path, architecture)
@@ -188,7 +189,7 @@ def add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
 
 
 def twin(folder: Path, fields: dict[str, Any], masters: dict[str, Tensor]) -> Path:
-    """The same network in the published packed layout, with unrounded scales."""
+    """Write the same network in the published packed layout, with unrounded scales."""
     fields = {**fields, "quantization_config": {**fields["quantization_config"]}}
     fields["quantization_config"]["quantization_mode"] = "offline"
     tensors = dict(masters)
@@ -209,10 +210,13 @@ def bonsai(
     metadata: dict[str, Any] | None = None,
     **how: Any,
 ) -> tuple[Path, Any]:
-    """A file, and transformers' network of the same weights; ``shared``: weights of one scale."""
+    """Write a file; return it and transformers' network of the same weights.
+
+    shared: the number of weights with one scale.
+    """
     model = oracle.qwen3(intermediate_size=512, head_dim=64, **how)
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    if shared > 128:  # a block of TQ2_0: its two groups get the first one's scale
+    if shared > 128:  # the two groups of a TQ2_0 block get the scale of the first
         for name, weight in state.items():
             if "_proj" in name:
                 groups = weight.unflatten(1, (-1, shared))

@@ -1,6 +1,6 @@
-"""The few endpoints of the Hugging Face Hub that a download asks for, on this machine alone.
+"""Serve the few endpoints of the Hugging Face Hub that a download needs, on this machine only.
 
-Serves folders as repositories, notes every request, and can fail on purpose.
+The server offers folders as repositories, records every request, and can fail on purpose.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Repository:
-    """Revision -> folder of files; a revision's commit is derived from its name."""
+    """Folders of files by revision; the commit of a revision is derived from its name."""
 
     revisions: dict[str, Path]
     gated: bool = False
@@ -31,19 +31,19 @@ class Repository:
 
 @dataclass
 class Hub:
-    """What is served, what was asked for, and which files are cut off or refused, how often."""
+    """The repositories, the requests so far, and the files that are cut off or refused."""
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     cut: dict[str, int] = field(default_factory=dict)
-    """File name -> bytes after which its next download ends."""
+    """The number of bytes after which a file's next download ends, by file name."""
     broken: set[str] = field(default_factory=set)
-    """File names whose content is answered with 500."""
+    """Names of files whose download fails with status 500."""
     ranges: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def downloads(self) -> list[str]:
-        """The names of the files whose content was asked for."""
+        """The names of the downloaded files."""
         return sorted(
             request.rpartition("/")[2]
             for request in self.requests
@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404, "NotFound")
 
     def snapshot(self, name: str, revision: str) -> tuple[str, Path] | None:
-        """Commit and folder; None when the answer was an error."""
+        """Return commit and folder, or answer with an error and return None."""
         if name not in self.hub.repositories:
             self.refuse(401, "RepoNotFound")
             return None

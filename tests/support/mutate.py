@@ -1,9 +1,9 @@
-"""Thousands of damaged checkpoints, each opened and read whole under a limit of memory.
+"""Damage checkpoints thousands of times; open and read each one under a memory limit.
 
-    python tests/mutate.py FOLDER COUNT SEED
+    python -m tests.support.mutate FOLDER COUNT SEED
 
-Prints one JSON object: how many were read, how many refused, and what went otherwise. Runs as a
-program because a limit of memory holds for a whole process.
+Prints one JSON object: the numbers of read and refused checkpoints, and all other outcomes. It is a
+program because a memory limit holds for a whole process.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints
 
 SMALL: dict[str, Any] = {"hidden": 16, "heads": 2, "kv_heads": 1, "inner": 24, "layers": 1}
-SLACK = 4 << 20  # bytes above what the process maps after one reading: allocators take in steps
+SLACK = 4 << 20  # bytes beyond those mapped after one reading: allocators take memory in steps
 
 Damage = Callable[[random.Random, bytes], bytes]
 
 
 def limit_memory(allowed: int) -> None:
-    """Let the process map so many bytes more; proves that the limit holds."""
+    """Let the process map at most ``allowed`` more bytes; prove that the limit holds."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + allowed
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -39,14 +39,14 @@ def limit_memory(allowed: int) -> None:
         torch.empty(2 * allowed, dtype=torch.uint8)
     except (MemoryError, RuntimeError):
         return
-    sys.exit("the limit of memory does not hold")
+    sys.exit("the memory limit does not hold")
 
 
 # ------------------------------------------------------------------------------------ the damage
 
 
 def flip(numbers: random.Random, content: bytes) -> bytes:
-    """A few bytes become others, mostly near the start, where headers are."""
+    """Change a few bytes, mostly near the start, where headers are."""
     damaged = bytearray(content)
     header_end = min(8 + int.from_bytes(content[:8], "little"), len(content))
     for _ in range(numbers.choice([1, 1, 2, 8])):
@@ -70,7 +70,7 @@ def extend(numbers: random.Random, content: bytes) -> bytes:
 
 
 def repeat(numbers: random.Random, content: bytes) -> bytes:
-    """A slice is written once more over another place."""
+    """Copy a slice over another place."""
     at, to = (numbers.randrange(len(content)) for _ in range(2))
     piece = content[at : at + numbers.choice([1, 4, 64])]
     return content[:to] + piece + content[to + len(piece) :]
@@ -82,7 +82,7 @@ DTYPES = ("BOOL", "U8", "I8", "I64", "F16", "BF16", "F32", "F64", "F8_E4M3", "F4
 
 
 def edit_object(numbers: random.Random, fields: dict[str, Any]) -> None:
-    """One entry, at any depth, is changed, removed, renamed or doubled."""
+    """Change, remove, rename or duplicate one entry, at any depth."""
     while True:
         name = numbers.choice(list(fields))
         inner = fields[name]
@@ -121,7 +121,7 @@ def edit_json(numbers: random.Random, content: bytes) -> bytes:
 
 
 def edit_header(numbers: random.Random, content: bytes) -> bytes:
-    """The safetensors header, with a length that fits it or one that does not."""
+    """Change the safetensors header; its length stays right or becomes wrong."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = edit_json(numbers, content[8:end])
     length = len(header)
@@ -135,7 +135,7 @@ TEXT: tuple[Damage, ...] = (flip, flip_bit, cut, extend, repeat, edit_json, edit
 
 
 def targets(root: Path) -> list[tuple[Path, tuple[Damage, ...]]]:
-    """The files to damage: of a packed, a master, a sharded checkpoint, and one of groups."""
+    """Make the files to damage: of packed, master, sharded and grouped checkpoints."""
     packed = checkpoints.make(root / "packed", **SMALL)
     masters = checkpoints.make(root / "masters", packed=False, tied=False, **SMALL)
     sharded = checkpoints.make(root / "sharded", shards=2, **SMALL)

@@ -1,7 +1,7 @@
-"""Random networks made with transformers' own classes, and written by its own save_pretrained.
+"""Make random networks with transformers' own classes, written by its own save_pretrained.
 
-Knows transformers; knows nothing of bitnet_onnx, so that the readers are tested against the
-format and the networks against their source.
+Knows transformers; does not know bitnet_onnx, so that the readers are tested against the format and
+the networks against their source.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def llama_config(**changes: Any) -> Any:
 
 
 def random_llama(config: Any, seed: int) -> Any:
-    """LlamaForCausalLM in float32, whose values bfloat16 holds; norms differ from 1."""
+    """Return a float32 LlamaForCausalLM, whose values fit bfloat16; norms differ from 1."""
     from transformers import LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -70,7 +70,7 @@ def random_llama(config: Any, seed: int) -> Any:
 
 
 def quantized(source: Any, linear_class: str, mode: str, use_rms_norm: bool = False) -> Any:
-    """The same network with transformers' AutoBitLinear or BitLinear for its linears."""
+    """Replace the linears of a network by transformers' AutoBitLinear or BitLinear."""
     from transformers import LlamaForCausalLM
     from transformers.integrations.bitnet import pack_weights, replace_with_bitnet_linear
     from transformers.utils.quantization_config import BitNetQuantConfig
@@ -101,9 +101,9 @@ def quantized(source: Any, linear_class: str, mode: str, use_rms_norm: bool = Fa
 
 
 def one_bit_llm(source: Any) -> tuple[Any, dict[str, Tensor]]:
-    """1bitLLM's network: (a LLaMA with a norm before o_proj and down_proj, what its file holds).
+    """Return 1bitLLM's network, a LLaMA with norms before o_proj and down_proj, and its tensors.
 
-    Their code is not part of transformers; the norms are put where it puts them.
+    1bitLLM's code is not part of transformers; the norms are placed as in that code.
     """
     from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
@@ -126,7 +126,7 @@ def one_bit_llm(source: Any) -> tuple[Any, dict[str, Tensor]]:
 
 
 class PaperBitLinear(torch.nn.Module):
-    """arXiv 2310.11453, equations 1 to 4, 11, 12 and section 2.2, as they stand; in float64."""
+    """The equations 1 to 4, 11, 12 and section 2.2 of arXiv 2310.11453 as printed, in float64."""
 
     def __init__(self, weight: Tensor, groups: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class PaperBitLinear(torch.nn.Module):
 
 
 def bitnet_2023(source: Any, groups: int) -> Any:
-    """A LLaMA whose linears are those of the first BitNet."""
+    """Replace the linears of a LLaMA by those of the first BitNet."""
     for name, module in list(source.named_modules()):
         if name.endswith("_proj"):
             source.set_submodule(name, PaperBitLinear(module.weight.detach(), groups))
@@ -156,7 +156,7 @@ def bitnet_2023(source: Any, groups: int) -> Any:
 
 
 def group_weights(model: Any, dtype: torch.dtype, seed: int) -> Any:
-    """Every linear of a decoder becomes 0 or +-s, s drawn for each 128 weights along K."""
+    """Set every linear of a decoder to 0 or +-s, with s drawn for each 128 weights along K."""
     random = torch.Generator().manual_seed(seed)
     for name, linear in model.named_modules():
         if not name.endswith("_proj"):
@@ -166,13 +166,13 @@ def group_weights(model: Any, dtype: torch.dtype, seed: int) -> Any:
         scales = torch.rand(rows, features // 128, 1, generator=random) * 0.1 + 0.03
         codes[0, 0] = 0  # a group of zeros
         linear.weight.data = (codes * scales).flatten(1)
-    for parameter in model.parameters():  # not model.to: that would round its rotary buffer too
+    for parameter in model.parameters():  # model.to would also round the rotary buffer
         parameter.data = parameter.data.to(dtype).float()
     return model
 
 
 def qwen3(dtype: torch.dtype = torch.float16, seed: int = 0, **changes: Any) -> Any:
-    """Qwen3ForCausalLM in float32, as Ternary-Bonsai is stored: dequantized, in ``dtype``."""
+    """Return a float32 Qwen3ForCausalLM, dequantized in ``dtype`` as Ternary-Bonsai is stored."""
     transformers = pytest.importorskip("transformers", minversion="5.0")
     sizes = {
         "vocab_size": 96,
@@ -194,7 +194,7 @@ def qwen3(dtype: torch.dtype = torch.float16, seed: int = 0, **changes: Any) -> 
 
 
 def int8_activations(model: Any) -> Any:
-    """The linears take int8 per token, in float64 and in no order of ours; their hooks stay."""
+    """Quantize the linears' inputs to int8 per token, with float64 sums; their hooks stay."""
 
     def forward(weight: Tensor, x: Tensor) -> Tensor:
         scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
@@ -213,9 +213,9 @@ MINICPM = {"scale_emb": 12, "scale_depth": 1.4, "dim_model_base": 64}
 def minicpm(
     seed: int = 0, dtype: torch.dtype = torch.bfloat16, **changes: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """(a LLaMA of transformers scaled where MiniCPM scales, its config.json).
+    """Return a LLaMA of transformers, scaled where MiniCPM scales, and its config.json.
 
-    transformers has no MiniCPM4; its ``minicpm3`` puts the same three scales in the same places.
+    transformers lacks MiniCPM4; its ``minicpm3`` has the same three scales in the same places.
     """
     sizes = {"hidden_size": 256, "intermediate_size": 384, "tie_word_embeddings": True}
     source = random_llama(llama_config(max_position_embeddings=128, **sizes | changes), seed)
@@ -255,7 +255,7 @@ def ids_of(length: int, seed: int, batch: int = 1, vocab: int = 96) -> Tensor:
 
 @torch.no_grad()
 def greedy(model: Any, ids: Tensor, count: int) -> list[int]:
-    """One sequence, fed whole at each step: no cache of transformers' is trusted."""
+    """Continue one sequence, fed whole at each step, so that transformers' cache is not used."""
     for _ in range(count):
         ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], dim=1)
     return ids[0].tolist()

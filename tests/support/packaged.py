@@ -1,4 +1,4 @@
-"""What every wheel must hold and every library must export, as the sources state it."""
+"""The files of every wheel and the symbols of every library, as the sources state them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.paths import ROOT
 
 
 def tracked_files() -> set[str]:
-    """Those of the package that git knows; none where this is no checkout."""
+    """Return the package's files that git tracks; none outside a checkout."""
     done = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "bitnet_onnx"], capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""The bundled model's held-out questions, and what a session answers them with."""
+"""The bundled model's held-out questions, and a session's answers to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def questions() -> list[dict[str, str]]:
 
 
 def compared() -> list[dict[str, str]]:
-    """The same share of every kind, as far as it has so many."""
+    """Return the same number of questions of every kind, or all where a kind has fewer."""
     counts, taken = Counter[str](), []
     for record in questions():
         counts[record["kind"]] += 1
@@ -40,7 +40,7 @@ def prompts(tokenizer: Tokenizer, records: list[dict[str, str]]) -> list[list[in
 
 
 def answers(session: Session, folder: Path | str, records: list[dict[str, str]]) -> list[list[int]]:
-    """Greedy ids of each question, in batches of BATCH."""
+    """Answer each question by greedy ids, in batches of BATCH."""
     tokenizer = Tokenizer.from_folder(folder)
     ids: list[list[int]] = []
     for start in range(0, len(records), BATCH):

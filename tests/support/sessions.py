@@ -1,4 +1,4 @@
-"""What tests ask a session for."""
+"""Helpers for sessions."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ __all__ = ["scores"]
 
 
 def scores(session: Session, ids: Sequence[int], row: int = 0) -> np.ndarray:
-    """The logits [S, V] after each id, all at once."""
+    """Return the logits [S, V] after each id in one array."""
     return np.concatenate(list(session.score(ids, row)))

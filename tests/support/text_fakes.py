@@ -1,4 +1,4 @@
-"""A session without a model and small tokenizers, for the tests of text and of the loop."""
+"""Sessions without a model, and small tokenizers, for the tests of text and of the loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from bitnet_onnx.text.tokenizer import Tokenizer
 
-# The template of BitNet b1.58 2B-4T: it holds no bos.
+# The template of BitNet b1.58 2B-4T, which does not write a bos.
 BITNET = (
     "{% set loop_messages = messages %}{% for message in loop_messages %}"
     "{% set content = message['role'] | capitalize + ': '+ message['content'] | trim"
@@ -24,7 +24,7 @@ CHATML = (
     " + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-# Says how many messages there are in front of them: no turn leaves the ones before unchanged.
+# Begins with the number of messages, so that every new turn changes the text before it.
 REWRITING = (
     "{{ messages | length }}{% for message in messages %}[{{ message.role }}]"
     "{{ message.content }}<|eot_id|>{% endfor %}"
@@ -41,7 +41,7 @@ SPECIAL = [
 
 @cache
 def backend_json(post_processor: bool = False) -> str:
-    """A byte-level BPE tokenizer.json with a few merges; the post-processor adds bos and eos."""
+    """Train a byte-level BPE tokenizer.json; the post-processor, if any, adds bos and eos."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -71,17 +71,17 @@ def make_tokenizer(template: str | None = BITNET, post_processor: bool = False) 
 
 
 def fake_logits(ids: Sequence[int], vocab_size: int) -> np.ndarray:
-    """Logits that depend on every id and its place, so that no mistake of the cache is silent."""
+    """Return logits that depend on every id and its position, so that a wrong cache is noticed."""
     seed = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
     return np.random.default_rng(seed).standard_normal(vocab_size).astype(np.float32)
 
 
 class FakeSession:
-    """A cache that holds the ids themselves; counts what it computes. It is its own lease."""
+    """A session whose cache is the ids; it counts the ids of prefill and is its own lease."""
 
     def __init__(self, vocab_size: int = 300, context_length: int = 256) -> None:
         self.vocab_size, self.context_length = vocab_size, context_length
-        self.computed = 0  # ids fed in prefill
+        self.computed = 0  # ids fed to prefill
         self.reset()
 
     def reset(self, batch_size: int = 1) -> None:
@@ -110,8 +110,8 @@ class FakeSession:
 
     def decode(self, ids: Sequence[int]) -> np.ndarray:
         assert len(ids) == self.batch_size
-        for row, id in enumerate(ids):
-            self._append(row, id)
+        for row, token in enumerate(ids):
+            self._append(row, token)
         return self._logits
 
     def truncate(self, length: int, row: int = 0) -> None:
@@ -119,13 +119,13 @@ class FakeSession:
         del self.cache[row][length:]
 
     def _append(self, row: int, *ids: int) -> None:
-        self.cache[row] += [int(id) for id in ids]
+        self.cache[row] += [int(token) for token in ids]
         assert len(self.cache[row]) <= self.context_length, "the row overflows its context"
         self._logits[row] = fake_logits(self.cache[row], self.vocab_size)
 
 
 class ScriptedSession(FakeSession):
-    """Says the given ids, whatever it is asked."""
+    """A session whose logits choose the given ids, whatever the prompt."""
 
     def __init__(self, script: Sequence[int], **sizes: int) -> None:
         super().__init__(**sizes)

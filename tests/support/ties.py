@@ -1,7 +1,7 @@
-"""Rounding ties between two computations of one network, in batches with padding.
+"""Resolve rounding ties between two computations of one network, in batches with padding.
 
-``verification.reference.TieBreaker`` settles them; here are the recording of one side's activations
-and the rows that count.
+``verification.reference.TieBreaker`` resolves them; this file records one side's activations and
+masks padded positions.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from bitnet_onnx.verification.reference import TieBreaker
 from bitnet_onnx.weights.ternary import absmax_int8
 
 
-class Settled(TieBreaker):
-    """A TieBreaker that looks only at the positions that ``rows`` [B, S] marks, if it is set.
+class MaskedTieBreaker(TieBreaker):
+    """A TieBreaker that compares only the positions that ``rows`` [B, S] marks, if it is set.
 
-    ``apart_as_is`` counts what transformers, left alone, would have rounded apart: it multiplies
-    by another scale than ours, 127 * (1 / max) for 127 / max, so these are more than ``ties``.
+    ``differing_as_is`` counts the activations that transformers alone would round differently. It
+    multiplies by 127 * (1 / max), not by 127 / max, so these are more than ``ties``.
     """
 
     rows: Tensor | None = None
-    apart_as_is = 0
+    differing_as_is = 0
 
-    def _settle(self, name: str, x: Tensor) -> Tensor:
+    def _resolve(self, name: str, x: Tensor) -> Tensor:
         inputs = self._inputs
         if inputs is None:
             return x
         other = torch.from_numpy(inputs[name])
         if self.rows is not None:
             other = torch.where(self.rows.unsqueeze(-1), other, x)
-        scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
-        self.apart_as_is += int(((x * scale).round() != absmax_int8(other)[0]).sum())
+        scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)  # torch: 127 * (1 / max)
+        self.differing_as_is += int(((x * scale).round() != absmax_int8(other)[0]).sum())
         self._inputs = {name: other.numpy()}
         try:
-            return super()._settle(name, x)
+            return super()._resolve(name, x)
         finally:
             self._inputs = inputs
 
 
 @contextmanager
 def recorded(network: nn.Module, linears: list[str]) -> Iterator[dict[str, np.ndarray]]:
-    """By the linear's name, what went into it last."""
+    """Record the last input of each linear, by its name, in a with block."""
     inputs: dict[str, np.ndarray] = {}
 
     def keep(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Text to ids and back: bos once, template, control tokens kept from users, whole characters."""
+"""Text to ids and back: one bos, chat templates, no control tokens from users, whole characters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TALK = [
 
 
 def write_folder(folder: Path, **files: object) -> Path:
-    """A tokenizer folder; a keyword replaces a file (dots as __), None leaves it out."""
+    """Write a tokenizer folder; a keyword replaces a file (dots as __), None leaves it out."""
     contents: dict[str, object] = {
         "tokenizer__json": backend_json(),
         "tokenizer_config__json": {"bos_token": SPECIAL[0], "chat_template": BITNET},
@@ -101,12 +101,12 @@ def test_all_ids_that_end_an_answer_are_found(tmp_path: Path) -> None:
     assert ends(None, None) == {EOS}
     assert ends(None, 2) == {EOS, EOT}
     assert ends(None, [2, 3]) == {EOS, EOT, IM_START}
-    assert ends(BITNET, 1) == {EOS, EOT}  # named nowhere but in the template
+    assert ends(BITNET, 1) == {EOS, EOT}  # only the template names the latter
     assert ends(CHATML, 1) == {EOS, IM_END}
     assert ends("{{ raise_exception('no') }}", 1) == {EOS}
 
 
-def test_a_pad_exists_always(tmp_path: Path) -> None:
+def test_a_pad_token_always_exists(tmp_path: Path) -> None:
     assert Tokenizer.from_folder(write_folder(tmp_path)).pad_token_id == 1
     assert make_tokenizer().pad_token_id in make_tokenizer().eos_token_ids
     assert Tokenizer(tokenizers.Tokenizer.from_str(backend_json())).pad_token_id == 0
@@ -115,7 +115,7 @@ def test_a_pad_exists_always(tmp_path: Path) -> None:
 # ---- chat template
 
 
-def test_the_templates_give_their_text() -> None:
+def test_the_templates_render_the_expected_text() -> None:
     assert TOKENIZER.render_chat(TALK) == (
         "System: the cat<|eot_id|>User: hello<|eot_id|>Assistant: hello there<|eot_id|>"
         "User: Tür 🙂<|eot_id|>Assistant: "
@@ -129,7 +129,7 @@ def test_the_templates_give_their_text() -> None:
 
 
 @pytest.mark.parametrize("source", ["file", "string", "list"])
-def test_where_a_template_may_stand(tmp_path: Path, source: str) -> None:
+def test_a_template_is_found_in_each_place(tmp_path: Path, source: str) -> None:
     named = [{"name": "tool_use", "template": "x"}, {"name": "default", "template": BITNET}]
     config = {"chat_template": {"file": "unused", "string": BITNET, "list": named}[source]}
     file = {"chat_template__jinja": BITNET} if source == "file" else {}
@@ -137,7 +137,7 @@ def test_where_a_template_may_stand(tmp_path: Path, source: str) -> None:
     assert tokenizer.render_chat(QUESTION) == "User: hello<|eot_id|>Assistant: "
 
 
-def test_the_helpers_that_templates_use() -> None:
+def test_templates_can_use_the_helpers_of_transformers() -> None:
     source = (
         "{%- for message in messages %}\n"
         "    {%- if loop.index > 1 %}{% break %}{% endif %}\n"
@@ -148,7 +148,7 @@ def test_the_helpers_that_templates_use() -> None:
     assert text == '{"role": "user", "content": "<ü>"}4<|end_of_text|>True'
 
 
-def test_templates_equal_those_of_transformers() -> None:
+def test_templates_render_as_in_transformers() -> None:
     transformers = pytest.importorskip("transformers")
     for source in (BITNET, CHATML, REWRITING):
         theirs = transformers.PreTrainedTokenizerFast(
@@ -175,16 +175,16 @@ def test_templates_equal_those_of_transformers() -> None:
         "{{ 1 / 0 }}",
     ],
 )
-def test_a_failing_template_is_our_error(source: str) -> None:
+def test_a_failing_template_raises_a_tokenizer_error(source: str) -> None:
     with pytest.raises(TokenizerError, match="chat template failed"):
         make_tokenizer(source).encode_chat(QUESTION)
 
 
-def test_chat_without_template_or_messages() -> None:
-    with pytest.raises(TokenizerError, match="no chat template"):
+def test_a_chat_without_template_or_messages_is_refused() -> None:
+    with pytest.raises(TokenizerError, match="has no chat template, expected chat_template"):
         make_tokenizer(None).encode_chat(QUESTION)
     for messages in ([], ["hello"]):
-        with pytest.raises(TokenizerError, match="at least one message"):
+        with pytest.raises(TokenizerError, match="expected at least one mapping"):
             TOKENIZER.encode_chat(messages)
 
 
@@ -192,7 +192,7 @@ def test_chat_without_template_or_messages() -> None:
 
 
 def controls(ids: list[int]) -> list[int]:
-    return [id for id in ids if id < len(SPECIAL)]
+    return [token for token in ids if token < len(SPECIAL)]
 
 
 @given(
@@ -206,7 +206,7 @@ def test_a_user_cannot_write_control_tokens(content: str) -> None:
         plain, evil = ([{"role": "user", "content": text}] for text in ("hello", content))
         ids = tokenizer.encode_chat(evil)
         assert controls(ids) == controls(tokenizer.encode_chat(plain))
-        # Nothing is lost or added: the text is what the template makes of it.
+        # The ids decode to exactly the text that the template renders.
         text = tokenizer.decode(ids, skip_special_tokens=False)
         assert text.removeprefix(SPECIAL[0]) == tokenizer.render_chat(evil).removeprefix(SPECIAL[0])
         after = tokenizer.encode_after_reply(plain, evil)
@@ -214,7 +214,7 @@ def test_a_user_cannot_write_control_tokens(content: str) -> None:
         assert controls(after) == controls(tokenizer.encode_after_reply(plain, plain) or [])
 
 
-def test_special_tokens_of_one_letter_are_taken_out_of_messages() -> None:
+def test_special_tokens_of_one_letter_are_removed_from_messages() -> None:
     backend = tokenizers.Tokenizer.from_str(backend_json())
     backend.add_special_tokens(["§"])
     tokenizer = Tokenizer(backend, chat_template=BITNET)
@@ -226,7 +226,7 @@ def test_special_tokens_of_one_letter_are_taken_out_of_messages() -> None:
 
 
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, CHATML_TOKENIZER])
-def test_prompt_reply_and_what_follows_are_the_whole_chat(tokenizer: Tokenizer) -> None:
+def test_prompt_reply_and_following_ids_make_the_whole_chat(tokenizer: Tokenizer) -> None:
     after = tokenizer.encode_after_reply(TALK[:2], TALK[3:])
     assert after is not None
     reply = tokenizer.encode("hello there", add_special_tokens=False)
@@ -234,11 +234,11 @@ def test_prompt_reply_and_what_follows_are_the_whole_chat(tokenizer: Tokenizer) 
     whole = tokenizer.encode_chat(TALK)
     assert tokenizer.decode(ids, False) == tokenizer.decode(whole, False)
     assert controls(ids) == controls(whole)
-    # "Assistant: " ends in a space, which encoding the whole text joins to the reply's first word.
+    # "Assistant: " ends in a space; encoding the whole text joins it to the reply's first word.
     assert (ids == whole) == (tokenizer is CHATML_TOKENIZER)
 
 
-def test_a_template_that_rewrites_earlier_turns_is_noticed() -> None:
+def test_a_template_that_rewrites_earlier_turns_is_detected() -> None:
     twice = BITNET.replace("{{ content }}", "{{ content }}{{ content }}")
     moved = BITNET.replace("'Assistant: '", "'Assistant: <think>'")
     for source in (REWRITING, twice, moved):
@@ -250,11 +250,11 @@ def test_a_template_that_rewrites_earlier_turns_is_noticed() -> None:
 
 def stream(ids: list[int], skip: bool = True) -> list[str]:
     decoder = StreamDecoder(TOKENIZER, skip_special_tokens=skip)
-    return [*(decoder.push(id) for id in ids), decoder.flush()]
+    return [*(decoder.push(token) for token in ids), decoder.flush()]
 
 
 @given(st.text(), st.booleans())
-def test_streamed_text_is_whole_and_the_same(text: str, skip: bool) -> None:
+def test_streamed_text_has_whole_characters_and_equals_decode(text: str, skip: bool) -> None:
     ids = TOKENIZER.encode(text)
     pieces = stream(ids, skip)
     assert "".join(pieces) == TOKENIZER.decode(ids, skip)
@@ -263,7 +263,7 @@ def test_streamed_text_is_whole_and_the_same(text: str, skip: bool) -> None:
 
 
 @given(st.lists(st.integers(0, 320)), st.booleans())
-def test_any_ids_stream_to_what_decode_gives(ids: list[int], skip: bool) -> None:
+def test_any_streamed_ids_give_the_text_of_decode(ids: list[int], skip: bool) -> None:
     pieces = stream(ids, skip)
     assert "".join(pieces) == TOKENIZER.decode(ids, skip)
     for piece in pieces:
@@ -278,7 +278,7 @@ def test_bytes_that_no_token_completes_become_replacement_characters(parts: list
 
 
 def byte_ids(data: bytes) -> list[int]:
-    """One token for each byte, in the alphabet of byte-level BPE."""
+    """Return one token for each byte, in the alphabet of byte-level BPE."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
     letters = {byte: chr(byte) for byte in shown}
@@ -287,9 +287,9 @@ def byte_ids(data: bytes) -> list[int]:
     return [vocabulary[letters[byte]] for byte in data]
 
 
-def test_a_character_comes_when_its_last_byte_does() -> None:
+def test_a_character_is_returned_with_its_last_byte() -> None:
     assert stream(byte_ids("a🙂b".encode())) == ["a", "", "", "", "🙂", "b", ""]
-    # Four bytes in a row that begin nothing: only what may still become whole is held.
+    # Of four bytes that cannot begin a character, three are held back: they might be one.
     assert stream(byte_ids(b"\xff\xff\xff\xff")) == ["", "", "", "\ufffd", "\ufffd\ufffd\ufffd"]
 
 
@@ -300,7 +300,7 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
     backend.decoder = tokenizers.decoders.Metaspace()
     tokenizer = Tokenizer(backend)
     decoder = StreamDecoder(tokenizer)
-    assert [decoder.push(id) for id in [0, 1, 2, 1]] == ["a", " b", "c", " b"]
+    assert [decoder.push(token) for token in [0, 1, 2, 1]] == ["a", " b", "c", " b"]
 
 
 # ---- files
@@ -311,26 +311,28 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
     [
         ("tokenizer__json", None, "tokenizer.json cannot be read: No such file"),
         ("tokenizer__json", "", "tokenizer.json is empty"),
-        ("tokenizer__json", backend_json()[:-100], "tokenizer.json is no tokenizer"),
-        ("tokenizer__json", "[]", "tokenizer.json is no tokenizer"),
-        ("tokenizer__json", b"\xff\xfe{}", "tokenizer.json is damaged: it is no UTF-8"),
+        ("tokenizer__json", backend_json()[:-100], "tokenizer.json is not a readable tokenizer"),
+        ("tokenizer__json", "[]", "tokenizer.json is not a readable tokenizer"),
+        ("tokenizer__json", b"\xff\xfe{}", "tokenizer.json is damaged, expected UTF-8"),
         ("tokenizer_config__json", None, "tokenizer_config.json does not exist"),
         ("tokenizer_config__json", " \n", "tokenizer_config.json cannot be read as JSON"),
         ("tokenizer_config__json", "{", "tokenizer_config.json cannot be read as JSON"),
         ("tokenizer_config__json", [1], "tokenizer_config.json holds a JSON list"),
-        ("tokenizer_config__json", {"bos_token": "<s>"}, "bos_token '<s>', which tokenizer.json"),
-        ("tokenizer_config__json", {"bos_token": 7}, "special token 7"),
-        ("tokenizer_config__json", {"chat_template": 7}, "neither a string nor a list"),
-        ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "neither a string"),
-        ("tokenizer_config__json", {"chat_template": "{% if %}"}, "is no valid Jinja"),
+        ("tokenizer_config__json", {"bos_token": "<s>"}, "is '<s>', expected a token of tokenizer"),
+        ("tokenizer_config__json", {"bos_token": 7}, "special token 7, expected a string"),
+        ("tokenizer_config__json", {"chat_template": 7}, "expected a string or a list"),
+        ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "expected a string or a"),
+        ("tokenizer_config__json", {"chat_template": "{% if %}"}, "is not valid Jinja"),
         ("generation_config__json", "nonsense", "generation_config.json cannot be read as JSON"),
-        ("generation_config__json", {"eos_token_id": "</s>"}, "eos_token_id '</s>'"),
+        ("generation_config__json", {"eos_token_id": "</s>"}, "generation_config.json is '</s>'"),
         ("generation_config__json", {"eos_token_id": [1, -2]}, "eos_token_id"),
         ("chat_template__jinja", "", "chat_template.jinja is empty"),
-        ("chat_template__jinja", "{{ messages", "is no valid Jinja"),
+        ("chat_template__jinja", "{{ messages", "is not valid Jinja"),
     ],
 )
-def test_damaged_files(tmp_path: Path, file: str, content: object, message: str) -> None:
+def test_a_damaged_file_is_refused(
+    tmp_path: Path, file: str, content: object, message: str
+) -> None:
     folder = write_folder(tmp_path, **{file: content})
     with pytest.raises(TokenizerError) as caught:
         Tokenizer.from_folder(folder)
@@ -347,7 +349,7 @@ def test_generation_config_may_be_missing_and_truncation_is_turned_off(tmp_path:
     assert Tokenizer.from_folder(folder).encode("e") == [BOS, *TOKENIZER.encode("e")[1:]]
 
 
-def test_text_that_is_no_unicode_is_refused() -> None:
+def test_text_that_is_not_unicode_is_refused() -> None:
     for text in ("\ud800", None, b"hello"):
         with pytest.raises(TokenizerError, match="cannot be encoded"):
             TOKENIZER.encode(text)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The questions that the bundled model is trained and judged on, and how they become tokens."""
+"""The questions on which the bundled model is trained and evaluated, and their answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def integers(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", text)]
 
 
-def test_same_seed_same_questions(examples: list[data.Example]) -> None:
+def test_the_same_seed_gives_the_same_questions(examples: list[data.Example]) -> None:
     assert examples[:500] == list(islice(data.training(1), 500))
     assert examples[:500] != list(islice(data.training(2), 500))
 
@@ -39,7 +39,7 @@ def test_no_held_out_question_is_trained_on(
     assert not {(e.kind, e.content) for e in held_out} & contents
 
 
-def test_held_out_questions_are_many_of_each_kind(held_out: list[data.Example]) -> None:
+def test_every_kind_has_many_held_out_questions(held_out: list[data.Example]) -> None:
     assert len({e.question for e in held_out}) == 1000
     for kind in data.KINDS:
         assert sum(e.kind == kind for e in held_out) >= 100

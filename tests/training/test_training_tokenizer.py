@@ -1,4 +1,4 @@
-"""The tokenizer of the bundled model, trained anew on fewer questions."""
+"""The tokenizer of the bundled model, trained again on fewer questions."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def test_special_tokens_come_first(tokenizer: Tokenizer) -> None:
+def test_special_tokens_have_the_first_ids(tokenizer: Tokenizer) -> None:
     assert [tokenizer.token_to_id(text) for text in tok.SPECIAL] == [0, 1, 2, 3]
     assert tokenizer.get_vocab_size() <= tok.VOCAB_SIZE
     assert tokenizer.encode("Hello").ids[0] == tok.BOS_ID
 
 
 @pytest.mark.parametrize("text", ["1984", "STONE", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789"])
-def test_digits_and_capitals_stay_single(tokenizer: Tokenizer, text: str) -> None:
+def test_each_digit_and_capital_is_one_token(tokenizer: Tokenizer, text: str) -> None:
     assert len(ids(tokenizer, text)) == len(text)
     assert ids(tokenizer, f" {text}")[1:] == ids(tokenizer, text)
 
 
-def test_text_survives(tokenizer: Tokenizer) -> None:
+def test_text_survives_encoding_and_decoding(tokenizer: Tokenizer) -> None:
     for text in ("", "Grüße, 日本語 🙂!\n\ttab", "A1b2 C3", "What is 47 + 38?", "  two  spaces "):
         assert tokenizer.decode(ids(tokenizer, text), skip_special_tokens=False) == text
     for example in islice(data.training(3), 500):
@@ -44,7 +44,7 @@ def test_text_survives(tokenizer: Tokenizer) -> None:
 
 
 def test_chat_gives_the_ids_of_training(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    """Two turns through the chat template are the ids that a training row holds."""
+    """Two turns in the chat template have the ids of a training row."""
     tok.save(tokenizer, tmp_path)
     chat = ChatTokenizer.from_folder(tmp_path)
     first, second = data.held_out(2, seed=3)
@@ -60,7 +60,7 @@ def test_chat_gives_the_ids_of_training(tokenizer: Tokenizer, tmp_path: Path) ->
     assert tokenizer.decode(row, skip_special_tokens=False) == f"{tok.BOS}{rendered}"
 
 
-def test_files_agree(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_the_written_files_agree(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tok.save(tokenizer, tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config["chat_template"] == (tmp_path / "chat_template.jinja").read_text()

@@ -1,4 +1,4 @@
-"""verify: what it must find, what it must forgive, and that looking changes nothing."""
+"""verify finds differences, forgives rounding ties, and does not change what it looks at."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IDS = [17, 3, 88, 40, 5]
 # ------------------------------------------------------------------------------- looking inside
 
 
-def test_taps_change_no_bit(pair: tuple[Path, Path]) -> None:
+def test_taps_do_not_change_the_logits(pair: tuple[Path, Path]) -> None:
     plain, tapped = Session(pair[1]), TappedSession(Artifact.open(pair[1]))
     for ids in (IDS, [7], [61]):
         np.testing.assert_array_equal(tapped.prefill(ids), plain.prefill(ids))
@@ -41,7 +41,7 @@ def test_taps_change_no_bit(pair: tuple[Path, Path]) -> None:
 
 @torch.no_grad()
 def test_taps_are_the_inputs_of_the_linears(pair: tuple[Path, Path]) -> None:
-    """Of the first layer, before any quantizer can have rounded two ways: equal to float error."""
+    """In the first layer quantizers cannot have rounded differently: equal up to float error."""
     tapped = TappedSession(Artifact.open(pair[1]))
     network = load_reference(open_checkpoint(pair[0]), "torch", tapped.artifact.head)
     name = "model.layers.0.self_attn.q_proj"
@@ -57,7 +57,7 @@ def test_taps_are_the_inputs_of_the_linears(pair: tuple[Path, Path]) -> None:
 
 
 class OneLinear(nn.Module):
-    """Remembers the activations that reached its linear after the hooks."""
+    """A network of one linear, on which hooks can change the activations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,33 +67,34 @@ class OneLinear(nn.Module):
         return self.linear(x)
 
 
-def settled(x: list[float], other: list[float]) -> tuple[TieBreaker, Tensor]:
+def resolved(x: list[float], other: list[float]) -> tuple[TieBreaker, Tensor]:
+    """Return the tie breaker and the activations x after it compared them with ``other``."""
     network = OneLinear()
     breaker = TieBreaker(network, ["linear"])
     with breaker.against({"linear": np.array([[other]], dtype=np.float32)}):
         return breaker, network(torch.tensor([[x]]))
 
 
-def test_a_tie_falls_as_on_the_other_side() -> None:
-    """absmax 127 makes the scale 1: 2.50001 and 2.49999 are rounded to 3 and 2."""
-    breaker, y = settled([127.0, 2.50001, -7.25], [127.0, 2.49999, -7.25])
-    assert (breaker.ties, breaker.unexplained) == (1, 0)
+def test_a_tie_is_rounded_as_on_the_other_side() -> None:
+    """absmax 127 makes the scale 1, so 2.50001 and 2.49999 are rounded to 3 and 2."""
+    breaker, y = resolved([127.0, 2.50001, -7.25], [127.0, 2.49999, -7.25])
+    assert (breaker.ties, breaker.non_ties) == (1, 0)
     assert absmax_int8(y)[0].tolist() == [[[127.0, 2.0, -7.0]]]
-    assert breaker.apart["linear"] == pytest.approx(2e-5 / 127, rel=0.01)
+    assert breaker.input_differences["linear"] == pytest.approx(2e-5 / 127, rel=0.01)
 
 
-def test_what_is_no_tie_stays_and_is_counted() -> None:
-    breaker, y = settled([127.0, 2.51, 4.0], [127.0, 2.49, 6.0])
-    assert (breaker.ties, breaker.unexplained) == (0, 2)
+def test_an_activation_without_a_tie_stays_and_is_counted() -> None:
+    breaker, y = resolved([127.0, 2.51, 4.0], [127.0, 2.49, 6.0])
+    assert (breaker.ties, breaker.non_ties) == (0, 2)
     assert y.tolist() == torch.tensor([[[127.0, 2.51, 4.0]]]).tolist()
 
 
-def test_a_tie_is_not_moved_to_a_code_far_away() -> None:
-    _, y = settled([127.0, 2.5], [127.0, 9.0])
+def test_a_tie_is_not_moved_to_a_distant_code() -> None:
+    _, y = resolved([127.0, 2.5], [127.0, 9.0])
     assert absmax_int8(y)[0].tolist() == [[[127.0, 2.0]]]
 
 
-def test_the_breaker_is_silent_outside_its_block() -> None:
+def test_the_tie_breaker_does_nothing_outside_its_block() -> None:
     network = OneLinear()
     breaker = TieBreaker(network, ["linear"])
     x = torch.tensor([[[127.0, 2.5]]])
@@ -102,7 +103,7 @@ def test_the_breaker_is_silent_outside_its_block() -> None:
         pass
     breaker.remove()
     assert network(x) is x
-    assert breaker.unexplained == 0
+    assert breaker.non_ties == 0
 
 
 # -------------------------------------------------------------------------------------- verdicts
@@ -113,12 +114,12 @@ def test_artifact_and_references_agree(pair: tuple[Path, Path], against: str) ->
     checkpoint = open_checkpoint(pair[0])
     (result,) = verify(checkpoint, Artifact.open(pair[1]), [IDS], 24, against=against)
     assert result.agrees, result.to_dict()
-    assert result.parting is None
-    assert result.unexplained == 0
+    assert result.first_difference is None
+    assert result.non_ties == 0
 
 
 @pytest.mark.parametrize(
-    ("changed", "parting"),
+    ("changed", "first_difference"),
     [
         ("model.norm.weight", None),
         ("model.layers.1.self_attn.k_proj.weight_scale", "model.layers.1.self_attn.o_proj"),
@@ -126,7 +127,7 @@ def test_artifact_and_references_agree(pair: tuple[Path, Path], against: str) ->
     ],
 )
 def test_a_changed_weight_is_found_where_it_acts(
-    pair: tuple[Path, Path], tmp_path: Path, changed: str, parting: str | None
+    pair: tuple[Path, Path], tmp_path: Path, changed: str, first_difference: str | None
 ) -> None:
     fields = json.loads((pair[0] / "config.json").read_text())
     tensors = checkpoints.tensors(fields)
@@ -134,10 +135,12 @@ def test_a_changed_weight_is_found_where_it_acts(
     checkpoints.write(tmp_path, fields, tensors)
     (result,) = verify(open_checkpoint(tmp_path), Artifact.open(pair[1]), [IDS], 4)
     assert not result.agrees
-    assert result.parting == parting
+    assert result.first_difference == first_difference
 
 
-def test_json_report(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_report_names_every_linear(
+    pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--prompt-ids", "1,2,3", "--max-new-tokens", "3", "--format", "json"]
     assert main(["verify", str(pair[0]), str(pair[1]), *options]) == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -145,7 +148,8 @@ def test_json_report(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     assert report["against"] == "torch"
     (prompt,) = report["prompts"]
     assert prompt["prompt"] == [1, 2, 3]
-    assert set(prompt["apart"]) == set(parts_of(open_checkpoint(pair[0]).config).linears)
+    linears = set(parts_of(open_checkpoint(pair[0]).config).linears)
+    assert set(prompt["input_differences"]) == linears
 
 
 @pytest.mark.parametrize(
@@ -153,10 +157,10 @@ def test_json_report(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
     [
         ([IDS], 0, "torch", "max_new_tokens is 0"),
         ([IDS], 2, "paper", "against is 'paper'"),
-        ([IDS], 1000, "torch", "do not fit"),
+        ([IDS], 1000, "torch", "1000 steps is too long, expected at most the artifact's context"),
     ],
 )
-def test_refusals(
+def test_an_impossible_comparison_is_refused(
     pair: tuple[Path, Path], prompts: list[list[int]], steps: int, against: str, words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -1,4 +1,4 @@
-"""Checkpoints read from disk: the two layouts agree, and every damage gets its sentence."""
+"""Checkpoints on disk: both layouts agree, and every damage is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
     assert not master.packed
     for name in parts_of(packed.config).linears:
         for found, expected in zip(packed.ternary(name), master.ternary(name), strict=True):
-            # The master's scale passed through 1 / (1 / mean): one rounding each way.
+            # The master's scale is 1 / (1 / mean), which rounds twice.
             torch.testing.assert_close(found, expected, rtol=2.5e-7, atol=0)
     for name in (*parts_of(packed.config).norms, *parts_of(packed.config).tables):
         assert torch.equal(packed.tensor(name), master.tensor(name))
@@ -41,7 +41,9 @@ def test_packed_and_master_are_the_same_network(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
-def test_sharded_and_single_are_the_same(tmp_path: Path, packed: bool, tied: bool) -> None:
+def test_sharded_and_single_files_hold_the_same_network(
+    tmp_path: Path, packed: bool, tied: bool
+) -> None:
     single = open_checkpoint(checkpoints.make(tmp_path / "1", packed=packed, tied=tied, **SMALL))
     parts = open_checkpoint(
         checkpoints.make(tmp_path / "3", shards=3, packed=packed, tied=tied, **SMALL)
@@ -66,8 +68,8 @@ def test_bitlinear_divides_by_the_stored_scale(tmp_path: Path) -> None:
     assert divided.item() == (1.0 / multiplied).item()
 
 
-def test_codes_stored_as_floats_are_the_packed_ones(tmp_path: Path) -> None:
-    """transformers saves an unpacked checkpoint so."""
+def test_codes_stored_as_floats_equal_packed_codes(tmp_path: Path) -> None:
+    """transformers saves an unpacked checkpoint in this form."""
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     before = open_checkpoint(folder)
     expected = {name: before.ternary(name) for name in parts_of(before.config).linears}
@@ -143,7 +145,7 @@ TENSOR_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "float64": (put(NORM, torch.ones(32).double()), f"{NORM} is F64"),
 }
 VALUE_DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
-    "a float that is no code": (put(f"{Q}.weight", torch.full((32, 32), 0.5)), "-1, 0 and 1"),
+    "a float that is not a code": (put(f"{Q}.weight", torch.full((32, 32), 0.5)), "-1, 0 and 1"),
     "a float far from a code": (put(f"{Q}.weight", torch.full((32, 32), 257.0)), "-1, 0 and 1"),
     "a code of 2 as a float": (put(f"{Q}.weight", torch.full((32, 32), 2.0)), "-1, 0 and 1"),
     "code 3": (put(f"{Q}.weight", torch.full((8, 32), 0xC0, dtype=torch.uint8)), "the code 3"),
@@ -178,7 +180,7 @@ def test_a_wrong_value_is_refused_when_read(tmp_path: Path, damage: str) -> None
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_a_master_weight_that_is_no_number(tmp_path: Path, value: float) -> None:
+def test_a_master_weight_that_is_not_finite_is_refused(tmp_path: Path, value: float) -> None:
     folder = checkpoints.make(tmp_path / "c", packed=False, **SMALL)
     edit(folder, lambda tensors: tensors[f"{Q}.weight"].view(-1)[7].fill_(value))
     with pytest.raises(CheckpointError, match=f"{Q}.weight holds a NaN or an infinity"):
@@ -187,7 +189,9 @@ def test_a_master_weight_that_is_no_number(tmp_path: Path, value: float) -> None
 
 @pytest.mark.parametrize("name", [NORM, TABLE])
 @pytest.mark.parametrize("value", [torch.nan, -torch.inf])
-def test_a_norm_or_table_that_holds_no_number(tmp_path: Path, name: str, value: float) -> None:
+def test_a_norm_or_table_that_is_not_finite_is_refused(
+    tmp_path: Path, name: str, value: float
+) -> None:
     folder = checkpoints.make(tmp_path / "c", **SMALL)
     edit(folder, lambda tensors: tensors[name].view(-1)[7].fill_(value))
     with pytest.raises(CheckpointError, match=f"{name} holds a NaN or an infinity"):
@@ -235,7 +239,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
         open_checkpoint(folder)
 
 
-def test_missing_things(tmp_path: Path) -> None:
+def test_a_missing_folder_file_or_shard_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere does not exist, expected a folder"):
         open_checkpoint(tmp_path / "nowhere")
     folder = checkpoints.make(tmp_path / "c", shards=3, **SMALL)

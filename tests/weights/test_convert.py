@@ -1,4 +1,4 @@
-"""Checkpoints rewritten in another format keep every code and every multiplier, bit for bit."""
+"""Converted checkpoints keep every code and every multiplier, bit for bit."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_packed_to_gguf_and_back_gives_the_same_bytes(tmp_path: Path, tied: bool
     assert open_checkpoint(tmp_path / "out").config == open_checkpoint(folder).config
 
 
-def test_the_bundled_model_goes_round(tmp_path: Path, demo_checkpoint: Path) -> None:
+def test_the_bundled_model_survives_a_round_trip(tmp_path: Path, demo_checkpoint: Path) -> None:
     convert(demo_checkpoint, tmp_path / "m.gguf", to="gguf")
     out = convert(tmp_path / "m.gguf", tmp_path / "out", to="packed")
     assert_same_bytes(tensors(out), tensors(demo_checkpoint))
@@ -80,8 +80,8 @@ def test_the_bundled_model_goes_round(tmp_path: Path, demo_checkpoint: Path) -> 
         assert found[names[2]][name] == expected[names[2]][name]
 
 
-def test_what_is_written_is_the_layout_spelled_out(tmp_path: Path) -> None:
-    """Our writer against the test's own: the tensor bytes are the same."""
+def test_the_written_bytes_equal_the_layout_spelled_out(tmp_path: Path) -> None:
+    """This package's writer and the test's own writer give the same tensor bytes."""
     theirs, fields, masters = gguf_files.make(tmp_path / "theirs.gguf", **SMALL)
     folder = gguf_files.twin(tmp_path / "folder", fields, masters)
     ours = write_gguf(tmp_path / "ours.gguf", open_checkpoint(folder))
@@ -90,13 +90,13 @@ def test_what_is_written_is_the_layout_spelled_out(tmp_path: Path) -> None:
     for name, info in left.tensors.items():
         other = right.tensors[name]
         assert (info.shape, info.type, info.size) == (other.shape, other.type, other.size)
-        used = info.size - 28 if info.type == 36 else info.size  # after the scale comes padding
+        used = info.size - 28 if info.type == 36 else info.size  # the rest of I2_S is padding
         start, end = other.start, other.start + used
         assert left.data[info.start : info.start + used] == right.data[start:end]
 
 
 def test_a_file_for_llama_cpp_keeps_every_weight(tmp_path: Path) -> None:
-    """TQ2_0 under the name that llama.cpp loads; a width it cannot hold is refused."""
+    """The file has TQ2_0 tensors and the architecture name that llama.cpp loads."""
     folder = open_checkpoint(
         checkpoints.make(tmp_path / "in", hidden=256, heads=4, inner=512, layers=1)
     )
@@ -118,14 +118,14 @@ def types_of(path: Path) -> list[int]:
 
 
 class HeaderReader(gguf.GGUFReader):
-    """The gguf package's reader, which knows no type 36, without its look at tensor data."""
+    """The gguf package's reader without its look at tensor data, since it does not know type 36."""
 
     def _build_tensors(self, start: int, fields: list[gguf.ReaderField]) -> None:
         names = (bytes(field.parts[1]).decode() for field in fields)
         self.stored = {n: field.parts[3].tolist() for n, field in zip(names, fields, strict=True)}
 
 
-def test_the_gguf_package_reads_our_header(tmp_path: Path, demo_checkpoint: Path) -> None:
+def test_the_gguf_package_reads_the_written_header(tmp_path: Path, demo_checkpoint: Path) -> None:
     path = convert(demo_checkpoint, tmp_path / "m.gguf", to="gguf")
     reader = HeaderReader(path)
     assert reader.stored["blk.0.attn_k.weight"] == [256, 64]
@@ -137,11 +137,11 @@ def test_the_gguf_package_reads_our_header(tmp_path: Path, demo_checkpoint: Path
     assert values["bitnet-b1.58.rope.freq_base"] == 10000.0
     tokenizer = json.loads((demo_checkpoint / "tokenizer.json").read_text())
     tokens = values["tokenizer.ggml.tokens"]
-    assert {token: id for id, token in enumerate(tokens)} == tokenizer["model"]["vocab"]
+    assert {text: token for token, text in enumerate(tokens)} == tokenizer["model"]["vocab"]
     assert values["tokenizer.ggml.token_type"] == [3] * 4 + [1] * 828
     merges = [pair.split(" ") for pair in values["tokenizer.ggml.merges"]]
     assert merges == tokenizer["model"]["merges"]
-    assert values["tokenizer.ggml.pre"] == "other"  # it cuts words in a way of its own
+    assert values["tokenizer.ggml.pre"] == "other"  # its split into words has no name in GGUF
     assert (values["tokenizer.ggml.eos_token_id"], values["tokenizer.ggml.eot_token_id"]) == (1, 2)
 
 
@@ -156,7 +156,7 @@ def test_a_master_is_quantized_once(tmp_path: Path) -> None:
         assert_same_weights(open_checkpoint(source), master)
     assert_same_bytes(tensors(again), tensors(packed))
     scales = {t.dtype for name, t in tensors(packed).items() if name.endswith("_scale")}
-    assert torch.float32 in scales  # a mean of many numbers: bfloat16 would round it
+    assert torch.float32 in scales  # bfloat16 would round such a mean
 
 
 def test_a_divisor_becomes_the_same_multiplier(tmp_path: Path) -> None:
@@ -175,8 +175,8 @@ def test_a_divisor_becomes_the_same_multiplier(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "BitnetForCausalLM"])
-def test_other_bodies_go_round(tmp_path: Path, architecture: str) -> None:
-    """LLaMA's q and k rows are permuted in the file, and back; 1bitLLM's has other norm names."""
+def test_llama_and_one_bit_llm_survive_a_round_trip(tmp_path: Path, architecture: str) -> None:
+    """A LLaMA's rows of q and k are permuted in the file; 1bitLLM has other names of norms."""
     fields = checkpoints.config_fields(packed=False, **SMALL)
     fields |= {"model_type": "llama", "architectures": [architecture], "hidden_act": "silu"}
     stored = {}
@@ -223,7 +223,7 @@ def test_a_table_is_never_rounded(tmp_path: Path, values: list[float], kind: str
     assert torch.equal(back.float(), table)
 
 
-def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
+def test_a_refused_conversion_leaves_nothing_behind(tmp_path: Path) -> None:
     odd = checkpoints.make(tmp_path / "odd", packed=False, hidden=48, heads=2, inner=100, layers=1)
     with pytest.raises(CheckpointError, match=r"mlp\.gate_proj has 4800 weights, expected a mult"):
         convert(odd, tmp_path / "m.gguf", to="gguf")
@@ -250,21 +250,22 @@ def test_refusals_leave_nothing_behind(tmp_path: Path) -> None:
 
 
 TOKENIZERS: dict[str, tuple[dict[str, bytes], str]] = {
-    "no utf-8": ({"tokenizer.json": b"\xff"}, r"tokenizer\.json is damaged"),
+    "not utf-8": ({"tokenizer.json": b"\xff"}, r"tokenizer\.json is damaged"),
     "a list": ({"tokenizer.json": b"[]"}, r"tokenizer\.json holds a list"),
     "model": ({"tokenizer.json": b'{"model": 3}'}, r"tokenizer\.json is of an unknown form"),
     "added": ({"tokenizer.json": b'{"added_tokens": [{}]}'}, "is of an unknown form"),
     "ids": ({"tokenizer.json": b'{"model": {"vocab": {"a": "b"}}}'}, "is of an unknown form"),
     "too many": ({"tokenizer.json": b'{"model": {"vocab": {"a": 96}}}'}, "holds the id 96"),
     "template": (
-        {"tokenizer.json": b"{}", "chat_template.jinja": b"\xff"}, r"chat_template\.jinja is not U",
+        {"tokenizer.json": b"{}", "chat_template.jinja": b"\xff"},
+        r"chat_template\.jinja is not U",
     ),
     "generation": ({"generation_config.json": b"{"}, r"generation_config\.json is damaged"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_a_tokenizer_that_gguf_cannot_hold(tmp_path: Path, kind: str) -> None:
+def test_a_tokenizer_that_gguf_cannot_hold_is_refused(tmp_path: Path, kind: str) -> None:
     files, message = TOKENIZERS[kind]
     folder = checkpoints.make(tmp_path / "in", **SMALL)
     for name, content in files.items():
@@ -285,7 +286,9 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 # ----------------------------------------------------------------------------- the command line
 
 
-def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_and_info_run_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = checkpoints.make(tmp_path / "in", **SMALL)
     path = tmp_path / "m.gguf"
     assert main(["convert", str(folder), "-o", str(path), "--to", "gguf"]) == 0
@@ -309,7 +312,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_gguf_file_exports_to_the_same_artifact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """File -> artifact -> ids: the weights file is the folder's byte for byte, and so are ids."""
+    """A file and its folder give the same weights file, byte for byte, and the same ids."""
     sizes = {"hidden": 64, "heads": 4, "kv_heads": 2, "inner": 160, "layers": 2}
     path, fields, masters = gguf_files.make(tmp_path / "m.gguf", linear="arm", **sizes)
     folder = gguf_files.twin(tmp_path / "folder", fields, masters)

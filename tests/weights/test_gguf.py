@@ -1,4 +1,4 @@
-"""GGUF files are read as the network they hold: layouts, types, metadata, tokenizer, artifact."""
+"""GGUF files are read as the network that they hold: layouts, types, metadata, tokenizer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ Q = "model.layers.0.self_attn.q_proj"
 
 
 @given(st.data(), st.sampled_from(["x86", "arm"]), st.integers(1, 5))
-def test_i2s_is_the_layout_spelled_out(data: st.DataObject, layout: str, blocks: int) -> None:
+def test_i2s_packing_equals_the_layout_spelled_out(
+    data: st.DataObject, layout: str, blocks: int
+) -> None:
     count = blocks * gguf_files.BLOCKS[layout]
     codes = data.draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
     packed = torch.tensor(list(gguf_files.i2s(codes, 1.0, layout)[: count // 4]), dtype=torch.uint8)
@@ -43,7 +45,7 @@ def test_i2s_is_the_layout_spelled_out(data: st.DataObject, layout: str, blocks:
     assert torch.equal(pack_i2s(torch.tensor(codes, dtype=torch.uint8), layout), packed)
 
 
-def test_the_first_byte_of_the_published_layout() -> None:
+def test_the_first_byte_is_that_of_the_published_layout() -> None:
     codes = [1] * 128
     codes[0], codes[32], codes[64], codes[96] = 2, 0, 1, 2
     assert (
@@ -54,7 +56,9 @@ def test_the_first_byte_of_the_published_layout() -> None:
 
 @pytest.mark.parametrize(("kind", "unpack"), [(Type.TQ1_0, unpack_tq1), (Type.TQ2_0, unpack_tq2)])
 @given(st.data())
-def test_llama_cpps_ternary_types(kind: Type, unpack: Any, data: st.DataObject) -> None:
+def test_the_ternary_types_of_llama_cpp_unpack_to_their_codes(
+    kind: Type, unpack: Any, data: st.DataObject
+) -> None:
     codes = data.draw(st.lists(st.integers(-1, 1), min_size=512, max_size=512).filter(any))
     scale = np.float32(np.float16(data.draw(st.floats(1e-3, 8.0))))
     values = np.array(codes, np.float32).reshape(1, 512) * scale
@@ -110,12 +114,12 @@ def test_a_file_is_the_same_network_as_its_folder(
             assert torch.equal(ours, theirs)
     for name in (*parts_of(folder.config).norms, *parts_of(folder.config).tables):
         assert torch.equal(found.tensor(name).float(), folder.tensor(name).float())
-    assert (len(found.notes) == 2) is (architecture == "bitnet")  # it names no activation
+    assert (len(found.notes) == 2) is (architecture == "bitnet")  # which leaves the activation open
     assert "x86 layout" in found.notes[-1]
 
 
 @pytest.mark.parametrize("linear", ["x86", "arm", "TQ1_0", "TQ2_0"])
-def test_every_ternary_type(tmp_path: Path, linear: str) -> None:
+def test_every_ternary_type_is_read(tmp_path: Path, linear: str) -> None:
     path, fields, masters = gguf_files.make(tmp_path / "m.gguf", linear=linear, **WIDE)
     found = GgufCheckpoint(path, i2s_layout="arm" if linear == "arm" else "x86")
     assert_same(found, fields, masters)
@@ -123,7 +127,7 @@ def test_every_ternary_type(tmp_path: Path, linear: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K"])
-def test_every_table_type(tmp_path: Path, kind: str) -> None:
+def test_every_table_type_is_read(tmp_path: Path, kind: str) -> None:
     path, fields, masters = gguf_files.make(tmp_path / "m.gguf", table=kind, **WIDE)
     found = open_checkpoint(path).tensor("model.embed_tokens.weight")
     table = masters["model.embed_tokens.weight"]
@@ -137,12 +141,12 @@ def test_every_table_type(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16"])
-def test_every_norm_type(tmp_path: Path, kind: str) -> None:
+def test_every_norm_type_is_read(tmp_path: Path, kind: str) -> None:
     path, fields, masters = gguf_files.make(tmp_path / "m.gguf", norm=kind, **SMALL)
     assert_same(GgufCheckpoint(path), fields, masters)
 
 
-def test_a_llama_body_is_unpermuted(tmp_path: Path) -> None:
+def test_the_permuted_rows_of_a_llama_are_restored(tmp_path: Path) -> None:
     quantization = {"quant_method": "bitnet", "linear_class": "autobitlinear"}
     fields = {"model_type": "llama", "hidden_act": "silu", "quantization_config": quantization}
     sizes = gguf_files.checkpoints.config_fields(packed=False, **SMALL)
@@ -160,7 +164,7 @@ def test_a_llama_body_is_unpermuted(tmp_path: Path) -> None:
         assert (found.ternary(name)[0].flatten() + 1).tolist() == codes
 
 
-def test_where_a_file_is_found(tmp_path: Path) -> None:
+def test_a_folder_opens_its_only_gguf_file(tmp_path: Path) -> None:
     path, fields, masters = gguf_files.make(tmp_path / "m.gguf", **SMALL)
     assert open_checkpoint(tmp_path).files() == [path]
     gguf_files.make(tmp_path / "n.gguf", **SMALL)
@@ -181,7 +185,7 @@ def test_a_config_beside_the_file_is_preferred(tmp_path: Path) -> None:
     assert found.config.max_position_embeddings == 48
     assert not found.config.divide_by_scale
     assert [p.name for p in found.files()] == ["m.gguf", "config.json"]
-    assert len(found.notes) == 1  # it names the activation
+    assert len(found.notes) == 1  # the config names the activation
     (tmp_path / "config.json").write_text(json.dumps({**beside, "intermediate_size": 160}))
     with pytest.raises(CheckpointError, match=r"m\.gguf: blk\.0\.ffn_gate\.weight has the shape"):
         open_checkpoint(path)
@@ -198,7 +202,7 @@ TEXTS = [
 
 
 def demo_tokens(demo: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The bundled tokenizer.json cutting words as LLaMA 3 does, and it as GGUF fields."""
+    """Return the bundled tokenizer.json with the word split of LLaMA 3, and its GGUF fields."""
     original = json.loads((demo / "tokenizer.json").read_text())
     original["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": LLAMA3_WORDS}
     model = original["model"]
@@ -235,7 +239,7 @@ def test_a_tokenizer_is_built_from_the_metadata(
         (tmp_path / name).write_bytes(content)
     tokenizer = Tokenizer.from_folder(tmp_path)
     assert tokenizer.bos_token_id == 0
-    assert tokenizer.eos_token_ids == (1, 2)  # <|eot_id|> is found by its text
+    assert tokenizer.eos_token_ids == (1, 2)  # the text <|eot_id|> identifies the second
     assert tokenizer.has_chat_template
 
 
@@ -249,7 +253,9 @@ def test_the_placeholder_template_is_left_out(tmp_path: Path, demo_checkpoint: P
     assert config["bos_token"] == "<|begin_of_text|>"
 
 
-def test_files_beside_are_preferred(tmp_path: Path, demo_checkpoint: Path) -> None:
+def test_tokenizer_files_beside_the_gguf_file_are_preferred(
+    tmp_path: Path, demo_checkpoint: Path
+) -> None:
     metadata = {"tokenizer.ggml.model": "llama"}
     path, _, _ = gguf_files.make(tmp_path / "m.gguf", metadata=metadata, **SMALL)
     (tmp_path / "tokenizer.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""Whatever the bytes of a GGUF file: it is read, or refused in a sentence that names the file."""
+"""A GGUF file of any bytes is read, or refused in one sentence that names the file."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_wrong_tensor_is_refused_at_open(tmp_path: Path, kind: str) -> None:
 
 
 def patch(path: Path, name: str, at: int, content: bytes) -> None:
-    """Change a tensor's bytes; ``at`` counts from its start, or from its end when negative."""
+    """Change a tensor's bytes; ``at`` counts from its start, or from its end if negative."""
     info = open_checkpoint(path)._file.tensors[name]  # type: ignore[attr-defined]
     damaged = bytearray(path.read_bytes())
     start = (info.start if at >= 0 else info.end) + at
@@ -219,7 +219,7 @@ def patch(path: Path, name: str, at: int, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), -0.0])
-def test_an_i2s_scale_that_cannot_be(tmp_path: Path, value: float) -> None:
+def test_an_impossible_i2s_scale_is_refused(tmp_path: Path, value: float) -> None:
     path, *_ = gguf_files.make(tmp_path / "m.gguf", **SMALL)
     patch(path, Q, -32, struct.pack("<f", value))
     for read in (open_checkpoint(path).ternary, open_checkpoint(path).scale):
@@ -240,8 +240,8 @@ def test_the_code_3_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["TQ1_0", "TQ2_0"])
-def test_block_scales(tmp_path: Path, kind: str) -> None:
-    """One scale for the tensor is read, also beside blocks of zeros; another one is refused."""
+def test_blocks_of_a_tensor_must_share_one_scale(tmp_path: Path, kind: str) -> None:
+    """Blocks of zeros may have the scale 0; a second scale other than 0 is refused."""
     path, *_ = gguf_files.make(tmp_path / "m.gguf", linear=kind, **WIDE)
     expected = open_checkpoint(path).ternary(LINEAR)[1]
     size = {"TQ1_0": 54, "TQ2_0": 66}[kind]
@@ -258,14 +258,14 @@ def test_block_scales(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["output_norm.weight", "token_embd.weight"])
-def test_a_norm_or_table_that_holds_no_number(tmp_path: Path, name: str) -> None:
+def test_a_norm_or_table_that_is_not_finite_is_refused(tmp_path: Path, name: str) -> None:
     path, *_ = gguf_files.make(tmp_path / "m.gguf", **SMALL)
     patch(path, name, 0, b"\x00\x7c" if name.startswith("token") else b"\x00\x00\x80\x7f")
     with pytest.raises(CheckpointError, match=f"{name} holds a NaN or an infinity"):
         read_all(open_checkpoint(path))
 
 
-def test_a_quantized_table_with_a_wrong_scale(tmp_path: Path) -> None:
+def test_a_quantized_table_with_a_wrong_scale_is_refused(tmp_path: Path) -> None:
     path, *_ = gguf_files.make(tmp_path / "m.gguf", table="Q8_0", **SMALL)
     patch(path, "token_embd.weight", 0, b"\x00\x7e")
     with pytest.raises(CheckpointError, match=r"token_embd\.weight holds a NaN or an infinity"):

@@ -1,7 +1,7 @@
 """GGUF files of networks with group scales: Q2_0 in blocks of 128 and of 64, TQ1_0 and TQ2_0.
 
-The files are made here from the descriptions of the types (``gguf_files.q2``), or, for TQ1_0 and
-TQ2_0, by the gguf package's own quantizer; no published file was at hand.
+The tests write Q2_0 files from the description of the type (``gguf_files.q2``), and TQ1_0 and TQ2_0
+files with the gguf package's quantizer; a published file was not available.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UP = "model.layers.1.mlp.up_proj"
 
 
 @given(st.lists(st.integers(-1, 1), min_size=256, max_size=256), st.sampled_from([64, 128]))
-def test_q2_is_the_layout_spelled_out(codes: list[int], block: int) -> None:
+def test_q2_unpacking_equals_the_layout_spelled_out(codes: list[int], block: int) -> None:
     content = gguf_files.q2(torch.tensor(codes) * 0.25, block)
     assert len(content) == 256 // block * (2 + block // 4)
     blocks = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(256 // block, -1)
@@ -55,13 +55,15 @@ def same_weights(path: Path, state: dict[str, Tensor]) -> None:
     ("linear", "shared"),
     [("Q2_0", 128), ("Q2_0 of 64", 128), ("TQ2_0", 256), ("TQ1_0", 256)],
 )
-def test_every_type_gives_the_weights(tmp_path: Path, linear: str, shared: int) -> None:
+def test_every_type_gives_the_weights_of_the_model(
+    tmp_path: Path, linear: str, shared: int
+) -> None:
     path, model = bonsai(tmp_path, linear, shared)
     same_weights(path, model.state_dict())
 
 
 def test_a_file_of_bonsai_gives_the_ids_of_transformers(tmp_path: Path) -> None:
-    """YaRN from the metadata, tied."""
+    """The network is tied, and its YaRN comes from the metadata."""
     rope = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
     rope |= {"rope.scaling.original_context_length": 32, "rope.freq_base": 1e6}
     path, model = bonsai(
@@ -72,8 +74,8 @@ def test_a_file_of_bonsai_gives_the_ids_of_transformers(tmp_path: Path) -> None:
     agrees(path, model, tmp_path / "a", "float32")
 
 
-def test_tables_in_q2(tmp_path: Path) -> None:
-    """As published: "Embeddings, attention projections, MLP projections, LM head"."""
+def test_tables_in_q2_are_read(tmp_path: Path) -> None:
+    """The publication says: "Embeddings, attention projections, MLP projections, LM head"."""
     path, model = bonsai(tmp_path, "Q2_0", table="Q2_0")
     checkpoint = open_checkpoint(path)
     for name, owner in (
@@ -85,8 +87,8 @@ def test_tables_in_q2(tmp_path: Path) -> None:
         assert torch.equal(checkpoint.tensor(f"{name}.weight"), expected.flatten(1))
 
 
-def test_minicpm_takes_its_scales_from_a_config_beside(tmp_path: Path) -> None:
-    """Rows of q and k, and their scales, lie as llama.cpp's converter puts them."""
+def test_minicpm_takes_its_scales_from_a_config_beside_the_file(tmp_path: Path) -> None:
+    """Rows and scales of q and k are permuted as by llama.cpp's converter."""
     theirs, fields = oracle.minicpm(dtype=torch.float16, intermediate_size=512)
     state = {name: tensor.detach().clone() for name, tensor in theirs.state_dict().items()}
     del state["lm_head.weight"]
@@ -121,7 +123,7 @@ def put(path: Path, at: int, content: bytes) -> None:
         file.write(content)
 
 
-def test_a_scale_or_a_code_that_cannot_be_right(tmp_path: Path) -> None:
+def test_an_impossible_scale_or_code_is_refused(tmp_path: Path) -> None:
     path, _ = bonsai(tmp_path, "Q2_0")
     info = open_checkpoint(path)._file.tensors["blk.1.ffn_up.weight"]
     assert info.type == Q2_0
@@ -134,20 +136,20 @@ def test_a_scale_or_a_code_that_cannot_be_right(tmp_path: Path) -> None:
     refused(path, r"blk\.1\.ffn_up\.weight holds the code 3")
 
 
-def test_halves_of_a_group_with_two_scales(tmp_path: Path) -> None:
+def test_a_group_whose_halves_have_two_scales_is_refused(tmp_path: Path) -> None:
     path, _ = bonsai(tmp_path, "Q2_0 of 64")
     info = open_checkpoint(path)._file.tensors["blk.1.ffn_up.weight"]
     put(path, info.start + (2 * 4 + 3) * 18, b"\x00\x3c")
     refused(path, "in row 2, group 1 of 128, expected one finite number above 0 for the group")
 
 
-def test_q2_tensors_that_take_another_room(tmp_path: Path) -> None:
-    """As in a third layout of which we know nothing."""
+def test_a_q2_tensor_of_an_unknown_size_is_refused(tmp_path: Path) -> None:
+    """They might be in a third layout, which this package does not know."""
     path, _ = bonsai(tmp_path, "Q2_0 of 32")
     refused(path, "do not consist of blocks of 128 or 64 weights")
 
 
-def test_other_types_and_keys(tmp_path: Path) -> None:
+def test_unknown_types_and_keys_are_refused(tmp_path: Path) -> None:
     path, _ = bonsai(tmp_path, "Q8_0")
     refused(path, r"is Q8_0, expected one of: Q2_0, TQ1_0, TQ2_0")
     path, _ = bonsai(

@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face Hub, served by this machine: no test reaches further."""
+"""Checkpoints from a Hugging Face Hub that this machine serves; the tests use no other host."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CLIENT = "huggingface_hub"
 
 
 def forget_client() -> dict[str, Any]:
-    """The client reads its environment once, when it is imported."""
+    """Remove the imported client, which reads its environment only at import; return it."""
     names = [name for name in sys.modules if name.partition(".")[0] == CLIENT]
     return {name: sys.modules.pop(name) for name in names}
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """An empty Hub and an empty cache, and a client that knows only those."""
+    """Serve an empty Hub, with an empty cache and a client that knows only these."""
     served = Hub()
     server = served.serve()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -69,7 +69,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def publish(hub: Hub, folder: Path, name: str = NAME, **sizes: Any) -> Path:
-    """A repository with a checkpoint and with files that nobody needs."""
+    """Publish a repository with a checkpoint and with files that are not needed."""
     checkpoints.make(folder, **SMALL, **sizes)
     (folder / "tokenizer.json").write_text("{}")
     for other in UNREAD:
@@ -89,7 +89,7 @@ def refused(source: str = NAME, revision: str | None = None) -> str:
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_only_the_files_we_read_are_downloaded(hub: Hub, tmp_path: Path, shards: int) -> None:
+def test_only_the_needed_files_are_downloaded(hub: Hub, tmp_path: Path, shards: int) -> None:
     folder = publish(hub, tmp_path / "served", shards=shards)
     opened = open_checkpoint(NAME)
     wanted = {path.name for path in folder.iterdir() if path.is_file()} - set(UNREAD)
@@ -124,12 +124,12 @@ def test_a_revision_is_a_branch_or_a_commit(hub: Hub, tmp_path: Path) -> None:
     assert torch.equal(codes[3], open_checkpoint(other).ternary(Q)[0])
 
 
-def test_a_download_cut_off_goes_on_where_it_was(
+def test_an_interrupted_download_is_resumed(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 256)  # it forgets an unfinished chunk
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 256)  # an unfinished chunk is discarded
     folder = publish(hub, tmp_path / "served")
     hub.cut["model.safetensors"] = 5000
     fetched = fetch(NAME)
@@ -140,7 +140,7 @@ def test_a_download_cut_off_goes_on_where_it_was(
         assert (fetched.path / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_files_that_are_whole_outlive_a_failure(hub: Hub, tmp_path: Path) -> None:
+def test_complete_files_are_kept_after_a_failed_download(hub: Hub, tmp_path: Path) -> None:
     publish(hub, tmp_path / "served", shards=2)
     last = "model-00002-of-00002.safetensors"
     hub.broken.add(last)
@@ -151,7 +151,9 @@ def test_files_that_are_whole_outlive_a_failure(hub: Hub, tmp_path: Path) -> Non
     assert hub.downloads == [last]
 
 
-def test_offline_uses_the_cache(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_uses_the_cache(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(hub, tmp_path / "served", shards=2)
     online = open_checkpoint(NAME)
     hub.requests.clear()
@@ -166,7 +168,7 @@ def test_offline_uses_the_cache(hub: Hub, tmp_path: Path, monkeypatch: pytest.Mo
     assert hub.requests == []
 
 
-def test_without_network_the_cache_serves(
+def test_the_cache_is_used_without_a_network(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(hub, tmp_path / "served")
@@ -179,7 +181,7 @@ def test_without_network_the_cache_serves(
         assert "the Hugging Face Hub cannot be reached (" in refused("tiny/other")
 
 
-def test_what_the_hub_refuses_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
+def test_a_refusal_of_the_hub_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
     publish(hub, tmp_path / "served")
     assert "no repository of that name" in refused("tiny/other")
     assert "has no revision 'v9' on" in refused(revision="v9")
@@ -188,7 +190,7 @@ def test_what_the_hub_refuses_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
     assert "is gated" in refused()
 
 
-def test_a_repository_of_something_else(hub: Hub, tmp_path: Path) -> None:
+def test_a_repository_without_a_checkpoint_is_refused(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "model.bin").write_text("?")
     hub.repositories[NAME] = Repository({"main": tmp_path / "served"})
@@ -200,7 +202,7 @@ def test_a_repository_of_something_else(hub: Hub, tmp_path: Path) -> None:
         fetch(NAME, "later")
 
 
-def test_one_gguf_stands_for_a_checkpoint(
+def test_a_repository_with_one_gguf_file_is_a_checkpoint(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = tmp_path / "served"
@@ -229,7 +231,9 @@ def test_an_index_that_leads_elsewhere_is_not_followed(hub: Hub, tmp_path: Path)
     assert "README.md" not in hub.downloads
 
 
-def test_a_path_that_exists_wins(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_path_is_preferred_to_a_hub_id(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     checkpoints.make(Path(NAME), **SMALL)
     assert open_checkpoint(NAME).hub is None
@@ -238,7 +242,7 @@ def test_a_path_that_exists_wins(hub: Hub, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("source", ["nowhere", "a/b/c", "./a/b", "../a", "/a/b", "a/", "a b/c"])
-def test_what_is_no_id_is_refused_without_asking(hub: Hub, source: str) -> None:
+def test_a_wrong_id_is_refused_without_a_request(hub: Hub, source: str) -> None:
     assert not is_hub_id(source)
     assert "expected a folder, a .gguf file or a Hub id org/name" in refused(source)
     with pytest.raises(CheckpointError, match="Hub id org/name"):
@@ -261,7 +265,7 @@ def test_the_missing_package_is_named(
     assert "bitnet-onnx[hub]" in said
 
 
-def test_the_commands_take_an_id(
+def test_commands_accept_a_hub_id(
     hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(hub, tmp_path / "served")

@@ -1,7 +1,7 @@
-"""Safetensors made to hurt: each field of the header, the index, the scales; then random damages.
+"""Damaged safetensors: each field of the header, the index and the scales; then random damages.
 
-A damaged checkpoint is read whole or refused with one sentence that names the file: it never
-crashes, hangs, or takes memory beyond twice its size.
+A damaged checkpoint is read completely, or refused in one sentence that names the file. It never
+crashes or hangs, and takes at most twice the memory of its size.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def join(path: Path, header: dict[str, Any] | bytes, data: bytes, length: int = 
     path.write_bytes(length.to_bytes(8, "little") + text + data)
 
 
-BEGIN, END, SIZE = "BEGIN", "END", "SIZE"  # stand for the tensor's own offsets and the data's size
+BEGIN, END, SIZE = "BEGIN", "END", "SIZE"  # stand for the tensor's offsets and the data's size
 FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "past the end": ({"data_offsets": [BEGIN, 1 << 40]}, "offset"),
     "at the end": ({"data_offsets": [SIZE, SIZE]}, "offset"),
@@ -87,7 +87,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", FIELDS)
-def test_a_header_field_out_of_range(folder: Path, case: str) -> None:
+def test_a_header_field_out_of_range_is_refused(folder: Path, case: str) -> None:
     changes, words = FIELDS[case]
     path = folder / "model.safetensors"
     header, data = split(path)
@@ -101,7 +101,7 @@ def test_a_header_field_out_of_range(folder: Path, case: str) -> None:
     assert words in refused(folder)
 
 
-def test_tensors_that_overlap(folder: Path) -> None:
+def test_overlapping_tensors_are_refused(folder: Path) -> None:
     path = folder / "model.safetensors"
     header, data = split(path)
     header[UP]["data_offsets"] = header[GATE]["data_offsets"]
@@ -110,7 +110,7 @@ def test_tensors_that_overlap(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["dtype", "shape", "data_offsets"])
-def test_a_header_field_that_is_missing(folder: Path, field: str) -> None:
+def test_a_missing_header_field_is_refused(folder: Path, field: str) -> None:
     path = folder / "model.safetensors"
     header, data = split(path)
     del header[f"{Q}.weight"][field]
@@ -119,13 +119,13 @@ def test_a_header_field_that_is_missing(folder: Path, field: str) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 1 << 20, 100_000_001, 1 << 40, 1 << 63, (1 << 64) - 1])
-def test_a_header_length_out_of_range(folder: Path, length: int) -> None:
+def test_a_header_length_out_of_range_is_refused(folder: Path, length: int) -> None:
     path = folder / "model.safetensors"
     join(path, *split(path), length)
     assert "is not a readable safetensors file" in refused(folder)
 
 
-def test_bytes_that_belong_to_no_tensor(folder: Path) -> None:
+def test_bytes_outside_all_tensors_are_refused(folder: Path) -> None:
     path = folder / "model.safetensors"
     header, data = split(path)
     join(path, header, data + b"\0")
@@ -139,7 +139,7 @@ def test_bytes_that_belong_to_no_tensor(folder: Path) -> None:
     assert end > begin
 
 
-def test_a_name_twice_in_one_header(folder: Path) -> None:
+def test_a_name_given_twice_in_a_header_is_refused(folder: Path) -> None:
     path = folder / "model.safetensors"
     header, data = split(path)
     again = {f"{Q}.weight": {**header[f"{Q}.weight"], "shape": [16, 4]}}
@@ -147,7 +147,7 @@ def test_a_name_twice_in_one_header(folder: Path) -> None:
     assert f"{Q}.weight has the shape [16, 4]" in refused(folder)
 
 
-def test_a_name_made_to_confuse_the_terminal(folder: Path) -> None:
+def test_control_characters_in_a_name_are_escaped(folder: Path) -> None:
     path = folder / "model.safetensors"
     header, data = split(path)
     header["a\n\x1b[2Jb"] = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
@@ -155,7 +155,7 @@ def test_a_name_made_to_confuse_the_terminal(folder: Path) -> None:
     assert r"'a\n\x1b[2Jb' is not a tensor of this network" in refused(folder)
 
 
-def test_many_names(folder: Path) -> None:
+def test_many_unknown_names_are_reported_in_one_sentence(folder: Path) -> None:
     path = folder / "model.safetensors"
     header, data = split(path)
     empty = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
@@ -166,7 +166,7 @@ def test_many_names(folder: Path) -> None:
 # ------------------------------------------------------------------------------------ the scales
 
 SMALLEST_SUBNORMAL, TINY, MOST = 1e-45, 1.17549435e-38, 3.4028235e38
-SCALES: dict[str, tuple[float, bool, str | None]] = {  # stored, linear_class bitlinear, words
+SCALES: dict[str, tuple[float, bool, str | None]] = {  # stored value, whether it divides, words
     "nan": (float("nan"), False, "holds a NaN or an infinity"),
     "infinite": (float("inf"), True, "holds a NaN or an infinity"),
     "zero": (0.0, False, "is 0.0, expected above 0"),
@@ -184,7 +184,7 @@ SCALES: dict[str, tuple[float, bool, str | None]] = {  # stored, linear_class bi
 
 
 @pytest.mark.parametrize("case", SCALES)
-def test_a_scale_must_make_a_multiplier(tmp_path: Path, case: str) -> None:
+def test_a_scale_must_give_a_finite_normal_multiplier(tmp_path: Path, case: str) -> None:
     stored, divides, words = SCALES[case]
     sizes = mutate.SMALL | ({"quantization_config": BITLINEAR} if divides else {})
     folder = tmp_path / "c"
@@ -206,7 +206,7 @@ def test_a_scale_must_make_a_multiplier(tmp_path: Path, case: str) -> None:
         assert words in message
 
 
-def test_masters_whose_mean_overflows(tmp_path: Path) -> None:
+def test_masters_whose_mean_overflows_are_refused(tmp_path: Path) -> None:
     fields = checkpoints.config_fields(packed=False, **mutate.SMALL)
     made = {name: tensor.float() for name, tensor in checkpoints.tensors(fields).items()}
     made[f"{Q}.weight"].fill_(3e38)
@@ -235,7 +235,7 @@ def change_index(folder: Path, **where: str) -> None:
 
 
 def move(folder: Path, name: str, keep: bool) -> tuple[str, str]:
-    """Copy a tensor to the other shard, or take it there; returns whence and where to."""
+    """Copy or move a tensor to the other shard; return its old and its new shard."""
     parts: dict[str, dict[str, Tensor]] = {shard(i): load_file(folder / shard(i)) for i in (1, 2)}
     source, target = (shard(1), shard(2)) if name in parts[shard(1)] else (shard(2), shard(1))
     tensor = parts[source][name] if keep else parts[source].pop(name)
@@ -245,12 +245,12 @@ def move(folder: Path, name: str, keep: bool) -> tuple[str, str]:
     return source, target
 
 
-def test_a_tensor_in_two_shards(sharded: Path) -> None:
+def test_a_tensor_in_two_shards_is_refused(sharded: Path) -> None:
     move(sharded, f"{Q}.weight", keep=True)
     assert f"holds the tensor '{Q}.weight', and so does {shard(1)}" in refused(sharded, shard(2))
 
 
-def test_a_tensor_that_is_not_where_the_index_says(sharded: Path) -> None:
+def test_a_tensor_that_is_not_where_the_index_says_is_refused(sharded: Path) -> None:
     source, _ = move(sharded, f"{Q}.weight", keep=False)
     assert f"says that {source} holds the tensor '{Q}.weight'" in refused(sharded, INDEX)
 
@@ -265,7 +265,7 @@ def test_a_tensor_that_is_not_where_the_index_says(sharded: Path) -> None:
         ("c/x.safetensors", "expected a plain name"),
     ],
 )
-def test_an_index_that_names_a_missing_or_foreign_file(
+def test_an_index_that_names_a_missing_or_foreign_file_is_refused(
     sharded: Path, file: str, words: str
 ) -> None:
     change_index(sharded, **{f"{Q}.weight": file})
@@ -274,7 +274,7 @@ def test_an_index_that_names_a_missing_or_foreign_file(
     assert words in message
 
 
-def test_an_index_that_names_an_unknown_tensor(sharded: Path) -> None:
+def test_an_index_that_names_an_unknown_tensor_is_refused(sharded: Path) -> None:
     change_index(sharded, extra=shard(1))
     assert f"says that {shard(1)} holds the tensor 'extra'" in refused(sharded, INDEX)
 
@@ -283,7 +283,7 @@ def test_an_index_that_names_an_unknown_tensor(sharded: Path) -> None:
 
 
 def run(*arguments: str | Path | int) -> str:
-    """A Python program of its own, with this checkout's package and test helpers."""
+    """Run a Python program in another process, with this checkout's package and test helpers."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
@@ -295,7 +295,7 @@ def run(*arguments: str | Path | int) -> str:
 
 @pytest.mark.slow
 def test_random_damages_are_read_or_refused(tmp_path: Path) -> None:
-    """Under a limit of memory; a flip inside the weights may well be readable."""
+    """The memory is limited; a checkpoint with a changed weight may be readable."""
     done = json.loads(run("-m", "tests.support.mutate", tmp_path, checkpoints.DAMAGES, 0))
     assert done["wrong"] == []
     assert done["read"] + done["refused"] == checkpoints.DAMAGES
@@ -308,17 +308,19 @@ import sys
 from pathlib import Path
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints, mutate
-checkpoints.read_all(open_checkpoint(Path(sys.argv[1])))  # what torch loads at first use
+checkpoints.read_all(open_checkpoint(Path(sys.argv[1])))  # makes torch load its parts
 large = Path(sys.argv[2])
-checkpoint = open_checkpoint(large)  # maps the file: address space, but no memory of its own
+checkpoint = open_checkpoint(large)  # maps the file: address space without memory of its own
 mutate.limit_memory((large / "model.safetensors").stat().st_size)
 checkpoints.read_all(checkpoint)
 """
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_reading_takes_at_most_twice_the_file(folder: Path, tmp_path: Path, packed: bool) -> None:
-    """The mapped file is one of the two."""
+def test_reading_takes_at_most_twice_the_memory_of_the_file(
+    folder: Path, tmp_path: Path, packed: bool
+) -> None:
+    """The mapped file itself counts once."""
     sizes = {"hidden": 384, "heads": 6, "kv_heads": 2, "inner": 1024, "layers": 8, "vocab": 4096}
     large = checkpoints.make(tmp_path / "large", packed=packed, **sizes)
     run("-c", READ_LARGE, folder, large)

@@ -1,4 +1,4 @@
-"""Random-weight checkpoints: the share of closed gates is the one asked for, in every layer."""
+"""Synthesized checkpoints have random weights, and the requested share of closed gates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shares(folder: Path) -> list[float]:
-    """The share of gates that are not above 0, by layer, over 48 random tokens."""
+    """Return by layer the share of gates that are not above 0, over 48 random tokens."""
     network = BitNetForCausalLM.from_checkpoint(open_checkpoint(folder)).eval()
     found: list[float] = []
 
@@ -66,7 +66,7 @@ def test_the_share_of_closed_gates_is_met_in_every_layer(tmp_path: Path, share: 
     assert found == pytest.approx([share] * len(found), abs=TOLERANCE)
 
 
-def test_gates_keep_all_their_rows_and_random_codes(tmp_path: Path) -> None:
+def test_synthesized_codes_stay_random_in_every_linear(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(synthesize("tiny", tmp_path / "c", ffn_zeros=0.8))
     for name in parts_of(checkpoint.config).linears:
         codes = checkpoint.ternary(name)[0].float()
@@ -94,7 +94,7 @@ def test_a_share_out_of_reach_is_refused(
 def test_gates_that_are_never_zero_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silu = replace(RECORDS["bitnet"], hidden_act="silu")  # no preset is such a network yet
+    silu = replace(RECORDS["bitnet"], hidden_act="silu")  # the presets do not have such a network
     monkeypatch.setattr(module.BitNetConfig, "record", silu)
     with pytest.raises(ConfigError, match="hidden_act is 'silu', expected 'relu2'"):
         synthesize("tiny", tmp_path / "c", ffn_zeros=0.5)

@@ -1,4 +1,4 @@
-"""The number format against plain Python arithmetic, and the packed bytes against the picture."""
+"""The number format is compared with plain Python, and the packed bytes with their picture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def random_codes(rows: int, features: int, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("features", AWKWARD)
-def test_packed_bytes_are_those_of_the_picture(features: int) -> None:
+def test_packed_bytes_equal_the_documented_layout(features: int) -> None:
     codes = random_codes(3, features, features)
     packed = pack(codes)
     assert packed.shape == (3, 64 * math.ceil(features / 256)) == (3, packed_width(features))
@@ -47,7 +47,7 @@ def test_packed_bytes_are_those_of_the_picture(features: int) -> None:
                 assert code == (int(codes[n, k]) + 1 if k < features else 1), (n, k)
 
 
-def test_one_row_by_hand() -> None:
+def test_a_row_has_the_bytes_packed_by_hand() -> None:
     codes = torch.zeros(1, 256, dtype=torch.int8)
     codes[0, 0], codes[0, 64], codes[0, 128], codes[0, 192] = 1, -1, 0, 1
     packed = pack(codes)[0].tolist()
@@ -60,13 +60,13 @@ def test_one_row_by_hand() -> None:
     st.one_of(st.sampled_from(AWKWARD), st.integers(1, 1100)),
     st.integers(0, 2**31),
 )
-def test_pack_round_trip(rows: int, features: int, seed: int) -> None:
+def test_packed_codes_survive_a_round_trip(rows: int, features: int, seed: int) -> None:
     codes = random_codes(rows, features, seed)
     assert torch.equal(unpack(pack(codes), features), codes)
 
 
 @given(st.integers(1, 9), st.integers(1, 300), st.integers(0, 2**31))
-def test_published_round_trip(quarter: int, features: int, seed: int) -> None:
+def test_published_codes_survive_a_round_trip(quarter: int, features: int, seed: int) -> None:
     codes = random_codes(4 * quarter, features, seed)
     packed = pack_published(codes)
     assert packed.shape == (quarter, features)
@@ -93,7 +93,7 @@ def float32(value: float) -> float:
     return torch.tensor(value, dtype=torch.float32).item()
 
 
-def test_absmean_against_plain_python() -> None:
+def test_absmean_equals_plain_python() -> None:
     numbers = random.Random(0)
     # Quarters: their sum is exact in any order, so the mean is the same in every arithmetic.
     weight = [[numbers.randint(-8, 8) / 4 for _ in range(16)] for _ in range(8)]
@@ -134,7 +134,7 @@ def plain_absmax(row: list[float]) -> tuple[list[int], float]:
 
 
 @given(st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=1, max_size=40))
-def test_absmax_against_plain_python(row: list[float]) -> None:
+def test_absmax_equals_plain_python(row: list[float]) -> None:
     quantized, scale = absmax_int8(torch.tensor([row]))
     expected, expected_scale = plain_absmax(row)
     assert quantized[0].tolist() == expected
@@ -153,7 +153,7 @@ def test_absmax_clamps_at_1e_5() -> None:
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-def test_a_token_with_a_nan_or_an_infinity_becomes_nan_and_no_other(poison: float) -> None:
+def test_only_a_token_with_a_nan_or_an_infinity_becomes_nan(poison: float) -> None:
     x = torch.ones(3, 8)
     x[1, 5] = poison
     quantized, scale = absmax_int8(x)
@@ -173,7 +173,7 @@ def test_absmax_is_per_token() -> None:
 # ------------------------------------------------------------------------------------ int8 rows
 
 
-def test_int8_rows_err_by_half_a_step_at_most() -> None:
+def test_int8_rows_differ_by_at_most_half_a_step() -> None:
     table = torch.randn(7, 33, generator=torch.Generator().manual_seed(3))
     table[4] = 0
     codes, scale = int8_rows(table.bfloat16())

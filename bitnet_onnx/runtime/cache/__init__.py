@@ -1,1 +1,1 @@
-"""What a session keeps of the past: keys and values by position, and the ids they are of."""
+"""The past that a session keeps: keys and values by position, with their ids."""

@@ -1,9 +1,9 @@
 """A KV cache in memory whose capacity grows with the longest row.
 
-Knows NumPy buffers, ids and rows; knows no ONNX Runtime. For each layer there is a buffer [rows,
-kv heads, capacity, head_dim] for keys and one for values, and, where they are int8, one [rows, kv
-heads, capacity] for the scales of each. A step reads and writes them in place: its new positions
-come after ``lengths``, so a step that fails has changed nothing that counts.
+Knows NumPy buffers, ids and rows; does not know ONNX Runtime. Each layer has a buffer [rows, kv
+heads, capacity, head_dim] for keys and one for values. An int8 cache adds a buffer [rows, kv heads,
+capacity] of scales for each of the two. A step reads and writes the buffers in place, beyond
+``lengths``: a step that fails has changed no counted position.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ...errors import GenerationError
 
 __all__ = ["Cache", "CacheLayout", "CachedRow"]
 
-BLOCK = 512  # positions that the capacity grows by; growing copies what is filled once
+BLOCK = 512  # the capacity grows by this many positions; growing copies the filled ones once
 SCALE = "_scale"
 
 
 @dataclass(frozen=True)
 class CacheLayout:
-    """The buffers of an artifact's cache: names and sizes."""
+    """The names and sizes of an artifact's cache buffers."""
 
     num_layers: int
     num_key_value_heads: int
@@ -34,7 +34,7 @@ class CacheLayout:
     context_length: int
     """Positions that a row can hold."""
     model: str = ""
-    """What computed it: keys and values of another network of the same shape mean nothing here."""
+    """The artifact's fingerprint: keys and values of another model mean nothing here."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> CacheLayout:
@@ -49,14 +49,14 @@ class CacheLayout:
 
     @property
     def names(self) -> list[str]:
-        """``0.key``, ``0.value``, ...: the graph has them with ``past_key_values.`` before."""
+        """``0.key``, ``0.value``, ...; the graph puts ``past_key_values.`` before each."""
         kinds = ["key", "value"]
         if self.dtype == "int8":
             kinds += [f"{kind}{SCALE}" for kind in kinds]
         return [f"{layer}.{kind}" for layer in range(self.num_layers) for kind in kinds]
 
     def zeros(self, name: str, rows: int, capacity: int) -> np.ndarray:
-        """Zeros, so that positions not yet filled are finite."""
+        """Return a buffer of zeros, so that unfilled positions are finite."""
         shape = (rows, self.num_key_value_heads, capacity)
         if name.endswith(SCALE):
             return np.zeros(shape, np.float32)
@@ -65,10 +65,7 @@ class CacheLayout:
 
 @dataclass(frozen=True)
 class CachedRow:
-    """A row that was taken out of a cache: its ids, and its part of every buffer of ``layout``.
-
-    ``buffers`` are by the names of the layout.
-    """
+    """A copy of a cache row: its ``ids``, and its part of all ``buffers``, named as in ``layout``."""
 
     layout: CacheLayout
     ids: np.ndarray
@@ -76,7 +73,7 @@ class CachedRow:
 
 
 class Cache:
-    """The past of one or more rows; ``lengths[row]`` positions of a row count."""
+    """The past of one or more rows; the first ``lengths[row]`` positions of a row are valid."""
 
     def __init__(self, layout: CacheLayout, rows: int = 1) -> None:
         self.layout = layout
@@ -84,28 +81,33 @@ class Cache:
         self.capacity = 0
         self.buffers: dict[str, np.ndarray] = {}
         self.moves = 0
-        """How often the buffers were replaced: whoever holds their addresses compares it."""
+        """How often the buffers were replaced: compare it before using a stored address."""
         self.lengths = (0,) * rows
         self._ids = np.zeros((rows, layout.context_length), np.int64)
         self._replace(layout.zeros(name, rows, 0) for name in layout.names)
 
     def ids(self, row: int = 0) -> list[int]:
-        """The ids whose keys and values a row holds."""
+        """Return the ids whose keys and values a row holds."""
         return [int(token) for token in self._ids[self._row(row), : self.lengths[row]]]
 
     @property
     def position_bytes(self) -> int:
-        """What one position of a row takes, in one layer."""
+        """Bytes of one position of a row in one layer."""
         total = sum(buffer.nbytes for buffer in self.buffers.values())
         return total // max(1, self.rows * self.capacity * self.layout.num_layers)
 
     def reserve(self, positions: int) -> None:
-        """Make room for this many positions in every row; the buffers may move."""
+        """Make room for this many positions in every row; the buffers may move.
+
+        Raises GenerationError where the context is shorter.
+        """
         if positions <= self.capacity:
             return
         limit = self.layout.context_length
         if positions > limit:
-            raise GenerationError(f"{positions} positions, expected at most the context of {limit}")
+            raise GenerationError(
+                f"a row would hold {positions} positions, expected at most the context of {limit}"
+            )
         capacity = min(-(-positions // BLOCK) * BLOCK, limit)
         grown = {name: self.layout.zeros(name, self.rows, capacity) for name in self.buffers}
         filled = max(self.lengths)
@@ -114,7 +116,7 @@ class Cache:
         self._replace(grown.values())
 
     def append(self, ids: np.ndarray, row: int | None = None) -> None:
-        """Count positions that were computed: ids [S] of one row, or one of each row [rows]."""
+        """Count computed positions: ids [S] of one ``row``, or one id for each row [rows]."""
         lengths = list(self.lengths)
         if row is None:
             self._ids[range(self.rows), lengths] = ids
@@ -123,19 +125,21 @@ class Cache:
             end = lengths[row] + len(ids)
             self._ids[row, lengths[row] : end] = ids
             lengths[row] = end
-        self.lengths = tuple(lengths)  # last, and at once: an interrupt leaves all or nothing
+        self.lengths = tuple(lengths)  # last, in one assignment: an interrupt counts all or nothing
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
         held = self.lengths[self._row(row)]
         if not 0 <= length <= held:
-            raise GenerationError(f"truncate to {length} positions, row {row} holds {held}")
+            raise GenerationError(
+                f"truncate got length {length} for row {row}, expected 0 to {held}"
+            )
         self.lengths = (*self.lengths[:row], length, *self.lengths[row + 1 :])
 
     def reorder(self, order: Sequence[int]) -> None:
-        """Let row i be what row ``order[i]`` was; there are then ``len(order)`` rows.
+        """Replace the rows: row i becomes a copy of the former row ``order[i]``.
 
-        Raises GenerationError where ``order`` is empty or names a row that is not there.
+        Raises GenerationError where ``order`` is empty or names a row that does not exist.
         """
         if not order:
             raise GenerationError("reorder got no rows, expected at least one")
@@ -149,22 +153,22 @@ class Cache:
         self.rows, self.lengths = len(taken), tuple(self.lengths[row] for row in taken)
 
     def fork(self, count: int, row: int = 0) -> None:
-        """Let there be ``count`` rows, each a copy of ``row``."""
+        """Replace all rows by ``count`` copies of ``row``."""
         self.reorder([row] * count)
 
     def take(self, row: int = 0) -> CachedRow:
-        """A copy of a row, which does not change with the cache."""
+        """Return a copy of a row, which does not change with the cache."""
         length = self.lengths[self._row(row)]
         buffers = {name: array[row, :, :length].copy() for name, array in self.buffers.items()}
         return CachedRow(self.layout, self._ids[row, :length].copy(), buffers)
 
     def put(self, kept: CachedRow, row: int = 0) -> None:
-        """Let a row be what ``take`` gave, from this cache or from another of the same layout."""
+        """Replace a row by one that ``take`` returned, here or in a cache of the same layout."""
         self._row(row)
         if kept.layout != self.layout:
             raise GenerationError(
-                "the row was taken from a session of another artifact",
-                hint="put it into a session of the artifact that it was taken from",
+                "the row comes from a session of another artifact, expected one of this artifact",
+                hint="put it into a session of the artifact that it comes from",
             )
         length = len(kept.ids)
         self.reserve(length)
