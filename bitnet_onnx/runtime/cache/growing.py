@@ -65,7 +65,7 @@ class CacheLayout:
 
 @dataclass(frozen=True)
 class CachedRow:
-    """A copy of a cache row: its ``ids``, and its part of all ``buffers``, named as in ``layout``."""
+    """A copy of a cache row: its ``ids`` and its part of all ``buffers``, as ``layout`` names them."""
 
     layout: CacheLayout
     ids: np.ndarray
