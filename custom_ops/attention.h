@@ -23,7 +23,7 @@ struct Attention {
   const float *key, *value;   // [batch, count, kv_heads * d]
   size_t query_stride;        // floats from one new position's query to the next one's
   size_t kv_stride;           // the same of key and of value
-  CacheType cache;                    // int8: d at most kAttendDepth
+  CacheType cache;            // int8: d at most kAttendDepth
   const void *past_key, *past_value;  // [batch, kv_heads, past, d]
   const int32_t* last;                // [batch], the number of the last position that counts
   const float *cos, *sin;             // [positions, d / 2]

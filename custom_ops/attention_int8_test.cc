@@ -69,8 +69,8 @@ struct Case {
     const float untouched = 77.0f;
     Guarded<float> scores(rows * stride - 3);
     for (size_t i = 0; i < scores.size(); i++) scores[i] = untouched;
-    kernel.attend_scores_int8(rows, positions, d, q.data, k.data, k_scale.data, factor.data,
-                              k.data, scores.data, stride);
+    kernel.attend_scores_int8(rows, positions, d, q.data, k.data, k_scale.data, factor.data, k.data,
+                              scores.data, stride);
     for (size_t i = 0; i < scores.size(); i++) {
       const size_t r = i / stride, t = i % stride;
       int64_t sum = 0;

@@ -13,7 +13,7 @@
 
 namespace bitnet {
 
-constexpr size_t kFewJobs = 16;  // fewer are split further, so that all threads have work
+constexpr size_t kFewJobs = 16;   // fewer are split further, so that all threads have work
 constexpr size_t kSplitJobs = 4;  // fewer are all split
 // Positions of one task. Their values have sums of their own, which are then added up.
 constexpr size_t kSpan = kAttendSpan;

@@ -1,9 +1,8 @@
 // Attention: every kernel that this CPU offers against scalar, scalar against the formula in
 // float64, and the operator with threads, in place and apart; with caches of float32 and float16.
-#include "attention_check.h"
-
 #include <math.h>
 
+#include "attention_check.h"
 #include "dispatch.h"
 #include "float16.h"
 #include "kernels/check.h"
@@ -166,8 +165,8 @@ struct Shape {
   int32_t last[3];
 };
 
-// The operator with `kernel` and `pool`, in place where `in_place`, on queries, keys and values side
-// by side, against scalar without threads on each apart, and against plain float64 loops.
+// The operator with `kernel` and `pool`, in place where `in_place`, on queries, keys and values
+// side by side, against scalar without threads on each apart, and against plain float64 loops.
 template <typename Cache>
 static void check_operator(const Kernel& kernel, const Shape& s, const Pool& pool, bool in_place) {
   CASE("attention %s float%zu batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu %s",
@@ -284,9 +283,9 @@ static void check_operator(const Kernel& kernel, const Shape& s, const Pool& poo
 int main() {
   const Kernel** list;
   const size_t count = tested_kernels(&list);
-  const Shape shapes[] = {{1, 1, 1, 1, 2, 0, 1, {0}},        {1, 1, 20, 5, 128, 48, 48, {40}},
-                          {1, 7, 6, 2, 10, 9, 16, {15}},     {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
-                          {2, 9, 10, 2, 100, 0, 9, {8, 4}},  {1, 40, 12, 3, 64, 8, 48, {47}},
+  const Shape shapes[] = {{1, 1, 1, 1, 2, 0, 1, {0}},         {1, 1, 20, 5, 128, 48, 48, {40}},
+                          {1, 7, 6, 2, 10, 9, 16, {15}},      {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
+                          {2, 9, 10, 2, 100, 0, 9, {8, 4}},   {1, 40, 12, 3, 64, 8, 48, {47}},
                           {2, 3, 14, 2, 36, 10, 12, {11, 5}}, {1, 1, 2, 1, 4096, 5, 5, {4}},
                           {1, 1, 6, 1, 258, 33, 33, {32}}};
   test_rounding();

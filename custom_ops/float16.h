@@ -20,7 +20,7 @@ inline uint16_t round_f16(float x) {
   // All ones where size is below the limit: comparisons would become branches.
   const auto below = [size](int32_t limit) { return (size - limit) >> 31; };
   const int32_t tiny = below(0x38800000), finite = below(0x477ff000), number = below(0x7f800001);
-  const int32_t rounded = ((small_bits - 0x3f000000) & tiny) | (normal & ~tiny);  // 2^-14
+  const int32_t rounded = ((small_bits - 0x3f000000) & tiny) | (normal & ~tiny);      // 2^-14
   const int32_t half = (rounded & finite) | (0x7c00 & ~finite) | (0x0200 & ~number);  // 65520
   return static_cast<uint16_t>(sign | half);
 }

@@ -89,8 +89,8 @@ void rescore(const Kernel& kernel, const TwoStepMatMul& op, const double* x, flo
 // After the scan: x in float64, which then makes room for q, and the heaps.
 size_t two_step_matmul_scratch(size_t m, size_t k) {
   const size_t scan = int8_matmul_scratch(m, k);
-  const size_t rest = padded(k, kPadInt8) * (sizeof(double) + sizeof(int16_t)) +
-                      kParts * kKeep * sizeof(float);
+  const size_t rest =
+      padded(k, kPadInt8) * (sizeof(double) + sizeof(int16_t)) + kParts * kKeep * sizeof(float);
   return scan > rest ? scan : rest;
 }
 

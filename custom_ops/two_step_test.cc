@@ -58,10 +58,9 @@ static void run(const Kernel& kernel, const Table& t, size_t m, const float* x, 
                 Result* result) {
   Guarded<uint8_t> scratch(two_step_matmul_scratch(m, t.k) / 64 * 64 + 64);
   const uint64_t before = skipped_head();
-  two_step_matmul(kernel,
-                  {m, t.k, t.n, x, t.w.data, t.scan.data, t.scale.data, t.bound.data,
-                   result->y.data},
-                  scratch.data, pool);
+  two_step_matmul(
+      kernel, {m, t.k, t.n, x, t.w.data, t.scan.data, t.scale.data, t.bound.data, result->y.data},
+      scratch.data, pool);
   result->rescored = m * t.n - (skipped_head() - before) / (2 * t.k);
 }
 
@@ -115,7 +114,7 @@ static Table* made(size_t n, size_t k, const Row& row) {
 }
 
 static void test_random() {
-  const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},     {1, 1, 1},   {3, 33, 63},  {2, 16, 64},
+  const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},     {1, 1, 1},   {3, 33, 63},   {2, 16, 64},
                               {2, 257, 65}, {1, 640, 900}, {5, 64, 80}, {2, 2560, 999}};
   for (const auto& s : shapes) {
     Random random = {s[0] + s[1] + s[2]};

@@ -1,4 +1,5 @@
-// Names of what every Android since 5.0 has in libc.so: all that the library may call. See zig.cmake.
+// Names of what every Android since 5.0 has in libc.so: all that the library may call. See
+// zig.cmake.
 void calloc(void) {}
 void clock_gettime(void) {}
 void free(void) {}

@@ -61,8 +61,8 @@ void attend_scores_int8_neon(size_t rows, size_t positions, size_t d, const int1
   if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, next, scores, stride);
   if (rows % 2 == 0) return;
   const size_t last = rows - 1, padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
-  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, next,
-           scores + last * stride, stride);
+  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, next, scores + last * stride,
+           stride);
 }
 
 void attend_weights_int8_neon(size_t rows, size_t positions, const double* weights, size_t stride,

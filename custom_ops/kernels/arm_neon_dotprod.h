@@ -22,7 +22,8 @@ static inline int32x4_t dot(int32x4_t sum, uint8x16_t codes, int8x16_t q) {
   return vdotq_s32(sum, vreinterpretq_s8_u8(codes), q);
 }
 
-// 16 elements q = 256 * high + low, both int8, since |q| <= 32512: first the low ones, then the high.
+// 16 elements q = 256 * high + low, both int8, since |q| <= 32512: first the low ones, then the
+// high.
 static_assert(32512 + 128 < 1 << 15, "the rounded high byte");
 static inline void split(const int16_t* q, int8x16_t x[2]) {
   const int16x8_t a = vld1q_s16(q), b = vld1q_s16(q + 8), half = vdupq_n_s16(128);

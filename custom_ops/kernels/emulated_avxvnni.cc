@@ -1,5 +1,5 @@
-// For tests on CPUs that have AVX2 but no AVX-VNNI: its vpdpbusd, as the kernel's file has it, traps
-// there, and is computed here. A program linked with --wrap for detect_cpu offers the kernel.
+// For tests on CPUs that have AVX2 but no AVX-VNNI: its vpdpbusd, as the kernel's file has it,
+// traps there, and is computed here. A program linked with --wrap for detect_cpu offers the kernel.
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>

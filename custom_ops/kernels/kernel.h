@@ -244,33 +244,33 @@ struct Kernel {
 // (rows.inc) it takes. Some are declared more than once.
 #define KERNEL(isa, features, gemm, ints, floats, loops)                                           \
   void ternary_gemv_##ints(size_t rows, size_t blocks, const int8_t* q, int32_t q_sum,             \
-                          const uint8_t* w, int32_t* sums);                                        \
+                           const uint8_t* w, int32_t* sums);                                       \
   void ternary_gemm_##gemm(size_t m, size_t n, size_t blocks, const int8_t* q,                     \
-                          const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride);  \
+                           const int32_t* q_sums, const uint8_t* w, int32_t* sums, size_t stride); \
   void ternary_select_##ints(size_t count, size_t known, size_t blocks, const int8_t* q,           \
-                            int32_t q_sum, const uint8_t* w, const int32_t* index,                 \
-                            int32_t* sums);                                                        \
+                             int32_t q_sum, const uint8_t* w, const int32_t* index,                \
+                             int32_t* sums);                                                       \
   void ternary_columns_##ints(size_t count, size_t blocks, const int32_t* index, const int8_t* q,  \
-                             const uint8_t* w, int32_t* sums);                                     \
+                              const uint8_t* w, int32_t* sums);                                    \
   void ternary_columns_gemm_##gemm(size_t m, size_t count, const int8_t* q, size_t q_stride,       \
-                                  const int32_t* q_sums, const uint8_t* w, size_t row_bytes,       \
-                                  int32_t* sums, size_t stride);                                   \
+                                   const int32_t* q_sums, const uint8_t* w, size_t row_bytes,      \
+                                   int32_t* sums, size_t stride);                                  \
   void ternary_group_##ints(size_t m, size_t n, size_t groups, const int8_t* q,                    \
-                           const int32_t* q_sums, const uint8_t* w, const float* scale,            \
-                           double* totals, size_t stride);                                         \
+                            const int32_t* q_sums, const uint8_t* w, const float* scale,           \
+                            double* totals, size_t stride);                                        \
   void bf16_gemv_##floats(size_t rows, size_t k, const double* x, const uint8_t* w, float* y);     \
   void int8_gemv_##ints(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums); \
   void attend_scores_##floats(size_t rows, size_t positions, size_t d, const double* q,            \
-                             const float* k, float root, float* scores, size_t stride);            \
+                              const float* k, float root, float* scores, size_t stride);           \
   void attend_scores_f16_##floats(size_t rows, size_t positions, size_t d, const double* q,        \
-                                 const uint16_t* k, float root, float* scores, size_t stride);     \
+                                  const uint16_t* k, float root, float* scores, size_t stride);    \
   double attend_softmax_##floats(size_t positions, const float* scores, double* weights);          \
   void attend_values_##floats(size_t rows, size_t positions, size_t width, size_t d,               \
-                             const double* weights, size_t stride, const float* v, double* sums,   \
-                             size_t s_stride);                                                     \
+                              const double* weights, size_t stride, const float* v, double* sums,  \
+                              size_t s_stride);                                                    \
   void attend_values_f16_##floats(size_t rows, size_t positions, size_t width, size_t d,           \
-                                 const double* weights, size_t stride, const uint16_t* v,          \
-                                 double* sums, size_t s_stride);                                   \
+                                  const double* weights, size_t stride, const uint16_t* v,         \
+                                  double* sums, size_t s_stride);                                  \
   void attend_scores_int8_##ints(size_t rows, size_t positions, size_t d, const int16_t* q,        \
                                  const int8_t* k, const float* k_scale, const float* factor,       \
                                  const int8_t* next, float* scores, size_t stride);                \
@@ -281,14 +281,14 @@ struct Kernel {
                                  const int8_t* v, const double* scale, double* sums,               \
                                  size_t s_stride);                                                 \
   float quantize_int8_##loops(const float* x, size_t count, size_t padded, int8_t* q,              \
-                             int32_t* sum);                                                        \
+                              int32_t* sum);                                                       \
   float quantize_int16_##loops(const float* x, size_t count, size_t padded, int16_t* q);           \
   double quantize_digits_##loops(const float* x, size_t count, size_t padded, int8_t* q);          \
   void widen_bf16_##loops(const float* x, size_t count, size_t padded, double* out);               \
   void rms_norm_##loops(size_t k, const float* x, const float* residual, float* sum,               \
-                       const uint8_t* weight, float epsilon, float* y);                            \
+                        const uint8_t* weight, float epsilon, float* y);                           \
   void rotate_##loops(size_t count, const float* low, const float* high, const float* cos,         \
-                     const float* sin, float* out_low, float* out_high);                           \
+                      const float* sin, float* out_low, float* out_high);                          \
   uint64_t read_##floats(const uint8_t* data, size_t bytes);
 #include "kernels.inc"
 #undef KERNEL

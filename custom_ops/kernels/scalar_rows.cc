@@ -2,7 +2,8 @@
 
 namespace bitnet {
 
-static inline void add_squares(size_t count, const float* x, const uint8_t* next, const float* out, double* lanes) {
+static inline void add_squares(size_t count, const float* x, const uint8_t* next, const float* out,
+                               double* lanes) {
   for (size_t i = 0; i < count; i += 16) {
     PREFETCH(next + i * sizeof(float));
     PREFETCH(out + i);

@@ -1,10 +1,11 @@
+#include "x86_avx2.h"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "kernel.h"
-#include "x86_avx2.h"
 
 namespace bitnet {
 
@@ -72,9 +73,8 @@ void ternary_gemv_avx2(size_t rows, size_t blocks, const int8_t* q, int32_t q_su
   }
 }
 
-void ternary_select_avx2(size_t count, size_t known, size_t blocks, const int8_t* q,
-                         int32_t q_sum, const uint8_t* w, const int32_t* index,
-                         int32_t* sums) {
+void ternary_select_avx2(size_t count, size_t known, size_t blocks, const int8_t* q, int32_t q_sum,
+                         const uint8_t* w, const int32_t* index, int32_t* sums) {
   const size_t row_bytes = blocks * kBlockBytes;
   for (size_t n = 0; n < count; n += 4) {
     const size_t here = count - n < 4 ? count - n : 4;

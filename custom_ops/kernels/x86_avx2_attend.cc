@@ -77,13 +77,13 @@ static void score_all(size_t rows, size_t positions, size_t d, const double* q, 
   score_rows<1>(positions, d, q + last * padded, k, root, scores + last * stride, stride);
 }
 
-void attend_scores_avx2(size_t rows, size_t positions, size_t d, const double* q,
-                              const float* k, float root, float* scores, size_t stride) {
+void attend_scores_avx2(size_t rows, size_t positions, size_t d, const double* q, const float* k,
+                        float root, float* scores, size_t stride) {
   score_all(rows, positions, d, q, k, root, scores, stride);
 }
 
 void attend_scores_f16_avx2(size_t rows, size_t positions, size_t d, const double* q,
-                                  const uint16_t* k, float root, float* scores, size_t stride) {
+                            const uint16_t* k, float root, float* scores, size_t stride) {
   score_all(rows, positions, d, q, k, root, scores, stride);
 }
 
@@ -198,14 +198,14 @@ static void blend_all(size_t rows, size_t positions, size_t width, size_t d, con
 }
 
 void attend_values_avx2(size_t rows, size_t positions, size_t width, size_t d,
-                              const double* weights, size_t stride, const float* v, double* sums,
-                              size_t s_stride) {
+                        const double* weights, size_t stride, const float* v, double* sums,
+                        size_t s_stride) {
   blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 
 void attend_values_f16_avx2(size_t rows, size_t positions, size_t width, size_t d,
-                                  const double* weights, size_t stride, const uint16_t* v,
-                                  double* sums, size_t s_stride) {
+                            const double* weights, size_t stride, const uint16_t* v, double* sums,
+                            size_t s_stride) {
   blend_all(rows, positions, width, d, weights, stride, v, sums, s_stride);
 }
 

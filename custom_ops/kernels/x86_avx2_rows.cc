@@ -4,7 +4,8 @@
 
 namespace bitnet {
 
-static inline void add_squares(size_t count, const float* x, const uint8_t* next, const float* out, double* lanes) {
+static inline void add_squares(size_t count, const float* x, const uint8_t* next, const float* out,
+                               double* lanes) {
   __m256d sums[4];
   UNROLL for (int j = 0; j < 4; j++) sums[j] = _mm256_loadu_pd(lanes + 4 * j);
   for (size_t i = 0; i < count; i += 16) {

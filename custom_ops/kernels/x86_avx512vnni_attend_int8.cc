@@ -57,8 +57,8 @@ static inline void add_keys(__m512i acc[R][4], const __m512i key[4], const int16
 
 // R heads by 4 positions: lane 4r + t.
 template <int R>
-static inline __m512i products(size_t d, const int16_t* q, size_t padded,
-                               const int8_t* const k[4], const int8_t* next) {
+static inline __m512i products(size_t d, const int16_t* q, size_t padded, const int8_t* const k[4],
+                               const int8_t* next) {
   __m512i acc[R][4], key[4];
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int t = 0; t < 4; t++) acc[r][t] = _mm512_setzero_si512();
@@ -119,8 +119,8 @@ void attend_scores_int8_avx512vnni(size_t rows, size_t positions, size_t d, cons
   if (rows >= 2) score<2>(positions, d, q, k, k_scale, factor, next, scores, stride);
   if (rows % 2 == 0) return;
   const size_t last = rows - 1, padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
-  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, next,
-           scores + last * stride, stride);
+  score<1>(positions, d, q + last * padded, k, k_scale, factor + last, next, scores + last * stride,
+           stride);
 }
 
 void attend_weights_int8_avx512vnni(size_t rows, size_t positions, const double* weights,

@@ -4,7 +4,8 @@
 
 namespace bitnet {
 
-static inline void add_squares(size_t count, const float* x, const uint8_t* next, const float* out, double* lanes) {
+static inline void add_squares(size_t count, const float* x, const uint8_t* next, const float* out,
+                               double* lanes) {
   __m512d low = _mm512_loadu_pd(lanes), high = _mm512_loadu_pd(lanes + 8);
   for (size_t i = 0; i < count; i += 16) {
     PREFETCH(next + i * sizeof(float));
