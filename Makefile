@@ -2,7 +2,7 @@
 #   make demo    export the bundled model, ask it questions, then chat with it
 #   make demo-web   serve a page on which the bundled model runs in the browser
 #   make test    the C++ tests, then the Python tests
-#   make lint    ruff and mypy
+#   make lint    clang-format, ruff and mypy
 #   make bench   the kernels alone, then prefill and decode of the bundled model
 #   make bench-peers   the 2B-4T shape beside llama.cpp, transformers and stock ONNX Runtime
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
@@ -33,6 +33,7 @@ CMAKE := $(shell command -v cmake || echo $(VENV)/bin/cmake)
 CTEST := $(dir $(CMAKE))ctest
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
+CXX_SOURCES := $(filter %.h %.cc %.inc %.c,$(OPS_SOURCES))
 WEB := mobile_demo/web
 PAGE := bitnet_onnx/web/index.html
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/*.ts $(WEB)/*.html)
@@ -63,6 +64,7 @@ measure-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) $(WEB)/measure.py $(ARGS)
 
 lint: $(VENV)/.dev
+	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
