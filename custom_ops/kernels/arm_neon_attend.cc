@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "arm_neon.h"
+#include "kernels/arm_neon.h"
 
 namespace bitnet {
 

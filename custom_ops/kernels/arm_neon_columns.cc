@@ -1,4 +1,4 @@
-#include "arm_neon.h"
+#include "kernels/arm_neon.h"
 
 namespace bitnet {
 

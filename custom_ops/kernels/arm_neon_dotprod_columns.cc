@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "arm_neon_dotprod.h"
+#include "kernels/arm_neon_dotprod.h"
 
 namespace bitnet {
 

@@ -1,4 +1,4 @@
-#include "arm_neon_dotprod.h"
+#include "kernels/arm_neon_dotprod.h"
 
 namespace bitnet {
 

@@ -4,13 +4,13 @@
 //   bench [kernel] [threads...]
 #include <pthread.h>
 
-#include "../bf16_matmul.h"
-#include "../clock.h"
-#include "../dispatch.h"
-#include "../int8_matmul.h"
-#include "../ternary_group_matmul.h"
-#include "../ternary_matmul.h"
-#include "check.h"
+#include "kernels/dispatch.h"
+#include "operators/bf16_matmul/bf16_matmul.h"
+#include "operators/int8_matmul/int8_matmul.h"
+#include "operators/ternary_group_matmul/ternary_group_matmul.h"
+#include "operators/ternary_matmul/ternary_matmul.h"
+#include "platform/clock.h"
+#include "testing/check.h"
 
 using namespace bitnet;
 

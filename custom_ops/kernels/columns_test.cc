@@ -1,8 +1,8 @@
 // The kernels of exact activation sparsity (some rows, some columns, all columns) of every
 // instruction set that this CPU offers, against the formulas of kernel.h, with ==.
-#include "../dispatch.h"
-#include "check.h"
-#include "kernel.h"
+#include "kernels/dispatch.h"
+#include "kernels/kernel.h"
+#include "testing/check.h"
 
 using namespace bitnet;
 

@@ -290,7 +290,7 @@ struct Kernel {
   void rotate_##loops(size_t count, const float* low, const float* high, const float* cos,         \
                       const float* sin, float* out_low, float* out_high);                          \
   uint64_t read_##floats(const uint8_t* data, size_t bytes);
-#include "kernels.inc"
+#include "kernels/kernels.inc"
 #undef KERNEL
 
 }  // namespace bitnet

@@ -1,7 +1,7 @@
 // The specification of the kernels, on any CPU.
 #include <string.h>
 
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 namespace bitnet {
 

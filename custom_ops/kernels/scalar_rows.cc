@@ -1,4 +1,4 @@
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 namespace bitnet {
 
@@ -17,4 +17,4 @@ static inline void add_squares(size_t count, const float* x, const uint8_t* next
 }  // namespace bitnet
 
 #define ROWS(name) name##_scalar
-#include "rows.inc"
+#include "kernels/rows.inc"

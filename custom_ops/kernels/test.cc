@@ -3,9 +3,9 @@
 #include <limits.h>
 #include <math.h>
 
-#include "../dispatch.h"
-#include "check.h"
-#include "kernel.h"
+#include "kernels/dispatch.h"
+#include "kernels/kernel.h"
+#include "testing/check.h"
 
 using namespace bitnet;
 

@@ -1,11 +1,11 @@
-#include "x86_avx2.h"
+#include "kernels/x86_avx2.h"
 
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 namespace bitnet {
 

@@ -2,8 +2,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernel.h"
-#include "x86_avx2.h"
+#include "kernels/kernel.h"
+#include "kernels/x86_avx2.h"
 
 namespace bitnet {
 
@@ -36,4 +36,4 @@ static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, __m256i
 }  // namespace bitnet
 
 #define GEMM(name) name##_avx2
-#include "x86_avx2_gemm.inc"
+#include "kernels/x86_avx2_gemm.inc"

@@ -3,8 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernel.h"
-#include "x86_avx2.h"
+#include "kernels/kernel.h"
+#include "kernels/x86_avx2.h"
 
 namespace bitnet {
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 namespace bitnet {
 

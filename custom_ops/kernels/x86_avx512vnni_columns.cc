@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 namespace bitnet {
 

@@ -2,8 +2,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernel.h"
-#include "x86_avx512vnni.h"
+#include "kernels/kernel.h"
+#include "kernels/x86_avx512vnni.h"
 
 namespace bitnet {
 

@@ -3,8 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernel.h"
-#include "x86_avx512vnni.h"
+#include "kernels/kernel.h"
+#include "kernels/x86_avx512vnni.h"
 
 namespace bitnet {
 

@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "kernel.h"
+#include "kernels/kernel.h"
 
 namespace bitnet {
 
@@ -22,4 +22,4 @@ static inline void add_squares(size_t count, const float* x, const uint8_t* next
 }  // namespace bitnet
 
 #define ROWS(name) name##_avx512vnni
-#include "rows.inc"
+#include "kernels/rows.inc"

@@ -1,0 +1,27 @@
+// As ternary_matmul, of weights that are stored by column: the weights that a zero activation would
+// be multiplied with are not read. Without ONNX Runtime.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernel.h"
+#include "platform/pool.h"
+
+namespace bitnet {
+
+struct TernaryColumnMatMul {
+  size_t m, k, n;         // 1 <= k <= kMaxK
+  const float* x;         // [m, k]
+  const uint8_t* w;       // [k, 64 * ceil(n / 256)]: the transposed matrix, packed as in kernel.h
+  const uint8_t* scales;  // float32 [n], at any address
+  float* y;               // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
+};
+
+// Bytes of scratch, aligned to 64, that ternary_column_matmul needs.
+size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n);
+
+void ternary_column_matmul(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch,
+                           const Pool& pool);
+
+}  // namespace bitnet

@@ -1,0 +1,86 @@
+// The tests' own harness: checks that say which case failed, random numbers from a printed seed,
+// and memory that ends at a page nobody may touch, so that a kernel that reads past its input dies.
+#pragma once
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+#include "kernels/dispatch.h"
+
+// The largest K of tests; a smaller one where each instruction is emulated.
+#ifdef TESTED_K
+constexpr size_t kTestedK = TESTED_K;
+#else
+constexpr size_t kTestedK = bitnet::kMaxK;
+#endif
+
+extern int failures;
+extern char current_case[256];  // what is tested now, with its seed
+
+#define CHECK(condition)                                                                     \
+  do {                                                                                       \
+    if (!(condition)) {                                                                      \
+      fprintf(stderr, "%s:%d: %s\n  in %s\n", __FILE__, __LINE__, #condition, current_case); \
+      if (++failures >= 20) exit(1);                                                         \
+    }                                                                                        \
+  } while (0)
+
+#define CASE(...) snprintf(current_case, sizeof current_case, __VA_ARGS__)
+
+// The kernels to test: those that this CPU offers, or the one that BITNET_ONNX_KERNEL names.
+inline size_t tested_kernels(const bitnet::Kernel*** list) {
+  const size_t offered = bitnet::offered_kernels(list);
+  const char* name = bitnet::forced_name();
+  if (!name) return offered;
+  printf("BITNET_ONNX_KERNEL: %s alone\n", name);
+  for (size_t i = 0; i < offered; i++, ++*list) {
+    if (strcmp((**list)->name, name) == 0) return 1;
+  }
+  fprintf(stderr, "%s is none of %s\n", name, bitnet::offered_names());
+  exit(1);
+}
+
+// splitmix64
+struct Random {
+  uint64_t state;
+  uint64_t next() {
+    uint64_t z = state += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  size_t below(size_t n) { return next() % n; }
+  // Uniform in [-1, 1)
+  float real() { return static_cast<float>(static_cast<int32_t>(next() >> 32)) / 2147483648.0f; }
+};
+
+// `count` values whose last byte is the last one before a forbidden page; as unaligned as their
+// size makes them.
+template <typename T>
+struct Guarded {
+  explicit Guarded(size_t count) : count_(count) {
+    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), bytes = count * sizeof(T);
+    room_ = (bytes + page - 1) / page * page + page;
+    void* p = mmap(nullptr, room_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) abort();
+    base_ = static_cast<char*>(p);
+    if (mprotect(base_ + room_ - page, page, PROT_NONE) != 0) abort();
+    data = reinterpret_cast<T*>(base_ + room_ - page - bytes);
+  }
+  ~Guarded() { munmap(base_, room_); }
+  Guarded(const Guarded&) = delete;
+  T& operator[](size_t i) { return data[i]; }
+  size_t size() const { return count_; }
+
+  T* data;
+
+ private:
+  size_t count_, room_;
+  char* base_;
+};

@@ -1,0 +1,329 @@
+// One hash for each operator, of all bits that it gives for fixed inputs: the same numbers on every
+// CPU, with every compiler and every kernel, and those that stand below.
+//   hash [kernel | all]    by default the best kernel of this CPU
+#include <math.h>
+
+#include "kernels/dispatch.h"
+#include "operators/attention/attention.h"
+#include "operators/bf16_matmul/bf16_matmul.h"
+#include "operators/int8_matmul/int8_matmul.h"
+#include "operators/rms_norm/rms_norm.h"
+#include "operators/ternary_feed_forward/ternary_column_matmul.h"
+#include "operators/ternary_feed_forward/ternary_gated_matmul.h"
+#include "operators/ternary_group_matmul/ternary_group_matmul.h"
+#include "operators/ternary_matmul/ternary_matmul.h"
+#include "operators/two_step_matmul/two_step_matmul.h"
+#include "platform/sizes.h"
+#include "testing/check.h"
+#include "testing/pools.h"
+
+using namespace bitnet;
+
+int failures = 0;
+char current_case[256] = "start";
+
+// FNV-1a
+struct Hash {
+  uint64_t value = 0xcbf29ce484222325;
+  void add(const void* data, size_t bytes) {
+    const uint8_t* p = static_cast<const uint8_t*>(data);
+    for (size_t i = 0; i < bytes; i++) value = (value ^ p[i]) * 0x100000001b3;
+  }
+  // CPUs differ in the sign and payload of a NaN that an operation makes.
+  void add(Guarded<float>* x) {
+    for (size_t i = 0; i < x->size(); i++) {
+      if (isnan((*x)[i])) {
+        add("NaN", 4);
+      } else {
+        add(&(*x)[i], 4);
+      }
+    }
+  }
+};
+
+template <typename T>
+static void random_bits(Guarded<T>* x, Random* random) {
+  for (size_t i = 0; i < x->size(); i++) (*x)[i] = static_cast<T>(random->next());
+}
+
+// Sizes from 2^-8 to 2^8; `zeros` percent are 0.
+static void random_floats(Guarded<float>* x, Random* random, size_t zeros = 0) {
+  for (size_t i = 0; i < x->size(); i++) {
+    const int size = static_cast<int>(random->below(17)) - 8;
+    const float value = ldexpf(random->real(), size);
+    (*x)[i] = random->below(100) < zeros ? 0 : value;
+  }
+}
+
+static void random_bf16(Guarded<uint8_t>* w, Random* random) {
+  for (size_t i = 0; i < w->size(); i += 2) {
+    const float value = random->real();
+    memcpy(w->data + i, reinterpret_cast<const char*>(&value) + 2, 2);
+  }
+}
+
+struct Shape {
+  size_t m, k, n;
+};
+// Decode and prefill, whole and broken blocks, tiles and tasks.
+static const Shape kShapes[] = {{1, 1, 1},     {1, 640, 260},  {1, 2560, 70}, {2, 257, 33},
+                                {3, 513, 100}, {4, 6912, 20},  {7, 300, 64},  {9, 1281, 47},
+                                {33, 130, 96}, {129, 320, 17}, {1, 128, 900}};
+
+// What all matrix products read: x with a row that is not finite, weights of any bits.
+struct Inputs {
+  Random random;
+  Guarded<float> x, y, scale;
+  Guarded<uint8_t> w, other, scratch;
+  Inputs(const Shape& s, size_t weights, size_t scales, size_t bytes, size_t zeros = 0)
+      : random{s.m + 100 * s.k + 10000000 * s.n},
+        x(s.m * s.k),
+        y(s.m * s.n),
+        scale(scales),
+        w(weights),
+        other(weights),
+        scratch(padded(bytes, 64) + 64) {
+    random_floats(&x, &random, zeros);
+    if (s.m > 2) x[s.k + s.k / 2] = INFINITY;
+    random_floats(&scale, &random);
+    random_bits(&w, &random);
+    random_bits(&other, &random);
+  }
+  const uint8_t* scales() const { return reinterpret_cast<const uint8_t*>(scale.data); }
+};
+
+static void quantizers(const Kernel& kernel, Hash* hash) {
+  for (size_t k : {1, 15, 64, 300, 2560}) {
+    const size_t wide = padded(k, kBlockK);
+    Random random = {k};
+    Guarded<float> x(k);
+    Guarded<int8_t> q8(wide), digits(4 * wide);
+    Guarded<int16_t> q16(wide);
+    Guarded<double> doubles(wide);
+    random_floats(&x, &random);
+    int32_t sum = 0;
+    const float scales[2] = {kernel.quantize_int8(x.data, k, wide, q8.data, &sum),
+                             kernel.quantize_int16(x.data, k, wide, q16.data)};
+    const double scale = kernel.quantize_digits(x.data, k, wide, digits.data);
+    kernel.widen_bf16(x.data, k, wide, doubles.data);
+    hash->add(scales, sizeof scales);
+    hash->add(&scale, sizeof scale);
+    hash->add(&sum, sizeof sum);
+    hash->add(q8.data, wide);
+    hash->add(q16.data, 2 * wide);
+    hash->add(digits.data, 4 * wide);
+    hash->add(doubles.data, 8 * wide);
+  }
+}
+
+static void norms(const Kernel& kernel, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, 0, s.k, 0);
+    Guarded<float> y(s.m * s.k);
+    rms_norm(kernel, {s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data, nullptr, nullptr},
+             kBackwards);
+    hash->add(&y);
+  }
+}
+
+static void ternary(const Kernel& kernel, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n, ternary_matmul_scratch(s.m, s.k));
+    ternary_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), true, in.y.data},
+                   in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void ternary_gated(const Kernel& kernel, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, 2,
+              ternary_gated_matmul_scratch(s.m, s.k, s.n));
+    ternary_gated_matmul(kernel,
+                         {s.m, s.k, s.n, in.x.data, in.w.data, in.other.data, in.scales(),
+                          in.scales() + 4, in.y.data},
+                         in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void ternary_column(const Kernel& kernel, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.k * blocks_of(s.n) * kBlockBytes, s.n,
+              ternary_column_matmul_scratch(s.m, s.k, s.n), 60);
+    ternary_column_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), in.y.data},
+                          in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void ternary_groups(const Kernel& kernel, Hash* hash) {
+  for (Shape s : kShapes) {
+    s.k = padded(s.k, kGroupK);
+    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n * s.k / kGroupK,
+              ternary_float_matmul_scratch(s.m, s.k));
+    const TernaryGroupMatMul op = {s.m, s.k, s.n, in.x.data, in.w.data, in.scale.data, in.y.data};
+    ternary_group_matmul(kernel, op, in.scratch.data, kBackwards);
+    hash->add(&in.y);
+    ternary_float_matmul(kernel, op, in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void int8(const Kernel& kernel, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.n * s.k, s.n, int8_matmul_scratch(s.m, s.k));
+    int8_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.scale.data, in.y.data},
+                in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void bf16(const Kernel& kernel, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, 2 * s.n * s.k, 0, bf16_matmul_scratch(s.m, s.k));
+    random_bf16(&in.w, &in.random);
+    bf16_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.y.data}, in.scratch.data,
+                kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+// `bound` holds for no such scan, but decides in the same way what is read again.
+static void two_step(const Kernel& kernel, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, 2 * s.n * s.k, s.n, two_step_matmul_scratch(s.m, s.k));
+    Guarded<float> bound(s.n);
+    random_bf16(&in.w, &in.random);
+    for (size_t i = 0; i < s.n; i++) {
+      in.scale[i] = 1.0f / 127;
+      bound[i] = fabsf(in.random.real());
+    }
+    two_step_matmul(
+        kernel,
+        {s.m, s.k, s.n, in.x.data, in.w.data, in.other.data, in.scale.data, bound.data, in.y.data},
+        in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static const struct AttentionShape {
+  size_t batch, count, heads, kv_heads, d, past;
+} kAttention[] = {{1, 1, 20, 5, 128, 75}, {2, 9, 6, 2, 10, 4}, {1, 40, 12, 3, 64, 8}};
+
+static void attend(const Kernel& kernel, const AttentionShape& s, CacheType type, Hash* hash) {
+  const size_t room = s.past + s.count, rows = s.batch * s.kv_heads * room, cache = rows * s.d;
+  Random random = {s.d};
+  Guarded<float> query(s.batch * s.count * s.heads * s.d), y(query.size());
+  Guarded<float> key(s.batch * s.count * s.kv_heads * s.d), value(key.size());
+  Guarded<float> cos_cache(room * s.d / 2), sin_cache(room * s.d / 2);
+  Guarded<float> keys(cache), values(cache), key_scales(rows), value_scales(rows);
+  for (Guarded<float>* x : {&query, &key, &value, &cos_cache, &sin_cache, &keys, &values}) {
+    for (size_t i = 0; i < x->size(); i++) (*x)[i] = 2 * random.real();
+  }
+  if (type == CacheType::kFloat16) {
+    uint16_t* halves[2] = {reinterpret_cast<uint16_t*>(keys.data),
+                           reinterpret_cast<uint16_t*>(values.data)};
+    for (size_t i = 0; i < 2 * cache; i++) {  // any sign, size below 2
+      halves[i % 2][i / 2] = static_cast<uint16_t>(random.next() & 0xbfff);
+    }
+  }
+  if (type == CacheType::kInt8) {
+    for (Guarded<float>* x : {&keys, &values}) {
+      for (size_t i = 0; i < cache; i++) {
+        reinterpret_cast<int8_t*>(x->data)[i] = static_cast<int8_t>(random.next());
+      }
+    }
+    for (Guarded<float>* x : {&key_scales, &value_scales}) {
+      for (size_t i = 0; i < rows; i++) (*x)[i] = (random.real() + 1) / 128;
+    }
+  }
+  const int32_t last[2] = {static_cast<int32_t>(room) - 1, static_cast<int32_t>(room) - 3};
+  Attention op = {};
+  op.batch = s.batch;
+  op.count = s.count;
+  op.heads = s.heads;
+  op.kv_heads = s.kv_heads;
+  op.d = s.d;
+  op.past = op.room = room;
+  op.query = query.data;
+  op.key = key.data;
+  op.value = value.data;
+  op.query_stride = s.heads * s.d;
+  op.kv_stride = s.kv_heads * s.d;
+  op.cache = type;
+  op.past_key = op.present_key = keys.data;
+  op.past_value = op.present_value = values.data;
+  op.last = last;
+  op.cos = cos_cache.data;
+  op.sin = sin_cache.data;
+  op.y = y.data;
+  op.past_key_scale = op.present_key_scale = key_scales.data;
+  op.past_value_scale = op.present_value_scale = value_scales.data;
+  Guarded<uint8_t> scratch(padded(attention_scratch(op), 64) + 64);
+  attention(kernel, op, scratch.data, kBackwards);
+  const size_t item = type == CacheType::kFloat32 ? 4 : type == CacheType::kFloat16 ? 2 : 1;
+  hash->add(&y);
+  hash->add(keys.data, cache * item);
+  hash->add(values.data, cache * item);
+  if (type != CacheType::kInt8) return;
+  hash->add(&key_scales);
+  hash->add(&value_scales);
+}
+
+static void attend(const Kernel& kernel, Hash* hash) {
+  for (const AttentionShape& shape : kAttention) {
+    for (CacheType type : {CacheType::kFloat32, CacheType::kFloat16}) {
+      attend(kernel, shape, type, hash);
+    }
+  }
+}
+
+static void attend_int8(const Kernel& kernel, Hash* hash) {
+  for (const AttentionShape& shape : kAttention) attend(kernel, shape, CacheType::kInt8, hash);
+}
+
+// Whoever changes a formula or an input changes its hash here.
+static const struct {
+  const char* name;
+  void (*run)(const Kernel& kernel, Hash* hash);
+  uint64_t expected;
+} kOperators[] = {
+    {"quantize", quantizers, 0x1d977d81b54bdc5a},
+    {"rms_norm", norms, 0x74399bcf418cf1c6},
+    {"ternary_matmul", ternary, 0x7b11b0b3952d3a9e},
+    {"ternary_gated_matmul", ternary_gated, 0x2b68ff07552472d1},
+    {"ternary_column_matmul", ternary_column, 0x8996836bb58206b0},
+    {"ternary_group_matmul", ternary_groups, 0xe2ebfedaf0ef1145},
+    {"int8_matmul", int8, 0xae0bca194ad92b72},
+    {"bf16_matmul", bf16, 0x043b86b9bc49746f},
+    {"two_step_matmul", two_step, 0x80c38a18675f9326},
+    {"attention", attend, 0x3fd0d887c442ab54},
+    {"attention_int8", attend_int8, 0x02ad8a8045a31fc6},
+};
+
+static void print(const Kernel& kernel) {
+  fprintf(stderr, "kernel %s\n", kernel.name);
+  for (const auto& op : kOperators) {
+    CASE("%s with %s", op.name, kernel.name);
+    Hash hash;
+    op.run(kernel, &hash);
+    printf("%-21s  %016llx\n", op.name, static_cast<unsigned long long>(hash.value));
+    CHECK(hash.value == op.expected);
+  }
+}
+
+int main(int argc, char** argv) {
+  const char* name = argc > 1 ? argv[1] : nullptr;
+  const Kernel** list;
+  const size_t count = offered_kernels(&list);
+  if (name && strcmp(name, "all") == 0) {
+    for (size_t i = 0; i < count; i++) print(*list[i]);
+  } else if (const Kernel* kernel = find_kernel(name)) {
+    print(*kernel);
+  } else {
+    fprintf(stderr, "%s is none of %s\n", name, offered_names());
+    return 2;
+  }
+  return failures != 0;
+}
