@@ -5,21 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/format.h"
+#include "platform/compiler.h"
 
 namespace bitnet {
 
 // A product code * q is at least -3 * 128 (code 3 must not overflow either), so an int16 lane takes
 // 85 of them before it is widened.
 static constexpr size_t kProducts = 32768 / (3 * 128);
-
-static inline void prefetch(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p);
-#else
-  __prefetch(p);
-#endif
-}
 
 // Field j of byte b is code[j][b].
 static inline void unpack(uint8x16_t packed, uint8x16_t code[4]) {

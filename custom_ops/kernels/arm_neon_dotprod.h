@@ -5,17 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/format.h"
+#include "platform/compiler.h"
 
 namespace bitnet {
-
-static inline void prefetch(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p);
-#else
-  __prefetch(p);
-#endif
-}
 
 // sum[i] += the products of elements 4 i to 4 i + 3; codes are below 128.
 static inline int32x4_t dot(int32x4_t sum, uint8x16_t codes, int8x16_t q) {
@@ -29,6 +22,22 @@ static inline void split(const int16_t* q, int8x16_t x[2]) {
   const int16x8_t a = vld1q_s16(q), b = vld1q_s16(q + 8), half = vdupq_n_s16(128);
   x[0] = vuzp1q_s8(vreinterpretq_s8_s16(a), vreinterpretq_s8_s16(b));
   x[1] = vaddhn_high_s16(vaddhn_s16(a, half), b, half);
+}
+
+// Queries and weights are 256 * high + low, both int8: each has its own sums, of which the high
+// ones count 256 times. Their total is within int32 (kernel.h), so it may wrap on the way.
+static inline int32x4_t join(int32x4_t low, int32x4_t high) {
+  return vaddq_s32(low, vshlq_n_s32(high, 8));
+}
+
+// The low bytes of 16 elements after another, then their high bytes, and so on.
+static inline void split_row(const int16_t* x, size_t count, int8_t* to) {
+  for (size_t i = 0; i < count; i += 16) {
+    int8x16_t bytes[2];
+    split(x + i, bytes);
+    vst1q_s8(to + 2 * i, bytes[0]);
+    vst1q_s8(to + 2 * i + 16, bytes[1]);
+  }
 }
 
 // The sum of the lanes of each of four vectors.

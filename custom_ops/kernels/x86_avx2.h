@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/kernel.h"
+#include "kernels/format.h"
+#include "platform/compiler.h"
 
 namespace bitnet {
 

@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/kernel.h"
+#include "kernels/format.h"
+#include "kernels/ternary_gemm/ternary_gemm.h"
 
 namespace bitnet {
 

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
+#include "operators/ternary.h"
 #include "platform/sizes.h"
 
 namespace bitnet {

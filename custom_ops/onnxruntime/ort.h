@@ -7,7 +7,7 @@
 
 #include <atomic>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -21,7 +21,7 @@ struct OpSpec;
 struct Call {
   const OrtApi* api;
   OrtKernelContext* context;
-  const Kernel* kernel;
+  const Kernels* kernels;
   const OpSpec* spec;
   OrtStatus* pool_status;  // why ONNX Runtime refused to run a task, or null
 };

@@ -1,7 +1,7 @@
 // The callbacks of OrtCustomOp, the same for every operator: an OpSpec tells them apart.
 #include <stdlib.h>
 
-#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 #include "onnxruntime/ort.h"
 #include "platform/clock.h"
 
@@ -10,7 +10,7 @@ namespace {
 
 struct State {
   const Op* op;
-  const Kernel* kernel;
+  const Kernels* kernels;
 };
 
 const Op* self(const OrtCustomOp* op) { return reinterpret_cast<const Op*>(op); }
@@ -49,7 +49,7 @@ int ORT_API_CALL one(const OrtCustomOp*) { return 1; }
 
 OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo*,
                                  void** kernel) {
-  const Kernel* chosen = find_kernel(forced_name());
+  const Kernels* chosen = find_kernels(forced_name());
   if (!chosen) return no_such_kernel(api);
   State* state = static_cast<State*>(malloc(sizeof(State)));
   if (!state) return fail(api, "%s: out of memory", self(op)->spec->name);
@@ -63,7 +63,7 @@ void ORT_API_CALL destroy(void* kernel) { free(kernel); }
 OrtStatusPtr ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
   const State* state = static_cast<const State*>(kernel);
   const OpSpec& spec = *state->op->spec;
-  Call call = {state->op->api, context, state->kernel, &spec, nullptr};
+  Call call = {state->op->api, context, state->kernels, &spec, nullptr};
   const uint64_t start = clock_nanoseconds();
   OrtStatus* status = spec.compute(&call);
   state->op->nanoseconds->fetch_add(clock_nanoseconds() - start, std::memory_order_relaxed);

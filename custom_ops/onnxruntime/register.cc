@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 #include "onnxruntime/ort.h"
 #include "operators/skipped.h"
 
@@ -55,7 +55,7 @@ EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
     return fail(base->GetApi(1), "bitnet_onnx needs ONNX Runtime 1.%u or newer, this is %s",
                 kApiVersion, base->GetVersionString());
   }
-  if (!find_kernel(forced_name())) return no_such_kernel(api);
+  if (!find_kernels(forced_name())) return no_such_kernel(api);
   Registration* made = static_cast<Registration*>(calloc(1, sizeof(Registration)));
   if (!made) return fail(api, "bitnet_onnx: out of memory");
   OrtStatus* status = make(api, made);
@@ -69,15 +69,15 @@ EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
 EXPORT const char* bitnet_onnx_kernels() { return offered_names(); }
 
 EXPORT const char* bitnet_onnx_active_kernel() {
-  const Kernel* kernel = find_kernel(forced_name());
-  return kernel ? kernel->name : nullptr;
+  const Kernels* kernels = find_kernels(forced_name());
+  return kernels ? kernels->name : nullptr;
 }
 
 EXPORT const char* bitnet_onnx_version() { return BITNET_ONNX_VERSION; }
 
 EXPORT uint64_t bitnet_onnx_read(const void* data, size_t bytes) {
-  const Kernel* kernel = find_kernel(forced_name());
-  return kernel ? kernel->read(static_cast<const uint8_t*>(data), bytes) : 0;
+  const Kernels* kernels = find_kernels(forced_name());
+  return kernels ? kernels->read(static_cast<const uint8_t*>(data), bytes) : 0;
 }
 
 // Spent in an operator since the library was loaded; 0 for one that it does not have.

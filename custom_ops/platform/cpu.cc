@@ -14,7 +14,7 @@
 
 namespace bitnet {
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if BITNET_X86
 struct Registers {
   uint32_t eax, ebx, ecx, edx;
 };
@@ -59,7 +59,7 @@ uint32_t detect_cpu() {
   if (avx2 && zmm && f && dq && bw && vl && vnni) features |= kCpuAvx512Vnni;
   return features;
 }
-#elif defined(__aarch64__) || defined(_M_ARM64)
+#elif BITNET_ARM
 #if defined(_WIN32)
 static bool has_dotprod() {
   return IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE);
@@ -89,8 +89,8 @@ static bool has_i8mm() { return false; }
 #endif
 
 uint32_t detect_cpu() {
-  if (!has_dotprod()) return 0;
-  return has_i8mm() ? kCpuDotprod | kCpuI8mm : kCpuDotprod;
+  if (!has_dotprod()) return kCpuNeon;
+  return kCpuNeon | kCpuDotprod | (has_i8mm() ? kCpuI8mm : 0);
 }
 #else
 uint32_t detect_cpu() { return 0; }

@@ -2,6 +2,7 @@
 // and memory that ends at a page nobody may touch, so that a kernel that reads past its input dies.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 
 #include <initializer_list>
 
-#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 
 // The largest K of tests; a smaller one where each instruction is emulated.
 #ifdef TESTED_K
@@ -33,17 +34,54 @@ extern char current_case[256];  // what is tested now, with its seed
 
 #define CASE(...) snprintf(current_case, sizeof current_case, __VA_ARGS__)
 
-// The kernels to test: those that this CPU offers, or the one that BITNET_ONNX_KERNEL names.
-inline size_t tested_kernels(const bitnet::Kernel*** list) {
+// TEST(suite, name) { ... } is run by main.cc. A suite is a folder.
+struct Test {
+  Test(const char* suite, const char* name, void (*run)());
+  const char *suite, *name;
+  void (*run)();
+  const Test* next;
+};
+#define TEST(suite, name)                                                              \
+  static void test_##suite##_##name();                                                 \
+  static const Test registered_##suite##_##name(#suite, #name, test_##suite##_##name); \
+  static void test_##suite##_##name()
+
+inline bool same_bits(float a, float b) { return memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b)); }
+inline bool same_bits(double a, double b) {
+  return memcmp(&a, &b, 8) == 0 || (isnan(a) && isnan(b));
+}
+
+// The kernels to test operators with: those that this CPU offers, or those that BITNET_ONNX_KERNEL
+// names.
+inline size_t tested_kernels(const bitnet::Kernels*** list) {
   const size_t offered = bitnet::offered_kernels(list);
   const char* name = bitnet::forced_name();
   if (!name) return offered;
-  printf("BITNET_ONNX_KERNEL: %s alone\n", name);
   for (size_t i = 0; i < offered; i++, ++*list) {
     if (strcmp((**list)->name, name) == 0) return 1;
   }
   fprintf(stderr, "%s is none of %s\n", name, bitnet::offered_names());
   exit(1);
+}
+
+// Whether to test a row of an operation's list: one that this CPU can run or, where
+// BITNET_ONNX_KERNEL names a CPU, the one that it takes.
+template <typename Row, size_t N>
+bool tested(const Row (&rows)[N], const Row& row) {
+  const bitnet::Kernels** list;
+  uint32_t features = bitnet::detect_cpu();
+  if (bitnet::forced_name()) {
+    tested_kernels(&list);
+    for (const bitnet::Cpu& cpu : bitnet::kCpus) {
+      if (strcmp(cpu.name, (*list)->name) == 0) features = cpu.features;
+    }
+    for (const Row& first : rows) {
+      if (bitnet::has_all(features, first.needs)) return &first == &row;
+    }
+  }
+  const bool runs = bitnet::has_all(features, row.needs);
+  if (!runs) printf("skipped: this CPU cannot run %s\n", row.isa);
+  return runs;
 }
 
 // splitmix64

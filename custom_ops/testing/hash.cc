@@ -3,11 +3,12 @@
 //   hash [kernel | all]    by default the best kernel of this CPU
 #include <math.h>
 
-#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 #include "operators/attention/attention.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
 #include "operators/int8_matmul/int8_matmul.h"
 #include "operators/rms_norm/rms_norm.h"
+#include "operators/ternary.h"
 #include "operators/ternary_feed_forward/ternary_column_matmul.h"
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 #include "operators/ternary_group_matmul/ternary_group_matmul.h"
@@ -92,7 +93,7 @@ struct Inputs {
   const uint8_t* scales() const { return reinterpret_cast<const uint8_t*>(scale.data); }
 };
 
-static void quantizers(const Kernel& kernel, Hash* hash) {
+static void quantizers(const Kernels& kernels, Hash* hash) {
   for (size_t k : {1, 15, 64, 300, 2560}) {
     const size_t wide = padded(k, kBlockK);
     Random random = {k};
@@ -102,10 +103,10 @@ static void quantizers(const Kernel& kernel, Hash* hash) {
     Guarded<double> doubles(wide);
     random_floats(&x, &random);
     int32_t sum = 0;
-    const float scales[2] = {kernel.quantize_int8(x.data, k, wide, q8.data, &sum),
-                             kernel.quantize_int16(x.data, k, wide, q16.data)};
-    const double scale = kernel.quantize_digits(x.data, k, wide, digits.data);
-    kernel.widen_bf16(x.data, k, wide, doubles.data);
+    const float scales[2] = {kernels.quantize_int8(x.data, k, wide, q8.data, &sum),
+                             kernels.quantize_int16(x.data, k, wide, q16.data)};
+    const double scale = kernels.quantize_digits(x.data, k, wide, digits.data);
+    kernels.widen_bf16(x.data, k, wide, doubles.data);
     hash->add(scales, sizeof scales);
     hash->add(&scale, sizeof scale);
     hash->add(&sum, sizeof sum);
@@ -116,30 +117,30 @@ static void quantizers(const Kernel& kernel, Hash* hash) {
   }
 }
 
-static void norms(const Kernel& kernel, Hash* hash) {
+static void norms(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 0, s.k, 0);
     Guarded<float> y(s.m * s.k);
-    rms_norm(kernel, {s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data, nullptr, nullptr},
+    rms_norm(kernels, {s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data, nullptr, nullptr},
              kBackwards);
     hash->add(&y);
   }
 }
 
-static void ternary(const Kernel& kernel, Hash* hash) {
+static void ternary(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n, ternary_matmul_scratch(s.m, s.k));
-    ternary_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), true, in.y.data},
+    ternary_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), true, in.y.data},
                    in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
 }
 
-static void ternary_gated(const Kernel& kernel, Hash* hash) {
+static void ternary_gated(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, 2,
               ternary_gated_matmul_scratch(s.m, s.k, s.n));
-    ternary_gated_matmul(kernel,
+    ternary_gated_matmul(kernels,
                          {s.m, s.k, s.n, in.x.data, in.w.data, in.other.data, in.scales(),
                           in.scales() + 4, in.y.data},
                          in.scratch.data, kBackwards);
@@ -147,50 +148,50 @@ static void ternary_gated(const Kernel& kernel, Hash* hash) {
   }
 }
 
-static void ternary_column(const Kernel& kernel, Hash* hash) {
+static void ternary_column(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, s.k * blocks_of(s.n) * kBlockBytes, s.n,
               ternary_column_matmul_scratch(s.m, s.k, s.n), 60);
-    ternary_column_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), in.y.data},
+    ternary_column_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), in.y.data},
                           in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
 }
 
-static void ternary_groups(const Kernel& kernel, Hash* hash) {
+static void ternary_groups(const Kernels& kernels, Hash* hash) {
   for (Shape s : kShapes) {
     s.k = padded(s.k, kGroupK);
     Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n * s.k / kGroupK,
               ternary_float_matmul_scratch(s.m, s.k));
     const TernaryGroupMatMul op = {s.m, s.k, s.n, in.x.data, in.w.data, in.scale.data, in.y.data};
-    ternary_group_matmul(kernel, op, in.scratch.data, kBackwards);
+    ternary_group_matmul(kernels, op, in.scratch.data, kBackwards);
     hash->add(&in.y);
-    ternary_float_matmul(kernel, op, in.scratch.data, kBackwards);
+    ternary_float_matmul(kernels, op, in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
 }
 
-static void int8(const Kernel& kernel, Hash* hash) {
+static void int8(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, s.n * s.k, s.n, int8_matmul_scratch(s.m, s.k));
-    int8_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.scale.data, in.y.data},
+    int8_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.scale.data, in.y.data},
                 in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
 }
 
-static void bf16(const Kernel& kernel, Hash* hash) {
+static void bf16(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 2 * s.n * s.k, 0, bf16_matmul_scratch(s.m, s.k));
     random_bf16(&in.w, &in.random);
-    bf16_matmul(kernel, {s.m, s.k, s.n, in.x.data, in.w.data, in.y.data}, in.scratch.data,
+    bf16_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.y.data}, in.scratch.data,
                 kBackwards);
     hash->add(&in.y);
   }
 }
 
 // `bound` holds for no such scan, but decides in the same way what is read again.
-static void two_step(const Kernel& kernel, Hash* hash) {
+static void two_step(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 2 * s.n * s.k, s.n, two_step_matmul_scratch(s.m, s.k));
     Guarded<float> bound(s.n);
@@ -200,7 +201,7 @@ static void two_step(const Kernel& kernel, Hash* hash) {
       bound[i] = fabsf(in.random.real());
     }
     two_step_matmul(
-        kernel,
+        kernels,
         {s.m, s.k, s.n, in.x.data, in.w.data, in.other.data, in.scale.data, bound.data, in.y.data},
         in.scratch.data, kBackwards);
     hash->add(&in.y);
@@ -211,7 +212,7 @@ static const struct AttentionShape {
   size_t batch, count, heads, kv_heads, d, past;
 } kAttention[] = {{1, 1, 20, 5, 128, 75}, {2, 9, 6, 2, 10, 4}, {1, 40, 12, 3, 64, 8}};
 
-static void attend(const Kernel& kernel, const AttentionShape& s, CacheType type, Hash* hash) {
+static void attend(const Kernels& kernels, const AttentionShape& s, CacheType type, Hash* hash) {
   const size_t room = s.past + s.count, rows = s.batch * s.kv_heads * room, cache = rows * s.d;
   Random random = {s.d};
   Guarded<float> query(s.batch * s.count * s.heads * s.d), y(query.size());
@@ -261,7 +262,7 @@ static void attend(const Kernel& kernel, const AttentionShape& s, CacheType type
   op.past_key_scale = op.present_key_scale = key_scales.data;
   op.past_value_scale = op.present_value_scale = value_scales.data;
   Guarded<uint8_t> scratch(padded(attention_scratch(op), 64) + 64);
-  attention(kernel, op, scratch.data, kBackwards);
+  attention(kernels, op, scratch.data, kBackwards);
   const size_t item = type == CacheType::kFloat32 ? 4 : type == CacheType::kFloat16 ? 2 : 1;
   hash->add(&y);
   hash->add(keys.data, cache * item);
@@ -271,22 +272,22 @@ static void attend(const Kernel& kernel, const AttentionShape& s, CacheType type
   hash->add(&value_scales);
 }
 
-static void attend(const Kernel& kernel, Hash* hash) {
+static void attend(const Kernels& kernels, Hash* hash) {
   for (const AttentionShape& shape : kAttention) {
     for (CacheType type : {CacheType::kFloat32, CacheType::kFloat16}) {
-      attend(kernel, shape, type, hash);
+      attend(kernels, shape, type, hash);
     }
   }
 }
 
-static void attend_int8(const Kernel& kernel, Hash* hash) {
-  for (const AttentionShape& shape : kAttention) attend(kernel, shape, CacheType::kInt8, hash);
+static void attend_int8(const Kernels& kernels, Hash* hash) {
+  for (const AttentionShape& shape : kAttention) attend(kernels, shape, CacheType::kInt8, hash);
 }
 
 // Whoever changes a formula or an input changes its hash here.
 static const struct {
   const char* name;
-  void (*run)(const Kernel& kernel, Hash* hash);
+  void (*run)(const Kernels& kernels, Hash* hash);
   uint64_t expected;
 } kOperators[] = {
     {"quantize", quantizers, 0x1d977d81b54bdc5a},
@@ -302,12 +303,12 @@ static const struct {
     {"attention_int8", attend_int8, 0x02ad8a8045a31fc6},
 };
 
-static void print(const Kernel& kernel) {
-  fprintf(stderr, "kernel %s\n", kernel.name);
+static void print(const Kernels& kernels) {
+  fprintf(stderr, "kernel %s\n", kernels.name);
   for (const auto& op : kOperators) {
-    CASE("%s with %s", op.name, kernel.name);
+    CASE("%s with %s", op.name, kernels.name);
     Hash hash;
-    op.run(kernel, &hash);
+    op.run(kernels, &hash);
     printf("%-21s  %016llx\n", op.name, static_cast<unsigned long long>(hash.value));
     CHECK(hash.value == op.expected);
   }
@@ -315,12 +316,12 @@ static void print(const Kernel& kernel) {
 
 int main(int argc, char** argv) {
   const char* name = argc > 1 ? argv[1] : nullptr;
-  const Kernel** list;
+  const Kernels** list;
   const size_t count = offered_kernels(&list);
   if (name && strcmp(name, "all") == 0) {
     for (size_t i = 0; i < count; i++) print(*list[i]);
-  } else if (const Kernel* kernel = find_kernel(name)) {
-    print(*kernel);
+  } else if (const Kernels* kernels = find_kernels(name)) {
+    print(*kernels);
   } else {
     fprintf(stderr, "%s is none of %s\n", name, offered_names());
     return 2;

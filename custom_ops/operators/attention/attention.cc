@@ -25,77 +25,77 @@ void keep_past(const Attention& op, const void* past, void* present, size_t row,
   });
 }
 
-void append(const Kernel& kernel, const Attention& op, const Steps& steps, const Pool& pool) {
+void append(const Kernels& kernels, const Attention& op, const Steps& steps, const Pool& pool) {
   const size_t rows = op.batch * op.count;
   parallel(pool, parts(rows, kRotateRows), [&](size_t task) {
     for (size_t row = task * kRotateRows; row < smaller(rows, (task + 1) * kRotateRows); row++) {
       const size_t b = row / op.count, position = past_length(op, b) + row % op.count;
       for (size_t g = 0; g < op.kv_heads; g++) {
         const size_t from = row * op.kv_stride + g * op.d;
-        steps.store(kernel, op, position, op.key + from, op.value + from,
+        steps.store(kernels, op, position, op.key + from, op.value + from,
                     (b * op.kv_heads + g) * op.room + position);
       }
     }
   });
 }
 
-AttendScores<float> scores_of(const Kernel& kernel, float) { return kernel.attend_scores; }
-AttendScores<uint16_t> scores_of(const Kernel& kernel, uint16_t) {
-  return kernel.attend_scores_f16;
+AttendScores<float>* scores_of(const Kernels& kernels, float) { return kernels.attend_scores; }
+AttendScores<uint16_t>* scores_of(const Kernels& kernels, uint16_t) {
+  return kernels.attend_scores_f16;
 }
-AttendValues<float> values_of(const Kernel& kernel, float) { return kernel.attend_values; }
-AttendValues<uint16_t> values_of(const Kernel& kernel, uint16_t) {
-  return kernel.attend_values_f16;
+AttendValues<float>* values_of(const Kernels& kernels, float) { return kernels.attend_values; }
+AttendValues<uint16_t>* values_of(const Kernels& kernels, uint16_t) {
+  return kernels.attend_values_f16;
 }
 
 template <typename Cache>
-void store(const Kernel& kernel, const Attention& op, size_t position, const float* key,
+void store(const Kernels& kernels, const Attention& op, size_t position, const float* key,
            const float* value, size_t row) {
-  rotate(kernel, op, position, key, static_cast<Cache*>(op.present_key) + row * op.d);
+  rotate(kernels, op, position, key, static_cast<Cache*>(op.present_key) + row * op.d);
   Cache* kept = static_cast<Cache*>(op.present_value) + row * op.d;
   for (size_t i = 0; i < op.d; i++) put(value[i], kept + i);
 }
 
-void rotate_query(const Kernel& kernel, const Attention& op, const Job& job, const Room& room) {
+void rotate_query(const Kernels& kernels, const Attention& op, const Job& job, const Room& room) {
   for (size_t h = 0; h < room.group; h++) {
     double* q = room.q + h * room.width;
-    rotate(kernel, op, job.positions - 1, query_of(op, job) + h * op.d, q);
+    rotate(kernels, op, job.positions - 1, query_of(op, job) + h * op.d, q);
     for (size_t i = op.d; i < room.width; i++) q[i] = 0;
   }
 }
 
 template <typename Cache>
-void score(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+void score(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
            const Span& span) {
   const float root = sqrtf(static_cast<float>(op.d));
   const Cache* keys = static_cast<const Cache*>(op.present_key) + first_of(op, job) * op.d;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
-    scores_of(kernel, Cache())(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
-                               room.q + h * room.width, keys + span.begin * op.d, root,
-                               room.scores + h * room.stride + span.begin, room.stride);
+    scores_of(kernels, Cache())(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
+                                room.q + h * room.width, keys + span.begin * op.d, root,
+                                room.scores + h * room.stride + span.begin, room.stride);
   }
 }
 
 template <typename Cache>
-void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+void blend(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
            const Span& span, double* sums) {
   const Cache* values = static_cast<const Cache*>(op.present_value) + first_of(op, job) * op.d;
   for (size_t t = span.begin; t < span.end; t += kBlock) {
     for (size_t h = 0; h < room.group; h += kAttendRows) {
-      values_of(kernel, Cache())(smaller(kAttendRows, room.group - h),
-                                 smaller(kBlock, span.end - t), op.d, op.d,
-                                 room.weights + h * room.stride + t, room.stride, values + t * op.d,
-                                 sums + h * room.width, room.width);
+      values_of(kernels, Cache())(smaller(kAttendRows, room.group - h),
+                                  smaller(kBlock, span.end - t), op.d, op.d,
+                                  room.weights + h * room.stride + t, room.stride,
+                                  values + t * op.d, sums + h * room.width, room.width);
     }
   }
 }
 
 template <typename Cache>
-void accumulate(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+void accumulate(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
                 const Span& span, double* one) {
   const size_t slot = room.group * room.width;
   memset(one, 0, slot * sizeof *one);
-  blend<Cache>(kernel, op, job, room, span, one);
+  blend<Cache>(kernels, op, job, room, span, one);
   for (size_t i = 0; i < slot; i++) room.sums[i] += one[i];
 }
 
@@ -103,10 +103,10 @@ template <typename Cache>
 constexpr Steps kFloatSteps = {sizeof(Cache), store<Cache>, rotate_query,
                                score<Cache>,  blend<Cache>, accumulate<Cache>};
 
-void softmax(const Kernel& kernel, const Job& job, const Room& room) {
+void softmax(const Kernels& kernels, const Job& job, const Room& room) {
   for (size_t h = 0; h < room.group; h++) {
-    room.totals[h] = kernel.attend_softmax(job.positions, room.scores + h * room.stride,
-                                           room.weights + h * room.stride);
+    room.totals[h] = kernels.attend_softmax(job.positions, room.scores + h * room.stride,
+                                            room.weights + h * room.stride);
   }
 }
 
@@ -130,31 +130,31 @@ void finish(const Attention& op, const Job& job, const Room& room, size_t begin,
 }
 
 // All of a job.
-void attend(const Kernel& kernel, const Attention& op, const Steps& steps, const Job& job,
+void attend(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
             const Room& room) {
   const size_t spans = parts(job.positions, kSpan), slot = room.group * room.width;
-  steps.rotate_query(kernel, op, job, room);
-  for (size_t i = 0; i < spans; i++) steps.score(kernel, op, job, room, span_of(job, i));
-  softmax(kernel, job, room);
+  steps.rotate_query(kernels, op, job, room);
+  for (size_t i = 0; i < spans; i++) steps.score(kernels, op, job, room, span_of(job, i));
+  softmax(kernels, job, room);
   memset(room.sums, 0, slot * sizeof *room.sums);
   for (size_t i = 0; i < spans; i++) {
-    steps.accumulate(kernel, op, job, room, span_of(job, i), room.sums + slot);
+    steps.accumulate(kernels, op, job, room, span_of(job, i), room.sums + slot);
   }
   finish(op, job, room, 0, 0);
 }
 
 // Whoever scores a split job's last span takes the softmax.
-void score_span(const Kernel& kernel, const Attention& op, const Steps& steps, const Job& job,
+void score_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
                 const Room& room, size_t index) {
   const Span span = span_of(job, index);
   if (span.begin >= span.end) return;
-  steps.score(kernel, op, job, room, span);
-  if (room.unscored->fetch_sub(1) == 1) softmax(kernel, job, room);
+  steps.score(kernels, op, job, room, span);
+  if (room.unscored->fetch_sub(1) == 1) softmax(kernels, job, room);
 }
 
 // Whoever sums up a split job's last span adds all sums, in the order of the spans. Threads mostly
 // take tasks in this order too: while that is so, the sums go to the job's first slot at once.
-void blend_span(const Kernel& kernel, const Attention& op, const Steps& steps, const Job& job,
+void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
                 const Room& room, size_t index) {
   const Span span = span_of(job, index);
   if (span.begin >= span.end) return;
@@ -162,10 +162,10 @@ void blend_span(const Kernel& kernel, const Attention& op, const Steps& steps, c
   double* sums = room.sums + index * slot;
   const bool joins = room.joined->load() == index;
   if (joins && index > 0) {
-    steps.accumulate(kernel, op, job, room, span, sums);
+    steps.accumulate(kernels, op, job, room, span, sums);
   } else {
     memset(sums, 0, slot * sizeof *sums);
-    steps.blend(kernel, op, job, room, span, sums);
+    steps.blend(kernels, op, job, room, span, sums);
   }
   if (joins) room.joined->store(index + 1);
   if (room.unsummed->fetch_sub(1) > 1) return;
@@ -174,7 +174,7 @@ void blend_span(const Kernel& kernel, const Attention& op, const Steps& steps, c
 
 // Decode: an even number of jobs is taken whole, one a task, and the spans of the others are tasks,
 // so that threads end together. Each group of tasks is a whole job and its share of the spans.
-void few(const Kernel& kernel, const Attention& op, const Steps& steps, void* scratch,
+void few(const Kernels& kernels, const Attention& op, const Steps& steps, void* scratch,
          const Pool& pool) {
   const size_t count = jobs_of(op), spans = parts(longest(op), kSpan);
   const size_t whole = count < kSplitJobs ? 0 : count / 2 * 2, pieces = (count - whole) * spans;
@@ -184,7 +184,7 @@ void few(const Kernel& kernel, const Attention& op, const Steps& steps, void* sc
     const Job job = jobs[index] = job_of(op, index);
     const Room room = rooms[index] = room_of(op, scratch, index);
     if (index < whole) continue;
-    steps.rotate_query(kernel, op, job, room);
+    steps.rotate_query(kernels, op, job, room);
     new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
     new (room.unsummed) std::atomic<size_t>(parts(job.positions, kSpan));
     new (room.joined) std::atomic<size_t>(0);
@@ -193,24 +193,24 @@ void few(const Kernel& kernel, const Attention& op, const Steps& steps, void* sc
   const size_t first = whole ? 1 : 0;  // of a group's tasks that is a span
   parallel(pool, groups * (first + share), [&](size_t task) {
     const size_t group = task / (first + share), at = task % (first + share);
-    if (at < first) return attend(kernel, op, steps, jobs[group], rooms[group]);
+    if (at < first) return attend(kernels, op, steps, jobs[group], rooms[group]);
     const size_t piece = group * share + at - first, job = whole + piece / spans;
-    if (piece < pieces) score_span(kernel, op, steps, jobs[job], rooms[job], piece % spans);
+    if (piece < pieces) score_span(kernels, op, steps, jobs[job], rooms[job], piece % spans);
   });
   parallel(pool, pieces, [&](size_t piece) {
     const size_t job = whole + piece / spans;
-    blend_span(kernel, op, steps, jobs[job], rooms[job], piece % spans);
+    blend_span(kernels, op, steps, jobs[job], rooms[job], piece % spans);
   });
 }
 
 // Prefill: every task takes each kWorkers-th job, so that long and short ones are shared out.
-void many(const Kernel& kernel, const Attention& op, const Steps& steps, void* scratch,
+void many(const Kernels& kernels, const Attention& op, const Steps& steps, void* scratch,
           const Pool& pool) {
   const size_t jobs = jobs_of(op);
   parallel(pool, kWorkers, [&](size_t worker) {
     const Room room = room_of(op, scratch, worker);
     for (size_t index = worker; index < jobs; index += kWorkers) {
-      attend(kernel, op, steps, job_of(op, index), room);
+      attend(kernels, op, steps, job_of(op, index), room);
     }
   });
 }
@@ -233,7 +233,7 @@ static const Steps& steps_of(CacheType cache) {
   }
 }
 
-void attention(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool) {
+void attention(const Kernels& kernels, const Attention& op, void* scratch, const Pool& pool) {
   const Steps& steps = steps_of(op.cache);
   keep_past(op, op.past_key, op.present_key, op.d * steps.item, pool);
   keep_past(op, op.past_value, op.present_value, op.d * steps.item, pool);
@@ -241,11 +241,11 @@ void attention(const Kernel& kernel, const Attention& op, void* scratch, const P
     keep_past(op, op.past_key_scale, op.present_key_scale, sizeof(float), pool);
     keep_past(op, op.past_value_scale, op.present_value_scale, sizeof(float), pool);
   }
-  append(kernel, op, steps, pool);
+  append(kernels, op, steps, pool);
   if (jobs_of(op) < kFewJobs)
-    few(kernel, op, steps, scratch, pool);
+    few(kernels, op, steps, scratch, pool);
   else
-    many(kernel, op, steps, scratch, pool);
+    many(kernels, op, steps, scratch, pool);
 }
 
 }  // namespace bitnet

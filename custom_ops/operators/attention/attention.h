@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -46,8 +46,8 @@ size_t attention_scratch(const Attention& op);
 // by halves: (x1 cos - x2 sin, x2 cos + x1 sin). Scores are divided by sqrt(d). What is attended to
 // is what the caches hold: rounded, where they are not float32. Values are summed in the order of
 // the positions over each 64 of them, and then these sums.
-// int8: keys, queries and the weights of values are whole numbers by absmax (kernel.h), those of
+// int8: keys, queries and the weights of values are whole numbers by absmax (kernels.h), those of
 // the weights over a span of positions: see model/exact.py for the formulas.
-void attention(const Kernel& kernel, const Attention& op, void* scratch, const Pool& pool);
+void attention(const Kernels& kernels, const Attention& op, void* scratch, const Pool& pool);
 
 }  // namespace bitnet

@@ -8,46 +8,46 @@ namespace {
 
 // A row of the caches and its scale: x is about codes * scale. A NaN scale, where x is not finite,
 // makes all that is computed from the row NaN.
-void quantize(const Kernel& kernel, const Attention& op, const float* x, void* codes, float* scales,
-              size_t row) {
+void quantize(const Kernels& kernels, const Attention& op, const float* x, void* codes,
+              float* scales, size_t row) {
   int32_t sum;
   int8_t* to = static_cast<int8_t*>(codes) + row * op.d;
-  scales[row] = 1.0f / kernel.quantize_int8(x, op.d, op.d, to, &sum);
+  scales[row] = 1.0f / kernels.quantize_int8(x, op.d, op.d, to, &sum);
 }
 
-void store(const Kernel& kernel, const Attention& op, size_t position, const float* key,
+void store(const Kernels& kernels, const Attention& op, size_t position, const float* key,
            const float* value, size_t row) {
   float rotated[kAttendDepth];
-  rotate(kernel, op, position, key, rotated);
-  quantize(kernel, op, rotated, op.present_key, op.present_key_scale, row);
-  quantize(kernel, op, value, op.present_value, op.present_value_scale, row);
+  rotate(kernels, op, position, key, rotated);
+  quantize(kernels, op, rotated, op.present_key, op.present_key_scale, row);
+  quantize(kernels, op, value, op.present_value, op.present_value_scale, row);
 }
 
-void rotate_query(const Kernel& kernel, const Attention& op, const Job& job, const Room& room) {
+void rotate_query(const Kernels& kernels, const Attention& op, const Job& job, const Room& room) {
   const float root = sqrtf(static_cast<float>(op.d));
   const size_t width = padded(op.d, kPadInt8);
   for (size_t h = 0; h < room.group; h++) {
     float rotated[kAttendDepth];
-    rotate(kernel, op, job.positions - 1, query_of(op, job) + h * op.d, rotated);
-    const float scale = kernel.quantize_int16(rotated, op.d, width, room.codes + h * width);
+    rotate(kernels, op, job.positions - 1, query_of(op, job) + h * op.d, rotated);
+    const float scale = kernels.quantize_int16(rotated, op.d, width, room.codes + h * width);
     room.factors[h] = 1.0f / scale / root;
   }
 }
 
-void score(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+void score(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
            const Span& span) {
   const size_t first = first_of(op, job) + span.begin, width = padded(op.d, kPadInt8);
   const int8_t* keys = static_cast<const int8_t*>(op.present_key) + first * op.d;
   const int8_t* values = static_cast<const int8_t*>(op.present_value) + first * op.d;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
-    kernel.attend_scores_int8(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
-                              room.codes + h * width, keys, op.present_key_scale + first,
-                              room.factors + h, values, room.scores + h * room.stride + span.begin,
-                              room.stride);
+    kernels.attend_scores_int8(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
+                               room.codes + h * width, keys, op.present_key_scale + first,
+                               room.factors + h, values, room.scores + h * room.stride + span.begin,
+                               room.stride);
   }
 }
 
-void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+void blend(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
            const Span& span, double* sums) {
   const size_t first = first_of(op, job) + span.begin, count = span.end - span.begin;
   const int8_t* values = static_cast<const int8_t*>(op.present_value) + first * op.d;
@@ -55,17 +55,17 @@ void blend(const Kernel& kernel, const Attention& op, const Job& job, const Room
     const size_t rows = smaller(kAttendRows, room.group - h);
     int16_t codes[kAttendRows * kSpan];
     double scales[kAttendRows];
-    kernel.attend_weights_int8(rows, count, room.weights + h * room.stride + span.begin,
-                               room.stride, op.present_value_scale + first, codes, scales);
-    kernel.attend_values_int8(rows, count, op.d, codes, values, scales, sums + h * room.width,
-                              room.width);
+    kernels.attend_weights_int8(rows, count, room.weights + h * room.stride + span.begin,
+                                room.stride, op.present_value_scale + first, codes, scales);
+    kernels.attend_values_int8(rows, count, op.d, codes, values, scales, sums + h * room.width,
+                               room.width);
   }
 }
 
 // The kernel adds what is one rounded sum already.
-void accumulate(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+void accumulate(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
                 const Span& span, double*) {
-  blend(kernel, op, job, room, span, room.sums);
+  blend(kernels, op, job, room, span, room.sums);
 }
 
 }  // namespace

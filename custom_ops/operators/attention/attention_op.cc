@@ -182,7 +182,7 @@ OrtStatus* compute(Call* call) {
   }
   Scratch scratch(attention_scratch(op));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
-  attention(*call->kernel, op, scratch.data, pool_of(call));
+  attention(*call->kernels, op, scratch.data, pool_of(call));
   return nullptr;
 }
 

@@ -4,7 +4,7 @@
 //   attention_bench [kernel]
 #include <stdlib.h>
 
-#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 #include "operators/attention/attention.h"
 #include "platform/clock.h"
 #include "testing/check.h"
@@ -48,7 +48,7 @@ struct Layers {
     for (size_t i = 0; i < scales.size(); i++) scales[i] = 0.01f;
   }
 
-  void run(const Kernel& kernel, size_t layer, void* scratch) {
+  void run(const Kernels& kernels, size_t layer, void* scratch) {
     const size_t rows = kKvHeads * op.room, bytes = rows * kD * kBytes[size_t(op.cache)];
     op.present_key = data.data + 2 * layer * bytes;
     op.present_value = data.data + (2 * layer + 1) * bytes;
@@ -58,13 +58,13 @@ struct Layers {
     op.past_value = op.present_value;
     op.past_key_scale = op.present_key_scale;
     op.past_value_scale = op.present_value_scale;
-    attention(kernel, op, scratch, kInOrder);
+    attention(kernels, op, scratch, kInOrder);
   }
 };
 
 int main(int argc, char** argv) {
-  const Kernel* kernel = find_kernel(argc > 1 ? argv[1] : nullptr);
-  if (!kernel) return fprintf(stderr, "%s is none of %s\n", argv[1], offered_names()), 2;
+  const Kernels* kernels = find_kernels(argc > 1 ? argv[1] : nullptr);
+  if (!kernels) return fprintf(stderr, "%s is none of %s\n", argv[1], offered_names()), 2;
   Random random = {1};
   for (size_t positions : {128, 512, 1024, 2048, 4096}) {
     Guarded<float> qkv((kHeads + 2 * kKvHeads) * kD), table(positions * kD / 2), y(kHeads * kD),
@@ -90,20 +90,20 @@ int main(int argc, char** argv) {
     static double times[kTypes][kRounds * kLayers];
     for (size_t type = 0; type < kTypes; type++) {
       layers[type] = new Layers(shape, type, &random);
-      CASE("%s with %zu positions of %s", kernel->name, positions, kNames[type]);
-      layers[type]->run(*find_kernel("scalar"), 0, scratch.data);
+      CASE("%s with %zu positions of %s", kernels->name, positions, kNames[type]);
+      layers[type]->run(*find_kernels("scalar"), 0, scratch.data);
       memcpy(expected.data, y.data, y.size() * sizeof(float));
-      layers[type]->run(*kernel, 0, scratch.data);
+      layers[type]->run(*kernels, 0, scratch.data);
       CHECK(memcmp(expected.data, y.data, y.size() * sizeof(float)) == 0);
     }
     for (size_t i = 0; i < kRounds * kLayers; i++) {
       for (size_t type = 0; type < kTypes; type++) {
         const double start = clock_seconds();
-        layers[type]->run(*kernel, i % kLayers, scratch.data);
+        layers[type]->run(*kernels, i % kLayers, scratch.data);
         times[type][i] = 1e6 * (clock_seconds() - start) / kKvHeads;
       }
     }
-    printf("%-11s %4zu positions", kernel->name, positions);
+    printf("%-11s %4zu positions", kernels->name, positions);
     for (size_t type = 0; type < kTypes; type++) {
       qsort(times[type], kRounds * kLayers, sizeof(double), by_size);
       printf("  %s %6.1f us", kNames[type], times[type][kRounds * kLayers / 2]);

@@ -117,14 +117,15 @@ inline void put(float value, uint16_t* to) { *to = round_f16(value); }
 
 // x, rotated by its position, one head.
 template <typename Out>
-void rotate(const Kernel& kernel, const Attention& op, size_t position, const float* x, Out* out) {
+void rotate(const Kernels& kernels, const Attention& op, size_t position, const float* x,
+            Out* out) {
   constexpr size_t kAtOnce = 64;
   const size_t half = op.d / 2;
   const float *cos = op.cos + position * half, *sin = op.sin + position * half;
   for (size_t i = 0; i < half; i += kAtOnce) {
     float low[kAtOnce], high[kAtOnce];
     const size_t count = smaller(kAtOnce, half - i);
-    kernel.rotate(count, x + i, x + half + i, cos + i, sin + i, low, high);
+    kernels.rotate(count, x + i, x + half + i, cos + i, sin + i, low, high);
     for (size_t j = 0; j < count; j++) put(low[j], out + i + j);
     for (size_t j = 0; j < count; j++) put(high[j], out + half + i + j);
   }
@@ -134,17 +135,18 @@ void rotate(const Kernel& kernel, const Attention& op, size_t position, const fl
 struct Steps {
   size_t item;  // bytes of one element of a cache
   // A new position's key, rotated, and value become a row of the caches.
-  void (*store)(const Kernel& kernel, const Attention& op, size_t position, const float* key,
+  void (*store)(const Kernels& kernels, const Attention& op, size_t position, const float* key,
                 const float* value, size_t row);
   // The rotated heads of a job.
-  void (*rotate_query)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room);
-  void (*score)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+  void (*rotate_query)(const Kernels& kernels, const Attention& op, const Job& job,
+                       const Room& room);
+  void (*score)(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
                 const Span& span);
   // sums [group, width] += the values of a span; float caches: position after position
-  void (*blend)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+  void (*blend)(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
                 const Span& span, double* sums);
   // room.sums += the sums of the values of a span, which may be put at `one` first
-  void (*accumulate)(const Kernel& kernel, const Attention& op, const Job& job, const Room& room,
+  void (*accumulate)(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
                      const Span& span, double* one);
 };
 

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -19,6 +19,6 @@ struct Bf16MatMul {
 // Bytes of scratch, aligned to 64, that bf16_matmul needs.
 size_t bf16_matmul_scratch(size_t m, size_t k);
 
-void bf16_matmul(const Kernel& kernel, const Bf16MatMul& op, void* scratch, const Pool& pool);
+void bf16_matmul(const Kernels& kernels, const Bf16MatMul& op, void* scratch, const Pool& pool);
 
 }  // namespace bitnet

@@ -19,7 +19,7 @@ static OrtStatus* compute(Call* call) {
   if (m == 0 || n == 0) return nullptr;
   Scratch scratch(bf16_matmul_scratch(m, k));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
-  bf16_matmul(*call->kernel,
+  bf16_matmul(*call->kernels,
               {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data), y},
               scratch.data, pool_of(call));
   return nullptr;

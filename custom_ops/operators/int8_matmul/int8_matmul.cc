@@ -16,7 +16,7 @@ size_t int8_matmul_scratch(size_t m, size_t k) {
   return slab_of(m) * (padded(k, kPadInt8) * sizeof(int16_t) + sizeof(float));
 }
 
-void int8_matmul(const Kernel& kernel, const Int8MatMul& op, void* scratch, const Pool& pool) {
+void int8_matmul(const Kernels& kernels, const Int8MatMul& op, void* scratch, const Pool& pool) {
   if (op.n == 0) return;
   const size_t slab = slab_of(op.m), stride = padded(op.k, kPadInt8);
   const size_t rows = rows_per_task(op.n, op.k, 4, kSums);
@@ -26,13 +26,13 @@ void int8_matmul(const Kernel& kernel, const Int8MatMul& op, void* scratch, cons
     const size_t m = smaller(op.m - first, slab);
     for (size_t i = 0; i < m; i++) {
       inverse[i] =
-          1.0f / kernel.quantize_int16(op.x + (first + i) * op.k, op.k, stride, q + i * stride);
+          1.0f / kernels.quantize_int16(op.x + (first + i) * op.k, op.k, stride, q + i * stride);
     }
     parallel(pool, parts(op.n, rows), [&](size_t task) {
       int64_t sums[kSums];
       const size_t n0 = task * rows, count = smaller(op.n - n0, rows);
       for (size_t i = 0; i < m; i++) {
-        kernel.int8_gemv(count, op.k, q + i * stride, op.w + n0 * op.k, sums);
+        kernels.int8_gemv(count, op.k, q + i * stride, op.w + n0 * op.k, sums);
         float* y = op.y + (first + i) * op.n + n0;
         for (size_t n = 0; n < count; n++) {
           y[n] = static_cast<float>(sums[n]) * load_float(op.scale, n0 + n) * inverse[i];

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -20,6 +20,6 @@ struct Int8MatMul {
 // Bytes of scratch, aligned to 64, that int8_matmul needs.
 size_t int8_matmul_scratch(size_t m, size_t k);
 
-void int8_matmul(const Kernel& kernel, const Int8MatMul& op, void* scratch, const Pool& pool);
+void int8_matmul(const Kernels& kernels, const Int8MatMul& op, void* scratch, const Pool& pool);
 
 }  // namespace bitnet

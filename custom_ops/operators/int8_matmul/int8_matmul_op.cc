@@ -20,7 +20,7 @@ static OrtStatus* compute(Call* call) {
   if (m == 0 || n == 0) return nullptr;
   Scratch scratch(int8_matmul_scratch(m, k));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
-  int8_matmul(*call->kernel,
+  int8_matmul(*call->kernels,
               {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data),
                static_cast<const float*>(scale.data), y},
               scratch.data, pool_of(call));

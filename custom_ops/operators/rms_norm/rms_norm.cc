@@ -9,13 +9,13 @@ constexpr size_t kTaskElements = 16384;  // that are worth a task, some 10 us
 
 }  // namespace
 
-void rms_norm(const Kernel& kernel, const RmsNorm& op, const Pool& pool) {
+void rms_norm(const Kernels& kernels, const RmsNorm& op, const Pool& pool) {
   const size_t rows = kTaskElements / op.k + 1;
   parallel(pool, parts(op.m, rows), [&](size_t task) {
     for (size_t row = task * rows; row < op.m && row < (task + 1) * rows; row++) {
       const size_t at = row * op.k;
-      kernel.rms_norm(op.k, op.x + at, op.residual ? op.residual + at : nullptr,
-                      op.sum ? op.sum + at : nullptr, op.weight, op.epsilon, op.y + at);
+      kernels.rms_norm(op.k, op.x + at, op.residual ? op.residual + at : nullptr,
+                       op.sum ? op.sum + at : nullptr, op.weight, op.epsilon, op.y + at);
     }
   });
 }

@@ -1,10 +1,10 @@
-// RMSNorm, row by row: kernel.h has the formula.
+// RMSNorm, row by row: kernels.h has the formula.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -19,6 +19,6 @@ struct RmsNorm {
   float* sum;             // [m, k], where there is a residual
 };
 
-void rms_norm(const Kernel& kernel, const RmsNorm& op, const Pool& pool);
+void rms_norm(const Kernels& kernels, const RmsNorm& op, const Pool& pool);
 
 }  // namespace bitnet

@@ -30,7 +30,7 @@ static OrtStatus* compute(Call* call) {
   }
   const size_t m = rows_of(x);
   if (m == 0 || k == 0) return nullptr;
-  rms_norm(*call->kernel,
+  rms_norm(*call->kernels,
            {m, static_cast<size_t>(k), static_cast<const float*>(x.data),
             static_cast<const uint8_t*>(weight.data), load_float(epsilon.data, 0), y,
             static_cast<const float*>(residual.data), static_cast<float*>(sum)},

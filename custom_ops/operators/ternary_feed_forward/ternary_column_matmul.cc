@@ -1,6 +1,7 @@
 #include "operators/ternary_feed_forward/ternary_column_matmul.h"
 
 #include "operators/skipped.h"
+#include "operators/ternary.h"
 #include "platform/sizes.h"
 
 namespace bitnet {
@@ -21,7 +22,7 @@ void scale(const TernaryColumnMatMul& op, size_t i, size_t n0, size_t count, flo
 }
 
 // Scratch of `few`: sums [kMaxParts, padded n], index [k], values [k], q [padded k].
-void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* scratch,
+void few(const Kernels& kernels, const TernaryColumnMatMul& op, size_t i, void* scratch,
          const Pool& pool) {
   const size_t width = padded(op.n, kBlockK), row_bytes = blocks_of(op.n) * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
@@ -30,7 +31,7 @@ void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* sc
   int8_t* q = values + op.k;
   int32_t q_sum;
   const float act_scale =
-      kernel.quantize_int8(op.x + i * op.k, op.k, padded(op.k, kBlockK), q, &q_sum);
+      kernels.quantize_int8(op.x + i * op.k, op.k, padded(op.k, kBlockK), q, &q_sum);
   size_t count = 0;
   for (size_t k = 0; k < op.k; k++) {
     index[count] = static_cast<int32_t>(k);
@@ -42,8 +43,8 @@ void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* sc
   const size_t tasks = worth < kMaxParts ? worth : kMaxParts, share = parts(count, tasks);
   parallel(pool, tasks, [&](size_t task) {
     const size_t begin = smaller(task * share, count), end = smaller(begin + share, count);
-    kernel.ternary_columns(end - begin, blocks_of(op.n), index + begin, values + begin, op.w,
-                           sums + task * width);
+    kernels.ternary_columns(end - begin, blocks_of(op.n), index + begin, values + begin, op.w,
+                            sums + task * width);
   });
   for (size_t task = 1; task < tasks; task++) {
     for (size_t n = 0; n < op.n; n++) sums[n] += sums[task * width + n];
@@ -53,7 +54,7 @@ void few(const Kernel& kernel, const TernaryColumnMatMul& op, size_t i, void* sc
 
 // Scratch of `many`: sums [kWorkers, kTall, 256], act_scales [slab], q_sums [slab], q [slab, padded
 // k].
-void many(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
+void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
   const size_t slab = smaller(op.m, kSlab), q_stride = padded(op.k, kBlockK);
   const size_t blocks = blocks_of(op.n), row_bytes = blocks * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
@@ -64,8 +65,8 @@ void many(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch, co
     const size_t m = smaller(slab, op.m - first);
     parallel(pool, parts(m, kQuantized), [&](size_t task) {
       for (size_t i = task * kQuantized; i < smaller(m, (task + 1) * kQuantized); i++) {
-        act_scales[i] = kernel.quantize_int8(op.x + (first + i) * op.k, op.k, q_stride,
-                                             q + i * q_stride, q_sums + i);
+        act_scales[i] = kernels.quantize_int8(op.x + (first + i) * op.k, op.k, q_stride,
+                                              q + i * q_stride, q_sums + i);
       }
     });
     const size_t tiles = blocks * parts(m, kTall);
@@ -74,8 +75,8 @@ void many(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch, co
       for (size_t tile = worker; tile < tiles; tile += kWorkers) {
         const size_t block = tile % blocks, i0 = tile / blocks * kTall;
         const size_t rows = smaller(kTall, m - i0), n0 = block * kBlockK;
-        kernel.ternary_columns_gemm(rows, op.k, q + i0 * q_stride, q_stride, q_sums + i0,
-                                    op.w + block * kBlockBytes, row_bytes, own, kBlockK);
+        kernels.ternary_columns_gemm(rows, op.k, q + i0 * q_stride, q_stride, q_sums + i0,
+                                     op.w + block * kBlockBytes, row_bytes, own, kBlockK);
         for (size_t i = 0; i < rows; i++) {
           scale(op, first + i0 + i, n0, smaller(kBlockK, op.n - n0), act_scales[i0 + i],
                 own + i * kBlockK);
@@ -96,11 +97,11 @@ size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
          smaller(m, kSlab) * (sizeof(float) + sizeof(int32_t) + padded(k, kBlockK));
 }
 
-void ternary_column_matmul(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch,
+void ternary_column_matmul(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch,
                            const Pool& pool) {
   if (op.n == 0) return;
-  if (op.m >= kGemmRows) return many(kernel, op, scratch, pool);
-  for (size_t i = 0; i < op.m; i++) few(kernel, op, i, scratch, pool);
+  if (op.m >= kGemmRows) return many(kernels, op, scratch, pool);
+  for (size_t i = 0; i < op.m; i++) few(kernels, op, i, scratch, pool);
 }
 
 }  // namespace bitnet

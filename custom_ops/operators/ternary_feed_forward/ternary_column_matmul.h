@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -13,7 +13,7 @@ namespace bitnet {
 struct TernaryColumnMatMul {
   size_t m, k, n;         // 1 <= k <= kMaxK
   const float* x;         // [m, k]
-  const uint8_t* w;       // [k, 64 * ceil(n / 256)]: the transposed matrix, packed as in kernel.h
+  const uint8_t* w;       // [k, 64 * ceil(n / 256)]: the transposed matrix, packed as in kernels.h
   const uint8_t* scales;  // float32 [n], at any address
   float* y;               // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
 };
@@ -21,7 +21,7 @@ struct TernaryColumnMatMul {
 // Bytes of scratch, aligned to 64, that ternary_column_matmul needs.
 size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n);
 
-void ternary_column_matmul(const Kernel& kernel, const TernaryColumnMatMul& op, void* scratch,
+void ternary_column_matmul(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch,
                            const Pool& pool);
 
 }  // namespace bitnet

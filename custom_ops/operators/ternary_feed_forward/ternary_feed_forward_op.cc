@@ -4,6 +4,7 @@
 //   -> Y float32 [..., M], normed float32 [..., N], optional: what down is multiplied with
 #include "onnxruntime/ort.h"
 #include "operators/rms_norm/rms_norm.h"
+#include "operators/ternary.h"
 #include "operators/ternary_feed_forward/ternary_column_matmul.h"
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 #include "platform/sizes.h"
@@ -65,15 +66,15 @@ OrtStatus* compute(Call* call) {
   if (!normed) normed = static_cast<char*>(scratch.data) + product_bytes;
   void* rest = static_cast<char*>(scratch.data) + 2 * product_bytes;
   const Pool pool = pool_of(call);
-  ternary_gated_matmul(*call->kernel,
+  ternary_gated_matmul(*call->kernels,
                        {m, k, n, static_cast<const float*>(x.data), bytes(gate), bytes(up),
                         bytes(scales[0]), bytes(scales[1]), product},
                        rest, pool);
   float* rows = static_cast<float*>(normed);
-  rms_norm(*call->kernel,
+  rms_norm(*call->kernels,
            {m, n, product, bytes(norm), load_float(epsilon.data, 0), rows, nullptr, nullptr}, pool);
-  ternary_column_matmul(*call->kernel, {m, n, width, rows, bytes(down), bytes(down_scale), y}, rest,
-                        pool);
+  ternary_column_matmul(*call->kernels, {m, n, width, rows, bytes(down), bytes(down_scale), y},
+                        rest, pool);
   return nullptr;
 }
 

@@ -1,6 +1,7 @@
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 
 #include "operators/skipped.h"
+#include "operators/ternary.h"
 #include "operators/ternary_matmul/ternary_matmul.h"
 #include "platform/sizes.h"
 
@@ -19,11 +20,11 @@ float squared_relu(float gate) {
 
 // One activation row: a chunk of gate's rows in turn, and then the open rows of up of the chunk
 // before, while those of this one come from memory.
-void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q,
+void few(const Kernels& kernels, const TernaryGatedMatMul& op, size_t i, int8_t* q,
          const Pool& pool) {
   const size_t blocks = blocks_of(op.k), row_bytes = blocks * kBlockBytes;
   int32_t q_sum;
-  const float act_scale = kernel.quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
+  const float act_scale = kernels.quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
   const float gate_factor = load_float(op.gate_scale, 0) / act_scale;
   const float up_factor = load_float(op.up_scale, 0) / act_scale;
   float* y = op.y + i * op.n;
@@ -40,7 +41,7 @@ void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q
     size_t opened = 0, known = 0, done = 0;
     for (size_t n = 0; n < count; n += kChunk) {
       const size_t here = smaller(kChunk, count - n);
-      kernel.ternary_gemv(here, blocks, q, q_sum, op.gate + (n0 + n) * row_bytes, gates);
+      kernels.ternary_gemv(here, blocks, q, q_sum, op.gate + (n0 + n) * row_bytes, gates);
       float* squares = y + n0 + n;
       for (size_t i = 0; i < here; i++) {
         squares[i] = squared_relu(static_cast<float>(gates[i]) * gate_factor);
@@ -50,12 +51,12 @@ void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q
         opened += squares[i] != 0;
       }
       const size_t whole = (known - done) / 4 * 4;
-      kernel.ternary_select(whole, opened - done, blocks, q, q_sum, up, open + done, sums + done);
+      kernels.ternary_select(whole, opened - done, blocks, q, q_sum, up, open + done, sums + done);
       done += whole;
       known = opened;
     }
     const size_t left = opened - done;
-    kernel.ternary_select(left, left, blocks, q, q_sum, up, open + done, sums + done);
+    kernels.ternary_select(left, left, blocks, q, q_sum, up, open + done, sums + done);
     add_skipped_rows((count - opened) * row_bytes);
     for (size_t j = 0; j < opened; j++) {
       y[n0 + static_cast<size_t>(open[j])] *= static_cast<float>(sums[j]) * up_factor;
@@ -64,15 +65,15 @@ void few(const Kernel& kernel, const TernaryGatedMatMul& op, size_t i, int8_t* q
 }
 
 // Many activation rows: both products whole.
-void many(const Kernel& kernel, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
+void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   for (size_t first = 0; first < op.m; first += kSlab) {
     const size_t m = smaller(kSlab, op.m - first);
     const float* x = op.x + first * op.k;
     float* y = op.y + first * op.n;
     float* up = static_cast<float*>(scratch);
     void* rest = static_cast<char*>(scratch) + kSlab * op.n * sizeof(float);
-    ternary_matmul(kernel, {m, op.k, op.n, x, op.gate, op.gate_scale, false, y}, rest, pool);
-    ternary_matmul(kernel, {m, op.k, op.n, x, op.up, op.up_scale, false, up}, rest, pool);
+    ternary_matmul(kernels, {m, op.k, op.n, x, op.gate, op.gate_scale, false, y}, rest, pool);
+    ternary_matmul(kernels, {m, op.k, op.n, x, op.up, op.up_scale, false, up}, rest, pool);
     parallel(pool, m, [&](size_t i) {
       for (size_t n = i * op.n; n < (i + 1) * op.n; n++) {
         const float square = squared_relu(y[n]);
@@ -89,11 +90,11 @@ size_t ternary_gated_matmul_scratch(size_t m, size_t k, size_t n) {
   return kSlab * n * sizeof(float) + ternary_matmul_scratch(smaller(m, kSlab), k);
 }
 
-void ternary_gated_matmul(const Kernel& kernel, const TernaryGatedMatMul& op, void* scratch,
+void ternary_gated_matmul(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,
                           const Pool& pool) {
   if (op.n == 0) return;
-  if (op.m >= kGemmRows) return many(kernel, op, scratch, pool);
-  for (size_t i = 0; i < op.m; i++) few(kernel, op, i, static_cast<int8_t*>(scratch), pool);
+  if (op.m >= kGemmRows) return many(kernels, op, scratch, pool);
+  for (size_t i = 0; i < op.m; i++) few(kernels, op, i, static_cast<int8_t*>(scratch), pool);
 }
 
 }  // namespace bitnet

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -14,7 +14,7 @@ namespace bitnet {
 struct TernaryGatedMatMul {
   size_t m, k, n;             // 1 <= k <= kMaxK
   const float* x;             // [m, k]
-  const uint8_t *gate, *up;   // [n, 64 * ceil(k / 256)], packed as in kernel.h
+  const uint8_t *gate, *up;   // [n, 64 * ceil(k / 256)], packed as in kernels.h
   const uint8_t* gate_scale;  // float32 [1], at any address
   const uint8_t* up_scale;    // float32 [1], at any address
   float* y;                   // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
@@ -23,7 +23,7 @@ struct TernaryGatedMatMul {
 // Bytes of scratch, aligned to 64, that ternary_gated_matmul needs.
 size_t ternary_gated_matmul_scratch(size_t m, size_t k, size_t n);
 
-void ternary_gated_matmul(const Kernel& kernel, const TernaryGatedMatMul& op, void* scratch,
+void ternary_gated_matmul(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,
                           const Pool& pool);
 
 }  // namespace bitnet

@@ -1,5 +1,6 @@
 #include "operators/ternary_group_matmul/ternary_group_matmul.h"
 
+#include "operators/ternary.h"
 #include "platform/sizes.h"
 
 namespace bitnet {
@@ -18,7 +19,7 @@ static_assert(kTall * kTileN <= kTotals, "a task of one tile fits");
 size_t slab_of(size_t m, size_t digits) { return smaller(m, kSlab / digits); }
 
 struct Slab {
-  const Kernel& kernel;
+  const Kernels& kernels;
   const TernaryGroupMatMul& op;
   size_t digits;  // int8 rows of one activation row
   size_t first, m, groups, row_bytes, padded;
@@ -43,8 +44,8 @@ void quantize(const Slab& s, const Pool& pool) {
       int8_t* q = s.q + i * s.digits * s.padded;
       int32_t sum;
       s.act_scale[i] = s.digits == 1
-                           ? static_cast<double>(s.kernel.quantize_int8(x, k, s.padded, q, &sum))
-                           : s.kernel.quantize_digits(x, k, s.padded, q);
+                           ? static_cast<double>(s.kernels.quantize_int8(x, k, s.padded, q, &sum))
+                           : s.kernels.quantize_digits(x, k, s.padded, q);
       for (size_t d = i * s.digits; d < (i + 1) * s.digits; d++) {
         sum_groups(s.q + d * s.padded, s.groups, s.q_sums + d * s.groups);
       }
@@ -77,8 +78,8 @@ void multiply(const Slab& s, const Pool& pool) {
     double totals[kTotals];
     const size_t n0 = task % across * wide, d0 = task / across * tall;
     const size_t count = smaller(wide, s.op.n - n0), m = smaller(tall, whole - d0);
-    s.kernel.ternary_group(m, count, s.groups, s.q + d0 * s.padded, s.q_sums + d0 * s.groups,
-                           s.op.w + n0 * s.row_bytes, s.op.scale + n0 * s.groups, totals, wide);
+    s.kernels.ternary_group(m, count, s.groups, s.q + d0 * s.padded, s.q_sums + d0 * s.groups,
+                            s.op.w + n0 * s.row_bytes, s.op.scale + n0 * s.groups, totals, wide);
     for (size_t d = 0; d < m; d += s.digits) {
       scale(s, (d0 + d) / s.digits, n0, count, totals + d * wide, wide);
     }
@@ -90,7 +91,7 @@ size_t scratch_bytes(size_t m, size_t k, size_t digits) {
   return slab_of(m, digits) * (digits * row + sizeof(double));
 }
 
-void matmul(const Kernel& kernel, const TernaryGroupMatMul& op, size_t digits, void* scratch,
+void matmul(const Kernels& kernels, const TernaryGroupMatMul& op, size_t digits, void* scratch,
             const Pool& pool) {
   if (op.n == 0) return;
   const size_t slab = slab_of(op.m, digits), blocks = blocks_of(op.k), groups = op.k / kGroupK;
@@ -98,7 +99,7 @@ void matmul(const Kernel& kernel, const TernaryGroupMatMul& op, size_t digits, v
   double* act_scale = reinterpret_cast<double*>(q + slab * digits * blocks * kBlockK);
   int32_t* q_sums = reinterpret_cast<int32_t*>(act_scale + slab);
   for (size_t first = 0; first < op.m; first += slab) {
-    const Slab s = {kernel,
+    const Slab s = {kernels,
                     op,
                     digits,
                     first,
@@ -118,16 +119,16 @@ void matmul(const Kernel& kernel, const TernaryGroupMatMul& op, size_t digits, v
 
 size_t ternary_group_matmul_scratch(size_t m, size_t k) { return scratch_bytes(m, k, 1); }
 
-void ternary_group_matmul(const Kernel& kernel, const TernaryGroupMatMul& op, void* scratch,
+void ternary_group_matmul(const Kernels& kernels, const TernaryGroupMatMul& op, void* scratch,
                           const Pool& pool) {
-  matmul(kernel, op, 1, scratch, pool);
+  matmul(kernels, op, 1, scratch, pool);
 }
 
 size_t ternary_float_matmul_scratch(size_t m, size_t k) { return scratch_bytes(m, k, kDigits); }
 
-void ternary_float_matmul(const Kernel& kernel, const TernaryGroupMatMul& op, void* scratch,
+void ternary_float_matmul(const Kernels& kernels, const TernaryGroupMatMul& op, void* scratch,
                           const Pool& pool) {
-  matmul(kernel, op, kDigits, scratch, pool);
+  matmul(kernels, op, kDigits, scratch, pool);
 }
 
 }  // namespace bitnet

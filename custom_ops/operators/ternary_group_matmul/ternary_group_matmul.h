@@ -2,7 +2,7 @@
 //
 //   total(v) = sum over g = 0, 1, ... of (sum over k of group g of v[k] * code) * scale[n][g]
 //
-// in float64 in this order (kernels/kernel.h); the inner sums are exact integers, so every CPU
+// in float64 in this order (kernels/kernels.h); the inner sums are exact integers, so every CPU
 // gives the same bits. Two ways to bring x, which is not rounded again anywhere else:
 //
 //   group:  v = int8(x), one scale a row:  y = float32(total(v) / act_scale)
@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -27,19 +27,19 @@ namespace bitnet {
 struct TernaryGroupMatMul {
   size_t m, k, n;      // k a multiple of kGroupK, at most kMaxK
   const float* x;      // [m, k]
-  const uint8_t* w;    // [n, 64 * ceil(k / 256)], packed as in kernel.h
+  const uint8_t* w;    // [n, 64 * ceil(k / 256)], packed as in kernels.h
   const float* scale;  // [n, k / kGroupK]
   float* y;            // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
 };
 
 // Bytes of scratch, aligned to 64, that ternary_group_matmul needs.
 size_t ternary_group_matmul_scratch(size_t m, size_t k);
-void ternary_group_matmul(const Kernel& kernel, const TernaryGroupMatMul& op, void* scratch,
+void ternary_group_matmul(const Kernels& kernels, const TernaryGroupMatMul& op, void* scratch,
                           const Pool& pool);
 
 // The same for ternary_float_matmul.
 size_t ternary_float_matmul_scratch(size_t m, size_t k);
-void ternary_float_matmul(const Kernel& kernel, const TernaryGroupMatMul& op, void* scratch,
+void ternary_float_matmul(const Kernels& kernels, const TernaryGroupMatMul& op, void* scratch,
                           const Pool& pool);
 
 }  // namespace bitnet

@@ -6,7 +6,7 @@
 namespace bitnet {
 
 using Scratches = size_t (*)(size_t m, size_t k);
-using MatMul = void (*)(const Kernel& kernel, const TernaryGroupMatMul& op, void* scratch,
+using MatMul = void (*)(const Kernels& kernels, const TernaryGroupMatMul& op, void* scratch,
                         const Pool& pool);
 
 static OrtStatus* check_shapes(const Call& call, const OpSpec& spec, const Tensor& w,
@@ -39,7 +39,7 @@ static OrtStatus* compute(Call* call, const OpSpec& spec, Scratches scratch_byte
   if (m == 0 || n == 0) return nullptr;
   Scratch scratch(scratch_bytes(m, k));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
-  matmul(*call->kernel,
+  matmul(*call->kernels,
          {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data),
           static_cast<const float*>(scale.data), y},
          scratch.data, pool_of(call));

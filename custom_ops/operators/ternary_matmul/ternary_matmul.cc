@@ -1,5 +1,6 @@
 #include "operators/ternary_matmul/ternary_matmul.h"
 
+#include "operators/ternary.h"
 #include "platform/sizes.h"
 
 namespace bitnet {
@@ -14,7 +15,7 @@ constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, s
 size_t slab_of(size_t m) { return smaller(m, kSlab); }
 
 struct Slab {
-  const Kernel& kernel;
+  const Kernels& kernels;
   const TernaryMatMul& op;
   size_t first, m, blocks;
   float* act_scales;  // [m]
@@ -26,8 +27,8 @@ void quantize(const Slab& s, const Pool& pool) {
   const size_t k = s.op.k, rows = kQuantizeWork / k + 1;
   parallel(pool, parts(s.m, rows), [&](size_t task) {
     for (size_t i = task * rows; i < smaller(s.m, (task + 1) * rows); i++) {
-      s.act_scales[i] = s.kernel.quantize_int8(s.op.x + (s.first + i) * k, k, s.blocks * kBlockK,
-                                               s.q + i * s.blocks * kBlockK, s.q_sums + i);
+      s.act_scales[i] = s.kernels.quantize_int8(s.op.x + (s.first + i) * k, k, s.blocks * kBlockK,
+                                                s.q + i * s.blocks * kBlockK, s.q_sums + i);
     }
   });
 }
@@ -53,8 +54,8 @@ void gemv(const Slab& s, const Pool& pool) {
     int32_t sums[kSums];
     const size_t n0 = task * rows, count = smaller(rows, s.op.n - n0);
     for (size_t i = 0; i < s.m; i++) {
-      s.kernel.ternary_gemv(count, s.blocks, s.q + i * s.blocks * kBlockK, s.q_sums[i],
-                            s.op.w + n0 * row_bytes, sums);
+      s.kernels.ternary_gemv(count, s.blocks, s.q + i * s.blocks * kBlockK, s.q_sums[i],
+                             s.op.w + n0 * row_bytes, sums);
       scale(s, i, n0, count, sums);
     }
   });
@@ -71,8 +72,8 @@ void gemm(const Slab& s, const Pool& pool) {
     int32_t sums[kSums];
     const size_t n0 = task % across * wide, i0 = task / across * tall;
     const size_t count = smaller(wide, s.op.n - n0), m = smaller(tall, s.m - i0);
-    s.kernel.ternary_gemm(m, count, s.blocks, s.q + i0 * s.blocks * kBlockK, s.q_sums + i0,
-                          s.op.w + n0 * row_bytes, sums, wide);
+    s.kernels.ternary_gemm(m, count, s.blocks, s.q + i0 * s.blocks * kBlockK, s.q_sums + i0,
+                           s.op.w + n0 * row_bytes, sums, wide);
     for (size_t i = 0; i < m; i++) scale(s, i0 + i, n0, count, sums + i * wide);
   });
 }
@@ -84,7 +85,7 @@ size_t ternary_matmul_scratch(size_t m, size_t k) {
   return slab_of(m) * (blocks_of(k) * kBlockK + sizeof(float) + sizeof(int32_t));
 }
 
-void ternary_matmul(const Kernel& kernel, const TernaryMatMul& op, void* scratch,
+void ternary_matmul(const Kernels& kernels, const TernaryMatMul& op, void* scratch,
                     const Pool& pool) {
   if (op.n == 0) return;
   const size_t slab = slab_of(op.m), blocks = blocks_of(op.k);
@@ -92,7 +93,7 @@ void ternary_matmul(const Kernel& kernel, const TernaryMatMul& op, void* scratch
   float* act_scales = reinterpret_cast<float*>(q + slab * blocks * kBlockK);
   int32_t* q_sums = reinterpret_cast<int32_t*>(act_scales + slab);
   for (size_t first = 0; first < op.m; first += slab) {
-    const Slab s = {kernel, op, first, smaller(slab, op.m - first), blocks, act_scales, q_sums, q};
+    const Slab s = {kernels, op, first, smaller(slab, op.m - first), blocks, act_scales, q_sums, q};
     quantize(s, pool);
     if (s.m < kGemmRows)
       gemv(s, pool);

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -12,7 +12,7 @@ namespace bitnet {
 struct TernaryMatMul {
   size_t m, k, n;         // 1 <= k <= kMaxK
   const float* x;         // [m, k]
-  const uint8_t* w;       // [n, 64 * ceil(k / 256)], packed as in kernel.h
+  const uint8_t* w;       // [n, 64 * ceil(k / 256)], packed as in kernels.h
   const uint8_t* scales;  // float32 [1], or [n] where row_scales, at any address
   bool row_scales;
   float* y;  // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
@@ -21,6 +21,7 @@ struct TernaryMatMul {
 // Bytes of scratch, aligned to 64, that ternary_matmul needs.
 size_t ternary_matmul_scratch(size_t m, size_t k);
 
-void ternary_matmul(const Kernel& kernel, const TernaryMatMul& op, void* scratch, const Pool& pool);
+void ternary_matmul(const Kernels& kernels, const TernaryMatMul& op, void* scratch,
+                    const Pool& pool);
 
 }  // namespace bitnet

@@ -41,13 +41,13 @@ static OrtStatus* compute(Call* call) {
   void* rest = static_cast<char*>(scratch.data) + norm_bytes;
   if (norms) {
     float* to = static_cast<float*>(normed ? normed : scratch.data);
-    rms_norm(*call->kernel,
+    rms_norm(*call->kernels,
              {m, k, rows, static_cast<const uint8_t*>(norm.data), load_float(epsilon.data, 0), to,
               nullptr, nullptr},
              pool);
     rows = to;
   }
-  ternary_matmul(*call->kernel,
+  ternary_matmul(*call->kernels,
                  {m, k, n, rows, static_cast<const uint8_t*>(w.data),
                   static_cast<const uint8_t*>(scale.data), scale.dims[0] != 1, y},
                  rest, pool);

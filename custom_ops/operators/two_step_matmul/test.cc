@@ -1,8 +1,7 @@
 // TwoStepMatMul against the whole of Bf16MatMul: what must be exact, and what may be read.
 #include <float.h>
-#include <math.h>
 
-#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
 #include "operators/int8_matmul/int8_matmul.h"
 #include "operators/skipped.h"
@@ -12,8 +11,7 @@
 
 using namespace bitnet;
 
-int failures = 0;
-char current_case[256] = "start";
+namespace {
 
 // A table and its int8 copy. The bound is row_bounds of ternary.py, in float64 and rounded up.
 struct Table {
@@ -54,25 +52,25 @@ struct Result {
   uint64_t rescored = 0;  // rows of w that were read
 };
 
-static void run(const Kernel& kernel, const Table& t, size_t m, const float* x, const Pool& pool,
-                Result* result) {
+void run(const Kernels& kernels, const Table& t, size_t m, const float* x, const Pool& pool,
+         Result* result) {
   Guarded<uint8_t> scratch(two_step_matmul_scratch(m, t.k) / 64 * 64 + 64);
   const uint64_t before = skipped_head();
   two_step_matmul(
-      kernel, {m, t.k, t.n, x, t.w.data, t.scan.data, t.scale.data, t.bound.data, result->y.data},
+      kernels, {m, t.k, t.n, x, t.w.data, t.scan.data, t.scale.data, t.bound.data, result->y.data},
       scratch.data, pool);
   result->rescored = m * t.n - (skipped_head() - before) / (2 * t.k);
 }
 
-static int descending(const void* a, const void* b) {
+int descending(const void* a, const void* b) {
   const float x = *static_cast<const float*>(a), y = *static_cast<const float*>(b);
   return x < y ? 1 : x > y ? -1 : 0;
 }
 
 // All that reach the kKeep-th largest exact result are exact, the others are below it, and every
 // kernel and pool gives the same bits. Returns how many rows were rescored for all of x.
-static uint64_t check(const char* what, const Table& t, size_t m, const float* x) {
-  const Kernel** list;
+uint64_t check(const char* what, const Table& t, size_t m, const float* x) {
+  const Kernels** list;
   const size_t kernels = tested_kernels(&list);
   Guarded<float> exact(m * t.n), sorted(t.n);
   Guarded<uint8_t> scratch(bf16_matmul_scratch(m, t.k) / 64 * 64 + 64);
@@ -98,13 +96,13 @@ static uint64_t check(const char* what, const Table& t, size_t m, const float* x
   return first.rescored;
 }
 
-static void random_x(Guarded<float>* x, Random* random) {
+void random_x(Guarded<float>* x, Random* random) {
   for (size_t i = 0; i < x->size(); i++) (*x)[i] = random->real() * 3;
 }
 
 // What row n holds at i.
 template <typename Row>
-static Table* made(size_t n, size_t k, const Row& row) {
+Table* made(size_t n, size_t k, const Row& row) {
   Table* t = new Table(n, k);
   for (size_t r = 0; r < n; r++) {
     for (size_t i = 0; i < k; i++) t->set(r, i, row(r, i));
@@ -113,7 +111,9 @@ static Table* made(size_t n, size_t k, const Row& row) {
   return t;
 }
 
-static void test_random() {
+}  // namespace
+
+TEST(two_step_matmul, random) {
   const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},     {1, 1, 1},   {3, 33, 63},   {2, 16, 64},
                               {2, 257, 65}, {1, 640, 900}, {5, 64, 80}, {2, 2560, 999}};
   for (const auto& s : shapes) {
@@ -128,7 +128,7 @@ static void test_random() {
   }
 }
 
-static void test_adversarial() {
+TEST(two_step_matmul, adversarial) {
   Random random = {5};
   const size_t n = 700, k = 96;
   Guarded<float> x(k);
@@ -174,11 +174,11 @@ static void test_adversarial() {
   delete t;
 }
 
-static void test_not_finite() {
+TEST(two_step_matmul, not_finite) {
   Random random = {9};
   const size_t n = 200, k = 40;
   Table* t = made(n, k, [&](size_t, size_t) { return random.real(); });
-  const Kernel** list;
+  const Kernels** list;
   const size_t kernels = tested_kernels(&list);
   for (float bad : {NAN, INFINITY, -INFINITY}) {
     Guarded<float> x(3 * k);
@@ -194,12 +194,4 @@ static void test_not_finite() {
     }
   }
   delete t;
-}
-
-int main() {
-  test_random();
-  test_adversarial();
-  test_not_finite();
-  printf("%d failures\n", failures);
-  return failures != 0;
 }

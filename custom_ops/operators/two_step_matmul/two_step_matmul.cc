@@ -15,8 +15,8 @@ constexpr float kPeak = 32512;    // of quantize_int16
 constexpr float kLarge = 0x1p48;  // 1 / act_scale, from where on the scan might overflow
 
 // What the bounds are multiplied by: see row_bounds in ternary.py. NaN where x is not finite.
-float slack_of(const Kernel& kernel, const float* x, size_t k, int16_t* q) {
-  const float inverse = 1.0f / kernel.quantize_int16(x, k, padded(k, kPadInt8), q);
+float slack_of(const Kernels& kernels, const float* x, size_t k, int16_t* q) {
+  const float inverse = 1.0f / kernels.quantize_int16(x, k, padded(k, kPadInt8), q);
   int64_t squares = 0;  // below 2^47, so its conversion is exact
   for (size_t i = 0; i < k; i++) squares += static_cast<int32_t>(q[i]) * q[i];
   const double norm = sqrt(static_cast<double>(squares));
@@ -63,7 +63,7 @@ inline void prefetch(const uint8_t* data, size_t bytes) {
 
 // The exact result in place of each that may be `least` or more; neighbours together. The next
 // such row is fetched meanwhile: it lies where no hardware expects it.
-void rescore(const Kernel& kernel, const TwoStepMatMul& op, const double* x, float slack,
+void rescore(const Kernels& kernels, const TwoStepMatMul& op, const double* x, float slack,
              float least, float* y, const Pool& pool) {
   const size_t share = padded(parts(op.n, kTasks), 64), row_bytes = 2 * op.k;
   parallel(pool, parts(op.n, share), [&](size_t task) {
@@ -77,7 +77,7 @@ void rescore(const Kernel& kernel, const TwoStepMatMul& op, const double* x, flo
       size_t last = n + 1;
       while ((next = asked_from(last)) == last && last < end) last++;
       if (next < end) prefetch(op.w + next * row_bytes, row_bytes);
-      kernel.bf16_gemv(last - n, op.k, x, op.w + n * row_bytes, y + n);
+      kernels.bf16_gemv(last - n, op.k, x, op.w + n * row_bytes, y + n);
       read += last - n;
     }
     add_skipped_head((end - task * share - read) * row_bytes);
@@ -94,10 +94,10 @@ size_t two_step_matmul_scratch(size_t m, size_t k) {
   return scan > rest ? scan : rest;
 }
 
-void two_step_matmul(const Kernel& kernel, const TwoStepMatMul& op, void* scratch,
+void two_step_matmul(const Kernels& kernels, const TwoStepMatMul& op, void* scratch,
                      const Pool& pool) {
   if (op.n == 0) return;
-  int8_matmul(kernel, {op.m, op.k, op.n, op.x, op.scan, op.scale, op.y}, scratch, pool);
+  int8_matmul(kernels, {op.m, op.k, op.n, op.x, op.scan, op.scale, op.y}, scratch, pool);
   const size_t stride = padded(op.k, kPadInt8);
   double* wide = static_cast<double*>(scratch);
   int16_t* q = reinterpret_cast<int16_t*>(wide + stride);
@@ -105,11 +105,11 @@ void two_step_matmul(const Kernel& kernel, const TwoStepMatMul& op, void* scratc
   for (size_t i = 0; i < op.m; i++) {
     const float* x = op.x + i * op.k;
     float* y = op.y + i * op.n;
-    const float slack = slack_of(kernel, x, op.k, q);
+    const float slack = slack_of(kernels, x, op.k, q);
     if (slack != slack) continue;
     const float least = least_kept(y, op.bound, op.n, slack, heaps, pool);
-    kernel.widen_bf16(x, op.k, padded(op.k, kPadBf16), wide);
-    rescore(kernel, op, wide, slack, least, y, pool);
+    kernels.widen_bf16(x, op.k, padded(op.k, kPadBf16), wide);
+    rescore(kernels, op, wide, slack, least, y, pool);
   }
 }
 

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernel.h"
+#include "kernels/kernels.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -27,7 +27,7 @@ struct TwoStepMatMul {
 // Bytes of scratch, aligned to 64, that two_step_matmul needs.
 size_t two_step_matmul_scratch(size_t m, size_t k);
 
-void two_step_matmul(const Kernel& kernel, const TwoStepMatMul& op, void* scratch,
+void two_step_matmul(const Kernels& kernels, const TwoStepMatMul& op, void* scratch,
                      const Pool& pool);
 
 }  // namespace bitnet

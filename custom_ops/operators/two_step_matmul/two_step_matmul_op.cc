@@ -29,7 +29,7 @@ static OrtStatus* compute(Call* call) {
   if (m == 0 || n == 0) return nullptr;
   Scratch scratch(two_step_matmul_scratch(m, k));
   if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
-  two_step_matmul(*call->kernel,
+  two_step_matmul(*call->kernels,
                   {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data),
                    static_cast<const uint8_t*>(scan.data), static_cast<const float*>(scale.data),
                    static_cast<const float*>(bound.data), y},
