@@ -82,7 +82,8 @@ def bench(
         raise GenerationError(f"runs is {runs}, expected 1 or more")
     start = perf_counter()
     artifact = Artifact.open(artifact_folder)
-    session = Session(artifact, threads=threads)
+    counters = native.Counters()
+    session = Session(artifact, threads=threads, counters=counters)
     load = perf_counter() - start
     if prompt_tokens + new_tokens > session.context_length:
         raise GenerationError(
@@ -91,10 +92,10 @@ def bench(
             hint="lower --prompt-tokens or --max-new-tokens",
         )
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, prompt_tokens).tolist()
-    _run(session, ids, 2)  # maps the weights into memory
+    _run(session, counters, ids, 2)  # maps the weights into memory
     times: list[_Times] = []
     for index in range(runs):
-        times.append(_run(session, ids, new_tokens))
+        times.append(_run(session, counters, ids, new_tokens))
         if on_run is not None:
             on_run(index + 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
@@ -178,14 +179,14 @@ class _Times(NamedTuple):
     skipped: native.Skipped
 
 
-def _run(session: Session, ids: list[int], new_tokens: int) -> _Times:
+def _run(session: Session, counters: native.Counters, ids: list[int], new_tokens: int) -> _Times:
     session.reset()
     start = perf_counter()
     token = int(session.prefill(ids).argmax())
-    first, skipped = perf_counter(), native.skipped_bytes()
+    first, skipped = perf_counter(), counters.skipped()
     for _ in range(new_tokens - 1):
         token = int(session.decode([token])[0].argmax())
-    return _Times(first - start, perf_counter() - first, native.skipped_bytes().since(skipped))
+    return _Times(first - start, perf_counter() - first, counters.skipped().since(skipped))
 
 
 def describe(result: BenchResult) -> str:

@@ -43,17 +43,19 @@ class Session:
         custom_ops: bool = True,
         profile: str | None = None,
         model: bytes | None = None,
+        counters: native.Counters | None = None,
     ) -> None:
         """threads: 0 for one per core. custom_ops False runs the stock function bodies.
 
         model: a changed copy of the artifact's graph to run in its place, on the same weights.
+        counters: what the operators of this session count into.
 
         Raises ArtifactError or LibraryError.
         """
         self.artifact = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
         self.vocab_size = self.artifact.vocab_size
         self.context_length = self.artifact.context_length
-        self._session = _open(self.artifact, threads, custom_ops, profile, model)
+        self._session = _open(self.artifact, threads, custom_ops, profile, model, counters)
         kinds = ["key", "value"]
         if self.artifact.kv_cache == "int8":
             kinds += [f"{kind}{SCALE}" for kind in kinds]
@@ -203,7 +205,12 @@ def _bind(bind: Any, name: str, array: np.ndarray) -> None:
 
 
 def _open(
-    artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
+    artifact: Artifact,
+    threads: int,
+    custom_ops: bool,
+    profile: str | None,
+    model: bytes | None,
+    counters: native.Counters | None,
 ) -> ort.InferenceSession:
     if threads < 0:
         raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
@@ -213,6 +220,8 @@ def _open(
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
     if custom_ops and artifact.target == "native":
+        if counters is not None:
+            options.add_session_config_entry(*counters.session_entry)
         native.active_kernel()  # says which kernels there are when an impossible one is forced
         try:
             options.register_custom_ops_library(str(native.library_path()))

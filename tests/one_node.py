@@ -65,20 +65,29 @@ def model(
     return made.SerializeToString()
 
 
-def session(made: bytes, library: bool, threads: int = 1) -> ort.InferenceSession:
+def session(
+    made: bytes, library: bool, threads: int = 1, counters: native.Counters | None = None
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
+    if counters is not None:
+        options.add_session_config_entry(*counters.session_entry)
     if library:
         options.register_custom_ops_library(str(native.library_path()))
     return ort.InferenceSession(made, options, providers=["CPUExecutionProvider"])
 
 
 def run(
-    op: str, x: np.ndarray, constants: Mapping[str, np.ndarray], library: bool, threads: int = 1
+    op: str,
+    x: np.ndarray,
+    constants: Mapping[str, np.ndarray],
+    library: bool,
+    threads: int = 1,
+    counters: native.Counters | None = None,
 ) -> Any:
     made = model(op, constants, {"X": TensorProto.FLOAT})
-    return session(made, library, threads).run(None, {"X": x})[0]
+    return session(made, library, threads, counters).run(None, {"X": x})[0]
 
 
 def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndarray]:

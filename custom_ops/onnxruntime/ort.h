@@ -1,19 +1,32 @@
 // What the operators share at the boundary to ONNX Runtime: its C API, nothing else.
+//
+// Every size is checked before it enters arithmetic: a tensor that passed `input` has dimensions of
+// 0 or more, and their product, with 1 in place of 0, is at most kMaxElements. Each function that
+// returns a status returns null, or one sentence: what was found, what was expected.
 #pragma once
 
 #include <onnxruntime_c_api.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include <atomic>
-
 #include "kernels/kernels.h"
+#include "onnxruntime/counters.h"
 #include "platform/pool.h"
 
 namespace bitnet {
 
 constexpr uint32_t kApiVersion = 17;  // the first with all that is used here
 constexpr size_t kMaxRank = 8;
+// More than memory holds, and 2^16 times fewer than int64 does.
+constexpr int64_t kMaxElements = int64_t{1} << 47;
+static_assert(sizeof(size_t) == 8, "sizes of up to 2^63");
+
+constexpr ONNXTensorElementDataType kFloat32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+constexpr ONNXTensorElementDataType kFloat16 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+constexpr ONNXTensorElementDataType kBfloat16 = ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+constexpr ONNXTensorElementDataType kUint8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+constexpr ONNXTensorElementDataType kInt8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+constexpr ONNXTensorElementDataType kInt32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
 
 struct OpSpec;
 
@@ -23,42 +36,45 @@ struct Call {
   OrtKernelContext* context;
   const Kernels* kernels;
   const OpSpec* spec;
+  Counters* counters;      // or null
   OrtStatus* pool_status;  // why ONNX Runtime refused to run a task, or null
 };
 
-constexpr size_t kMaxInputs = 11;
-
 struct InputSpec {
   const char* name;
-  ONNXTensorElementDataType type;
+  ONNXTensorElementDataType type = kFloat32;
+};
+
+struct OutputSpec {
+  const char* name;
+  ONNXTensorElementDataType type = kFloat32;
+  bool optional = false;
+};
+
+// An array and its size.
+template <typename T>
+struct List {
+  const T* items = nullptr;
+  size_t count = 0;
+  constexpr List(const T* items, size_t count) : items(items), count(count) {}
+  template <size_t N>
+  constexpr List(const T (&items)[N]) : items(items), count(N) {}
+  constexpr const T& operator[](size_t i) const { return items[i]; }
 };
 
 struct OpSpec {
   const char* name;
-  size_t inputs;
-  InputSpec input[kMaxInputs];
-  size_t outputs;
+  List<InputSpec> inputs;
+  List<OutputSpec> outputs;
   OrtStatus* (*compute)(Call* call);
   // What is known of the outputs' shapes before a run; null where nothing is said.
-  OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context);
-  // Of the second and the third output; the others are float32.
-  ONNXTensorElementDataType caches = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-  bool last_is_optional = false;  // the last output
+  OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context) = nullptr;
 };
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
     kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kGroupQueryAttentionF16,
     kGroupQueryAttentionInt8, kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV,
     kGroupQueryAttentionInt8QKV, kTernaryFeedForward, kTernaryNormMatMul, kRmsNorm, kAddRmsNorm;
-
-// What ONNX Runtime knows an operator by. It must outlive every session.
-struct Op {
-  OrtCustomOp base;  // first, so that ONNX Runtime's pointer to it is a pointer to Op
-  const OrtApi* api;
-  const OpSpec* spec;
-  std::atomic<uint64_t>* nanoseconds;  // spent in compute by all nodes of all sessions
-};
-void init_op(Op* op, const OrtApi* api, const OpSpec* spec, std::atomic<uint64_t>* nanoseconds);
 
 struct Tensor {
   const char* name;
@@ -67,29 +83,27 @@ struct Tensor {
   int64_t dims[kMaxRank];
 };
 
-int64_t elements(const Tensor& tensor);
-// How often the last dimension occurs: the product of the others.
+inline const float* floats(const Tensor& tensor) { return static_cast<const float*>(tensor.data); }
+inline const uint8_t* bytes(const Tensor& tensor) {
+  return static_cast<const uint8_t*>(tensor.data);
+}
+// The product of the dimensions before the last one.
 size_t rows_of(const Tensor& tensor);
 bool same_shape(const Tensor& a, const Tensor& b);
 
-// Null, or a status with one sentence.
+// The caller's mistake.
 OrtStatus* fail(const OrtApi* api, const char* format, ...);
 OrtStatus* no_such_kernel(const OrtApi* api);
 OrtStatus* wrong_shape(const Call& call, const Tensor& found, const char* expected);
+// Nobody's mistake.
+OrtStatus* out_of_memory(const OrtApi* api, const char* name, size_t bytes);
+
 // Input `index` of the type that the spec states.
-OrtStatus* input(const Call& call, const OpSpec& spec, size_t index, Tensor* tensor);
+OrtStatus* input(const Call& call, size_t index, Tensor* tensor);
 // Input `index`, which has the shape [size].
-OrtStatus* input_vector(const Call& call, const OpSpec& spec, size_t index, int64_t size,
-                        Tensor* tensor);
-// Inputs 0 and 1: x [..., k] and w of rank 2; m is the product of x's other dimensions.
-OrtStatus* inputs_x_w(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
-                      size_t* k);
-// The same, and w is packed: it has 64 * ceil(k / 256) columns.
-OrtStatus* inputs_x_packed(const Call& call, const OpSpec& spec, Tensor* x, Tensor* w, size_t* m,
-                           size_t* k);
-// Output 0 with x's dimensions, the last one replaced by n, as it is inferred and as it is made.
-OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context);
-OrtStatus* output(const Call& call, const Tensor& x, int64_t n, float** y);
+OrtStatus* input_vector(const Call& call, size_t index, int64_t size, Tensor* tensor);
+
+// Output `index`.
 OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, void** y);
 // The same of one that a node may leave out: y is null then. ONNX Runtime keeps an output that
 // nobody reads until the run ends.

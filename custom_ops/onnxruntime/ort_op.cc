@@ -1,14 +1,14 @@
 // The callbacks of OrtCustomOp, the same for every operator: an OpSpec tells them apart.
 #include <stdlib.h>
 
-#include "kernels/kernels.h"
-#include "onnxruntime/ort.h"
+#include "onnxruntime/registration.h"
 #include "platform/clock.h"
 
 namespace bitnet {
 namespace {
 
-struct State {
+// A node.
+struct Node {
   const Op* op;
   const Kernels* kernels;
 };
@@ -19,17 +19,16 @@ const char* ORT_API_CALL name(const OrtCustomOp* op) { return self(op)->spec->na
 
 const char* ORT_API_CALL provider(const OrtCustomOp*) { return nullptr; }  // the CPU
 
-size_t ORT_API_CALL input_count(const OrtCustomOp* op) { return self(op)->spec->inputs; }
+size_t ORT_API_CALL inputs(const OrtCustomOp* op) { return self(op)->spec->inputs.count; }
 
 ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
-  return self(op)->spec->input[index].type;
+  return self(op)->spec->inputs[index].type;
 }
 
-size_t ORT_API_CALL output_count(const OrtCustomOp* op) { return self(op)->spec->outputs; }
+size_t ORT_API_CALL outputs(const OrtCustomOp* op) { return self(op)->spec->outputs.count; }
 
 ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp* op, size_t index) {
-  const bool cache = index == 1 || index == 2;
-  return cache ? self(op)->spec->caches : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  return self(op)->spec->outputs[index].type;
 }
 
 OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, size_t) {
@@ -37,9 +36,7 @@ OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, s
 }
 
 OrtCustomOpInputOutputCharacteristic ORT_API_CALL output_kind(const OrtCustomOp* op, size_t index) {
-  const OpSpec& spec = *self(op)->spec;
-  return spec.last_is_optional && index + 1 == spec.outputs ? INPUT_OUTPUT_OPTIONAL
-                                                            : INPUT_OUTPUT_REQUIRED;
+  return self(op)->spec->outputs[index].optional ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
 }
 
 OrtMemType ORT_API_CALL memory(const OrtCustomOp*, size_t) { return OrtMemTypeDefault; }
@@ -47,26 +44,41 @@ OrtMemType ORT_API_CALL memory(const OrtCustomOp*, size_t) { return OrtMemTypeDe
 int ORT_API_CALL zero(const OrtCustomOp*) { return 0; }
 int ORT_API_CALL one(const OrtCustomOp*) { return 1; }
 
-OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo*,
-                                 void** kernel) {
-  const Kernels* chosen = find_kernels(forced_name());
-  if (!chosen) return no_such_kernel(api);
-  State* state = static_cast<State*>(malloc(sizeof(State)));
-  if (!state) return fail(api, "%s: out of memory", self(op)->spec->name);
-  *state = {self(op), chosen};
-  *kernel = state;
+OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* base, const OrtApi* api, const OrtKernelInfo*,
+                                 void** node) {
+  const Op* op = self(base);
+  const Kernels* kernels = find_kernels(forced_name());
+  if (!kernels) return no_such_kernel(api);
+  Node* made = static_cast<Node*>(malloc(sizeof(Node)));
+  if (!made) return out_of_memory(api, op->spec->name, sizeof(Node));
+  *made = {op, kernels};
+  if (op->counters) add_to(&op->counters->nodes, 1);
+  *node = made;
   return nullptr;
 }
 
-void ORT_API_CALL destroy(void* kernel) { free(kernel); }
+void ORT_API_CALL destroy(void* node) {
+  Counters* counters = static_cast<Node*>(node)->op->counters;
+  if (counters) counters->nodes.fetch_sub(1);
+  free(node);
+}
 
-OrtStatusPtr ORT_API_CALL compute(void* kernel, OrtKernelContext* context) {
-  const State* state = static_cast<const State*>(kernel);
-  const OpSpec& spec = *state->op->spec;
-  Call call = {state->op->api, context, state->kernels, &spec, nullptr};
+OrtStatus* compute_clocked(const Op& op, Call* call) {
   const uint64_t start = clock_nanoseconds();
-  OrtStatus* status = spec.compute(&call);
-  state->op->nanoseconds->fetch_add(clock_nanoseconds() - start, std::memory_order_relaxed);
+  OrtStatus* status = op.spec->compute(call);
+  add_to(&op.counters->nanoseconds[op.index], clock_nanoseconds() - start);
+  return status;
+}
+
+OrtStatusPtr ORT_API_CALL compute(void* node, OrtKernelContext* context) {
+  const Op& op = *static_cast<const Node*>(node)->op;
+  Call call = {.api = op.api,
+               .context = context,
+               .kernels = static_cast<const Node*>(node)->kernels,
+               .spec = op.spec,
+               .counters = op.counters,
+               .pool_status = nullptr};
+  OrtStatus* status = op.counters ? compute_clocked(op, &call) : op.spec->compute(&call);
   if (!status) return call.pool_status;
   if (call.pool_status) call.api->ReleaseStatus(call.pool_status);
   return status;
@@ -78,20 +90,21 @@ OrtStatusPtr ORT_API_CALL infer_shape(const OrtCustomOp* op, OrtShapeInferContex
 
 }  // namespace
 
-void init_op(Op* op, const OrtApi* api, const OpSpec* spec, std::atomic<uint64_t>* nanoseconds) {
+void init_op(Op* op, const OrtApi* api, Counters* counters, size_t index) {
   *op = {};
   op->api = api;
-  op->spec = spec;
-  op->nanoseconds = nanoseconds;
+  op->spec = kOperators[index];
+  op->counters = counters;
+  op->index = index;
   OrtCustomOp& base = op->base;
   base.version = kApiVersion;
   base.GetName = name;
   base.GetExecutionProviderType = provider;
-  base.GetInputTypeCount = input_count;
+  base.GetInputTypeCount = inputs;
   base.GetInputType = input_type;
   base.GetInputCharacteristic = required;
   base.GetInputMemoryType = memory;
-  base.GetOutputTypeCount = output_count;
+  base.GetOutputTypeCount = outputs;
   base.GetOutputType = output_type;
   base.GetOutputCharacteristic = output_kind;
   base.GetVariadicInputMinArity = base.GetVariadicInputHomogeneity = zero;
@@ -100,7 +113,7 @@ void init_op(Op* op, const OrtApi* api, const OpSpec* spec, std::atomic<uint64_t
   base.CreateKernelV2 = create;
   base.KernelComputeV2 = compute;
   base.KernelDestroy = destroy;
-  if (spec->infer) base.InferOutputShapeFn = infer_shape;
+  if (op->spec->infer) base.InferOutputShapeFn = infer_shape;
 }
 
 }  // namespace bitnet

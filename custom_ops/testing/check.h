@@ -39,11 +39,11 @@ struct Test {
   Test(const char* suite, const char* name, void (*run)());
   const char *suite, *name;
   void (*run)();
-  const Test* next;
+  Test* next;
 };
-#define TEST(suite, name)                                                              \
-  static void test_##suite##_##name();                                                 \
-  static const Test registered_##suite##_##name(#suite, #name, test_##suite##_##name); \
+#define TEST(suite, name)                                                        \
+  static void test_##suite##_##name();                                           \
+  static Test registered_##suite##_##name(#suite, #name, test_##suite##_##name); \
   static void test_##suite##_##name()
 
 inline bool same_bits(float a, float b) { return memcmp(&a, &b, 4) == 0 || (isnan(a) && isnan(b)); }

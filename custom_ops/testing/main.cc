@@ -4,11 +4,12 @@
 int failures = 0;
 char current_case[256] = "start";
 
-static const Test* tests;  // zero before any constructor runs
+static Test *first, *last;  // null before any constructor runs
 
 Test::Test(const char* suite, const char* name, void (*run)())
-    : suite(suite), name(name), run(run), next(tests) {
-  tests = this;
+    : suite(suite), name(name), run(run), next(nullptr) {
+  (first ? last->next : first) = this;
+  last = this;
 }
 
 static bool named(const Test& test, int argc, char** argv) {
@@ -21,7 +22,7 @@ static bool named(const Test& test, int argc, char** argv) {
 int main(int argc, char** argv) {
   size_t count = 0;
   printf("kernels: %s\n", bitnet::offered_names());
-  for (const Test* test = tests; test; test = test->next) {
+  for (const Test* test = first; test; test = test->next) {
     if (!named(*test, argc, argv)) continue;
     CASE("%s %s", test->suite, test->name);
     printf("%s %s\n", test->suite, test->name);

@@ -27,11 +27,12 @@ struct Attention {
   const void *past_key, *past_value;  // [batch, kv_heads, past, d]
   const int32_t* last;                // [batch], the number of the last position that counts
   const float *cos, *sin;             // [positions, d / 2]
-  float* y;                           // [batch, count, heads * d]
-  void *present_key, *present_value;  // [batch, kv_heads, room, d]: the past, or memory apart
+  float* y = nullptr;                 // [batch, count, heads * d]
+  // [batch, kv_heads, room, d]: the past, or other memory
+  void *present_key = nullptr, *present_value = nullptr;
   // int8 alone: [batch, kv_heads, past] and [batch, kv_heads, room]
-  const float *past_key_scale, *past_value_scale;
-  float *present_key_scale, *present_value_scale;
+  const float *past_key_scale = nullptr, *past_value_scale = nullptr;
+  float *present_key_scale = nullptr, *present_value_scale = nullptr;
 };
 
 inline size_t past_length(const Attention& op, size_t b) {

@@ -33,8 +33,7 @@ enum {
   kPastValueScale,
   kInputs
 };
-constexpr size_t kJoined = kValue - kQuery;          // inputs fewer, where qkv is one
-constexpr size_t kScales = kInputs - kPastKeyScale;  // inputs and outputs more, with int8 caches
+constexpr size_t kJoined = kValue - kQuery;  // inputs fewer, where qkv is one
 
 bool is(const Tensor& tensor, int64_t a, int64_t b, int64_t c) {
   return tensor.rank == 3 && tensor.dims[0] == a && tensor.dims[1] == b && tensor.dims[2] == c;
@@ -90,11 +89,16 @@ OrtStatus* check_int8(const Call& call, const Tensor* in) {
 }
 
 // Every row's new positions must lie in the cache, its past ones in the past, all in the tables.
-OrtStatus* check_positions(const Call& call, const char* name, const Attention& op, int64_t total,
+OrtStatus* check_positions(const Call& call, const Attention& op, int64_t total,
                            int64_t tabulated) {
+  const char* name = call.spec->name;
   if (total < static_cast<int64_t>(op.count)) {
     return fail(call.api, "%s: total_sequence_length is %lld, expected at least S, %zu", name,
                 static_cast<long long>(total), op.count);
+  }
+  if (static_cast<int64_t>(op.heads) > kMaxElements / total) {
+    return fail(call.api, "%s: %zu heads have %lld positions each, expected at most 2^47 scores",
+                name, op.heads, static_cast<long long>(total));
   }
   for (size_t b = 0; b < op.batch; b++) {
     if (op.last[b] < 0 || op.last[b] >= total) {
@@ -115,116 +119,139 @@ OrtStatus* check_positions(const Call& call, const char* name, const Attention& 
   return nullptr;
 }
 
-CacheType cache_of(const OpSpec& spec) {
-  switch (spec.caches) {
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
-      return CacheType::kFloat16;
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
-      return CacheType::kInt8;
-    default:
-      return CacheType::kFloat32;
-  }
+CacheType cache_of(ONNXTensorElementDataType type) {
+  if (type == kFloat16) return CacheType::kFloat16;
+  return type == kInt8 ? CacheType::kInt8 : CacheType::kFloat32;
 }
 
-OrtStatus* compute(Call* call) {
-  const OpSpec& spec = *call->spec;
-  const CacheType cache = cache_of(spec);
-  const bool scaled = cache == CacheType::kInt8;
-  const bool joined = spec.inputs < kInputs - (scaled ? 0 : kScales);
+// The inputs as the operator reads them, with `room` positions in the present caches.
+Attention attention_of(const Tensor* in, CacheType cache, bool joined, int64_t room) {
+  const Tensor &query = in[kQuery], &past = in[kPastKey];
+  const size_t kv_heads = static_cast<size_t>(past.dims[1]), d = static_cast<size_t>(past.dims[3]);
+  const size_t width = static_cast<size_t>(query.dims[2]), kv_width = kv_heads * d;
+  const size_t q_width = joined ? width - 2 * kv_width : width;
+  return {.batch = static_cast<size_t>(past.dims[0]),
+          .count = static_cast<size_t>(query.dims[1]),
+          .heads = q_width / d,
+          .kv_heads = kv_heads,
+          .d = d,
+          .past = static_cast<size_t>(past.dims[2]),
+          .room = static_cast<size_t>(room),
+          .query = floats(query),
+          .key = joined ? floats(query) + q_width : floats(in[kKey]),
+          .value = joined ? floats(query) + q_width + kv_width : floats(in[kValue]),
+          .query_stride = width,
+          .kv_stride = joined ? width : kv_width,
+          .cache = cache,
+          .past_key = past.data,
+          .past_value = in[kPastValue].data,
+          .last = static_cast<const int32_t*>(in[kLast].data),
+          .cos = floats(in[kCos]),
+          .sin = floats(in[kSin])};
+}
+
+OrtStatus* outputs(const Call& call, const Tensor* in, Attention* op) {
+  const Tensor &query = in[kQuery], &past = in[kPastKey];
+  const int64_t attended[3] = {query.dims[0], query.dims[1],
+                               static_cast<int64_t>(op->heads * op->d)};
+  const int64_t present[4] = {past.dims[0], past.dims[1], static_cast<int64_t>(op->room),
+                              past.dims[3]};
+  void *y = nullptr, *key_scale = nullptr, *value_scale = nullptr;
+  if (OrtStatus* s = output(call, 0, attended, 3, &y)) return s;
+  op->y = static_cast<float*>(y);
+  if (OrtStatus* s = output(call, 1, present, 4, &op->present_key)) return s;
+  if (OrtStatus* s = output(call, 2, present, 4, &op->present_value)) return s;
+  if (op->cache != CacheType::kInt8) return nullptr;
+  if (OrtStatus* s = output(call, 3, present, 3, &key_scale)) return s;
+  if (OrtStatus* s = output(call, 4, present, 3, &value_scale)) return s;
+  op->past_key_scale = floats(in[kPastKeyScale]);
+  op->past_value_scale = floats(in[kPastValueScale]);
+  op->present_key_scale = static_cast<float*>(key_scale);
+  op->present_value_scale = static_cast<float*>(value_scale);
+  return nullptr;
+}
+
+OrtStatus* compute(Call* call, bool joined) {
+  const CacheType cache = cache_of(call->spec->outputs[1].type);
   Tensor in[kInputs];
-  for (size_t i = 0; i < spec.inputs; i++) {
+  for (size_t i = 0; i < call->spec->inputs.count; i++) {
     const size_t place = joined && i > kQuery ? i + kJoined : i;
-    if (OrtStatus* s = input(*call, spec, i, &in[place])) return s;
+    if (OrtStatus* s = input(*call, i, &in[place])) return s;
   }
   if (OrtStatus* s = check_shapes(*call, in, joined)) return s;
-  if (OrtStatus* s = scaled ? check_int8(*call, in) : nullptr) return s;
-  const Tensor &query = in[kQuery], &past = in[kPastKey];
-  const int64_t total = *static_cast<const int32_t*>(in[kTotal].data);
-  const int64_t room = total > past.dims[2] ? total : past.dims[2];
-  Attention op = {};
-  op.batch = static_cast<size_t>(past.dims[0]);
-  op.count = static_cast<size_t>(query.dims[1]);
-  op.kv_heads = static_cast<size_t>(past.dims[1]);
-  op.d = static_cast<size_t>(past.dims[3]);
-  op.heads = static_cast<size_t>(query.dims[2]) / op.d - (joined ? 2 * op.kv_heads : 0);
-  op.past = static_cast<size_t>(past.dims[2]);
-  op.room = static_cast<size_t>(room);
-  op.query = static_cast<const float*>(query.data);
-  op.query_stride = static_cast<size_t>(query.dims[2]);
-  op.kv_stride = joined ? op.query_stride : op.kv_heads * op.d;
-  op.key = joined ? op.query + op.heads * op.d : static_cast<const float*>(in[kKey].data);
-  op.value = joined ? op.key + op.kv_heads * op.d : static_cast<const float*>(in[kValue].data);
-  op.cache = cache;
-  op.past_key = past.data;
-  op.past_value = in[kPastValue].data;
-  op.last = static_cast<const int32_t*>(in[kLast].data);
-  op.cos = static_cast<const float*>(in[kCos].data);
-  op.sin = static_cast<const float*>(in[kSin].data);
-  if (op.batch == 0 || op.count == 0) {
-    return wrong_shape(*call, query, "no empty one");
-  }
-  if (OrtStatus* s = check_positions(*call, spec.name, op, total, in[kCos].dims[0])) return s;
-  const int64_t attended[3] = {query.dims[0], query.dims[1], static_cast<int64_t>(op.heads * op.d)};
-  const int64_t present[4] = {past.dims[0], past.dims[1], room, past.dims[3]};
-  void* y = nullptr;
-  if (OrtStatus* s = output(*call, 0, attended, 3, &y)) return s;
-  op.y = static_cast<float*>(y);
-  if (OrtStatus* s = output(*call, 1, present, 4, &op.present_key)) return s;
-  if (OrtStatus* s = output(*call, 2, present, 4, &op.present_value)) return s;
-  if (scaled) {
-    void *key_scale = nullptr, *value_scale = nullptr;
-    if (OrtStatus* s = output(*call, 3, present, 3, &key_scale)) return s;
-    if (OrtStatus* s = output(*call, 4, present, 3, &value_scale)) return s;
-    op.past_key_scale = static_cast<const float*>(in[kPastKeyScale].data);
-    op.past_value_scale = static_cast<const float*>(in[kPastValueScale].data);
-    op.present_key_scale = static_cast<float*>(key_scale);
-    op.present_value_scale = static_cast<float*>(value_scale);
-  }
-  Scratch scratch(attention_scratch(op));
-  if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
+  if (OrtStatus* s = cache == CacheType::kInt8 ? check_int8(*call, in) : nullptr) return s;
+  const int64_t total = *static_cast<const int32_t*>(in[kTotal].data), past = in[kPastKey].dims[2];
+  Attention op = attention_of(in, cache, joined, total > past ? total : past);
+  if (op.batch == 0 || op.count == 0) return wrong_shape(*call, in[kQuery], "no empty one");
+  if (OrtStatus* s = check_positions(*call, op, total, in[kCos].dims[0])) return s;
+  if (OrtStatus* s = outputs(*call, in, &op)) return s;
+  const size_t size = attention_scratch(op);
+  const Scratch scratch(size);
+  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
   attention(*call->kernels, op, scratch.data, pool_of(call));
   return nullptr;
 }
 
-constexpr ONNXTensorElementDataType kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-                                    kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
-                                    kInt8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+OrtStatus* compute_parts(Call* call) { return compute(call, false); }
+OrtStatus* compute_joined(Call* call) { return compute(call, true); }
 
-constexpr OpSpec spec_of(const char* name, ONNXTensorElementDataType cache) {
-  const size_t scales = cache == kInt8 ? kScales : 0;
-  return {name,
-          kPastKeyScale + scales,
-          {{"query", kFloat},
-           {"key", kFloat},
-           {"value", kFloat},
-           {"past_key", cache},
-           {"past_value", cache},
-           {"seqlens_k", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
-           {"total_sequence_length", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
-           {"cos_cache", kFloat},
-           {"sin_cache", kFloat},
-           {"past_key_scale", kFloat},
-           {"past_value_scale", kFloat}},
-          3 + scales,
-          compute,
-          nullptr,
-          cache};
+template <ONNXTensorElementDataType cache>
+constexpr InputSpec kPartsInputs[] = {{"query"},
+                                      {"key"},
+                                      {"value"},
+                                      {"past_key", cache},
+                                      {"past_value", cache},
+                                      {"seqlens_k", kInt32},
+                                      {"total_sequence_length", kInt32},
+                                      {"cos_cache"},
+                                      {"sin_cache"},
+                                      {"past_key_scale"},
+                                      {"past_value_scale"}};
+
+template <ONNXTensorElementDataType cache>
+constexpr InputSpec kJoinedInputs[] = {{"qkv"},
+                                       {"past_key", cache},
+                                       {"past_value", cache},
+                                       {"seqlens_k", kInt32},
+                                       {"total_sequence_length", kInt32},
+                                       {"cos_cache"},
+                                       {"sin_cache"},
+                                       {"past_key_scale"},
+                                       {"past_value_scale"}};
+
+template <ONNXTensorElementDataType cache>
+constexpr OutputSpec kOutputs[] = {{"output"},
+                                   {"present_key", cache},
+                                   {"present_value", cache},
+                                   {"present_key_scale"},
+                                   {"present_value_scale"}};
+
+// The scales come last: other caches than int8 have none.
+template <ONNXTensorElementDataType cache>
+constexpr OpSpec parts(const char* name) {
+  const size_t scales = cache == kInt8 ? 2 : 0;
+  return {.name = name,
+          .inputs = {kPartsInputs<cache>, kPastKeyScale + scales},
+          .outputs = {kOutputs<cache>, 3 + scales},
+          .compute = compute_parts};
 }
 
-constexpr OpSpec joined(OpSpec spec) {
-  spec.inputs -= kJoined;
-  spec.input[kQuery].name = "qkv";
-  for (size_t i = kQuery + 1; i < spec.inputs; i++) spec.input[i] = spec.input[i + kJoined];
-  return spec;
+template <ONNXTensorElementDataType cache>
+constexpr OpSpec joined(const char* name) {
+  const size_t scales = cache == kInt8 ? 2 : 0;
+  return {.name = name,
+          .inputs = {kJoinedInputs<cache>, kPastKeyScale - kJoined + scales},
+          .outputs = {kOutputs<cache>, 3 + scales},
+          .compute = compute_joined};
 }
 
 }  // namespace
 
-const OpSpec kGroupQueryAttention = spec_of("GroupQueryAttention", kFloat);
-const OpSpec kGroupQueryAttentionF16 = spec_of("GroupQueryAttentionF16", kHalf);
-const OpSpec kGroupQueryAttentionInt8 = spec_of("GroupQueryAttentionInt8", kInt8);
-const OpSpec kGroupQueryAttentionQKV = joined(spec_of("GroupQueryAttentionQKV", kFloat));
-const OpSpec kGroupQueryAttentionF16QKV = joined(spec_of("GroupQueryAttentionF16QKV", kHalf));
-const OpSpec kGroupQueryAttentionInt8QKV = joined(spec_of("GroupQueryAttentionInt8QKV", kInt8));
+const OpSpec kGroupQueryAttention = parts<kFloat32>("GroupQueryAttention");
+const OpSpec kGroupQueryAttentionF16 = parts<kFloat16>("GroupQueryAttentionF16");
+const OpSpec kGroupQueryAttentionInt8 = parts<kInt8>("GroupQueryAttentionInt8");
+const OpSpec kGroupQueryAttentionQKV = joined<kFloat32>("GroupQueryAttentionQKV");
+const OpSpec kGroupQueryAttentionF16QKV = joined<kFloat16>("GroupQueryAttentionF16QKV");
+const OpSpec kGroupQueryAttentionInt8QKV = joined<kInt8>("GroupQueryAttentionInt8QKV");
 
 }  // namespace bitnet

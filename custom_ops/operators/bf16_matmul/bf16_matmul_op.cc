@@ -1,36 +1,32 @@
 // Bf16MatMul(X float32 [..., K], W bfloat16 [N, K]) -> Y float32 [..., N]
-#include "onnxruntime/ort.h"
+#include "onnxruntime/products.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
 
 namespace bitnet {
 
 static OrtStatus* compute(Call* call) {
-  const OpSpec& spec = kBf16MatMul;
-  Tensor x, w;
-  size_t m = 0, k = 0;
-  if (OrtStatus* s = inputs_x_w(*call, spec, &x, &w, &m, &k)) return s;
-  if (w.dims[1] != static_cast<int64_t>(k)) {
-    return fail(call->api, "%s: W has %lld columns, expected K = %zu", spec.name,
-                static_cast<long long>(w.dims[1]), k);
-  }
+  Rows rows;
+  Tensor w;
   float* y = nullptr;
-  if (OrtStatus* s = output(*call, x, w.dims[0], &y)) return s;
-  const size_t n = static_cast<size_t>(w.dims[0]);
-  if (m == 0 || n == 0) return nullptr;
-  Scratch scratch(bf16_matmul_scratch(m, k));
-  if (!scratch.data) return fail(call->api, "%s: out of memory", spec.name);
-  bf16_matmul(*call->kernels,
-              {m, k, n, static_cast<const float*>(x.data), static_cast<const uint8_t*>(w.data), y},
-              scratch.data, pool_of(call));
+  if (OrtStatus* s = inputs_x_plain(*call, &rows, &w)) return s;
+  if (OrtStatus* s = output_rows(*call, 0, rows.x, w.dims[0], &y)) return s;
+  const Bf16MatMul op = {.m = rows.m,
+                         .k = rows.k,
+                         .n = static_cast<size_t>(w.dims[0]),
+                         .x = floats(rows.x),
+                         .w = bytes(w),
+                         .y = y};
+  if (op.m == 0 || op.n == 0) return nullptr;
+  const size_t size = bf16_matmul_scratch(op.m, op.k);
+  const Scratch scratch(size);
+  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
+  bf16_matmul(*call->kernels, op, scratch.data, pool_of(call));
   return nullptr;
 }
 
+constexpr InputSpec kInputs[] = {{"X", kFloat32}, {"W", kBfloat16}};
+
 const OpSpec kBf16MatMul = {
-    "Bf16MatMul",
-    2,
-    {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}, {"W", ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16}},
-    1,
-    compute,
-    infer_x_w};
+    .name = "Bf16MatMul", .inputs = kInputs, .outputs = kY, .compute = compute, .infer = infer_x_w};
 
 }  // namespace bitnet

@@ -14,9 +14,9 @@ struct RmsNorm {
   const float* x;         // [m, k]
   const uint8_t* weight;  // float32 [k], at any address
   float epsilon;
-  float* y;               // [m, k]
-  const float* residual;  // [m, k], or null
-  float* sum;             // [m, k], where there is a residual
+  float* y;                         // [m, k]
+  const float* residual = nullptr;  // [m, k], or null
+  float* sum = nullptr;             // [m, k], where there is a residual
 };
 
 void rms_norm(const Kernels& kernels, const RmsNorm& op, const Pool& pool);

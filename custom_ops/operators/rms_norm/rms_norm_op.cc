@@ -1,60 +1,53 @@
 // RMSNorm(X float32 [..., K], weight float32 [K], epsilon float32 [1]) -> Y float32 [..., K]
 // AddRMSNorm(X and residual float32 [..., K], weight, epsilon) -> Y and sum float32 [..., K]:
 //   the norm of sum = X + residual
-#include "onnxruntime/ort.h"
+#include "onnxruntime/products.h"
 #include "operators/rms_norm/rms_norm.h"
 #include "platform/sizes.h"
 
 namespace bitnet {
+namespace {
 
-static OrtStatus* compute(Call* call) {
-  const OpSpec& spec = *call->spec;
-  const bool adds = spec.outputs == 2;
+OrtStatus* compute(Call* call) {
+  const bool adds = call->spec == &kAddRmsNorm;
+  const size_t last = call->spec->inputs.count - 1;
   Tensor x, residual = {}, weight, epsilon;
-  if (OrtStatus* s = input(*call, spec, 0, &x)) return s;
+  float *y = nullptr, *sum = nullptr;
+  if (OrtStatus* s = input(*call, 0, &x)) return s;
   if (x.rank < 1) {
-    return fail(call->api, "%s: X is a scalar, expected dimensions [..., K]", spec.name);
+    return fail(call->api, "%s: X is a scalar, expected dimensions [..., K]", call->spec->name);
   }
   if (adds) {
-    if (OrtStatus* s = input(*call, spec, 1, &residual)) return s;
+    if (OrtStatus* s = input(*call, 1, &residual)) return s;
     if (!same_shape(residual, x)) return wrong_shape(*call, residual, "that of X");
   }
   const int64_t k = x.dims[x.rank - 1];
-  if (OrtStatus* s = input_vector(*call, spec, spec.inputs - 2, k, &weight)) return s;
-  if (OrtStatus* s = input_vector(*call, spec, spec.inputs - 1, 1, &epsilon)) return s;
-  float* y = nullptr;
-  void* sum = nullptr;
-  if (OrtStatus* s = output(*call, x, k, &y)) return s;
-  if (adds) {
-    if (OrtStatus* s = output(*call, 1, x.dims, x.rank, &sum)) return s;
-  }
-  const size_t m = rows_of(x);
-  if (m == 0 || k == 0) return nullptr;
-  rms_norm(*call->kernels,
-           {m, static_cast<size_t>(k), static_cast<const float*>(x.data),
-            static_cast<const uint8_t*>(weight.data), load_float(epsilon.data, 0), y,
-            static_cast<const float*>(residual.data), static_cast<float*>(sum)},
-           pool_of(call));
+  if (OrtStatus* s = input_vector(*call, last - 1, k, &weight)) return s;
+  if (OrtStatus* s = input_vector(*call, last, 1, &epsilon)) return s;
+  if (OrtStatus* s = output_rows(*call, 0, x, k, &y)) return s;
+  if (OrtStatus* s = adds ? output_rows(*call, 1, x, k, &sum) : nullptr) return s;
+  const RmsNorm op = {.m = rows_of(x),
+                      .k = static_cast<size_t>(k),
+                      .x = floats(x),
+                      .weight = bytes(weight),
+                      .epsilon = load_float(epsilon.data, 0),
+                      .y = y,
+                      .residual = floats(residual),
+                      .sum = sum};
+  if (op.m > 0 && op.k > 0) rms_norm(*call->kernels, op, pool_of(call));
   return nullptr;
 }
 
-const OpSpec kRmsNorm = {"RMSNorm",
-                         3,
-                         {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-                          {"weight", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-                          {"epsilon", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
-                         1,
-                         compute,
-                         nullptr};
+}  // namespace
 
-const OpSpec kAddRmsNorm = {"AddRMSNorm",
-                            4,
-                            {{"X", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-                             {"residual", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-                             {"weight", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
-                             {"epsilon", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}},
-                            2,
-                            compute,
-                            nullptr};
+constexpr InputSpec kInputs[] = {{"X"}, {"weight"}, {"epsilon"}};
+
+const OpSpec kRmsNorm = {.name = "RMSNorm", .inputs = kInputs, .outputs = kY, .compute = compute};
+
+constexpr InputSpec kAddInputs[] = {{"X"}, {"residual"}, {"weight"}, {"epsilon"}};
+constexpr OutputSpec kAddOutputs[] = {{"Y"}, {"sum"}};
+
+const OpSpec kAddRmsNorm = {
+    .name = "AddRMSNorm", .inputs = kAddInputs, .outputs = kAddOutputs, .compute = compute};
 
 }  // namespace bitnet

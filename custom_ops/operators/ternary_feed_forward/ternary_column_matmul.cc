@@ -1,6 +1,5 @@
 #include "operators/ternary_feed_forward/ternary_column_matmul.h"
 
-#include "operators/skipped.h"
 #include "operators/ternary.h"
 #include "platform/sizes.h"
 
@@ -38,7 +37,7 @@ void few(const Kernels& kernels, const TernaryColumnMatMul& op, size_t i, void* 
     values[count] = q[k];
     count += q[k] != 0;
   }
-  add_skipped_columns((op.k - count) * row_bytes);
+  add_to(op.skipped, (op.k - count) * row_bytes);
   const size_t worth = count * row_bytes / kTaskBytes + 1;
   const size_t tasks = worth < kMaxParts ? worth : kMaxParts, share = parts(count, tasks);
   parallel(pool, tasks, [&](size_t task) {

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "platform/count.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -16,6 +17,7 @@ struct TernaryColumnMatMul {
   const uint8_t* w;       // [k, 64 * ceil(n / 256)]: the transposed matrix, packed as in kernels.h
   const uint8_t* scales;  // float32 [n], at any address
   float* y;               // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
+  Count* skipped = nullptr;  // gets the bytes of w that are not read, if not null
 };
 
 // Bytes of scratch, aligned to 64, that ternary_column_matmul needs.

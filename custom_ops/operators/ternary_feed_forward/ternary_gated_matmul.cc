@@ -1,6 +1,5 @@
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 
-#include "operators/skipped.h"
 #include "operators/ternary.h"
 #include "operators/ternary_matmul/ternary_matmul.h"
 #include "platform/sizes.h"
@@ -57,7 +56,7 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, size_t i, int8_t*
     }
     const size_t left = opened - done;
     kernels.ternary_select(left, left, blocks, q, q_sum, up, open + done, sums + done);
-    add_skipped_rows((count - opened) * row_bytes);
+    add_to(op.skipped, (count - opened) * row_bytes);
     for (size_t j = 0; j < opened; j++) {
       y[n0 + static_cast<size_t>(open[j])] *= static_cast<float>(sums[j]) * up_factor;
     }
@@ -72,8 +71,19 @@ void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
     float* y = op.y + first * op.n;
     float* up = static_cast<float*>(scratch);
     void* rest = static_cast<char*>(scratch) + kSlab * op.n * sizeof(float);
-    ternary_matmul(kernels, {m, op.k, op.n, x, op.gate, op.gate_scale, false, y}, rest, pool);
-    ternary_matmul(kernels, {m, op.k, op.n, x, op.up, op.up_scale, false, up}, rest, pool);
+    TernaryMatMul product = {.m = m,
+                             .k = op.k,
+                             .n = op.n,
+                             .x = x,
+                             .w = op.gate,
+                             .scales = op.gate_scale,
+                             .row_scales = false,
+                             .y = y};
+    ternary_matmul(kernels, product, rest, pool);
+    product.w = op.up;
+    product.scales = op.up_scale;
+    product.y = up;
+    ternary_matmul(kernels, product, rest, pool);
     parallel(pool, m, [&](size_t i) {
       for (size_t n = i * op.n; n < (i + 1) * op.n; n++) {
         const float square = squared_relu(y[n]);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "platform/count.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -18,6 +19,7 @@ struct TernaryGatedMatMul {
   const uint8_t* gate_scale;  // float32 [1], at any address
   const uint8_t* up_scale;    // float32 [1], at any address
   float* y;                   // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
+  Count* skipped = nullptr;   // gets the bytes of up that are not read, if not null
 };
 
 // Bytes of scratch, aligned to 64, that ternary_gated_matmul needs.

@@ -99,17 +99,17 @@ void matmul(const Kernels& kernels, const TernaryGroupMatMul& op, size_t digits,
   double* act_scale = reinterpret_cast<double*>(q + slab * digits * blocks * kBlockK);
   int32_t* q_sums = reinterpret_cast<int32_t*>(act_scale + slab);
   for (size_t first = 0; first < op.m; first += slab) {
-    const Slab s = {kernels,
-                    op,
-                    digits,
-                    first,
-                    smaller(slab, op.m - first),
-                    groups,
-                    blocks * kBlockBytes,
-                    blocks * kBlockK,
-                    act_scale,
-                    q,
-                    q_sums};
+    const Slab s = {.kernels = kernels,
+                    .op = op,
+                    .digits = digits,
+                    .first = first,
+                    .m = smaller(slab, op.m - first),
+                    .groups = groups,
+                    .row_bytes = blocks * kBlockBytes,
+                    .padded = blocks * kBlockK,
+                    .act_scale = act_scale,
+                    .q = q,
+                    .q_sums = q_sums};
     quantize(s, pool);
     multiply(s, pool);
   }

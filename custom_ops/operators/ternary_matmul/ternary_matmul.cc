@@ -93,7 +93,14 @@ void ternary_matmul(const Kernels& kernels, const TernaryMatMul& op, void* scrat
   float* act_scales = reinterpret_cast<float*>(q + slab * blocks * kBlockK);
   int32_t* q_sums = reinterpret_cast<int32_t*>(act_scales + slab);
   for (size_t first = 0; first < op.m; first += slab) {
-    const Slab s = {kernels, op, first, smaller(slab, op.m - first), blocks, act_scales, q_sums, q};
+    const Slab s = {.kernels = kernels,
+                    .op = op,
+                    .first = first,
+                    .m = smaller(slab, op.m - first),
+                    .blocks = blocks,
+                    .act_scales = act_scales,
+                    .q_sums = q_sums,
+                    .q = q};
     quantize(s, pool);
     if (s.m < kGemmRows)
       gemv(s, pool);

@@ -4,7 +4,6 @@
 #include "kernels/kernels.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
 #include "operators/int8_matmul/int8_matmul.h"
-#include "operators/skipped.h"
 #include "operators/two_step_matmul/two_step_matmul.h"
 #include "testing/check.h"
 #include "testing/pools.h"
@@ -55,11 +54,12 @@ struct Result {
 void run(const Kernels& kernels, const Table& t, size_t m, const float* x, const Pool& pool,
          Result* result) {
   Guarded<uint8_t> scratch(two_step_matmul_scratch(m, t.k) / 64 * 64 + 64);
-  const uint64_t before = skipped_head();
+  Count skipped(0);
   two_step_matmul(
-      kernels, {m, t.k, t.n, x, t.w.data, t.scan.data, t.scale.data, t.bound.data, result->y.data},
+      kernels,
+      {m, t.k, t.n, x, t.w.data, t.scan.data, t.scale.data, t.bound.data, result->y.data, &skipped},
       scratch.data, pool);
-  result->rescored = m * t.n - (skipped_head() - before) / (2 * t.k);
+  result->rescored = m * t.n - skipped / (2 * t.k);
 }
 
 int descending(const void* a, const void* b) {

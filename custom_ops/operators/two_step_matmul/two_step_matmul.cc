@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "operators/int8_matmul/int8_matmul.h"
-#include "operators/skipped.h"
 #include "platform/sizes.h"
 
 namespace bitnet {
@@ -80,7 +79,7 @@ void rescore(const Kernels& kernels, const TwoStepMatMul& op, const double* x, f
       kernels.bf16_gemv(last - n, op.k, x, op.w + n * row_bytes, y + n);
       read += last - n;
     }
-    add_skipped_head((end - task * share - read) * row_bytes);
+    add_to(op.skipped, (end - task * share - read) * row_bytes);
   });
 }
 
@@ -97,7 +96,10 @@ size_t two_step_matmul_scratch(size_t m, size_t k) {
 void two_step_matmul(const Kernels& kernels, const TwoStepMatMul& op, void* scratch,
                      const Pool& pool) {
   if (op.n == 0) return;
-  int8_matmul(kernels, {op.m, op.k, op.n, op.x, op.scan, op.scale, op.y}, scratch, pool);
+  int8_matmul(
+      kernels,
+      {.m = op.m, .k = op.k, .n = op.n, .x = op.x, .w = op.scan, .scale = op.scale, .y = op.y},
+      scratch, pool);
   const size_t stride = padded(op.k, kPadInt8);
   double* wide = static_cast<double*>(scratch);
   int16_t* q = reinterpret_cast<int16_t*>(wide + stride);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "platform/count.h"
 #include "platform/pool.h"
 
 namespace bitnet {
@@ -15,13 +16,14 @@ namespace bitnet {
 constexpr size_t kKeep = 64;
 
 struct TwoStepMatMul {
-  size_t m, k, n;       // 1 <= k <= kMaxK
-  const float* x;       // [m, k]
-  const uint8_t* w;     // [n, k] bfloat16
-  const uint8_t* scan;  // [n, k] int8: w is about scan * scale
-  const float* scale;   // [n]
-  const float* bound;   // [n]: |Int8MatMul(x) - Bf16MatMul(x)| <= bound[n] * slack(x)
-  float* y;             // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
+  size_t m, k, n;            // 1 <= k <= kMaxK
+  const float* x;            // [m, k]
+  const uint8_t* w;          // [n, k] bfloat16
+  const uint8_t* scan;       // [n, k] int8: w is about scan * scale
+  const float* scale;        // [n]
+  const float* bound;        // [n]: |Int8MatMul(x) - Bf16MatMul(x)| <= bound[n] * slack(x)
+  float* y;                  // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
+  Count* skipped = nullptr;  // gets the bytes of w that are not read, if not null
 };
 
 // Bytes of scratch, aligned to 64, that two_step_matmul needs.

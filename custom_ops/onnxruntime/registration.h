@@ -1,0 +1,28 @@
+// What ONNX Runtime knows the operators by.
+#pragma once
+
+#include "onnxruntime/counters.h"
+#include "onnxruntime/ort.h"
+
+namespace bitnet {
+
+// An operator of some sessions.
+struct Op {
+  OrtCustomOp base;  // first, so that ONNX Runtime's pointer to it is a pointer to Op
+  const OrtApi* api;
+  const OpSpec* spec;
+  Counters* counters;  // or null
+  size_t index;        // in kOperators
+};
+void init_op(Op* op, const OrtApi* api, Counters* counters, size_t index);
+
+// All operators, and how many they are.
+extern const OpSpec* const kOperators[];
+extern const size_t kOperatorCount;
+
+// Adds all operators to the options of a session.
+OrtStatus* add_operators(const OrtApi* api, OrtSessionOptions* options);
+// For tests: how many times the operators are in memory.
+size_t registration_count();
+
+}  // namespace bitnet
