@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <initializer_list>
+#include <vector>
 
 #include "kernels/kernels.h"
 

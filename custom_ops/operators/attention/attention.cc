@@ -10,7 +10,6 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kWorkers = 32;     // tasks that share many jobs
 constexpr size_t kRotateRows = 16;  // new positions of one task
 constexpr size_t kBlock = 16;       // positions whose values stay in the first cache for all heads
 
@@ -152,14 +151,21 @@ void score_span(const Kernels& kernels, const Attention& op, const Steps& steps,
   if (room.unscored->fetch_sub(1) == 1) softmax(kernels, job, room);
 }
 
-// Whoever sums up a split job's last span adds all sums, in the order of the spans. Threads mostly
-// take tasks in this order too: while that is so, the sums go to the job's first slot at once.
+// Spans whose sums a split job keeps at a time. Those before them are in its first slot.
+struct Window {
+  size_t begin, end;
+  size_t slot_of(size_t index) const { return begin ? index - begin + 1 : index; }
+};
+
+// Whoever sums up the last span of a window adds all sums, in the order of the spans. Threads
+// mostly take tasks in this order too: while that is so, the sums go to the job's first slot at
+// once.
 void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
-                const Room& room, size_t index) {
+                const Room& room, const Window& window, size_t index) {
   const Span span = span_of(job, index);
   if (span.begin >= span.end) return;
   const size_t slot = room.group * room.width;
-  double* sums = room.sums + index * slot;
+  double* sums = room.sums + window.slot_of(index) * slot;
   const bool joins = room.joined->load() == index;
   if (joins && index > 0) {
     steps.accumulate(kernels, op, job, room, span, sums);
@@ -169,58 +175,85 @@ void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps,
   }
   if (joins) room.joined->store(index + 1);
   if (room.unsummed->fetch_sub(1) > 1) return;
-  finish(op, job, room, room.joined->load(), parts(job.positions, kSpan));
+  const size_t spans = parts(job.positions, kSpan), end = smaller(window.end, spans);
+  const size_t first = window.slot_of(room.joined->load()), last = window.slot_of(end);
+  if (end == spans) return finish(op, job, room, first, last);
+  for (size_t s = first; s < last; s++) {
+    for (size_t i = 0; i < slot; i++) room.sums[i] += room.sums[s * slot + i];
+  }
+  room.joined->store(end);
 }
 
-// Decode: an even number of jobs is taken whole, one a task, and the spans of the others are tasks,
-// so that threads end together. Each group of tasks is a whole job and its share of the spans.
-void few(const Kernels& kernels, const Attention& op, const Steps& steps, void* scratch,
-         const Pool& pool) {
-  const size_t count = jobs_of(op), spans = parts(longest(op), kSpan);
-  const size_t whole = count < kSplitJobs ? 0 : count / 2 * 2, pieces = (count - whole) * spans;
+// How many of a job's spans are in a window.
+size_t spans_in(const Window& window, const Job& job) {
+  const size_t end = smaller(window.end, parts(job.positions, kSpan));
+  return end > window.begin ? end - window.begin : 0;
+}
+
+// `count` jobs from `first` on, of which an even number is taken whole, one a task, and the spans
+// of the others are tasks, so that threads end together. Each group of tasks is a whole job and its
+// share of the spans.
+void few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+         size_t first, size_t count, size_t whole, void* scratch, const Pool& pool) {
+  const size_t spans = parts(plan.longest, kSpan), split = count - whole, pieces = split * spans;
   Job jobs[kFewJobs];
   Room rooms[kFewJobs];
   for (size_t index = 0; index < count; index++) {
-    const Job job = jobs[index] = job_of(op, index);
-    const Room room = rooms[index] = room_of(op, scratch, index);
+    const Job& job = jobs[index] = job_of(op, plan, first + index);
+    Room& room = rooms[index] = room_of(op, plan, scratch, index);
+    room.group = job.heads;
     if (index < whole) continue;
     steps.rotate_query(kernels, op, job, room);
     new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
-    new (room.unsummed) std::atomic<size_t>(parts(job.positions, kSpan));
+    new (room.unsummed) std::atomic<size_t>(0);
     new (room.joined) std::atomic<size_t>(0);
   }
   const size_t groups = whole ? whole : 1, share = parts(pieces, groups);
-  const size_t first = whole ? 1 : 0;  // of a group's tasks that is a span
-  parallel(pool, groups * (first + share), [&](size_t task) {
-    const size_t group = task / (first + share), at = task % (first + share);
-    if (at < first) return attend(kernels, op, steps, jobs[group], rooms[group]);
-    const size_t piece = group * share + at - first, job = whole + piece / spans;
+  const size_t ahead = whole ? 1 : 0;  // of a group's tasks: its whole job
+  parallel(pool, groups * (ahead + share), [&](size_t task) {
+    const size_t group = task / (ahead + share), at = task % (ahead + share);
+    if (at < ahead) return attend(kernels, op, steps, jobs[group], rooms[group]);
+    const size_t piece = group * share + at - ahead, job = whole + piece / spans;
     if (piece < pieces) score_span(kernels, op, steps, jobs[job], rooms[job], piece % spans);
   });
-  parallel(pool, pieces, [&](size_t piece) {
-    const size_t job = whole + piece / spans;
-    blend_span(kernels, op, steps, jobs[job], rooms[job], piece % spans);
-  });
+  for (Window window = {0, plan.slots}; split && window.begin < spans;
+       window = {window.end, window.end + plan.slots - 1}) {
+    const size_t width = smaller(window.end, spans) - window.begin;
+    for (size_t job = whole; job < count; job++) {
+      rooms[job].unsummed->store(spans_in(window, jobs[job]));
+    }
+    parallel(pool, split * width, [&](size_t piece) {
+      const size_t job = whole + piece / width;
+      blend_span(kernels, op, steps, jobs[job], rooms[job], window, window.begin + piece % width);
+    });
+  }
+}
+
+// Decode, and prompts whose scratch would be too large otherwise.
+void split(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+           void* scratch, const Pool& pool) {
+  const size_t jobs = plan.jobs;
+  const bool at_once = jobs <= plan.rooms;
+  const size_t whole = at_once && jobs >= kSplitJobs ? jobs / 2 * 2 : 0;
+  for (size_t first = 0; first < jobs; first += plan.rooms) {
+    few(kernels, op, plan, steps, first, smaller(plan.rooms, jobs - first), whole, scratch, pool);
+  }
 }
 
 // Prefill: every task takes each kWorkers-th job, so that long and short ones are shared out.
-void many(const Kernels& kernels, const Attention& op, const Steps& steps, void* scratch,
-          const Pool& pool) {
-  const size_t jobs = jobs_of(op);
+void many(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+          void* scratch, const Pool& pool) {
   parallel(pool, kWorkers, [&](size_t worker) {
-    const Room room = room_of(op, scratch, worker);
-    for (size_t index = worker; index < jobs; index += kWorkers) {
-      attend(kernels, op, steps, job_of(op, index), room);
+    Room room = room_of(op, plan, scratch, worker);
+    for (size_t index = worker; index < plan.jobs; index += kWorkers) {
+      const Job job = job_of(op, plan, index);
+      room.group = job.heads;
+      attend(kernels, op, steps, job, room);
     }
   });
 }
 
 }  // namespace
-
-size_t attention_scratch(const Attention& op) {
-  const size_t jobs = jobs_of(op);
-  return (jobs < kFewJobs ? jobs : kWorkers) * Room::bytes(op);
-}
 
 static const Steps& steps_of(CacheType cache) {
   switch (cache) {
@@ -242,10 +275,8 @@ void attention(const Kernels& kernels, const Attention& op, void* scratch, const
     keep_past(op, op.past_value_scale, op.present_value_scale, sizeof(float), pool);
   }
   append(kernels, op, steps, pool);
-  if (jobs_of(op) < kFewJobs)
-    few(kernels, op, steps, scratch, pool);
-  else
-    many(kernels, op, steps, scratch, pool);
+  const Plan plan = plan_of(op);
+  (plan.split ? split : many)(kernels, op, plan, steps, scratch, pool);
 }
 
 }  // namespace bitnet

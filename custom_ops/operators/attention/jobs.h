@@ -1,4 +1,4 @@
-// How attention is split into jobs, and the steps of one, which each type of cache has its own of:
+// How attention is split into jobs (jobs.cc), and the steps of one. Each type of cache has its own:
 // those of float32 and float16 are in attention.cc, those of int8 in attention_int8.cc.
 #pragma once
 
@@ -15,32 +15,34 @@ namespace bitnet {
 
 constexpr size_t kFewJobs = 16;   // fewer are split further, so that all threads have work
 constexpr size_t kSplitJobs = 4;  // fewer are all split
+constexpr size_t kWorkers = 32;   // tasks that share many jobs
 // Positions of one task. Their values have sums of their own, which are then added up.
 constexpr size_t kSpan = kAttendSpan;
+// Sums of spans that a split job keeps before it adds them up: those of 16 thousand positions.
+constexpr size_t kSlots = 257;
+// Bytes of scratch. As many jobs have theirs at a time as fit. One of kAttendRows heads takes 48
+// bytes a position, so the limit holds for up to a million positions.
+constexpr size_t kScratchLimit = size_t{64} << 20;
 
-// One new position of one row, and one KV head with the heads that read it.
+// One new position of one row, and heads that read the same KV head.
 struct Job {
   size_t b, g, i;
-  size_t positions;  // that it attends to
+  size_t head, heads;  // among those of the KV head: the first, and how many
+  size_t positions;    // that it attends to
 };
 
-inline size_t jobs_of(const Attention& op) { return op.batch * op.kv_heads * op.count; }
-
-inline Job job_of(const Attention& op, size_t index) {
-  const size_t i = index % op.count, pair = index / op.count;
-  const size_t b = pair / op.kv_heads;
-  return {b, pair % op.kv_heads, i, past_length(op, b) + i + 1};
-}
-
-// Positions of the longest job.
-inline size_t longest(const Attention& op) {
-  size_t most = 0;
-  for (size_t b = 0; b < op.batch; b++) {
-    const size_t positions = past_length(op, b) + op.count;
-    most = positions > most ? positions : most;
-  }
-  return most;
-}
+// How attention is split into jobs, and how many of them have scratch at a time.
+struct Plan {
+  size_t heads;    // of a job, at most: all of a KV head or, where their scratch is too large, some
+  size_t pieces;   // jobs of the heads of one KV head
+  size_t jobs;     // in all
+  size_t rooms;    // jobs with scratch
+  size_t slots;    // sums of spans that each of these keeps
+  size_t longest;  // positions of the longest job
+  bool split;      // a job's spans are tasks
+};
+Plan plan_of(const Attention& op);
+Job job_of(const Attention& op, const Plan& plan, size_t index);
 
 // Scratch of one job.
 struct Room {
@@ -51,40 +53,12 @@ struct Room {
   double* totals;                 // [group]: sums of the weights
   std::atomic<size_t>* unscored;  // spans that have no scores yet
   std::atomic<size_t>* unsummed;  // spans that have no sums yet
-  std::atomic<size_t>* joined;    // so many spans, the first ones, are in the first slot
+  std::atomic<size_t>* joined;    // how many spans, the first ones, are in the first slot
   float* scores;                  // [group, stride]
   float* factors;                 // [group], of an int8 cache
   int16_t* codes;                 // [group, d padded]: the query, of an int8 cache
-  static size_t slots(const Attention& op) {
-    const size_t spans = parts(longest(op), kSpan);
-    return jobs_of(op) < kFewJobs && spans > 2 ? spans : 2;
-  }
-  static size_t bytes(const Attention& op) {
-    const size_t group = op.heads / op.kv_heads, stride = longest(op);
-    const size_t doubles = group * ((1 + slots(op)) * padded(op.d, kPadHead) + stride + 1);
-    const size_t counters = sizeof *unscored + sizeof *unsummed + sizeof *joined;
-    const size_t head = (stride + 1) * sizeof(float) + padded(op.d, kPadInt8) * sizeof(int16_t);
-    return padded(doubles * sizeof(double) + counters + group * head, 64);
-  }
 };
-
-inline Room room_of(const Attention& op, void* scratch, size_t index) {
-  Room room = {};
-  room.stride = longest(op);
-  room.width = padded(op.d, kPadHead);
-  room.group = op.heads / op.kv_heads;
-  room.q = reinterpret_cast<double*>(static_cast<char*>(scratch) + index * Room::bytes(op));
-  room.sums = room.q + room.group * room.width;
-  room.weights = room.sums + Room::slots(op) * room.group * room.width;
-  room.totals = room.weights + room.group * room.stride;
-  room.unscored = reinterpret_cast<std::atomic<size_t>*>(room.totals + room.group);
-  room.unsummed = room.unscored + 1;
-  room.joined = room.unsummed + 1;
-  room.scores = reinterpret_cast<float*>(room.joined + 1);
-  room.factors = room.scores + room.group * room.stride;
-  room.codes = reinterpret_cast<int16_t*>(room.factors + room.group);
-  return room;
-}
+Room room_of(const Attention& op, const Plan& plan, void* scratch, size_t index);
 
 // The first position of a job, as a row of the caches.
 inline size_t first_of(const Attention& op, const Job& job) {
@@ -93,13 +67,13 @@ inline size_t first_of(const Attention& op, const Job& job) {
 
 // The first head of a job, as a row of the result.
 inline size_t head_of(const Attention& op, const Job& job) {
-  return ((job.b * op.count + job.i) * op.kv_heads + job.g) * (op.heads / op.kv_heads);
+  return ((job.b * op.count + job.i) * op.kv_heads + job.g) * (op.heads / op.kv_heads) + job.head;
 }
 
 // The queries of a job: its heads, one after the other.
 inline const float* query_of(const Attention& op, const Job& job) {
   const float* query = op.query + (job.b * op.count + job.i) * op.query_stride;
-  return query + job.g * (op.heads / op.kv_heads) * op.d;
+  return query + (job.g * (op.heads / op.kv_heads) + job.head) * op.d;
 }
 
 // Positions begin to end, at most kSpan.
