@@ -69,6 +69,27 @@ TEST(onnxruntime, every_operator_is_there) {
   }
 }
 
+// The output's shape goes out where each dimension has a value or a symbol.
+TEST(onnxruntime, shapes_are_inferred) {
+  const fake::Session session;
+  const OrtCustomOp* op = session.op("TernaryMatMul");
+  const auto infer = [&](std::vector<int64_t> x, std::vector<std::string> symbols,
+                         std::vector<int64_t> w) {
+    OrtShapeInferContext context;
+    const std::vector<std::string> none(w.size());
+    context.inputs = {{kFloat32, x, symbols}, {kUint8, w, none}, {kFloat32, {1}, {""}}};
+    CHECK(op->InferOutputShapeFn(op, &context) == nullptr);
+    return context;
+  };
+  const OrtShapeInferContext known = infer({-1, 3, 70}, {"batch", "", ""}, {40, 64});
+  CHECK(known.inferred && known.output.dims == (std::vector<int64_t>{-1, 3, 40}));
+  CHECK(known.output.symbols == (std::vector<std::string>{"batch", "", ""}));
+  CHECK(!infer({-1, 3, 70}, {"", "", ""}, {40, 64}).inferred);
+  CHECK(!infer({3, 70}, {"", ""}, {40}).inferred);
+  CHECK(!infer({}, {}, {40, 64}).inferred);
+  CHECK(!infer(std::vector<int64_t>(9, 1), std::vector<std::string>(9), {40, 64}).inferred);
+}
+
 TEST(onnxruntime, an_old_runtime_is_told_so) {
   const fake::Session session(0, fake::kOldBase);
   CHECK(says(session.status, "needs ONNX Runtime 1.17 or later, this is 1.16.0"));

@@ -15,12 +15,15 @@
 
 #include "kernels/kernels.h"
 
-// The largest K of tests; a smaller one where each instruction is emulated.
-#ifdef TESTED_K
-constexpr size_t kTestedK = TESTED_K;
-#else
-constexpr size_t kTestedK = bitnet::kMaxK;
+// The largest K of tests, and how many of the CPU's kernels operators are tested with: all, except
+// where each instruction takes long.
+#ifndef TESTED_K
+#define TESTED_K bitnet::kMaxK
 #endif
+#ifndef TESTED_KERNELS
+#define TESTED_KERNELS bitnet::kCpuCount
+#endif
+constexpr size_t kTestedK = TESTED_K, kTestedKernels = TESTED_KERNELS;
 
 extern int failures;
 extern char current_case[256];  // what is tested now, with its seed
@@ -57,7 +60,7 @@ inline bool same_bits(double a, double b) {
 inline size_t tested_kernels(const bitnet::Kernels*** list) {
   const size_t offered = bitnet::offered_kernels(list);
   const char* name = bitnet::forced_name();
-  if (!name) return offered;
+  if (!name) return offered < kTestedKernels ? offered : kTestedKernels;
   for (size_t i = 0; i < offered; i++, ++*list) {
     if (strcmp((**list)->name, name) == 0) return 1;
   }

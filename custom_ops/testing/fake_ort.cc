@@ -70,7 +70,7 @@ OrtStatus* ORT_API_CALL get_output(OrtKernelContext* context, size_t index, cons
   if (output->data) return create_status(ORT_FAIL, "the output was made before");
   output->dims.assign(dims, dims + rank);
   Random random = {index};
-  if (!allocate(output, context->output_limit, &random)) {
+  if (context->refuse_outputs || !allocate(output, context->output_limit, &random)) {
     return create_status(ORT_RUNTIME_EXCEPTION, "std::bad_alloc");
   }
   *value = output;
@@ -90,7 +90,7 @@ OrtStatus* ORT_API_CALL parallel_for(const OrtKernelContext* context, void (*tas
 }
 
 OrtStatus* ORT_API_CALL get_info(const OrtValue* value, OrtTensorTypeAndShapeInfo** info) noexcept {
-  *info = new OrtTensorTypeAndShapeInfo{value->type, value->dims};
+  *info = new OrtTensorTypeAndShapeInfo{value->type, value->dims, {}};
   return nullptr;
 }
 
@@ -118,6 +118,51 @@ OrtStatus* ORT_API_CALL get_data(OrtValue* value, void** data) noexcept {
   return nullptr;
 }
 
+OrtStatus* ORT_API_CALL get_symbols(const OrtTensorTypeAndShapeInfo* info, const char** symbols,
+                                    size_t rank) noexcept {
+  for (size_t i = 0; i < rank; i++) symbols[i] = info->symbols[i].c_str();
+  return nullptr;
+}
+
+OrtStatus* ORT_API_CALL new_info(OrtTensorTypeAndShapeInfo** info) noexcept {
+  *info = new OrtTensorTypeAndShapeInfo;
+  return nullptr;
+}
+
+OrtStatus* ORT_API_CALL set_type(OrtTensorTypeAndShapeInfo* info,
+                                 ONNXTensorElementDataType type) noexcept {
+  info->type = type;
+  return nullptr;
+}
+
+OrtStatus* ORT_API_CALL set_dims(OrtTensorTypeAndShapeInfo* info, const int64_t* dims,
+                                 size_t rank) noexcept {
+  info->dims.assign(dims, dims + rank);
+  return nullptr;
+}
+
+OrtStatus* ORT_API_CALL set_symbols(OrtTensorTypeAndShapeInfo* info, const char** symbols,
+                                    size_t rank) noexcept {
+  info->symbols.clear();
+  for (size_t i = 0; i < rank; i++) info->symbols.push_back(symbols[i] ? symbols[i] : "");
+  return nullptr;
+}
+
+OrtStatus* ORT_API_CALL get_input_shape(const OrtShapeInferContext* context, size_t index,
+                                        OrtTensorTypeAndShapeInfo** info) noexcept {
+  *info = const_cast<OrtTensorTypeAndShapeInfo*>(&context->inputs[index]);
+  return nullptr;
+}
+
+OrtStatus* ORT_API_CALL set_output_shape(const OrtShapeInferContext* context, size_t index,
+                                         const OrtTensorTypeAndShapeInfo* info) noexcept {
+  if (index > 0) return create_status(ORT_FAIL, "there is no such output");
+  OrtShapeInferContext* mine = const_cast<OrtShapeInferContext*>(context);
+  mine->output = *info;
+  mine->inferred = true;
+  return nullptr;
+}
+
 OrtApi make_api() {
   OrtApi api = {};  // what is not named here, the operators must not call
   api.CreateStatus = create_status;
@@ -138,6 +183,13 @@ OrtApi make_api() {
   api.GetDimensionsCount = get_rank;
   api.GetDimensions = get_dims;
   api.GetTensorMutableData = get_data;
+  api.GetSymbolicDimensions = get_symbols;
+  api.CreateTensorTypeAndShapeInfo = new_info;
+  api.SetTensorElementType = set_type;
+  api.SetDimensions = set_dims;
+  api.SetSymbolicDimensions = set_symbols;
+  api.ShapeInferContext_GetInputTypeShape = get_input_shape;
+  api.ShapeInferContext_SetOutputTypeShape = set_output_shape;
   return api;
 }
 
@@ -182,7 +234,7 @@ size_t claimed_bytes(const OrtValue& value) {
 bool allocate(OrtValue* value, size_t limit, Random* random) {
   value->bytes = claimed_bytes(*value);
   if (value->bytes > limit) return false;
-  value->data = malloc(value->bytes);  // of this size alone, for the sanitizer
+  value->data = malloc(value->bytes ? value->bytes : 1);  // no more, for the sanitizer
   uint8_t* data = static_cast<uint8_t*>(value->data);
   if (!data) abort();
   for (size_t i = 0; i < value->bytes; i++) data[i] = static_cast<uint8_t>(random->next());

@@ -25,8 +25,15 @@ struct OrtValue {
 };
 
 struct OrtTensorTypeAndShapeInfo {
-  ONNXTensorElementDataType type;
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   std::vector<int64_t> dims;
+  std::vector<std::string> symbols;  // of the dimensions, empty where there is none
+};
+
+struct OrtShapeInferContext {
+  std::vector<OrtTensorTypeAndShapeInfo> inputs;
+  OrtTensorTypeAndShapeInfo output;
+  bool inferred = false;
 };
 
 struct OrtCustomOpDomain {
@@ -44,6 +51,7 @@ struct OrtKernelContext {
   std::vector<OrtValue> outputs;          // those that the operator asked for
   size_t output_count = 8;                // that somebody reads
   size_t output_limit = size_t{1} << 26;  // bytes: a larger output is refused
+  bool refuse_outputs = false;
   bool refuse_tasks = false;
   bool threads = false;
   ~OrtKernelContext();

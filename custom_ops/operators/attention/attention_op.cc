@@ -108,12 +108,12 @@ OrtStatus* check_positions(const Call& call, const Attention& op, int64_t total,
     }
     const size_t past = past_length(op, b);
     if (past > op.past) {
-      return fail(call.api, "%s: row %zu has %zu past positions, past_key holds %zu", name, b, past,
-                  op.past);
+      return fail(call.api, "%s: row %zu has %zu past positions, expected at most past_key's %zu",
+                  name, b, past, op.past);
     }
     if (static_cast<int64_t>(past + op.count) > tabulated) {
-      return fail(call.api, "%s: row %zu has %zu positions, cos_cache holds %lld", name, b,
-                  past + op.count, static_cast<long long>(tabulated));
+      return fail(call.api, "%s: row %zu has %zu positions, expected at most cos_cache's %lld",
+                  name, b, past + op.count, static_cast<long long>(tabulated));
     }
   }
   return nullptr;
