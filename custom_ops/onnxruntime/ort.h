@@ -124,4 +124,13 @@ struct Scratch {
 // ONNX Runtime's own threads.
 Pool pool_of(Call* call);
 
+// run(kernels, op, scratch, pool) with so much scratch.
+template <typename Op, typename Run>
+OrtStatus* run_with_scratch(Call* call, size_t bytes, const Op& op, Run run) {
+  const Scratch scratch(bytes);
+  if (!scratch.data) return out_of_memory(call->api, call->spec->name, bytes);
+  run(*call->kernels, op, scratch.data, pool_of(call));
+  return nullptr;
+}
+
 }  // namespace bitnet

@@ -185,39 +185,25 @@ OrtStatus* compute(Call* call, bool joined) {
   if (op.batch == 0 || op.count == 0) return wrong_shape(*call, in[kQuery], "no empty one");
   if (OrtStatus* s = check_positions(*call, op, total, in[kCos].dims[0])) return s;
   if (OrtStatus* s = outputs(*call, in, &op)) return s;
-  const size_t size = attention_scratch(op);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  attention(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, attention_scratch(op), op, attention);
 }
 
 OrtStatus* compute_parts(Call* call) { return compute(call, false); }
 OrtStatus* compute_joined(Call* call) { return compute(call, true); }
 
-template <ONNXTensorElementDataType cache>
-constexpr InputSpec kPartsInputs[] = {{"query"},
-                                      {"key"},
-                                      {"value"},
-                                      {"past_key", cache},
-                                      {"past_value", cache},
-                                      {"seqlens_k", kInt32},
-                                      {"total_sequence_length", kInt32},
-                                      {"cos_cache"},
-                                      {"sin_cache"},
-                                      {"past_key_scale"},
-                                      {"past_value_scale"}};
-
-template <ONNXTensorElementDataType cache>
-constexpr InputSpec kJoinedInputs[] = {{"qkv"},
-                                       {"past_key", cache},
-                                       {"past_value", cache},
-                                       {"seqlens_k", kInt32},
-                                       {"total_sequence_length", kInt32},
-                                       {"cos_cache"},
-                                       {"sin_cache"},
-                                       {"past_key_scale"},
-                                       {"past_value_scale"}};
+// With qkv, the first two are left out.
+template <ONNXTensorElementDataType cache, bool joined>
+constexpr InputSpec kInputSpecs[] = {{"query"},
+                                     {"key"},
+                                     {joined ? "qkv" : "value"},
+                                     {"past_key", cache},
+                                     {"past_value", cache},
+                                     {"seqlens_k", kInt32},
+                                     {"total_sequence_length", kInt32},
+                                     {"cos_cache"},
+                                     {"sin_cache"},
+                                     {"past_key_scale"},
+                                     {"past_value_scale"}};
 
 template <ONNXTensorElementDataType cache>
 constexpr OutputSpec kOutputs[] = {{"output"},
@@ -227,31 +213,22 @@ constexpr OutputSpec kOutputs[] = {{"output"},
                                    {"present_value_scale"}};
 
 // The scales come last: other caches than int8 have none.
-template <ONNXTensorElementDataType cache>
-constexpr OpSpec parts(const char* name) {
-  const size_t scales = cache == kInt8 ? 2 : 0;
+template <ONNXTensorElementDataType cache, bool joined>
+constexpr OpSpec spec_of(const char* name) {
+  const size_t scales = cache == kInt8 ? 2 : 0, skipped = joined ? kJoined : 0;
   return {.name = name,
-          .inputs = {kPartsInputs<cache>, kPastKeyScale + scales},
+          .inputs = {kInputSpecs<cache, joined> + skipped, kPastKeyScale + scales - skipped},
           .outputs = {kOutputs<cache>, 3 + scales},
-          .compute = compute_parts};
-}
-
-template <ONNXTensorElementDataType cache>
-constexpr OpSpec joined(const char* name) {
-  const size_t scales = cache == kInt8 ? 2 : 0;
-  return {.name = name,
-          .inputs = {kJoinedInputs<cache>, kPastKeyScale - kJoined + scales},
-          .outputs = {kOutputs<cache>, 3 + scales},
-          .compute = compute_joined};
+          .compute = joined ? compute_joined : compute_parts};
 }
 
 }  // namespace
 
-const OpSpec kGroupQueryAttention = parts<kFloat32>("GroupQueryAttention");
-const OpSpec kGroupQueryAttentionF16 = parts<kFloat16>("GroupQueryAttentionF16");
-const OpSpec kGroupQueryAttentionInt8 = parts<kInt8>("GroupQueryAttentionInt8");
-const OpSpec kGroupQueryAttentionQKV = joined<kFloat32>("GroupQueryAttentionQKV");
-const OpSpec kGroupQueryAttentionF16QKV = joined<kFloat16>("GroupQueryAttentionF16QKV");
-const OpSpec kGroupQueryAttentionInt8QKV = joined<kInt8>("GroupQueryAttentionInt8QKV");
+const OpSpec kGroupQueryAttention = spec_of<kFloat32, false>("GroupQueryAttention");
+const OpSpec kGroupQueryAttentionF16 = spec_of<kFloat16, false>("GroupQueryAttentionF16");
+const OpSpec kGroupQueryAttentionInt8 = spec_of<kInt8, false>("GroupQueryAttentionInt8");
+const OpSpec kGroupQueryAttentionQKV = spec_of<kFloat32, true>("GroupQueryAttentionQKV");
+const OpSpec kGroupQueryAttentionF16QKV = spec_of<kFloat16, true>("GroupQueryAttentionF16QKV");
+const OpSpec kGroupQueryAttentionInt8QKV = spec_of<kInt8, true>("GroupQueryAttentionInt8QKV");
 
 }  // namespace bitnet

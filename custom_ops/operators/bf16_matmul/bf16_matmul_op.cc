@@ -17,11 +17,7 @@ static OrtStatus* compute(Call* call) {
                          .w = bytes(w),
                          .y = y};
   if (op.m == 0 || op.n == 0) return nullptr;
-  const size_t size = bf16_matmul_scratch(op.m, op.k);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  bf16_matmul(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, bf16_matmul_scratch(op.m, op.k), op, bf16_matmul);
 }
 
 constexpr InputSpec kInputs[] = {{"X", kFloat32}, {"W", kBfloat16}};

@@ -19,11 +19,7 @@ static OrtStatus* compute(Call* call) {
                          .scale = floats(scale),
                          .y = y};
   if (op.m == 0 || op.n == 0) return nullptr;
-  const size_t size = int8_matmul_scratch(op.m, op.k);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  int8_matmul(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, int8_matmul_scratch(op.m, op.k), op, int8_matmul);
 }
 
 constexpr InputSpec kInputs[] = {{"X", kFloat32}, {"W", kInt8}, {"scale", kFloat32}};

@@ -67,11 +67,7 @@ OrtStatus* compute(Call* call) {
   if (static_cast<int64_t>(op.m) > kMaxElements / n) {
     return wrong_shape(*call, rows.x, "at most 2^47 products with rows of gate");
   }
-  const size_t size = ternary_feed_forward_scratch(op);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  ternary_feed_forward(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, ternary_feed_forward_scratch(op), op, ternary_feed_forward);
 }
 
 }  // namespace

@@ -41,11 +41,7 @@ OrtStatus* compute(Call* call) {
                                  .scale = floats(scale),
                                  .y = y};
   if (op.m == 0 || op.n == 0) return nullptr;
-  const size_t size = scratch_bytes(op.m, op.k);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  matmul(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, scratch_bytes(op.m, op.k), op, matmul);
 }
 
 }  // namespace

@@ -43,11 +43,7 @@ OrtStatus* compute(Call* call) {
   TernaryMatMul op;
   if (OrtStatus* s = prepare(*call, &rows, &op)) return s;
   if (op.m == 0 || op.n == 0) return nullptr;
-  const size_t size = ternary_matmul_scratch(op.m, op.k);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  ternary_matmul(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, ternary_matmul_scratch(op.m, op.k), op, ternary_matmul);
 }
 
 OrtStatus* compute_normed(Call* call) {
@@ -62,11 +58,7 @@ OrtStatus* compute_normed(Call* call) {
   op.norm = bytes(norm);
   op.epsilon = load_float(epsilon.data, 0);
   if (rows.m == 0 || (op.matmul.n == 0 && !op.normed)) return nullptr;
-  const size_t size = ternary_norm_matmul_scratch(op);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  ternary_norm_matmul(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, ternary_norm_matmul_scratch(op), op, ternary_norm_matmul);
 }
 
 }  // namespace

@@ -38,11 +38,7 @@ OrtStatus* compute(Call* call) {
                             .y = y,
                             .skipped = call->counters ? &call->counters->skipped_head : nullptr};
   if (op.m == 0 || op.n == 0) return nullptr;
-  const size_t size = two_step_matmul_scratch(op.m, op.k);
-  const Scratch scratch(size);
-  if (!scratch.data) return out_of_memory(call->api, call->spec->name, size);
-  two_step_matmul(*call->kernels, op, scratch.data, pool_of(call));
-  return nullptr;
+  return run_with_scratch(call, two_step_matmul_scratch(op.m, op.k), op, two_step_matmul);
 }
 
 }  // namespace
