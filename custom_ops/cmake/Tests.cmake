@@ -42,7 +42,7 @@ program(boundary_test testing/main.cc onnxruntime/test.cc ${boundary})
 program(fuzz onnxruntime/fuzz.cc ${boundary})
 if(NOT BITNET_ONNX_SANITIZE STREQUAL thread)  # there only what has threads is of interest
   program(kernels_test testing/main.cc platform/test.cc kernels/test.cc ${kernel_tests})
-  program(hash testing/hash.cc)
+  program(hash testing/hash.cc testing/hash_attention.cc)
   program(bench testing/bench.cc ${benches})
   program(attention_bench operators/attention/bench.cc)
 endif()

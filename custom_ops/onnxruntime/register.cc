@@ -4,20 +4,13 @@
 #else
 #define BITNET_ONNX_EXPORT __attribute__((visibility("default")))
 #endif
-#include <string.h>
-
 #include "include/bitnet_onnx_ops.h"
 #include "onnxruntime/registration.h"
 
 using namespace bitnet;
 
 OrtStatus* BITNET_ONNX_CALL RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
-  const OrtApi* api = base->GetApi(kApiVersion);
-  if (!api) {
-    return fail(base->GetApi(1), "bitnet_onnx needs ONNX Runtime 1.%u or later, this is %s",
-                kApiVersion, base->GetVersionString());
-  }
-  return add_operators(api, options);
+  return add_operators(options, base);
 }
 
 const char* bitnet_onnx_version(void) { return BITNET_ONNX_VERSION; }
@@ -43,11 +36,8 @@ void bitnet_onnx_counters_free(uint64_t id) { free_counters(id); }
 
 uint64_t bitnet_onnx_counters_nanoseconds(uint64_t id, const char* operator_name) {
   const Counters* counters = find_counters(id);
-  for (size_t i = 0; counters && i < kOperatorCount; i++) {
-    if (strcmp(kOperators[i]->name, operator_name) == 0)
-      return read_count(counters->nanoseconds[i]);
-  }
-  return 0;
+  const size_t index = operator_index(operator_name);
+  return counters && index < kOperatorCount ? read_count(counters->nanoseconds[index]) : 0;
 }
 
 static uint64_t counted(uint64_t id, Count Counters::* count) {

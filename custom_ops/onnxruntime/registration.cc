@@ -1,6 +1,7 @@
 #include "onnxruntime/registration.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "include/bitnet_onnx_ops.h"
 
@@ -99,10 +100,21 @@ OrtStatus* counters_of(const OrtApi* api, const OrtSessionOptions* options, Coun
 
 }  // namespace
 
-OrtStatus* add_operators(const OrtApi* api, OrtSessionOptions* options) {
+size_t operator_index(const char* name) {
+  size_t index = 0;
+  while (index < kCount && strcmp(kOperators[index]->name, name) != 0) index++;
+  return index;
+}
+
+OrtStatus* add_operators(OrtSessionOptions* options, const OrtApiBase* base) {
+  const OrtApi* api = base->GetApi(kApiVersion);
+  if (!api) {
+    return fail(base->GetApi(1), "bitnet_onnx needs ONNX Runtime 1.%u or later, this is %s",
+                kApiVersion, base->GetVersionString());
+  }
+  if (!find_kernels(forced_name())) return no_such_kernel(api);
   Counters* counters = nullptr;
   const Registration* registration = nullptr;
-  if (!find_kernels(forced_name())) return no_such_kernel(api);
   if (OrtStatus* s = counters_of(api, options, &counters)) return s;
   if (OrtStatus* s = registration_of(api, counters, &registration)) return s;
   return api->AddCustomOpDomain(options, registration->domain);

@@ -20,8 +20,11 @@ void init_op(Op* op, const OrtApi* api, Counters* counters, size_t index);
 extern const OpSpec* const kOperators[];
 extern const size_t kOperatorCount;
 
+// The place of an operator, or kOperatorCount.
+size_t operator_index(const char* name);
+
 // Adds all operators to the options of a session.
-OrtStatus* add_operators(const OrtApi* api, OrtSessionOptions* options);
+OrtStatus* add_operators(OrtSessionOptions* options, const OrtApiBase* base);
 // For tests: how many times the operators are in memory.
 size_t registration_count();
 

@@ -1,10 +1,11 @@
 // One hash for each operator, of all bits that it gives for fixed inputs: the same numbers on every
 // CPU, with every compiler and every kernel, and those that stand below.
 //   hash [kernel | all]    by default the best kernel of this CPU
+#include "testing/hash.h"
+
 #include <math.h>
 
 #include "kernels/kernels.h"
-#include "operators/attention/attention.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
 #include "operators/int8_matmul/int8_matmul.h"
 #include "operators/rms_norm/rms_norm.h"
@@ -22,25 +23,6 @@ using namespace bitnet;
 
 int failures = 0;
 char current_case[256] = "start";
-
-// FNV-1a
-struct Hash {
-  uint64_t value = 0xcbf29ce484222325;
-  void add(const void* data, size_t bytes) {
-    const uint8_t* p = static_cast<const uint8_t*>(data);
-    for (size_t i = 0; i < bytes; i++) value = (value ^ p[i]) * 0x100000001b3;
-  }
-  // CPUs differ in the sign and payload of a NaN that an operation makes.
-  void add(Guarded<float>* x) {
-    for (size_t i = 0; i < x->size(); i++) {
-      if (isnan((*x)[i])) {
-        add("NaN", 4);
-      } else {
-        add(&(*x)[i], 4);
-      }
-    }
-  }
-};
 
 template <typename T>
 static void random_bits(Guarded<T>* x, Random* random) {
@@ -121,8 +103,10 @@ static void norms(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 0, s.k, 0);
     Guarded<float> y(s.m * s.k);
-    rms_norm(kernels, {s.m, s.k, in.x.data, in.scales(), 1e-5f, y.data, nullptr, nullptr},
-             kBackwards);
+    rms_norm(
+        kernels,
+        {.m = s.m, .k = s.k, .x = in.x.data, .weight = in.scales(), .epsilon = 1e-5f, .y = y.data},
+        kBackwards);
     hash->add(&y);
   }
 }
@@ -130,7 +114,15 @@ static void norms(const Kernels& kernels, Hash* hash) {
 static void ternary(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n, ternary_matmul_scratch(s.m, s.k));
-    ternary_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), true, in.y.data},
+    ternary_matmul(kernels,
+                   {.m = s.m,
+                    .k = s.k,
+                    .n = s.n,
+                    .x = in.x.data,
+                    .w = in.w.data,
+                    .scales = in.scales(),
+                    .row_scales = true,
+                    .y = in.y.data},
                    in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
@@ -141,8 +133,15 @@ static void ternary_gated(const Kernels& kernels, Hash* hash) {
     Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, 2,
               ternary_gated_matmul_scratch(s.m, s.k, s.n));
     ternary_gated_matmul(kernels,
-                         {s.m, s.k, s.n, in.x.data, in.w.data, in.other.data, in.scales(),
-                          in.scales() + 4, in.y.data},
+                         {.m = s.m,
+                          .k = s.k,
+                          .n = s.n,
+                          .x = in.x.data,
+                          .gate = in.w.data,
+                          .up = in.other.data,
+                          .gate_scale = in.scales(),
+                          .up_scale = in.scales() + 4,
+                          .y = in.y.data},
                          in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
@@ -152,7 +151,14 @@ static void ternary_column(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, s.k * blocks_of(s.n) * kBlockBytes, s.n,
               ternary_column_matmul_scratch(s.m, s.k, s.n), 60);
-    ternary_column_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.scales(), in.y.data},
+    ternary_column_matmul(kernels,
+                          {.m = s.m,
+                           .k = s.k,
+                           .n = s.n,
+                           .x = in.x.data,
+                           .w = in.w.data,
+                           .scales = in.scales(),
+                           .y = in.y.data},
                           in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
@@ -163,7 +169,13 @@ static void ternary_groups(const Kernels& kernels, Hash* hash) {
     s.k = padded(s.k, kGroupK);
     Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n * s.k / kGroupK,
               ternary_float_matmul_scratch(s.m, s.k));
-    const TernaryGroupMatMul op = {s.m, s.k, s.n, in.x.data, in.w.data, in.scale.data, in.y.data};
+    const TernaryGroupMatMul op = {.m = s.m,
+                                   .k = s.k,
+                                   .n = s.n,
+                                   .x = in.x.data,
+                                   .w = in.w.data,
+                                   .scale = in.scale.data,
+                                   .y = in.y.data};
     ternary_group_matmul(kernels, op, in.scratch.data, kBackwards);
     hash->add(&in.y);
     ternary_float_matmul(kernels, op, in.scratch.data, kBackwards);
@@ -174,7 +186,14 @@ static void ternary_groups(const Kernels& kernels, Hash* hash) {
 static void int8(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, s.n * s.k, s.n, int8_matmul_scratch(s.m, s.k));
-    int8_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.scale.data, in.y.data},
+    int8_matmul(kernels,
+                {.m = s.m,
+                 .k = s.k,
+                 .n = s.n,
+                 .x = in.x.data,
+                 .w = in.w.data,
+                 .scale = in.scale.data,
+                 .y = in.y.data},
                 in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
@@ -184,8 +203,9 @@ static void bf16(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 2 * s.n * s.k, 0, bf16_matmul_scratch(s.m, s.k));
     random_bf16(&in.w, &in.random);
-    bf16_matmul(kernels, {s.m, s.k, s.n, in.x.data, in.w.data, in.y.data}, in.scratch.data,
-                kBackwards);
+    bf16_matmul(kernels,
+                {.m = s.m, .k = s.k, .n = s.n, .x = in.x.data, .w = in.w.data, .y = in.y.data},
+                in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
 }
@@ -200,88 +220,19 @@ static void two_step(const Kernels& kernels, Hash* hash) {
       in.scale[i] = 1.0f / 127;
       bound[i] = fabsf(in.random.real());
     }
-    two_step_matmul(
-        kernels,
-        {s.m, s.k, s.n, in.x.data, in.w.data, in.other.data, in.scale.data, bound.data, in.y.data},
-        in.scratch.data, kBackwards);
+    two_step_matmul(kernels,
+                    {.m = s.m,
+                     .k = s.k,
+                     .n = s.n,
+                     .x = in.x.data,
+                     .w = in.w.data,
+                     .scan = in.other.data,
+                     .scale = in.scale.data,
+                     .bound = bound.data,
+                     .y = in.y.data},
+                    in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
-}
-
-static const struct AttentionShape {
-  size_t batch, count, heads, kv_heads, d, past;
-} kAttention[] = {{1, 1, 20, 5, 128, 75}, {2, 9, 6, 2, 10, 4}, {1, 40, 12, 3, 64, 8}};
-
-static void attend(const Kernels& kernels, const AttentionShape& s, CacheType type, Hash* hash) {
-  const size_t room = s.past + s.count, rows = s.batch * s.kv_heads * room, cache = rows * s.d;
-  Random random = {s.d};
-  Guarded<float> query(s.batch * s.count * s.heads * s.d), y(query.size());
-  Guarded<float> key(s.batch * s.count * s.kv_heads * s.d), value(key.size());
-  Guarded<float> cos_cache(room * s.d / 2), sin_cache(room * s.d / 2);
-  Guarded<float> keys(cache), values(cache), key_scales(rows), value_scales(rows);
-  for (Guarded<float>* x : {&query, &key, &value, &cos_cache, &sin_cache, &keys, &values}) {
-    for (size_t i = 0; i < x->size(); i++) (*x)[i] = 2 * random.real();
-  }
-  if (type == CacheType::kFloat16) {
-    uint16_t* halves[2] = {reinterpret_cast<uint16_t*>(keys.data),
-                           reinterpret_cast<uint16_t*>(values.data)};
-    for (size_t i = 0; i < 2 * cache; i++) {  // any sign, size below 2
-      halves[i % 2][i / 2] = static_cast<uint16_t>(random.next() & 0xbfff);
-    }
-  }
-  if (type == CacheType::kInt8) {
-    for (Guarded<float>* x : {&keys, &values}) {
-      for (size_t i = 0; i < cache; i++) {
-        reinterpret_cast<int8_t*>(x->data)[i] = static_cast<int8_t>(random.next());
-      }
-    }
-    for (Guarded<float>* x : {&key_scales, &value_scales}) {
-      for (size_t i = 0; i < rows; i++) (*x)[i] = (random.real() + 1) / 128;
-    }
-  }
-  const int32_t last[2] = {static_cast<int32_t>(room) - 1, static_cast<int32_t>(room) - 3};
-  Attention op = {};
-  op.batch = s.batch;
-  op.count = s.count;
-  op.heads = s.heads;
-  op.kv_heads = s.kv_heads;
-  op.d = s.d;
-  op.past = op.room = room;
-  op.query = query.data;
-  op.key = key.data;
-  op.value = value.data;
-  op.query_stride = s.heads * s.d;
-  op.kv_stride = s.kv_heads * s.d;
-  op.cache = type;
-  op.past_key = op.present_key = keys.data;
-  op.past_value = op.present_value = values.data;
-  op.last = last;
-  op.cos = cos_cache.data;
-  op.sin = sin_cache.data;
-  op.y = y.data;
-  op.past_key_scale = op.present_key_scale = key_scales.data;
-  op.past_value_scale = op.present_value_scale = value_scales.data;
-  Guarded<uint8_t> scratch(padded(attention_scratch(op), 64) + 64);
-  attention(kernels, op, scratch.data, kBackwards);
-  const size_t item = type == CacheType::kFloat32 ? 4 : type == CacheType::kFloat16 ? 2 : 1;
-  hash->add(&y);
-  hash->add(keys.data, cache * item);
-  hash->add(values.data, cache * item);
-  if (type != CacheType::kInt8) return;
-  hash->add(&key_scales);
-  hash->add(&value_scales);
-}
-
-static void attend(const Kernels& kernels, Hash* hash) {
-  for (const AttentionShape& shape : kAttention) {
-    for (CacheType type : {CacheType::kFloat32, CacheType::kFloat16}) {
-      attend(kernels, shape, type, hash);
-    }
-  }
-}
-
-static void attend_int8(const Kernels& kernels, Hash* hash) {
-  for (const AttentionShape& shape : kAttention) attend(kernels, shape, CacheType::kInt8, hash);
 }
 
 // Whoever changes a formula or an input changes its hash here.
@@ -299,8 +250,8 @@ static const struct {
     {"int8_matmul", int8, 0xae0bca194ad92b72},
     {"bf16_matmul", bf16, 0x043b86b9bc49746f},
     {"two_step_matmul", two_step, 0x80c38a18675f9326},
-    {"attention", attend, 0x3fd0d887c442ab54},
-    {"attention_int8", attend_int8, 0x02ad8a8045a31fc6},
+    {"attention", hash_attention, 0x3fd0d887c442ab54},
+    {"attention_int8", hash_attention_int8, 0x02ad8a8045a31fc6},
 };
 
 static void print(const Kernels& kernels) {

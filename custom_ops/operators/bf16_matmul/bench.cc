@@ -11,7 +11,8 @@ BENCH(bf16_matmul) {
   Buffer<uint8_t> scratch(bf16_matmul_scratch(1, k));
   fill_reals(&x);
   const auto run = [&](const Kernels& kernels, const uint8_t* w) {
-    bf16_matmul(kernels, {1, k, n, x.data, w, y.data}, scratch.data, bench.pool);
+    bf16_matmul(kernels, {.m = 1, .k = k, .n = n, .x = x.data, .w = w, .y = y.data}, scratch.data,
+                bench.pool);
   };
   check_result(bench, &y, run);
   print(bench, "bf16_matmul", 1, k, n, measure(bench, 2 * k * n, true, run), 2 * k * n,

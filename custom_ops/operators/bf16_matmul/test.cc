@@ -16,7 +16,8 @@ void check(const Kernels& kernels, size_t m, size_t k, size_t n, const Pool& poo
     const float value = random.real();
     memcpy(w.data + 2 * i, reinterpret_cast<const char*>(&value) + 2, 2);
   }
-  bf16_matmul(kernels, {m, k, n, x.data, w.data, y.data}, scratch.data, pool);
+  bf16_matmul(kernels, {.m = m, .k = k, .n = n, .x = x.data, .w = w.data, .y = y.data},
+              scratch.data, pool);
   for (size_t i = 0; i < m; i++) {
     for (size_t j = 0; j < n; j++) {
       double lanes[16] = {0};

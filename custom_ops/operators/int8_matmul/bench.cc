@@ -11,7 +11,9 @@ BENCH(int8_matmul) {
   fill_reals(&x);
   fill_reals(&scale);
   const auto run = [&](const Kernels& kernels, const uint8_t* w) {
-    int8_matmul(kernels, {1, k, n, x.data, w, scale.data, y.data}, scratch.data, bench.pool);
+    int8_matmul(kernels,
+                {.m = 1, .k = k, .n = n, .x = x.data, .w = w, .scale = scale.data, .y = y.data},
+                scratch.data, bench.pool);
   };
   check_result(bench, &y, run);
   print(bench, "int8_matmul", 1, k, n, measure(bench, k * n, true, run), k * n,

@@ -14,7 +14,9 @@ void check(const Kernels& kernels, size_t m, size_t k, size_t n, const Pool& poo
   fill_rows(&x, m, k, &random);
   fill_bytes(&w, &random);
   for (size_t i = 0; i < n; i++) scale[i] = random.real();
-  int8_matmul(kernels, {m, k, n, x.data, w.data, scale.data, y.data}, scratch.data, pool);
+  int8_matmul(kernels,
+              {.m = m, .k = k, .n = n, .x = x.data, .w = w.data, .scale = scale.data, .y = y.data},
+              scratch.data, pool);
   for (size_t i = 0; i < m; i++) {
     const float* row_x = x.data + i * k;
     const float s = 32512.0f / absmax(row_x, k), inverse = 1.0f / s;

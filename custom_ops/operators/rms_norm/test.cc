@@ -13,10 +13,16 @@ void check_rms_norm(const Kernels& kernels, size_t m, size_t k, bool adds, const
   fill_rows(&x, m, k, &random);
   fill_rows(&residual, m, k, &random);
   for (size_t i = 0; i < k; i++) weight[i] = random.real();
-  rms_norm(
-      kernels,
-      {m, k, x.data, bytes_of(weight), 1e-5f, y.data, adds ? residual.data : nullptr, sum.data},
-      pool);
+  rms_norm(kernels,
+           {.m = m,
+            .k = k,
+            .x = x.data,
+            .weight = bytes_of(weight),
+            .epsilon = 1e-5f,
+            .y = y.data,
+            .residual = adds ? residual.data : nullptr,
+            .sum = sum.data},
+           pool);
   for (size_t i = 0; adds && i < m * k; i++) {
     x[i] += residual[i];
     CHECK(same_bits(sum[i], x[i]));

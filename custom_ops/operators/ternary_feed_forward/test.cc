@@ -43,8 +43,10 @@ void check_columns(const Kernels& kernels, size_t m, size_t k, size_t n, size_t 
   fill_share(&x, m, k, share, &random);
   fill_bytes(&w, &random);
   for (size_t i = 0; i < n; i++) scales[i] = 1 + random.real() / 2;
-  ternary_column_matmul(kernels, {m, k, n, x.data, w.data, bytes_of(scales), y.data}, scratch.data,
-                        pool);
+  ternary_column_matmul(
+      kernels,
+      {.m = m, .k = k, .n = n, .x = x.data, .w = w.data, .scales = bytes_of(scales), .y = y.data},
+      scratch.data, pool);
   for (size_t i = 0; i < m; i++) {
     const Quantized row(x.data + i * k, k);
     for (size_t j = 0; j < n; j++) {
@@ -79,11 +81,17 @@ void check_gated(const Kernels& kernels, size_t m, size_t k, size_t n, size_t sh
     }
   }
   const float scales[2] = {0.7f, 1.3f};
-  ternary_gated_matmul(
-      kernels,
-      {m, k, n, x.data, gate.data, up.data, reinterpret_cast<const uint8_t*>(&scales[0]),
-       reinterpret_cast<const uint8_t*>(&scales[1]), y.data},
-      scratch.data, pool);
+  ternary_gated_matmul(kernels,
+                       {.m = m,
+                        .k = k,
+                        .n = n,
+                        .x = x.data,
+                        .gate = gate.data,
+                        .up = up.data,
+                        .gate_scale = reinterpret_cast<const uint8_t*>(&scales[0]),
+                        .up_scale = reinterpret_cast<const uint8_t*>(&scales[1]),
+                        .y = y.data},
+                       scratch.data, pool);
   for (size_t i = 0; i < m; i++) {
     const Quantized q(x.data + i * k, k);
     for (size_t j = 0; j < n; j++) {
@@ -110,7 +118,15 @@ void check_skipped(const Kernels& kernels) {
   for (size_t i = 0; i < n; i++) scales[i] = 1;
   for (size_t i = 0; i < k; i++) x[i] = i % 4 ? 0.0f : 1.0f;
   Count skipped(0);
-  ternary_column_matmul(kernels, {1, k, n, x.data, w.data, bytes_of(scales), y.data, &skipped},
+  ternary_column_matmul(kernels,
+                        {.m = 1,
+                         .k = k,
+                         .n = n,
+                         .x = x.data,
+                         .w = w.data,
+                         .scales = bytes_of(scales),
+                         .y = y.data,
+                         .skipped = &skipped},
                         scratch.data, kBackwards);
   CHECK(skipped == k / 4 * 3 * row_bytes_for(n));
 }

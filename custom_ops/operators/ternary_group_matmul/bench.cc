@@ -16,7 +16,9 @@ BENCH(ternary_group_matmul) {
       for (bool digits : {false, true}) {
         const auto run = [&, k = k, n = n](const Kernels& kernels, const uint8_t* w) {
           (digits ? ternary_float_matmul : ternary_group_matmul)(
-              kernels, {m, k, n, x.data, w, scale.data, y.data}, scratch.data, bench.pool);
+              kernels,
+              {.m = m, .k = k, .n = n, .x = x.data, .w = w, .scale = scale.data, .y = y.data},
+              scratch.data, bench.pool);
         };
         check_result(bench, &y, run);
         const size_t bytes = n * blocks_of(k) * kBlockBytes;

@@ -22,7 +22,8 @@ void check_group(const Kernels& kernels, bool digits, size_t m, size_t groups, s
   fill_rows(&x, m, k, &random);
   fill_bytes(&w, &random);
   for (size_t i = 0; i < scale.size(); i++) scale[i] = random.real();
-  const TernaryGroupMatMul op = {m, k, n, x.data, w.data, scale.data, y.data};
+  const TernaryGroupMatMul op = {
+      .m = m, .k = k, .n = n, .x = x.data, .w = w.data, .scale = scale.data, .y = y.data};
   (digits ? ternary_float_matmul : ternary_group_matmul)(kernels, op, scratch.data, pool);
   for (size_t i = 0; i < m; i++) {
     const float* row_x = x.data + i * k;

@@ -13,9 +13,16 @@ BENCH(ternary_matmul) {
       Buffer<uint8_t> scratch(ternary_matmul_scratch(m, k));
       fill_reals(&x);
       const auto run = [&, k = k, n = n](const Kernels& kernels, const uint8_t* w) {
-        ternary_matmul(
-            kernels, {m, k, n, x.data, w, reinterpret_cast<const uint8_t*>(&scale), false, y.data},
-            scratch.data, bench.pool);
+        ternary_matmul(kernels,
+                       {.m = m,
+                        .k = k,
+                        .n = n,
+                        .x = x.data,
+                        .w = w,
+                        .scales = reinterpret_cast<const uint8_t*>(&scale),
+                        .row_scales = false,
+                        .y = y.data},
+                       scratch.data, bench.pool);
       };
       check_result(bench, &y, run);
       const size_t bytes = n * blocks_of(k) * kBlockBytes;

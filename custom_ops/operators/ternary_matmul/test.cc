@@ -18,7 +18,15 @@ void check_ternary(const Kernels& kernels, size_t m, size_t k, size_t n, bool ro
   fill_bytes(&w, &random);
   Guarded<float> scales(row_scales ? n : 1);
   for (size_t i = 0; i < scales.size(); i++) scales[i] = 0.7f + random.real();
-  ternary_matmul(kernels, {m, k, n, x.data, w.data, bytes_of(scales), row_scales, y.data},
+  ternary_matmul(kernels,
+                 {.m = m,
+                  .k = k,
+                  .n = n,
+                  .x = x.data,
+                  .w = w.data,
+                  .scales = bytes_of(scales),
+                  .row_scales = row_scales,
+                  .y = y.data},
                  scratch.data, pool);
   for (size_t i = 0; i < m; i++) {
     const float* row_x = x.data + i * k;

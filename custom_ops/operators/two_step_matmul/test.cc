@@ -55,10 +55,18 @@ void run(const Kernels& kernels, const Table& t, size_t m, const float* x, const
          Result* result) {
   Guarded<uint8_t> scratch(two_step_matmul_scratch(m, t.k) / 64 * 64 + 64);
   Count skipped(0);
-  two_step_matmul(
-      kernels,
-      {m, t.k, t.n, x, t.w.data, t.scan.data, t.scale.data, t.bound.data, result->y.data, &skipped},
-      scratch.data, pool);
+  two_step_matmul(kernels,
+                  {.m = m,
+                   .k = t.k,
+                   .n = t.n,
+                   .x = x,
+                   .w = t.w.data,
+                   .scan = t.scan.data,
+                   .scale = t.scale.data,
+                   .bound = t.bound.data,
+                   .y = result->y.data,
+                   .skipped = &skipped},
+                  scratch.data, pool);
   result->rescored = m * t.n - skipped / (2 * t.k);
 }
 
