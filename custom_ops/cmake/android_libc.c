@@ -11,6 +11,7 @@ void memcpy(void) {}
 void memmove(void) {}
 void memset(void) {}
 void snprintf(void) {}
+void strcat(void) {}
 void strcmp(void) {}
 void strlen(void) {}
 void vsnprintf(void) {}

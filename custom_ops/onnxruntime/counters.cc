@@ -36,7 +36,9 @@ Counters* new_counters() {
     all = c;
   }
   for (Count& count : c->nanoseconds) count.store(0);
-  for (Count* count : {&c->skipped_rows, &c->skipped_columns, &c->skipped_head}) count->store(0);
+  c->skipped_rows.store(0);
+  c->skipped_columns.store(0);
+  c->skipped_head.store(0);
   c->id = ++last_id;
   return c;
 }
