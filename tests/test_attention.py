@@ -240,7 +240,10 @@ def test_a_wrong_shape_beside_qkv_is_refused(
             {"total_sequence_length": 12, "seqlens_k": [11]},
             "row 0 has 11 past positions, expected at most past_key's 9",
         ),
-        ({"cos_cache": np.ones((4, 5)), "sin_cache": np.ones((4, 5))}, "expected at most cos_cache's 4"),
+        (
+            {"cos_cache": np.ones((4, 5)), "sin_cache": np.ones((4, 5))},
+            "expected at most cos_cache's 4",
+        ),
     ],
 )
 def test_a_position_outside_the_cache_is_refused(

@@ -1,7 +1,7 @@
-# Fails where the linker would choose between files that different flags compiled: it could keep the
-# AVX-512 copy of a function for every CPU.
-#   cmake -DNM=<nm> -DOBJECTS=<a file that lists the object files, one a line> -P CheckSymbols.cmake
-# No object of a kernel may define a weak symbol (W, V, u), and no two objects the same one.
+# Fails where the linker has a choice between functions that different flags compiled: it could keep
+# the AVX-512 one for every CPU. No object of a kernel may define a weak symbol (W, V, u), and no two
+# objects may define the same symbol.
+#   cmake -DNM=<nm> -DOBJECTS=<a file with the names of the object files> -P CheckSymbols.cmake
 file(STRINGS "${OBJECTS}" objects)
 set(problems "")
 set(checked 0)

@@ -1,5 +1,5 @@
-# The tests of a cross build for 64-bit Arm, on the CPUs that an emulator has: <test>_<cpu>. Each CPU
-# tests its best kernels, so that the three test all but scalar, and hashes with all that it has.
+# The tests of a cross build for 64-bit Arm on emulated CPUs: <test>_<cpu>. Each CPU tests its best
+# kernels, so that the three together test all but scalar, and hashes with all of its kernels.
 find_program(BITNET_ONNX_QEMU_ARM NAMES qemu-aarch64-static qemu-aarch64)
 if(NOT BITNET_ONNX_QEMU_ARM)
   add_test(NAME emulated COMMAND ${CMAKE_COMMAND} -E echo "skipped: no qemu-aarch64")
@@ -7,7 +7,7 @@ if(NOT BITNET_ONNX_QEMU_ARM)
   return()
 endif()
 
-function(emulate cpu)  # with the kernels that it must offer
+function(emulate cpu)  # ARGN: the kernels that it must offer
   set(run ${BITNET_ONNX_QEMU_ARM} -cpu ${cpu})
   list(JOIN ARGN "," offered)
   list(GET ARGN 0 best)

@@ -1,4 +1,4 @@
-# The tests and benchmarks. Each folder of kernels/ and operators/ is a suite: kernels_test <suite>.
+# Tests and benchmarks. A folder of kernels/ or operators/ is a suite: kernels_test <suite>.
 enable_testing()
 find_package(Threads REQUIRED)
 set(BITNET_ONNX_FUZZ_ROUNDS 20000 CACHE STRING "Rounds of the fuzz of the operators' boundary")
@@ -40,7 +40,7 @@ program(operators_test testing/main.cc ${operator_tests} operators/attention/tes
         operators/attention/test_long.cc)
 program(boundary_test testing/main.cc onnxruntime/test.cc ${boundary})
 program(fuzz onnxruntime/fuzz.cc ${boundary})
-if(NOT BITNET_ONNX_SANITIZE STREQUAL thread)  # there only what has threads is of interest
+if(NOT BITNET_ONNX_SANITIZE STREQUAL thread)  # the others have no threads
   program(kernels_test testing/main.cc platform/test.cc kernels/test.cc ${kernel_tests})
   program(hash testing/hash.cc testing/hash_attention.cc)
   program(bench testing/bench.cc ${benches})
@@ -65,7 +65,7 @@ else()
   endif()
 endif()
 
-# AVX-VNNI's kernels on CPUs that lack it: its one instruction is emulated where it traps.
+# The kernels of AVX-VNNI on CPUs without it: the one instruction is emulated where it traps.
 if(processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SYSTEM_NAME STREQUAL Linux AND TARGET kernels_test)
   program(avxvnni_test testing/main.cc testing/emulated_avxvnni.cc kernels/ternary_gemm/test.cc)
   if(NOT BITNET_ONNX_SANITIZE)
@@ -74,13 +74,13 @@ if(processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SYSTEM_NAME STREQUAL Linux AND
   target_link_options(avxvnni_test PRIVATE LINKER:--wrap=_ZN6bitnet10detect_cpuEv)
   add_test(NAME emulated_avxvnni COMMAND avxvnni_test)
   set_tests_properties(emulated_avxvnni PROPERTIES
-    ENVIRONMENT BITNET_ONNX_KERNEL=avxvnni SKIP_REGULAR_EXPRESSION "avxvnni is none of")
+    ENVIRONMENT BITNET_ONNX_KERNEL=avxvnni SKIP_REGULAR_EXPRESSION "kernel is avxvnni, expected one of")
 endif()
 if(BITNET_ONNX_SANITIZE)
   return()
 endif()
 
-# The public header, in C and in C++, beside the library.
+# The public header in C and in C++.
 if(NOT CMAKE_CROSSCOMPILING)
   foreach(language IN ITEMS c cc)
     add_executable(header_${language} include/test.${language})
@@ -94,7 +94,7 @@ if(NOT CMAKE_CROSSCOMPILING)
   set_target_properties(header_c PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
 endif()
 
-# What the linker sees: without optimization, so that no inline function is lost in its callers.
+# The symbols that the linker sees. Without optimization no function is inlined, so none is missed.
 if(NOT MSVC)
   get_target_property(sources bitnet_core SOURCES)
   add_library(unoptimized OBJECT ${sources})
@@ -104,7 +104,7 @@ if(NOT MSVC)
            -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/CheckSymbols.cmake)
 endif()
 
-# The same binaries on a CPU without AVX, as an emulator has it: nothing but scalar may run.
+# The same programs on an emulated CPU without AVX: only scalar may run.
 if(processor MATCHES "^(x86_64|amd64)$")
   find_program(BITNET_ONNX_QEMU NAMES qemu-x86_64-static qemu-x86_64)
   if(BITNET_ONNX_QEMU)

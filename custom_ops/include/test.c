@@ -1,4 +1,4 @@
-/* The header in C99, and in C++ through test.cc: beside ONNX Runtime's, before and after it. */
+/* Uses the public header in C99 and, through test.cc, in C++, together with ONNX Runtime's. */
 #include "bitnet_onnx_ops.h"
 /* twice */
 #include <onnxruntime_c_api.h>

@@ -1,4 +1,4 @@
-// What the NEON files of attention, and they alone, share.
+// Shared by the NEON files of attention alone.
 #pragma once
 
 #include <arm_neon.h>

@@ -1,5 +1,5 @@
-// The limits that the kernels of attention share. A head's keys and values are rows of d elements,
-// one for each position.
+// Limits of the kernels of attention. A head has a row of d keys and one of d values for each
+// position.
 #pragma once
 
 #include "kernels/format.h"
@@ -7,14 +7,13 @@
 
 namespace bitnet {
 
-// The most rows of one call: heads that share their keys and values.
+// The most rows of one call. Rows are heads that share their keys and values.
 constexpr size_t kAttendRows = 4;
-// Positions that values are prefetched ahead: a few KB.
+// Values are prefetched this many positions ahead: a few KB.
 constexpr size_t kAttendAhead = 16;
-// Positions whose values have sums of their own, which are then added up in order.
+// The values of this many positions have a sum of their own. These sums are then added in order.
 constexpr size_t kAttendSpan = 64;
-// The widest head with int8 keys: a score is the int32 sum of that many products with 16-bit
-// integers.
+// The widest head with int8 keys. A score is the int32 sum of d products with 16-bit integers.
 constexpr size_t kAttendDepth = 512;
 static_assert(kAttendDepth * 32512 * 128 <= INT32_MAX, "int32 scores");
 

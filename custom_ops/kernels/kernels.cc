@@ -85,7 +85,7 @@ struct Offer {
   }
 };
 
-// Filled while the library loads, so there is no first call to guard.
+// Filled while the library loads, so that no first call needs a guard.
 Offer offer;
 
 }  // namespace

@@ -1,6 +1,6 @@
-// The kernels: pure functions on pointers, which never allocate, start threads, log, throw or read
-// the environment. Results are exact, so every instruction set gives the same bits. Weights may lie
-// at any address; the caller's scratch is aligned.
+// The kernels are pure functions on pointers. They never allocate, start threads, log, throw or
+// read the environment. Results are exact, so every instruction set gives the same bits. Weights
+// may lie at any address; scratch is aligned.
 //
 // Each operation has a folder with its formula (<operation>.h) and its list (kernels.inc), best
 // first. A CPU gets the first row of each list that it can run.
@@ -51,13 +51,13 @@ struct Kernels {
   Read* read;
 };
 
-// Those of every CPU that this one can stand in for, best first; the last is scalar.
+// The kernels of each kind of CPU whose features this one has, best first; the last is scalar.
 size_t offered_kernels(const Kernels*** list);
 // Their names, separated by commas.
 const char* offered_names();
 
-// Those of the CPU with this name; the best ones if it is null or empty; null if there is no such
-// CPU or this one cannot stand in for it.
+// The kernels of the kind of CPU with this name; the best where it is null or empty; null where
+// this CPU lacks its features.
 const Kernels* find_kernels(const char* name);
 
 // The value of BITNET_ONNX_KERNEL, or null.

@@ -1,4 +1,4 @@
-// What the scalar kernels, the specification, share.
+// Shared by the scalar kernels, which are the specification.
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-// What the AVX2 files of attention, and they alone, share.
+// Shared by the AVX2 files of attention alone.
 #pragma once
 
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-// What the AVX-512 VNNI files of attention, and they alone, share.
+// Shared by the AVX-512 VNNI files of attention alone.
 #pragma once
 
 #include <immintrin.h>

@@ -6,7 +6,7 @@ namespace bitnet {
 namespace {
 
 std::atomic_flag lock = ATOMIC_FLAG_INIT;
-Counters* all;  // ever made
+Counters* all;  // all that were made
 uint64_t last_id;
 
 Counters* find(uint64_t id) {
@@ -16,7 +16,7 @@ Counters* find(uint64_t id) {
   return nullptr;
 }
 
-// Without an id and without a node that might still count.
+// Counters without an id, which no node counts into.
 Counters* find_unused() {
   for (Counters* c = all; c; c = c->next) {
     if (c->id == 0 && read_count(c->nodes) == 0) return c;

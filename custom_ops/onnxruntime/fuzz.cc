@@ -1,7 +1,7 @@
-// Every operator at its boundary with shapes, types and values that nobody should pass: it
-// computes, with the same bits by every kernel, or returns a sentence, and reads nothing before it
-// is sure.
-//   fuzz [rounds] [seed]
+// A fuzz of the boundary of every operator: shapes, types and values that nobody should pass. The
+// operator computes, with the same bits by every kernel, or returns a sentence, and it touches no
+// tensor before its sizes are checked.
+//     fuzz [rounds] [seed]
 #include "onnxruntime/fuzz.h"
 
 #include <signal.h>
@@ -10,7 +10,7 @@
 #include "onnxruntime/ort.h"
 #include "testing/fake_ort.h"
 
-// Large sizes are asked for; the answer of an allocator is null then, as without a sanitizer.
+// An allocation that is too large gives null, as without a sanitizer.
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 
 using namespace bitnet;
@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kBacked = size_t{4} << 20;  // larger tensors are only claimed
 
-// The inputs of one call, and whether something about them is odd.
+// The inputs of one call. `odd`: they may be refused.
 struct Round {
   const Operator& op;
   const OrtCustomOp* custom;
@@ -31,7 +31,7 @@ struct Round {
   bool odd = false;
 };
 
-// Sizes that two tensors share, or one tensor's, or its type, or that it is missing.
+// Sizes that several tensors share.
 void spoil_sizes(Sizes* s, Random* random) {
   *s->all[random->below(12)] = static_cast<uint64_t>(odd_size(random));
   if (random->below(3) == 0) {  // whose product wraps to 0
@@ -69,7 +69,7 @@ void fill(OrtValue* value, bool any_bits, Random* random) {
   for (size_t i = 0; i < value->bytes / 4; i++) data[i] = random->real();
 }
 
-// The int32 elements of the input of this shape that are there.
+// The int32 elements of the input of this shape, if it is backed.
 struct Indices {
   int32_t* data = nullptr;
   size_t count = 0;
@@ -82,7 +82,7 @@ Indices indices(Round* round, Shape shape) {
   return {};
 }
 
-// Numbers of positions, mostly good ones.
+// Sets the numbers of positions, mostly to valid ones.
 void fill_indices(Round* round, const Sizes& s, Random* random) {
   const Indices total = indices(round, scalar), last = indices(round, of_batch);
   const uint64_t positions = s.past + s.count;
@@ -96,19 +96,19 @@ void fill_indices(Round* round, const Sizes& s, Random* random) {
   if (one.count) one.data[random->below(one.count)] = odd_index(random);
 }
 
-// Nobody may touch it.
+// A page that nothing may touch.
 void* forbidden() {
   static void* page = mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return page;
 }
 
-// seqlens_k is read before the outputs are made: of one that is only claimed, one number is there.
+// seqlens_k is read before the outputs are made. Where it is not backed, its first number is wrong.
 void* bad_index() {
   static const int32_t bad[16] = {-1};
   return const_cast<int32_t*>(bad);
 }
 
-// The inputs' memory. Returns whether all of it is there.
+// Gives the inputs memory. Returns whether all of them are backed.
 bool back(Round* round, Random* random) {
   bool all = true;
   const bool any_bits = random->below(2);
@@ -160,7 +160,7 @@ void check_status(const Round& round, const OrtStatus* status) {
         status->message.find("out of memory") != std::string::npos);
 }
 
-// Says which round it was; the instruction then fails again, as it would have.
+// Says which round it was. The instruction then fails again, as it would have.
 struct sigaction before[NSIG];
 void on_crash(int signal_number) {
   fprintf(stderr, "signal %d in %s\n", signal_number, current_case);

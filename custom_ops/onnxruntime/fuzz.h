@@ -1,5 +1,5 @@
-// What the fuzz feeds: the operators' inputs as shapes of common sizes, and sizes that nobody
-// should pass.
+// What the fuzz feeds: the shapes of the inputs of each operator, and sizes that nobody should
+// pass.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace {
 
-// What shapes are made of. Arithmetic may wrap, as in a caller's mistake.
+// What shapes are made of. Arithmetic may wrap, as a caller's might.
 struct Sizes {
   uint64_t a = 1, b = 1;         // rows of activations: a * b
   uint64_t k = 1, n = 1, m = 1;  // of matrices

@@ -59,8 +59,8 @@ OrtStatus* wrong_shape(const Call& call, const Tensor& found, const char* expect
               shape, expected);
 }
 
-// Dimensions of 0 or more with at most kMaxElements elements, had those of 0 one: so that any
-// product of some of them fits.
+// Refuses negative dimensions and too many elements, with 1 in place of 0, so that the product of
+// any of the dimensions fits.
 static OrtStatus* check_dims(const Call& call, const Tensor& tensor) {
   int64_t count = 1;
   for (size_t i = 0; i < tensor.rank; i++) {

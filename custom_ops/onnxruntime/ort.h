@@ -1,8 +1,8 @@
-// What the operators share at the boundary to ONNX Runtime: its C API, nothing else.
+// The boundary to ONNX Runtime, which is its C API and nothing else.
 //
-// Every size is checked before it enters arithmetic: a tensor that passed `input` has dimensions of
-// 0 or more, and their product, with 1 in place of 0, is at most kMaxElements. Each function that
-// returns a status returns null, or one sentence: what was found, what was expected.
+// Every size is checked before it enters arithmetic. A tensor that passed `input` has no negative
+// dimension, and the product of its dimensions, with 1 in place of 0, is at most kMaxElements. A
+// function that returns a status returns null, or one sentence: what was found, what was expected.
 #pragma once
 
 #include <onnxruntime_c_api.h>
@@ -17,7 +17,7 @@ namespace bitnet {
 
 constexpr uint32_t kApiVersion = 17;  // the first with all that is used here
 constexpr size_t kMaxRank = 8;
-// More than memory holds, and 2^16 times fewer than int64 does.
+// More than memory holds, and 2^16 times less than the largest int64.
 constexpr int64_t kMaxElements = int64_t{1} << 47;
 static_assert(sizeof(size_t) == 8, "sizes of up to 2^63");
 
@@ -37,7 +37,7 @@ struct Call {
   const Kernels* kernels;
   const OpSpec* spec;
   Counters* counters;      // or null
-  OrtStatus* pool_status;  // why ONNX Runtime refused to run a task, or null
+  OrtStatus* pool_status;  // why ONNX Runtime did not run a task, or null
 };
 
 struct InputSpec {
@@ -67,7 +67,7 @@ struct OpSpec {
   List<InputSpec> inputs;
   List<OutputSpec> outputs;
   OrtStatus* (*compute)(Call* call);
-  // What is known of the outputs' shapes before a run; null where nothing is said.
+  // Infers the shapes of the outputs before a run; may be null.
   OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context) = nullptr;
 };
 
@@ -91,11 +91,11 @@ inline const uint8_t* bytes(const Tensor& tensor) {
 size_t rows_of(const Tensor& tensor);
 bool same_shape(const Tensor& a, const Tensor& b);
 
-// The caller's mistake.
+// For a mistake of the caller.
 OrtStatus* fail(const OrtApi* api, const char* format, ...);
 OrtStatus* no_such_kernel(const OrtApi* api);
 OrtStatus* wrong_shape(const Call& call, const Tensor& found, const char* expected);
-// Nobody's mistake.
+// For an allocation that failed.
 OrtStatus* out_of_memory(const OrtApi* api, const char* name, size_t bytes);
 
 // Input `index` of the type that the spec states.
@@ -105,12 +105,13 @@ OrtStatus* input_vector(const Call& call, size_t index, int64_t size, Tensor* te
 
 // Output `index`.
 OrtStatus* output(const Call& call, size_t index, const int64_t* dims, size_t rank, void** y);
-// The same of one that a node may leave out: y is null then. ONNX Runtime keeps an output that
-// nobody reads until the run ends.
+// The same for an output that a node may leave out: y is null then. ONNX Runtime keeps an output
+// that nobody reads until the run ends.
 OrtStatus* optional_output(const Call& call, size_t index, const int64_t* dims, size_t rank,
                            void** y);
 
-// Memory for one call, aligned to 64, freed at the end of the scope; `data` is null without memory.
+// Memory for one call, aligned to 64 and freed at the end of the scope; `data` is null where there
+// is none.
 struct Scratch {
   explicit Scratch(size_t bytes);
   ~Scratch();
@@ -121,10 +122,10 @@ struct Scratch {
   void* block_;
 };
 
-// ONNX Runtime's own threads.
+// ONNX Runtime's threads.
 Pool pool_of(Call* call);
 
-// run(kernels, op, scratch, pool) with so much scratch.
+// Calls run(kernels, op, scratch, pool) with `bytes` of scratch.
 template <typename Op, typename Run>
 OrtStatus* run_with_scratch(Call* call, size_t bytes, const Op& op, Run run) {
   const Scratch scratch(bytes);

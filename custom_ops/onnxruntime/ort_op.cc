@@ -1,4 +1,4 @@
-// The callbacks of OrtCustomOp, the same for every operator: an OpSpec tells them apart.
+// The callbacks of OrtCustomOp. They are the same for every operator; an OpSpec says which it is.
 #include <stdlib.h>
 
 #include "onnxruntime/registration.h"

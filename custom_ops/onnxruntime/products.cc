@@ -64,8 +64,8 @@ OrtStatus* optional_output_rows(const Call& call, size_t index, const Tensor& x,
   return made(optional_output, call, index, x, n, y);
 }
 
-// The shape [..., N] of the output goes out only when each dimension has a value or a symbol:
-// ONNX Runtime would store an unknown one as -1.
+// The shape [..., N] of the output is set only where each dimension has a value or a symbol: ONNX
+// Runtime would store an unknown one as -1.
 static OrtStatus* infer(const OrtApi* api, OrtShapeInferContext* context,
                         const OrtTensorTypeAndShapeInfo* x, const OrtTensorTypeAndShapeInfo* w) {
   int64_t dims[kMaxRank], w_dims[2];

@@ -1,14 +1,14 @@
-// What the operators that multiply X [..., K] with a matrix share.
+// Shared by the operators that multiply X [..., K] by a matrix.
 #pragma once
 
 #include "onnxruntime/ort.h"
 
 namespace bitnet {
 
-// The output of most.
+// The outputs of most operators.
 constexpr OutputSpec kY[] = {{"Y"}};
 
-// X, the product of its dimensions before K, and K from 1 to kMaxK.
+// X; m is the product of its dimensions before K, and K is 1 to kMaxK.
 struct Rows {
   Tensor x;
   size_t m, k;
@@ -25,7 +25,7 @@ OrtStatus* inputs_x_packed(const Call& call, Rows* rows, Tensor* w);
 OrtStatus* output_rows(const Call& call, size_t index, const Tensor& x, int64_t n, float** y);
 OrtStatus* optional_output_rows(const Call& call, size_t index, const Tensor& x, int64_t n,
                                 float** y);
-// Output 0 as it is inferred: X's dimensions, the last one replaced by w's first.
+// Infers the shape of output 0.
 OrtStatus* infer_x_w(const OrtApi* api, OrtShapeInferContext* context);
 
 }  // namespace bitnet

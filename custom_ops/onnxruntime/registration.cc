@@ -38,7 +38,7 @@ struct Registration {
 };
 
 std::atomic_flag lock = ATOMIC_FLAG_INIT;
-Registration* all;  // ever made
+Registration* all;  // all that were made
 size_t count;
 
 OrtStatus* make(const OrtApi* api, Counters* counters, Registration* made) {
@@ -52,8 +52,8 @@ OrtStatus* make(const OrtApi* api, Counters* counters, Registration* made) {
   return nullptr;
 }
 
-// The operators for an API and counters, or null. They are made once and live as long as the
-// process: sessions point into them, and nobody says when the last one ends.
+// The operators for an API and counters, which may be null. They are made once and live as long as
+// the process, as sessions point into them and nothing says when the last one ends.
 OrtStatus* registration_of(const OrtApi* api, Counters* counters, const Registration** found) {
   const SpinLock locked(&lock);
   for (const Registration* r = all; r; r = r->next) {
@@ -73,7 +73,7 @@ OrtStatus* registration_of(const OrtApi* api, Counters* counters, const Registra
   return nullptr;
 }
 
-// An id in decimal; 0 of any other text.
+// A decimal id; 0 for any other text.
 uint64_t id_of(const char* text) {
   uint64_t id = 0;
   for (const char* c = text; *c; c++) {
@@ -83,7 +83,7 @@ uint64_t id_of(const char* text) {
   return id;
 }
 
-// The counters that the options name; null where they name none.
+// The counters that the options name, or null.
 OrtStatus* counters_of(const OrtApi* api, const OrtSessionOptions* options, Counters** counters) {
   const char* const key = BITNET_ONNX_COUNTERS_KEY;
   char text[64] = "";

@@ -1,4 +1,4 @@
-// What ONNX Runtime knows the operators by.
+// The operators as ONNX Runtime knows them.
 #pragma once
 
 #include "onnxruntime/counters.h"
@@ -6,7 +6,7 @@
 
 namespace bitnet {
 
-// An operator of some sessions.
+// An operator, for an API and counters.
 struct Op {
   OrtCustomOp base;  // first, so that ONNX Runtime's pointer to it is a pointer to Op
   const OrtApi* api;
@@ -25,7 +25,7 @@ size_t operator_index(const char* name);
 
 // Adds all operators to the options of a session.
 OrtStatus* add_operators(OrtSessionOptions* options, const OrtApiBase* base);
-// For tests: how many times the operators are in memory.
+// For tests: how often the operators are in memory.
 size_t registration_count();
 
 }  // namespace bitnet

@@ -1,4 +1,4 @@
-// The registration of the operators, and what sessions count.
+// The registration of the operators, and the counters of sessions.
 #include "onnxruntime/registration.h"
 
 #if defined(__GLIBC__)
@@ -22,7 +22,7 @@ OrtValue floats_of(const std::vector<float>& from) {
   return value;
 }
 
-// One RMSNorm, of two ones: they stay ones.
+// Runs an RMSNorm of two ones, which gives two ones.
 void compute_once(fake::Node* node) {
   OrtKernelContext context;
   context.inputs = {floats_of({1, 1}), floats_of({1, 1}), floats_of({0})};
@@ -69,7 +69,7 @@ TEST(onnxruntime, every_operator_is_there) {
   }
 }
 
-// The output's shape goes out where each dimension has a value or a symbol.
+// The shape of the output is set where each dimension has a value or a symbol.
 TEST(onnxruntime, shapes_are_inferred) {
   const fake::Session session;
   const OrtCustomOp* op = session.op("TernaryMatMul");
@@ -136,7 +136,7 @@ TEST(onnxruntime, counters_may_be_freed_under_a_session) {
     fake::Node node(session, "RMSNorm");
     bitnet_onnx_counters_free(id);
     bitnet_onnx_counters_free(id);
-    // The node still counts, so nobody else gets these.
+    // The node still counts into these, so they are not given out again.
     const uint64_t next = bitnet_onnx_counters_new();
     compute_once(&node);
     CHECK(counted(id) == 0 && counted(next) == 0);
@@ -176,7 +176,7 @@ TEST(onnxruntime, a_forced_kernel_that_does_not_exist_is_refused) {
     unsetenv("BITNET_ONNX_KERNEL");
 }
 
-// Sessions that open, count and end in many threads.
+// Sessions open, count and end in several threads.
 TEST(onnxruntime, threads) {
   kThreads.run(
       kThreads.self, 200,

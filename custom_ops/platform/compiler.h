@@ -1,4 +1,4 @@
-// What kernels ask of the compiler, as macros: a kernel's file shares no inline function with files
+// What kernels ask of the compiler. These are macros: a kernel shares no inline function with files
 // that other flags compile.
 #pragma once
 
@@ -17,14 +17,14 @@
 #endif
 
 #if defined(__GNUC__)
-// Before a loop over an array of registers: unrolled early, so that the array stays in registers.
+// For a loop over an array of registers: unrolled early, so that the array stays in registers.
 #define UNROLL _Pragma("GCC unroll 16")
-// Before a short loop with a long body. GCC 12 would unroll it whole, gather what goes to one sum
-// into a chain that waits for itself, and keep the other sums in memory.
+// For a short loop with a long body. GCC 12 would unroll it whole, gather what goes to one sum into
+// a chain that waits for itself, and keep the other sums in memory.
 #define ROLLED _Pragma("GCC unroll 1")
 #define RESTRICT __restrict__
 #define PREFETCH(p) __builtin_prefetch(p)
-// A long function with much work for each call: inlined copies would only make the library larger.
+// For a long function with much work in each call: inlined copies only make the library larger.
 #define NOINLINE __attribute__((noinline, unused))
 #else
 #include <intrin.h>

@@ -9,14 +9,14 @@ namespace bitnet {
 
 using Count = std::atomic<uint64_t>;
 
-// Nothing where there is no counter.
+// Does nothing without a counter.
 inline void add_to(Count* count, uint64_t amount) {
   if (count) count->fetch_add(amount, std::memory_order_relaxed);
 }
 
 inline uint64_t read_count(const Count& count) { return count.load(std::memory_order_relaxed); }
 
-// For a few instructions at a time.
+// Held for a few instructions.
 class SpinLock {
  public:
   explicit SpinLock(std::atomic_flag* flag) : flag_(flag) {

@@ -32,7 +32,7 @@ static Registers cpuid(uint32_t leaf, uint32_t sub = 0) {
   __cpuid_count(leaf, sub, r.eax, r.ebx, r.ecx, r.edx);
   return r;
 }
-// Which registers the operating system keeps over a task switch.
+// The registers that the operating system keeps over a task switch.
 static uint64_t saved_state() {
   uint32_t low, high;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -80,7 +80,7 @@ static bool has(const char* name) {
 static bool has_dotprod() { return has("hw.optional.arm.FEAT_DotProd"); }
 static bool has_i8mm() { return has("hw.optional.arm.FEAT_I8MM"); }
 #elif defined(__linux__)
-// Bits of the kernel's interface, under names that older headers lack.
+// Bits of the Linux interface; older headers lack their names.
 static bool has_dotprod() { return getauxval(AT_HWCAP) >> 20 & 1; }  // HWCAP_ASIMDDP
 static bool has_i8mm() { return getauxval(AT_HWCAP2) >> 13 & 1; }    // HWCAP2_I8MM
 #else

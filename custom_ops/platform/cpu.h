@@ -24,7 +24,7 @@ struct Cpu {
   uint32_t features;
 };
 
-// Best first; the last one is every CPU.
+// Best first; the last is any CPU.
 constexpr Cpu kCpus[] = {
 #if BITNET_X86
     {"avx512vnni", kCpuAvx2 | kCpuAvx512Vnni},

@@ -1,4 +1,4 @@
-// float32 to float16, once for all CPUs. The way back is in the attention kernels.
+// float32 to float16, the same on all CPUs. Kernels of attention convert back.
 #pragma once
 
 #include <math.h>
@@ -7,8 +7,8 @@
 
 namespace bitnet {
 
-// The nearest float16, ties to even; from 65520 on infinity, below 2^-14 a multiple of 2^-24. A NaN
-// stays one. Without branches, so that compilers make vectors of a loop over it.
+// The nearest float16, ties to even: infinity from 65520 on, a multiple of 2^-24 below 2^-14. A NaN
+// stays one. It has no branches, so that compilers vectorize a loop over it.
 inline uint16_t round_f16(float x) {
   int32_t bits, small_bits;
   memcpy(&bits, &x, sizeof bits);

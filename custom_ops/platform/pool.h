@@ -1,4 +1,4 @@
-// How an operator spreads work over threads it does not own.
+// How an operator spreads work over threads that it does not own.
 #pragma once
 
 #include <stddef.h>
@@ -20,12 +20,12 @@ void parallel(const Pool& pool, size_t count, const Body& body) {
       const_cast<Body*>(&body));
 }
 
-// A task should read this many bytes of weights: some microseconds, against about one to hand it
-// to another thread.
+// A task should read this many bytes of weights, which takes some microseconds: to hand it to
+// another thread takes about one.
 constexpr size_t kTaskBytes = 48 * 1024;
 
-// Rows for each task so that all tasks are of one size, the number of tasks divides well by the
-// number of threads, and a task has at most `limit` rows, a multiple of `step`.
+// Rows of each task, so that all tasks have one size, their number divides well by the number of
+// threads, and a task has at most `limit` rows, a multiple of `step`.
 inline size_t rows_per_task(size_t rows, size_t row_bytes, size_t step, size_t limit) {
   const size_t bytes = rows * row_bytes;
   size_t tasks = bytes / kTaskBytes;

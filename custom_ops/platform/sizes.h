@@ -1,4 +1,4 @@
-// Small sums over sizes, and float32 inputs that may lie at any address, as initializers do.
+// Arithmetic with sizes, and float32 inputs at any address, as initializers are.
 #pragma once
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-// Rounding to float16, and what a CPU can stand in for.
+// Rounding to float16, and the list of CPUs.
 #include "testing/attend.h"
 
 using namespace bitnet;
@@ -25,7 +25,7 @@ TEST(platform, cpus) {
   for (size_t i = 0; i + 1 < kCpuCount; i++) {
     CASE("%s", kCpus[i].name);
     CHECK(kCpus[i].features != 0);
-    // None that comes later can do all of it: otherwise it would never be the best.
+    // A later CPU that could do all of it would be the better one.
     for (size_t j = i + 1; j < kCpuCount; j++) {
       CHECK(!has_all(kCpus[j].features, kCpus[i].features));
     }

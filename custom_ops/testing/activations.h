@@ -1,4 +1,4 @@
-// Rows of activations for tests, and their quantization in libm's words.
+// Rows of activations for tests, and their quantization with libm.
 #pragma once
 
 #include "testing/check.h"
@@ -33,12 +33,12 @@ inline const uint8_t* bytes_of(const Guarded<float>& x) {
   return reinterpret_cast<const uint8_t*>(x.data);
 }
 
-// m, k, n of matrix products: no row, one, few, many; whole and broken blocks, tiles and tasks.
+// m, k, n of matrix products: no row, one, few, many; full and partial blocks, tiles and tasks.
 constexpr size_t kProducts[][3] = {{0, 5, 5},    {2, 7, 0},      {1, 1, 1},    {1, 257, 33},
                                    {3, 640, 70}, {1, 640, 900},  {5, 300, 65}, {6, 2560, 37},
                                    {9, 64, 600}, {130, 300, 40}, {515, 65, 35}};
 
-// check(kernels, m, k, n, pool) for all kernels, shapes and pools.
+// Calls check(kernels, m, k, n, pool) for all kernels, shapes and pools.
 template <typename Check>
 void for_products(const Check& check) {
   const bitnet::Kernels** list;

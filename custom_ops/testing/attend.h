@@ -18,7 +18,7 @@ inline float half_value(uint16_t half) {
   return sign * ldexpf(static_cast<float>(1024 + fraction), exponent - 25);
 }
 
-// What a cache of either type holds of x, and what it stands for.
+// What a cache of either type stores for x, and what that stands for.
 inline void put(float x, float* to) { *to = x; }
 inline void put(float x, uint16_t* to) { *to = bitnet::round_f16(x); }
 inline double get(float stored) { return static_cast<double>(stored); }

@@ -1,5 +1,5 @@
-// Speed of every kernel that this CPU offers, at the shapes of BitNet b1.58 2B-4T.
-//   bench [kernel | all] [threads...]    by default with 1 thread and with 2
+// Speed of every kernel of this CPU at the shapes of BitNet b1.58 2B-4T.
+//     bench [kernel | all] [threads...]    by default with 1 thread and with 2
 #include "testing/bench.h"
 
 #include <pthread.h>

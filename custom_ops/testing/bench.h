@@ -1,5 +1,5 @@
-// What the benchmarks share. BENCH(name) is run by bench.cc for each kernel that this CPU offers
-// and each number of threads; it checks a result against scalar before it measures.
+// Shared by the benchmarks. bench.cc runs each BENCH(name) { ... } with each kernel of this CPU and
+// each number of threads. A benchmark checks its result against scalar before it measures.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -25,7 +25,7 @@ struct Benchmark {
   static const Benchmark made_##name(bench_##name); \
   static void bench_##name(const Bench& bench)
 
-// Weights for one activation row cycle through this much, so that they come from memory.
+// The weights for one activation row cycle through this much memory, so that no cache holds them.
 constexpr size_t kWeights = size_t{640} << 20;
 constexpr size_t kWindow = size_t{8} << 20;  // bytes of weights in one measurement
 constexpr size_t kRepeats = 9;
@@ -47,7 +47,7 @@ inline void fill_reals(Buffer<float>* x) {
   for (size_t i = 0; i < x->count; i++) x->data[i] = random.real();
 }
 
-// run(kernels, w) fills y: the same for scalar.
+// run(kernels, w) must fill y as it does with scalar.
 template <typename T, typename Run>
 void check_result(const Bench& bench, Buffer<T>* y, const Run& run) {
   CASE("%s", bench.kernels.name);
@@ -62,8 +62,8 @@ struct Times {
   double best, median;
 };
 
-// Of one run(kernels, w), which reads `bytes` at w. `cold`: they come from memory. Short windows,
-// as other programs on the machine disturb long ones.
+// The times of run(kernels, w), which reads `bytes` at w; with `cold`, from memory. They are of
+// short windows, as other programs disturb long ones.
 template <typename Run>
 Times measure(const Bench& bench, size_t bytes, bool cold, const Run& run) {
   const size_t window = cold ? kWindow / bytes + 1 : 1;

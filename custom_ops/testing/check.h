@@ -1,5 +1,5 @@
-// The tests' own harness: checks that say which case failed, random numbers from a printed seed,
-// and memory that ends at a page nobody may touch, so that a kernel that reads past its input dies.
+// The harness of the tests: checks that say which case failed, random numbers from a printed seed,
+// and memory that ends at a forbidden page, so that a kernel that reads past its input dies.
 #pragma once
 
 #include <math.h>
@@ -15,8 +15,8 @@
 
 #include "kernels/kernels.h"
 
-// The largest K of tests, and how many of the CPU's kernels operators are tested with: all, except
-// where each instruction takes long.
+// The largest K of the tests, and how many kernels of this CPU the operators are tested with. Both
+// are smaller where each instruction takes long.
 #ifndef TESTED_K
 #define TESTED_K bitnet::kMaxK
 #endif
@@ -38,7 +38,7 @@ extern char current_case[256];  // what is tested now, with its seed
 
 #define CASE(...) snprintf(current_case, sizeof current_case, __VA_ARGS__)
 
-// TEST(suite, name) { ... } is run by main.cc. A suite is a folder.
+// main.cc runs each TEST(suite, name) { ... }. A suite is a folder.
 struct Test {
   Test(const char* suite, const char* name, void (*run)());
   const char *suite, *name;
@@ -55,8 +55,7 @@ inline bool same_bits(double a, double b) {
   return memcmp(&a, &b, 8) == 0 || (isnan(a) && isnan(b));
 }
 
-// The kernels to test operators with: those that this CPU offers, or those that BITNET_ONNX_KERNEL
-// names.
+// The kernels to test operators with: those of this CPU, or those that BITNET_ONNX_KERNEL names.
 inline size_t tested_kernels(const bitnet::Kernels*** list) {
   const size_t offered = bitnet::offered_kernels(list);
   const char* name = bitnet::forced_name();
@@ -64,12 +63,12 @@ inline size_t tested_kernels(const bitnet::Kernels*** list) {
   for (size_t i = 0; i < offered; i++, ++*list) {
     if (strcmp((**list)->name, name) == 0) return 1;
   }
-  fprintf(stderr, "%s is none of %s\n", name, bitnet::offered_names());
+  fprintf(stderr, "kernel is %s, expected one of %s\n", name, bitnet::offered_names());
   exit(1);
 }
 
-// Whether to test a row of an operation's list: one that this CPU can run or, where
-// BITNET_ONNX_KERNEL names a CPU, the one that it takes.
+// Whether to test a row of a list: this CPU can run it or, where BITNET_ONNX_KERNEL names a CPU, it
+// is the row that this CPU gets.
 template <typename Row, size_t N>
 bool tested(const Row (&rows)[N], const Row& row) {
   const bitnet::Kernels** list;
@@ -102,8 +101,8 @@ struct Random {
   float real() { return static_cast<float>(static_cast<int32_t>(next() >> 32)) / 2147483648.0f; }
 };
 
-// `count` values whose last byte is the last one before a forbidden page; as unaligned as their
-// size makes them.
+// `count` values that end at a forbidden page. Their address is as unaligned as their size makes
+// it.
 template <typename T>
 struct Guarded {
   explicit Guarded(size_t count) : count_(count) {

@@ -1,5 +1,6 @@
-// For tests on CPUs that have AVX2 but no AVX-VNNI: its vpdpbusd, as the kernel's file has it,
-// traps there, and is computed here. A program linked with --wrap for detect_cpu offers the kernel.
+// Emulates AVX-VNNI for tests on CPUs that have AVX2 alone: the one instruction of its kernels,
+// vpdpbusd, traps there and is computed here. A program linked with --wrap for detect_cpu offers
+// the kernels.
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>

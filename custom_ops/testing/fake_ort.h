@@ -1,5 +1,6 @@
-// As much of ONNX Runtime as the operators use, for tests of their boundary: memory of exact sizes,
-// so that a sanitizer sees every step past it; sizes that are only claimed; failures on demand.
+// The part of ONNX Runtime that the operators use, for tests of their boundary: memory of exact
+// sizes, so that a sanitizer sees every step past it; sizes that are only claimed; failures on
+// demand.
 #pragma once
 
 #include <onnxruntime_c_api.h>
@@ -18,7 +19,7 @@ struct OrtStatus {
 struct OrtValue {
   ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
   std::vector<int64_t> dims;
-  // Of the product of the dimensions; null where a test only claims to have it.
+  // As many elements as the dimensions say.
   void* data = nullptr;
   size_t bytes = 0;
   bool missing = false;
@@ -58,9 +59,9 @@ struct OrtKernelContext {
 };
 
 size_t item_bytes(ONNXTensorElementDataType type);
-// The bytes of a tensor; more than 2^62 where they are as many or not a number.
+// The bytes of a tensor, at most 2^62; 2^62 where a dimension is negative.
 size_t claimed_bytes(const OrtValue& value);
-// Memory of the size that the dimensions state, with random bytes; false where it is above `limit`.
+// Gives the tensor memory with random bytes; false where it needs more than `limit`.
 bool allocate(OrtValue* value, size_t limit, Random* random);
 void release(OrtValue* value);
 

@@ -1,6 +1,6 @@
-// One hash for each operator, of all bits that it gives for fixed inputs: the same numbers on every
-// CPU, with every compiler and every kernel, and those that stand below.
-//   hash [kernel | all]    by default the best kernel of this CPU
+// One hash for each operator, of all bits of its results for fixed inputs. The hashes are the same
+// on every CPU, with every compiler and every kernel, and stand below.
+//     hash [kernel | all]    by default the best kernel of this CPU
 #include "testing/hash.h"
 
 #include <math.h>
@@ -48,12 +48,12 @@ static void random_bf16(Guarded<uint8_t>* w, Random* random) {
 struct Shape {
   size_t m, k, n;
 };
-// Decode and prefill, whole and broken blocks, tiles and tasks.
+// Decode and prefill; full and partial blocks, tiles and tasks.
 static const Shape kShapes[] = {{1, 1, 1},     {1, 640, 260},  {1, 2560, 70}, {2, 257, 33},
                                 {3, 513, 100}, {4, 6912, 20},  {7, 300, 64},  {9, 1281, 47},
                                 {33, 130, 96}, {129, 320, 17}, {1, 128, 900}};
 
-// What all matrix products read: x with a row that is not finite, weights of any bits.
+// The inputs of all matrix products: x with a row that is not finite, weights of any bits.
 struct Inputs {
   Random random;
   Guarded<float> x, y, scale;
@@ -210,7 +210,7 @@ static void bf16(const Kernels& kernels, Hash* hash) {
   }
 }
 
-// `bound` holds for no such scan, but decides in the same way what is read again.
+// `bound` does not hold for such a scan, but decides in the same way what is read again.
 static void two_step(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 2 * s.n * s.k, s.n, two_step_matmul_scratch(s.m, s.k));
@@ -235,7 +235,7 @@ static void two_step(const Kernels& kernels, Hash* hash) {
   }
 }
 
-// Whoever changes a formula or an input changes its hash here.
+// A change of a formula or an input changes its hash here.
 static const struct {
   const char* name;
   void (*run)(const Kernels& kernels, Hash* hash);
@@ -274,7 +274,7 @@ int main(int argc, char** argv) {
   } else if (const Kernels* kernels = find_kernels(name)) {
     print(*kernels);
   } else {
-    fprintf(stderr, "%s is none of %s\n", name, offered_names());
+    fprintf(stderr, "kernel is %s, expected one of %s\n", name, offered_names());
     return 2;
   }
   return failures != 0;

@@ -1,4 +1,4 @@
-// Pools for the operators' tests: one that runs tasks in an odd order, one of real threads.
+// Pools for the tests of operators: one runs tasks in an odd order, one has real threads.
 #pragma once
 
 #include <pthread.h>

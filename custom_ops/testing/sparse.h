@@ -1,5 +1,5 @@
 // One activation row and the 6912 rows, or columns, of a matrix of BitNet b1.58 2B-4T, of which
-// some are read: what the benchmarks of the kernels that skip share.
+// some are read. Shared by the benchmarks of the kernels that skip.
 #pragma once
 
 #include "testing/bench.h"
@@ -21,8 +21,8 @@ struct Sparse {
   }
 };
 
-// run(kernels, w, sparse, begin, here, sums) for each task of as many rows as an operator gives it.
-// task_sums: how many sums a task has, 0 for one each row.
+// Measures run(kernels, w, sparse, begin, here, sums), called for each task with as many rows as an
+// operator gives it. task_sums: how many sums a task has; 0: one for each row.
 template <typename Run>
 void bench_sparse(const Bench& bench, const char* name, size_t count, size_t task_sums,
                   const Run& run) {

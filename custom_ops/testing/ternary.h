@@ -1,4 +1,4 @@
-// Packed ternary weights for tests, with the format spelled out once more.
+// Packed ternary weights for tests. The format is written here once more.
 #pragma once
 
 #include "testing/check.h"
@@ -58,7 +58,7 @@ struct Ternary {
   }
 };
 
-// A matrix with any code and `count` of its rows, in order. The last one is among them: it ends at
+// A matrix with any codes and `count` of its rows, in order. The last row is among them: it ends at
 // a forbidden page.
 struct Some {
   size_t total, count, blocks;

@@ -79,13 +79,13 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
   const __m512 by_head = _mm512_loadu_ps(factors);
   for (size_t t = 0; t < positions; t += 4) {
     const size_t left = positions - t < 4 ? positions - t : 4;
-    const int8_t* rows[4];  // past the last position comes the last one again
+    const int8_t* rows[4];  // past the last position it is repeated
     UNROLL for (size_t i = 0; i < 4; i++) rows[i] = k + (t + (i < left ? i : left - 1)) * d;
     const __mmask8 mask = static_cast<__mmask8>(first(left));
     const __m512 scale = _mm512_broadcast_f32x4(_mm_maskz_loadu_ps(mask, k_scale + t));
     const __m512 sums = _mm512_cvtepi32_ps(products<R>(d, q, padded, rows, next + t * d));
     const __m512 y = _mm512_mul_ps(_mm512_mul_ps(sums, scale), by_head);
-    float by_row[16];  // GCC 12 would make masked stores ones that fault where the mask is off
+    float by_row[16];  // GCC 12 makes of masked stores some that fault where the mask is off
     _mm512_storeu_ps(by_row, y);
     UNROLL for (size_t r = 0; r < R; r++) {
       if (left == 4)

@@ -6,7 +6,7 @@
 namespace bitnet {
 
 static inline float32x4_t exponential(float32x4_t x) {
-  x = vmaxq_f32(x, vdupq_n_f32(kExpLeast));  // a NaN stays one
+  x = vmaxq_f32(x, vdupq_n_f32(kExpLeast));  // a NaN stays a NaN
   const float32x4_t magic = vdupq_n_f32(kRoundMagic);
   const float32x4_t shifted = vaddq_f32(vmulq_f32(x, vdupq_n_f32(kLog2E)), magic);
   const float32x4_t n = vsubq_f32(shifted, magic);

@@ -6,12 +6,12 @@
 
 namespace bitnet {
 
-// weights[t] = exp(scores[t] - max of the scores); the sum of them, in 16 float64 lanes: lane l
-// adds t = l, l+16, ... in this order, then lane l takes in l+8, l+4, l+2, l+1. exp in float32,
-// each operation rounded (1 ulp from the true value, exponential in test.cc): x is at least
-// kExpLeast, n = x * kLog2E rounded half to even, r = (x - n * kLn2High) - n * kLn2Low,
-// exp(x) = (1 + r * (1 + r * (1/2! + ... + r * 1/7!))) * 2^n.
-// A NaN or an infinite maximum makes the sum NaN.
+// weights[t] = exp(scores[t] - max of the scores). Returns their sum, which has 16 float64 lanes:
+// lane l adds t = l, l+16, ... in this order, then lane l takes in l+8, l+4, l+2, l+1. A NaN or an
+// infinite maximum makes the sum NaN.
+// exp(x) is float32, with each operation rounded, and differs from the true value by at most 1 ulp
+// (exponential in test.cc): x is at least kExpLeast, n = x * kLog2E rounded half to even,
+// r = (x - n * kLn2High) - n * kLn2Low, exp(x) = (1 + r * (1 + r * (1/2! + ... + r * 1/7!))) * 2^n
 using AttendSoftmax = double(size_t positions, const float* scores, double* weights);
 
 constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number

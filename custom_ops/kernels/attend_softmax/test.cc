@@ -1,5 +1,5 @@
 // Every row of the list that this CPU can run, against scalar and the formula of the sum, with ==;
-// exp against libm's.
+// exp against the one of libm.
 #include "testing/attend.h"
 
 using namespace bitnet;

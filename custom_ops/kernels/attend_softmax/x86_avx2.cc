@@ -4,7 +4,7 @@
 namespace bitnet {
 
 static inline __m256 exponential(__m256 x) {
-  x = _mm256_max_ps(_mm256_set1_ps(kExpLeast), x);  // the second operand where it is NaN
+  x = _mm256_max_ps(_mm256_set1_ps(kExpLeast), x);  // the second operand, if that is NaN
   const __m256 magic = _mm256_set1_ps(kRoundMagic);
   const __m256 shifted = _mm256_add_ps(_mm256_mul_ps(x, _mm256_set1_ps(kLog2E)), magic);
   const __m256 n = _mm256_sub_ps(shifted, magic);

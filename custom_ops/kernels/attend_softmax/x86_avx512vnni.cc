@@ -11,7 +11,7 @@ static inline void exponentials(__m512 x[kExps]) {
   const __m512 magic = _mm512_set1_ps(kRoundMagic);
   const __m512i bias = _mm512_set1_epi32(static_cast<int>(127 - kRoundMagicBits));
   UNROLL for (int i = 0; i < kExps; i++) {
-    x[i] = _mm512_max_ps(_mm512_set1_ps(kExpLeast), x[i]);  // the second operand where it is NaN
+    x[i] = _mm512_max_ps(_mm512_set1_ps(kExpLeast), x[i]);  // the second operand, if that is NaN
     const __m512 shifted = _mm512_add_ps(_mm512_mul_ps(x[i], _mm512_set1_ps(kLog2E)), magic);
     const __m512 n = _mm512_sub_ps(shifted, magic);
     x[i] = _mm512_sub_ps(_mm512_sub_ps(x[i], _mm512_mul_ps(n, _mm512_set1_ps(kLn2High))),
@@ -29,7 +29,7 @@ static inline void exponentials(__m512 x[kExps]) {
   }
 }
 
-// Of 16 elements from `at` on.
+// The mask of 16 elements from `at` on.
 static inline __mmask16 mask_of(size_t count, size_t at) {
   if (at >= count) return 0;
   return static_cast<__mmask16>(count - at < 16 ? (1u << (count - at)) - 1 : 0xffff);

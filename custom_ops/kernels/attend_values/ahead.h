@@ -1,4 +1,4 @@
-// Which values an instruction set prefetches; a type of its own in each file that includes it.
+// Which values are prefetched. The type is local to each file that includes it.
 #pragma once
 
 #include "kernels/attend.h"
@@ -6,8 +6,8 @@
 namespace bitnet {
 namespace {
 
-// Where the values of later positions are, line after line in the order of memory. A loop works
-// on a copy, which lives in registers.
+// The values of later positions, line after line in the order of memory. A loop works on a copy,
+// which stays in registers.
 template <typename Cache>
 struct Ahead {
   const Cache* row;

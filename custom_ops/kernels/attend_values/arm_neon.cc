@@ -4,7 +4,7 @@
 
 namespace bitnet {
 
-// sums[r][0..8) += weights x v for R heads; of v there are `count` elements.
+// sums[r][0..8) += weights x v for R heads; v has `count` elements.
 template <int R, typename Cache>
 static inline void blend(size_t positions, size_t d, const double* weights, size_t stride,
                          const Cache* v, size_t count, double* sums, size_t s_stride) {
@@ -31,7 +31,7 @@ static void blend_rows(size_t positions, size_t width, size_t d, const double* w
   Ahead<Cache> ahead = {v + kAttendAhead * d, 0, width, d};
   size_t i = 0;
   for (; i + 8 <= width; i += 8) {
-    // as many lines as there are
+    // all lines
     for (size_t t = 0; t < positions; t += 8 / sizeof(Cache)) ahead.next();
     blend<R>(positions, d, weights, stride, v + i, 8, sums + i, s_stride);
   }

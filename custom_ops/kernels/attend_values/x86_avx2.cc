@@ -32,7 +32,7 @@ static void blend_rows(size_t positions, size_t width, size_t d, const double* w
                        size_t stride, const Cache* v, double* sums, size_t s_stride) {
   Ahead<Cache> ahead = {v + kAttendAhead * d, 0, width, d};
   for (size_t i = 0; i < width; i += 8) {
-    for (size_t line = 0; line < positions; line += 2) ahead.next();  // as many as there are
+    for (size_t line = 0; line < positions; line += 2) ahead.next();  // all lines
     if (width - i > 4)
       blend<R, 2>(positions, d, weights, stride, v + i, smaller(width - i - 4, 4), sums + i,
                   s_stride);

@@ -6,8 +6,8 @@
 
 namespace bitnet {
 
-// 8 elements of positions t to t + 3, those of one element after another; past the last position
-// comes the last one again, whose weight is 0 there.
+// 8 elements of positions t to t + 3, element by element. Past the last position the last one is
+// repeated; its weight is 0 there.
 static inline void load_four(const int8_t* v, size_t d, size_t count, size_t t, size_t positions,
                              int8x16_t four[2]) {
   int8x16_t row[4];

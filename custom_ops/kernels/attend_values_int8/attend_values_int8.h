@@ -7,10 +7,11 @@
 namespace bitnet {
 
 // sums[r * s_stride + i] += float64(sum over t < positions of p[r][t] * v[t * d + i]) * scale[r]
-// for i < d; positions <= kAttendSpan. The sum is below 2^28 and the scale holds a float32 value:
-// the product is exact, so fused or not gives the same bits.
-// p: rows of kAttendSpan, |p| <= 32512, zeros from `positions` on; v: rows of d int8. A row of sums
-// is padded to a multiple of kPadHead, whatever that holds.
+// for i < d; positions <= kAttendSpan. The sum is below 2^28 and the scale holds a float32 value,
+// so the product is exact: fused or not, the bits are the same.
+// p: rows of kAttendSpan, |p| <= 32512, zeros from `positions` on
+// v: rows of d int8
+// A row of sums is padded to a multiple of kPadHead; the padding may hold anything.
 using AttendValuesInt8 = void(size_t rows, size_t positions, size_t d, const int16_t* p,
                               const int8_t* v, const double* scale, double* sums, size_t s_stride);
 static_assert(kAttendSpan * 32512 * 128 < 1 << 28, "28 bits, and 24 of the scale");

@@ -29,7 +29,7 @@ static inline void bf16_step(float64x2_t acc[R][8], const double* x, const uint8
   }
 }
 
-// A row by itself is the last one, or one of TwoStepMatMul: what follows is not read.
+// A single row is the last one, or one of TwoStepMatMul: what follows is not read.
 template <int R>
 static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   float64x2_t acc[R][8];

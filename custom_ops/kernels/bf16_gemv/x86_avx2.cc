@@ -25,7 +25,7 @@ static inline void bf16_step(__m256d acc[4], const double* x, const uint8_t* w) 
   }
 }
 
-// A row by itself is the last one, or one of TwoStepMatMul: what follows is not read.
+// A single row is the last one, or one of TwoStepMatMul: what follows is not read.
 template <int R>
 static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   __m256d acc[R][4];

@@ -22,7 +22,7 @@ static inline void bf16_step(__m512d even[R], __m512d odd[R], const double* x, c
   }
 }
 
-// A row by itself is the last one, or one of TwoStepMatMul: what follows is not read.
+// A single row is the last one, or one of TwoStepMatMul: what follows is not read.
 template <int R>
 static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
   __m512d even[R], odd[R];

@@ -8,8 +8,8 @@ namespace bitnet {
 
 static constexpr size_t kAhead = 4096;
 
-// int8_gemv: q = 256 * high + low, both int8, since |q| <= 32512. Each has its own sums, of which a
-// lane takes a quarter of K products.
+// q = 256 * high + low. Both are int8, since |q| <= 32512, and have sums of their own. A lane takes
+// a quarter of K products.
 static_assert(128ll * 128 * (kMaxK / 4) <= INT32_MAX, "int32 lanes");
 
 static inline void int8_step(int32x4_t acc[2], const int8x16_t x[2], const uint8_t* w) {

@@ -1,4 +1,4 @@
-// Memory, as fast as one thread can read it: what a benchmark compares with.
+// Reads memory as fast as one thread can: what a benchmark compares with.
 #pragma once
 
 #include "kernels/format.h"

@@ -4,7 +4,7 @@
 
 namespace bitnet {
 
-// So many columns go over the sums together, while the next ones are prefetched.
+// This many columns go over the sums together, while the next ones are prefetched.
 static constexpr size_t kChunk = 16;
 static_assert(kChunk <= kProducts, "int16 lanes");
 

@@ -6,7 +6,7 @@
 
 namespace bitnet {
 
-// So many columns go over the sums together, four by four, while the next ones are prefetched.
+// This many columns go over the sums together, four by four, while the next ones are prefetched.
 static constexpr size_t kChunk = 16;
 
 static inline int32_t load_4(const int8_t* p, size_t count) {
@@ -15,8 +15,8 @@ static inline int32_t load_4(const int8_t* p, size_t count) {
   return word;
 }
 
-// sums += 16 bytes, at `at`, of `fours` times 4 columns. A field is taken out of a byte by a mask
-// alone, or the last by a shift, and its sum shifted once at the end.
+// sums += 16 bytes, at `at`, of `fours` times 4 columns. A mask takes a field out of a byte, a
+// shift the last one; the sum is shifted at the end.
 static void add_part(size_t fours, const uint8_t* const* column, size_t at, const int32_t* q,
                      int32_t* sums) {
   static_assert(48ll * 128 * kChunk <= INT32_MAX, "int32 lanes");
@@ -55,7 +55,7 @@ void ternary_columns_neon_dotprod(size_t count, size_t blocks, const int32_t* in
   const uint8_t *column[kChunk], *ahead[kChunk];
   int32_t x[kChunk / 4];
   for (size_t i = 0; i < count; i += kChunk) {
-    // Past the last column come repetitions of it with q = 0.
+    // Past the last column it is repeated, with q = 0.
     for (size_t c = 0; c < kChunk; c++) {
       const size_t at = i + c < count ? i + c : count - 1;
       const size_t later = at + kChunk < count ? at + kChunk : count - 1;

@@ -6,9 +6,9 @@
 
 namespace bitnet {
 
-// So many columns go over the sums together, two by two, while the next ones are prefetched.
+// This many columns go over the sums together, two by two, while the next ones are prefetched.
 static constexpr size_t kChunk = 8;
-// An int16 lane takes one maddubs for each two columns, at least 2 * 3 * -128 (code 3 too).
+// An int16 lane takes one maddubs for each two columns, at least 2 * 3 * -128, code 3 included.
 static_assert(kChunk / 2 * 2 * 3 * 128 <= 32768, "int16 lanes");
 
 static inline __m256i load(const void* p) {
@@ -54,7 +54,7 @@ void ternary_columns_avx2(size_t count, size_t blocks, const int32_t* index, con
   const uint8_t *column[kChunk], *ahead[kChunk];
   int16_t pair[kChunk / 2];
   for (size_t i = 0; i < count; i += kChunk) {
-    // Past the last column come repetitions of it with q = 0.
+    // Past the last column it is repeated, with q = 0.
     for (size_t c = 0; c < kChunk; c++) {
       const size_t at = i + c < count ? i + c : count - 1;
       const size_t later = at + kChunk < count ? at + kChunk : count - 1;

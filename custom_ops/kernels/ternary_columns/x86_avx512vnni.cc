@@ -7,15 +7,15 @@
 
 namespace bitnet {
 
-// A field is taken out of a byte by a mask alone, which leaves 4^j times the code; each field has
-// its own sums, the last one those of whole bytes (so without a mask), and they are taken apart and
-// shifted once at the end. They wrap on the way: all that counts is that 64 times the result fits.
+// A mask alone takes a field out of a byte, which leaves 4^j times the code. Each field has its own
+// sums. The last sums are those of whole bytes, without a mask. At the end the fields are separated
+// and shifted. Sums may wrap on the way: 64 times the result must fit.
 static_assert(-64ll * 2 * 128 * int64_t{kMaxK} >= INT32_MIN &&
                   64ll * 2 * 127 * int64_t{kMaxK} <= INT32_MAX,
               "int32 lanes");
 
-// So many columns go over the sums together, while the next ones are prefetched: the best of 8, 16
-// and 32 for 2560 outputs on Cascade Lake, for few columns by a third.
+// This many columns go over the sums together, while the next ones are prefetched. It is the best
+// of 8, 16 and 32 for 2560 outputs on Cascade Lake, for few columns by a third.
 static constexpr size_t kChunk = 8;
 
 static inline int32_t load_4(const int8_t* p, size_t count) {
@@ -61,7 +61,7 @@ static void add_block(size_t fours, const uint8_t* const* column, const uint8_t*
   UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_si512(sums + 16 * i, acc[i / 4][i % 4]);
 }
 
-// The sums of a block in their order, each field's without the factor 4^j.
+// The sums of a block in order, each field without the factor 4^j.
 static inline void finish_block(int32_t* sums) {
   UNROLL for (int i = 0; i < 4; i++) {  // all fields, less the other three
     int32_t* from = sums + 16 * i;
@@ -100,7 +100,7 @@ void ternary_columns_avx512vnni(size_t count, size_t blocks, const int32_t* inde
   const uint8_t* column[2 * kChunk];
   int32_t x[kChunk / 4];
   for (size_t i = 0; i < count; i += kChunk) {
-    // Past the last column come repetitions of it with q = 0; the next chunk is only prefetched.
+    // Past the last column it is repeated, with q = 0. The next chunk is only prefetched.
     for (size_t c = 0; c < 2 * kChunk; c++) {
       const size_t at = i + c < count ? i + c : count - 1;
       column[c] = w + static_cast<size_t>(index[at]) * row;

@@ -18,7 +18,7 @@ static inline void multiply(size_t tall, size_t depth, const uint8_t* panel, con
 
 namespace bitnet {
 
-// GEMM of columns: 16 bytes of each of 16 columns are transposed, still packed, and each field is
+// GEMM of columns: 16 bytes of each of 16 columns are transposed while packed. Each field is then
 // 16 columns of a panel.
 static constexpr size_t kChunk = 64;  // columns
 
@@ -26,8 +26,8 @@ static NOINLINE void unpack_16(const uint8_t* const column[16], size_t at,
                                uint8_t panel[4][kChunk * kRows]) {
   uint8x16_t v[16], t[16];
   UNROLL for (int i = 0; i < 16; i++) v[i] = vld1q_u8(column[i]);
-  // With column and byte as the halves of one index, each turn rotates it by a bit: the fourth has
-  // exchanged them.
+  // Column and byte are the halves of one index. Each turn rotates it by a bit; four turns exchange
+  // them.
   UNROLL for (int turn = 0; turn < 4; turn++) {
     UNROLL for (int i = 0; i < 8; i++) {
       t[2 * i] = vzip1q_u8(v[i], v[i + 8]);
@@ -50,7 +50,7 @@ void ternary_columns_gemm_neon(size_t m, size_t count, const int8_t* q, size_t q
   for (size_t k = 0; k < count; k += kChunk) {
     for (size_t part = 0; part < kBlockBytes; part += 16) {
       for (size_t i = 0; i < kChunk; i += 16) {
-        const uint8_t* column[16];  // past the last one, where q is 0, it comes again
+        const uint8_t* column[16];  // past the last one, where q is 0, it is repeated
         for (size_t c = 0; c < 16; c++) {
           const size_t at = k + i + c;
           column[c] = w + (at < count ? at : count - 1) * row_bytes + part;

@@ -18,8 +18,8 @@ static inline void multiply(size_t tall, size_t depth, const uint8_t* panel, con
 
 namespace bitnet {
 
-// GEMM of columns: 4 of them are interleaved at a time, still packed, to [part][k / 4][byte][k % 4]
-// with 16 bytes a part, of which each field is the panel of 16 outputs.
+// GEMM of columns: 4 of them at a time are interleaved while packed, to [part][k / 4][byte][k % 4]
+// with 16 bytes a part. Each field is then the panel of 16 outputs.
 static constexpr size_t kChunk = 128;  // columns
 static constexpr size_t kPanelBytes = kChunk * kRows;
 
@@ -46,7 +46,7 @@ void ternary_columns_gemm_neon_dotprod(size_t m, size_t count, const int8_t* q, 
   start(m, kBlockK, q_sums, sums, stride);
   for (size_t k = 0; k < count; k += kChunk) {
     for (size_t i = 0; i < kChunk; i += 4) {
-      const uint8_t* column[4];  // past the last one, where q is 0, it comes again
+      const uint8_t* column[4];  // past the last one, where q is 0, it is repeated
       UNROLL for (size_t c = 0; c < 4; c++) {
         const size_t at = k + i + c;
         column[c] = w + (at < count ? at : count - 1) * row_bytes;

@@ -91,14 +91,14 @@ static inline void multiply(size_t tall, size_t depth, const uint8_t* panel, con
 
 namespace bitnet {
 
-// GEMM of columns: 8 of them are interleaved at a time and then unpacked, 16 outputs a panel.
+// GEMM of columns: 8 of them at a time are interleaved, then unpacked. A panel has 16 outputs.
 static constexpr size_t kChunk = 64;  // columns
 static constexpr size_t kPanelBytes = kChunk * kRows;
 
 static inline void unpack_8(const uint8_t* const column[8], uint8_t* panels) {
   uint8x16_t v[8], t[8];
   UNROLL for (int i = 0; i < 8; i++) v[i] = vld1q_u8(column[i]);
-  // With column and byte as the halves of one index, each turn rotates it by a bit.
+  // Column and byte are the halves of one index. Each turn rotates it by a bit.
   UNROLL for (int turn = 0; turn < 3; turn++) {
     UNROLL for (int i = 0; i < 4; i++) {
       t[2 * i] = vzip1q_u8(v[i], v[i + 4]);
@@ -117,7 +117,7 @@ void ternary_columns_gemm_neon_i8mm(size_t m, size_t count, const int8_t* q, siz
   for (size_t k = 0; k < count; k += kChunk) {
     for (size_t part = 0; part < kBlockBytes; part += 16) {
       for (size_t i = 0; i < kChunk; i += 8) {
-        const uint8_t* column[8];  // past the last one, where q is 0, it comes again
+        const uint8_t* column[8];  // past the last one, where q is 0, it is repeated
         UNROLL for (size_t c = 0; c < 8; c++) {
           const size_t at = k + i + c;
           column[c] = w + (at < count ? at : count - 1) * row_bytes + part;

@@ -8,10 +8,10 @@
 
 namespace bitnet {
 
-// GEMM: panels of 32 weight rows by 2 blocks are unpacked once for all activation rows.
+// Panels of 32 weight rows by 2 blocks are unpacked once for all activation rows.
 static constexpr size_t kPanelBlocks = 2;
 
-// sums[m][0..32) += panel x q for M activation rows; the first panel starts from -q_sums instead.
+// sums[m][0..32) += panel x q for M activation rows. The first panel starts from -q_sums.
 template <int M>
 static void tile(size_t groups, const uint8_t* panel, const int8_t* q, size_t q_stride,
                  const int32_t* start, __mmask16 low, __mmask16 high, int32_t* sums,
@@ -71,8 +71,8 @@ void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
   }
 }
 
-// GEMM of columns: 4 of them are interleaved at a time, still packed, to [half][k / 4][byte][k %
-// 4], of which each field is the panel of 32 outputs.
+// GEMM of columns: 4 of them at a time are interleaved while packed, to [half][k / 4][byte][k % 4].
+// Each field is then the panel of 32 outputs.
 static constexpr size_t kChunk = 256;  // columns
 static constexpr size_t kHalfBytes = kChunk / 4 * kQuadBytes;
 
@@ -103,7 +103,7 @@ void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, si
   do {
     const size_t here = count - k < kChunk ? count - k : kChunk, groups = (here + 3) / 4;
     for (size_t g = 0; g < groups; g++) {
-      const uint8_t* column[4];  // past the last one, where q is 0, it comes again
+      const uint8_t* column[4];  // past the last one, where q is 0, it is repeated
       UNROLL for (size_t c = 0; c < 4; c++) {
         const size_t at = k + 4 * g + c;
         column[c] = w + (at < count ? at : count - 1) * row_bytes;

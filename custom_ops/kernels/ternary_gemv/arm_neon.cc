@@ -6,14 +6,14 @@
 
 namespace bitnet {
 
-// Bytes: what a memory of 100 ns delivers to one core at 40 GB/s while a line is on its way.
+// Bytes: what a memory with 100 ns of latency and 40 GB/s has on its way to one core.
 static constexpr size_t kAhead = 4096;
 
 static constexpr size_t kGemvBlocks =
     5;  // a lane of each of the two sums takes 16 products a block
 static_assert(16 * kGemvBlocks <= kProducts, "int16 lanes");
 
-// Sums of R rows, R at most 4, lanes R to 3 are zero; those at `ahead` are prefetched.
+// The sums of R rows, at most 4; lanes R to 3 are zero. The bytes at `ahead` are prefetched.
 template <int R>
 static inline int32x4_t ternary_rows(size_t blocks, const int8_t* q, const uint8_t* const* row,
                                      const uint8_t* const* ahead) {

@@ -6,15 +6,14 @@
 
 namespace bitnet {
 
-// Bytes: what a memory of 100 ns delivers to one core at 40 GB/s while a line is on its way.
+// Bytes: what a memory with 100 ns of latency and 40 GB/s has on its way to one core.
 static constexpr size_t kAhead = 4096;
 
-// Ternary: a field is taken out of a byte by a mask alone, which leaves 4^j times the code, and has
-// its own sum, shifted once at the end; the last one would be negative as int8, and is shifted
-// down.
+// A mask alone takes a field out of a byte, which leaves 4^j times the code. Each field has its own
+// sum, shifted once at the end. The last field would be negative as int8, so a shift takes it.
 static_assert(48ll * 128 * 16 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
 
-// Sums of R rows, R at most 4, lanes R to 3 are zero; those at `ahead` are prefetched.
+// The sums of R rows, at most 4; lanes R to 3 are zero. The bytes at `ahead` are prefetched.
 template <int R>
 static inline int32x4_t ternary_rows(size_t blocks, const int8_t* q, const uint8_t* const* row,
                                      const uint8_t* const* ahead) {

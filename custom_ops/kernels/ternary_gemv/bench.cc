@@ -11,7 +11,7 @@ BENCH(ternary_gemv) {
                });
 }
 
-// 16 rows at a time, while the next 16 are known.
+// Takes 16 rows at a time, while the next 16 are known.
 BENCH(ternary_select) {
   for (size_t count : {kRows, kRows / 2, kRows / 10}) {
     bench_sparse(bench, "ternary_select", count, 0,

@@ -12,8 +12,8 @@ using TernaryGemv = void(size_t rows, size_t blocks, const int8_t* q, int32_t q_
                          const uint8_t* w, int32_t* sums);
 
 // sums[i] = sum over k of q[k] * (code(index[i], k) - 1) for i < count
-// The same for the rows of w that `index` names, in ascending order. It names `known` of them, at
-// least `count`: those from `count` on come next, and are prefetched.
+// The same for the rows of w that `index` names, in ascending order. It names `known` rows, at
+// least `count`. Those from `count` on come next and are prefetched.
 using TernarySelect = void(size_t count, size_t known, size_t blocks, const int8_t* q,
                            int32_t q_sum, const uint8_t* w, const int32_t* index, int32_t* sums);
 

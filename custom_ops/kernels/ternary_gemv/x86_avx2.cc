@@ -11,8 +11,8 @@ namespace bitnet {
 
 using Lanes = __m256i;
 
-// Bytes ahead. Rows are read one after the other: one stream of addresses in each thread comes from
-// memory faster than four rows side by side.
+// Bytes ahead. Rows are read one after the other: from memory, one stream of addresses a thread is
+// faster than four rows side by side.
 static constexpr size_t kAhead = 4096;
 
 static constexpr size_t kGemvBlocks = 10;  // 8 maddubs a block, into two sums

@@ -8,12 +8,12 @@ namespace bitnet {
 
 using Lanes = __m512i;
 
-// Ternary: a field is taken out of a byte by a mask alone, which leaves 4^j times the code; each
-// field has its own accumulator and is shifted once at the end. A lane adds 4 products a block.
+// A mask alone takes a field out of a byte, which leaves 4^j times the code. Each field has its own
+// accumulator, shifted once at the end. A lane adds 4 products a block.
 static_assert(192ll * 128 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
 
-// Bytes ahead. Rows are read one after the other: one stream of addresses in each thread comes from
-// memory up to a tenth faster than four rows side by side.
+// Bytes ahead. Rows are read one after the other: from memory, one stream of addresses a thread is
+// up to a tenth faster than four rows side by side.
 static constexpr size_t kAhead = 4096;
 
 // A row's products in 16 lanes, while the bytes at `ahead` are prefetched.

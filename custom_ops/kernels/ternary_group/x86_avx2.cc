@@ -63,13 +63,13 @@ static inline void store_totals(__m256d total, size_t n0, size_t n, double* tota
 
 namespace bitnet {
 
-// More activation rows: panels of 16 weight rows by one block, as for the weights with one scale;
-// each group of a panel goes from int32 to the float64 totals.
+// More activation rows: panels of 16 weight rows by one block, as in ternary_gemm. Each group of a
+// panel goes from int32 to the float64 totals.
 static constexpr size_t kQuads = kGroupK / 4;
 static_assert(kQuads <= kMaddubs, "int16 lanes");
 
-// sums[m][0..16) = codes x q, for M activation rows. It ends in memory: with the float64 part in
-// the same loop nest GCC 12 copies every accumulator twice in each round.
+// sums[m][0..16) = codes x q, for M activation rows. The sums go to memory: with the float64 part
+// in the same loop nest, GCC 12 copies every accumulator twice in each round.
 template <int M>
 static void tile(size_t quads, const uint8_t* codes, const int8_t* q, size_t q_stride,
                  int32_t* sums) {

@@ -8,7 +8,7 @@
 
 namespace bitnet {
 
-// Bytes ahead: as for the weights with one scale.
+// Bytes ahead: as in bf16_gemv.
 static constexpr size_t kAhead = 8192;
 
 // The sums of four vectors, in each quarter by itself: [a b c d] four times.
@@ -63,14 +63,13 @@ static inline void store_totals(__m256d total, size_t n0, size_t n, double* tota
 
 namespace bitnet {
 
-// More activation rows: panels of 32 weight rows by 2 blocks, as for the weights with one scale;
-// each group of a panel goes from int32 to the float64 totals, which stay in the first cache for
-// these 4 groups.
+// More activation rows: panels of 32 weight rows by 2 blocks, as in ternary_gemm. Each group of a
+// panel goes from int32 to the float64 totals, which stay in the first cache for these 4 groups.
 static constexpr size_t kPanelGroups = 4;
 static constexpr size_t kQuads = kGroupK / 4;
 
-// sums[m][0..32) = codes x q, for M activation rows. It ends in memory: with the float64 part in
-// the same loop nest GCC 12 copies every accumulator twice in each round.
+// sums[m][0..32) = codes x q, for M activation rows. The sums go to memory: with the float64 part
+// in the same loop nest, GCC 12 copies every accumulator twice in each round.
 template <int M>
 static void tile(size_t quads, const uint8_t* codes, const int8_t* q, size_t q_stride,
                  int32_t* sums) {

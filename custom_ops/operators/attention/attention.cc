@@ -109,7 +109,7 @@ void softmax(const Kernels& kernels, const Job& job, const Room& room) {
   }
 }
 
-// The result: the first slot and those from `begin` to `end`, added up in their order.
+// The result: the sum of the first slot and those from `begin` to `end`, in order.
 void finish(const Attention& op, const Job& job, const Room& room, size_t begin, size_t end) {
   const size_t slot = room.group * room.width;
   for (size_t h = 0; h < room.group; h++) {
@@ -128,7 +128,7 @@ void finish(const Attention& op, const Job& job, const Room& room, size_t begin,
   }
 }
 
-// All of a job.
+// Does all of a job.
 void attend(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
             const Room& room) {
   const size_t spans = parts(job.positions, kSpan), slot = room.group * room.width;
@@ -142,7 +142,7 @@ void attend(const Kernels& kernels, const Attention& op, const Steps& steps, con
   finish(op, job, room, 0, 0);
 }
 
-// Whoever scores a split job's last span takes the softmax.
+// The task that scores the last span of a split job takes the softmax.
 void score_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
                 const Room& room, size_t index) {
   const Span span = span_of(job, index);
@@ -151,15 +151,14 @@ void score_span(const Kernels& kernels, const Attention& op, const Steps& steps,
   if (room.unscored->fetch_sub(1) == 1) softmax(kernels, job, room);
 }
 
-// Spans whose sums a split job keeps at a time. Those before them are in its first slot.
+// The spans whose sums a split job keeps at a time. Earlier ones are in its first slot.
 struct Window {
   size_t begin, end;
   size_t slot_of(size_t index) const { return begin ? index - begin + 1 : index; }
 };
 
-// Whoever sums up the last span of a window adds all sums, in the order of the spans. Threads
-// mostly take tasks in this order too: while that is so, the sums go to the job's first slot at
-// once.
+// The task that sums the last span of a window adds all sums, in the order of the spans. Threads
+// mostly take tasks in this order: while they do, the sums go to the first slot of the job at once.
 void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
                 const Room& room, const Window& window, size_t index) {
   const Span span = span_of(job, index);
@@ -190,9 +189,9 @@ size_t spans_in(const Window& window, const Job& job) {
   return end > window.begin ? end - window.begin : 0;
 }
 
-// `count` jobs from `first` on, of which an even number is taken whole, one a task, and the spans
-// of the others are tasks, so that threads end together. Each group of tasks is a whole job and its
-// share of the spans.
+// `count` jobs from `first` on. The first `whole` of them, an even number, are one task each. The
+// spans of the others are tasks, so that threads end together. Each group of tasks is a whole job
+// and its share of the spans.
 void few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
          size_t first, size_t count, size_t whole, void* scratch, const Pool& pool) {
   const size_t spans = parts(plan.longest, kSpan), split = count - whole, pieces = split * spans;
@@ -229,7 +228,7 @@ void few(const Kernels& kernels, const Attention& op, const Plan& plan, const St
   }
 }
 
-// Decode, and prompts whose scratch would be too large otherwise.
+// For decode, and for prompts whose scratch would be too large.
 void split(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
            void* scratch, const Pool& pool) {
   const size_t jobs = plan.jobs;
@@ -240,7 +239,7 @@ void split(const Kernels& kernels, const Attention& op, const Plan& plan, const 
   }
 }
 
-// Prefill: every task takes each kWorkers-th job, so that long and short ones are shared out.
+// For prefill: each task takes every kWorkers-th job, so that long and short jobs are shared out.
 void many(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
           void* scratch, const Pool& pool) {
   parallel(pool, kWorkers, [&](size_t worker) {

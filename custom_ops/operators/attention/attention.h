@@ -9,11 +9,11 @@
 
 namespace bitnet {
 
-// What keys and values are kept as. int8: a row (one position of one head) of codes and a float32
-// scale, which codes are multiplied with.
+// The type of the cached keys and values. int8: a row (one position of one head) of codes and a
+// float32 scale, by which the codes are multiplied.
 enum class CacheType { kFloat32, kFloat16, kInt8 };
 
-// Row b has past_length = max(0, last[b] + 1 - count) positions in the cache; new position i of it
+// Row b has past_length = max(0, last[b] + 1 - count) positions in the cache. Its new position i
 // has the number past_length + i and attends to all positions up to its own.
 struct Attention {
   size_t batch, count;        // rows, new positions of each; both at least 1
@@ -43,12 +43,12 @@ inline size_t past_length(const Attention& op, size_t b) {
 // Bytes of scratch, aligned to 64, that attention needs.
 size_t attention_scratch(const Attention& op);
 
-// The present caches get the past ones, zeros after them, and the new keys and values, keys rotated
-// by halves: (x1 cos - x2 sin, x2 cos + x1 sin). Scores are divided by sqrt(d). What is attended to
-// is what the caches hold: rounded, where they are not float32. Values are summed in the order of
-// the positions over each 64 of them, and then these sums.
-// int8: keys, queries and the weights of values are whole numbers by absmax (kernels.h), those of
-// the weights over a span of positions: see model/exact.py for the formulas.
+// The present caches get the past ones, zeros after them, and the new keys and values; keys are
+// rotated by halves: (x1 cos - x2 sin, x2 cos + x1 sin). Scores are divided by sqrt(d). Attention
+// is to what the caches hold, which is rounded where they are not float32. Values are summed in the
+// order of the positions over each 64 of them, and then these sums are.
+// int8: keys, queries and the weights of values are integers by absmax, the weights over a span of
+// positions each. model/exact.py has the formulas.
 void attention(const Kernels& kernels, const Attention& op, void* scratch, const Pool& pool);
 
 }  // namespace bitnet

@@ -1,4 +1,4 @@
-// Attention over a cache of int8: the products are whole numbers, so their sums are exact.
+// Attention over an int8 cache. The products are integers, so their sums are exact.
 #include <math.h>
 
 #include "operators/attention/jobs.h"
@@ -62,7 +62,7 @@ void blend(const Kernels& kernels, const Attention& op, const Job& job, const Ro
   }
 }
 
-// The kernel adds what is one rounded sum already.
+// The kernel adds the one rounded sum of the span.
 void accumulate(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
                 const Span& span, double*) {
   blend(kernels, op, job, room, span, room.sums);

@@ -1,24 +1,21 @@
 // GroupQueryAttention(query float32 [B, S, heads * D], key and value float32 [B, S, kv_heads * D],
 //   past_key and past_value float32 [B, kv_heads, P, D], seqlens_k int32 [B] (the last position
-//   that counts), total_sequence_length int32 [], cos_cache and sin_cache float32 [positions, D /
-//   2])
+//   that counts), total_sequence_length int32 [], cos_cache, sin_cache float32 [positions, D / 2])
 //   -> output float32 like query, present_key and present_value float32 [B, kv_heads, L, D]
 //   with L = max(P, total_sequence_length)
-// GroupQueryAttentionF16: the same with past and present float16.
-// GroupQueryAttentionInt8: the same with past and present int8, D at most 512; two more inputs,
-//   past_key_scale and past_value_scale float32 [B, kv_heads, P], and two more outputs,
-//   present_key_scale and present_value_scale float32 [B, kv_heads, L]
-// Each with QKV after its name: the same with qkv float32 [B, S, (heads + 2 kv_heads) * D] in place
-//   of query, key and value: each position's stand side by side.
-// The inputs are those of ONNX Runtime's operator of this name; the heads are counted by the
-// shapes.
+// Names with F16: past and present are float16.
+// Names with Int8: past and present are int8, D is at most 512; two more inputs, past_key_scale and
+//   past_value_scale float32 [B, kv_heads, P], and two more outputs, present_key_scale and
+//   present_value_scale float32 [B, kv_heads, L]
+// Names with QKV: qkv float32 [B, S, (heads + 2 kv_heads) * D] replaces query, key and value.
+// The inputs are those of ONNX Runtime's operator of this name. The shapes give the heads.
 #include "onnxruntime/ort.h"
 #include "operators/attention/attention.h"
 
 namespace bitnet {
 namespace {
 
-// With qkv, the inputs after it have the places that they have without.
+// The places of the inputs. With qkv the later inputs keep theirs.
 enum {
   kQuery,
   kKey,
@@ -88,7 +85,8 @@ OrtStatus* check_int8(const Call& call, const Tensor* in) {
   return nullptr;
 }
 
-// Every row's new positions must lie in the cache, its past ones in the past, all in the tables.
+// The new positions of every row must lie in the cache, the past ones in the past, and all in the
+// tables.
 OrtStatus* check_positions(const Call& call, const Attention& op, int64_t total,
                            int64_t tabulated) {
   const char* name = call.spec->name;
@@ -124,7 +122,7 @@ CacheType cache_of(ONNXTensorElementDataType type) {
   return type == kInt8 ? CacheType::kInt8 : CacheType::kFloat32;
 }
 
-// The inputs as the operator reads them, with `room` positions in the present caches.
+// The inputs as ring two reads them, with `room` positions in the present caches.
 Attention attention_of(const Tensor* in, CacheType cache, bool joined, int64_t room) {
   const Tensor &query = in[kQuery], &past = in[kPastKey];
   const size_t kv_heads = static_cast<size_t>(past.dims[1]), d = static_cast<size_t>(past.dims[3]);
@@ -191,7 +189,7 @@ OrtStatus* compute(Call* call, bool joined) {
 OrtStatus* compute_parts(Call* call) { return compute(call, false); }
 OrtStatus* compute_joined(Call* call) { return compute(call, true); }
 
-// With qkv, the first two are left out.
+// With qkv the first two are left out.
 template <ONNXTensorElementDataType cache, bool joined>
 constexpr InputSpec kInputSpecs[] = {{"query"},
                                      {"key"},
@@ -212,7 +210,7 @@ constexpr OutputSpec kOutputs[] = {{"output"},
                                    {"present_key_scale"},
                                    {"present_value_scale"}};
 
-// The scales come last: other caches than int8 have none.
+// Only int8 caches have the scales, which come last.
 template <ONNXTensorElementDataType cache, bool joined>
 constexpr OpSpec spec_of(const char* name) {
   const size_t scales = cache == kInt8 ? 2 : 0, skipped = joined ? kJoined : 0;

@@ -1,7 +1,7 @@
 // Speed of attention in a decode step of BitNet b1.58 2B-4T, by type of cache: microseconds of one
-// thread for each KV head and its four heads. The types take turns, and so do the caches of 30
-// layers, which come from memory as in a step; the medians are printed.
-//   attention_bench [kernel]
+// thread for each KV head and its four heads. The types and the caches of 30 layers take turns, so
+// that caches come from memory as in a step. Medians are printed.
+//     attention_bench [kernel]
 #include <stdlib.h>
 
 #include "kernels/kernels.h"
@@ -64,7 +64,10 @@ struct Layers {
 
 int main(int argc, char** argv) {
   const Kernels* kernels = find_kernels(argc > 1 ? argv[1] : nullptr);
-  if (!kernels) return fprintf(stderr, "%s is none of %s\n", argv[1], offered_names()), 2;
+  if (!kernels) {
+    fprintf(stderr, "kernel is %s, expected one of %s\n", argv[1], offered_names());
+    return 2;
+  }
   Random random = {1};
   for (size_t positions : {128, 512, 1024, 2048, 4096}) {
     Guarded<float> qkv((kHeads + 2 * kKvHeads) * kD), table(positions * kD / 2), y(kHeads * kD),

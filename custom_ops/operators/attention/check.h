@@ -1,4 +1,4 @@
-// What the tests of attention share, whatever the type of the cache.
+// Shared by the tests of attention with any type of cache.
 #pragma once
 
 #include "operators/attention/attention.h"
@@ -17,8 +17,8 @@ inline size_t joined_width(const bitnet::Attention& op) {
   return op.query_stride + 2 * op.kv_stride;
 }
 
-// Copies query, key and value, each by itself, into qkv [batch * count, joined width], which `op`
-// reads from then on.
+// Copies the separate query, key and value into qkv [batch * count, joined width], which `op` then
+// reads.
 inline void join(bitnet::Attention* op, float* qkv) {
   const size_t q_width = op->query_stride, kv_width = op->kv_stride, width = joined_width(*op);
   for (size_t row = 0; row < op->batch * op->count; row++) {

@@ -1,5 +1,5 @@
-// How attention is split into jobs (jobs.cc), and the steps of one. Each type of cache has its own:
-// those of float32 and float16 are in attention.cc, those of int8 in attention_int8.cc.
+// How attention is split into jobs (jobs.cc), and the steps of one. Each type of cache has steps of
+// its own: float32 and float16 in attention.cc, int8 in attention_int8.cc.
 #pragma once
 
 #include <stddef.h>
@@ -16,12 +16,12 @@ namespace bitnet {
 constexpr size_t kFewJobs = 16;   // fewer are split further, so that all threads have work
 constexpr size_t kSplitJobs = 4;  // fewer are all split
 constexpr size_t kWorkers = 32;   // tasks that share many jobs
-// Positions of one task. Their values have sums of their own, which are then added up.
+// Positions of one task. Their values have a sum of their own; these sums are then added in order.
 constexpr size_t kSpan = kAttendSpan;
-// Sums of spans that a split job keeps before it adds them up: those of 16 thousand positions.
+// How many sums of spans a split job keeps before it adds them: those of 16 thousand positions.
 constexpr size_t kSlots = 257;
-// Bytes of scratch. As many jobs have theirs at a time as fit. One of kAttendRows heads takes 48
-// bytes a position, so the limit holds for up to a million positions.
+// Bytes of scratch for all jobs that run at a time. One job of kAttendRows heads takes 48 bytes a
+// position, so the limit holds for up to a million positions.
 constexpr size_t kScratchLimit = size_t{64} << 20;
 
 // One new position of one row, and heads that read the same KV head.
@@ -33,7 +33,7 @@ struct Job {
 
 // How attention is split into jobs, and how many of them have scratch at a time.
 struct Plan {
-  size_t heads;    // of a job, at most: all of a KV head or, where their scratch is too large, some
+  size_t heads;    // of a job, at most: all of a KV head, or some where their scratch is too large
   size_t pieces;   // jobs of the heads of one KV head
   size_t jobs;     // in all
   size_t rooms;    // jobs with scratch
@@ -105,7 +105,7 @@ void rotate(const Kernels& kernels, const Attention& op, size_t position, const 
   }
 }
 
-// What attention does that depends on what the caches hold.
+// The steps that depend on the type of the cache.
 struct Steps {
   size_t item;  // bytes of one element of a cache
   // A new position's key, rotated, and value become a row of the caches.

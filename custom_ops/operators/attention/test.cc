@@ -1,5 +1,5 @@
-// Attention over caches of float32 and float16: with every kernel, with threads, in place and
-// apart, against scalar and against plain float64.
+// Attention over float32 and float16 caches: every kernel, with threads, in place and with separate
+// memory, against scalar and against plain float64.
 #include "operators/attention/check.h"
 #include "testing/attend.h"
 #include "testing/pools.h"
@@ -13,13 +13,13 @@ struct Shape {
   int32_t last[3];
 };
 
-// The operator with `kernel` and `pool`, in place where `in_place`, on queries, keys and values
-// side by side, against scalar without threads on each apart, and against plain float64 loops.
+// The operator on joined queries, keys and values, against scalar on separate ones without threads,
+// and against plain float64 loops.
 template <typename Cache>
 void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bool in_place) {
   CASE("attention %s float%zu batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu %s",
        kernels.name, 8 * sizeof(Cache), s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room,
-       in_place ? "in place" : "apart");
+       in_place ? "in place" : "separate");
   Random random = {s.batch + 10 * s.count + 100 * s.heads + 10000 * s.d};
   const size_t positions = s.room + s.count, half = s.d / 2, group = s.heads / s.kv_heads;
   Guarded<float> query(s.batch * s.count * s.heads * s.d),

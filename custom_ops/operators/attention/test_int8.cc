@@ -1,5 +1,5 @@
-// Attention over a cache of int8: with every kernel, with threads, in place and apart, against
-// scalar and against plain float64 over what its cache stands for.
+// Attention over an int8 cache: every kernel, with threads, in place and with separate memory,
+// against scalar and against plain float64 over what its cache stands for.
 #include "operators/attention/check.h"
 #include "testing/pools.h"
 
@@ -54,7 +54,7 @@ void quantize(const float* x, size_t d, int8_t* codes, float* scale) {
 void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bool in_place) {
   CASE("attention %s int8 batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu %s",
        kernels.name, s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room,
-       in_place ? "in place" : "apart");
+       in_place ? "in place" : "separate");
   Random random = {s.batch + 10 * s.count + 100 * s.heads + 10000 * s.d};
   const size_t positions = s.room + s.count, half = s.d / 2, group = s.heads / s.kv_heads;
   Guarded<float> query(s.batch * s.count * s.heads * s.d),

@@ -1,5 +1,5 @@
-// Attention to so many positions that its scratch is limited: how much it takes, and its result
-// against the kernels of scalar called for one head after the other, with ==.
+// Attention to many positions: its scratch is limited, and its results are those of the scalar
+// kernels called for one head after the other, with ==.
 #include "operators/attention/check.h"
 #include "operators/attention/jobs.h"
 #include "testing/attend.h"
@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kLong = 131072;
 
-// Of a network with these heads, as far as scratch depends on it.
+// The scratch for a network with these heads.
 size_t scratch_of(size_t batch, size_t count, size_t heads, size_t kv_heads, size_t d,
                   size_t positions) {
   std::vector<int32_t> last(batch, static_cast<int32_t>(positions) - 1);
@@ -25,7 +25,7 @@ size_t scratch_of(size_t batch, size_t count, size_t heads, size_t kv_heads, siz
   return attention_scratch(op);
 }
 
-// d is 2: the positions are what counts.
+// Many positions of few elements: d is 2.
 struct Long {
   size_t batch, count, heads, kv_heads, past;
   Guarded<float> query, key, value, cos_cache, sin_cache, y;
@@ -53,7 +53,7 @@ struct Long {
       fill(x, &random, 1);
     }
     for (size_t i = 0; i < k_scale.size(); i++) k_scale[i] = v_scale[i] = 0.01f;
-    // The last row is shorter, by more than a window.
+    // The last of several rows is shorter, by more than a window.
     for (size_t b = 0; b < batch; b++) {
       last.push_back(static_cast<int32_t>(b + 1 < batch || b == 0 ? past + count : past / 5) - 1);
     }
@@ -88,7 +88,7 @@ struct Long {
   }
 };
 
-// One head: the sums of its spans, added up in order, over the sum of the weights.
+// One head: the sums of its spans, added in order, over the sum of the weights.
 struct Head {
   size_t positions;
   std::vector<float> scores;
@@ -188,12 +188,12 @@ TEST(attention, scratch_is_limited) {
       CHECK(scratch_of(64, count, 20, 5, 128, positions) <= kScratchLimit);
     }
   }
-  // 202 MB were taken here before there was a limit.
+  // Without the limit it was 202 MB.
   CHECK(scratch_of(1, 256, 20, 5, 128, kLong) > kScratchLimit / 2);
   CHECK(scratch_of(1, 256, 4, 1, 128, 20 * kLong) > kScratchLimit);  // one job alone
 }
 
-// Spans in windows, of few jobs and of rows that differ in length; many jobs, some at a time; the
+// Windows of spans, for few jobs and for rows of different lengths; many jobs, some at a time; the
 // heads of a KV head in pieces.
 TEST(attention, many_positions) {
   check(1, 1, 1, 1, kLong - 1, true);

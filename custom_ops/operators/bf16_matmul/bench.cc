@@ -4,7 +4,7 @@
 
 using namespace bitnet;
 
-// Half of the vocabulary, which fills half of the memory that the weights cycle through.
+// Half of the vocabulary: half of the memory that the weights cycle through.
 BENCH(bf16_matmul) {
   constexpr size_t k = 2560, n = 65536;
   Buffer<float> x(k), y(n);

@@ -1,4 +1,4 @@
-// The operator against plain loops, with every kernel that this CPU offers, with ==.
+// The operator against plain loops, with every kernel of this CPU, with ==.
 #include "operators/int8_matmul/int8_matmul.h"
 #include "testing/activations.h"
 

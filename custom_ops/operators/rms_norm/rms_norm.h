@@ -1,4 +1,4 @@
-// RMSNorm, row by row: kernels.h has the formula.
+// RMSNorm, row by row: kernels/rows/rows.h has the formula.
 #pragma once
 
 #include <stddef.h>

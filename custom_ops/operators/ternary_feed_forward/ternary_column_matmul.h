@@ -1,5 +1,5 @@
-// As ternary_matmul, of weights that are stored by column: the weights that a zero activation would
-// be multiplied with are not read. Without ONNX Runtime.
+// ternary_matmul for weights stored by column, without ONNX Runtime: the weights that meet a zero
+// activation are not read.
 #pragma once
 
 #include <stddef.h>
@@ -12,11 +12,11 @@
 namespace bitnet {
 
 struct TernaryColumnMatMul {
-  size_t m, k, n;         // 1 <= k <= kMaxK
-  const float* x;         // [m, k]
-  const uint8_t* w;       // [k, 64 * ceil(n / 256)]: the transposed matrix, packed as in kernels.h
-  const uint8_t* scales;  // float32 [n], at any address
-  float* y;               // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
+  size_t m, k, n;    // 1 <= k <= kMaxK
+  const float* x;    // [m, k]
+  const uint8_t* w;  // [k, 64 * ceil(n / 256)]: the transposed matrix, packed: kernels/format.h
+  const uint8_t* scales;     // float32 [n], at any address
+  float* y;                  // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
   Count* skipped = nullptr;  // gets the bytes of w that are not read, if not null
 };
 

@@ -1,5 +1,5 @@
-// The feed-forward of BitNet, without ONNX Runtime: y = down(norm(relu(gate(x))^2 * up(x))), where
-// down is stored by column.
+// The feed-forward of BitNet, y = down(norm(relu(gate(x))^2 * up(x))), without ONNX Runtime. down
+// is stored by column.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -20,7 +20,7 @@ struct TernaryFeedForward {
   const uint8_t* down_scale;  // float32 [width]
   float* y;                   // [m, width]
   float* normed;              // [m, n], or null: what down is multiplied with
-  // Bytes of weights that are not read, of up and of down; or null.
+  // Get the bytes of up and of down that are not read, if not null.
   Count *skipped_rows, *skipped_columns;
 };
 

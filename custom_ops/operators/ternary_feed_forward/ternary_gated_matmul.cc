@@ -17,8 +17,8 @@ float squared_relu(float gate) {
   return positive * positive;
 }
 
-// One activation row: a chunk of gate's rows in turn, and then the open rows of up of the chunk
-// before, while those of this one come from memory.
+// One activation row. A chunk of rows of gate takes turns with the open rows of up of the chunk
+// before, while those of this chunk come from memory.
 void few(const Kernels& kernels, const TernaryGatedMatMul& op, size_t i, int8_t* q,
          const Pool& pool) {
   const size_t blocks = blocks_of(op.k), row_bytes = blocks * kBlockBytes;
@@ -63,7 +63,7 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, size_t i, int8_t*
   });
 }
 
-// Many activation rows: both products whole.
+// Many activation rows: both products in full.
 void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   for (size_t first = 0; first < op.m; first += kSlab) {
     const size_t m = smaller(kSlab, op.m - first);

@@ -15,7 +15,7 @@ namespace bitnet {
 struct TernaryGatedMatMul {
   size_t m, k, n;             // 1 <= k <= kMaxK
   const float* x;             // [m, k]
-  const uint8_t *gate, *up;   // [n, 64 * ceil(k / 256)], packed as in kernels.h
+  const uint8_t *gate, *up;   // [n, 64 * ceil(k / 256)], packed: kernels/format.h
   const uint8_t* gate_scale;  // float32 [1], at any address
   const uint8_t* up_scale;    // float32 [1], at any address
   float* y;                   // [m, n]; a row of x with a NaN or an infinity gives a row of NaN

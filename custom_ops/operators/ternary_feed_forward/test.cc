@@ -9,7 +9,7 @@ namespace {
 
 bool same(float a, float b) { return a == b || (isnan(a) && isnan(b)); }
 
-// A row of x quantized, in libm's words; false when it holds a NaN or an infinity.
+// A row of x, quantized with libm; `finite` is false where it holds a NaN or an infinity.
 struct Quantized {
   float scale = 0;
   Guarded<int> q;
@@ -107,7 +107,7 @@ void check_gated(const Kernels& kernels, size_t m, size_t k, size_t n, size_t sh
   }
 }
 
-// Every weight that a zero meets counts as not read, and no other.
+// All weights that meet a zero count as not read, and no others.
 void check_skipped(const Kernels& kernels) {
   CASE("skipped %s", kernels.name);
   const size_t k = 512, n = 300;

@@ -15,7 +15,7 @@ constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, s
 static_assert(kTall % kDigits == 0 && kSlab % kDigits == 0, "whole activation rows");
 static_assert(kTall * kTileN <= kTotals, "a task of one tile fits");
 
-// Activation rows at a time.
+// How many activation rows are taken at a time.
 size_t slab_of(size_t m, size_t digits) { return smaller(m, kSlab / digits); }
 
 struct Slab {
@@ -53,7 +53,7 @@ void quantize(const Slab& s, const Pool& pool) {
   });
 }
 
-// totals: the digits of activation row i of the slab, `stride` apart
+// totals: those of the digits of activation row i of the slab, `stride` doubles from each other
 void scale(const Slab& s, size_t i, size_t n0, size_t count, const double* totals, size_t stride) {
   float* y = s.op.y + (s.first + i) * s.op.n + n0;
   const double act_scale = s.act_scale[i];
@@ -64,8 +64,8 @@ void scale(const Slab& s, size_t i, size_t n0, size_t count, const double* total
   }
 }
 
-// Tasks are rectangles of `tall` int8 rows by `wide` weight rows. Few int8 rows: the weights are
-// read once, from memory, and tasks split them alone. Many: a task of kTall by a tile is worth it.
+// Tasks are rectangles of `tall` int8 rows by `wide` weight rows. With few int8 rows, the weights
+// are read once, from memory, and tasks split only these. With many, a task has kTall by a tile.
 void multiply(const Slab& s, const Pool& pool) {
   const size_t whole = s.m * s.digits, tall = smaller(whole, kTall);
   const size_t fits = kTotals / tall / kTileN * kTileN;

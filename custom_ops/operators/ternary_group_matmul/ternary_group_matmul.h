@@ -1,19 +1,16 @@
 // y = x * W^T for packed ternary weights with a scale for each 128 along k, without ONNX Runtime.
 //
-//   total(v) = sum over g = 0, 1, ... of (sum over k of group g of v[k] * code) * scale[n][g]
+// total(v) = sum over g = 0, 1, ... of (sum over k of group g of v[k] * code) * scale[n][g]
 //
-// in float64 in this order (kernels/kernels.h); the inner sums are exact integers, so every CPU
-// gives the same bits. Two ways to bring x, which is not rounded again anywhere else:
+// in float64 and in this order. The inner sums are exact integers, so every CPU gives the same
+// bits.
 //
-//   group:  v = int8(x), one scale a row:  y = float32(total(v) / act_scale)
-//   float:  v of 31 bits as four int8 digits:
+// group:  v = int8(x), one scale a row:  y = float32(total(v) / act_scale)
+// float:  v of 31 bits as four int8 digits:
 //           y = float32((((total(v3) * 256 + total(v2)) * 256 + total(v1)) * 256 + total(v0)) / s)
 //
-// Float is for models that do not quantize activations: v / s is x to 2^-31 of the row's largest
-// |x|, so |y - exact| is at most 2^-31 * max|x| * sum |scale * code|, roundings of float64, and the
-// last one to float32. (A float32 sum loses up to 2^-24 of its running total in each addition.)
-// Float64 products of x itself would need an order of lanes that every CPU keeps, and a conversion
-// of each code: more instructions than four digits in integers.
+// `float` is for models that do not quantize activations: |y - exact| is at most 2^-31 * max|x| *
+// sum |scale * code|, plus float64 roundings and the last one to float32.
 #pragma once
 
 #include <stddef.h>
@@ -27,7 +24,7 @@ namespace bitnet {
 struct TernaryGroupMatMul {
   size_t m, k, n;      // k a multiple of kGroupK, at most kMaxK
   const float* x;      // [m, k]
-  const uint8_t* w;    // [n, 64 * ceil(k / 256)], packed as in kernels.h
+  const uint8_t* w;    // [n, 64 * ceil(k / 256)], packed: kernels/format.h
   const float* scale;  // [n, k / kGroupK]
   float* y;            // [m, n]; a row of x with a NaN or an infinity gives a row of NaN
 };

@@ -1,4 +1,4 @@
-// The operator against plain loops, with every kernel that this CPU offers, with ==.
+// The operator against plain loops, with every kernel of this CPU, with ==.
 #include <float.h>
 
 #include "operators/ternary_group_matmul/ternary_group_matmul.h"
@@ -8,7 +8,7 @@ using namespace bitnet;
 
 namespace {
 
-// Both operators with a scale for each group, by the formulas of ternary_group_matmul.h.
+// Both operators, by the formulas of ternary_group_matmul.h.
 void check_group(const Kernels& kernels, bool digits, size_t m, size_t groups, size_t n,
                  const Pool& pool) {
   CASE("ternary_%s_matmul %s m %zu groups %zu n %zu seed %zu", digits ? "float" : "group",

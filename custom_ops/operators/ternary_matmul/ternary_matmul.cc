@@ -46,7 +46,7 @@ void scale(const Slab& s, size_t i, size_t n0, size_t count, const int32_t* sums
   }
 }
 
-// Few activation rows: the weights are read once, from memory; tasks split them alone.
+// Few activation rows: the weights are read once, from memory, and tasks split only these.
 void gemv(const Slab& s, const Pool& pool) {
   const size_t row_bytes = s.blocks * kBlockBytes;
   const size_t rows = rows_per_task(s.op.n, row_bytes, 4, kSums);

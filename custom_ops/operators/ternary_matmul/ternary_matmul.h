@@ -12,7 +12,7 @@ namespace bitnet {
 struct TernaryMatMul {
   size_t m, k, n;         // 1 <= k <= kMaxK
   const float* x;         // [m, k]
-  const uint8_t* w;       // [n, 64 * ceil(k / 256)], packed as in kernels.h
+  const uint8_t* w;       // [n, 64 * ceil(k / 256)], packed: kernels/format.h
   const uint8_t* scales;  // float32 [1], or [n] where row_scales, at any address
   bool row_scales;
   float* y;  // [m, n]; a row of x with a NaN or an infinity gives a row of NaN

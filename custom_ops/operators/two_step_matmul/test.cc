@@ -1,4 +1,4 @@
-// TwoStepMatMul against the whole of Bf16MatMul: what must be exact, and what may be read.
+// TwoStepMatMul against all of Bf16MatMul: what must be exact, and what may be read.
 #include <float.h>
 
 #include "kernels/kernels.h"
@@ -36,9 +36,9 @@ struct Table {
       for (size_t i = 0; i < k; i++) {
         const float code = nearbyintf(at(row, i) / scale[row]);
         scan[row * k + i] = static_cast<uint8_t>(static_cast<int8_t>(code));
-        const double apart = at(row, i) - static_cast<double>(code) * scale[row];
+        const double miss = at(row, i) - static_cast<double>(code) * scale[row];
         size += fabs(static_cast<double>(at(row, i)));
-        error += apart * apart;
+        error += miss * miss;
       }
       bound[row] = static_cast<float>((sqrt(error) + size / 62000) * (1 + 0x1p-20) + 0x1p-126);
     }
@@ -75,8 +75,8 @@ int descending(const void* a, const void* b) {
   return x < y ? 1 : x > y ? -1 : 0;
 }
 
-// All that reach the kKeep-th largest exact result are exact, the others are below it, and every
-// kernel and pool gives the same bits. Returns how many rows were rescored for all of x.
+// All results that reach the kKeep-th largest exact one are exact, the others are below it, and
+// every kernel and pool gives the same bits. Returns how many rows were rescored for all of x.
 uint64_t check(const char* what, const Table& t, size_t m, const float* x) {
   const Kernels** list;
   const size_t kernels = tested_kernels(&list);
@@ -141,7 +141,7 @@ TEST(two_step_matmul, adversarial) {
   const size_t n = 700, k = 96;
   Guarded<float> x(k);
   random_x(&x, &random);
-  // Rows all the same, in pairs, and in fives around the limit: ties, of which none may be lost.
+  // All rows equal, rows in pairs, and in fives around the limit: none of the ties may be lost.
   for (size_t times : {n, size_t{2}, size_t{5}}) {
     Table* t = made(n, k, [&](size_t r, size_t i) {
       Random own = {r / times * k + i};
@@ -160,11 +160,11 @@ TEST(two_step_matmul, adversarial) {
   for (size_t r = 0; r < n; r++) t->bound[r] = INFINITY;
   CHECK(check("no bounds", *t, 1, x.data) == n);
   t->finish();
-  // One result is far above all others: 64 are kept all the same, few more are read.
+  // One result far above all others: 64 are kept all the same, and few more are read.
   for (size_t i = 0; i < k; i++) t->set(n / 2, i, x[i]);
   t->finish();
   CHECK(check("peaked", *t, 1, x.data) < n / 2);
-  // Largest where the int8 copy errs most: by half a step, in the direction of x.
+  // The largest results where the int8 copy errs most: by half a step, in the direction of x.
   for (size_t r = 0; r < n; r++) {
     for (size_t i = 0; i < k; i++) {
       const float code = static_cast<float>(i == 0 ? 127 : (i * 7 + r) % 60) + (i ? 0.4375f : 0);

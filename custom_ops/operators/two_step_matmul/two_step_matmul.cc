@@ -24,7 +24,7 @@ float slack_of(const Kernels& kernels, const float* x, size_t k, int16_t* q) {
   return static_cast<float>(at_least * static_cast<double>(inverse));
 }
 
-// A heap of the largest values so far, the smallest of them first: `value` takes its place.
+// A heap of the largest values so far, the smallest first: `value` replaces it.
 void replace_first(float* heap, float value) {
   size_t i = 0;
   for (size_t child = 1; child < kKeep; child = 2 * i + 1) {
@@ -36,7 +36,8 @@ void replace_first(float* heap, float value) {
   heap[i] = value;
 }
 
-// The kKeep-th largest of y[n] - bound[n] * slack; -infinity of fewer. heaps [kParts, kKeep]
+// The kKeep-th largest of y[n] - bound[n] * slack; -infinity where there are fewer. heaps: [kParts,
+// kKeep]
 float least_kept(const float* y, const float* bound, size_t n, float slack, float* heaps,
                  const Pool& pool) {
   for (size_t i = 0; i < kParts * kKeep; i++) heaps[i] = -INFINITY;
@@ -60,8 +61,8 @@ inline void prefetch(const uint8_t* data, size_t bytes) {
 #endif
 }
 
-// The exact result in place of each that may be `least` or more; neighbours together. The next
-// such row is fetched meanwhile: it lies where no hardware expects it.
+// Replaces each result that may be `least` or more with the exact one, neighbours together. The
+// next such row is prefetched meanwhile, as no hardware expects it.
 void rescore(const Kernels& kernels, const TwoStepMatMul& op, const double* x, float slack,
              float least, float* y, const Pool& pool) {
   const size_t share = padded(parts(op.n, kTasks), 64), row_bytes = 2 * op.k;
@@ -85,7 +86,7 @@ void rescore(const Kernels& kernels, const TwoStepMatMul& op, const double* x, f
 
 }  // namespace
 
-// After the scan: x in float64, which then makes room for q, and the heaps.
+// For the scan. After it: x in float64 and q, and the heaps.
 size_t two_step_matmul_scratch(size_t m, size_t k) {
   const size_t scan = int8_matmul_scratch(m, k);
   const size_t rest =

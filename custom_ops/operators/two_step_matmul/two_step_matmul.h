@@ -1,6 +1,6 @@
-// y = x * W^T with bfloat16 weights, exact where it is among the 64 largest of a row of y, without
-// ONNX Runtime. An int8 copy of W is scanned; only rows of W that its error leaves in question are
-// read. Which ones that are is the same on every CPU.
+// y = x * W^T with bfloat16 weights, without ONNX Runtime. The 64 largest results of a row are
+// exact. An int8 copy of W is scanned; only the rows of W that its error leaves in question are
+// read. These are the same rows on every CPU.
 #pragma once
 
 #include <stddef.h>
@@ -12,7 +12,7 @@
 
 namespace bitnet {
 
-// Results of a row that are surely exact: transformers samples from the 50 largest by default.
+// How many results of a row are exact; transformers samples from the 50 largest by default.
 constexpr size_t kKeep = 64;
 
 struct TwoStepMatMul {
