@@ -158,9 +158,13 @@ Scratch::Scratch(size_t bytes) : data(nullptr), block_(malloc(bytes + 64)) {
 
 Scratch::~Scratch() { free(block_); }
 
+// Tasks that ONNX Runtime refuses run here, so that no later step reads what none of them wrote.
+// The call fails all the same.
 static void run(void* self, size_t count, void (*task)(void*, size_t), void* argument) {
   Call* call = static_cast<Call*>(self);
   OrtStatus* status = call->api->KernelContext_ParallelFor(call->context, task, count, 0, argument);
+  if (!status) return;
+  for (size_t i = 0; i < count; i++) task(argument, i);
   if (call->pool_status) call->api->ReleaseStatus(call->pool_status);
   call->pool_status = status;
 }
