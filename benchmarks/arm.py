@@ -31,24 +31,28 @@ class Loop:
 
     kernel: str
     function: str
-    file: str
     within: str
     op: str
     count: int = 0
     lanes: int = 0  # for a GEMM instead: multiply-adds of one ``op``
 
+    @property
+    def file(self) -> str:
+        """In custom_ops/kernels, without its suffix."""
+        return f"{self.function}/arm_{self.kernel}"
+
 
 LOOPS = (
-    Loop("neon", "ternary_gemv", "arm_neon", "ternary_gemv", "smlal", 16),
-    Loop("neon", "ternary_columns", "arm_neon_columns", "", "smlal", 16),
-    Loop("neon", "int8_gemv", "arm_neon_head", "int8", "smlal", 8),
-    Loop("neon", "bf16_gemv", "arm_neon_head", "bf16", "fmla", 16),
-    Loop("neon_dotprod", "ternary_gemv", "arm_neon_dotprod", "ternary_gemv", "sdot", 16),
-    Loop("neon_dotprod", "ternary_columns", "arm_neon_dotprod_columns", "", "sdot", 16),
-    Loop("neon_dotprod", "int8_gemv", "arm_neon_dotprod_head", "int8", "sdot", 8),
-    Loop("neon", "ternary_gemm", "arm_neon_gemm", "tile", "smlal2", lanes=16),
-    Loop("neon_dotprod", "ternary_gemm", "arm_neon_dotprod_gemm", "tile", "sdot", lanes=16),
-    Loop("neon_i8mm", "ternary_gemm", "arm_neon_i8mm_gemm", "tile", "smmla", lanes=32),
+    Loop("neon", "ternary_gemv", "ternary_gemv", "smlal", 16),
+    Loop("neon", "ternary_columns", "", "smlal", 16),
+    Loop("neon", "int8_gemv", "int8", "smlal", 8),
+    Loop("neon", "bf16_gemv", "bf16", "fmla", 16),
+    Loop("neon_dotprod", "ternary_gemv", "ternary_gemv", "sdot", 16),
+    Loop("neon_dotprod", "ternary_columns", "", "sdot", 16),
+    Loop("neon_dotprod", "int8_gemv", "int8", "sdot", 8),
+    Loop("neon", "ternary_gemm", "tile", "smlal2", lanes=16),
+    Loop("neon_dotprod", "ternary_gemm", "tile", "sdot", lanes=16),
+    Loop("neon_i8mm", "ternary_gemm", "tile", "smmla", lanes=32),
 )
 
 # The kernels and a usual clock of each core. LLVM's model of a phone core is often that of a server
@@ -115,7 +119,7 @@ def assembly() -> dict[str, str]:
     )
     files = {}
     for entry in json.loads((folder / "compile_commands.json").read_text()):
-        name = Path(entry["file"]).stem
+        name = "/".join(Path(entry["file"]).with_suffix("").parts[-2:])
         if name in {loop.file for loop in LOOPS}:
             command = re.sub(r" -o \S+", "", entry["command"]).replace(" -c ", " -S -o - ")
             files[name] = subprocess.run(

@@ -15,16 +15,17 @@ from typing import NamedTuple
 from .errors import LibraryError
 
 __all__ = [
+    "Counters",
+    "Skipped",
     "active_kernel",
     "kernels",
     "library_path",
-    "operator_seconds",
     "read_memory",
-    "skipped_bytes",
     "version",
 ]
 
 _NAMES = {"win32": "bitnet_onnx_ops.dll", "darwin": "libbitnet_onnx_ops.dylib"}
+SKIPPED = "bitnet_onnx_counters_skipped_"
 FILE_NAME = _NAMES.get(sys.platform, "libbitnet_onnx_ops.so")
 
 
@@ -88,18 +89,33 @@ class Skipped(NamedTuple):
         return Skipped(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-def skipped_bytes() -> Skipped:
-    """Return the bytes skipped since the library was loaded."""
-    library = _library()
-    return Skipped(*(int(getattr(library, f"bitnet_onnx_skipped_{n}")()) for n in Skipped._fields))
+class Counters:
+    """What the operators did in the sessions opened with it, which may outlive it."""
 
+    def __init__(self) -> None:
+        self._library = _library()
+        self._id = int(self._library.bitnet_onnx_counters_new())
+        if not self._id:
+            raise MemoryError("the custom-op library has no memory for counters")
 
-def operator_seconds(operator: str) -> float:
-    """Return the seconds spent in all nodes of an operator since the library was loaded.
+    def __del__(self) -> None:
+        if getattr(self, "_id", 0):
+            self._library.bitnet_onnx_counters_free(self._id)
 
-    0 for an operator that the library does not have.
-    """
-    return int(_library().bitnet_onnx_nanoseconds(operator.encode())) / 1e9
+    @property
+    def session_entry(self) -> tuple[str, str]:
+        """The entry of a session's options that makes it count here, set before the library."""
+        return "bitnet_onnx.counters", str(self._id)
+
+    def skipped(self) -> Skipped:
+        """Return the bytes that were skipped so far."""
+        counted = (getattr(self._library, f"{SKIPPED}{name}")(self._id) for name in Skipped._fields)
+        return Skipped(*map(int, counted))
+
+    def seconds(self, operator: str) -> float:
+        """Return the seconds spent in all nodes of an operator; 0 for an unknown operator."""
+        nanoseconds = self._library.bitnet_onnx_counters_nanoseconds(self._id, operator.encode())
+        return int(nanoseconds) / 1e9
 
 
 @cache
@@ -111,10 +127,14 @@ def _library() -> ctypes.CDLL:
             getattr(library, f"bitnet_onnx_{name}").restype = ctypes.c_char_p
         library.bitnet_onnx_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         library.bitnet_onnx_read.restype = ctypes.c_uint64
-        library.bitnet_onnx_nanoseconds.argtypes = [ctypes.c_char_p]
-        library.bitnet_onnx_nanoseconds.restype = ctypes.c_uint64
+        library.bitnet_onnx_counters_new.restype = ctypes.c_uint64
+        library.bitnet_onnx_counters_free.argtypes = [ctypes.c_uint64]
+        library.bitnet_onnx_counters_free.restype = None
+        library.bitnet_onnx_counters_nanoseconds.argtypes = [ctypes.c_uint64, ctypes.c_char_p]
+        library.bitnet_onnx_counters_nanoseconds.restype = ctypes.c_uint64
         for name in Skipped._fields:
-            getattr(library, f"bitnet_onnx_skipped_{name}").restype = ctypes.c_uint64
+            getattr(library, f"{SKIPPED}{name}").argtypes = [ctypes.c_uint64]
+            getattr(library, f"{SKIPPED}{name}").restype = ctypes.c_uint64
     except (OSError, AttributeError) as error:
         raise LibraryError(
             f"{path} is not a bitnet_onnx custom-op library for this machine: {error}",

@@ -1,7 +1,7 @@
 """Builds a wheel for every platform, and the bare library for phones, on one Linux machine.
 
-`make wheels` runs it. PyPI's ziglang compiles (custom_ops/cmake/zig.cmake), scikit-build-core packs
-as for `make wheel`. The library does not link Python, so a platform has one wheel.
+`make wheels` runs it. PyPI's ziglang compiles (custom_ops/cmake/zig.cmake); scikit-build-core packs
+as for `make wheel`. The library does not link Python, so each platform has one wheel.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--outdir", type=Path, default=DIST)
     args = parser.parse_args()
     for name in set(args.names) - {*WHEELS, *LIBRARIES}:
-        parser.error(f"{name!r} is none of {', '.join([*WHEELS, *LIBRARIES])}")
-    # Side by side, for zig makes a platform's C library one file at a time.
+        parser.error(f"platform {name!r}, expected one of {', '.join([*WHEELS, *LIBRARIES])}")
+    # In parallel, as zig makes the C library of a platform one file at a time.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for made in [pool.submit(build, name, args.outdir) for name in args.names]:
             print(made.result(), flush=True)
@@ -83,7 +83,7 @@ def build_library(name: str, outdir: Path) -> None:
 
 
 def run(*command: str | Path) -> None:
-    """Its output is shown only if it fails."""
+    """Shows the output of the command only if it fails."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [str(part) for part in command],

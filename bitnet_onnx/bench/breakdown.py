@@ -77,8 +77,10 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     """
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, context).tolist()
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(artifact, threads=threads, profile=str(Path(folder) / "step"))
-        profiled = _steps(session, ids)
+        counters = native.Counters()
+        profile = str(Path(folder) / "step")
+        session = Session(artifact, threads=threads, profile=profile, counters=counters)
+        profiled = _steps(session, counters, ids)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     cached = context + (STEPS + 1) // 2  # positions that a step reads, on average
     cache_bytes = cached * session.position_bytes
@@ -94,7 +96,9 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     linears = [cost for cost in costs if _kind(cost).endswith(("MatMul", FEED_FORWARD))]
     ternary = [cost for cost in linears if _kind(cost).startswith("Ternary")]
     head = [cost for cost in linears if cost not in ternary]
-    plain = _steps(Session(artifact, threads=threads), ids, {_kind(cost) for cost in linears})
+    clocks = native.Counters()
+    unprofiled = Session(artifact, threads=threads, counters=clocks)
+    plain = _steps(unprofiled, clocks, ids, {_kind(cost) for cost in linears})
     step, profiled_step = (
         statistics.fmean(steps.seconds[i] for i in faster_half(steps.seconds))
         for steps in (plain, profiled)
@@ -120,17 +124,19 @@ class _Steps(NamedTuple):
     skipped: native.Skipped
 
 
-def _steps(session: Session, ids: list[int], operators: Collection[str] = ()) -> _Steps:
+def _steps(
+    session: Session, counters: native.Counters, ids: list[int], operators: Collection[str] = ()
+) -> _Steps:
     token = int(session.prefill(ids).argmax())
-    skipped = native.skipped_bytes()
-    seconds, clocks = [], [{op: native.operator_seconds(op) for op in operators}]
+    skipped = counters.skipped()
+    seconds, clocks = [], [{op: counters.seconds(op) for op in operators}]
     for _ in range(STEPS):
         start = perf_counter()
         token = int(session.decode([token])[0].argmax())
         seconds.append(perf_counter() - start)  # before the clocks are read
-        clocks.append({op: native.operator_seconds(op) for op in operators})
+        clocks.append({op: counters.seconds(op) for op in operators})
     inside = [{op: after[op] - before[op] for op in after} for before, after in pairwise(clocks)]
-    return _Steps(seconds, inside, native.skipped_bytes().since(skipped))
+    return _Steps(seconds, inside, counters.skipped().since(skipped))
 
 
 def _clocked(name: str, group: Sequence[OperatorCost], steps: _Steps) -> OperatorCost:

@@ -76,36 +76,47 @@ def bench(
 
     on_run gets the number of each finished run. Raises GenerationError on impossible sizes.
     """
-    for name, value in (("prompt_tokens", prompt_tokens), ("new_tokens", new_tokens)):
+    sizes = {"prompt_tokens": prompt_tokens, "new_tokens": new_tokens, "runs": runs}
+    for name, value in sizes.items():
         if value < 1:
             raise GenerationError(f"{name} is {value}, expected 1 or more")
-    if runs < 1:
-        raise GenerationError(f"runs is {runs}, expected 1 or more")
     start = perf_counter()
     artifact = Artifact.open(artifact_folder)
-    session = Session(artifact, threads=threads)
+    counters = native.Counters()
+    session = Session(artifact, threads=threads, counters=counters)
     load = perf_counter() - start
     if prompt_tokens + new_tokens > session.context_length:
         raise GenerationError(
-            f"{prompt_tokens} prompt and {new_tokens} new tokens are too many, expected at most "
-            f"the context of {session.context_length}",
+            f"{prompt_tokens} prompt and {new_tokens} new tokens do not fit the context of "
+            f"{session.context_length}",
             hint="lower --prompt-tokens or --max-new-tokens",
         )
     ids = np.random.default_rng(0).integers(0, artifact.vocab_size, prompt_tokens).tolist()
-    _run(session, ids, 2)  # maps the weights into memory
+    _run(session, counters, ids, 2)  # maps the weights into memory
     times: list[_Times] = []
     for index in range(runs):
-        times.append(_run(session, ids, new_tokens))
+        times.append(_run(session, counters, ids, new_tokens))
         if on_run is not None:
             on_run(index + 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
+    return _summary(
+        artifact, threads or os.cpu_count() or 1, load, prompt_tokens, new_tokens, times
     )
+
+
+def _summary(
+    artifact: Artifact,
+    threads: int,
+    load: float,
+    prompt_tokens: int,
+    new_tokens: int,
+    times: list[_Times],
+) -> BenchResult:
+    """Medians of the runs, with the read bandwidth and the peak memory of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     prefill = statistics.median(run.first for run in times)
     rates = [(new_tokens - 1) / run.rest for run in times if new_tokens > 1] or [0.0]
     decode = statistics.median(rates)
-    workers = threads or os.cpu_count() or 1
-    bandwidth = read_bandwidth(workers)
+    bandwidth = read_bandwidth(threads)
     rows, columns, head = (
         statistics.median(run.skipped[i] for run in times) / max(1, new_tokens - 1)
         for i in range(3)
@@ -118,11 +129,11 @@ def bench(
     return BenchResult(
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         kernel=kernel,
-        threads=workers,
+        threads=threads,
         head=artifact.head,
         prompt_tokens=prompt_tokens,
         new_tokens=new_tokens,
-        runs=runs,
+        runs=len(times),
         load_seconds=load,
         first_token_seconds=prefill,
         prefill_tokens_per_second=prompt_tokens / prefill,
@@ -133,7 +144,7 @@ def bench(
         weight_bytes_per_token=read,
         read_bandwidth=bandwidth,
         bandwidth_share=None if read is None else read * decode / bandwidth,
-        peak_rss_bytes=peak,
+        peak_rss_bytes=peak * (1 if sys.platform == "darwin" else 1024),
     )
 
 
@@ -179,14 +190,14 @@ class _Times(NamedTuple):
     skipped: native.Skipped
 
 
-def _run(session: Session, ids: list[int], new_tokens: int) -> _Times:
+def _run(session: Session, counters: native.Counters, ids: list[int], new_tokens: int) -> _Times:
     session.reset()
     start = perf_counter()
     token = int(session.prefill(ids).argmax())
-    first, skipped = perf_counter(), native.skipped_bytes()
+    first, skipped = perf_counter(), counters.skipped()
     for _ in range(new_tokens - 1):
         token = int(session.decode([token])[0].argmax())
-    return _Times(first - start, perf_counter() - first, native.skipped_bytes().since(skipped))
+    return _Times(first - start, perf_counter() - first, counters.skipped().since(skipped))
 
 
 def describe(result: BenchResult) -> str:

@@ -140,9 +140,9 @@ def GroupQueryAttentionF16(op: Builder, *inputs: Value) -> tuple[Value, Value, V
 
 
 # As in the kernel: float64 sums of exact products, scores rounded to float32, the same polynomial.
-# Sums in another order round differently about once in 1e8 scores: kernels/kernel.h. Unlike the
-# kernel, this body multiplies the values of unseen positions by 0. So it gives NaN for a NaN among
-# the values of a later position of the same call, or of a position that was truncated.
+# Sums in another order round differently about once in 1e8 scores: see custom_ops' attend_scores.h.
+# Unlike the kernel, this body multiplies the values of unseen positions by 0. So it gives NaN for a
+# NaN among the values of a later position of the same call, or of a position that was truncated.
 def _attend(
     op: Builder,
     query: Value,

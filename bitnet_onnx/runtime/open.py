@@ -6,9 +6,6 @@ Knows ONNX Runtime; does not know the cache or ids.
 from __future__ import annotations
 
 import os
-from typing import Any
-
-import numpy as np
 
 from .. import native
 from ..artifact import Artifact
@@ -17,11 +14,16 @@ from ..errors import ArtifactError, GenerationError, LibraryError
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
 
-__all__ = ["bind", "first_line", "open_runtime"]
+__all__ = ["first_line", "open_runtime"]
 
 
 def open_runtime(
-    artifact: Artifact, threads: int, custom_ops: bool, profile: str | None, model: bytes | None
+    artifact: Artifact,
+    threads: int,
+    custom_ops: bool,
+    profile: str | None,
+    model: bytes | None,
+    counters: native.Counters | None,
 ) -> ort.InferenceSession:
     """Load the artifact's graph, or ``model`` instead; arguments and errors as in ``Session``."""
     if threads < 0:
@@ -32,6 +34,8 @@ def open_runtime(
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
     if custom_ops and artifact.target == "native":
+        if counters is not None:  # the library reads the entry when it is registered
+            options.add_session_config_entry(*counters.session_entry)
         _register_library(options)
     if model is not None:
         options.add_session_config_entry(
@@ -58,11 +62,6 @@ def _register_library(options: ort.SessionOptions) -> None:
             f"ONNX Runtime {ort.__version__} refused the custom-op library: {first_line(error)}",
             hint="install versions of bitnet-onnx and onnxruntime that belong together",
         ) from error
-
-
-def bind(bind_input_or_output: Any, name: str, array: np.ndarray) -> None:
-    """Bind a buffer without a copy; it must be contiguous and stay alive."""
-    bind_input_or_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
 
 
 def first_line(error: Exception) -> str:

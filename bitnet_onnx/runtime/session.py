@@ -13,6 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
+from .. import native
 from ..artifact import Artifact
 from ..errors import SessionError
 from .cache.growing import CachedRow
@@ -43,12 +44,14 @@ class Session:
         custom_ops: bool = True,
         profile: str | None = None,
         model: bytes | None = None,
+        counters: native.Counters | None = None,
     ) -> None:
         """Open an artifact folder.
 
         threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
         profile: the prefix of ONNX Runtime's profile file. model: a changed copy of the artifact's
-        graph, serialized; the session runs it in its place, on the same weights.
+        graph, serialized; the session runs it in its place, on the same weights. counters: what the
+        operators of this session count into.
 
         Raises ArtifactError, LibraryError or GenerationError.
         """
@@ -57,7 +60,7 @@ class Session:
         """Token ids are below it."""
         self.context_length = self.artifact.context_length
         """Positions that a row can hold."""
-        runtime = open_runtime(self.artifact, threads, custom_ops, profile, model)
+        runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
         self._steps = Steps(self.artifact, runtime)
         self._lock = threading.Lock()
         self._user: threading.Thread | Lease | None = None

@@ -1,5 +1,5 @@
-# The tests of a cross build for 64-bit Arm, on the CPUs that an emulator has: <test>_<cpu>. Each CPU
-# tests its best kernel, so that the three test all but scalar, and hashes with every kernel it has.
+# The tests of a cross build for 64-bit Arm on emulated CPUs: <test>_<cpu>. Each CPU tests its best
+# kernels, so that the three together test all but scalar, and hashes with all of its kernels.
 find_program(BITNET_ONNX_QEMU_ARM NAMES qemu-aarch64-static qemu-aarch64)
 if(NOT BITNET_ONNX_QEMU_ARM)
   add_test(NAME emulated COMMAND ${CMAKE_COMMAND} -E echo "skipped: no qemu-aarch64")
@@ -7,13 +7,18 @@ if(NOT BITNET_ONNX_QEMU_ARM)
   return()
 endif()
 
-function(emulate cpu)  # with the kernels that it must offer
+function(emulate cpu)  # ARGN: the kernels that it must offer
   set(run ${BITNET_ONNX_QEMU_ARM} -cpu ${cpu})
-  list(JOIN ARGN "," kernels_arguments)
+  list(JOIN ARGN "," offered)
   list(GET ARGN 0 best)
-  foreach(test IN LISTS tests)
-    add_test(NAME ${test}_${cpu} COMMAND ${run} $<TARGET_FILE:${test}_test> ${${test}_arguments})
-    set_tests_properties(${test}_${cpu} PROPERTIES ENVIRONMENT "BITNET_ONNX_KERNEL=${best}")
+  set(environment "BITNET_ONNX_KERNEL=${best};BITNET_ONNX_OFFERED=${offered}")
+  foreach(suite IN ITEMS platform kernels LISTS operations)
+    add_test(NAME ${suite}_${cpu} COMMAND ${run} $<TARGET_FILE:kernels_test> ${suite})
+    set_tests_properties(${suite}_${cpu} PROPERTIES ENVIRONMENT "${environment}")
+  endforeach()
+  foreach(suite IN LISTS operators)
+    add_test(NAME ${suite}_${cpu} COMMAND ${run} $<TARGET_FILE:operators_test> ${suite})
+    set_tests_properties(${suite}_${cpu} PROPERTIES ENVIRONMENT "${environment}")
   endforeach()
   add_test(NAME hash_${cpu} COMMAND ${run} $<TARGET_FILE:hash> all)
 endfunction()

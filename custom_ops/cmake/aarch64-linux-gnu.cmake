@@ -5,8 +5,7 @@ set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
 set(CMAKE_EXE_LINKER_FLAGS_INIT -static)  # so that an emulator needs no other files
-# Programs come from this machine; libraries, headers and packages from the other one. The headers of
-# ONNX Runtime are the exception (OnnxRuntimeHeaders.cmake): they are the same everywhere.
+# Programs come from this machine; libraries and packages from the other one.
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)

@@ -1,4 +1,4 @@
-// Names of what every Android since 5.0 has in libc.so: all that the library may call. See zig.cmake.
+// The functions of Android 5.0's libc.so that the library may call, by name alone. See zig.cmake.
 void calloc(void) {}
 void clock_gettime(void) {}
 void free(void) {}
@@ -10,6 +10,7 @@ void memcpy(void) {}
 void memmove(void) {}
 void memset(void) {}
 void snprintf(void) {}
+void strcat(void) {}
 void strcmp(void) {}
 void strlen(void) {}
 void vsnprintf(void) {}

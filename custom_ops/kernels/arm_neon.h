@@ -1,25 +1,18 @@
-// What the NEON files, and they alone, share.
+// Shared by the NEON files alone.
 #pragma once
 
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernel.h"
+#include "kernels/format.h"
+#include "platform/compiler.h"
 
 namespace bitnet {
 
-// A product code * q is at least -3 * 128 (code 3 must not overflow either), so an int16 lane takes
+// A product code * q is at least -3 * 128, as code 3 must not overflow either. An int16 lane takes
 // 85 of them before it is widened.
 static constexpr size_t kProducts = 32768 / (3 * 128);
-
-static inline void prefetch(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p);
-#else
-  __prefetch(p);
-#endif
-}
 
 // Field j of byte b is code[j][b].
 static inline void unpack(uint8x16_t packed, uint8x16_t code[4]) {
@@ -58,7 +51,7 @@ static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t row
 }
 
 // sums[m][0..16) += panel x q for M activation rows and `depth` k, a multiple of 16, at most a
-// block; rows of the panel are panel_stride apart.
+// block. Rows of the panel are panel_stride bytes from each other.
 template <int M>
 static void tile(size_t depth, const uint8_t* panel, size_t panel_stride, const int8_t* q,
                  size_t q_stride, int32_t* sums, size_t stride) {

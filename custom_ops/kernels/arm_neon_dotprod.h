@@ -1,28 +1,21 @@
-// What the files of NEON with dot products, and they alone, share.
+// Shared by the files of NEON with dot products alone.
 #pragma once
 
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernel.h"
+#include "kernels/format.h"
+#include "platform/compiler.h"
 
 namespace bitnet {
-
-static inline void prefetch(const void* p) {
-#if defined(__GNUC__)
-  __builtin_prefetch(p);
-#else
-  __prefetch(p);
-#endif
-}
 
 // sum[i] += the products of elements 4 i to 4 i + 3; codes are below 128.
 static inline int32x4_t dot(int32x4_t sum, uint8x16_t codes, int8x16_t q) {
   return vdotq_s32(sum, vreinterpretq_s8_u8(codes), q);
 }
 
-// 16 elements q = 256 * high + low, both int8, since |q| <= 32512: first the low ones, then the high.
+// 16 elements q = 256 * high + low. Both are int8, since |q| <= 32512. The low ones come first.
 static_assert(32512 + 128 < 1 << 15, "the rounded high byte");
 static inline void split(const int16_t* q, int8x16_t x[2]) {
   const int16x8_t a = vld1q_s16(q), b = vld1q_s16(q + 8), half = vdupq_n_s16(128);
@@ -30,13 +23,29 @@ static inline void split(const int16_t* q, int8x16_t x[2]) {
   x[1] = vaddhn_high_s16(vaddhn_s16(a, half), b, half);
 }
 
+// Queries and weights are 256 * high + low, both int8. Low and high have sums of their own, of
+// which the high ones count 256 times. The total fits int32 (attend.h), so it may wrap on the way.
+static inline int32x4_t join(int32x4_t low, int32x4_t high) {
+  return vaddq_s32(low, vshlq_n_s32(high, 8));
+}
+
+// For each 16 elements: their low bytes, then their high bytes.
+static inline void split_row(const int16_t* x, size_t count, int8_t* to) {
+  for (size_t i = 0; i < count; i += 16) {
+    int8x16_t bytes[2];
+    split(x + i, bytes);
+    vst1q_s8(to + 2 * i, bytes[0]);
+    vst1q_s8(to + 2 * i + 16, bytes[1]);
+  }
+}
+
 // The sum of the lanes of each of four vectors.
 static inline int32x4_t add_lanes(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d) {
   return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
 }
 
-// For many activation rows, panels of 16 weight rows are unpacked to [k / 4][row][k % 4], so that
-// one vector holds 4 weights of each of 4 rows.
+// For many activation rows, panels of 16 weight rows are unpacked to [k / 4][row][k % 4]: one
+// vector holds 4 weights of each of 4 rows.
 static constexpr size_t kRows = 16;
 static constexpr size_t kQuadBytes = 4 * kRows;
 
@@ -50,7 +59,7 @@ static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t row
         const uint8_t* row = w + (r + i < rows ? r + i : rows - 1) * row_bytes;
         v[i] = vreinterpretq_u32_u8(vld1q_u8(row + 16 * part));
       }
-      UNROLL for (int turn = 0; turn < 2; turn++) {  // the second has exchanged row and word
+      UNROLL for (int turn = 0; turn < 2; turn++) {  // the second exchanges row and word
         UNROLL for (int i = 0; i < 2; i++) {
           t[2 * i] = vzip1q_u32(v[i], v[i + 2]);
           t[2 * i + 1] = vzip2q_u32(v[i], v[i + 2]);

@@ -1,4 +1,4 @@
-// What the AVX2 files, and they alone, share.
+// Shared by the AVX2 files alone.
 #pragma once
 
 #include <immintrin.h>
@@ -6,12 +6,13 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernel.h"
+#include "kernels/format.h"
+#include "platform/compiler.h"
 
 namespace bitnet {
 
-// maddubs adds two products code * q to an int16 lane, each at least -3 * 128 (code 3
-// must not saturate either), so a lane takes 42 of them before it is widened.
+// maddubs adds two products code * q to an int16 lane. Each is at least -3 * 128, as code 3 must
+// not saturate either, so a lane takes 42 maddubs before it is widened.
 static constexpr size_t kMaddubs = 32768 / (2 * 3 * 128);
 
 static inline __m256i load(const void* p) {
@@ -24,8 +25,8 @@ static inline int32_t load_4(const int8_t* p) {
   return word;
 }
 
-// For many activation rows, panels of 16 weight rows are unpacked to [k / 4][row][k % 4], so that
-// one vector holds 4 weights of each of 8 rows.
+// For many activation rows, panels of 16 weight rows are unpacked to [k / 4][row][k % 4]: one
+// vector holds 4 weights of each of 8 rows.
 static constexpr size_t kRows = 16;
 static constexpr size_t kQuadBytes = 4 * kRows;
 

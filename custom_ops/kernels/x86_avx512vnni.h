@@ -1,5 +1,5 @@
-// What the AVX-512 VNNI files, and they alone, share: for many activation rows, panels of 32 weight
-// rows are unpacked to [k / 4][row][k % 4], so that one vector holds 4 weights of each of 16 rows.
+// Shared by the AVX-512 VNNI files alone. For many activation rows, panels of 32 weight rows are
+// unpacked to [k / 4][row][k % 4]: one vector holds 4 weights of each of 16 rows.
 #pragma once
 
 #include <immintrin.h>
@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernel.h"
+#include "kernels/format.h"
+#include "kernels/ternary_gemm/ternary_gemm.h"
 
 namespace bitnet {
 

@@ -30,12 +30,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def test_zeros_are_counted_as_the_activations_show_them(artifact: Artifact) -> None:
     """The library's counters against what entered down_proj in the same steps, looked at."""
     ids = [5, 6, 7, 8]
-    session, tapped = Session(artifact, threads=1), TappedSession(artifact, threads=1)
+    counters = native.Counters()
+    session = Session(artifact, threads=1, counters=counters)
+    tapped = TappedSession(artifact, threads=1)
     gates, zeros = [], []
-    before = native.skipped_bytes()
     for token in ids:
         session.decode([token])
-    skipped = native.skipped_bytes().since(before)
+    skipped = counters.skipped()
     for token in ids:
         tapped.prefill([token])
         for name, x in tapped.inputs.items():
@@ -72,13 +73,25 @@ def test_a_breakdown_adds_up_to_the_step(artifact: Artifact) -> None:
     assert len(table) == len(costs) + 7
 
 
-def test_the_library_clocks_its_operators(artifact: Artifact) -> None:
-    session = Session(artifact, threads=1)
-    before = [native.operator_seconds(op) for op in ("TernaryMatMul", "MatMul")]
-    session.prefill([5, 6, 7])
-    spent = [native.operator_seconds(op) for op in ("TernaryMatMul", "MatMul")]
-    assert spent[0] > before[0]
-    assert spent[1] == before[1] == 0  # not an operator of ours
+def test_sessions_count_apart(artifact: Artifact) -> None:
+    mine, others = native.Counters(), native.Counters()
+    sessions = [Session(artifact, threads=1, counters=c) for c in (mine, others, None)]
+    sessions[0].prefill([5, 6, 7])
+    sessions[2].prefill([5, 6, 7])
+    assert mine.seconds("TernaryMatMul") > 0
+    assert mine.seconds("MatMul") == 0  # not the library's
+    assert mine.skipped().columns > 0
+    assert others.seconds("TernaryMatMul") == 0
+    assert others.skipped() == (0, 0, 0)
+
+
+def test_a_session_outlives_its_counters(artifact: Artifact) -> None:
+    counters = native.Counters()
+    session = Session(artifact, threads=1, counters=counters)
+    expected = session.decode([5]).copy()
+    del counters
+    session.reset()
+    assert (session.decode([5]) == expected).all()
 
 
 def parameters(artifact: Artifact) -> dict[str, int]:

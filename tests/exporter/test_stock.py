@@ -35,8 +35,9 @@ from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.verification.compare import CLOSE, verify
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.synthesize import PRESETS
-from tests.support import checkpoints, one_node
+from tests.support import checkpoints
 from tests.support.genai import greedy as genai_greedy
+from tests.support.nodes import one_node
 from tests.support.oracle_networks import make_2023
 from tests.support.sessions import scores
 

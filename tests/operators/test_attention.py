@@ -11,7 +11,7 @@ import torch
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
 from bitnet_onnx.model import rotate
-from tests.support.attention_node import (
+from tests.support.nodes.attention_node import (
     CACHES,
     INT8,
     TYPES,
@@ -248,9 +248,12 @@ def test_a_wrong_shape_beside_qkv_is_refused(
         ({"total_sequence_length": -5}, "total_sequence_length is -5"),
         (
             {"total_sequence_length": 12, "seqlens_k": [11]},
-            "row 0 has 11 past positions, past_key holds 9",
+            "row 0 has 11 past positions, expected at most past_key's 9",
         ),
-        ({"cos_cache": np.ones((4, 5)), "sin_cache": np.ones((4, 5))}, "cos_cache holds 4"),
+        (
+            {"cos_cache": np.ones((4, 5)), "sin_cache": np.ones((4, 5))},
+            "expected at most cos_cache's 4",
+        ),
     ],
 )
 def test_a_position_outside_the_cache_is_refused(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bitnet_onnx.model.exact import attention, attention_int8, kept_int8
-from tests.support.attention_node import INT8, inputs, of_torch, session, side_by_side
+from tests.support.nodes.attention_node import INT8, inputs, of_torch, session, side_by_side
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bitnet_onnx import operators as ops
-from tests.support.fused_linears import FEED_FORWARD, NORM_LINEAR, inputs, run
-from tests.support.one_node import INPUTS, on_every_kernel
+from tests.support.nodes.fused_linears import FEED_FORWARD, NORM_LINEAR, inputs, run
+from tests.support.nodes.one_node import INPUTS, on_every_kernel
 
 IN_TORCH: dict[str, Any] = {
     FEED_FORWARD: ops.ternary_feed_forward,
@@ -64,7 +64,7 @@ def test_nothing_in_nothing_out(op: str) -> None:
 @pytest.mark.parametrize("rows", [1, 5, 6])
 def test_every_kernel_gives_the_same_bits(op: str, rows: int) -> None:
     code = (
-        "from tests.support.fused_linears import inputs, run; "
+        "from tests.support.nodes.fused_linears import inputs, run; "
         f"fed = inputs({op!r}, ({rows}, 300), 700, 300); "
         f"print([y.tobytes().hex() for y in run({op!r}, fed, True)])"
     )

@@ -10,7 +10,7 @@ import torch
 from onnx import TensorProto
 
 from bitnet_onnx import operators as ops
-from tests.support.one_node import INPUTS, model, session
+from tests.support.nodes.one_node import INPUTS, model, session
 
 IN_TORCH: dict[str, Any] = {
     "RMSNorm": ops.rms_norm,

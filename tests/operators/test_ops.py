@@ -22,8 +22,8 @@ from onnx import TensorProto
 
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
-from tests.support.bad_inputs import bad_cases
-from tests.support.one_node import (
+from tests.support.nodes.bad_inputs import bad_cases
+from tests.support.nodes.one_node import (
     EVERY_CASE,
     GROUPED,
     OPS,
@@ -245,7 +245,7 @@ def test_every_kernel_computes_the_same_bits(tmp_path: Path) -> None:
 
 TRY_ALL = """
 import json, sys
-from tests.support.bad_inputs import try_bad
+from tests.support.nodes.bad_inputs import try_bad
 print(json.dumps(try_bad()))
 """
 

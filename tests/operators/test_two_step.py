@@ -31,7 +31,7 @@ from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import int8_rows, row_bounds
 from tests.support import checkpoints
 from tests.support.artifacts import initializers
-from tests.support.one_node import (
+from tests.support.nodes.one_node import (
     EVERY_CASE,
     model,
     on_every_kernel,
@@ -108,9 +108,9 @@ def test_few_rows_are_read_of_a_large_table() -> None:
     counts = check(rows, made).sum(1)
     assert (counts < 1000).all(), counts
     assert (counts >= 64).all()
-    before = native.skipped_bytes()
-    run(OP, rows[:1], made, library=True, threads=2)
-    assert native.skipped_bytes().since(before).head == (20_000 - counts[0]) * 256 * 2
+    counters = native.Counters()
+    run(OP, rows[:1], made, library=True, threads=2, counters=counters)
+    assert counters.skipped().head == (20_000 - counts[0]) * 256 * 2
 
 
 @pytest.mark.parametrize("times", [2, 3, 64, 65, 500])

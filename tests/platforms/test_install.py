@@ -175,17 +175,3 @@ def test_a_cpu_without_avx_generates_the_same_ids(python: Path, demo_artifact: P
     assert "avx" not in active.stdout.lower()
     there = generated_ids(demo_artifact, *old, environment=environment)
     assert there == generated_ids(demo_artifact, python)
-
-
-def test_build_trees_configured_at_a_time_share_the_headers(tmp_path: Path) -> None:
-    command = [shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
-               f"-DBITNET_ONNX_HEADER_CACHE={tmp_path}",
-               "-P", ROOT / "custom_ops/cmake/OnnxRuntimeHeaders.cmake"]  # fmt: skip
-    trees = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(4)
-    ]
-    said = [tree.communicate()[0] for tree in trees]
-    if any("could not be fetched" in text and OFFLINE.search(text) for text in said):
-        pytest.skip("no mirror has the headers: none answers")
-    assert [tree.returncode for tree in trees] == [0] * 4, said

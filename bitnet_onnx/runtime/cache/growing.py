@@ -65,7 +65,7 @@ class CacheLayout:
 
 @dataclass(frozen=True)
 class CachedRow:
-    """A copy of a cache row: its ``ids`` and its part of all ``buffers``, as ``layout`` names them."""
+    """A copy of a cache row: its ``ids``, and ``buffers`` by the names of its ``layout``."""
 
     layout: CacheLayout
     ids: np.ndarray

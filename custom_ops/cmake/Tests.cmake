@@ -1,0 +1,119 @@
+# Tests and benchmarks. A folder of kernels/ or operators/ is a suite: kernels_test <suite>.
+enable_testing()
+find_package(Threads REQUIRED)
+set(BITNET_ONNX_FUZZ_ROUNDS 20000 CACHE STRING "Rounds of the fuzz of the operators' boundary")
+set(operators
+  attention
+  bf16_matmul
+  int8_matmul
+  rms_norm
+  ternary_feed_forward
+  ternary_group_matmul
+  ternary_matmul
+  two_step_matmul)
+set(benches
+  kernels/read
+  kernels/ternary_columns
+  kernels/ternary_gemm
+  kernels/ternary_gemv
+  operators/bf16_matmul
+  operators/int8_matmul
+  operators/ternary_group_matmul
+  operators/ternary_matmul)
+list(TRANSFORM operations REPLACE "(.+)" "kernels/\\1/test.cc" OUTPUT_VARIABLE kernel_tests)
+list(TRANSFORM operators REPLACE "(.+)" "operators/\\1/test.cc" OUTPUT_VARIABLE operator_tests)
+list(TRANSFORM benches APPEND /bench.cc)
+
+function(program target)
+  add_executable(${target} ${ARGN} $<TARGET_OBJECTS:bitnet_core>)
+  target_include_directories(${target} SYSTEM PRIVATE ${ONNXRUNTIME_INCLUDE_DIR})
+  if(BITNET_ONNX_SANITIZE)
+    target_compile_definitions(${target} PRIVATE TESTED_K=8192)
+  endif()
+  if(BITNET_ONNX_SANITIZE STREQUAL thread)
+    target_compile_definitions(${target} PRIVATE TESTED_KERNELS=1)
+  endif()
+  target_link_libraries(${target} PRIVATE Threads::Threads $<$<BOOL:${ZIG_TARGET}>:c++>)
+endfunction()
+set(boundary testing/fake_ort.cc $<TARGET_OBJECTS:bitnet_boundary>)
+program(operators_test testing/main.cc ${operator_tests} operators/attention/test_int8.cc
+        operators/attention/test_long.cc)
+program(boundary_test testing/main.cc onnxruntime/test.cc ${boundary})
+program(fuzz onnxruntime/fuzz.cc ${boundary})
+if(NOT BITNET_ONNX_SANITIZE STREQUAL thread)  # the others have no threads
+  program(kernels_test testing/main.cc platform/test.cc kernels/test.cc ${kernel_tests})
+  program(hash testing/hash.cc testing/hash_attention.cc)
+  program(bench testing/bench.cc ${benches})
+  program(attention_bench operators/attention/bench.cc)
+endif()
+
+if(CMAKE_CROSSCOMPILING)
+  if(processor STREQUAL aarch64)
+    include(cmake/EmulatedArm.cmake)
+  endif()
+else()
+  foreach(suite IN LISTS operators)
+    add_test(NAME ${suite} COMMAND operators_test ${suite})
+  endforeach()
+  add_test(NAME onnxruntime COMMAND boundary_test)
+  add_test(NAME fuzz COMMAND fuzz ${BITNET_ONNX_FUZZ_ROUNDS})
+  if(TARGET kernels_test)
+    foreach(suite IN ITEMS platform kernels LISTS operations)
+      add_test(NAME ${suite} COMMAND kernels_test ${suite})
+    endforeach()
+    add_test(NAME hash COMMAND hash all)
+  endif()
+endif()
+
+# The kernels of AVX-VNNI on CPUs without it: the one instruction is emulated where it traps.
+if(processor MATCHES "^(x86_64|amd64)$" AND CMAKE_SYSTEM_NAME STREQUAL Linux AND TARGET kernels_test)
+  program(avxvnni_test testing/main.cc testing/emulated_avxvnni.cc kernels/ternary_gemm/test.cc)
+  if(NOT BITNET_ONNX_SANITIZE)
+    target_compile_definitions(avxvnni_test PRIVATE TESTED_K=2560)
+  endif()
+  target_link_options(avxvnni_test PRIVATE LINKER:--wrap=_ZN6bitnet10detect_cpuEv)
+  add_test(NAME emulated_avxvnni COMMAND avxvnni_test)
+  set_tests_properties(emulated_avxvnni PROPERTIES
+    ENVIRONMENT BITNET_ONNX_KERNEL=avxvnni SKIP_REGULAR_EXPRESSION "kernel is avxvnni, expected one of")
+endif()
+if(BITNET_ONNX_SANITIZE)
+  return()
+endif()
+
+# The public header in C and in C++.
+if(NOT CMAKE_CROSSCOMPILING)
+  foreach(language IN ITEMS c cc)
+    add_executable(header_${language} include/test.${language})
+    target_include_directories(header_${language} SYSTEM PRIVATE ${ONNXRUNTIME_INCLUDE_DIR})
+    target_link_libraries(header_${language} PRIVATE bitnet_onnx_ops)
+    if(NOT MSVC)
+      target_compile_options(header_${language} PRIVATE -pedantic -Werror)
+    endif()
+    add_test(NAME header_${language} COMMAND header_${language})
+  endforeach()
+  set_target_properties(header_c PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
+endif()
+
+# The symbols that the linker sees. Without optimization no function is inlined, so none is missed.
+if(NOT MSVC)
+  get_target_property(sources bitnet_core SOURCES)
+  add_library(unoptimized OBJECT ${sources})
+  target_compile_options(unoptimized PRIVATE -O0)
+  file(GENERATE OUTPUT objects.txt CONTENT "$<JOIN:$<TARGET_OBJECTS:unoptimized>,\n>\n")
+  add_test(NAME symbols COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM} -DOBJECTS=objects.txt
+           -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/CheckSymbols.cmake)
+endif()
+
+# The same programs on an emulated CPU without AVX: only scalar may run.
+if(processor MATCHES "^(x86_64|amd64)$")
+  find_program(BITNET_ONNX_QEMU NAMES qemu-x86_64-static qemu-x86_64)
+  if(BITNET_ONNX_QEMU)
+    set(old_cpu ${BITNET_ONNX_QEMU} -cpu Nehalem)
+    add_test(NAME kernels_old_cpu COMMAND ${old_cpu} $<TARGET_FILE:kernels_test>)
+    set_tests_properties(kernels_old_cpu PROPERTIES ENVIRONMENT BITNET_ONNX_OFFERED=scalar)
+    add_test(NAME operators_old_cpu COMMAND ${old_cpu} $<TARGET_FILE:operators_test>)
+  else()
+    add_test(NAME kernels_old_cpu COMMAND ${CMAKE_COMMAND} -E echo "skipped: no qemu-x86_64")
+    set_tests_properties(kernels_old_cpu PROPERTIES SKIP_REGULAR_EXPRESSION "skipped")
+  endif()
+endif()

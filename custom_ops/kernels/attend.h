@@ -1,0 +1,20 @@
+// Limits of the kernels of attention. A head has a row of d keys and one of d values for each
+// position.
+#pragma once
+
+#include "kernels/format.h"
+#include "platform/compiler.h"
+
+namespace bitnet {
+
+// The most rows of one call. Rows are heads that share their keys and values.
+constexpr size_t kAttendRows = 4;
+// Values are prefetched this many positions ahead: a few KB.
+constexpr size_t kAttendAhead = 16;
+// The values of this many positions have a sum of their own. These sums are then added in order.
+constexpr size_t kAttendSpan = 64;
+// The widest head with int8 keys. A score is the int32 sum of d products with 16-bit integers.
+constexpr size_t kAttendDepth = 512;
+static_assert(kAttendDepth * 32512 * 128 <= INT32_MAX, "int32 scores");
+
+}  // namespace bitnet

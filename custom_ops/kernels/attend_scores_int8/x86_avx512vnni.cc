@@ -1,0 +1,102 @@
+#include <string.h>
+
+#include "kernels/attend_scores_int8/attend_scores_int8.h"
+#include "kernels/x86_avx512vnni_attend.h"
+
+namespace bitnet {
+
+static constexpr size_t kAhead = 4096;  // bytes that a stream of keys is prefetched ahead
+
+static inline __mmask32 first(size_t count) { return (1u << count) - 1; }
+
+// Each quarter: sums of its 4 lanes, of each of four vectors.
+static inline __m512i fold(const __m512i* v) {
+  __m512i x[2];
+  UNROLL for (int i = 0; i < 2; i++) {
+    x[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                            _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  }
+  return _mm512_add_epi32(_mm512_unpacklo_epi64(x[0], x[1]), _mm512_unpackhi_epi64(x[0], x[1]));
+}
+
+// Quarter r: the sums of the quarters of v[r].
+static inline __m512i fold_quarters(const __m512i v[4]) {
+  __m512i x[2];
+  UNROLL for (int i = 0; i < 2; i++) {
+    x[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x44),
+                            _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xee));
+  }
+  return _mm512_add_epi32(_mm512_shuffle_i32x4(x[0], x[1], 0x88),
+                          _mm512_shuffle_i32x4(x[0], x[1], 0xdd));
+}
+
+// Adds 32 elements of 4 positions, keys as 16 bits, for R heads.
+template <int R>
+static inline void add_keys(__m512i acc[R][4], const __m512i key[4], const int16_t* q,
+                            size_t padded) {
+  UNROLL for (int r = 0; r < R; r++) {
+    const __m512i x = _mm512_loadu_si512(q + r * padded);
+    UNROLL for (int t = 0; t < 4; t++) acc[r][t] = _mm512_dpwssd_epi32(acc[r][t], key[t], x);
+  }
+}
+
+// R heads by 4 positions: lane 4r + t.
+template <int R>
+static inline __m512i products(size_t d, const int16_t* q, size_t padded, const int8_t* const k[4],
+                               const int8_t* next) {
+  __m512i acc[R][4], key[4];
+  UNROLL for (int r = 0; r < R; r++) {
+    UNROLL for (int t = 0; t < 4; t++) acc[r][t] = _mm512_setzero_si512();
+  }
+  size_t i = 0;
+  for (; i + 64 <= d; i += 64) {
+    UNROLL for (int t = 0; t < 4; t++) {
+      PREFETCH(k[t] + i + kAhead);
+      PREFETCH(next + static_cast<size_t>(t) * d + i);
+    }
+    UNROLL for (size_t half = 0; half < 64; half += 32) {
+      UNROLL for (int t = 0; t < 4; t++) key[t] = load(k[t] + i + half);
+      add_keys<R>(acc, key, q + i + half, padded);
+    }
+  }
+  for (; i < d; i += 32) {
+    const __mmask32 mask = d - i < 32 ? first(d - i) : ~0u;
+    UNROLL for (int t = 0; t < 4; t++) key[t] = load(k[t] + i, mask);
+    add_keys<R>(acc, key, q + i, padded);
+  }
+  __m512i sums[4];
+  UNROLL for (int r = 0; r < 4; r++) sums[r] = r < R ? fold(acc[r]) : _mm512_setzero_si512();
+  return fold_quarters(sums);
+}
+
+template <int R>
+static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
+                  const float* k_scale, const float* factor, const int8_t* next, float* scores,
+                  size_t stride) {
+  const size_t padded = (d + kPadInt8 - 1) / kPadInt8 * kPadInt8;
+  float factors[16];
+  for (int lane = 0; lane < 16; lane++) factors[lane] = lane / 4 < R ? factor[lane / 4] : 0.0f;
+  const __m512 by_head = _mm512_loadu_ps(factors);
+  for (size_t t = 0; t < positions; t += 4) {
+    const size_t left = positions - t < 4 ? positions - t : 4;
+    const int8_t* rows[4];  // past the last position it is repeated
+    UNROLL for (size_t i = 0; i < 4; i++) rows[i] = k + (t + (i < left ? i : left - 1)) * d;
+    const __mmask8 mask = static_cast<__mmask8>(first(left));
+    const __m512 scale = _mm512_broadcast_f32x4(_mm_maskz_loadu_ps(mask, k_scale + t));
+    const __m512 sums = _mm512_cvtepi32_ps(products<R>(d, q, padded, rows, next + t * d));
+    const __m512 y = _mm512_mul_ps(_mm512_mul_ps(sums, scale), by_head);
+    float by_row[16];  // GCC 12 makes of masked stores some that fault where the mask is off
+    _mm512_storeu_ps(by_row, y);
+    UNROLL for (size_t r = 0; r < R; r++) {
+      if (left == 4)
+        memcpy(scores + r * stride + t, by_row + 4 * r, 16);
+      else
+        for (size_t i = 0; i < left; i++) scores[r * stride + t + i] = by_row[4 * r + i];
+    }
+  }
+}
+
+}  // namespace bitnet
+
+#define ISA(name) name##_avx512vnni
+#include "kernels/attend_scores_int8/by_rows.inc"

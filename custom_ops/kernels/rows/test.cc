@@ -1,0 +1,184 @@
+// Every row of the list that this CPU can run, against the formulas, with ==.
+#include <float.h>
+
+#include "testing/activations.h"
+
+using namespace bitnet;
+
+namespace {
+
+struct Row {
+  const char* isa;
+  uint32_t needs;
+  QuantizeInt8* quantize_int8;
+  QuantizeInt16* quantize_int16;
+  QuantizeDigits* quantize_digits;
+  WidenBf16* widen_bf16;
+  RmsNormRow* rms_norm;
+  Rotate* rotate;
+} const kRows[] = {
+#define KERNEL(isa, needs) \
+  {#isa,                   \
+   needs,                  \
+   quantize_int8_##isa,    \
+   quantize_int16_##isa,   \
+   quantize_digits_##isa,  \
+   widen_bf16_##isa,       \
+   rms_norm_##isa,         \
+   rotate_##isa},
+#include "kernels/rows/kernels.inc"
+};
+
+void check_row(const Row& row, const char* what, const float* x, size_t k) {
+  CASE("quantize %s, %s, k %zu", row.isa, what, k);
+  const size_t padded = (k + 255) / 256 * 256;
+  Guarded<int8_t> q8(padded);
+  Guarded<int16_t> q16(padded);
+  memset(q8.data, 99, padded);
+  memset(q16.data, 99, 2 * padded);
+  int32_t sum = 0, expected_sum = 0;
+  const float s8 = row.quantize_int8(x, k, padded, q8.data, &sum);
+  const float s16 = row.quantize_int16(x, k, padded, q16.data);
+  CHECK(s8 == 127.0f / absmax(x, k));
+  CHECK(s16 == 32512.0f / absmax(x, k));
+  for (size_t i = 0; i < k; i++) {
+    CHECK(q8[i] == quantized(x[i], s8, -128, 127));
+    CHECK(q16[i] == quantized(x[i], s16, -32512, 32512));
+    expected_sum += q8[i];
+  }
+  CHECK(sum == expected_sum);
+  for (size_t i = k; i < padded; i++) CHECK(q8[i] == 0 && q16[i] == 0);
+}
+
+void test_quantize(const Row& row) {
+  // absmax 127 makes the scale 1, so that the ties are exact.
+  const float ties[] = {127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f, -126.5f, 0.49999997f};
+  check_row(row, "ties", ties, 10);
+  const float ties16[] = {32512, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 32511.5f, -32511.5f};
+  check_row(row, "ties of int16", ties16, 9);
+  const float zeros[300] = {0};
+  check_row(row, "zeros", zeros, 300);
+  const float tiny[] = {FLT_MIN / 8, -FLT_MIN / 2, FLT_MIN, -FLT_TRUE_MIN, -0.0f};
+  check_row(row, "denormals", tiny, 5);
+  const float huge[] = {FLT_MAX, -FLT_MAX, FLT_MAX / 2, 1, -FLT_MAX / 3, FLT_MIN};
+  check_row(row, "largest", huge, 6);
+  const float small[] = {9e-6f, -1e-5f, 5e-6f, 3.937e-8f};  // below the clamp of absmax
+  check_row(row, "below 1e-5", small, 4);
+  for (size_t k = 1; k < 300; k += k < 70 ? 1 : 37) {
+    Random random = {k};
+    Guarded<float> x(k);
+    for (size_t i = 0; i < k; i++) x[i] = random.real() * 10;
+    check_row(row, "random, seed k", x.data, k);
+  }
+}
+
+void test_quantize_not_finite(const Row& row) {
+  const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
+  for (float value : bad) {
+    for (size_t at : {0, 5, 38}) {
+      CASE("quantize %s, %f at %zu", row.isa, static_cast<double>(value), at);
+      float x[39];
+      for (int i = 0; i < 39; i++) x[i] = static_cast<float>(i) - 20;
+      x[at] = value;
+      int8_t q8[256];
+      int16_t q16[64];
+      int32_t sum = 0;
+      CHECK(isnan(row.quantize_int8(x, 39, 256, q8, &sum)));
+      CHECK(isnan(row.quantize_int16(x, 39, 64, q16)));
+      for (int i = 0; i < 39; i++) CHECK(q8[i] == 0 && q16[i] == 0);
+      CHECK(sum == 0);
+    }
+  }
+}
+
+// The digits of x, in libm's words.
+void check_digits(const Row& row, const char* what, const float* x, size_t k) {
+  CASE("digits, %s, of %s, k %zu", row.isa, what, k);
+  const size_t padded = (k + 255) / 256 * 256;
+  Guarded<int8_t> q(4 * padded);
+  memset(q.data, 99, 4 * padded);
+  float most = FLT_MIN;
+  for (size_t i = 0; i < k; i++) most = fmaxf(most, fabsf(x[i]));
+  const double s = row.quantize_digits(x, k, padded, q.data);
+  CHECK(s == 0x1p30 / most);
+  for (size_t i = 0; i < padded; i++) {
+    const int64_t value =
+        q[i] + 256ll * q[padded + i] + 65536ll * q[2 * padded + i] + 16777216ll * q[3 * padded + i];
+    CHECK(value == (i < k ? static_cast<int64_t>(nearbyint(x[i] * s)) : 0));
+    if (i < k) CHECK(fabs(x[i] - static_cast<double>(value) / s) <= 0x1p-31 * most);
+  }
+}
+
+void test_digits(const Row& row) {
+  const float ties[] = {0x1p30f, -0x1p30f, 0.5f, 1.5f, 2.5f,    -0.5f,
+                        -1.5f,   -2.5f,    127,  128,  32639.5f};
+  check_digits(row, "ties", ties, 11);
+  const float zeros[300] = {0};
+  check_digits(row, "zeros", zeros, 300);
+  const float tiny[] = {FLT_MIN / 8, -FLT_MIN / 2, FLT_TRUE_MIN, -0.0f};
+  check_digits(row, "denormals", tiny, 4);
+  const float huge[] = {FLT_MAX, -FLT_MAX, FLT_MAX / 2, 1, -FLT_MAX / 3, FLT_MIN};
+  check_digits(row, "largest", huge, 6);
+  Random random = {7};
+  Guarded<float> x(1000);
+  for (size_t i = 0; i < 1000; i++) x[i] = random.real() * 10;
+  check_digits(row, "random, seed 7", x.data, 1000);
+  for (float bad : {NAN, -INFINITY}) {
+    x[999] = bad;
+    Guarded<int8_t> q(4 * 1024);
+    CHECK(isnan(row.quantize_digits(x.data, 1000, 1024, q.data)));
+    for (size_t i = 0; i < q.size(); i++) CHECK(q[i] == 0);
+  }
+}
+
+void test_widen(const Row& row, size_t k) {
+  CASE("widen_bf16_%s k %zu", row.isa, k);
+  Random random = {k};
+  const size_t padded = (k + 15) / 16 * 16;
+  Guarded<float> x(k);
+  Guarded<double> wide(padded), expected(padded);
+  for (size_t i = 0; i < padded; i++) expected[i] = 0;
+  for (size_t i = 0; i < k; i++) {
+    x[i] = random.real();
+    expected[i / 16 * 16 + i % 16 / 2 + (i % 2 ? 8 : 0)] = x[i];
+  }
+  row.widen_bf16(x.data, k, padded, wide.data);
+  for (size_t i = 0; i < padded; i++) CHECK(wide[i] == expected[i]);
+}
+
+void test_rotate(const Row& row, size_t count) {
+  CASE("rotate_%s count %zu", row.isa, count);
+  Random random = {count};
+  Guarded<float> low(count), high(count), cosines(count), sines(count), out_low(count),
+      out_high(count);
+  for (Guarded<float>* x : {&low, &high, &cosines, &sines}) {
+    for (size_t i = 0; i < count; i++) (*x)[i] = random.real();
+  }
+  row.rotate(count, low.data, high.data, cosines.data, sines.data, out_low.data, out_high.data);
+  for (size_t i = 0; i < count; i++) {
+    const float a = low[i] * cosines[i], b = high[i] * sines[i];
+    const float c = high[i] * cosines[i], d = low[i] * sines[i];
+    CHECK(same_bits(out_low[i], a - b) && same_bits(out_high[i], c + d));
+  }
+}
+
+}  // namespace
+
+TEST(rows, quantizers) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    test_quantize(row);
+    test_quantize_not_finite(row);
+    test_digits(row);
+  }
+}
+
+TEST(rows, others) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    for (size_t k = 1; k < 200; k += k < 70 ? 1 : 37) {
+      test_widen(row, k);
+      test_rotate(row, k);
+    }
+  }
+}

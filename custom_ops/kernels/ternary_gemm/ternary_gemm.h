@@ -1,0 +1,31 @@
+// Many activation rows by ternary weights, stored by row or by column.
+#pragma once
+
+#include "kernels/format.h"
+#include "platform/cpu.h"
+
+namespace bitnet {
+
+// sums[m * stride + n] = sum over k of q[m][k] * (code(n, k) - 1), q_sums[m] = sum of q[m]
+// q: m rows of 256 * blocks int8
+// w: n rows of 64 * blocks bytes
+using TernaryGemm = void(size_t m, size_t n, size_t blocks, const int8_t* q, const int32_t* q_sums,
+                         const uint8_t* w, int32_t* sums, size_t stride);
+// A multiple of this many weight rows keeps every tile full.
+constexpr size_t kTileN = 32;
+
+// sums[i * stride + n] = sum over k < count of q[i][k] * (code(k, n) - 1) for n < 256, i < m
+// q: m rows of count int8 and zeros up to a multiple of 256, which may be read; q_stride bytes from
+// row to row
+// q_sums[i] = sum of q[i]
+// w: one block of each of `count` rows, row_bytes from row to row
+using TernaryColumnsGemm = void(size_t m, size_t count, const int8_t* q, size_t q_stride,
+                                const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
+                                int32_t* sums, size_t stride);
+
+#define KERNEL(isa, needs)        \
+  TernaryGemm ternary_gemm_##isa; \
+  TernaryColumnsGemm ternary_columns_gemm_##isa;
+#include "kernels/ternary_gemm/kernels.inc"
+
+}  // namespace bitnet

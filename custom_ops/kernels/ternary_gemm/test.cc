@@ -1,0 +1,142 @@
+// Every row of the list that this CPU can run, against the formulas, with ==.
+#include "testing/ternary.h"
+
+using namespace bitnet;
+
+namespace {
+
+struct Row {
+  const char* isa;
+  uint32_t needs;
+  TernaryGemm* gemm;
+  TernaryColumnsGemm* columns;
+} const kRows[] = {
+#define KERNEL(isa, needs) {#isa, needs, ternary_gemm_##isa, ternary_columns_gemm_##isa},
+#include "kernels/ternary_gemm/kernels.inc"
+};
+
+void check_gemm(const Row& row, Ternary* t) {
+  const size_t stride = t->n + 3;
+  Guarded<int32_t> sums(t->m * stride - 3);
+  for (size_t i = 0; i < sums.size(); i++) sums[i] = kUntouched;
+  row.gemm(t->m, t->n, t->blocks, t->q.data, t->q_sums.data, t->w.data, sums.data, stride);
+  for (size_t i = 0; i < t->m; i++) {
+    for (size_t j = 0; j < t->n; j++) CHECK(sums[i * stride + j] == t->product(i, j));
+    for (size_t j = t->n; j < stride && i + 1 < t->m; j++) {
+      CHECK(sums[i * stride + j] == kUntouched);
+    }
+  }
+}
+
+// One block of `count` columns and m activation rows with zeros from `count` on.
+struct Columns {
+  size_t m, count, q_stride, row_bytes;
+  Guarded<uint8_t> w;
+  Guarded<int8_t> q;
+  Guarded<int32_t> q_sums;
+
+  Columns(size_t m, size_t count, size_t row_bytes)
+      : m(m),
+        count(count),
+        q_stride(blocks_for(count) * 256),
+        row_bytes(row_bytes),
+        w(count ? (count - 1) * row_bytes + 64 : 0),
+        q(m * q_stride),
+        q_sums(m) {}
+
+  void sum() {
+    for (size_t i = 0; i < m; i++) {
+      q_sums[i] = 0;
+      for (size_t k = 0; k < count; k++) q_sums[i] += q[i * q_stride + k];
+    }
+  }
+  void fill(Random* random) {
+    fill_bytes(&w, random);
+    for (size_t i = 0; i < m; i++) {
+      for (size_t k = 0; k < count; k++) q[i * q_stride + k] = static_cast<int8_t>(random->next());
+    }
+    sum();
+  }
+  void check(const Row& row) {
+    const size_t stride = 256 + 3;
+    Guarded<int32_t> sums(m * stride - 3);
+    for (size_t i = 0; i < sums.size(); i++) sums[i] = kUntouched;
+    row.columns(m, count, q.data, q_stride, q_sums.data, w.data, row_bytes, sums.data, stride);
+    for (size_t i = 0; i < m; i++) {
+      int32_t expected[256] = {0};
+      for (size_t k = 0; k < count; k++) {
+        for (size_t n = 0; n < 256; n++) {
+          expected[n] += q[i * q_stride + k] * (code(w.data + k * row_bytes, n) - 1);
+        }
+      }
+      CHECK(memcmp(sums.data + i * stride, expected, sizeof expected) == 0);
+      for (size_t n = 256; n < stride && i + 1 < m; n++) CHECK(sums[i * stride + n] == kUntouched);
+    }
+  }
+};
+
+}  // namespace
+
+TEST(ternary_gemm, shapes) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    for (size_t k : kDepths) {
+      for (size_t m = 1; m <= 17; m++) {
+        const size_t few = 1 + (m * 7 + k) % 17, wide = 20 + m * 3;  // around 32, 48, 64
+        for (size_t n : {few, k < 1000 ? wide : 3}) {
+          const size_t seed = k * 1000 + m;
+          CASE("ternary_gemm_%s m %zu n %zu k %zu seed %zu", row.isa, m, n, k, seed);
+          Random random = {seed};
+          Ternary t(m, n, k);
+          t.fill(&random);
+          check_gemm(row, &t);
+        }
+      }
+    }
+  }
+}
+
+TEST(ternary_gemm, columns) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    for (size_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 128, 130}) {
+      for (size_t count : {0, 1, 2, 3, 4, 5, 127, 128, 129, 255, 256, 257, 511, 513, 1030, 2563}) {
+        if (m > 9 && count > 300) continue;
+        const size_t seed = m * 10000 + count, row_bytes = count % 2 ? 64 : 64 * (1 + m % 11);
+        CASE("ternary_columns_gemm_%s: m %zu, %zu columns %zu bytes apart, seed %zu", row.isa, m,
+             count, row_bytes, seed);
+        Random random = {seed};
+        Columns columns(m, count, row_bytes);
+        columns.fill(&random);
+        columns.check(row);
+      }
+    }
+  }
+}
+
+// All codes and all activations the same.
+TEST(ternary_gemm, extremes) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    for (size_t k : {size_t{6912}, kTestedK}) {
+      Ternary t(5, 3, k);
+      Columns columns(3, k, 64);
+      Guarded<int32_t> sums(3 * 256);
+      for (int weight_code = 0; weight_code < 4; weight_code++) {
+        memset(columns.w.data, weight_code * 0x55, columns.w.size());
+        for (int activation : {-128, -127, 0, 127}) {
+          CASE("ternary_gemm_%s k %zu, all codes %d, all activations %d", row.isa, k, weight_code,
+               activation);
+          t.fill(weight_code, activation);
+          check_gemm(row, &t);
+          memset(columns.q.data, activation, columns.q.size());
+          columns.sum();
+          row.columns(3, k, columns.q.data, columns.q_stride, columns.q_sums.data, columns.w.data,
+                      64, sums.data, 256);
+          const int32_t expected = static_cast<int32_t>(k) * activation * (weight_code - 1);
+          for (size_t n = 0; n < sums.size(); n++) CHECK(sums[n] == expected);
+        }
+      }
+    }
+  }
+}

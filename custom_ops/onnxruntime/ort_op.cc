@@ -1,0 +1,119 @@
+// The callbacks of OrtCustomOp. They are the same for every operator; an OpSpec says which it is.
+#include <stdlib.h>
+
+#include "onnxruntime/registration.h"
+#include "platform/clock.h"
+
+namespace bitnet {
+namespace {
+
+// A node.
+struct Node {
+  const Op* op;
+  const Kernels* kernels;
+};
+
+const Op* self(const OrtCustomOp* op) { return reinterpret_cast<const Op*>(op); }
+
+const char* ORT_API_CALL name(const OrtCustomOp* op) { return self(op)->spec->name; }
+
+const char* ORT_API_CALL provider(const OrtCustomOp*) { return nullptr; }  // the CPU
+
+size_t ORT_API_CALL inputs(const OrtCustomOp* op) { return self(op)->spec->inputs.count; }
+
+ONNXTensorElementDataType ORT_API_CALL input_type(const OrtCustomOp* op, size_t index) {
+  return self(op)->spec->inputs[index].type;
+}
+
+size_t ORT_API_CALL outputs(const OrtCustomOp* op) { return self(op)->spec->outputs.count; }
+
+ONNXTensorElementDataType ORT_API_CALL output_type(const OrtCustomOp* op, size_t index) {
+  return self(op)->spec->outputs[index].type;
+}
+
+OrtCustomOpInputOutputCharacteristic ORT_API_CALL required(const OrtCustomOp*, size_t) {
+  return INPUT_OUTPUT_REQUIRED;
+}
+
+OrtCustomOpInputOutputCharacteristic ORT_API_CALL output_kind(const OrtCustomOp* op, size_t index) {
+  return self(op)->spec->outputs[index].optional ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
+}
+
+OrtMemType ORT_API_CALL memory(const OrtCustomOp*, size_t) { return OrtMemTypeDefault; }
+
+int ORT_API_CALL zero(const OrtCustomOp*) { return 0; }
+int ORT_API_CALL one(const OrtCustomOp*) { return 1; }
+
+OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* base, const OrtApi* api, const OrtKernelInfo*,
+                                 void** node) {
+  const Op* op = self(base);
+  const Kernels* kernels = find_kernels(forced_name());
+  if (!kernels) return no_such_kernel(api);
+  Node* made = static_cast<Node*>(malloc(sizeof(Node)));
+  if (!made) return out_of_memory(api, op->spec->name, sizeof(Node));
+  *made = {op, kernels};
+  if (op->counters) add_to(&op->counters->nodes, 1);
+  *node = made;
+  return nullptr;
+}
+
+void ORT_API_CALL destroy(void* node) {
+  Counters* counters = static_cast<Node*>(node)->op->counters;
+  if (counters) counters->nodes.fetch_sub(1);
+  free(node);
+}
+
+OrtStatus* compute_clocked(const Op& op, Call* call) {
+  const uint64_t start = clock_nanoseconds();
+  OrtStatus* status = op.spec->compute(call);
+  add_to(&op.counters->nanoseconds[op.index], clock_nanoseconds() - start);
+  return status;
+}
+
+OrtStatusPtr ORT_API_CALL compute(void* node, OrtKernelContext* context) {
+  const Op& op = *static_cast<const Node*>(node)->op;
+  Call call = {.api = op.api,
+               .context = context,
+               .kernels = static_cast<const Node*>(node)->kernels,
+               .spec = op.spec,
+               .counters = op.counters,
+               .pool_status = nullptr};
+  OrtStatus* status = op.counters ? compute_clocked(op, &call) : op.spec->compute(&call);
+  if (!status) return call.pool_status;
+  if (call.pool_status) call.api->ReleaseStatus(call.pool_status);
+  return status;
+}
+
+OrtStatusPtr ORT_API_CALL infer_shape(const OrtCustomOp* op, OrtShapeInferContext* context) {
+  return self(op)->spec->infer(self(op)->api, context);
+}
+
+}  // namespace
+
+void init_op(Op* op, const OrtApi* api, Counters* counters, size_t index) {
+  *op = {};
+  op->api = api;
+  op->spec = kOperators[index];
+  op->counters = counters;
+  op->index = index;
+  OrtCustomOp& base = op->base;
+  base.version = kApiVersion;
+  base.GetName = name;
+  base.GetExecutionProviderType = provider;
+  base.GetInputTypeCount = inputs;
+  base.GetInputType = input_type;
+  base.GetInputCharacteristic = required;
+  base.GetInputMemoryType = memory;
+  base.GetOutputTypeCount = outputs;
+  base.GetOutputType = output_type;
+  base.GetOutputCharacteristic = output_kind;
+  base.GetVariadicInputMinArity = base.GetVariadicInputHomogeneity = zero;
+  base.GetVariadicOutputMinArity = base.GetVariadicOutputHomogeneity = zero;
+  base.GetStartVersion = base.GetEndVersion = one;
+  base.CreateKernelV2 = create;
+  base.KernelComputeV2 = compute;
+  base.KernelDestroy = destroy;
+  if (op->spec->infer) base.InferOutputShapeFn = infer_shape;
+}
+
+}  // namespace bitnet

@@ -1,0 +1,281 @@
+#include "operators/attention/attention.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <new>
+
+#include "operators/attention/jobs.h"
+
+namespace bitnet {
+namespace {
+
+constexpr size_t kRotateRows = 16;  // new positions of one task
+constexpr size_t kBlock = 16;       // positions whose values stay in the first cache for all heads
+
+// row: bytes of one position of one head
+void keep_past(const Attention& op, const void* past, void* present, size_t row, const Pool& pool) {
+  if (past == present) return;
+  parallel(pool, op.batch * op.kv_heads, [&](size_t head) {
+    const size_t kept = op.past * row, room = op.room * row;
+    char* to = static_cast<char*>(present) + head * room;
+    if (kept) memcpy(to, static_cast<const char*>(past) + head * kept, kept);
+    memset(to + kept, 0, room - kept);
+  });
+}
+
+void append(const Kernels& kernels, const Attention& op, const Steps& steps, const Pool& pool) {
+  const size_t rows = op.batch * op.count;
+  parallel(pool, parts(rows, kRotateRows), [&](size_t task) {
+    for (size_t row = task * kRotateRows; row < smaller(rows, (task + 1) * kRotateRows); row++) {
+      const size_t b = row / op.count, position = past_length(op, b) + row % op.count;
+      for (size_t g = 0; g < op.kv_heads; g++) {
+        const size_t from = row * op.kv_stride + g * op.d;
+        steps.store(kernels, op, position, op.key + from, op.value + from,
+                    (b * op.kv_heads + g) * op.room + position);
+      }
+    }
+  });
+}
+
+AttendScores<float>* scores_of(const Kernels& kernels, float) { return kernels.attend_scores; }
+AttendScores<uint16_t>* scores_of(const Kernels& kernels, uint16_t) {
+  return kernels.attend_scores_f16;
+}
+AttendValues<float>* values_of(const Kernels& kernels, float) { return kernels.attend_values; }
+AttendValues<uint16_t>* values_of(const Kernels& kernels, uint16_t) {
+  return kernels.attend_values_f16;
+}
+
+template <typename Cache>
+void store(const Kernels& kernels, const Attention& op, size_t position, const float* key,
+           const float* value, size_t row) {
+  rotate(kernels, op, position, key, static_cast<Cache*>(op.present_key) + row * op.d);
+  Cache* kept = static_cast<Cache*>(op.present_value) + row * op.d;
+  for (size_t i = 0; i < op.d; i++) put(value[i], kept + i);
+}
+
+void rotate_query(const Kernels& kernels, const Attention& op, const Job& job, const Room& room) {
+  for (size_t h = 0; h < room.group; h++) {
+    double* q = room.q + h * room.width;
+    rotate(kernels, op, job.positions - 1, query_of(op, job) + h * op.d, q);
+    for (size_t i = op.d; i < room.width; i++) q[i] = 0;
+  }
+}
+
+template <typename Cache>
+void score(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
+           const Span& span) {
+  const float root = sqrtf(static_cast<float>(op.d));
+  const Cache* keys = static_cast<const Cache*>(op.present_key) + first_of(op, job) * op.d;
+  for (size_t h = 0; h < room.group; h += kAttendRows) {
+    scores_of(kernels, Cache())(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
+                                room.q + h * room.width, keys + span.begin * op.d, root,
+                                room.scores + h * room.stride + span.begin, room.stride);
+  }
+}
+
+template <typename Cache>
+void blend(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
+           const Span& span, double* sums) {
+  const Cache* values = static_cast<const Cache*>(op.present_value) + first_of(op, job) * op.d;
+  for (size_t t = span.begin; t < span.end; t += kBlock) {
+    for (size_t h = 0; h < room.group; h += kAttendRows) {
+      values_of(kernels, Cache())(smaller(kAttendRows, room.group - h),
+                                  smaller(kBlock, span.end - t), op.d, op.d,
+                                  room.weights + h * room.stride + t, room.stride,
+                                  values + t * op.d, sums + h * room.width, room.width);
+    }
+  }
+}
+
+template <typename Cache>
+void accumulate(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
+                const Span& span, double* one) {
+  const size_t slot = room.group * room.width;
+  memset(one, 0, slot * sizeof *one);
+  blend<Cache>(kernels, op, job, room, span, one);
+  for (size_t i = 0; i < slot; i++) room.sums[i] += one[i];
+}
+
+template <typename Cache>
+constexpr Steps kFloatSteps = {sizeof(Cache), store<Cache>, rotate_query,
+                               score<Cache>,  blend<Cache>, accumulate<Cache>};
+
+void softmax(const Kernels& kernels, const Job& job, const Room& room) {
+  for (size_t h = 0; h < room.group; h++) {
+    room.totals[h] = kernels.attend_softmax(job.positions, room.scores + h * room.stride,
+                                            room.weights + h * room.stride);
+  }
+}
+
+// The result: the sum of the first slot and those from `begin` to `end`, in order.
+void finish(const Attention& op, const Job& job, const Room& room, size_t begin, size_t end) {
+  const size_t slot = room.group * room.width;
+  for (size_t h = 0; h < room.group; h++) {
+    float* y = op.y + (head_of(op, job) + h) * op.d;
+    for (size_t i = 0; i < op.d; i += kPadHead) {
+      const double* sums = room.sums + h * room.width + i;
+      double total[kPadHead];
+      memcpy(total, sums, sizeof total);
+      for (size_t s = begin; s < end; s++) {
+        for (size_t e = 0; e < kPadHead; e++) total[e] += sums[s * slot + e];
+      }
+      for (size_t e = 0; e < kPadHead; e++) total[e] /= room.totals[h];
+      const size_t count = smaller(kPadHead, op.d - i);
+      for (size_t e = 0; e < count; e++) y[i + e] = static_cast<float>(total[e]);
+    }
+  }
+}
+
+// Does all of a job.
+void attend(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
+            const Room& room) {
+  const size_t spans = parts(job.positions, kSpan), slot = room.group * room.width;
+  steps.rotate_query(kernels, op, job, room);
+  for (size_t i = 0; i < spans; i++) steps.score(kernels, op, job, room, span_of(job, i));
+  softmax(kernels, job, room);
+  memset(room.sums, 0, slot * sizeof *room.sums);
+  for (size_t i = 0; i < spans; i++) {
+    steps.accumulate(kernels, op, job, room, span_of(job, i), room.sums + slot);
+  }
+  finish(op, job, room, 0, 0);
+}
+
+// The task that scores the last span of a split job takes the softmax.
+void score_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
+                const Room& room, size_t index) {
+  const Span span = span_of(job, index);
+  if (span.begin >= span.end) return;
+  steps.score(kernels, op, job, room, span);
+  if (room.unscored->fetch_sub(1) == 1) softmax(kernels, job, room);
+}
+
+// The spans whose sums a split job keeps at a time. Earlier ones are in its first slot.
+struct Window {
+  size_t begin, end;
+  size_t slot_of(size_t index) const { return begin ? index - begin + 1 : index; }
+};
+
+// The task that sums the last span of a window adds all sums, in the order of the spans. Threads
+// mostly take tasks in this order: while they do, the sums go to the first slot of the job at once.
+void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
+                const Room& room, const Window& window, size_t index) {
+  const Span span = span_of(job, index);
+  if (span.begin >= span.end) return;
+  const size_t slot = room.group * room.width;
+  double* sums = room.sums + window.slot_of(index) * slot;
+  const bool joins = room.joined->load() == index;
+  if (joins && index > 0) {
+    steps.accumulate(kernels, op, job, room, span, sums);
+  } else {
+    memset(sums, 0, slot * sizeof *sums);
+    steps.blend(kernels, op, job, room, span, sums);
+  }
+  if (joins) room.joined->store(index + 1);
+  if (room.unsummed->fetch_sub(1) > 1) return;
+  const size_t spans = parts(job.positions, kSpan), end = smaller(window.end, spans);
+  const size_t first = window.slot_of(room.joined->load()), last = window.slot_of(end);
+  if (end == spans) return finish(op, job, room, first, last);
+  for (size_t s = first; s < last; s++) {
+    for (size_t i = 0; i < slot; i++) room.sums[i] += room.sums[s * slot + i];
+  }
+  room.joined->store(end);
+}
+
+// How many of a job's spans are in a window.
+size_t spans_in(const Window& window, const Job& job) {
+  const size_t end = smaller(window.end, parts(job.positions, kSpan));
+  return end > window.begin ? end - window.begin : 0;
+}
+
+// `count` jobs from `first` on. The first `whole` of them, an even number, are one task each. The
+// spans of the others are tasks, so that threads end together. Each group of tasks is a whole job
+// and its share of the spans.
+void few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+         size_t first, size_t count, size_t whole, void* scratch, const Pool& pool) {
+  const size_t spans = parts(plan.longest, kSpan), split = count - whole, pieces = split * spans;
+  Job jobs[kFewJobs];
+  Room rooms[kFewJobs];
+  for (size_t index = 0; index < count; index++) {
+    const Job& job = jobs[index] = job_of(op, plan, first + index);
+    Room& room = rooms[index] = room_of(op, plan, scratch, index);
+    room.group = job.heads;
+    if (index < whole) continue;
+    steps.rotate_query(kernels, op, job, room);
+    new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
+    new (room.unsummed) std::atomic<size_t>(0);
+    new (room.joined) std::atomic<size_t>(0);
+  }
+  const size_t groups = whole ? whole : 1, share = parts(pieces, groups);
+  const size_t ahead = whole ? 1 : 0;  // of a group's tasks: its whole job
+  parallel(pool, groups * (ahead + share), [&](size_t task) {
+    const size_t group = task / (ahead + share), at = task % (ahead + share);
+    if (at < ahead) return attend(kernels, op, steps, jobs[group], rooms[group]);
+    const size_t piece = group * share + at - ahead, job = whole + piece / spans;
+    if (piece < pieces) score_span(kernels, op, steps, jobs[job], rooms[job], piece % spans);
+  });
+  for (Window window = {0, plan.slots}; split && window.begin < spans;
+       window = {window.end, window.end + plan.slots - 1}) {
+    const size_t width = smaller(window.end, spans) - window.begin;
+    for (size_t job = whole; job < count; job++) {
+      rooms[job].unsummed->store(spans_in(window, jobs[job]));
+    }
+    parallel(pool, split * width, [&](size_t piece) {
+      const size_t job = whole + piece / width;
+      blend_span(kernels, op, steps, jobs[job], rooms[job], window, window.begin + piece % width);
+    });
+  }
+}
+
+// For decode, and for prompts whose scratch would be too large.
+void split(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+           void* scratch, const Pool& pool) {
+  const size_t jobs = plan.jobs;
+  const bool at_once = jobs <= plan.rooms;
+  const size_t whole = at_once && jobs >= kSplitJobs ? jobs / 2 * 2 : 0;
+  for (size_t first = 0; first < jobs; first += plan.rooms) {
+    few(kernels, op, plan, steps, first, smaller(plan.rooms, jobs - first), whole, scratch, pool);
+  }
+}
+
+// For prefill: each task takes every kWorkers-th job, so that long and short jobs are shared out.
+void many(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+          void* scratch, const Pool& pool) {
+  parallel(pool, kWorkers, [&](size_t worker) {
+    Room room = room_of(op, plan, scratch, worker);
+    for (size_t index = worker; index < plan.jobs; index += kWorkers) {
+      const Job job = job_of(op, plan, index);
+      room.group = job.heads;
+      attend(kernels, op, steps, job, room);
+    }
+  });
+}
+
+}  // namespace
+
+static const Steps& steps_of(CacheType cache) {
+  switch (cache) {
+    case CacheType::kFloat16:
+      return kFloatSteps<uint16_t>;
+    case CacheType::kInt8:
+      return kInt8Steps;
+    default:
+      return kFloatSteps<float>;
+  }
+}
+
+void attention(const Kernels& kernels, const Attention& op, void* scratch, const Pool& pool) {
+  const Steps& steps = steps_of(op.cache);
+  keep_past(op, op.past_key, op.present_key, op.d * steps.item, pool);
+  keep_past(op, op.past_value, op.present_value, op.d * steps.item, pool);
+  if (op.cache == CacheType::kInt8) {
+    keep_past(op, op.past_key_scale, op.present_key_scale, sizeof(float), pool);
+    keep_past(op, op.past_value_scale, op.present_value_scale, sizeof(float), pool);
+  }
+  append(kernels, op, steps, pool);
+  const Plan plan = plan_of(op);
+  (plan.split ? split : many)(kernels, op, plan, steps, scratch, pool);
+}
+
+}  // namespace bitnet

@@ -1,0 +1,163 @@
+// The operators that skip weights, at every share of zeros, against plain loops over all weights.
+#include "operators/ternary_feed_forward/ternary_column_matmul.h"
+#include "operators/ternary_feed_forward/ternary_gated_matmul.h"
+#include "testing/activations.h"
+
+using namespace bitnet;
+
+namespace {
+
+bool same(float a, float b) { return a == b || (isnan(a) && isnan(b)); }
+
+// A row of x, quantized with libm; `finite` is false where it holds a NaN or an infinity.
+struct Quantized {
+  float scale = 0;
+  Guarded<int> q;
+  bool finite = true;
+
+  Quantized(const float* x, size_t k) : q(k) {
+    float most = 1e-5f;
+    for (size_t i = 0; i < k; i++) {
+      most = fmaxf(most, fabsf(x[i]));
+      finite = finite && isfinite(x[i]);
+    }
+    scale = 127.0f / most;
+    for (size_t i = 0; finite && i < k; i++) q[i] = static_cast<int>(nearbyintf(x[i] * scale));
+  }
+};
+
+// Each x is not 0 with probability `share` percent; some rows hold a NaN or an infinity.
+void fill_share(Guarded<float>* x, size_t m, size_t k, size_t share, Random* random) {
+  for (size_t i = 0; i < x->size(); i++) (*x)[i] = random->below(100) < share ? random->real() : 0;
+  for (size_t i = 1; i < m; i += 3) (*x)[i * k + random->below(k)] = i % 2 ? NAN : -INFINITY;
+}
+
+void check_columns(const Kernels& kernels, size_t m, size_t k, size_t n, size_t share,
+                   const Pool& pool) {
+  CASE("ternary_column_matmul %s m %zu k %zu n %zu %zu %% seed %zu", kernels.name, m, k, n, share,
+       m + k + n);
+  Random random = {m + k + n};
+  Guarded<float> x(m * k), y(m * n), scales(n);
+  Guarded<uint8_t> w(k * row_bytes_for(n)),
+      scratch(ternary_column_matmul_scratch(m, k, n) / 64 * 64 + 64);
+  fill_share(&x, m, k, share, &random);
+  fill_bytes(&w, &random);
+  for (size_t i = 0; i < n; i++) scales[i] = 1 + random.real() / 2;
+  ternary_column_matmul(
+      kernels,
+      {.m = m, .k = k, .n = n, .x = x.data, .w = w.data, .scales = bytes_of(scales), .y = y.data},
+      scratch.data, pool);
+  for (size_t i = 0; i < m; i++) {
+    const Quantized row(x.data + i * k, k);
+    for (size_t j = 0; j < n; j++) {
+      int32_t sum = 0;
+      for (size_t c = 0; row.finite && c < k; c++) {
+        sum += row.q.data[c] * (code(w.data + c * row_bytes_for(n), j) - 1);
+      }
+      const float expected = static_cast<float>(sum) * (scales[j] / row.scale);
+      CHECK(same(y[i * n + j], row.finite ? expected : NAN));
+    }
+  }
+}
+
+// `share` percent of the gate's rows are all +1, the others all -1, on positive activations; or
+// any weights where `share` is above 100.
+void check_gated(const Kernels& kernels, size_t m, size_t k, size_t n, size_t share,
+                 const Pool& pool) {
+  CASE("ternary_gated_matmul %s m %zu k %zu n %zu %zu %% seed %zu", kernels.name, m, k, n, share,
+       m + k + n);
+  Random random = {m + k + n};
+  const size_t row = row_bytes_for(k);
+  Guarded<float> x(m * k), y(m * n);
+  Guarded<uint8_t> gate(n * row), up(n * row),
+      scratch(ternary_gated_matmul_scratch(m, k, n) / 64 * 64 + 64);
+  fill_share(&x, m, k, 100, &random);
+  fill_bytes(&gate, &random);
+  fill_bytes(&up, &random);
+  if (share <= 100) {
+    for (size_t i = 0; i < x.size(); i++) x[i] = fabsf(x[i]);
+    for (size_t i = 0; i < n; i++) {
+      memset(gate.data + i * row, random.below(100) < share ? 0xaa : 0, row);
+    }
+  }
+  const float scales[2] = {0.7f, 1.3f};
+  ternary_gated_matmul(kernels,
+                       {.m = m,
+                        .k = k,
+                        .n = n,
+                        .x = x.data,
+                        .gate = gate.data,
+                        .up = up.data,
+                        .gate_scale = reinterpret_cast<const uint8_t*>(&scales[0]),
+                        .up_scale = reinterpret_cast<const uint8_t*>(&scales[1]),
+                        .y = y.data},
+                       scratch.data, pool);
+  for (size_t i = 0; i < m; i++) {
+    const Quantized q(x.data + i * k, k);
+    for (size_t j = 0; j < n; j++) {
+      int32_t sums[2] = {0, 0};
+      for (size_t c = 0; q.finite && c < k; c++) {
+        sums[0] += q.q.data[c] * (code(gate.data + j * row, c) - 1);
+        sums[1] += q.q.data[c] * (code(up.data + j * row, c) - 1);
+      }
+      const float opened = fmaxf(static_cast<float>(sums[0]) * (scales[0] / q.scale), 0);
+      const float upper = static_cast<float>(sums[1]) * (scales[1] / q.scale);
+      CHECK(same(y[i * n + j], q.finite ? opened * opened * upper : NAN));
+    }
+  }
+}
+
+// All weights that meet a zero count as not read, and no others.
+void check_skipped(const Kernels& kernels) {
+  CASE("skipped %s", kernels.name);
+  const size_t k = 512, n = 300;
+  Guarded<float> x(k), y(n), scales(n);
+  Guarded<uint8_t> w(k * row_bytes_for(n)),
+      scratch(ternary_column_matmul_scratch(1, k, n) / 64 * 64 + 64);
+  memset(w.data, 0xaa, w.size());
+  for (size_t i = 0; i < n; i++) scales[i] = 1;
+  for (size_t i = 0; i < k; i++) x[i] = i % 4 ? 0.0f : 1.0f;
+  Count skipped(0);
+  ternary_column_matmul(kernels,
+                        {.m = 1,
+                         .k = k,
+                         .n = n,
+                         .x = x.data,
+                         .w = w.data,
+                         .scales = bytes_of(scales),
+                         .y = y.data,
+                         .skipped = &skipped},
+                        scratch.data, kBackwards);
+  CHECK(skipped == k / 4 * 3 * row_bytes_for(n));
+}
+
+constexpr size_t kShapes[][3] = {{1, 1, 1},      {1, 64, 256},   {1, 300, 2560}, {2, 2560, 70},
+                                 {3, 257, 513},  {1, 6912, 300}, {5, 65, 40},    {6, 300, 257},
+                                 {140, 70, 300}, {515, 33, 20}};
+
+template <typename Check>
+void for_shapes(const Check& check) {
+  const Kernels** list;
+  const size_t count = tested_kernels(&list);
+  for (size_t i = 0; i < count; i++) {
+    for (const auto& s : kShapes) {
+      for (const Pool& pool : {kBackwards, kThreads}) {
+        for (size_t share : {0, 1, 50, 99, 100, 101}) {
+          check(*list[i], s[0], s[1], s[2], share, pool);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST(ternary_feed_forward, columns) { for_shapes(check_columns); }
+
+TEST(ternary_feed_forward, gated) { for_shapes(check_gated); }
+
+TEST(ternary_feed_forward, skipped) {
+  const Kernels** list;
+  const size_t count = tested_kernels(&list);
+  for (size_t i = 0; i < count; i++) check_skipped(*list[i]);
+}

@@ -1,0 +1,55 @@
+// The operator against plain loops, with every kernel of this CPU, with ==.
+#include "operators/ternary_matmul/ternary_matmul.h"
+#include "testing/activations.h"
+
+using namespace bitnet;
+
+namespace {
+
+void check_ternary(const Kernels& kernels, size_t m, size_t k, size_t n, bool row_scales,
+                   const Pool& pool) {
+  CASE("ternary_matmul %s m %zu k %zu n %zu row scales %d seed %zu", kernels.name, m, k, n,
+       row_scales, m + k + n);
+  Random random = {m + k + n};
+  const size_t row = row_bytes_for(k);
+  Guarded<float> x(m * k), y(m * n);
+  Guarded<uint8_t> w(n * row), scratch(ternary_matmul_scratch(m, k) / 64 * 64 + 64);
+  fill_rows(&x, m, k, &random);
+  fill_bytes(&w, &random);
+  Guarded<float> scales(row_scales ? n : 1);
+  for (size_t i = 0; i < scales.size(); i++) scales[i] = 0.7f + random.real();
+  ternary_matmul(kernels,
+                 {.m = m,
+                  .k = k,
+                  .n = n,
+                  .x = x.data,
+                  .w = w.data,
+                  .scales = bytes_of(scales),
+                  .row_scales = row_scales,
+                  .y = y.data},
+                 scratch.data, pool);
+  for (size_t i = 0; i < m; i++) {
+    const float* row_x = x.data + i * k;
+    const float act_scale = 127.0f / absmax(row_x, k);
+    const bool good = finite(row_x, k);
+    Guarded<int> q(k);
+    for (size_t c = 0; good && c < k; c++) q[c] = quantized(row_x[c], act_scale, -128, 127);
+    for (size_t j = 0; j < n; j++) {
+      int32_t sum = 0;
+      for (size_t c = 0; good && c < k; c++) {
+        sum += q[c] * (code(w.data + j * row, c) - 1);
+      }
+      const float rescale = scales[row_scales ? j : 0] / act_scale;
+      CHECK(same_bits(y[i * n + j], good ? static_cast<float>(sum) * rescale : NAN));
+    }
+  }
+}
+
+}  // namespace
+
+TEST(ternary_matmul, products) {
+  for_products([](const Kernels& kernels, size_t m, size_t k, size_t n, const Pool& pool) {
+    check_ternary(kernels, m, k, n, false, pool);
+    check_ternary(kernels, m, k, n, true, pool);
+  });
+}

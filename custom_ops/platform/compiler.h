@@ -1,0 +1,40 @@
+// What kernels ask of the compiler. These are macros: a kernel shares no inline function with files
+// that other flags compile.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define BITNET_X86 1
+#else
+#define BITNET_X86 0
+#endif
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define BITNET_ARM 1
+#else
+#define BITNET_ARM 0
+#endif
+
+#if defined(__GNUC__)
+// For a loop over an array of registers: unrolled early, so that the array stays in registers.
+#define UNROLL _Pragma("GCC unroll 16")
+// For a short loop with a long body. GCC 12 would unroll it whole, gather what goes to one sum into
+// a chain that waits for itself, and keep the other sums in memory.
+#define ROLLED _Pragma("GCC unroll 1")
+#define RESTRICT __restrict__
+#define PREFETCH(p) __builtin_prefetch(p)
+// For a long function with much work in each call: inlined copies only make the library larger.
+#define NOINLINE __attribute__((noinline, unused))
+#else
+#include <intrin.h>
+#define UNROLL
+#define ROLLED
+#define RESTRICT __restrict
+#if BITNET_X86
+#define PREFETCH(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0)
+#else
+#define PREFETCH(p) __prefetch(p)
+#endif
+#define NOINLINE __declspec(noinline)
+#endif

@@ -1,0 +1,281 @@
+// One hash for each operator, of all bits of its results for fixed inputs. The hashes are the same
+// on every CPU, with every compiler and every kernel, and stand below.
+//     hash [kernel | all]    by default the best kernel of this CPU
+#include "testing/hash.h"
+
+#include <math.h>
+
+#include "kernels/kernels.h"
+#include "operators/bf16_matmul/bf16_matmul.h"
+#include "operators/int8_matmul/int8_matmul.h"
+#include "operators/rms_norm/rms_norm.h"
+#include "operators/ternary.h"
+#include "operators/ternary_feed_forward/ternary_column_matmul.h"
+#include "operators/ternary_feed_forward/ternary_gated_matmul.h"
+#include "operators/ternary_group_matmul/ternary_group_matmul.h"
+#include "operators/ternary_matmul/ternary_matmul.h"
+#include "operators/two_step_matmul/two_step_matmul.h"
+#include "platform/sizes.h"
+#include "testing/check.h"
+#include "testing/pools.h"
+
+using namespace bitnet;
+
+int failures = 0;
+char current_case[256] = "start";
+
+template <typename T>
+static void random_bits(Guarded<T>* x, Random* random) {
+  for (size_t i = 0; i < x->size(); i++) (*x)[i] = static_cast<T>(random->next());
+}
+
+// Sizes from 2^-8 to 2^8; `zeros` percent are 0.
+static void random_floats(Guarded<float>* x, Random* random, size_t zeros = 0) {
+  for (size_t i = 0; i < x->size(); i++) {
+    const int size = static_cast<int>(random->below(17)) - 8;
+    const float value = ldexpf(random->real(), size);
+    (*x)[i] = random->below(100) < zeros ? 0 : value;
+  }
+}
+
+static void random_bf16(Guarded<uint8_t>* w, Random* random) {
+  for (size_t i = 0; i < w->size(); i += 2) {
+    const float value = random->real();
+    memcpy(w->data + i, reinterpret_cast<const char*>(&value) + 2, 2);
+  }
+}
+
+struct Shape {
+  size_t m, k, n;
+};
+// Decode and prefill; full and partial blocks, tiles and tasks.
+static const Shape kShapes[] = {{1, 1, 1},     {1, 640, 260},  {1, 2560, 70}, {2, 257, 33},
+                                {3, 513, 100}, {4, 6912, 20},  {7, 300, 64},  {9, 1281, 47},
+                                {33, 130, 96}, {129, 320, 17}, {1, 128, 900}};
+
+// The inputs of all matrix products: x with a row that is not finite, weights of any bits.
+struct Inputs {
+  Random random;
+  Guarded<float> x, y, scale;
+  Guarded<uint8_t> w, other, scratch;
+  Inputs(const Shape& s, size_t weights, size_t scales, size_t bytes, size_t zeros = 0)
+      : random{s.m + 100 * s.k + 10000000 * s.n},
+        x(s.m * s.k),
+        y(s.m * s.n),
+        scale(scales),
+        w(weights),
+        other(weights),
+        scratch(padded(bytes, 64) + 64) {
+    random_floats(&x, &random, zeros);
+    if (s.m > 2) x[s.k + s.k / 2] = INFINITY;
+    random_floats(&scale, &random);
+    random_bits(&w, &random);
+    random_bits(&other, &random);
+  }
+  const uint8_t* scales() const { return reinterpret_cast<const uint8_t*>(scale.data); }
+};
+
+static void quantizers(const Kernels& kernels, Hash* hash) {
+  for (size_t k : {1, 15, 64, 300, 2560}) {
+    const size_t wide = padded(k, kBlockK);
+    Random random = {k};
+    Guarded<float> x(k);
+    Guarded<int8_t> q8(wide), digits(4 * wide);
+    Guarded<int16_t> q16(wide);
+    Guarded<double> doubles(wide);
+    random_floats(&x, &random);
+    int32_t sum = 0;
+    const float scales[2] = {kernels.quantize_int8(x.data, k, wide, q8.data, &sum),
+                             kernels.quantize_int16(x.data, k, wide, q16.data)};
+    const double scale = kernels.quantize_digits(x.data, k, wide, digits.data);
+    kernels.widen_bf16(x.data, k, wide, doubles.data);
+    hash->add(scales, sizeof scales);
+    hash->add(&scale, sizeof scale);
+    hash->add(&sum, sizeof sum);
+    hash->add(q8.data, wide);
+    hash->add(q16.data, 2 * wide);
+    hash->add(digits.data, 4 * wide);
+    hash->add(doubles.data, 8 * wide);
+  }
+}
+
+static void norms(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, 0, s.k, 0);
+    Guarded<float> y(s.m * s.k);
+    rms_norm(
+        kernels,
+        {.m = s.m, .k = s.k, .x = in.x.data, .weight = in.scales(), .epsilon = 1e-5f, .y = y.data},
+        kBackwards);
+    hash->add(&y);
+  }
+}
+
+static void ternary(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n, ternary_matmul_scratch(s.m, s.k));
+    ternary_matmul(kernels,
+                   {.m = s.m,
+                    .k = s.k,
+                    .n = s.n,
+                    .x = in.x.data,
+                    .w = in.w.data,
+                    .scales = in.scales(),
+                    .row_scales = true,
+                    .y = in.y.data},
+                   in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void ternary_gated(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, 2,
+              ternary_gated_matmul_scratch(s.m, s.k, s.n));
+    ternary_gated_matmul(kernels,
+                         {.m = s.m,
+                          .k = s.k,
+                          .n = s.n,
+                          .x = in.x.data,
+                          .gate = in.w.data,
+                          .up = in.other.data,
+                          .gate_scale = in.scales(),
+                          .up_scale = in.scales() + 4,
+                          .y = in.y.data},
+                         in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void ternary_column(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.k * blocks_of(s.n) * kBlockBytes, s.n,
+              ternary_column_matmul_scratch(s.m, s.k, s.n), 60);
+    ternary_column_matmul(kernels,
+                          {.m = s.m,
+                           .k = s.k,
+                           .n = s.n,
+                           .x = in.x.data,
+                           .w = in.w.data,
+                           .scales = in.scales(),
+                           .y = in.y.data},
+                          in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void ternary_groups(const Kernels& kernels, Hash* hash) {
+  for (Shape s : kShapes) {
+    s.k = padded(s.k, kGroupK);
+    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, s.n * s.k / kGroupK,
+              ternary_float_matmul_scratch(s.m, s.k));
+    const TernaryGroupMatMul op = {.m = s.m,
+                                   .k = s.k,
+                                   .n = s.n,
+                                   .x = in.x.data,
+                                   .w = in.w.data,
+                                   .scale = in.scale.data,
+                                   .y = in.y.data};
+    ternary_group_matmul(kernels, op, in.scratch.data, kBackwards);
+    hash->add(&in.y);
+    ternary_float_matmul(kernels, op, in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void int8(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.n * s.k, s.n, int8_matmul_scratch(s.m, s.k));
+    int8_matmul(kernels,
+                {.m = s.m,
+                 .k = s.k,
+                 .n = s.n,
+                 .x = in.x.data,
+                 .w = in.w.data,
+                 .scale = in.scale.data,
+                 .y = in.y.data},
+                in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+static void bf16(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, 2 * s.n * s.k, 0, bf16_matmul_scratch(s.m, s.k));
+    random_bf16(&in.w, &in.random);
+    bf16_matmul(kernels,
+                {.m = s.m, .k = s.k, .n = s.n, .x = in.x.data, .w = in.w.data, .y = in.y.data},
+                in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+// `bound` does not hold for such a scan, but decides in the same way what is read again.
+static void two_step(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, 2 * s.n * s.k, s.n, two_step_matmul_scratch(s.m, s.k));
+    Guarded<float> bound(s.n);
+    random_bf16(&in.w, &in.random);
+    for (size_t i = 0; i < s.n; i++) {
+      in.scale[i] = 1.0f / 127;
+      bound[i] = fabsf(in.random.real());
+    }
+    two_step_matmul(kernels,
+                    {.m = s.m,
+                     .k = s.k,
+                     .n = s.n,
+                     .x = in.x.data,
+                     .w = in.w.data,
+                     .scan = in.other.data,
+                     .scale = in.scale.data,
+                     .bound = bound.data,
+                     .y = in.y.data},
+                    in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
+// A change of a formula or an input changes its hash here.
+static const struct {
+  const char* name;
+  void (*run)(const Kernels& kernels, Hash* hash);
+  uint64_t expected;
+} kOperators[] = {
+    {"quantize", quantizers, 0x1d977d81b54bdc5a},
+    {"rms_norm", norms, 0x74399bcf418cf1c6},
+    {"ternary_matmul", ternary, 0x7b11b0b3952d3a9e},
+    {"ternary_gated_matmul", ternary_gated, 0x2b68ff07552472d1},
+    {"ternary_column_matmul", ternary_column, 0x8996836bb58206b0},
+    {"ternary_group_matmul", ternary_groups, 0xe2ebfedaf0ef1145},
+    {"int8_matmul", int8, 0xae0bca194ad92b72},
+    {"bf16_matmul", bf16, 0x043b86b9bc49746f},
+    {"two_step_matmul", two_step, 0x80c38a18675f9326},
+    {"attention", hash_attention, 0x3fd0d887c442ab54},
+    {"attention_int8", hash_attention_int8, 0x02ad8a8045a31fc6},
+};
+
+static void print(const Kernels& kernels) {
+  fprintf(stderr, "kernel %s\n", kernels.name);
+  for (const auto& op : kOperators) {
+    CASE("%s with %s", op.name, kernels.name);
+    Hash hash;
+    op.run(kernels, &hash);
+    printf("%-21s  %016llx\n", op.name, static_cast<unsigned long long>(hash.value));
+    CHECK(hash.value == op.expected);
+  }
+}
+
+int main(int argc, char** argv) {
+  const char* name = argc > 1 ? argv[1] : nullptr;
+  const Kernels** list;
+  const size_t count = offered_kernels(&list);
+  if (name && strcmp(name, "all") == 0) {
+    for (size_t i = 0; i < count; i++) print(*list[i]);
+  } else if (const Kernels* kernels = find_kernels(name)) {
+    print(*kernels);
+  } else {
+    fprintf(stderr, "kernel is %s, expected one of %s\n", name, offered_names());
+    return 2;
+  }
+  return failures != 0;
+}

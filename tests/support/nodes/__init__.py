@@ -1,0 +1,1 @@
+"""Models of one operator, and its formulas in NumPy."""

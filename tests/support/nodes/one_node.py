@@ -1,0 +1,258 @@
+"""Models of one operator, as ONNX bytes, and the formulas of the operators in plain NumPy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from bitnet_onnx import native
+from bitnet_onnx import operators as ops
+from bitnet_onnx.weights.ternary import int8_rows, row_bounds
+from tests.support.paths import ROOT
+
+GROUPED = ("TernaryGroupMatMul", "TernaryFloatMatMul")  # a scale for each 128 weights along K
+OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED, "TwoStepMatMul")
+INPUTS = {
+    "Bf16MatMul": ["X", "W"],
+    "TwoStepMatMul": ["X", "W", "scan", "scale", "bound"],
+    "RMSNorm": ["X", "weight", "epsilon"],
+    "AddRMSNorm": ["X", "residual", "weight", "epsilon"],
+    "TernaryNormMatMul": ["X", "W", "scale", "norm", "epsilon"],
+    "TernaryFeedForward": [
+        "X", "gate", "up", "gate_scale", "up_scale", "norm", "epsilon", "down", "down_scale",
+    ],
+}  # fmt: skip
+EVERY_CASE = """
+import hashlib, json, sys
+from pathlib import Path
+import numpy as np, onnxruntime as ort
+digest = hashlib.sha256()
+for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
+    options = ort.SessionOptions()
+    options.register_custom_ops_library(sys.argv[2])
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    digest.update(session.run(None, {"X": np.load(path.with_suffix(".npy"))})[0].tobytes())
+print(digest.hexdigest())
+"""
+
+OUTPUTS = {
+    "AddRMSNorm": ["Y", "sum"],
+    "TernaryNormMatMul": ["Y", "normed"],
+    "TernaryFeedForward": ["Y", "normed"],
+}
+
+
+def width(op: str, features: int) -> int:
+    """The nearest K from ``features`` on that the operator accepts."""
+    return -(-features // 128) * 128 if op in GROUPED else features
+
+
+def model(
+    op: str, constants: Mapping[str, np.ndarray], fed: Mapping[str, int], outputs: int | None = None
+) -> bytes:
+    """``constants`` are initializers; ``fed`` are inputs of the graph with unknown shape."""
+    names, results = INPUTS.get(op, ["X", "W", "scale"]), OUTPUTS.get(op, ["Y"])[:outputs]
+    graph = helper.make_graph(
+        [helper.make_node(op, names, results, domain="bitnet")],
+        "one_node",
+        [helper.make_tensor_value_info(name, dtype, None) for name, dtype in fed.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    imports = [("", ops.OPSET), ("bitnet", ops.VERSION)]
+    made = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid(*pair) for pair in imports],
+        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
+        ir_version=11,
+    )
+    return made.SerializeToString()
+
+
+def session(
+    made: bytes, library: bool, threads: int = 1, counters: native.Counters | None = None
+) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if counters is not None:
+        options.add_session_config_entry(*counters.session_entry)
+    if library:
+        options.register_custom_ops_library(str(native.library_path()))
+    return ort.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+
+
+def run(
+    op: str,
+    x: np.ndarray,
+    constants: Mapping[str, np.ndarray],
+    library: bool,
+    threads: int = 1,
+    counters: native.Counters | None = None,
+) -> Any:
+    made = model(op, constants, {"X": TensorProto.FLOAT})
+    return session(made, library, threads, counters).run(None, {"X": x})[0]
+
+
+def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndarray]:
+    """Random weights of an operator; the ternary ones packed, their padding with code 1."""
+    random = np.random.default_rng(seed)
+    if op in ("Bf16MatMul", "TwoStepMatMul"):
+        table = random.standard_normal((rows, features)).astype(ml_dtypes.bfloat16)
+        return {"W": table} if op == "Bf16MatMul" else two_step(table)
+    if op == "Int8MatMul":
+        weight = random.integers(-128, 128, (rows, features)).astype(np.int8)
+        return {"W": weight, "scale": random.random(rows, np.float32) + np.float32(0.01)}
+    shape = (rows, features // 128) if op in GROUPED else 1
+    return {
+        "W": pack(random.integers(-1, 2, (rows, features))),
+        "scale": random.random(shape, np.float32) + np.float32(0.01),
+    }
+
+
+def two_step(table: np.ndarray) -> dict[str, np.ndarray]:
+    """A bfloat16 table with what the two-step head stores beside it."""
+    weight = torch.from_numpy(table.view(np.uint16)).view(torch.bfloat16)
+    scan, scale = int8_rows(weight)
+    bound = row_bounds(weight, scan, scale)
+    return {"W": table, "scan": scan.numpy(), "scale": scale.numpy(), "bound": bound.numpy()}
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    """[N, K] in {-1, 0, 1} -> uint8 [N, 64 * ceil(K / 256)], from the picture of the layout."""
+    rows, features = codes.shape
+    padded = np.zeros((rows, -(-features // 256) * 256), np.int64)
+    padded[:, :features] = codes
+    fields = padded.reshape(rows, -1, 4, 64) + 1
+    weights = np.array([1, 4, 16, 64])[:, None]
+    return (fields * weights).sum(2).reshape(rows, -1).astype(np.uint8)
+
+
+def unpack(packed: np.ndarray, features: int) -> np.ndarray:
+    fields = packed.reshape(packed.shape[0], -1, 1, 64) >> np.array([0, 2, 4, 6])[:, None] & 3
+    return fields.reshape(packed.shape[0], -1)[:, :features].astype(np.int64) - 1
+
+
+def expected(op: str, x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The normative formula, every float32 operation by itself and in order."""
+    with np.errstate(all="ignore"):
+        return _FORMULAS[op](x, made)
+
+
+def _quantize(x: np.ndarray, peak: int, lowest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Integers, act_scale [..., 1], and which rows hold a NaN or an infinity."""
+    absmax = np.abs(x).max(-1, keepdims=True)
+    act_scale = np.float32(peak) / np.maximum(absmax, np.float32(1e-5))
+    poisoned = ~np.isfinite(x).all(-1, keepdims=True)
+    scaled = np.where(poisoned, np.float32(0), x * act_scale)
+    return np.rint(scaled).clip(lowest, peak).astype(np.int64), act_scale, poisoned
+
+
+def _ternary(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    quantized, act_scale, poisoned = _quantize(x, 127, -128)
+    sums = quantized @ unpack(made["W"], x.shape[-1]).T
+    return np.where(poisoned, np.nan, sums.astype(np.float32) * (made["scale"] / act_scale))
+
+
+def _total(quantized: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The sum over groups, first to last, of (sum of integers) * scale, in float64."""
+    codes = unpack(made["W"], quantized.shape[-1])
+    total = np.zeros((*quantized.shape[:-1], codes.shape[0]))
+    for group in range(quantized.shape[-1] // 128):
+        part = slice(128 * group, 128 * group + 128)
+        sums = quantized[..., part] @ codes[:, part].T
+        total = total + sums * made["scale"][:, group].astype(np.float64)
+    return total
+
+
+def _group(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    quantized, act_scale, poisoned = _quantize(x, 127, -128)
+    y = _total(quantized, made) / act_scale.astype(np.float64)
+    return np.where(poisoned, np.nan, y.astype(np.float32))
+
+
+def _float(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """x as whole multiples of its largest / 2**30, in four digits of -128 to 127."""
+    poisoned = ~np.isfinite(x).all(-1, keepdims=True)
+    wide = np.where(poisoned, 0, x).astype(np.float64)
+    act_scale = 2.0**30 / np.maximum(np.abs(wide).max(-1, keepdims=True), 2.0**-126)
+    value = np.rint(wide * act_scale).astype(np.int64)
+    digits = []
+    for _ in range(4):
+        digits.append((value + 128) % 256 - 128)
+        value = (value - digits[-1]) // 256
+    assert not value.any()
+    totals = [_total(digit, made) for digit in digits]
+    total = ((totals[3] * 256 + totals[2]) * 256 + totals[1]) * 256 + totals[0]
+    return np.where(poisoned, np.nan, (total / act_scale).astype(np.float32))
+
+
+def _int8(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    quantized, act_scale, poisoned = _quantize(x, 32512, -32512)
+    sums = (quantized @ made["W"].astype(np.int64).T).astype(np.float32)
+    return np.where(poisoned, np.nan, sums * made["scale"] * (np.float32(1) / act_scale))
+
+
+def _bf16(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """16 lanes of float64: lane l sums k = l, l + 16, ...; then they are added pairwise."""
+    weight = made["W"].astype(np.float64)
+    lanes = np.zeros((*x.shape[:-1], weight.shape[0], 16))
+    for k in range(x.shape[-1]):
+        lanes[..., k % 16] += x[..., k : k + 1].astype(np.float64) * weight[:, k]
+    for width in (8, 4, 2, 1):
+        lanes = lanes[..., :width] + lanes[..., width : 2 * width]
+    return lanes[..., 0].astype(np.float32)
+
+
+def two_step_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which results of TwoStepMatMul are those of Bf16MatMul, where x is finite."""
+    quantized, act_scale, _ = _quantize(x, 32512, -32512)
+    rough = _int8(x, {"W": made["scan"], "scale": made["scale"]})
+    inverse = np.float32(1) / act_scale
+    norm = np.sqrt((quantized**2).sum(-1, keepdims=True).astype(np.float64))
+    slack = (np.maximum(norm, 32512.0) * inverse.astype(np.float64)).astype(np.float32)
+    with np.errstate(over="ignore"):
+        room = made["bound"] * np.where(inverse < np.float32(2.0**48), slack, np.float32(np.inf))
+    least = np.sort(rough - room)[..., -64:][..., :1]
+    return ~(rough + room < least)
+
+
+def _two_step(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    rough = _int8(x, {"W": made["scan"], "scale": made["scale"]})
+    return np.where(two_step_choice(x, made) & ~np.isnan(rough), _bf16(x, made), rough)
+
+
+_FORMULAS = {
+    "TernaryMatMul": _ternary,
+    "TernaryGroupMatMul": _group,
+    "TernaryFloatMatMul": _float,
+    "Int8MatMul": _int8,
+    "Bf16MatMul": _bf16,
+    "TwoStepMatMul": _two_step,
+}
+
+
+def on_every_kernel(code: str, *arguments: str | Path) -> dict[str, str]:
+    """By kernel what ``code`` prints, in a process for each; it may import ``tests.support``."""
+    printed = {}
+    for kernel in native.kernels():
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env={**os.environ, "BITNET_ONNX_KERNEL": kernel, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        printed[kernel] = done.stdout.strip()
+    return printed
