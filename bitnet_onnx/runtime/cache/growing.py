@@ -109,11 +109,14 @@ class Cache:
                 f"a row would hold {positions} positions, expected at most the context of {limit}"
             )
         capacity = min(-(-positions // BLOCK) * BLOCK, limit)
-        grown = {name: self.layout.zeros(name, self.rows, capacity) for name in self.buffers}
-        filled = max(self.lengths)
-        for name, old in self.buffers.items():
-            grown[name][:, :, :filled] = old[:, :, :filled]
-        self._replace(grown.values())
+        filled, self.moves = max(self.lengths), self.moves + 1
+        # One at a time, so that no two copies of the whole are in memory. An error in the middle
+        # leaves some buffers larger than the capacity, which does no harm.
+        for name in self.layout.names:
+            new = self.layout.zeros(name, self.rows, capacity)
+            new[:, :, :filled] = self.buffers[name][:, :, :filled]
+            self.buffers[name] = new
+        self.capacity = capacity
 
     def append(self, ids: np.ndarray, row: int | None = None) -> None:
         """Count computed positions: ids [S] of one ``row``, or one id for each row [rows]."""
