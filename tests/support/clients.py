@@ -23,6 +23,7 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.runtime.session import Session
 from tests.support import questions
+from tests.support.environment import no_network
 from tests.support.paths import ROOT
 
 __all__ = [
@@ -44,11 +45,6 @@ PAGE = ROOT / "docs" / "clients.md"
 BUILDS = ROOT / "build" / "clients"  # made once, and again for other versions
 QUESTIONS = 50  # of all kinds
 PACKAGES = ("package.json", "package-lock.json", ".npmrc")
-OFFLINE = re.compile(
-    r"No matching distribution|Connection|Temporary failure|timed out"
-    r"|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|network",
-    re.I,
-)
 
 Cases = list[tuple[str, list[int]]]
 """Questions, and the ids that the loop of bitnet_onnx answers them with."""
@@ -162,7 +158,7 @@ def _folder(name: str, *made_of: str) -> tuple[Path, bool]:
 def _install(folder: Path, *command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     said = done.stdout + done.stderr
-    if done.returncode and OFFLINE.search(said):
+    if done.returncode and no_network(said):
         pytest.skip(f"the packages of {folder.name} cannot be fetched: no package index answers")
     assert done.returncode == 0, said
     (folder / ".made").touch()
