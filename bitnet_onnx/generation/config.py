@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -46,16 +46,16 @@ class GenerationConfig:
     """1 turns it off; unlike the four options above, it acts without ``do_sample`` too."""
     num_beams: int = 1
     """Only 1 is supported."""
-    eos_token_id: tuple[int, ...] | None = None
+    eos_token_id: int | Sequence[int] | None = None
     """Tokens that end an answer; None takes the tokenizer's, if there is a tokenizer."""
-    stop_strings: tuple[str, ...] = ()
+    stop_strings: str | Sequence[str] | None = ()
     """Texts that end an answer without being part of it."""
     seed: int | None = None
     """The same seed gives the same answer; None draws a new one. transformers lacks this option."""
 
     def __post_init__(self) -> None:
-        for name in ("eos_token_id", "stop_strings"):
-            object.__setattr__(self, name, _as_tuple(getattr(self, name)))
+        object.__setattr__(self, "eos_token_id", _as_tuple(self.eos_token_id))
+        object.__setattr__(self, "stop_strings", _as_tuple(self.stop_strings) or ())
         if not isinstance(self.do_sample, bool):
             raise _wrong("do_sample", self.do_sample, "True or False")
         _integer("max_new_tokens", self.max_new_tokens, 1)
@@ -66,13 +66,19 @@ class GenerationConfig:
             _number(name, getattr(self, name), "a number above 0", lambda number: number > 0)
         if self.seed is not None:
             _integer("seed", self.seed, 0)
-        for token in self.eos_token_id or ():
+        for token in self.eos_token_ids:
             _integer("eos_token_id", token, 0)
-        for string in self.stop_strings:
+        for string in self.stop_strings or ():
             if not isinstance(string, str) or not string:
                 raise _wrong("stop_strings", string, "texts that are not empty")
         if _integer("num_beams", self.num_beams, 1) != 1:
             raise _wrong("num_beams", self.num_beams, "1: greedy decoding, or sampling")
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The tokens of eos_token_id; none where it is None."""
+        given = self.eos_token_id
+        return given if isinstance(given, tuple) else ()
 
     def changed(self, **changes: Any) -> GenerationConfig:
         """Return a copy with some options changed; an unknown name raises GenerationError."""
@@ -115,9 +121,10 @@ _NAMES = tuple(field.name for field in fields(GenerationConfig))
 
 
 def _as_tuple(value: Any) -> Any:
-    if value is None or isinstance(value, tuple):
-        return value
-    return (value,) if isinstance(value, (str, Integral)) else tuple(value)
+    if value is None:
+        return None
+    many = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+    return tuple(value) if many else (value,)
 
 
 def _number(name: str, value: object, expected: str, good: Any) -> None:

@@ -88,7 +88,7 @@ class _Row:
     def __init__(self, prompt: list[int], config: GenerationConfig, row: int = 0) -> None:
         self.prompt = prompt
         self.result = GenerationResult(prompt_tokens=len(prompt))
-        self._limit, self._eos = config.max_new_tokens, frozenset(config.eos_token_id or ())
+        self._limit, self._eos = config.max_new_tokens, frozenset(config.eos_token_ids)
         self._sampler = Sampler(config, row)
         self._sampler.observe(prompt)
 

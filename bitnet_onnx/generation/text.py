@@ -21,7 +21,7 @@ class _Writer:
 
     def __init__(self, tokenizer: Tokenizer, config: GenerationConfig) -> None:
         self._decoder = StreamDecoder(tokenizer)
-        self._stop = StopStrings(config.stop_strings)
+        self._stop = StopStrings(config.stop_strings or ())
 
     def push(self, token: int) -> tuple[str, bool]:
         """Return the text that is now certain, and whether a stop string is complete."""

@@ -53,8 +53,12 @@ def test_a_wrong_value_is_refused_by_name(name: str, values: list) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "expected"),
     [
-        ("eos_token_id", [[-1], [1.5], [True], ["a"]], "an integer of at least 0"),
-        ("stop_strings", [[""], ["a", 7], [None]], "texts that are not empty"),
+        (
+            "eos_token_id",
+            [[-1], [1.5], [True], ["a"], 4.9, "7", {"a": 1}],
+            "an integer of at least 0",
+        ),
+        ("stop_strings", [[""], ["a", 7], [None], 7, b"a", {"a": 1}], "texts that are not empty"),
     ],
 )
 def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list, expected: str) -> None:
@@ -66,6 +70,7 @@ def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list, expected
 def test_a_single_value_means_a_list_of_one() -> None:
     config = GenerationConfig(eos_token_id=3, stop_strings="User:")  # type: ignore[arg-type]
     assert (config.eos_token_id, config.stop_strings) == ((3,), ("User:",))
+    assert GenerationConfig(stop_strings=None).stop_strings == ()
     assert GenerationConfig(eos_token_id=np.int64(3)).eos_token_id == (3,)  # type: ignore[arg-type]
     assert GenerationConfig(top_k=np.int32(5)).top_k == 5  # type: ignore[arg-type]
 
