@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pdoc
 import pdoc.doc
@@ -59,7 +60,7 @@ def modules() -> Iterator[pdoc.doc.Module]:
         yield pdoc.doc.Module(module)
 
 
-def undocumented(namespace: pdoc.doc.Namespace) -> Iterator[str]:
+def undocumented(namespace: pdoc.doc.Namespace[Any]) -> Iterator[str]:
     """Public names without a docstring that the docstring of their class does not name either."""
     for member in namespace.own_members:
         if member.name.startswith("_"):

@@ -85,9 +85,11 @@ def test_an_unknown_field_is_named(folder: Path) -> None:
         Artifact.open(folder)
 
 
+FILES: list[Any] = [None, [], {}, {"model.onnx": {"size": 5, "sha256": ""}}]
+VERSIONS: list[Any] = [2, "1", None, {}]
 WRONG: list[tuple[str, Any]] = [
     *[("format_version", v) for v in (3, 0, "1", None, [1], 1.5, True)],
-    *[("operator_domain_version", v) for v in (2, "1", None, {})],
+    *[("operator_domain_version", v) for v in VERSIONS],
     *[("target", v) for v in ("web", 1, ["native"])],
     *[("head", v) for v in ("int4", None, {"type": "bf16"})],
     *[("context_length", v) for v in (0, -1, 64.0, "64", True, 1 << 31, None)],
@@ -95,7 +97,7 @@ WRONG: list[tuple[str, Any]] = [
     ("num_hidden_layers", [2]),
     ("num_key_value_heads", "1"),
     ("head_dim", 16.5),
-    *[("files", v) for v in (None, [], {}, {"model.onnx": {"size": 5, "sha256": ""}})],
+    *[("files", v) for v in FILES],
     *[("source", v) for v in (None, "tiny")],
     ("tools", []),
     ("task", "embedding"),

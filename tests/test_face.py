@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ Artifact.check_hashes()
 
 def signature(name: str) -> str:
     """Return ``name(arguments)`` without types."""
-    found = bitnet_onnx
+    found: Any = bitnet_onnx
     for part in name.split("."):
         found = getattr(found, part)
     arguments = inspect.signature(found).parameters.values()

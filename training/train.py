@@ -85,6 +85,7 @@ def answer_loss(model: BitNetForCausalLM, batch: Batch) -> Tensor:
     mask = same.tril().unsqueeze(1)  # [rows, 1, length, length]
     rope = rotary_tables(model.config, torch.arange(ids.shape[1]).unsqueeze(0))
     x = model.model.embed_tokens(ids)
+    last: Any  # torch types a module's attributes as tensors or modules
     *body, last = model.model.layers
     for layer in body:
         x, _ = layer(x, rope, mask, None)

@@ -6,7 +6,7 @@ reply stays the ids that the model chose: its text, encoded again, can give diff
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Chat:
 
     def send(
         self, text: str, config: GenerationConfig | None = None, **changes: Any
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """Answer ``text`` piece by piece; ``changes`` are options of ``config``.
 
         Closing the iterator early keeps the answer so far. A message that the context cannot hold
@@ -83,7 +83,7 @@ class Chat:
                 self._on_notice(f"the context is full: the oldest {forgotten} {noun} forgotten")
         return self._answer(text, answer)
 
-    def _answer(self, text: str, answer: TextStream) -> Iterator[str]:
+    def _answer(self, text: str, answer: TextStream) -> Generator[str, None, None]:
         self.result = answer.result
         try:
             yield from answer

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..artifact import Artifact
 from ..runtime.session import Session
@@ -23,7 +24,7 @@ from .text import TextResult, TextStream, generate_text, text_stream
 __all__ = ["Model", "load"]
 
 Message = Mapping[str, Any]
-Prompt = str | Sequence[int] | Sequence[Message]
+Prompt = str | Sequence[int] | npt.NDArray[np.integer[Any]] | Sequence[Message]
 
 
 def load(artifact: str | Path | Artifact, *, threads: int = 0, custom_ops: bool = True) -> Model:
@@ -121,7 +122,7 @@ class Model:
             return self.tokenizer.encode(prompt)
         if len(prompt) and isinstance(prompt[0], Mapping):
             return self.tokenizer.encode_chat(prompt)  # type: ignore[arg-type]  # messages
-        return list(prompt)  # type: ignore[arg-type]
+        return list(prompt)
 
     def close(self) -> None:
         """Free the cache and ONNX Runtime's session."""

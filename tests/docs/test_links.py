@@ -12,13 +12,14 @@ import pytest
 from tests.support.paths import PACKAGE, ROOT
 
 DOCS = ROOT / "docs"
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
-    *sorted(DOCS.glob("*.md")),
-]
+PAGES = sorted(
+    page
+    for folder in (ROOT, DOCS, ROOT / "custom_ops", ROOT / "mobile_demo", ROOT / "training")
+    for page in folder.glob("*.md")
+)
 BASES = (ROOT, PACKAGE, ROOT / "custom_ops")
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def prose(page: Path) -> str:
@@ -71,12 +72,12 @@ def test_a_name_that_links_to_a_file_is_defined_there(page: Path) -> None:
 
 @pages
 def test_every_path_is_there(page: Path) -> None:
-    """``network/records.py`` may be named from the repository, the package or custom_ops."""
+    """A path is named from the repository, the package, custom_ops or the page's own folder."""
     for path in re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*/?)`", prose(page)):
         if "/" not in path:
             continue
         first = path.partition("/")[0]
-        known = [base for base in BASES if (base / first).is_dir()]
+        known = [base for base in (*BASES, page.parent) if (base / first).is_dir()]
         if known and not (first.startswith(".") and first != ".github"):
             assert any(any(base.glob(path.rstrip("/"))) for base in known), path
 

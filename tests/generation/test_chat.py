@@ -217,7 +217,7 @@ def test_bad_options_are_refused_at_once_and_change_nothing() -> None:
     chat = Chat(FakeSession(), TOKENIZER)
     for options in ({"max_new_tokens": 0}, {"num_beams": 2}, {"stop_strings": [""]}):
         with pytest.raises(GenerationError):
-            chat.send("hello", **options)  # type: ignore[arg-type]
+            chat.send("hello", **options)
     assert chat.turns == []
     with pytest.raises(TokenizerError, match="no chat template"):
         Chat(FakeSession(), make_tokenizer(None)).send("hello")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -134,7 +136,9 @@ def test_a_stopped_stream_ends_and_a_paused_stream_computes_nothing() -> None:
     st.lists(st.integers(0, 3), min_size=1, max_size=8),
     st.lists(st.integers(0, 3), min_size=1, max_size=8),
 )
-def test_a_common_beginning_is_reused_without_changing_the_ids(old: list, new: list) -> None:
+def test_a_common_beginning_is_reused_without_changing_the_ids(
+    old: list[int], new: list[int]
+) -> None:
     fake = session(64)
     earlier = stream(fake, old, GenerationConfig(max_new_tokens=4))
     list(earlier)
@@ -183,7 +187,7 @@ def test_numpy_ids_and_a_single_eos_are_accepted() -> None:
         ([2**70], "not a sequence of integers"),
     ],
 )
-def test_a_prompt_that_cannot_be_continued_is_refused(prompt: list, message: str) -> None:
+def test_a_prompt_that_cannot_be_continued_is_refused(prompt: list[Any], message: str) -> None:
     with pytest.raises(GenerationError, match=message):
         stream(session(), prompt, GenerationConfig(max_new_tokens=1))
     with pytest.raises(GenerationError, match=message.replace("prompt 0", "prompt 1")):

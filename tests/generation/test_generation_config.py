@@ -43,7 +43,7 @@ CONFIGS = st.builds(
         ("num_beams", [0, 4, True, None]),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(name: str, values: list) -> None:
+def test_a_wrong_value_is_refused_by_name(name: str, values: list[Any]) -> None:
     for value in values:
         with pytest.raises(GenerationError, match=f"^{name} is .*, expected ") as caught:
             GenerationConfig(**{name: value})
@@ -61,14 +61,14 @@ def test_a_wrong_value_is_refused_by_name(name: str, values: list) -> None:
         ("stop_strings", [[""], ["a", 7], [None], 7, b"a", {"a": 1}], "texts that are not empty"),
     ],
 )
-def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list, expected: str) -> None:
+def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list[Any], expected: str) -> None:
     for value in values:
         with pytest.raises(GenerationError, match=f"^{name} is .*, expected {expected}"):
             GenerationConfig(**{name: value})
 
 
 def test_a_single_value_means_a_list_of_one() -> None:
-    config = GenerationConfig(eos_token_id=3, stop_strings="User:")  # type: ignore[arg-type]
+    config = GenerationConfig(eos_token_id=3, stop_strings="User:")
     assert (config.eos_token_id, config.stop_strings) == ((3,), ("User:",))
     assert GenerationConfig(stop_strings=None).stop_strings == ()
     assert GenerationConfig(eos_token_id=np.int64(3)).eos_token_id == (3,)  # type: ignore[arg-type]

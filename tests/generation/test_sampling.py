@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,7 +39,7 @@ def theirs(logits: np.ndarray, seen: list[int], params: GenerationConfig) -> np.
     torch = pytest.importorskip("torch")
     from transformers.generation import logits_process as lp
 
-    chain = [lp.RepetitionPenaltyLogitsProcessor(params.repetition_penalty)]
+    chain: list[Any] = [lp.RepetitionPenaltyLogitsProcessor(params.repetition_penalty)]
     chain.append(lp.TemperatureLogitsWarper(params.temperature))
     if params.top_k:
         chain.append(lp.TopKLogitsWarper(params.top_k))
@@ -66,7 +68,9 @@ def theirs(logits: np.ndarray, seen: list[int], params: GenerationConfig) -> np.
     ],
 )
 @pytest.mark.parametrize("size", [11, 3001])
-def test_ids_and_probabilities_are_those_of_transformers(options: dict, size: int) -> None:
+def test_ids_and_probabilities_are_those_of_transformers(
+    options: dict[str, Any], size: int
+) -> None:
     params = GenerationConfig(do_sample=True, **options)
     for seed in range(5):
         logits = random_logits(size, seed)
@@ -81,7 +85,7 @@ def test_ids_and_probabilities_are_those_of_transformers(options: dict, size: in
 
 
 def test_ties_with_the_kth_logit_are_kept_as_transformers_keeps_them() -> None:
-    logits = np.float32([1, 3, 2, 2, 2, 0])
+    logits = np.array([1, 3, 2, 2, 2, 0], np.float32)
     params = GenerationConfig(do_sample=True, top_k=2)
     ids, _ = Sampler(params).distribution(logits)
     assert ids.tolist() == [1, 2, 3, 4]
@@ -101,7 +105,7 @@ def test_the_nucleus_of_a_flat_distribution_equals_a_full_sort(top_p: float) -> 
 
 @given(LOGITS, PARAMS, st.lists(st.integers(0, 10)))
 def test_the_result_is_a_probability_distribution(
-    logits: np.ndarray, params: GenerationConfig, seen: list
+    logits: np.ndarray, params: GenerationConfig, seen: list[int]
 ) -> None:
     sampler = Sampler(params)
     sampler.observe([token for token in seen if token < logits.size])
@@ -148,7 +152,7 @@ def test_other_rows_other_seeds_and_no_seed_draw_other_numbers() -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     sampler = Sampler(GenerationConfig(do_sample=True, seed=1))
-    logits = np.log(np.float32([0.5, 0.3, 0.2]))
+    logits = np.log(np.array([0.5, 0.3, 0.2], np.float32))
     counts = np.bincount([sampler.sample(logits) for _ in range(20_000)], minlength=3)
     # 20,000 draws: the standard deviation of a share is at most 0.0036.
     np.testing.assert_allclose(counts / 20_000, [0.5, 0.3, 0.2], atol=0.015)
@@ -156,22 +160,22 @@ def test_draws_follow_the_probabilities() -> None:
 
 def test_greedy_takes_the_first_of_equal_logits_and_ignores_the_warpers() -> None:
     sampler = Sampler(GenerationConfig(temperature=5.0, top_k=1, top_p=0.1, seed=3))
-    assert sampler.sample(np.float32([1, 2, 2, -1])) == 1
+    assert sampler.sample(np.array([1, 2, 2, -1], np.float32)) == 1
 
 
 def test_greedy_decoding_applies_the_repetition_penalty() -> None:
     sampler = Sampler(GenerationConfig(repetition_penalty=2.0))
-    logits = np.float32([4, 3, -1])
+    logits = np.array([4, 3, -1], np.float32)
     assert sampler.sample(logits) == 0
     assert sampler.sample(logits) == 1  # 4 / 2 < 3
     assert sampler.sample(logits) == 0  # 4 / 2 > 3 / 2
     negative = Sampler(GenerationConfig(repetition_penalty=2.0))
     negative.observe([0])
-    assert negative.sample(np.float32([-2, -3])) == 1  # -2 * 2 < -3
+    assert negative.sample(np.array([-2, -3], np.float32)) == 1  # -2 * 2 < -3
 
 
 def test_a_tiny_temperature_is_greedy_and_minus_infinity_is_never_drawn() -> None:
-    logits = np.float32([0, 5, 4.999, -np.inf])
+    logits = np.array([0, 5, 4.999, -np.inf], np.float32)
     tiny = Sampler(GenerationConfig(do_sample=True, temperature=1e-300, seed=0))
     assert {tiny.sample(logits) for _ in range(20)} == {1}
     hot = Sampler(GenerationConfig(do_sample=True, temperature=100.0, top_k=0, seed=0))
@@ -180,6 +184,6 @@ def test_a_tiny_temperature_is_greedy_and_minus_infinity_is_never_drawn() -> Non
 
 @pytest.mark.parametrize("do_sample", [False, True])
 @pytest.mark.parametrize("logits", [[0, np.nan, 1], [0, np.inf, 1], [-np.inf, -np.inf]])
-def test_logits_without_a_finite_maximum_are_an_error(logits: list, do_sample: bool) -> None:
+def test_logits_without_a_finite_maximum_are_an_error(logits: list[float], do_sample: bool) -> None:
     with pytest.raises(GenerationError, match="highest logit is"):
-        Sampler(GenerationConfig(do_sample=do_sample)).sample(np.float32(logits))
+        Sampler(GenerationConfig(do_sample=do_sample)).sample(np.array(logits, np.float32))

@@ -26,7 +26,9 @@ def by_definition(text: str, strings: list[str]) -> tuple[str, bool]:
 
 
 @given(st.lists(st.text("ab\nc", max_size=5)), STRINGS)
-def test_text_is_cut_before_the_stop_string_that_ends_first(pieces: list, strings: list) -> None:
+def test_text_is_cut_before_the_stop_string_that_ends_first(
+    pieces: list[str], strings: list[str]
+) -> None:
     stop = StopStrings(strings)
     shown = ""
     for piece in pieces:

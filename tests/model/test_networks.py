@@ -165,7 +165,7 @@ def test_a_binary_weight_has_no_zero() -> None:
 
 def config_of(network: str, **sizes: Any) -> BitNetConfig:
     """Return a config of the network, with a norm in each linear where it may have one."""
-    wide = {"hidden": 256, "inner": 384} if network in GROUPED else {}
+    wide: dict[str, Any] = {"hidden": 256, "inner": 384} if network in GROUPED else {}
     config = BitNetConfig.from_dict(checkpoints.config_fields(**wide, **sizes))
     if network in GROUPED:
         return replace(config, network=network, group_size=128, dim_model_base=64, scale_emb=2.0)

@@ -119,6 +119,7 @@ def fill_codes(network: nn.Module) -> None:
     """Fill the linears with random codes and scales, packed as their class packs them."""
     from transformers.integrations.bitnet import BitLinear, pack_weights
 
+    linear: Any  # torch types a module's attributes as tensors or modules
     for linear in network.modules():
         if not hasattr(linear, "weight_scale"):
             continue
@@ -266,16 +267,18 @@ def test_a_prompt_in_pieces_agrees_with_transformers(tmp_path: Path, cuts: list[
 
 
 def other_weight(model: BitNetForCausalLM) -> None:
-    weight = model.get_submodule("model.layers.0.mlp.down_proj").weight
+    weight: Any = model.get_submodule("model.layers.0.mlp.down_proj").weight
     weight[3, 5] = -1 if weight[3, 5] == 1 else 1
 
 
 def other_scale(model: BitNetForCausalLM) -> None:
-    model.get_submodule("model.layers.1.self_attn.o_proj").weight_scale *= 1.01
+    scale: Any = model.get_submodule("model.layers.1.self_attn.o_proj").weight_scale
+    scale *= 1.01
 
 
 def other_eps(model: BitNetForCausalLM) -> None:
-    model.get_submodule("model.layers.2.mlp.ffn_sub_norm").eps = 1e-2
+    norm: Any = model.get_submodule("model.layers.2.mlp.ffn_sub_norm")
+    norm.eps = 1e-2
 
 
 def other_theta(model: BitNetForCausalLM) -> None:

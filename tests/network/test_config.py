@@ -180,27 +180,36 @@ def test_rope_scaling_is_read_from_both_places() -> None:
     assert BitNetConfig.from_dict(linear).rope_scaling == RopeScaling("linear", 2.0)
 
 
-LLAMA = {"model_type": "llama", "hidden_act": "silu"}
+LLAMA: dict[str, Any] = {"model_type": "llama", "hidden_act": "silu"}
 # As published in 1bitLLM/bitnet_b1_58-3B.
-ONE_BIT_LLM = LLAMA | {
+ONE_BIT_LLM: dict[str, Any] = LLAMA | {
     "architectures": ["BitnetForCausalLM"],
     "weight_bits": 1,
     "input_bits": 8,
     "rope_scaling": None,
     "quantization_config": None,
 }
-FIRST = {"model_type": "bitnet_2023", "hidden_act": "silu", "quantization_config": None}
+FIRST: dict[str, Any] = {
+    "model_type": "bitnet_2023",
+    "hidden_act": "silu",
+    "quantization_config": None,
+}
 
-WIDE = {"hidden": 256, "inner": 384, "hidden_act": "silu", "quantization_config": None}
-BONSAI = WIDE | {"model_type": "qwen3", "head_dim": 128}
-MINICPM = WIDE | {
+WIDE: dict[str, Any] = {
+    "hidden": 256,
+    "inner": 384,
+    "hidden_act": "silu",
+    "quantization_config": None,
+}
+BONSAI: dict[str, Any] = WIDE | {"model_type": "qwen3", "head_dim": 128}
+MINICPM: dict[str, Any] = WIDE | {
     "model_type": "minicpm",
     "scale_emb": 12,
     "scale_depth": 1.4,
     "dim_model_base": 64,
     "rope_scaling": LONGROPE | {"short_factor": [1.0] * 32, "long_factor": [2.0] * 32},
 }
-GROUPED = {"quant_method": "bitnet", "group_size": 128}
+GROUPED: dict[str, Any] = {"quant_method": "bitnet", "group_size": 128}
 
 GROUPED_REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("hidden_size is 320, expected a multiple of 128", {"hidden": 320}),

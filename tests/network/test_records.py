@@ -30,7 +30,7 @@ def compared(source: str) -> list[str]:
             asked = [node.value]
         texts = [inner for part in asked for inner in ast.walk(part)]
         found += [
-            f"line {node.lineno}: {text.value!r}"
+            f"line {text.lineno}: {text.value!r}"
             for text in texts
             if isinstance(text, ast.Constant) and text.value in NAMES
         ]

@@ -26,7 +26,11 @@ def inputs(op: str, shape: tuple[int, ...], seed: int = 0) -> dict[str, np.ndarr
     def floats(*sizes: int) -> np.ndarray:
         return random.standard_normal(sizes).astype(np.float32)
 
-    made = {"X": floats(*shape), "weight": floats(shape[-1]), "epsilon": np.float32([1e-5])}
+    made = {
+        "X": floats(*shape),
+        "weight": floats(shape[-1]),
+        "epsilon": np.array([1e-5], np.float32),
+    }
     return made | ({"residual": 100 * floats(*shape)} if op == "AddRMSNorm" else {})
 
 

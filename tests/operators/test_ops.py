@@ -185,12 +185,16 @@ def test_the_shape_of_the_scale_chooses_the_node() -> None:
             Network(op).eval(), (torch.ones(2, 256),), dynamo=True, verbose=False, opset_version=18,
             custom_translation_table=ops.translations(),
         )  # fmt: skip
+        assert exported is not None
         assert [node.op_type for node in exported.model.graph] == [op]
 
 
 def test_the_worst_case_of_int8_sums() -> None:
     x = np.full((2, 6912), 7.0, np.float32)
-    made = {"W": np.full((3, 6912), -128, np.int8), "scale": np.ones(3, np.float32)}
+    made: dict[str, np.ndarray] = {
+        "W": np.full((3, 6912), -128, np.int8),
+        "scale": np.ones(3, np.float32),
+    }
     check("Int8MatMul", x, made)
 
 

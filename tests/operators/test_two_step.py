@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -180,7 +181,7 @@ def test_every_kernel_chooses_and_computes_the_same(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------------ artifacts
 
-SIZES = {"vocab": 700, "layers": 1}  # of which few logits are among the 64 largest
+SIZES: dict[str, Any] = {"vocab": 700, "layers": 1}  # of which few logits are among the 64 largest
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])

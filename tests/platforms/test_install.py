@@ -140,7 +140,14 @@ def test_a_users_program_passes_strict_mypy(python: Path, tmp_path: Path) -> Non
     """The types of the installed package are the user's types, without the export's packages."""
     program = tmp_path / "program.py"
     program.write_text(USER)
-    checker = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache"]
+    checker: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--cache-dir",
+        tmp_path / "cache",
+    ]
     done = call(*checker, "--python-executable", python, program)
     assert done.returncode == 0, done.stdout
     assert 'Revealed type is "str"' in done.stdout
@@ -188,7 +195,7 @@ def test_a_cpu_without_avx_generates_the_same_ids(python: Path, demo_artifact: P
     emulator = shutil.which("qemu-x86_64-static") or shutil.which("qemu-x86_64")
     if emulator is None:
         pytest.skip("no qemu-x86_64: apt-get install qemu-user-static")
-    old = [emulator, "-cpu", "Nehalem", python]
+    old: list[str | Path] = [emulator, "-cpu", "Nehalem", python]
     environment = of_another_cpu()
     active = call(*old, "-m", "bitnet_onnx", "info", environment=environment)
     assert active.returncode == 0, active.stderr

@@ -15,6 +15,7 @@ import sys
 import zipfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def content(name: str) -> bytes:
 
 
 @cache  # what lief hands out dies with the binary
-def parsed(name: str) -> lief.Binary:
+def parsed(name: str) -> Any:  # a lief.Binary
     binary = lief.parse(list(content(name)))
     assert binary is not None
     return binary
@@ -198,7 +199,15 @@ def test_the_wheel_of_this_machine_generates_the_same_ids(
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", built], check=True, cwd=tmp_path)
-    asked = ["-m", "bitnet_onnx", "generate", demo_artifact, "What is 3 + 4?", "--format", "ids"]
+    asked: list[str | Path] = [
+        "-m",
+        "bitnet_onnx",
+        "generate",
+        demo_artifact,
+        "What is 3 + 4?",
+        "--format",
+        "ids",
+    ]
     ids = [
         subprocess.run([p, *asked], cwd=cwd, check=True, capture_output=True, text=True).stdout
         for p, cwd in ((python, tmp_path), (sys.executable, ROOT))

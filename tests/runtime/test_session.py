@@ -314,11 +314,17 @@ def test_a_model_file_that_is_not_onnx_is_refused(
 def test_floats_are_refused_and_numpy_integers_accepted(session: Session) -> None:
     expected = session.prefill(IDS).copy()
     for feed in (session.prefill, session.decode, lambda ids: scores(session, ids)):
+        wrong: Any
         for wrong in ([4.9], np.array([4.0]), ["4"], [None]):
             with pytest.raises(GenerationError, match="expected an integer"):
-                feed(wrong)  # type: ignore[operator]
+                feed(wrong)
     assert session.lengths == (len(IDS),)
-    for ids in (np.array(IDS), np.array(IDS, np.uint8), [np.int32(token) for token in IDS]):
+    several: list[Any] = [
+        np.array(IDS),
+        np.array(IDS, np.uint8),
+        [np.int32(token) for token in IDS],
+    ]
+    for ids in several:
         session.reset()
         assert np.array_equal(session.prefill(ids), expected)
         assert session.ids() == IDS

@@ -36,7 +36,8 @@ class Failing:
     """An ONNX Runtime session that fails once on demand, before or after a step."""
 
     def __init__(self, runtime: Any) -> None:
-        self.runtime, self.error, self.after = runtime, None, False
+        self.runtime, self.after = runtime, False
+        self.error: BaseException | None = None
 
     def run_with_iobinding(self, binding: Any) -> None:
         error, self.error = self.error, None
@@ -173,7 +174,7 @@ class World:
         assert int(first[-1].argmax()) == self.right_next(held)
 
     def fail(self) -> None:
-        kinds = [RuntimeError("no"), MemoryError(), KeyboardInterrupt()]
+        kinds: list[BaseException] = [RuntimeError("no"), MemoryError(), KeyboardInterrupt()]
         self.runtime.error = self.random.choice(kinds)
         self.runtime.after = self.random.random() < 0.5
 

@@ -141,7 +141,7 @@ def write(folder: Path, fields: dict[str, Any], made: dict[str, Tensor], shards:
     if shards == 1:
         save_file(made, folder / "model.safetensors")
         return folder
-    where = {}
+    where: dict[str, str] = {}
     for i in range(shards):
         file = f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
         part = {name: made[name] for name in sorted(made)[i::shards]}

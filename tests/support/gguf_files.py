@@ -163,14 +163,18 @@ def write(
             kind, content = table_bytes(tensor, table if tensor.ndim == 2 else norm)
         # int8 stands for "bytes": the writer would work out a shape from uint8.
         writer.add_tensor_info(
-            stored_name(name), tensor.shape, np.dtype(np.int8), len(content), raw_dtype=kind
+            stored_name(name),
+            tensor.shape,
+            np.dtype(np.int8),
+            len(content),
+            raw_dtype=kind,  # type: ignore[arg-type]  # a type that its list may lack
         )
         data.append(np.frombuffer(content, np.int8))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for content in data:
-        writer.write_tensor_data(content)
+    for stored in data:
+        writer.write_tensor_data(stored)
     writer.close()
     return path
 

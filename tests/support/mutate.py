@@ -77,7 +77,10 @@ def repeat(numbers: random.Random, content: bytes) -> bytes:
 
 
 SIZES = (-1, 0, 1, 3, 7, 2**31, 2**32 + 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30)
-ODD = (None, True, "", "x", [], {}, 0.5, -0.0, 1e308, 1e999, "\x00", [[]], {"a": 1}, *SIZES)
+ODD: tuple[Any, ...] = (
+    *(None, True, "", "x", [], {}, 0.5, -0.0, 1e308, 1e999, "\x00", [[]], {"a": 1}),
+    *SIZES,
+)
 DTYPES = ("BOOL", "U8", "I8", "I64", "F16", "BF16", "F32", "F64", "F8_E4M3", "F4", "C64", "Q2")
 
 

@@ -15,18 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from bitnet_onnx.verification.reference import TieBreaker
-from bitnet_onnx.weights.ternary import absmax_int8
 
 
 class MaskedTieBreaker(TieBreaker):
-    """A TieBreaker that compares only the positions that ``rows`` [B, S] marks, if it is set.
-
-    ``differing_as_is`` counts the activations that transformers alone would round differently. It
-    multiplies by 127 * (1 / max), not by 127 / max, so these are more than ``ties``.
-    """
+    """A TieBreaker that compares only the positions that ``rows`` [B, S] marks, if it is set."""
 
     rows: Tensor | None = None
-    differing_as_is = 0
 
     def _resolve(self, name: str, x: Tensor) -> Tensor:
         inputs = self._inputs
@@ -35,8 +29,6 @@ class MaskedTieBreaker(TieBreaker):
         other = torch.from_numpy(inputs[name])
         if self.rows is not None:
             other = torch.where(self.rows.unsqueeze(-1), other, x)
-        scale = 127 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)  # torch: 127 * (1 / max)
-        self.differing_as_is += int(((x * scale).round() != absmax_int8(other)[0]).sum())
         self._inputs = {name: other.numpy()}
         try:
             return super()._resolve(name, x)

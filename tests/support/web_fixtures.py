@@ -1,8 +1,8 @@
 """What the browser's engine is compared with: an artifact, and what Python makes of it.
 
 Writes a folder with the bundled model as a stock artifact and ``cases.json``. The tests of
-``mobile_demo/web`` read it; ``python -m tests.support.web_fixtures FOLDER`` writes it
-for a run by hand.
+``mobile_demo/web`` read it; ``python -m tests.support.web_fixtures FOLDER`` writes it for a run by
+hand.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def test_a_chat_without_template_or_messages_is_refused() -> None:
         make_tokenizer(None).encode_chat(QUESTION)
     for messages in ([], ["hello"]):
         with pytest.raises(TokenizerError, match="expected at least one mapping"):
-            TOKENIZER.encode_chat(messages)
+            TOKENIZER.encode_chat(messages)  # type: ignore[arg-type]
 
 
 # ---- control tokens that users write
@@ -271,7 +271,9 @@ def test_any_streamed_ids_give_the_text_of_decode(ids: list[int], skip: bool) ->
 
 
 @given(st.lists(st.sampled_from(["🙂", "ü", "€", b"\xf0\x9f", b"\x82", b"\xff", b"\xe2", "a"])))
-def test_bytes_that_no_token_completes_become_replacement_characters(parts: list) -> None:
+def test_bytes_that_no_token_completes_become_replacement_characters(
+    parts: list[str | bytes],
+) -> None:
     data = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
     ids = byte_ids(data)
     assert "".join(stream(ids)) == data.decode("utf-8", errors="replace")

@@ -313,7 +313,7 @@ def test_a_gguf_file_exports_to_the_same_artifact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file and its folder give the same weights file, byte for byte, and the same ids."""
-    sizes = {"hidden": 64, "heads": 4, "kv_heads": 2, "inner": 160, "layers": 2}
+    sizes: dict[str, Any] = {"hidden": 64, "heads": 4, "kv_heads": 2, "inner": 160, "layers": 2}
     path, fields, masters = gguf_files.make(tmp_path / "m.gguf", linear="arm", **sizes)
     folder = gguf_files.twin(tmp_path / "folder", fields, masters)
     for source, name in ((path, "a"), (folder, "b")):
@@ -323,7 +323,7 @@ def test_a_gguf_file_exports_to_the_same_artifact(
     weights = [(tmp_path / name / "model.onnx_data").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
     logits = [session.prefill([5, 7, 11]) for session in sessions]
-    assert np.array_equal(*logits)
+    assert np.array_equal(logits[0], logits[1])
     for session in sessions:
         session.reset()
     ids = [generate(s, [[5, 7, 11]], GenerationConfig(max_new_tokens=12))[0].ids for s in sessions]

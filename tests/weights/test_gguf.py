@@ -25,7 +25,7 @@ from bitnet_onnx.weights.gguf.checkpoint import GgufCheckpoint
 from bitnet_onnx.weights.gguf.names import permute_heads, unpermute_heads
 from bitnet_onnx.weights.gguf.tokenizer import LLAMA3_WORDS
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import gguf_files
+from tests.support import checkpoints, gguf_files
 
 SMALL: dict[str, Any] = {"hidden": 64, "heads": 2, "kv_heads": 1, "inner": 128, "layers": 1}
 WIDE: dict[str, Any] = {"hidden": 256, "heads": 4, "kv_heads": 2, "inner": 512, "layers": 1}
@@ -149,16 +149,16 @@ def test_every_norm_type_is_read(tmp_path: Path, kind: str) -> None:
 def test_the_permuted_rows_of_a_llama_are_restored(tmp_path: Path) -> None:
     quantization = {"quant_method": "bitnet", "linear_class": "autobitlinear"}
     fields = {"model_type": "llama", "hidden_act": "silu", "quantization_config": quantization}
-    sizes = gguf_files.checkpoints.config_fields(packed=False, **SMALL)
+    sizes = checkpoints.config_fields(packed=False, **SMALL)
     config = BitNetConfig.from_dict({**sizes, **fields})
-    masters = gguf_files.checkpoints.masters(sizes, 0)
+    masters = checkpoints.masters(sizes, 0)
     masters = {n: t for n, t in masters.items() if n in parts_of(config).norms or "norm" not in n}
     for name, heads in ((Q, 2), (Q.replace("q_proj", "k_proj"), 1)):
         masters[f"{name}.weight"] = permute_heads(masters[f"{name}.weight"], heads)
     path = gguf_files.write(tmp_path / "m.gguf", sizes, masters, architecture="llama")
     found = open_checkpoint(path)
     assert found.config == config
-    expected = gguf_files.checkpoints.masters(sizes, 0)
+    expected = checkpoints.masters(sizes, 0)
     for name in parts_of(config).linears:
         codes = gguf_files.absmean(expected[f"{name}.weight"])[0]
         assert (found.ternary(name)[0].flatten() + 1).tolist() == codes

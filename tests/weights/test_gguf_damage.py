@@ -12,7 +12,7 @@ import torch
 
 from bitnet_onnx.errors import BitNetError, CheckpointError
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import gguf_files
+from tests.support import checkpoints, gguf_files
 from tests.support.checkpoints import read_all
 from tests.support.gguf_files import SMALL
 
@@ -200,8 +200,8 @@ NETWORKS: dict[str, tuple[Callable[[Masters], Any], dict[str, Any], str]] = {
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_a_wrong_tensor_is_refused_at_open(tmp_path: Path, kind: str) -> None:
     change, options, message = NETWORKS[kind]
-    fields = gguf_files.checkpoints.config_fields(packed=False, **SMALL)
-    masters = gguf_files.checkpoints.masters(fields, 0)
+    fields = checkpoints.config_fields(packed=False, **SMALL)
+    masters = checkpoints.masters(fields, 0)
     change(masters)
     path = gguf_files.write(tmp_path / "m.gguf", fields, masters, **options)
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -274,7 +274,12 @@ def test_a_quantized_table_with_a_wrong_scale_is_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("layout", "block"), [("x86", 128), ("arm", 64)])
 def test_i2s_needs_whole_blocks(tmp_path: Path, layout: str, block: int) -> None:
-    fields = {"hidden": 4 if layout == "arm" else 8, "heads": 2, "kv_heads": 1, "inner": 128}
+    fields: dict[str, Any] = {
+        "hidden": 4 if layout == "arm" else 8,
+        "heads": 2,
+        "kv_heads": 1,
+        "inner": 128,
+    }
     path, *_ = gguf_files.make(tmp_path / "m.gguf", linear=layout, layers=1, **fields)
     with pytest.raises(CheckpointError, match=f"expected a multiple of {block} for I2_S in the"):
         open_checkpoint(path, i2s_layout=layout)

@@ -19,6 +19,7 @@ from torch import Tensor
 from bitnet_onnx.errors import CheckpointError
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.weights.gguf.blocks import unpack_q2
+from bitnet_onnx.weights.gguf.checkpoint import GgufCheckpoint
 from bitnet_onnx.weights.gguf.names import permute_heads
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import spread
@@ -70,7 +71,7 @@ def test_a_file_of_bonsai_gives_the_ids_of_transformers(tmp_path: Path) -> None:
         tmp_path, "Q2_0", metadata=rope, tie_word_embeddings=True,
         rope_parameters=YARN | {"original_max_position_embeddings": 32},
     )  # fmt: skip
-    assert open_checkpoint(path).describe()["tensors"]["Q2_0"] == 14
+    assert GgufCheckpoint(path).describe()["tensors"]["Q2_0"] == 14
     agrees(path, model, tmp_path / "a", "float32")
 
 
@@ -125,7 +126,7 @@ def put(path: Path, at: int, content: bytes) -> None:
 
 def test_an_impossible_scale_or_code_is_refused(tmp_path: Path) -> None:
     path, _ = bonsai(tmp_path, "Q2_0")
-    info = open_checkpoint(path)._file.tensors["blk.1.ffn_up.weight"]
+    info = GgufCheckpoint(path)._file.tensors["blk.1.ffn_up.weight"]
     assert info.type == Q2_0
     whole, block = path.read_bytes(), info.start + 3 * 34  # row 1, group 1
     where = r"blk\.1\.ffn_up\.weight has the block scale {} in row 1, group 1 of 128"
@@ -138,7 +139,7 @@ def test_an_impossible_scale_or_code_is_refused(tmp_path: Path) -> None:
 
 def test_a_group_whose_halves_have_two_scales_is_refused(tmp_path: Path) -> None:
     path, _ = bonsai(tmp_path, "Q2_0 of 64")
-    info = open_checkpoint(path)._file.tensors["blk.1.ffn_up.weight"]
+    info = GgufCheckpoint(path)._file.tensors["blk.1.ffn_up.weight"]
     put(path, info.start + (2 * 4 + 3) * 18, b"\x00\x3c")
     refused(path, "in row 2, group 1 of 128, expected one finite number above 0 for the group")
 

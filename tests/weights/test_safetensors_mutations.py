@@ -321,6 +321,13 @@ def test_reading_takes_at_most_twice_the_memory_of_the_file(
     folder: Path, tmp_path: Path, packed: bool
 ) -> None:
     """The mapped file itself counts once."""
-    sizes = {"hidden": 384, "heads": 6, "kv_heads": 2, "inner": 1024, "layers": 8, "vocab": 4096}
+    sizes: dict[str, Any] = {
+        "hidden": 384,
+        "heads": 6,
+        "kv_heads": 2,
+        "inner": 1024,
+        "layers": 8,
+        "vocab": 4096,
+    }
     large = checkpoints.make(tmp_path / "large", packed=packed, **sizes)
     run("-c", READ_LARGE, folder, large)

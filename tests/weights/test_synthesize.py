@@ -16,6 +16,7 @@ from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.network.records import RECORDS
 from bitnet_onnx.verification.compare import verify
@@ -95,6 +96,6 @@ def test_gates_that_are_never_zero_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silu = replace(RECORDS["bitnet"], hidden_act="silu")  # the presets do not have such a network
-    monkeypatch.setattr(module.BitNetConfig, "record", silu)
+    monkeypatch.setattr(BitNetConfig, "record", silu)
     with pytest.raises(ConfigError, match="hidden_act is 'silu', expected 'relu2'"):
         synthesize("tiny", tmp_path / "c", ffn_zeros=0.5)

@@ -27,16 +27,16 @@ def inputs(op: str, shape: tuple[int, ...], n: int, m: int, seed: int = 0) -> di
             "W": codes(n, shape[-1]),
             "scale": random.random(n, np.float32) + np.float32(0.01),
             "norm": random.standard_normal(shape[-1]).astype(np.float32),
-            "epsilon": np.float32([1e-5]),
+            "epsilon": np.array([1e-5], np.float32),
         }
     return {
         "X": x,
         "gate": codes(n, shape[-1]),
         "up": codes(n, shape[-1]),
-        "gate_scale": np.float32([0.7]),
-        "up_scale": np.float32([1.3]),
+        "gate_scale": np.array([0.7], np.float32),
+        "up_scale": np.array([1.3], np.float32),
         "norm": random.standard_normal(n).astype(np.float32),
-        "epsilon": np.float32([1e-5]),
+        "epsilon": np.array([1e-5], np.float32),
         "down": codes(n, m),
         "down_scale": random.random(m, np.float32) + np.float32(0.01),
     }

@@ -64,7 +64,7 @@ export class Chat {
     if (ids.length <= context) return [turns, ids];
     throw new EngineError(
       "prompt",
-      `The message makes a prompt of ${ids.length} tokens; the model's context holds ${context}.`,
+      `The message makes a prompt of ${ids.length} tokens, expected at most the context of ${context}.`,
       "Shorten the message or the system prompt.",
     );
   }

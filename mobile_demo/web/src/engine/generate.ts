@@ -46,7 +46,7 @@ export class TokenStream implements AsyncIterable<number> {
     if (!Number.isSafeInteger(options.max_new_tokens) || options.max_new_tokens < 1) {
       throw new EngineError(
         "options",
-        `max_new_tokens is ${options.max_new_tokens}; it must be at least 1.`,
+        `max_new_tokens is ${options.max_new_tokens}, expected at least 1.`,
       );
     }
     this.#session = session;
@@ -120,18 +120,19 @@ export class TokenStream implements AsyncIterable<number> {
 }
 
 function checkPrompt(session: SessionLike, prompt: readonly number[]): void {
-  if (prompt.length === 0) throw new EngineError("prompt", "The prompt is empty.");
+  if (prompt.length === 0)
+    throw new EngineError("prompt", "The prompt has no tokens, expected at least one.");
   const wrong = prompt.find((id) => !Number.isInteger(id) || id < 0 || id >= session.vocabSize);
   if (wrong !== undefined) {
     throw new EngineError(
       "artifact",
-      `The prompt holds the id ${wrong}; expected 0 to ${session.vocabSize - 1}.`,
+      `The prompt holds the id ${wrong}, expected 0 to ${session.vocabSize - 1}.`,
     );
   }
   if (prompt.length > session.contextLength) {
     throw new EngineError(
       "prompt",
-      `The message makes a prompt of ${prompt.length} tokens; the model's context holds ${session.contextLength}.`,
+      `The message makes a prompt of ${prompt.length} tokens, expected at most the context of ${session.contextLength}.`,
       "Shorten the message.",
     );
   }

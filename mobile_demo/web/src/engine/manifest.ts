@@ -59,7 +59,7 @@ export function parseManifest(text: string): Manifest {
     throw new EngineError(
       "artifact",
       `The model's format_version is ${JSON.stringify(version)}, ` +
-        `this page reads 1 to ${FORMAT_VERSION}.`,
+        `expected 1 to ${FORMAT_VERSION}.`,
       "Reload for a newer page, or export the model with the bitnet_onnx that made this page.",
     );
   }

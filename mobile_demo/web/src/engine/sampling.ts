@@ -37,8 +37,7 @@ export interface Distribution {
 function checkedParams(given: Partial<SamplingParams>): SamplingParams {
   const params = { ...GREEDY, ...given };
   const rule = (name: keyof SamplingParams, ok: boolean, expected: string) => {
-    if (!ok)
-      throw new EngineError("options", `${name} is ${params[name]}; it must be ${expected}.`);
+    if (!ok) throw new EngineError("options", `${name} is ${params[name]}, expected ${expected}.`);
   };
   const { temperature, top_k, top_p, min_p, repetition_penalty, seed } = params;
   rule("temperature", Number.isFinite(temperature) && temperature > 0, "a number above 0");

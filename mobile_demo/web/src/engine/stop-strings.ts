@@ -12,7 +12,8 @@ export class StopStrings {
   readonly #strings: readonly string[];
 
   constructor(strings: readonly string[] = []) {
-    if (strings.includes("")) throw new EngineError("options", "A stop string is empty.");
+    if (strings.includes(""))
+      throw new EngineError("options", "A stop string is empty, expected at least one character.");
     this.#strings = strings;
   }
 

@@ -72,7 +72,7 @@ test("a manifest of an unknown version", async ({ page, site }) => {
   );
   await page.goto(site.url);
   const alert = page.getByRole("alert").filter({ hasText: "format_version" });
-  await expect(alert).toContainText("format_version is 3, this page reads 1 to 2");
+  await expect(alert).toContainText("format_version is 3, expected 1 to 2");
   site.replaced.clear();
   await alert.getByRole("button", { name: "Reload the page" }).click();
   await ready(page);
@@ -111,7 +111,7 @@ test("a prompt longer than the context", async ({ page, site }) => {
   const long = "1 2 3 4 ".repeat(200).trim();
   await message(page).fill(long);
   await page.getByRole("button", { name: "Send" }).click();
-  await expect(page.getByRole("alert")).toContainText("the model's context holds 512");
+  await expect(page.getByRole("alert")).toContainText("expected at most the context of 512");
   await expect(message(page)).toHaveValue(long);
   await message(page).fill("");
   expect(await ask(page, question)).toBe(text.trim());

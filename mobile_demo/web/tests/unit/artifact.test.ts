@@ -169,7 +169,7 @@ test("pieces of another model are dropped", async () => {
 test.each([
   ["{", /not JSON/],
   ["[]", /not an object/],
-  [changed((fields) => (fields["format_version"] = 3)), /is 3, this page reads 1 to 2/],
+  [changed((fields) => (fields["format_version"] = 3)), /is 3, expected 1 to 2/],
   [changed((fields) => delete fields["format_version"]), /format_version is undefined/],
   [changed((fields) => (fields["new"] = 1)), /the field new is unknown/],
   [changed((fields) => delete fields["head"]), /the field head is missing/],

@@ -144,7 +144,7 @@ test("a message that the context cannot hold is refused and changes nothing", ()
   const chat = new Chat(session, model.tokenizer);
   const before = session.ids.length;
   expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(EngineError);
-  expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(/context holds 512/);
+  expect(() => chat.send("1 ".repeat(600), LIMIT)).toThrow(/context of 512/);
   expect([chat.turns.length, session.ids.length]).toEqual([0, before]);
 });
 
