@@ -58,7 +58,10 @@ Kernels kernels_of(const Cpu& cpu) {
   take(has_all(cpu.features, needs), quantize_digits_##isa, &k.quantize_digits); \
   take(has_all(cpu.features, needs), widen_bf16_##isa, &k.widen_bf16);           \
   take(has_all(cpu.features, needs), rms_norm_##isa, &k.rms_norm);               \
-  take(has_all(cpu.features, needs), rotate_##isa, &k.rotate);
+  take(has_all(cpu.features, needs), rotate_##isa, &k.rotate);                   \
+  take(has_all(cpu.features, needs), scale_sums_##isa, &k.scale_sums);           \
+  take(has_all(cpu.features, needs), scale_sums_each_##isa, &k.scale_sums_each); \
+  take(has_all(cpu.features, needs), gate_##isa, &k.gate);
 #include "kernels/rows/kernels.inc"
 #define KERNEL(isa, needs) take(has_all(cpu.features, needs), read_##isa, &k.read);
 #include "kernels/read/kernels.inc"

@@ -48,6 +48,9 @@ struct Kernels {
   WidenBf16* widen_bf16;
   RmsNormRow* rms_norm;
   Rotate* rotate;
+  ScaleSums* scale_sums;
+  ScaleSumsEach* scale_sums_each;
+  GateRow* gate;
   Read* read;
 };
 

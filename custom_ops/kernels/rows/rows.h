@@ -1,4 +1,5 @@
-// Loops over one row (token) of activations: quantizers, the norm, rotation by position.
+// Loops over one row (token) of activations: quantizers, the norm, rotation by position,
+// the ends of products.
 #pragma once
 
 #include "kernels/format.h"
@@ -37,13 +38,26 @@ using RmsNormRow = void(size_t k, const float* x, const float* residual, float* 
 using Rotate = void(size_t count, const float* low, const float* high, const float* cos,
                     const float* sin, float* out_low, float* out_high);
 
+// y[i] = float32(sums[i]) * scale
+using ScaleSums = void(size_t count, const int32_t* sums, float scale, float* y);
+
+// y[i] = float32(sums[i]) * (scales[i] / divisor); scales: float32 [count], at any address
+using ScaleSumsEach = void(size_t count, const int32_t* sums, const uint8_t* scales, float divisor,
+                           float* y);
+
+// y[i] = s * up[i] with s = relu(y[i])^2, and +0 where s is 0
+using GateRow = void(size_t count, const float* up, float* y);
+
 #define KERNEL(isa, needs)              \
   QuantizeInt8 quantize_int8_##isa;     \
   QuantizeInt16 quantize_int16_##isa;   \
   QuantizeDigits quantize_digits_##isa; \
   WidenBf16 widen_bf16_##isa;           \
   RmsNormRow rms_norm_##isa;            \
-  Rotate rotate_##isa;
+  Rotate rotate_##isa;                  \
+  ScaleSums scale_sums_##isa;           \
+  ScaleSumsEach scale_sums_each_##isa;  \
+  GateRow gate_##isa;
 #include "kernels/rows/kernels.inc"
 
 }  // namespace bitnet

@@ -16,6 +16,9 @@ struct Row {
   WidenBf16* widen_bf16;
   RmsNormRow* rms_norm;
   Rotate* rotate;
+  ScaleSums* scale_sums;
+  ScaleSumsEach* scale_sums_each;
+  GateRow* gate;
 } const kRows[] = {
 #define KERNEL(isa, needs) \
   {#isa,                   \
@@ -25,7 +28,10 @@ struct Row {
    quantize_digits_##isa,  \
    widen_bf16_##isa,       \
    rms_norm_##isa,         \
-   rotate_##isa},
+   rotate_##isa,           \
+   scale_sums_##isa,       \
+   scale_sums_each_##isa,  \
+   gate_##isa},
 #include "kernels/rows/kernels.inc"
 };
 
@@ -162,6 +168,36 @@ void test_rotate(const Row& row, size_t count) {
   }
 }
 
+void test_ends(const Row& row, size_t count) {
+  CASE("scale_sums_%s, gate_%s count %zu", row.isa, row.isa, count);
+  Random random = {count};
+  Guarded<int32_t> sums(count);
+  Guarded<float> scales(count), up(count), y(count);
+  for (size_t i = 0; i < count; i++) {
+    sums[i] = static_cast<int32_t>(random.below(1u << 25)) - (1 << 24);
+    scales[i] = 1 + random.real() / 2;
+    up[i] = i % 5 == 1 ? INFINITY : i % 7 == 2 ? NAN : random.real();
+  }
+  row.scale_sums(count, sums.data, 0.37f, y.data);
+  for (size_t i = 0; i < count; i++) CHECK(y[i] == static_cast<float>(sums[i]) * 0.37f);
+  row.scale_sums_each(count, sums.data, bytes_of(scales), 3.7f, y.data);
+  for (size_t i = 0; i < count; i++) {
+    CHECK(y[i] == static_cast<float>(sums[i]) * (scales[i] / 3.7f));
+  }
+  const float gates[] = {0, -0.0f, 1e-30f, -3, 2.5f, NAN, INFINITY, -INFINITY};
+  for (size_t i = 0; i < count; i++) y[i] = gates[random.below(8)];
+  const Guarded<float>& before = y;
+  Guarded<float> expected(count);
+  for (size_t i = 0; i < count; i++) {
+    const float positive = before.data[i] < 0 ? 0 : before.data[i], square = positive * positive;
+    expected[i] = square == 0 ? 0 : square * up[i];
+  }
+  row.gate(count, up.data, y.data);
+  for (size_t i = 0; i < count; i++) {
+    CHECK(isnan(expected[i]) ? isnan(y[i]) : same_bits(y[i], expected[i]));
+  }
+}
+
 }  // namespace
 
 TEST(rows, quantizers) {
@@ -179,6 +215,7 @@ TEST(rows, others) {
     for (size_t k = 1; k < 200; k += k < 70 ? 1 : 37) {
       test_widen(row, k);
       test_rotate(row, k);
+      test_ends(row, k);
     }
   }
 }

@@ -14,7 +14,7 @@ static size_t product_bytes(const TernaryFeedForward& op) {
 
 size_t ternary_feed_forward_scratch(const TernaryFeedForward& op) {
   return (op.normed ? 1 : 2) * product_bytes(op) +
-         larger(ternary_gated_matmul_scratch(op.m, op.k, op.n),
+         larger(ternary_gated_matmul_scratch(op.m, op.k),
                 ternary_column_matmul_scratch(op.m, op.n, op.width));
 }
 

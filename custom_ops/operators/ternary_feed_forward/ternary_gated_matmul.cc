@@ -1,13 +1,10 @@
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 
-#include "operators/ternary.h"
-#include "operators/ternary_matmul/ternary_matmul.h"
-#include "platform/sizes.h"
+#include "operators/ternary_matmul/int8_rows.h"
 
 namespace bitnet {
 namespace {
 
-constexpr size_t kSlab = 256;       // activation rows at a time otherwise: bounds the scratch
 constexpr size_t kTaskRows = 2048;  // weight rows of a task at most: its sums and indices, 16 KB
 constexpr size_t kChunk = 32;       // weight rows of gate at a time
 constexpr size_t kChunks = 4;       // tasks of 4 times kTaskBytes: each starts without its up rows
@@ -63,31 +60,26 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, size_t i, int8_t*
   });
 }
 
-// Many activation rows: both products in full.
+// Many activation rows: both products in full, a rectangle of each while its sums are at hand.
 void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   for (size_t first = 0; first < op.m; first += kSlab) {
     const size_t m = smaller(kSlab, op.m - first);
-    const float* x = op.x + first * op.k;
-    float* y = op.y + first * op.n;
-    float* up = static_cast<float*>(scratch);
-    void* rest = static_cast<char*>(scratch) + kSlab * op.n * sizeof(float);
-    TernaryMatMul product = {.m = m,
-                             .k = op.k,
-                             .n = op.n,
-                             .x = x,
-                             .w = op.gate,
-                             .scales = op.gate_scale,
-                             .row_scales = false,
-                             .y = y};
-    ternary_matmul(kernels, product, rest, pool);
-    product.w = op.up;
-    product.scales = op.up_scale;
-    product.y = up;
-    ternary_matmul(kernels, product, rest, pool);
-    parallel(pool, m, [&](size_t i) {
-      for (size_t n = i * op.n; n < (i + 1) * op.n; n++) {
-        const float square = squared_relu(y[n]);
-        y[n] = square == 0 ? 0 : square * up[n];
+    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool);
+    const size_t width = rows.blocks * kBlockK, row_bytes = rows.blocks * kBlockBytes;
+    each_rectangle(rows, op.n, pool, [&](size_t i0, size_t tall, size_t n0, size_t count) {
+      int32_t gates[kSums], sums[kSums];
+      float up[kSums];
+      const int8_t* q = rows.q + i0 * width;
+      kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.gate + n0 * row_bytes,
+                           gates, count);
+      kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.up + n0 * row_bytes,
+                           sums, count);
+      for (size_t i = 0; i < tall; i++) {
+        const float act_scale = rows.act_scales[i0 + i];
+        float* y = op.y + (first + i0 + i) * op.n + n0;
+        kernels.scale_sums(count, gates + i * count, load_float(op.gate_scale, 0) / act_scale, y);
+        kernels.scale_sums(count, sums + i * count, load_float(op.up_scale, 0) / act_scale, up);
+        kernels.gate(count, up, y);
       }
     });
   }
@@ -95,9 +87,8 @@ void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
 
 }  // namespace
 
-size_t ternary_gated_matmul_scratch(size_t m, size_t k, size_t n) {
-  if (m < kGemmRows) return blocks_of(k) * kBlockK;
-  return kSlab * n * sizeof(float) + ternary_matmul_scratch(smaller(m, kSlab), k);
+size_t ternary_gated_matmul_scratch(size_t m, size_t k) {
+  return m < kGemmRows ? blocks_of(k) * kBlockK : int8_rows_scratch(m, k);
 }
 
 void ternary_gated_matmul(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,

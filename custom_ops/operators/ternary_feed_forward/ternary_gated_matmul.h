@@ -23,7 +23,7 @@ struct TernaryGatedMatMul {
 };
 
 // Bytes of scratch, aligned to 64, that ternary_gated_matmul needs.
-size_t ternary_gated_matmul_scratch(size_t m, size_t k, size_t n);
+size_t ternary_gated_matmul_scratch(size_t m, size_t k);
 
 void ternary_gated_matmul(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,
                           const Pool& pool);

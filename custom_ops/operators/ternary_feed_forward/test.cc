@@ -70,7 +70,7 @@ void check_gated(const Kernels& kernels, size_t m, size_t k, size_t n, size_t sh
   const size_t row = row_bytes_for(k);
   Guarded<float> x(m * k), y(m * n);
   Guarded<uint8_t> gate(n * row), up(n * row),
-      scratch(ternary_gated_matmul_scratch(m, k, n) / 64 * 64 + 64);
+      scratch(ternary_gated_matmul_scratch(m, k) / 64 * 64 + 64);
   fill_share(&x, m, k, 100, &random);
   fill_bytes(&gate, &random);
   fill_bytes(&up, &random);

@@ -1,0 +1,59 @@
+// Activation rows in int8, and the rectangles into which a product of many of them is split.
+#pragma once
+
+#include "kernels/kernels.h"
+#include "operators/ternary.h"
+#include "platform/pool.h"
+#include "platform/sizes.h"
+
+namespace bitnet {
+
+constexpr size_t kSlab = 512;            // activation rows quantized at a time: bounds the scratch
+constexpr size_t kTall = 128;            // activation rows of one rectangle
+constexpr size_t kSums = 4096;           // int32 sums that a rectangle keeps on its stack
+constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
+constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
+static_assert(kTall * kTileN <= kSums, "a rectangle of one tile fits");
+
+struct Int8Rows {
+  size_t m, blocks;
+  float* act_scales;  // [m]; NaN where the row is not finite
+  int32_t* q_sums;    // [m]
+  int8_t* q;          // [m, 256 * blocks]
+};
+
+// Bytes of scratch, aligned to 64, for at most kSlab of m rows of k activations.
+inline size_t int8_rows_scratch(size_t m, size_t k) {
+  return smaller(m, kSlab) * (blocks_of(k) * kBlockK + sizeof(float) + sizeof(int32_t));
+}
+
+// Quantizes m <= kSlab rows of x [m, k].
+inline Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k, void* scratch,
+                          const Pool& pool) {
+  const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = kQuantizeWork / k + 1;
+  int8_t* q = static_cast<int8_t*>(scratch);
+  float* act_scales = reinterpret_cast<float*>(q + m * width);
+  const Int8Rows rows = {m, blocks, act_scales, reinterpret_cast<int32_t*>(act_scales + m), q};
+  parallel(pool, parts(m, each), [&](size_t task) {
+    for (size_t i = task * each; i < smaller(m, (task + 1) * each); i++) {
+      rows.act_scales[i] =
+          kernels.quantize_int8(x + i * k, k, width, rows.q + i * width, rows.q_sums + i);
+    }
+  });
+  return rows;
+}
+
+// Calls body(i0, m, n0, count) for each rectangle of m activation rows, from i0 on, by `count` of n
+// weight rows, from n0 on: at most kSums sums.
+template <typename Body>
+void each_rectangle(const Int8Rows& rows, size_t n, const Pool& pool, const Body& body) {
+  const size_t tall = smaller(rows.m, kTall), fits = kSums / tall / kTileN * kTileN;
+  const size_t worth = kTaskWork / (tall * rows.blocks * kBlockK) / kTileN * kTileN;
+  const size_t wide = worth < kTileN ? kTileN : smaller(worth, fits), across = parts(n, wide);
+  parallel(pool, across * parts(rows.m, tall), [&](size_t task) {
+    const size_t n0 = task % across * wide, i0 = task / across * tall;
+    body(i0, smaller(tall, rows.m - i0), n0, smaller(wide, n - n0));
+  });
+}
+
+}  // namespace bitnet
