@@ -18,6 +18,10 @@ Kernels kernels_of(const Cpu& cpu) {
   take(has_all(cpu.features, needs), ternary_gemv_##isa, &k.ternary_gemv); \
   take(has_all(cpu.features, needs), ternary_select_##isa, &k.ternary_select);
 #include "kernels/ternary_gemv/kernels.inc"
+#define KERNEL(isa, needs)                                               \
+  take(has_all(cpu.features, needs), ternary_few_##isa, &k.ternary_few); \
+  take(has_all(cpu.features, needs), ternary_columns_few_##isa, &k.ternary_columns_few);
+#include "kernels/ternary_few/kernels.inc"
 #define KERNEL(isa, needs)                                                 \
   take(has_all(cpu.features, needs), ternary_gemm_##isa, &k.ternary_gemm); \
   take(has_all(cpu.features, needs), ternary_columns_gemm_##isa, &k.ternary_columns_gemm);

@@ -17,6 +17,7 @@
 #include "kernels/read/read.h"
 #include "kernels/rows/rows.h"
 #include "kernels/ternary_columns/ternary_columns.h"
+#include "kernels/ternary_few/ternary_few.h"
 #include "kernels/ternary_gemm/ternary_gemm.h"
 #include "kernels/ternary_gemv/ternary_gemv.h"
 #include "kernels/ternary_group/ternary_group.h"
@@ -28,6 +29,8 @@ struct Kernels {
   const char* name;  // of the CPU, as in kCpus
   TernaryGemv* ternary_gemv;
   TernarySelect* ternary_select;
+  TernaryFew* ternary_few;
+  TernaryColumnsFew* ternary_columns_few;
   TernaryGemm* ternary_gemm;
   TernaryColumnsGemm* ternary_columns_gemm;
   TernaryColumns* ternary_columns;

@@ -1,4 +1,4 @@
-#include "kernels/x86_avx512vnni.h"
+#include "kernels/x86_avx512vnni_tile.h"
 
 #include <immintrin.h>
 #include <stddef.h>
@@ -10,39 +10,6 @@ namespace bitnet {
 
 // Panels of 32 weight rows by 2 blocks are unpacked once for all activation rows.
 static constexpr size_t kPanelBlocks = 2;
-
-// sums[m][0..32) += panel x q for M activation rows. The first panel starts from -q_sums.
-template <int M>
-static void tile(size_t groups, const uint8_t* panel, const int8_t* q, size_t q_stride,
-                 const int32_t* start, __mmask16 low, __mmask16 high, int32_t* sums,
-                 size_t stride) {
-  __m512i acc[M][2];
-  UNROLL for (int m = 0; m < M; m++) {
-    if (start) {
-      acc[m][0] = acc[m][1] = _mm512_set1_epi32(-start[m]);
-    } else {
-      acc[m][0] = _mm512_maskz_loadu_epi32(low, sums + m * stride);
-      acc[m][1] = _mm512_maskz_loadu_epi32(high, sums + m * stride + 16);
-    }
-  }
-  for (size_t g = 0; g < groups; g++, panel += kQuadBytes, q += 4) {
-    const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
-    UNROLL for (int m = 0; m < M; m++) {
-      const __m512i x = _mm512_set1_epi32(load_4(q + m * q_stride));
-      acc[m][0] = _mm512_dpbusd_epi32(acc[m][0], w0, x);
-      acc[m][1] = _mm512_dpbusd_epi32(acc[m][1], w1, x);
-    }
-  }
-  UNROLL for (int m = 0; m < M; m++) {
-    _mm512_mask_storeu_epi32(sums + m * stride, low, acc[m][0]);
-    _mm512_mask_storeu_epi32(sums + m * stride + 16, high, acc[m][1]);
-  }
-}
-
-using Tile = void (*)(size_t, const uint8_t*, const int8_t*, size_t, const int32_t*, __mmask16,
-                      __mmask16, int32_t*, size_t);
-static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>,
-                              tile<5>, tile<6>, tile<7>, tile<8>};
 
 void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
                              const int32_t* q_sums, const uint8_t* w, int32_t* sums,
@@ -71,27 +38,8 @@ void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
   }
 }
 
-// GEMM of columns: 4 of them at a time are interleaved while packed, to [half][k / 4][byte][k % 4].
-// Each field is then the panel of 32 outputs.
 static constexpr size_t kChunk = 256;  // columns
 static constexpr size_t kHalfBytes = kChunk / 4 * kQuadBytes;
-
-static inline void interleave_4(const uint8_t* const* column, uint8_t* packed) {
-  const __m512i a = _mm512_loadu_si512(column[0]), b = _mm512_loadu_si512(column[1]);
-  const __m512i c = _mm512_loadu_si512(column[2]), d = _mm512_loadu_si512(column[3]);
-  const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);
-  const __m512i cd0 = _mm512_unpacklo_epi8(c, d), cd1 = _mm512_unpackhi_epi8(c, d);
-  // Quarter l of v[i] has bytes 16 l + 4 i to 16 l + 4 i + 3 of all 4.
-  const __m512i v[4] = {_mm512_unpacklo_epi16(ab0, cd0), _mm512_unpackhi_epi16(ab0, cd0),
-                        _mm512_unpacklo_epi16(ab1, cd1), _mm512_unpackhi_epi16(ab1, cd1)};
-  const __m512i t[4] = {
-      _mm512_shuffle_i32x4(v[0], v[1], 0x44), _mm512_shuffle_i32x4(v[2], v[3], 0x44),
-      _mm512_shuffle_i32x4(v[0], v[1], 0xee), _mm512_shuffle_i32x4(v[2], v[3], 0xee)};
-  UNROLL for (int half = 0; half < 2; half++, packed += kHalfBytes) {
-    _mm512_storeu_si512(packed, _mm512_shuffle_i32x4(t[2 * half], t[2 * half + 1], 0x88));
-    _mm512_storeu_si512(packed + 64, _mm512_shuffle_i32x4(t[2 * half], t[2 * half + 1], 0xdd));
-  }
-}
 
 void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, size_t q_stride,
                                      const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
@@ -108,7 +56,7 @@ void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, si
         const size_t at = k + 4 * g + c;
         column[c] = w + (at < count ? at : count - 1) * row_bytes;
       }
-      interleave_4(column, packed + g * kQuadBytes);
+      interleave_4(column, packed + g * kQuadBytes, kHalfBytes);
     }
     for (int field = 0; field < 8; field++) {  // 4 of each half
       const uint8_t* from = packed + field % 2 * kHalfBytes;

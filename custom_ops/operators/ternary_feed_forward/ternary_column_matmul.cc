@@ -8,9 +8,8 @@ namespace {
 constexpr size_t kMaxParts = 8;  // tasks that share the columns of one activation row
 constexpr size_t kWorkers = 16;  // tasks at a time that have room for their sums
 
-// Scratch of `few`: sums [kMaxParts, padded n], index [k], values [k], q [padded k].
-void few(const Kernels& kernels, const TernaryColumnMatMul& op, size_t i, void* scratch,
-         const Pool& pool) {
+// Scratch of `one`: sums [kMaxParts, padded n], index [k], values [k], q [padded k].
+void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
   const size_t width = padded(op.n, kBlockK), row_bytes = blocks_of(op.n) * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
   int32_t* index = sums + kMaxParts * width;
@@ -18,7 +17,7 @@ void few(const Kernels& kernels, const TernaryColumnMatMul& op, size_t i, void* 
   int8_t* q = values + op.k;
   int32_t q_sum;
   const float act_scale =
-      kernels.quantize_int8(op.x + i * op.k, op.k, padded(op.k, kBlockK), q, &q_sum);
+      kernels.quantize_int8(op.x, op.k, padded(op.k, kBlockK), q, &q_sum);
   size_t count = 0;
   for (size_t k = 0; k < op.k; k++) {
     index[count] = static_cast<int32_t>(k);
@@ -36,7 +35,72 @@ void few(const Kernels& kernels, const TernaryColumnMatMul& op, size_t i, void* 
   for (size_t task = 1; task < tasks; task++) {
     for (size_t n = 0; n < op.n; n++) sums[n] += sums[task * width + n];
   }
-  kernels.scale_sums_each(op.n, sums, op.scales, act_scale, op.y + i * op.n);
+  kernels.scale_sums_each(op.n, sums, op.scales, act_scale, op.y);
+}
+
+// The columns that one of m rows of q multiplies with something else than 0, in `index`.
+size_t union_of(const Int8Rows& rows, size_t k, int32_t* index) {
+  const size_t width = rows.blocks * kBlockK;
+  size_t count = 0;
+  for (size_t k0 = 0; k0 < k; k0 += kBlockK) {
+    int8_t any[kBlockK] = {0};
+    for (size_t i = 0; i < rows.m; i++) {
+      for (size_t c = 0; c < kBlockK; c++) any[c] |= rows.q[i * width + k0 + c];
+    }
+    for (size_t c = 0; c < smaller(kBlockK, k - k0); c++) {
+      index[count] = static_cast<int32_t>(k0 + c);
+      count += any[c] != 0;
+    }
+  }
+  return count;
+}
+
+// Few activation rows: a column is read once for all of them. Unless they skip an eighth of the
+// columns together, all are read, and q is taken as it is.
+// Scratch: sums [kMaxParts, m, padded n], index [k + 1], values [m, padded k], and int8_rows.
+void several(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch,
+             const Pool& pool) {
+  const size_t m = op.m, stride = padded(op.n, kBlockK), width = padded(op.k, kBlockK);
+  const size_t row_bytes = blocks_of(op.n) * kBlockBytes;
+  int32_t* sums = static_cast<int32_t*>(scratch);
+  int32_t* index = sums + kMaxParts * m * stride;
+  int8_t* values = reinterpret_cast<int8_t*>(index + padded(op.k + 1, 16));
+  const Int8Rows rows = int8_rows(kernels, op.x, m, op.k, values + m * width, pool);
+  size_t count = union_of(rows, op.k, index);
+  const bool all = count > op.k / 8 * 7;
+  if (all) count = op.k;
+  add_to(op.skipped, (op.k - count) * row_bytes);
+  const size_t worth = count * row_bytes / kTaskBytes + 1;
+  const size_t share = larger(padded(parts(count, smaller(worth, kMaxParts)), kBlockK), kBlockK);
+  const size_t tasks = larger(parts(count, share), 1);
+  parallel(pool, tasks, [&](size_t task) {
+    const size_t begin = task * share, here = smaller(share, count - begin);
+    const int8_t* q = rows.q + begin;
+    if (!all) {
+      for (size_t i = 0; i < m; i++) {
+        int8_t* to = values + i * width + begin;
+        for (size_t j = 0; j < here; j++) to[j] = rows.q[i * width + index[begin + j]];
+        memset(to + here, 0, padded(here, 4) - here);
+      }
+      q = values + begin;
+    }
+    int32_t q_sums[kFewActivations];
+    for (size_t i = 0; i < m; i++) {
+      q_sums[i] = 0;
+      for (size_t j = 0; j < here; j++) q_sums[i] += q[i * width + j];
+    }
+    kernels.ternary_columns_few(m, here, blocks_of(op.n), q, width, q_sums,
+                                op.w + (all ? begin * row_bytes : 0), all ? nullptr : index + begin,
+                                sums + task * m * stride, stride);
+  });
+  parallel(pool, m, [&](size_t i) {
+    int32_t* total = sums + i * stride;
+    for (size_t task = 1; task < tasks; task++) {
+      const int32_t* more = total + task * m * stride;
+      for (size_t n = 0; n < op.n; n++) total[n] += more[n];
+    }
+    kernels.scale_sums_each(op.n, total, op.scales, rows.act_scales[i], op.y + i * op.n);
+  });
 }
 
 // Scratch of `many`: sums [kWorkers, kTall, 256], and that of int8_rows.
@@ -68,18 +132,21 @@ void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, 
 }  // namespace
 
 size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
-  if (m < kGemmRows) {
-    return kMaxParts * padded(n, kBlockK) * sizeof(int32_t) + k * (sizeof(int32_t) + 1) +
-           padded(k, kBlockK);
+  const size_t stride = padded(n, kBlockK), width = padded(k, kBlockK);
+  if (m == 1) return kMaxParts * stride * sizeof(int32_t) + k * (sizeof(int32_t) + 1) + width;
+  if (m > kFewActivations) {
+    return kWorkers * kTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);
   }
-  return kWorkers * kTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);
+  return (kMaxParts * m * stride + padded(k + 1, 16)) * sizeof(int32_t) + m * width +
+         int8_rows_scratch(m, k);
 }
 
 void ternary_column_matmul(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch,
                            const Pool& pool) {
   if (op.n == 0) return;
-  if (op.m >= kGemmRows) return many(kernels, op, scratch, pool);
-  for (size_t i = 0; i < op.m; i++) few(kernels, op, i, scratch, pool);
+  if (op.m == 1) return one(kernels, op, scratch, pool);
+  if (op.m <= kFewActivations) return several(kernels, op, scratch, pool);
+  many(kernels, op, scratch, pool);
 }
 
 }  // namespace bitnet

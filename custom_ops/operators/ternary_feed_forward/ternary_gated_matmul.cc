@@ -16,14 +16,13 @@ float squared_relu(float gate) {
 
 // One activation row. A chunk of rows of gate takes turns with the open rows of up of the chunk
 // before, while those of this chunk come from memory.
-void few(const Kernels& kernels, const TernaryGatedMatMul& op, size_t i, int8_t* q,
-         const Pool& pool) {
+void one(const Kernels& kernels, const TernaryGatedMatMul& op, int8_t* q, const Pool& pool) {
   const size_t blocks = blocks_of(op.k), row_bytes = blocks * kBlockBytes;
   int32_t q_sum;
-  const float act_scale = kernels.quantize_int8(op.x + i * op.k, op.k, blocks * kBlockK, q, &q_sum);
+  const float act_scale = kernels.quantize_int8(op.x, op.k, blocks * kBlockK, q, &q_sum);
   const float gate_factor = load_float(op.gate_scale, 0) / act_scale;
   const float up_factor = load_float(op.up_scale, 0) / act_scale;
-  float* y = op.y + i * op.n;
+  float* y = op.y;
   if (act_scale != act_scale) {
     for (size_t n = 0; n < op.n; n++) y[n] = act_scale;
     return;
@@ -60,6 +59,51 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, size_t i, int8_t*
   });
 }
 
+// The rows of weights, from n0 on, for which one of m gates is open; `open` gets them. Not a number
+// is open, too.
+size_t open_of(const TernaryGatedMatMul& op, size_t m, size_t n0, size_t count, float* y,
+               int32_t* open) {
+  uint8_t any[kSums / 2] = {0};
+  for (size_t i = 0; i < m; i++) {
+    for (size_t n = 0; n < count; n++) any[n] |= squared_relu(y[i * op.n + n0 + n]) != 0;
+  }
+  size_t opened = 0;
+  for (size_t n = 0; n < count; n++) {
+    open[opened] = static_cast<int32_t>(n);
+    opened += any[n];
+  }
+  return opened;
+}
+
+// Few activation rows: a row of up is read once for all of them, where one of their gates is open.
+void several(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,
+             const Pool& pool) {
+  const Int8Rows rows = int8_rows(kernels, op.x, op.m, op.k, scratch, pool);
+  const size_t row_bytes = rows.blocks * kBlockBytes;
+  const size_t each = rows_per_task(op.n, row_bytes, 4, kSums / op.m);
+  parallel(pool, parts(op.n, each), [&](size_t task) {
+    int32_t sums[kSums], open[kSums / 2 + 1];
+    float up[kSums / 2], all[kSums / 2] = {0};
+    const size_t n0 = task * each, count = smaller(each, op.n - n0);
+    kernels.ternary_few(op.m, count, rows.blocks, rows.q, rows.q_sums, op.gate + n0 * row_bytes,
+                        nullptr, sums, count);
+    for (size_t i = 0; i < op.m; i++) {
+      const float factor = load_float(op.gate_scale, 0) / rows.act_scales[i];
+      kernels.scale_sums(count, sums + i * count, factor, op.y + i * op.n + n0);
+    }
+    const size_t opened = open_of(op, op.m, n0, count, op.y, open);
+    add_to(op.skipped, (count - opened) * row_bytes);
+    kernels.ternary_few(op.m, opened, rows.blocks, rows.q, rows.q_sums, op.up + n0 * row_bytes,
+                        opened < count ? open : nullptr, sums, opened);
+    for (size_t i = 0; i < op.m; i++) {
+      const float factor = load_float(op.up_scale, 0) / rows.act_scales[i];
+      kernels.scale_sums(opened, sums + i * opened, factor, opened < count ? up : all);
+      for (size_t j = 0; opened < count && j < opened; j++) all[open[j]] = up[j];
+      kernels.gate(count, all, op.y + i * op.n + n0);
+    }
+  });
+}
+
 // Many activation rows: both products in full, a rectangle of each while its sums are at hand.
 void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   for (size_t first = 0; first < op.m; first += kSlab) {
@@ -88,14 +132,15 @@ void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
 }  // namespace
 
 size_t ternary_gated_matmul_scratch(size_t m, size_t k) {
-  return m < kGemmRows ? blocks_of(k) * kBlockK : int8_rows_scratch(m, k);
+  return int8_rows_scratch(m, k);
 }
 
 void ternary_gated_matmul(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,
                           const Pool& pool) {
   if (op.n == 0) return;
-  if (op.m >= kGemmRows) return many(kernels, op, scratch, pool);
-  for (size_t i = 0; i < op.m; i++) few(kernels, op, i, static_cast<int8_t*>(scratch), pool);
+  if (op.m == 1) return one(kernels, op, static_cast<int8_t*>(scratch), pool);
+  if (op.m <= kFewActivations) return several(kernels, op, scratch, pool);
+  many(kernels, op, scratch, pool);
 }
 
 }  // namespace bitnet

@@ -15,17 +15,20 @@ void scale(const Kernels& kernels, const TernaryMatMul& op, float act_scale, siz
 }
 
 // Few activation rows: the weights are read once, from memory, and tasks split only these.
-void gemv(const Kernels& kernels, const TernaryMatMul& op, const Int8Rows& rows, float* y,
-          const Pool& pool) {
-  const size_t width = rows.blocks * kBlockK, row_bytes = rows.blocks * kBlockBytes;
-  const size_t each = rows_per_task(op.n, row_bytes, 4, kSums);
+void few(const Kernels& kernels, const TernaryMatMul& op, const Int8Rows& rows, float* y,
+         const Pool& pool) {
+  const size_t row_bytes = rows.blocks * kBlockBytes;
+  const size_t each = rows_per_task(op.n, row_bytes, 4, kSums / rows.m);
   parallel(pool, parts(op.n, each), [&](size_t task) {
     int32_t sums[kSums];
     const size_t n0 = task * each, count = smaller(each, op.n - n0);
+    const uint8_t* w = op.w + n0 * row_bytes;
+    if (rows.m == 1)
+      kernels.ternary_gemv(count, rows.blocks, rows.q, rows.q_sums[0], w, sums);
+    else
+      kernels.ternary_few(rows.m, count, rows.blocks, rows.q, rows.q_sums, w, nullptr, sums, count);
     for (size_t i = 0; i < rows.m; i++) {
-      kernels.ternary_gemv(count, rows.blocks, rows.q + i * width, rows.q_sums[i],
-                           op.w + n0 * row_bytes, sums);
-      scale(kernels, op, rows.act_scales[i], count, n0, sums, y + i * op.n + n0);
+      scale(kernels, op, rows.act_scales[i], count, n0, sums + i * count, y + i * op.n + n0);
     }
   });
 }
@@ -55,8 +58,8 @@ void ternary_matmul(const Kernels& kernels, const TernaryMatMul& op, void* scrat
     const size_t m = smaller(kSlab, op.m - first);
     const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool);
     float* y = op.y + first * op.n;
-    if (m < kGemmRows)
-      gemv(kernels, op, rows, y, pool);
+    if (m <= kFewActivations)
+      few(kernels, op, rows, y, pool);
     else
       gemm(kernels, op, rows, y, pool);
   }
