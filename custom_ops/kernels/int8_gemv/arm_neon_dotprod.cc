@@ -42,11 +42,7 @@ static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sum
   }
 }
 
-void int8_gemv_neon_dotprod(size_t rows, size_t k, const int16_t* q, const uint8_t* w,
-                            int64_t* sums) {
-  size_t n = 0;
-  for (; n + 4 <= rows; n += 4) int8_rows<4>(k, q, w + n * k, sums + n);
-  for (; n < rows; n++) int8_rows<1>(k, q, w + n * k, sums + n);
-}
-
 }  // namespace bitnet
+
+#define ISA(name) name##_neon_dotprod
+#include "kernels/int8_gemv/by_rows.inc"

@@ -2,7 +2,7 @@
 
 namespace bitnet {
 
-void int8_gemv_scalar(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
+static void one(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
   // One product is at most 32512 * 128, so 512 of them stay inside int32.
   static_assert(512ll * 32512 * 128 <= INT32_MAX, "int32 partial sums");
   for (size_t n = 0; n < rows; n++, w += k) {
@@ -16,6 +16,11 @@ void int8_gemv_scalar(size_t rows, size_t k, const int16_t* q, const uint8_t* w,
     }
     sums[n] = sum;
   }
+}
+
+void int8_gemv_scalar(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
+                      const uint8_t* w, int64_t* sums, size_t stride) {
+  for (size_t i = 0; i < m; i++) one(rows, k, q + i * q_stride, w, sums + i * stride);
 }
 
 }  // namespace bitnet

@@ -13,46 +13,81 @@ static constexpr size_t kAhead = 8192;
 static constexpr size_t kInt8Steps = 256;  // between two widenings to int64
 static_assert(kInt8Steps * 2 * 32512 * 128 <= INT32_MAX, "int32 lanes");
 
-template <int R>
-static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
-  __m512i wide[R];
-  UNROLL for (int r = 0; r < R; r++) wide[r] = _mm512_setzero_si512();
-  for (size_t begin = 0; begin < k; begin += 32 * kInt8Steps) {
-    const size_t end = k - begin < 32 * kInt8Steps ? k : begin + 32 * kInt8Steps;
-    __m512i acc[R];
-    UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_setzero_si512();
-    size_t i = begin;
-    for (; i + 32 <= end; i += 32) {
-      const __m512i x = _mm512_loadu_si512(q + i);
-      UNROLL for (int r = 0; r < R; r++) {
-        const uint8_t* p = w + r * k + i;
-        const __m256i packed = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-        if ((i & 32) == 0) PREFETCH(p + kAhead);
-        acc[r] = _mm512_dpwssd_epi32(acc[r], _mm512_cvtepi8_epi16(packed), x);
-      }
-    }
-    if (i < end) {
-      const __mmask32 rest = (1u << (end - i)) - 1;
-      const __m512i x = _mm512_loadu_si512(q + i);
-      UNROLL for (int r = 0; r < R; r++) {
-        const __m256i packed = _mm256_maskz_loadu_epi8(rest, w + r * k + i);
-        acc[r] = _mm512_dpwssd_epi32(acc[r], _mm512_cvtepi8_epi16(packed), x);
-      }
-    }
+// The lanes of R weight rows by M activation rows, over at most 32 * kInt8Steps of k: 16 vectors at
+// most, so that all stay in registers.
+template <int R, int M>
+static void products(size_t k, const int16_t* q, size_t q_stride, const uint8_t* const* row,
+                     __m512i* lanes) {
+  __m512i acc[M][R];
+  UNROLL for (int m = 0; m < M; m++) {
+    UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm512_setzero_si512();
+  }
+  for (size_t i = 0; i < k; i += 32) {
+    const __mmask32 some = k - i < 32 ? (1u << (k - i)) - 1 : ~0u;
+    __m512i wide[R];
     UNROLL for (int r = 0; r < R; r++) {
-      wide[r] = _mm512_add_epi64(wide[r], _mm512_cvtepi32_epi64(_mm512_castsi512_si256(acc[r])));
-      wide[r] =
-          _mm512_add_epi64(wide[r], _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(acc[r], 1)));
+      if ((i & 32) == 0) PREFETCH(row[r] + i + kAhead);
+      wide[r] = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, row[r] + i));
+    }
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m512i x = _mm512_loadu_si512(q + m * q_stride + i);
+      UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm512_dpwssd_epi32(acc[m][r], wide[r], x);
     }
   }
-  UNROLL for (int r = 0; r < R; r++) sums[r] = _mm512_reduce_add_epi64(wide[r]);
+  UNROLL for (int m = 0; m < M; m++) {
+    UNROLL for (int r = 0; r < R; r++) _mm512_store_si512(lanes + m * R + r, acc[m][r]);
+  }
 }
 
-void int8_gemv_avx512vnni(size_t rows, size_t k, const int16_t* q, const uint8_t* w,
-                          int64_t* sums) {
-  size_t n = 0;
-  for (; n + 4 <= rows; n += 4) int8_rows<4>(k, q, w + n * k, sums + n);
-  for (; n < rows; n++) int8_rows<1>(k, q, w + n * k, sums + n);
+// The lanes of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
+using Products = void (*)(size_t, const int16_t*, size_t, const uint8_t* const*, __m512i*);
+static const Products kProducts[] = {products<4, 1>, products<4, 2>, products<4, 3>,
+                                     products<4, 4>, products<2, 5>, products<2, 6>,
+                                     products<2, 7>, products<2, 8>};
+
+static inline int64_t sum_of(const __m512i* p) {
+  const __m512i v = _mm512_load_si512(p);
+  const __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(v));
+  const __m512i high = _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(v, 1));
+  return _mm512_reduce_add_epi64(_mm512_add_epi64(low, high));
+}
+
+// Up to 8 activation rows.
+static void few(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
+                const uint8_t* w, int64_t* sums, size_t stride) {
+  const size_t step = m <= 4 ? 4 : 2;
+  for (size_t n = 0; n < rows; n += step) {
+    const size_t here = rows - n < step ? rows - n : step;
+    for (size_t k0 = 0; k0 < k; k0 += 32 * kInt8Steps) {
+      const uint8_t* row[4];
+      __m512i lanes[16];
+      for (size_t r = 0; r < step; r++) {  // past the last one, it is repeated
+        row[r] = w + (n + (r < here ? r : here - 1)) * k + k0;
+      }
+      const size_t depth = k - k0 < 32 * kInt8Steps ? k - k0 : 32 * kInt8Steps;
+      kProducts[m - 1](depth, q + k0, q_stride, row, lanes);
+      for (size_t i = 0; i < m; i++) {
+        for (size_t r = 0; r < here; r++) {
+          int64_t* sum = sums + i * stride + n + r;
+          *sum = (k0 ? *sum : 0) + sum_of(lanes + i * step + r);
+        }
+      }
+    }
+  }
+}
+
+static constexpr size_t kWeightRows = 8;  // that stay in the first cache for all of m
+
+void int8_gemv_avx512vnni(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
+                          const uint8_t* w, int64_t* sums, size_t stride) {
+  const size_t step = m <= 8 ? rows : kWeightRows;
+  for (size_t n = 0; n < rows; n += step) {
+    const size_t here = rows - n < step ? rows - n : step;
+    for (size_t i = 0; i < m; i += 8) {
+      few(m - i < 8 ? m - i : 8, here, k, q + i * q_stride, q_stride, w + n * k,
+          sums + i * stride + n, stride);
+    }
+  }
 }
 
 }  // namespace bitnet

@@ -12,7 +12,8 @@ static_assert(3ll * 128 * 4 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes")
 
 static constexpr size_t kAhead = 4096;  // bytes that are prefetched ahead of a row
 
-static inline __m128i fold(__m512i v) {
+static inline __m128i fold(const __m512i* p) {
+  const __m512i v = _mm512_load_si512(p);
   const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
   return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
@@ -20,7 +21,7 @@ static inline __m128i fold(__m512i v) {
 // The products of R weight rows by M activation rows: 16 sums at most, so that all stay in
 // registers. Each field of R weights is unpacked once.
 template <int R, int M>
-static void products(size_t blocks, const int8_t* q, const uint8_t* const* row, int32_t* out) {
+static void products(size_t blocks, const int8_t* q, const uint8_t* const* row, __m512i* lanes) {
   const size_t width = blocks * kBlockK;
   const __m512i mask = _mm512_set1_epi8(3);
   __m512i acc[16];
@@ -45,36 +46,52 @@ static void products(size_t blocks, const int8_t* q, const uint8_t* const* row, 
       }
     }
   }
-  UNROLL for (int i = 0; i < M * R; i += 4) {
-    const __m128i low = _mm_hadd_epi32(fold(acc[i]), fold(acc[i + 1]));
-    const __m128i high = _mm_hadd_epi32(fold(acc[i + 2]), fold(acc[i + 3]));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm_hadd_epi32(low, high));
-  }
+  UNROLL for (int i = 0; i < R * M; i++) _mm512_store_si512(lanes + i, acc[i]);
 }
 
-// The products of one step, [m][R]: R is 4 for up to 4 activation rows, 2 for up to 8, or 1.
-using Products = void (*)(size_t, const int8_t*, const uint8_t* const*, int32_t*);
+// The lanes of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
+using Products = void (*)(size_t, const int8_t*, const uint8_t* const*, __m512i*);
 static const Products kProducts[] = {
-    products<4, 1>,  products<4, 2>,  products<4, 3>,  products<4, 4>,
-    products<2, 5>,  products<2, 6>,  products<2, 7>,  products<2, 8>,
-    products<1, 9>,  products<1, 10>, products<1, 11>, products<1, 12>,
-    products<1, 13>, products<1, 14>, products<1, 15>, products<1, 16>};
+    products<4, 1>, products<4, 2>, products<4, 3>, products<4, 4>,
+    products<2, 5>, products<2, 6>, products<2, 7>, products<2, 8>};
 
-void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
-                            const int32_t* q_sums, const uint8_t* w, const int32_t* index,
-                            int32_t* sums, size_t stride) {
-  const size_t row_bytes = blocks * kBlockBytes, step = m <= 4 ? 4 : m <= 8 ? 2 : 1;
+// Up to 8 activation rows.
+static void few(size_t m, size_t count, size_t blocks, const int8_t* q, const int32_t* q_sums,
+                const uint8_t* w, const int32_t* index, int32_t* sums, size_t stride) {
+  const size_t row_bytes = blocks * kBlockBytes, step = m <= 4 ? 4 : 2;
   for (size_t n = 0; n < count; n += step) {
     const uint8_t* row[4];
+    __m512i lanes[16];
     int32_t out[16];
     for (size_t r = 0; r < step; r++) {  // past the last one, it is repeated
       const size_t at = n + r < count ? n + r : count - 1;
       row[r] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
     }
-    kProducts[m - 1](blocks, q, row, out);
+    kProducts[m - 1](blocks, q, row, lanes);
+    for (size_t i = 0; i < m * step; i += 4) {
+      const __m128i low = _mm_hadd_epi32(fold(lanes + i), fold(lanes + i + 1));
+      const __m128i high = _mm_hadd_epi32(fold(lanes + i + 2), fold(lanes + i + 3));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm_hadd_epi32(low, high));
+    }
     const size_t here = count - n < step ? count - n : step;
     for (size_t i = 0; i < m; i++) {
       for (size_t r = 0; r < here; r++) sums[i * stride + n + r] = out[i * step + r] - q_sums[i];
+    }
+  }
+}
+
+static constexpr size_t kWeightRows = 32;  // that stay in the first caches for all of m
+
+void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
+                            const int32_t* q_sums, const uint8_t* w, const int32_t* index,
+                            int32_t* sums, size_t stride) {
+  const size_t width = blocks * kBlockK, row_bytes = blocks * kBlockBytes;
+  const size_t step = m <= 8 ? count : kWeightRows;
+  for (size_t n = 0; n < count; n += step) {
+    const size_t here = count - n < step ? count - n : step;
+    for (size_t i = 0; i < m; i += 8) {
+      few(m - i < 8 ? m - i : 8, here, blocks, q + i * width, q_sums + i,
+          index ? w : w + n * row_bytes, index ? index + n : nullptr, sums + i * stride + n, stride);
     }
   }
 }
