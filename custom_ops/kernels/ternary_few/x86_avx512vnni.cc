@@ -10,7 +10,8 @@ namespace bitnet {
 // A lane adds 4 products of 4 fields a block.
 static_assert(3ll * 128 * 4 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
 
-static constexpr size_t kAhead = 4096;  // bytes that are prefetched ahead of a row
+// What is prefetched ahead of a row: bytes where all rows are read, and how many of some rows.
+static constexpr size_t kAhead = 8192, kRowsAhead = 12;
 
 static inline __m128i fold(const __m512i* p) {
   const __m512i v = _mm512_load_si512(p);
@@ -21,7 +22,8 @@ static inline __m128i fold(const __m512i* p) {
 // The products of R weight rows by M activation rows: 16 sums at most, so that all stay in
 // registers. Each field of R weights is unpacked once.
 template <int R, int M>
-static void products(size_t blocks, const int8_t* q, const uint8_t* const* row, __m512i* lanes) {
+static void products(size_t blocks, const int8_t* q, const uint8_t* const* row,
+                     const uint8_t* const* ahead, __m512i* lanes) {
   const size_t width = blocks * kBlockK;
   const __m512i mask = _mm512_set1_epi8(3);
   __m512i acc[16];
@@ -29,7 +31,7 @@ static void products(size_t blocks, const int8_t* q, const uint8_t* const* row, 
   for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes, q += kBlockK) {
     __m512i packed[R];
     UNROLL for (int r = 0; r < R; r++) {
-      PREFETCH(row[r] + at + kAhead);
+      PREFETCH(ahead[r] + at);
       packed[r] = _mm512_loadu_si512(row[r] + at);
     }
     UNROLL for (int j = 0; j < 4; j++) {
@@ -50,24 +52,28 @@ static void products(size_t blocks, const int8_t* q, const uint8_t* const* row, 
 }
 
 // The lanes of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
-using Products = void (*)(size_t, const int8_t*, const uint8_t* const*, __m512i*);
-static const Products kProducts[] = {
-    products<4, 1>, products<4, 2>, products<4, 3>, products<4, 4>,
-    products<2, 5>, products<2, 6>, products<2, 7>, products<2, 8>};
+using Products = void (*)(size_t, const int8_t*, const uint8_t* const*, const uint8_t* const*,
+                          __m512i*);
+static const Products kProducts[] = {products<4, 1>, products<4, 2>, products<4, 3>,
+                                     products<4, 4>, products<2, 5>, products<2, 6>,
+                                     products<2, 7>, products<2, 8>};
 
 // Up to 8 activation rows.
-static void few(size_t m, size_t count, size_t blocks, const int8_t* q, const int32_t* q_sums,
-                const uint8_t* w, const int32_t* index, int32_t* sums, size_t stride) {
+static void few(size_t m, size_t count, size_t known, size_t blocks, const int8_t* q,
+                const int32_t* q_sums, const uint8_t* w, const int32_t* index, int32_t* sums,
+                size_t stride) {
   const size_t row_bytes = blocks * kBlockBytes, step = m <= 4 ? 4 : 2;
   for (size_t n = 0; n < count; n += step) {
-    const uint8_t* row[4];
+    const uint8_t *row[4], *ahead[4];
     __m512i lanes[16];
     int32_t out[16];
     for (size_t r = 0; r < step; r++) {  // past the last one, it is repeated
       const size_t at = n + r < count ? n + r : count - 1;
       row[r] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
+      const size_t later = at + kRowsAhead < known ? at + kRowsAhead : known - 1;
+      ahead[r] = index ? w + static_cast<size_t>(index[later]) * row_bytes : row[r] + kAhead;
     }
-    kProducts[m - 1](blocks, q, row, lanes);
+    kProducts[m - 1](blocks, q, row, ahead, lanes);
     for (size_t i = 0; i < m * step; i += 4) {
       const __m128i low = _mm_hadd_epi32(fold(lanes + i), fold(lanes + i + 1));
       const __m128i high = _mm_hadd_epi32(fold(lanes + i + 2), fold(lanes + i + 3));
@@ -90,8 +96,9 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
   for (size_t n = 0; n < count; n += step) {
     const size_t here = count - n < step ? count - n : step;
     for (size_t i = 0; i < m; i += 8) {
-      few(m - i < 8 ? m - i : 8, here, blocks, q + i * width, q_sums + i,
-          index ? w : w + n * row_bytes, index ? index + n : nullptr, sums + i * stride + n, stride);
+      few(m - i < 8 ? m - i : 8, here, count - n, blocks, q + i * width, q_sums + i,
+          index ? w : w + n * row_bytes, index ? index + n : nullptr, sums + i * stride + n,
+          stride);
     }
   }
 }

@@ -5,7 +5,7 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kSlab = 256;  // activation rows at a time: bounds the scratch
+constexpr size_t kSlab = 256;   // activation rows at a time: bounds the scratch
 constexpr size_t kSums = 2048;  // int64 sums that a task keeps on its stack
 
 size_t slab_of(size_t m) { return smaller(m, kSlab); }

@@ -16,8 +16,7 @@ void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, c
   int8_t* values = reinterpret_cast<int8_t*>(index + op.k);
   int8_t* q = values + op.k;
   int32_t q_sum;
-  const float act_scale =
-      kernels.quantize_int8(op.x, op.k, padded(op.k, kBlockK), q, &q_sum);
+  const float act_scale = kernels.quantize_int8(op.x, op.k, padded(op.k, kBlockK), q, &q_sum);
   size_t count = 0;
   for (size_t k = 0; k < op.k; k++) {
     index[count] = static_cast<int32_t>(k);
@@ -109,8 +108,8 @@ void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, 
   int32_t* sums = static_cast<int32_t*>(scratch);
   for (size_t first = 0; first < op.m; first += kSlab) {
     const size_t m = smaller(kSlab, op.m - first);
-    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k,
-                                    sums + kWorkers * kTall * kBlockK, pool);
+    const Int8Rows rows =
+        int8_rows(kernels, op.x + first * op.k, m, op.k, sums + kWorkers * kTall * kBlockK, pool);
     const size_t width = rows.blocks * kBlockK, tiles = blocks * parts(m, kTall);
     parallel(pool, smaller(tiles, kWorkers), [&](size_t worker) {
       int32_t* own = sums + worker * kTall * kBlockK;

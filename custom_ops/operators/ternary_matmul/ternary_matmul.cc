@@ -23,10 +23,7 @@ void few(const Kernels& kernels, const TernaryMatMul& op, const Int8Rows& rows, 
     int32_t sums[kSums];
     const size_t n0 = task * each, count = smaller(each, op.n - n0);
     const uint8_t* w = op.w + n0 * row_bytes;
-    if (rows.m == 1)
-      kernels.ternary_gemv(count, rows.blocks, rows.q, rows.q_sums[0], w, sums);
-    else
-      kernels.ternary_few(rows.m, count, rows.blocks, rows.q, rows.q_sums, w, nullptr, sums, count);
+    kernels.ternary_few(rows.m, count, rows.blocks, rows.q, rows.q_sums, w, nullptr, sums, count);
     for (size_t i = 0; i < rows.m; i++) {
       scale(kernels, op, rows.act_scales[i], count, n0, sums + i * count, y + i * op.n + n0);
     }
