@@ -24,7 +24,7 @@ from bitnet_onnx.errors import BitNetError
 
 path, count = Path(sys.argv[1]), int(sys.argv[2])
 whole, before = path.read_bytes(), None
-head = open_checkpoint(path)._file._at
+head = open_checkpoint(path)._file._reader.at
 read_all(open_checkpoint(path))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 interesting = [0, 1, 2, 3, 7, 8, 9, 0x7F, 0x80, 0xFF]
