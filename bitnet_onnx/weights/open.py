@@ -57,7 +57,7 @@ def _open(path: Path, i2s_layout: str) -> Checkpoint:
         )
     found = sorted(file for file in path.iterdir() if is_gguf(file))
     if found and not any(path.glob("*.safetensors")):
-        if {file.name for file in found} > set(part_names(found[0].name)):
+        if not {file.name for file in found} <= set(part_names(found[0].name)):
             raise CheckpointError(
                 f"{path} holds {len(found)} .gguf files, expected one",
                 hint=f"give the path of one of them, such as {found[0]}",

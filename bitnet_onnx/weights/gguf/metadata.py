@@ -62,7 +62,8 @@ class Reader:
 
     def forget(self) -> None:
         """Give back the pages that were read, which count as memory until then."""
-        self.data.madvise(mmap.MADV_DONTNEED)
+        if hasattr(mmap, "MADV_DONTNEED"):  # Windows keeps them
+            self.data.madvise(mmap.MADV_DONTNEED)
 
     def skip(self, size: int, what: str) -> int:
         """Pass over ``size`` bytes and return where they began."""
@@ -118,9 +119,10 @@ class Fields(Mapping[str, Value]):
     def __getitem__(self, key: str) -> Value:
         reader, after = self._reader, self._reader.at
         reader.at = self._places[key][0]
-        value = self._value(key, reader.take("<I", key))
-        reader.at = after
-        return value
+        try:
+            return self._value(key, reader.take("<I", key))
+        finally:
+            reader.at = after
 
     def __contains__(self, key: object) -> bool:
         return key in self._places  # Mapping would read the value
@@ -130,6 +132,13 @@ class Fields(Mapping[str, Value]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def peek(self, key: str) -> Value | bytes:
+        """Return a value, or the bytes of one that is not read, such as an array of arrays."""
+        try:
+            return self[key]
+        except CheckpointError:
+            return self.raw(key)
 
     def raw(self, key: str) -> bytes:
         """Return the bytes of a field's type and value."""

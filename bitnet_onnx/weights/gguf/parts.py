@@ -7,7 +7,7 @@ with them. The first part has the metadata of the whole, each part some of the t
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ...errors import CheckpointError
 from .container import GgufFile
@@ -21,7 +21,7 @@ ALIGNMENT = "general.alignment"  # each part has its own
 AGAIN = "download all parts of the model again"
 
 
-def is_gguf(path: Path) -> bool:
+def is_gguf(path: PurePath) -> bool:
     """Return whether the name says that this is a GGUF file, in letters of either case."""
     return path.suffix.lower() == GGUF
 

@@ -16,7 +16,6 @@ from .vocabulary import (
     BYTE,
     CONTROL,
     NORMAL,
-    SENTENCEPIECE,
     UNKNOWN,
     UNUSED,
     USER_DEFINED,
@@ -29,6 +28,7 @@ __all__ = ["JSON_KEY", "TEMPLATE_KEY", "GgufText"]
 LLAMA3_TURN_END = "<|eot_id|>"  # ends a turn; llama.cpp also finds it by its text
 PLACEHOLDER = "BITNETAssistant"  # in the template that microsoft/BitNet's converter always writes
 MAX_CHARACTERS = 1024  # of a token of SentencePiece, which itself makes at most 16
+NAMED = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding"}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 JSON_KEY, TEMPLATE_KEY = "tokenizer.huggingface.json", "tokenizer.chat_template"
 
@@ -171,10 +171,7 @@ class GgufText:
 
     def _tokenizer_config(self) -> dict[str, Any]:
         vocabulary = self._vocabulary
-        names = {"bos": "bos", "eos": "eos", "pad": "padding"}
-        if not self._whole and vocabulary.kind == SENTENCEPIECE:
-            names["unk"] = "unknown"
-        named = {name: vocabulary.token(key) for name, key in names.items()}
+        named = {name: vocabulary.token(key) for name, key in NAMED.items()}
         # A tokenizer.json decides by itself where no key does.
         ends = [e for e in ("bos", "eos") if not self._whole or vocabulary.has(f"add_{e}_token")]
         config: dict[str, Any] = {
