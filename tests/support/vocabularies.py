@@ -12,13 +12,21 @@ from typing import Any
 
 import pytest
 import tokenizers
-from tokenizers import models, trainers
+from tokenizers import models, pre_tokenizers, trainers
 
 from tests.support import gguf_files
 from tests.support.environment import no_network
 from tests.support.paths import ROOT
 
-__all__ = ["BLANK", "VECTORS", "made", "sentencepiece_fields", "vectors", "vocabulary_file"]
+__all__ = [
+    "BLANK",
+    "VECTORS",
+    "byte_level_fields",
+    "made",
+    "sentencepiece_fields",
+    "vectors",
+    "vocabulary_file",
+]
 
 BLANK = "\u2581"
 BUILDS = ROOT / "build" / "vocabularies"  # fetched once
@@ -105,7 +113,7 @@ def sentencepiece_fields(**changes: Any) -> dict[str, Any]:
     pieces = [piece for piece in _pieces() if piece.strip(BLANK) or piece == BLANK]
     entries += [(piece, -float(rank), 1) for rank, piece in enumerate(pieces) if len(piece) > 1]
     entries += [(piece, -1e6 - rank, 1) for rank, piece in enumerate(pieces) if len(piece) == 1]
-    entries += [("<|user|>", 0.0, 3), ("[x]", -1e3, 4), ("q-q", -2e3, 5)]
+    entries += [("<|user|>", 0.0, 3), ("[x]", -1e3, 4), ("qq", -0.5, 5)]
     tokens, scores, types = zip(*entries, strict=True)
     fields = {
         "model": "llama",
@@ -120,8 +128,24 @@ def sentencepiece_fields(**changes: Any) -> dict[str, Any]:
     return {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
 
 
-def made(path: Path, metadata: dict[str, Any]) -> Path:
+def byte_level_fields(**changes: Any) -> dict[str, Any]:
+    """Return metadata of a byte-level BPE: 256 bytes, bos, eos, a control token, a text, merges."""
+    tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens += ["<bos>", "<eos>", "<|x|>", "[y]", "th", "the", "then", "Ġthen", "12"]
+    fields = {
+        "model": "gpt2",
+        "tokens": tokens,
+        "token_type": [1] * 256 + [3, 3, 3, 4] + [1] * 5,
+        "merges": ["t h", "th e", "the n", "Ġ then", "1 2"],
+        "bos_token_id": 256,
+        "eos_token_id": 257,
+        **changes,
+    }
+    return {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
+
+
+def made(path: Path, metadata: dict[str, Any], rows: int | None = None, **options: Any) -> Path:
     """Write a small network with this tokenizer."""
-    rows = len(metadata["tokenizer.ggml.tokens"])
-    gguf_files.make(path, vocab=rows, metadata=metadata, **gguf_files.SMALL)
+    rows = rows or len(metadata["tokenizer.ggml.tokens"])
+    gguf_files.make(path, vocab=rows, metadata=metadata, **gguf_files.SMALL, **options)
     return path

@@ -272,7 +272,10 @@ def test_tokenizer_files_beside_the_gguf_file_are_preferred(
 
 
 TEXT_DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
-    "wordpiece": ({"tokenizer.ggml.model": "bert"}, "model is 'bert', expected one of: gpt2, llama"),
+    "wordpiece": (
+        {"tokenizer.ggml.model": "bert"},
+        "model is 'bert', expected one of: gpt2, llama",
+    ),
     "no scores": ({"tokenizer.ggml.model": "llama"}, "scores is not an array of 3 numbers"),
     "other words": ({"tokenizer.ggml.pre": "qwen9"}, "pre is 'qwen9', expected one of: llama-bpe"),
     "no tokens": ({"tokenizer.ggml.tokens": None}, "tokens is missing"),

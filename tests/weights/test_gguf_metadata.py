@@ -133,5 +133,5 @@ def test_values_are_those_of_the_gguf_package(tmp_path: Path) -> None:
             assert fields[key] == values[key][0]
         assert np.array_equal(np.asarray(fields["a.numbers"]), [1, 2, 3])
         assert fields["a.texts"] == ["x", "", "é"]
-    assert list(fields)[0] == "general.architecture"
+    assert next(iter(fields)) == "general.architecture"
     assert len(fields) == len(values) + 3

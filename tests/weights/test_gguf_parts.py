@@ -28,7 +28,7 @@ def name(number: int, count: int = 3) -> str:
 
 
 def write_part(path: Path, whole: GgufFile, tensors: list[str], split: dict[str, int]) -> None:
-    """Write what llama-gguf-split writes: all metadata in the first part, and ``split.*`` in all."""
+    """Write as llama-gguf-split does: all metadata in the first part, and ``split.*`` in each."""
     writer = gguf.GGUFWriter(path, "bitnet-b1.58")
     if split["no"]:
         writer.kv_data[0].clear()
@@ -84,6 +84,11 @@ def test_any_part_opens_the_whole(tmp_path: Path, opened: int | None) -> None:
         assert torch.equal(found.tensor(tensor), whole.tensor(tensor))
 
 
+def removed(folder: Path, *numbers: int) -> None:
+    for number in numbers:
+        (folder / name(number)).unlink()
+
+
 def doubled(folder: Path) -> None:
     shutil.copy(folder / name(2), folder / name(3))
 
@@ -106,9 +111,9 @@ def damaged(folder: Path) -> None:
 
 
 WRONG: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "missing": (lambda f: (f / name(2)).unlink(), name(1), rf"lacks 1 of the 3 .*: {name(2)}"),
+    "missing": (lambda f: removed(f, 2), name(1), rf"lacks 1 of the 3 .*: {name(2)}"),
     "two missing": (
-        lambda f: [(f / name(i)).unlink() for i in (2, 3)], name(1),
+        lambda f: removed(f, 2, 3), name(1),
         rf"lacks 2 of the 3 parts of the model: {name(2)}, {name(3)}",
     ),
     "doubled": (doubled, name(1), rf"{name(3)}: split\.no is 1, but the file's name says 2"),

@@ -1,4 +1,4 @@
-"""SentencePiece in a GGUF file: the ids of its own algorithm, spelled out here, and the text back."""
+"""SentencePiece in a GGUF file: the ids of its algorithm, spelled out here, and the text back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.vocabularies import BLANK, made, sentencepiece_fields
 FIELDS = sentencepiece_fields()
 TOKENS: list[str] = FIELDS["tokenizer.ggml.tokens"]
 SCORES = dict(zip(TOKENS, FIELDS["tokenizer.ggml.scores"], strict=True))
-WORDS = [" ", "  ", "     ", "the", "then ", "over", "x == ", "----", "\n", "\t", "ß", "é", "q-q"]
+WORDS = [" ", "  ", "     ", "the", "then ", "over", "x == ", "----", "\n", "\t", "ß", "é", "qq"]
 WORDS += ["東", "🙂", "\x00", BLANK, "...", "<", "s>", "Th"]
 TEXTS = st.lists(st.sampled_from(WORDS) | st.text(max_size=2), max_size=14).map("".join)
 
@@ -92,7 +92,9 @@ def test_runs_with_one_score_are_joined_from_the_left(lengths: set[int], runs: l
     symbols = list("x".join("-" * run for run in runs))
     expected = joined("x".join("-" * run for run in runs), scores)
     while True:
-        pairs = [(ranks.get("\0".join(symbols[i : i + 2]), 1 << 30), i) for i in range(len(symbols))]
+        pairs = [
+            (ranks.get("\0".join(symbols[i : i + 2]), 1 << 30), i) for i in range(len(symbols))
+        ]
         rank, place = min(pairs)
         if rank == 1 << 30:
             break
@@ -173,11 +175,11 @@ def test_a_file_without_a_prefix_adds_no_blank(tmp_path: Path) -> None:
 
 
 def test_types_of_tokens(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    """Control and unknown tokens are special, user-defined ones are text; an unused one is joined."""
-    ids = tokenizer.encode("then<|user|>[x]the q-q<unk>", add_special_tokens=False)
+    """Control and unknown tokens are special, user-defined ones are text, unused ones joined."""
+    ids = tokenizer.encode("then<|user|>[x]the qq<unk>", add_special_tokens=False)
     names = [TOKENS[id] for id in ids]
     assert names[1:4] == ["<|user|>", "[x]", f"{BLANK}the"]
     assert names[-1] == "<unk>"
-    assert "q-q" not in names or names.count("q-q") == 1
+    assert "qq" in names
     assert {TOKENS[id] for id in tokenizer.special_ids} == {"<unk>", "<s>", "</s>", "<|user|>"}
     assert "[x]" in tokenizer.decode(ids)

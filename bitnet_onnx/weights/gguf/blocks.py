@@ -1,6 +1,6 @@
-"""The ternary types of GGUF: I2_S, TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0; codes are 0, 1, 2 for -1, 0, +1.
+"""The ternary types of GGUF: I2_S, TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0.
 
-Knows bytes and blocks, not files or networks.
+Knows bytes and blocks, not files or networks. Codes are 0, 1, 2 for -1, 0, +1.
 
 I2_S (type 36, microsoft/BitNet src/ggml-bitnet-mad.cpp) is flat over the n weights of a tensor. A
 block is 128 weights in 32 bytes in a file made on x86, 64 weights in 16 bytes in one made on Arm:

@@ -107,7 +107,7 @@ class GgufCheckpoint(Checkpoint):
             hint = "try the other --i2s-layout" if info.type == I2_S else None
             self._refuse(
                 info,
-                f"holds the code 3 in {threes} of {codes.numel()} weights, expected only 0, 1 and 2",
+                f"holds the code 3 in {threes} of {codes.numel()} weights, expected 0, 1 and 2",
                 hint,
             )
         codes = codes.view(torch.int8).sub_(1).view(info.shape)

@@ -129,17 +129,17 @@ class GgufFile:
         assert isinstance(alignment, int)
         infos = [self._info(number, alignment) for number in range(count)]
         base = -(-self._reader.at // alignment) * alignment
-        block = self._q2_block(infos, base, alignment)
+        block, end = self._q2_block(infos, base, alignment), len(self._reader.data)
         tensors: dict[str, TensorInfo] = {}
         for name, shape, type, offset in infos:
             if name in tensors:
                 self.refuse(name, "is given twice")
             size = q2_size(shape, block) if type == Q2_0 else self._size(name, shape, type)
             tensors[name] = info = TensorInfo(name, shape, type, base + offset, size, self._reader)
-            if info.end > len(self._reader.data):
+            if info.end > end:
                 self.refuse(
                     name,
-                    f"lies at bytes {info.start} to {info.end}, but the file has {len(self._reader.data)}",
+                    f"lies at bytes {info.start} to {info.end}, but the file has {end}",
                     hint="download the file again",
                 )
         before: TensorInfo | None = None

@@ -28,6 +28,7 @@ __all__ = ["JSON_KEY", "TEMPLATE_KEY", "GgufText"]
 LLAMA3_TURN_END = "<|eot_id|>"  # ends a turn; llama.cpp also finds it by its text
 PLACEHOLDER = "BITNETAssistant"  # in the template that microsoft/BitNet's converter always writes
 MAX_CHARACTERS = 1024  # of a token of SentencePiece, which itself makes at most 16
+NO_TOKENIZER = ("no_vocab", "none")
 NAMED = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding"}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 JSON_KEY, TEMPLATE_KEY = "tokenizer.huggingface.json", "tokenizer.chat_template"
@@ -48,14 +49,14 @@ class GgufText:
     @property
     def notes(self) -> list[str]:
         """What is assumed where the file says nothing."""
-        has = self._vocabulary.has
-        if self._whole or has("pre") or not has("model") or self._vocabulary.kind != BPE:
+        vocabulary = self._vocabulary
+        if self._whole or vocabulary.has("pre") or vocabulary.model != BPE:
             return []
         return [f"tokenizer.ggml.pre is missing: text is cut into words as {self._words!r} does"]
 
     def files(self) -> dict[str, bytes]:
         """Return name -> content; raise CheckpointError for a tokenizer of an unsupported kind."""
-        if not self._whole and not self._vocabulary.has("model"):
+        if not self._whole and self._vocabulary.model in (None, *NO_TOKENIZER):
             return {}
         if self._whole:
             text = self._file.fields[JSON_KEY]

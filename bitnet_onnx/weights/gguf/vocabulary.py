@@ -52,16 +52,25 @@ class Vocabulary:
         return PREFIX + name in self._file.fields
 
     @cached_property
+    def model(self) -> bool | int | float | str | None:
+        """The value of ``tokenizer.ggml.model``."""
+        return self._scalar("model")
+
+    @property
     def kind(self) -> str:
-        found = self._scalar("model")
-        if found not in IDS:
-            self.refuse("model", f"is {found!r}, expected one of: {', '.join(IDS)}")
-        return str(found)
+        """The model, where it is one that is read."""
+        if self.model not in IDS:
+            self.refuse("model", f"is {self.model!r}, expected one of: {', '.join(IDS)}")
+        return str(self.model)
 
     @cached_property
     def tokens(self) -> list[str]:
         """The tokens by id; an empty one has the name that llama.cpp gives it."""
         texts = self._texts("tokens")
+        table = self._file.tensors.get("token_embd.weight")
+        if table is not None and len(texts) > table.shape[0]:
+            rows = f"the {table.shape[0]} rows of {table.name}"
+            self.refuse("tokens", f"holds {len(texts)} tokens, expected at most {rows}")
         return [token or f"[EMPTY_{id}]" for id, token in enumerate(texts)]
 
     @cached_property
@@ -148,7 +157,7 @@ class Vocabulary:
         key, count = f"{name}_token_id", len(self.tokens)
         id = self._scalar(key)
         if id is None:
-            id = IDS.get(str(self._scalar("model")), {}).get(name, -1)
+            id = IDS.get(str(self.model), {}).get(name, -1)
             return id if 0 <= id < count else None
         if isinstance(id, bool) or not isinstance(id, int) or not 0 <= id < count:
             self.refuse(key, f"is {id!r}, expected 0 to {count - 1}")

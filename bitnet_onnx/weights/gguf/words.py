@@ -50,9 +50,7 @@ RULES = (
     Words("dbrx smaug-bpe", (LLAMA3,)),
     Words("qwen2 deepseek-r1-qwen kormo f2llmv2 megrez hunyuan stablelm2", (QWEN2,)),
     Words("qwen35", (QWEN35,)),
-    Words(
-        "starcoder refact command-r smollm codeshell exaone minerva-7b", (r"\p{N}", GPT2)
-    ),
+    Words("starcoder refact command-r smollm codeshell exaone minerva-7b", (r"\p{N}", GPT2)),
     Words("gpt-2 phi-2 mpt olmo jais exaone4 granite-docling mellum", (GPT2,)),
     Words("falcon", (r"[\p{P}\$\+<=>\^~\|`]+", GPT2, THREE_DIGITS)),
     Words(DEFAULT, (r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", THREE_DIGITS)),
