@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     found = _here()
     about: Any = None
-    if args.artifact is not None and args.artifact.suffix == ".gguf":
+    if args.artifact is not None and args.artifact.suffix.lower() == ".gguf":
         from ..weights.gguf.checkpoint import GgufCheckpoint
 
         about = GgufCheckpoint(args.artifact).describe()

@@ -30,6 +30,8 @@ class Gguf:
     """Whether the metadata holds the whole config; if not, the file needs a config.json beside."""
     sentencepiece: bool = False
     """Whether published files come with a SentencePiece tokenizer."""
+    words: str = "default"
+    """The rule that cuts text into words where a file lacks ``tokenizer.ggml.pre``."""
     unused_tensors: tuple[str, ...] = ()
     """Tensors that repeat what config.json holds."""
 
@@ -77,7 +79,12 @@ _LIST = (
         rms_norm_eps=1e-5,
         attention_norm="self_attn.attn_sub_norm",
         feed_forward_norm="mlp.ffn_sub_norm",
-        gguf=Gguf(("bitnet-b1.58", "bitnet", "bitnet-25"), written=True, llama_cpp="bitnet"),
+        gguf=Gguf(
+            ("bitnet-b1.58", "bitnet", "bitnet-25"),
+            written=True,
+            llama_cpp="bitnet",
+            words="llama-bpe",  # the published file lacks the name of its own rule
+        ),
     ),
     Network(  # 1bitLLM/bitnet_b1_58-large and -3B
         name="bitnet_b1_58",

@@ -53,7 +53,10 @@ class StreamDecoder:
     def _window_text(self) -> str:
         before = self._tokenizer.decode(self._before, skip_special_tokens=False)
         both = self._tokenizer.decode(self._before + self._window, skip_special_tokens=False)
-        return both[len(before) :]
+        if both.startswith(before):
+            return both[len(before) :]
+        # Byte fallback decodes the bytes at the end of `before` and these as one run, all or none.
+        return self._tokenizer.decode(self._window, skip_special_tokens=False)
 
 
 class StopStrings:

@@ -12,6 +12,7 @@ from .checkpoint.base import Checkpoint
 from .checkpoint.folder import FolderCheckpoint
 from .checkpoint.hub import fetch, is_hub_id
 from .gguf.checkpoint import GgufCheckpoint
+from .gguf.parts import is_gguf, part_names
 
 __all__ = ["open_checkpoint"]
 
@@ -47,16 +48,16 @@ def open_checkpoint(
 
 def _open(path: Path, i2s_layout: str) -> Checkpoint:
     """Open a .gguf file, a folder with one and no safetensors, or a folder of safetensors."""
-    if path.is_file() and path.suffix == ".gguf":
+    if path.is_file() and is_gguf(path):
         return GgufCheckpoint(path, i2s_layout=i2s_layout)
     if not path.is_dir():
         raise CheckpointError(
             f"{path} is neither a folder nor a .gguf file",
             hint="give the folder that holds config.json and the .safetensors files",
         )
-    found = sorted(path.glob("*.gguf"))
+    found = sorted(file for file in path.iterdir() if is_gguf(file))
     if found and not any(path.glob("*.safetensors")):
-        if len(found) > 1:
+        if not {file.name for file in found} <= set(part_names(found[0].name)):
             raise CheckpointError(
                 f"{path} holds {len(found)} .gguf files, expected one",
                 hint=f"give the path of one of them, such as {found[0]}",

@@ -92,7 +92,7 @@ def test_the_written_bytes_equal_the_layout_spelled_out(tmp_path: Path) -> None:
         assert (info.shape, info.type, info.size) == (other.shape, other.type, other.size)
         used = info.size - 28 if info.type == 36 else info.size  # the rest of I2_S is padding
         start, end = other.start, other.start + used
-        assert left.data[info.start : info.start + used] == right.data[start:end]
+        assert info.reader.data[info.start : info.start + used] == other.reader.data[start:end]
 
 
 def test_a_file_for_llama_cpp_keeps_every_weight(tmp_path: Path) -> None:

@@ -223,6 +223,21 @@ def test_a_repository_with_one_gguf_file_is_a_checkpoint(
         fetch(NAME, "two")
 
 
+def test_all_parts_of_a_gguf_model_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    parts = [f"m-0000{number}-of-00002.GGUF" for number in (1, 2)]
+    for name in parts:
+        (served / name).write_text(name)
+    hub.repositories[NAME] = Repository({"main": served})
+    assert fetch(NAME).path.name == parts[0]
+    assert hub.downloads == parts
+    (served / "n-00001-of-00002.gguf").write_text("")
+    hub.repositories[NAME] = Repository({"two": served})
+    with pytest.raises(CheckpointError, match=r"holds 3 \.gguf files, expected one"):
+        fetch(NAME, "two")
+
+
 def test_an_index_that_leads_elsewhere_is_not_followed(hub: Hub, tmp_path: Path) -> None:
     folder = publish(hub, tmp_path / "served")
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"x": "../README.md"}}')

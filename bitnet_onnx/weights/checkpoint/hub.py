@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError
+from ..gguf.parts import is_gguf, part_names
 from .folder import CONFIG, INDEX, TEXT_FILES, weight_files
 
 __all__ = ["Fetched", "fetch", "is_hub_id"]
@@ -37,7 +38,7 @@ def fetch(repository: str, revision: str | None = None) -> Fetched:
     """Download what is not yet in the cache; raise CheckpointError where that fails.
 
     The small files come first, as they name the weights' files: the shards of the index, or
-    model.safetensors, or the only .gguf of a repository without safetensors.
+    model.safetensors, or the only .gguf of a repository without safetensors, in parts or not.
     """
     hub = _client(repository)
     with _one_sentence(hub, repository, revision):
@@ -52,9 +53,9 @@ def fetch(repository: str, revision: str | None = None) -> Fetched:
             hub.snapshot_download(repository, revision=commit, allow_patterns=names)
             if any((folder / name).is_file() for name in names):
                 return Fetched(folder, commit)
-        name = _only_gguf(hub, repository, folder)
-        hub.snapshot_download(repository, revision=commit, allow_patterns=[name])
-        return Fetched(folder / name, commit)
+        names = _only_gguf(hub, repository, folder)
+        hub.snapshot_download(repository, revision=commit, allow_patterns=names)
+        return Fetched(folder / names[0], commit)
 
 
 def _client(repository: str) -> Any:
@@ -72,22 +73,24 @@ def _client(repository: str) -> Any:
     return huggingface_hub
 
 
-def _only_gguf(hub: Any, repository: str, folder: Path) -> str:
+def _only_gguf(hub: Any, repository: str, folder: Path) -> list[str]:
+    """Return the path of the only .gguf file, or of all its parts."""
     try:
         names = hub.list_repo_files(repository, revision=folder.name)
     except hub.errors.OfflineModeIsEnabled:
         names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
-    found = sorted(name for name in names if name.endswith(".gguf"))
+    found = sorted(name for name in names if is_gguf(PurePosixPath(name)))
     if not found:
         raise CheckpointError(
             f"{repository} holds neither {CONFIG} with .safetensors files nor a .gguf file"
         )
-    if len(found) > 1:
+    first = PurePosixPath(found[0])
+    if not set(found) <= {str(first.with_name(name)) for name in part_names(first.name)}:
         raise CheckpointError(
             f"{repository} holds {len(found)} .gguf files, expected one: {', '.join(found)}",
             hint="download one of them and give its path",
         )
-    return str(found[0])
+    return found
 
 
 @contextmanager
