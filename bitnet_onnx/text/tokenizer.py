@@ -6,6 +6,7 @@ Knows text, ids and special ids; does not know the model, the cache or sampling.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import tokenizers
 
 from ..errors import TokenizerError
 from ..files import read_object
-from .chat_template import ChatTemplate, Message, guard
+from .chat_input import MARKERS, ChatInput, Message, guard
+from .chat_template import DEFAULT, ChatTemplates, read_templates
+from .replies import Reply, around_replies
 
 __all__ = ["Tokenizer"]
 
 # Stands for a reply, at which a rendered chat is split; trimming and quoting do not change it.
 _REPLY = "bitnetREPLYcb1f4e7dREPLYbitnet"
+_NAMES = tuple(f"{name}_token" for name in "bos eos unk sep pad cls mask".split())
 _FILES = "choose a checkpoint or artifact folder with tokenizer.json and tokenizer_config.json"
 
 
@@ -36,18 +40,14 @@ class Tokenizer:
         backend: tokenizers.Tokenizer,
         config: Mapping[str, Any] | None = None,
         generation_config: Mapping[str, Any] | None = None,
-        chat_template: str | None = None,
+        chat_template: str | Mapping[str, str] | None = None,
     ) -> None:
         config, generation_config = config or {}, generation_config or {}
         # A tokenizer.json may still hold the truncation and padding of a training run.
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
-        self._names = {
-            name: _token_text(config[name])
-            for name in ("bos_token", "eos_token", "pad_token", "unk_token")
-            if config.get(name) is not None
-        }
+        self._names = _named_tokens(config)
         added = backend.get_added_tokens_decoder()
         self._special = {token.content: i for i, token in added.items() if token.special}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
@@ -55,9 +55,11 @@ class Tokenizer:
         self.bos_token_id = self._bos(config, generation_config)
         self._eos = self._ids("eos_token", generation_config)
         self._pad = self._ids("pad_token", generation_config)
-        self._template: ChatTemplate | None = None
+        self._template: ChatTemplates | None = None
+        if isinstance(chat_template, str):
+            chat_template = {DEFAULT: chat_template}
         if chat_template is not None:
-            self._template = ChatTemplate(chat_template, self._names)
+            self._template = ChatTemplates(chat_template, self._names)
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Tokenizer:
@@ -78,11 +80,7 @@ class Tokenizer:
         generation_config = {}
         if (folder / "generation_config.json").exists():
             generation_config = read_object(folder / "generation_config.json", TokenizerError)
-        if (folder / "chat_template.jinja").exists():
-            template: str | None = _read(folder / "chat_template.jinja")
-        else:
-            template = _configured_template(config)
-        return cls(backend, config, generation_config, template)
+        return cls(backend, config, generation_config, read_templates(folder, config))
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Return the ids of a prompt; special tokens in its text become special ids.
@@ -128,30 +126,70 @@ class Tokenizer:
     def pad_token_id(self) -> int:
         return (*self._pad, *self.eos_token_ids, 0)[0]
 
-    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
+    def render_chat(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return the text that the chat template makes of messages {"role": ..., "content": ...}.
 
-        Raises TokenizerError where the template is missing or fails.
+        tools: JSON schemas of functions. documents: objects with title and text.
+        chat_template_kwargs: further variables of the template, such as enable_thinking. Raises
+        TokenizerError where the template is missing, fails, or does not use what is given.
         """
+        chat = ChatInput.of(messages, tools, documents, chat_template_kwargs)
+        return self._chat_template.render(chat, add_generation_prompt)
+
+    def encode_chat(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        replies: Mapping[int, Reply] | None = None,
+    ) -> list[int]:
+        """Return the ids of a rendered chat, with exactly one bos.
+
+        Special tokens inside the messages, tools and documents stay text: only the template writes
+        special ids. replies: the model's own answers by the place of their message; each keeps its
+        ids where the rendered chat holds its text as it is.
+        """
+        chat = ChatInput.of(messages, tools, documents, chat_template_kwargs)
+        replies = replies or {}
+        guarded, mark, texts = chat.guarded(self._special, [r.text for r in replies.values()])
+        own = {place: (replies[place], text) for place, text in zip(replies, texts, strict=True)}
+
+        def render(messages: list[dict[str, Any]]) -> str:
+            changed = replace(guarded, messages=messages)
+            text = self._chat_template.render(changed, add_generation_prompt)
+            # A template that writes JSON in ASCII writes the mark as an escape.
+            return text.replace(f"\\u{ord(mark):04x}", mark)
+
+        ids: list[int] = []
+        for piece in around_replies(render, guarded.messages, own, mark):
+            if not isinstance(piece, str):
+                ids += piece
+            elif ids:
+                ids += self._encode_behind(piece, mark)
+            else:
+                ids = self._encode_guarded(piece, mark)
+        return self._with_bos(ids)
+
+    @property
+    def _chat_template(self) -> ChatTemplates:
         if self._template is None:
             raise TokenizerError(
                 "the tokenizer has no chat template, expected chat_template.jinja or chat_template"
                 " in tokenizer_config.json",
                 hint="continue plain text with: bitnet-onnx generate",
             )
-        return self._template.render(messages, add_generation_prompt)
-
-    def encode_chat(
-        self, messages: Sequence[Message], add_generation_prompt: bool = True
-    ) -> list[int]:
-        """Return the ids of a rendered chat, with exactly one bos.
-
-        Special tokens inside the messages stay text: only the template writes special ids.
-        """
-        messages, mark = guard(messages, self._special)
-        return self._with_bos(
-            self._encode_guarded(self.render_chat(messages, add_generation_prompt), mark)
-        )
+        return self._template
 
     def encode_after_reply(
         self, before: Sequence[Message], after: Sequence[Message]
@@ -174,6 +212,15 @@ class Tokenizer:
     def _encode_guarded(self, rendered: str, mark: str) -> list[int]:
         pieces = rendered.split(mark)
         return [token for piece in pieces for token in self.encode(piece, add_special_tokens=False)]
+
+    def _encode_behind(self, piece: str, mark: str) -> list[int]:
+        """Return the ids of text that follows other text, without the blank of a beginning."""
+        if self._backend.encode("a", add_special_tokens=False).tokens[:1] != ["a"]:
+            line = self._encode_guarded("\n", mark)
+            ids = self._encode_guarded("\n" + piece, mark)
+            if ids[: len(line)] == line:
+                return ids[len(line) :]
+        return self._encode_guarded(piece, mark)
 
     def _with_bos(self, ids: list[int]) -> list[int]:
         if self.bos_token_id is None:
@@ -226,22 +273,16 @@ def _read(path: Path) -> str:
     return content
 
 
-def _configured_template(config: Mapping[str, Any]) -> str | None:
-    """Return chat_template of tokenizer_config.json: a string, or the list's entry "default"."""
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {
-            entry.get("name"): entry.get("template")
-            for entry in template
-            if isinstance(entry, dict)
-        }
-        template = named.get("default", False)
-    if template is not None and not isinstance(template, str):
-        raise TokenizerError(
-            "chat_template in tokenizer_config.json is of an unknown form, expected a string or a"
-            ' list of {"name", "template"} with one named "default"'
-        )
-    return template
+def _named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tokens that a tokenizer_config.json names, such as bos_token and image_token."""
+    named = {name: _token_text(config[name]) for name in _NAMES if config.get(name) is not None}
+    for name, token in config.items():
+        if name.endswith("_token") and name not in _NAMES and isinstance(token, (str, dict)):
+            named[name] = _token_text(token)
+    extra = config.get("extra_special_tokens")
+    if isinstance(extra, dict):
+        named |= {name: _token_text(token) for name, token in extra.items()}
+    return named
 
 
 def _token_text(token: Any) -> str:
