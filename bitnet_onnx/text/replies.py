@@ -64,7 +64,7 @@ def _spans(
     found = _located(render, messages, texts, whole)
     if found is not None or len(texts) < 2:
         return found or {}
-    spans = {}
+    spans: dict[int, tuple[int, int]] = {}
     for place, text in texts.items():  # the template changes some of them
         spans |= _located(render, messages, {place: text}, whole) or {}
     return spans

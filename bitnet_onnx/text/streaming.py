@@ -16,7 +16,8 @@ class StreamDecoder:
     """Decodes ids one by one; the joined pieces equal ``Tokenizer.decode`` of all ids.
 
     A character whose bytes span several tokens is held back until it is complete. Decoders with
-    byte fallback (not byte-level BPE) may show a run of invalid bytes differently.
+    byte fallback (not byte-level BPE) may show a run of invalid bytes differently. Special tokens
+    around thoughts and tool calls are always shown, since an answer cannot be read without them.
     """
 
     # An incomplete UTF-8 character is at most 3 bytes, hence at most 3 replacement characters.
@@ -24,7 +25,7 @@ class StreamDecoder:
 
     def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = True) -> None:
         self._tokenizer = tokenizer
-        self._hidden = tokenizer.special_ids if skip_special_tokens else frozenset()
+        self._hidden = tokenizer.hidden_ids if skip_special_tokens else frozenset()
         # Some decoders strip a leading space: with the ids before, the window does not lead.
         self._before: list[int] = []
         self._window: list[int] = []

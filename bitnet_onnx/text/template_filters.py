@@ -5,7 +5,7 @@ Knows the filters' names and arguments; does not know templates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jinja2.exceptions import SecurityError
@@ -40,7 +40,7 @@ def before(name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
     if name in _WALKING and hasattr(value, "__len__"):
         budget().charge(len(value))
     if name in _SORTING:  # each item is compared some 20 times
-        value = listed(value) if isinstance(value, Iterable) else value
+        value = listed(value) if isinstance(value, Iterator) else value
         budget().charge(20 * steps(value))
     if name in _SLOW:
         budget().charge(len(str(value)) ** 2 // 64)

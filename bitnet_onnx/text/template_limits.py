@@ -103,7 +103,7 @@ def steps(value: Any) -> int:
             cost = 1 + item.bit_length() // PER_STEP
         else:
             if isinstance(item, Namespace):
-                inner = item._Namespace__attrs  # type: ignore[attr-defined]  # no other name
+                inner = item._Namespace__attrs
             elif isinstance(item, Collection) and not isinstance(item, range):
                 inner = item
             cost = 1 + len(inner)
@@ -153,7 +153,7 @@ def listed(values: Iterable[T]) -> list[T]:
 def formatted(text: str | bytes, values: Any) -> int:
     """Return at most how long ``text % values`` can be."""
     shown = text if isinstance(text, str) else text.decode("latin-1")
-    fields = [field for field in _FIELD.findall(shown)]
+    fields = list(_FIELD.findall(shown))
     parts = list(values.values()) if isinstance(values, Mapping) else values
     parts = parts if isinstance(parts, (list, tuple)) else [parts]
     longest = max((steps(part) for part in parts), default=0) * PER_STEP
@@ -174,12 +174,13 @@ def _padded(text: str, width: int = 80, *_: Any) -> int:
 
 
 def _replaced(text: Any, old: Any, new: Any, *_: Any, **__: Any) -> int:
-    return len(text) + (text.count(old) if old else len(text) + 1) * len(new)
+    places: int = text.count(old) if old else len(text) + 1
+    return len(text) + places * len(new)
 
 
 def _tabs(text: Any, tabsize: int = 8) -> int:
-    tab = "\t" if isinstance(text, str) else b"\t"
-    return len(text) + text.count(tab) * max(0, tabsize)
+    tabs: int = text.count("\t" if isinstance(text, str) else b"\t")
+    return len(text) + tabs * max(0, tabsize)
 
 
 def _joined(text: Any, parts: list[Any]) -> int:
@@ -188,7 +189,8 @@ def _joined(text: Any, parts: list[Any]) -> int:
 
 def _translated(text: Any, table: Any, *_: Any) -> int:
     values = table.values() if isinstance(table, Mapping) else ()
-    return len(text) * max((len(v) for v in values if isinstance(v, str)), default=1)
+    longest: int = max((len(v) for v in values if isinstance(v, str)), default=1)
+    return len(text) * longest
 
 
 def _bytes(_: int, length: int = 1, *__: Any, **___: Any) -> int:

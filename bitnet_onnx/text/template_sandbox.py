@@ -7,10 +7,8 @@ sandbox of Jinja keeps a template away from Python, not from the processor and t
 from __future__ import annotations
 
 import functools
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 
 import jinja2
@@ -18,12 +16,11 @@ import jinja2.ext
 import jinja2.nodes as nodes
 import jinja2.parser
 import jinja2.sandbox
-from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, LoopContext, Macro
-from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from .template_filters import SHALLOW, before
+from .template_helpers import GLOBALS, concat, tojson
 from .template_limits import (
     budget,
     counted,
@@ -39,7 +36,9 @@ __all__ = ["Environment"]
 # Names that no template can write.
 _EACH, _WEIGH, _MADE, _CHARGE = " each", " weigh", " made", " charge"
 # Tests that walk over both values; the others look at a type.
-_DEEP_TESTS = "in eq == equalto ne != lt < lessthan gt > greaterthan ge >= le <= upper lower".split()
+_DEEP_TESTS = (
+    "in eq == equalto ne != lt < lessthan gt > greaterthan ge >= le <= upper lower".split()
+)
 # Methods that look one thing up, whatever the size of the rest.
 _CHEAP = frozenset(("get", "keys", "values", "items"))
 _DATA = (str, bytes, int, float, list, tuple, dict)
@@ -49,6 +48,7 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
     """Compiles and renders templates as transformers does, within the budget of ``limited``."""
 
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
+    concat = staticmethod(concat)
 
     def __init__(self) -> None:
         super().__init__(
@@ -57,16 +57,10 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
             extensions=[_Generation, jinja2.ext.loopcontrols],
             finalize=_finalize,
         )
-        self.filters["tojson"] = _tojson
-        self.globals |= {
-            "raise_exception": _raise_exception,
-            "strftime_now": _strftime_now,
-            "dict": _Dict(),
-            "namespace": _Namespace,
-            "lipsum": _bounded("lipsum", self.globals["lipsum"]),
-        }
-        self.filters = {name: _bounded(name, filter) for name, filter in self.filters.items()}
-        self.filters |= {_EACH: _each, _WEIGH: _weighed, _MADE: _taken, _CHARGE: _charge}
+        self.filters["tojson"] = tojson
+        self.globals |= {**GLOBALS, "lipsum": _bounded("lipsum", self.globals["lipsum"])}
+        filters: dict[str, Any] = {n: _bounded(n, found) for n, found in self.filters.items()}
+        self.filters = filters | {_EACH: _each, _WEIGH: _weighed, _MADE: _taken, _CHARGE: _charge}
         for name in _DEEP_TESTS:
             self.tests[name] = _bounded(name, self.tests[name])
 
@@ -75,22 +69,13 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         charged.set_environment(self)
         return super()._generate(charged, *args, **kwargs)
 
-    @staticmethod
-    def concat(pieces: Iterable[str]) -> str:  # type: ignore[override]
-        texts, length = [], 0
-        for piece in pieces:
-            texts.append(piece)
-            length += len(piece)
-            budget().text(length)
-        return made("".join(texts))
-
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         budget().charge(1)
         _before_binop(operator, left, right)
         return made(super().call_binop(context, operator, left, right))
 
-    def call(  # type: ignore[override]
-        __self,  # noqa: B902, N805 - a keyword argument may be called self
+    def call(
+        __self,  # a keyword argument may be called self
         __context: Context,
         __obj: Any,
         *args: Any,
@@ -114,14 +99,16 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
         if super().wrap_str_format(value) is None:
             return None
         text, by_map = value.__self__, value.__name__ == "format_map"
-        formatter = _EscapeFormatter(self, escape=text.escape) if hasattr(text, "escape") else None
-        formatter = formatter or _Formatter(self)
+        formatter = _Formatter(self)
+        if hasattr(text, "escape"):
+            formatter = _EscapeFormatter(self, escape=text.escape)
 
         @functools.wraps(value)
         def format(*args: Any, **kwargs: Any) -> str:
             if by_map:
                 (kwargs,), args = args, ()
-            return type(text)(formatter.vformat(text, args, kwargs))
+            kind: type[str] = type(text)
+            return kind(formatter.vformat(text, args, kwargs))
 
         return format
 
@@ -129,12 +116,12 @@ class Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 class _Charging(NodeTransformer):
     """Puts a charge where the work depends on a size: loops, bodies, comparisons, slices, keys."""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:
+    def visit_For(self, node: nodes.For) -> Any:
         self.generic_visit(node)
         node.iter = _filtered(node.iter, _EACH, _size([node.test] if node.test else []))
         return _with_charge(node)
 
-    def visit_body(self, node: nodes.Node) -> nodes.Node:
+    def visit_body(self, node: nodes.Node) -> Any:
         self.generic_visit(node)
         return _with_charge(node)
 
@@ -147,7 +134,7 @@ class _Charging(NodeTransformer):
             operand.expr = _filtered(operand.expr, _WEIGH)
         return node
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+    def visit_Concat(self, node: nodes.Concat) -> Any:
         self.generic_visit(node)
         node.nodes = [_filtered(part, _WEIGH) for part in node.nodes]
         return _filtered(node, _MADE)
@@ -157,7 +144,7 @@ class _Charging(NodeTransformer):
         node.key = _filtered(node.key, _WEIGH)
         return node
 
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
+    def visit_Getitem(self, node: nodes.Getitem) -> Any:
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
             return _filtered(node, _MADE)
@@ -165,7 +152,7 @@ class _Charging(NodeTransformer):
         return node
 
 
-def _filtered(node: nodes.Expr, name: str, *arguments: int) -> Any:
+def _filtered(node: Any, name: str, *arguments: int) -> Any:
     """Return the expression put through one of the filters below; a constant stays as it is."""
     if isinstance(node, nodes.Const):
         return node
@@ -209,7 +196,7 @@ def _charge(_: Context, steps: int) -> None:
     budget().charge(steps)
 
 
-def _bounded(name: str, filter: Callable[..., Any]) -> Callable[..., Any]:
+def _bounded(name: str, filter: Any) -> Callable[..., Any]:
     """Return the filter, test or function with its arguments and its result charged."""
     first = 1 if getattr(filter, "jinja_pass_arg", None) is not None else 0
 
@@ -283,59 +270,3 @@ class _Formatter(jinja2.sandbox.SandboxedFormatter):
 
 class _EscapeFormatter(_Formatter, jinja2.sandbox.SandboxedEscapeFormatter):
     """The same for text that is escaped for HTML."""
-
-
-class _Dict:
-    """``dict`` without the attributes of a type."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
-
-    def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict.fromkeys(*args, **kwargs)
-
-
-class _Namespace(Namespace):
-    """``namespace``, which takes no names that begin with an underscore, as in transformers."""
-
-    def __init__(*args: Any, **kwargs: Any) -> None:  # noqa: N805 - namespace(self=...) is allowed
-        self, given = args[0], dict(*args[1:], **kwargs)
-        for name in given:
-            _check_name(name)
-        Namespace.__init__(self, given)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _check_name(name)
-        super().__setitem__(name, value)
-
-
-def _check_name(name: Any) -> None:
-    if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"a namespace takes no name that begins with an underscore: {name!r}")
-
-
-def _raise_exception(message: Any) -> None:
-    raise jinja2.TemplateError(str(message))
-
-
-def _strftime_now(format: str) -> str:
-    if len(format) > 200:  # a width inside the format makes up to 256 characters of each
-        raise SecurityError("it formats the date in more than 200 characters")
-    return datetime.now().strftime(format)
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | str | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Return JSON without escapes for HTML, with the arguments that transformers allows."""
-    if (len(indent) if isinstance(indent, str) else indent or 0) > 100:
-        raise SecurityError(f"it indents JSON by {indent}, expected at most 100")
-    encoder = json.JSONEncoder(
-        ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )
-    # Piece by piece, so that a result that is too long is never whole in memory.
-    return Environment.concat(encoder.iterencode(value))

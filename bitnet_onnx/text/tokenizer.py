@@ -107,6 +107,11 @@ class Tokenizer:
         return frozenset(self._special.values())
 
     @property
+    def hidden_ids(self) -> frozenset[int]:
+        """The control tokens that an answer does not show: all but those around tool calls."""
+        return frozenset(i for token, i in self._special.items() if token not in MARKERS)
+
+    @property
     def has_chat_template(self) -> bool:
         """Whether render_chat and encode_chat can be used."""
         return self._template is not None

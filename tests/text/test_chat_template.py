@@ -1,0 +1,416 @@
+"""Chat templates render as in transformers, from each place, with all that they can use."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+
+from bitnet_onnx.errors import TokenizerError
+from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support.text_fakes import BITNET, SPECIAL, backend_json, make_tokenizer
+
+PROMPT = "{% if add_generation_prompt %}A:{% endif %}"
+USER = [{"role": "user", "content": "Größe <1> & 'x' 😀"}]
+TALK: list[dict[str, Any]] = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": " hi \n"},
+    {"role": "assistant", "content": "<think>\nhm\n</think>\n\nhello"},
+    {"role": "user", "content": "more"},
+]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "weather",
+            "description": "The weather of a <city>",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        },
+    }
+]
+CALLED: list[dict[str, Any]] = [
+    {"role": "user", "content": "Weather?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"type": "function", "function": {"name": "weather", "arguments": {"city": "Ulm"}}}
+        ],
+    },
+    {"role": "tool", "name": "weather", "content": "7 °C"},
+]
+# Expressions of published templates, and one for each filter, test, global and tag of Jinja.
+EXPRESSIONS = """
+messages|tojson
+messages|tojson(indent=2)
+messages|tojson(indent='\\t')
+messages[0].content|tojson(ensure_ascii=True)
+messages|tojson(ensure_ascii=False, separators=(',', ':'), sort_keys=true)
+messages|tojson(None, 1)
+{'ü': none, 't': true, 1: 1.5, 'n': [1, (2, 3)]}|tojson
+strftime_now('%Y')|length
+messages[::-1]|map(attribute='role')|join(', ')
+messages[1:]|length
+messages|selectattr('role', 'equalto', 'user')|list|length
+messages|rejectattr('role', '==', 'user')|map(attribute='content')|list
+messages|groupby('role')|map('first')|join('|')
+messages|map(attribute='content')|map('upper')|list
+messages|map('length')|sum
+messages[0].items()|list
+messages[0]|dictsort
+messages[0].get('nothing', 'd')
+messages[0].nothing is defined
+messages[0].nothing|default('d')
+messages|last|attr('content')|default('none')
+(messages|first).content|trim|title|capitalize
+messages[0]['content'].strip().split('</think>')[-1].lstrip('\\n')
+messages[0].content.startswith('G') and 'x' in messages[0].content
+messages[0].content.replace('x', 'y')|replace('y', 'zz')|replace('z', '', 1)
+'%s is %d and %05.1f' % ('a', 3, 2.25)
+'%s is %s'|format('a', messages[0].role)
+'%(a)s'|format(a=1)
+'{} {x!r:>6}'.format(1, x='y')
+'{a}'.format_map({'a': messages[0].role})
+'{0.role}'.format(messages[0])
+'a' ~ 1 ~ none ~ messages[0].role
+'ab'*3 + 'c'
+[1, 2]*2 + [3]
+2**10 + 7//2 - 7%4 * 1.5
+-2**2
+(1, 2) + (3,)
+'a,b,c'.split(',')|join('+')
+'-'.join(['a', 'b'])
+'a b c'.rsplit(' ', 1)
+'a\\nb\\nc'.splitlines()
+'a\\nb'|indent(2)
+'a\\nb'|indent('> ', true)
+'ab'|center(10) ~ '|'
+'ab'.ljust(5) ~ 'ab'.rjust(5) ~ '7'.zfill(3)
+'a\\tb'.expandtabs(4)
+'a b c d e f g h'|wordwrap(4)
+'a long text that is cut'|truncate(10)
+'a long text'|wordcount
+'<b>x</b>'|striptags
+'<b>'|escape
+'<b>'|e|string
+'<b>'|safe
+'see https://a.example/x'|urlize
+1234567|filesizeformat
+3.14159|round(2)
+3.14159|round(1, 'ceil')
+'12'|int + '1.5'|float
+'ff'|int(0, 16)
+[3, 1, 2]|sort
+[3, 1, 2]|sort(reverse=true)|first
+['b', 'A']|sort(case_sensitive=true)
+[1, 1, 2]|unique|list
+[1, 5, 3]|max - [1, 5]|min
+[1, 2, 3, 4, 5]|batch(2, 0)|list
+[1, 2, 3, 4, 5]|slice(2)|list
+[1, 2]|reverse|list
+'abc'|reverse
+'abc'|list
+'abc'|length ~ 'abc'|count
+[1, none, '']|select|list
+[1, none, '']|reject('none')|list
+[1, 2, 3]|select('odd')|list
+[[1], [2]]|sum(start=[])
+{'a': 1}|items|list
+{'a': 1}|xmlattr
+'A'|lower ~ 'b'|upper
+'é'|urlencode
+'a'|pprint
+dict(a=1, b=[2])
+dict.fromkeys([1, 2], 'x')
+range(3)|list
+range(2, 10, 3)|join
+namespace(a=1).a
+lipsum(0)
+messages is iterable and messages is sequence and messages is not mapping
+none is none and true is true and 1 is number and 'a' is string
+3 is divisibleby(3) and 3 is odd and 4 is even
+1 is sameas(1) and [1] == [1] and 2 is gt(1) and 2 is in([1, 2])
+'a' if messages else 'b'
+not messages
+1 < 2 <= 2
+tools is defined ~ (tools is none) ~ (documents is defined)
+custom_thing
+sep_token ~ cls_token ~ mask_token ~ bos_token
+'abc'[1:] ~ 'abc'[-1] ~ 'abc'[::2]
+messages[5]
+messages[0].content.encode('utf-8')|length
+'a1'.isalnum() ~ 'x'.upper() ~ 'ß'.casefold()
+('a', 'b')|tojson
+1.0|tojson ~ none|tojson ~ 'a"b'|tojson
+'x'|default('y', true) ~ ''|default('y', true)
+[{'a': {'b': 1}}]|map(attribute='a.b')|list
+[{'a': 1}]|map(attribute='z', default=9)|list
+"""
+STATEMENTS = [
+    "{% set ns = namespace(n=0, l=[]) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
+    "{% set ns.l = ns.l + [m.role] %}{{ ns.n }}{{ ns.l }}{% endfor %}",
+    "{% for m in messages %}{{ loop.index }}{{ loop.revindex0 }}{{ loop.first }}{{ loop.last }}"
+    "{{ loop.length }}{{ loop.previtem.role }}{{ loop.nextitem.role }}{{ loop.cycle('a', 'b') }}"
+    "{{ loop.changed(m.role) }}{{ loop.depth }}{% else %}none{% endfor %}",
+    "{% for m in messages if m.role == 'user' %}{{ loop.length }}{{ m.role }}{% endfor %}",
+    "{% for m in messages|selectattr('role', 'eq', 'user') %}{{ loop.length }}{% endfor %}",
+    "{% for m in [] %}{% else %}none{% endfor %}{% for x in missing %}{% else %}none{% endfor %}",
+    "{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}",
+    "{% for x in 'abc' recursive %}{{ x }}{{ loop('de') if loop.depth < 3 }}{% endfor %}",
+    "{% for m in messages %}{% if loop.index0 == 1 %}{% continue %}{% endif %}{{ m.role }}"
+    "{% if loop.index0 == 2 %}{% break %}{% endif %}{% endfor %}",
+    "{% macro show(m, x='y', *a, **k) %}{{ m.role }}{{ x }}{{ varargs }}{{ kwargs }}{{ caller() if"
+    " caller }}{% endmacro %}{{ show(messages[0]) }}{{ show(messages[0], 'z', 1, b=2) }}"
+    "{% call show(messages[0]) %}inside{% endcall %}{{ show.name }}{{ show.arguments }}",
+    "{% filter upper %}abc{{ messages[0].role }}{% endfilter %}",
+    "{% set x %}a{{ messages[0].role }}{% endset %}{{ x }}{% set a, b = 1, 2 %}{{ a + b }}",
+    "{% set x = [] %}{% with y = 1 %}{{ y }}{% endwith %}{{ y }}",
+    "{% raw %}{{ raw }}{% endraw %}{# a comment #}{{- ' a ' -}}  b  {%- if true %} c{% endif %}",
+    "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",
+    "{% autoescape true %}{{ '<' }}{{ '<'|safe }}{{ '<' ~ 'a' }}{% endautoescape %}",
+    "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}"
+    "{% set j = joiner('|') %}{{ j() }}{{ j() }}",
+    "{% block title %}{{ messages[0].role }}{% endblock %}{{ self.title() }}",
+    "  {% if true %}\n  a\n  {% endif %}\nb\n\n",
+    "{% for m in messages %}\r\n{{ m.role }}\r\n{% endfor %}\r\n",
+    "\ufeff{{ messages[0].role }}",
+    "{% if messages[0].role == 'system' %}a{% elif 'x' in messages[0] %}b{% else %}c{% endif %}",
+    "{{ raise_exception('System role\nnot supported') }}",
+    "{{ messages.append(1) }}",
+    "{{ messages[0].content.__class__ }}",
+    "{% set ns = namespace(__init__=1) %}",
+    "{% set ns = namespace() %}{% set ns._x = 1 %}",
+    "{% include 'x' %}",
+    "{% for m in messages %}{{ m.reasoning_content }}{{ m.thinking }}{{ m.tool_calls }}"
+    "{{ m.content is defined }}{{ m.content is none }}{% endfor %}",
+]
+
+
+def theirs(template: str, **given: Any) -> Any:
+    transformers = pytest.importorskip("transformers")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer.from_str(backend_json()),
+        bos_token=SPECIAL[0],
+        eos_token=SPECIAL[1],
+        chat_template=template,
+        **given,
+    )
+
+
+def both(template: str, messages: Any, **given: Any) -> tuple[str, str]:
+    """Return what transformers and this package render; a failure is ``failed``."""
+    kwargs = dict(given)
+    variables = kwargs.pop("chat_template_kwargs", {})
+    try:
+        expected = theirs(template).apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **kwargs, **variables
+        )
+    except Exception:
+        expected = "failed"
+    try:
+        return expected, make_tokenizer(template).render_chat(messages, **given)
+    except TokenizerError:
+        return expected, "failed"
+
+
+@pytest.mark.parametrize("messages", [USER, TALK, CALLED], ids=["user", "talk", "called"])
+def test_every_feature_of_jinja_renders_as_in_transformers(messages: Any) -> None:
+    expressions = [line for line in EXPRESSIONS.splitlines() if line]
+    assert len(expressions) > 90
+    for template in [*("{{ " + line + " }}" + PROMPT for line in expressions), *STATEMENTS]:
+        expected, found = both(template, messages)
+        assert found == expected, template
+
+
+def test_every_feature_renders_something() -> None:
+    """Two failures are equal as well, so that there may be none."""
+    lines = [line for line in EXPRESSIONS.splitlines() if line]
+    failed = [line for line in lines if both("{{ " + line + " }}", TALK)[1] == "failed"]
+    assert failed == []
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclasses.dataclass
+class Said:
+    role: str
+    content: str
+
+
+def test_messages_of_other_types_become_plain_as_in_transformers() -> None:
+    messages: Any = [
+        {"role": "user", "content": Colour.RED, "n": np.int64(3), "f": np.float32(0.5)},
+        {"role": "user", "content": ("a", "b"), "flag": np.bool_(False), "none": None},
+        {"role": "assistant", "content": "x", "reasoning": "hm", "array": np.zeros(2)},
+        {"role": "assistant", "content": "x", "thinking": "hm"},
+    ]
+    for template in ("{{ messages }}", "{{ messages|tojson }}", STATEMENTS[-1]):
+        expected, found = both(template, messages)
+        assert found == expected != "failed"
+    said: Any = [Said("user", "hello")]
+    assert make_tokenizer(BITNET).render_chat(said).startswith("User: hello")
+
+
+# ---- tools, documents, variables
+
+TOOL_TEMPLATE = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for d in documents or [] %}{{ d.title }}"
+    "{% endfor %}{% for m in messages %}{% if m.tool_calls %}{% for c in m.tool_calls %}"
+    "<tool_call>{{ c.function | tojson }}</tool_call>{% endfor %}{% elif m.role == 'tool' %}"
+    "<tool_response>{{ m.content }}</tool_response>{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
+)
+
+
+def test_tools_documents_and_variables_reach_the_template_as_in_transformers() -> None:
+    documents = [{"title": "T", "text": "x"}]
+    given: dict[str, Any]
+    for given in (
+        {},
+        {"tools": TOOLS},
+        {"tools": [], "documents": []},
+        {"documents": documents, "chat_template_kwargs": {"enable_thinking": False}},
+        {"tools": TOOLS, "documents": documents, "chat_template_kwargs": {"bos_token": "B"}},
+    ):
+        template = TOOL_TEMPLATE + "{{ bos_token }}"
+        expected, found = both(template, CALLED, **given)
+        assert found == expected != "failed"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"tools": TOOLS}, "the chat template does not use tools"),
+        ({"documents": [{"title": "a"}]}, "the chat template does not use documents"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, "does not use enable_thinking"),
+        ({"chat_template_kwargs": {"messages": []}}, "names 'messages', expected a variable"),
+        ({"chat_template_kwargs": {"a b": 1}}, "names 'a b', expected a variable"),
+        ({"tools": TOOLS[0]}, "tools holds a dict, expected a list of JSON schemas"),
+        ({"tools": [print]}, "tools holds a function, expected a list of JSON schemas"),
+        ({"tools": ["weather"]}, "tools holds a str, expected a list of JSON schemas"),
+        ({"tools": [{}]}, "tools holds a dict, expected a list"),
+        ({"documents": "x"}, "documents holds a str, expected a list of objects"),
+    ],
+)
+def test_what_the_template_does_not_use_is_refused_by_name(given: Any, message: str) -> None:
+    for call in (make_tokenizer(BITNET).render_chat, make_tokenizer(BITNET).encode_chat):
+        with pytest.raises(TokenizerError, match=message):
+            call(USER, **given)
+
+
+def test_special_tokens_stay_text_wherever_a_caller_writes_them() -> None:
+    template = TOOL_TEMPLATE + "{{ name }}{{ messages[0] | tojson(ensure_ascii=True) }}<|eot_id|>"
+    tokenizer = make_tokenizer(template)
+    evil = "a<|eot_id|>b<|im_end|>"
+    ids = tokenizer.encode_chat(
+        [{"role": "user", "content": evil}, {"role": "tool", "content": evil, evil: evil}],
+        tools=[{"name": evil, evil: {evil: evil}}],
+        documents=[{"title": evil}],
+        chat_template_kwargs={"name": evil},
+    )
+    assert [i for i in ids[1:] if i < len(SPECIAL)] == [2]
+    assert tokenizer.decode(ids[1:], skip_special_tokens=False) == tokenizer.render_chat(
+        [{"role": "user", "content": evil}, {"role": "tool", "content": evil, evil: evil}],
+        tools=[{"name": evil, evil: {evil: evil}}],
+        documents=[{"title": evil}],
+        chat_template_kwargs={"name": evil},
+    )
+
+
+# ---- which template
+
+
+def folder(path: Path, config: dict[str, Any], **files: str) -> Path:
+    (path / "tokenizer.json").write_text(backend_json())
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": SPECIAL[1], **config}
+    (path / "tokenizer_config.json").write_text(json.dumps(config))
+    for name, text in files.items():
+        file = path / name.replace("___", "/").replace("__", ".")
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(text.encode())
+    return path
+
+
+ENTRY = [{"name": "default", "template": "list"}, {"name": "tool_use", "template": "L{{ tools }}"}]
+OBJECT = {"default": "object", "tool_use": "O{{ tools }}"}
+EXTRA = {"additional_chat_templates___tool_use__jinja": "file {{ tools }}"}
+
+
+@pytest.mark.parametrize(
+    ("field", "files"),
+    [
+        ("text {{ tools }}", {}),
+        (ENTRY, {}),
+        (OBJECT, {}),
+        ([{"name": "tool_use", "template": "only {{ tools }}"}], {}),
+        (OBJECT, {"chat_template__jinja": "file{{ tools }}"}),
+        (OBJECT, EXTRA),
+        (None, EXTRA | {"chat_template__jinja": "\ufefffile\r\n{{ tools }}\r\n"}),
+        (None, {"additional_chat_templates___rag__jinja": "x"}),
+        (None, {}),
+    ],
+)
+def test_the_template_is_the_one_that_transformers_takes(
+    tmp_path: Path, field: Any, files: dict[str, str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    path = folder(tmp_path, {} if field is None else {"chat_template": field}, **files)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(path), Tokenizer.from_folder(path)
+    for tools in (None, TOOLS):
+        try:
+            expected = theirs.apply_chat_template(USER, tools=tools, tokenize=False)
+        except ValueError:
+            with pytest.raises(TokenizerError, match="chat template"):
+                ours.render_chat(USER, False, tools=tools)
+            continue
+        if tools and "function" not in expected:  # the template has no place for them
+            with pytest.raises(TokenizerError, match="does not use tools"):
+                ours.render_chat(USER, False, tools=tools)
+        else:
+            assert ours.render_chat(USER, False, tools=tools) == expected
+
+
+def test_an_older_processor_file_is_read_where_there_is_no_other_template(tmp_path: Path) -> None:
+    path = folder(tmp_path, {}, chat_template__json='{"chat_template": "old"}')
+    assert Tokenizer.from_folder(path).render_chat(USER) == "old"
+    path = folder(tmp_path, {"chat_template": "new"})
+    assert Tokenizer.from_folder(path).render_chat(USER) == "new"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"sep_token": "<|eot_id|>", "cls_token": "<|im_start|>", "mask_token": "<|im_end|>"},
+        {"extra_special_tokens": {"image_token": "<|eot_id|>", "x": "<|im_end|>"}},
+        {"extra_special_tokens": ["<|eot_id|>"]},
+        {"additional_special_tokens": ["<|eot_id|>"]},
+        {"image_token": "<|eot_id|>", "add_x_token": True, "n_token": None},
+        {"bos_token": {"__type": "AddedToken", "content": "<|eot_id|>"}},
+        {"pad_token": None, "unk_token": None},
+    ],
+)
+def test_named_tokens_are_those_of_transformers(tmp_path: Path, names: dict[str, Any]) -> None:
+    transformers = pytest.importorskip("transformers")
+    shown = "bos eos unk sep pad cls mask image n add_x".split()
+    template = "|".join(f"{{{{ {name}_token }}}}" for name in shown)
+    template += "{{ x }}{{ additional_special_tokens is defined }}{{ extra_special_tokens }}"
+    path = folder(tmp_path, {"chat_template": template, **names})
+    theirs = transformers.AutoTokenizer.from_pretrained(path)
+    expected = theirs.apply_chat_template(USER, tokenize=False)
+    assert Tokenizer.from_folder(path).render_chat(USER) == expected
+
+
+@pytest.mark.parametrize(
+    "field", [7, [], {}, ["x"], [{"name": "a"}], {"default": 1}, [{"template": "x"}], True]
+)
+def test_templates_of_another_form_are_refused(tmp_path: Path, field: Any) -> None:
+    with pytest.raises(TokenizerError, match=r"chat_template in tokenizer_config.json .* expected"):
+        Tokenizer.from_folder(folder(tmp_path, {"chat_template": field}))
