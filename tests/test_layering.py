@@ -16,8 +16,8 @@ from tests.support.paths import PACKAGE
 ROOMS = """
 : errors files artifact native
 network: fields rope quantization records config parts
-weights: ternary checkpoint.base checkpoint.folder checkpoint.hub checkpoint.write gguf.blocks
-    gguf.container gguf.names gguf.config gguf.tokenizer gguf.checkpoint gguf.write open convert
+weights: ternary checkpoint.base checkpoint.templates checkpoint.folder checkpoint.hub
+    checkpoint.write gguf.blocks gguf.container gguf.names gguf.config gguf.tokenizer gguf.checkpoint gguf.write open convert
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
     networks.llama networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .

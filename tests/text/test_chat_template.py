@@ -414,3 +414,17 @@ def test_named_tokens_are_those_of_transformers(tmp_path: Path, names: dict[str,
 def test_templates_of_another_form_are_refused(tmp_path: Path, field: Any) -> None:
     with pytest.raises(TokenizerError, match=r"chat_template in tokenizer_config.json .* expected"):
         Tokenizer.from_folder(folder(tmp_path, {"chat_template": field}))
+
+
+def test_an_artifact_keeps_the_templates_of_a_folder(tmp_path: Path) -> None:
+    from bitnet_onnx.weights.checkpoint.folder import read_texts
+
+    (source := tmp_path / "checkpoint").mkdir()
+    (target := tmp_path / "artifact").mkdir()
+    folder(source, {"chat_template": "unused"}, chat_template__jinja="file", **EXTRA)
+    for name, content in read_texts(source).items():
+        (target / name).write_bytes(content)
+    for path in (source, target):
+        tokenizer = Tokenizer.from_folder(path)
+        assert tokenizer.render_chat(USER) == "file"
+        assert "weather" in tokenizer.render_chat(USER, tools=TOOLS)
