@@ -17,8 +17,8 @@ ROOMS = """
 : errors files artifact native
 network: fields rope quantization records config parts
 weights: ternary checkpoint.base checkpoint.templates checkpoint.folder checkpoint.hub
-    checkpoint.write gguf.blocks gguf.container gguf.names gguf.config gguf.tokenizer gguf.checkpoint gguf.write open convert
-    synthesize
+    checkpoint.write gguf.blocks gguf.container gguf.names gguf.config gguf.tokenizer
+    gguf.checkpoint gguf.write open convert synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
     networks.llama networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
 operators: domain steps blocks norm ternary ternary_group feed_forward head two_step positions

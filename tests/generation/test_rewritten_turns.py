@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.text.tool_calls import parse_tool_calls
+from tests.support.templates import LOOP, TEMPLATES, TURN
 from tests.support.text_fakes import (
-    BITNET,
     CHATML,
-    REWRITING,
     SPECIAL,
     ScriptedSession,
     backend_json,
@@ -24,51 +23,6 @@ from tests.support.text_fakes import (
 
 EOS = 2
 START, END = "<|im_start|>", "<|im_end|>"
-LOOP = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}BODY{{ '<|im_end|>\\n' }}"
-    "{% endfor %}"
-)
-TURN = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-LAST = (
-    "{% set ns = namespace(last=-1) %}{% for m in messages %}{% if m.role == 'user' %}"
-    "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
-)
-IS_OLD = "m.role == 'assistant' and '</think>' in m.content and loop.index0 < ns.last"
-AFTER = "m.content.split('</think>')[-1].lstrip('\\n')"
-TEMPLATES = {
-    "drops thoughts before the last question": LAST
-    + LOOP.replace(
-        "BODY", f"{{% if {IS_OLD} %}}{{{{ {AFTER} }}}}{{% else %}}{{{{ m.content }}}}{{% endif %}}"
-    )
-    + TURN,
-    "drops all thoughts": LOOP.replace("BODY", f"{{{{ {AFTER} }}}}") + TURN,
-    "opens a thought in the prompt": LOOP.replace("BODY", f"{{{{ {AFTER} }}}}")
-    + TURN
-    + "<think>\n",
-    "trims": LOOP.replace("BODY", "{{ m.content | trim }}") + TURN,
-    "trims at the end": LOOP.replace("BODY", "{{ m.content.rstrip() }}") + TURN,
-    "numbers the turns": LOOP.replace("BODY", "{{ loop.index }}: {{ m.content }}") + TURN,
-    "counts the turns": "{{ messages | length }}" + LOOP.replace("BODY", "{{ m.content }}") + TURN,
-    "begins with the date": "{{ strftime_now('%d %b %Y') }}\n"
-    + LOOP.replace("BODY", "{{ m.content }}")
-    + TURN,
-    "writes something after the reply": LOOP.replace(
-        "BODY", "{{ m.content }}{% if m.role == 'assistant' %}\n(said){% endif %}"
-    )
-    + TURN,
-    "changes case": LOOP.replace("BODY", "{{ m.content | upper }}") + TURN,
-    "says a reply twice": LOOP.replace("BODY", "{{ m.content }}|{{ m.content }}") + TURN,
-    "keeps the last two": "{% set messages = messages[-2:] %}"
-    + LOOP.replace("BODY", "{{ m.content }}")
-    + TURN,
-    "cuts long replies": LOOP.replace("BODY", "{{ m.content[:12] }}") + TURN,
-    "replaces letters": LOOP.replace("BODY", "{{ m.content | replace('l', 'L') }}") + TURN,
-    "writes JSON": LOOP.replace("BODY", "{{ m.content | tojson }}") + TURN,
-    "as it is": LOOP.replace("BODY", "{{ m.content }}") + TURN,
-    "BitNet's": BITNET,
-    "ChatML": CHATML,
-    "length first": REWRITING,
-}
 REPLIES = [
     "<think>\nlong thoughts\n</think>\n\nhello there",
     "hello",

@@ -14,18 +14,21 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import tokenizers
 
 from bitnet_onnx.artifact import MANIFEST, Artifact
-from bitnet_onnx.errors import ArtifactError
+from bitnet_onnx.errors import ArtifactError, TokenizerError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.sampling import Sampler
 from bitnet_onnx.generation.text import generate_text, text_stream
 from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.text.replies import Reply
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.paths import DEMO
+from tests.support.templates import CALLED, EXPRESSIONS, STATEMENTS, TALK, TEMPLATES
 
 QUESTIONS = 60
 WRONG = [None, True, "", "x", 0, -1, 0.5, 1 << 31, 3, [], [1], {}, {"x": 1}]  # for most fields
@@ -59,6 +62,8 @@ def write(folder: Path) -> None:
         "texts": texts(tokenizer),
         "streams": streams(tokenizer),
         "chats": chats(tokenizer),
+        "templates": templates(),
+        "rewritten": rewritten(),
         "conversation": conversation(session, tokenizer),
         "stopped": stopped(session, tokenizer),
         "manifests": manifests(artifact),
@@ -115,6 +120,47 @@ def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
                 "after_ids": tokenizer.encode_after_reply(messages, after),
             }
         )
+    return found
+
+
+def templates() -> list[dict[str, Any]]:
+    """What templates render here: there the same, or an error that says so."""
+    tokenizer_json = (DEMO / "tokenizer.json").read_text("utf-8")
+    config = json.loads((DEMO / "tokenizer_config.json").read_text("utf-8"))
+    config["chat_template"] = None
+    found = []
+    for source in [*("{{ " + line + " }}" for line in EXPRESSIONS), *STATEMENTS]:
+        if any(word in source for word in ("strftime_now", "lipsum", "show.name")):
+            continue
+        backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+        tokenizer = Tokenizer(backend, config, {}, source)
+        for messages in (TALK, CALLED):
+            try:
+                text = tokenizer.render_chat(messages)
+            except TokenizerError:
+                text = None
+            found.append({"source": source, "messages": messages, "text": text})
+    return found
+
+
+def rewritten() -> list[dict[str, Any]]:
+    """The ids of a second question, by templates that rewrite the first answer and that do not."""
+    tokenizer_json = (DEMO / "tokenizer.json").read_text("utf-8")
+    config = json.loads((DEMO / "tokenizer_config.json").read_text("utf-8"))
+    messages = [
+        {"role": "user", "content": "What is 27 + 5?"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nIt is 32. "},
+        {"role": "user", "content": "more"},
+    ]
+    found = []
+    for name, source in TEMPLATES.items():
+        if "date" in name:
+            continue
+        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(tokenizer_json), config, {}, source)
+        text = str(messages[1]["content"])
+        letters = [i for letter in text for i in tokenizer.encode(letter, add_special_tokens=False)]
+        ids = tokenizer.encode_chat(messages, replies={1: Reply(letters, text, text)})
+        found.append({"source": source, "messages": messages, "reply": letters, "ids": ids})
     return found
 
 

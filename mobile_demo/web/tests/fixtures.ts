@@ -11,6 +11,8 @@ export interface Cases {
   texts: { text: string; ids: number[]; decoded: string }[];
   streams: { ids: number[]; pieces: string[] }[];
   chats: { messages: Message[]; ids: number[]; after: Message[]; after_ids: number[] | null }[];
+  templates: { source: string; messages: Message[]; text: string | null }[];
+  rewritten: { source: string; messages: Message[]; reply: number[]; ids: number[] }[];
   conversation: {
     text: string;
     ids: number[];

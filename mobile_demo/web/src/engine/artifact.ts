@@ -9,7 +9,7 @@ import { dataFiles, MANIFEST, type Manifest, MODEL, parseManifest } from "./mani
 import type { Store } from "./store.ts";
 
 const NEEDED = [MODEL, "tokenizer.json", "tokenizer_config.json"];
-const OPTIONAL = ["generation_config.json", "chat_template.jinja"];
+const OPTIONAL = ["generation_config.json", "chat_template.jinja", "chat_template.json"];
 const PATIENCE = 5000; // milliseconds to wait for the server where a model is stored
 const MANIFESTS = "manifest/"; // before the keys of stored manifests
 

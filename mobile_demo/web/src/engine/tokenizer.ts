@@ -4,8 +4,15 @@
  */
 
 import { Tokenizer as Backend } from "@huggingface/tokenizers";
-import { ChatTemplate, guard, type Message } from "./chat-template.ts";
+import {
+  ChatTemplates,
+  guard,
+  MARKERS,
+  type Message,
+  type TemplateOptions,
+} from "./chat-template.ts";
 import { EngineError } from "./errors.ts";
+import { aroundReplies, type Reply } from "./replies.ts";
 
 type Files = ReadonlyMap<string, Uint8Array>;
 type Json = Record<string, unknown>;
@@ -15,12 +22,14 @@ const REPLY = "bitnetREPLYcb1f4e7dREPLYbitnet";
 
 export class Tokenizer {
   readonly specialIds: ReadonlySet<number>;
+  /** The special ids that an answer does not show: all but those around tool calls. */
+  readonly hiddenIds: ReadonlySet<number>;
   readonly eosIds: ReadonlySet<number>;
   readonly #backend: Backend;
   readonly #names: Readonly<Record<string, string>>;
   readonly #special: readonly string[];
   readonly #bos: number | null;
-  readonly #template: ChatTemplate | null;
+  readonly #template: ChatTemplates | null;
 
   constructor(files: Files) {
     const config = readJson(files, "tokenizer_config.json");
@@ -32,19 +41,17 @@ export class Tokenizer {
     } catch (error) {
       throw new EngineError("artifact", `tokenizer.json is not a tokenizer: ${String(error)}.`);
     }
-    this.#names = Object.fromEntries(
-      ["bos_token", "eos_token", "pad_token", "unk_token"]
-        .filter((name) => config[name] != null)
-        .map((name) => [name, tokenText(config[name])]),
-    );
+    this.#names = namedTokens(config);
     const added = [...this.#backend.get_added_tokens_decoder()].filter(
       ([, token]) => token.special,
     );
     this.specialIds = new Set(added.map(([id]) => id));
     this.#special = added.map(([, token]) => token.content);
     this.#bos = this.#bosId(config, generation);
-    const template = readTemplate(files, config);
-    this.#template = template === null ? null : new ChatTemplate(template, this.#names);
+    const templates = readTemplates(files, config);
+    this.#template = templates === null ? null : new ChatTemplates(templates, this.#names);
+    const shown = added.filter(([, token]) => MARKERS.has(token.content)).map(([id]) => id);
+    this.hiddenIds = new Set([...this.specialIds].filter((id) => !shown.includes(id)));
     this.eosIds = new Set([...this.#ids("eos_token", generation), ...this.#endOfTurn()]);
   }
 
@@ -63,10 +70,45 @@ export class Tokenizer {
     return this.#backend.decode(known, { clean_up_tokenization_spaces: false });
   }
 
-  /** Special tokens inside the messages stay text: only the template speaks with them. */
-  encodeChat(messages: readonly Message[]): number[] {
-    const [guarded, mark] = guard(messages, this.#special);
-    return this.#withBos(this.#encodeGuarded(this.#render(guarded, true), mark));
+  /** The text of a chat, by the template that transformers would take. */
+  renderChat(
+    messages: readonly Message[],
+    generationPrompt = true,
+    options: TemplateOptions = {},
+  ): string {
+    if (!this.#template) {
+      throw new EngineError("artifact", "The model has no chat template, so it cannot chat.");
+    }
+    return this.#template.render(messages, generationPrompt, options);
+  }
+
+  /**
+   * Special tokens inside the messages stay text: only the template speaks with them. replies: the
+   * model's own answers by their place; each keeps its ids where the chat holds its text as it is.
+   */
+  encodeChat(
+    messages: readonly Message[],
+    replies: ReadonlyMap<number, Reply> = new Map(),
+    options: TemplateOptions = {},
+  ): number[] {
+    const guarded = guard(messages, this.#special, options);
+    const { mark } = guarded;
+    // A template that writes JSON in ASCII writes the mark as an escape.
+    const asciiMark = `\\u${mark.charCodeAt(0).toString(16)}`;
+    const render = (messages: readonly Message[]) =>
+      this.renderChat(messages, true, guarded.options).replaceAll(asciiMark, mark);
+    const pieces = aroundReplies(render, guarded.messages, replies, guarded.reply, mark);
+    return this.#withBos(
+      pieces.flatMap((piece) =>
+        typeof piece === "string" ? this.#encodeGuarded(piece, mark) : [...piece],
+      ),
+    );
+  }
+
+  /** The text of ids where they follow a prompt, special tokens included. */
+  decodeAfter(prompt: readonly number[], ids: readonly number[]): string {
+    const tail = prompt.slice(-16);
+    return this.decode([...tail, ...ids]).slice(this.decode(tail).length);
   }
 
   /**
@@ -74,23 +116,16 @@ export class Tokenizer {
    * template rewrites what was said before, so that only the whole chat has a meaning.
    */
   encodeAfterReply(before: readonly Message[], after: readonly Message[]): number[] | null {
-    const [guarded, mark] = guard(
+    const { messages, mark } = guard(
       [...before, { role: "assistant", content: REPLY }, ...after],
       this.#special,
     );
-    const prompt = this.#render(guarded.slice(0, before.length), true);
-    const whole = this.#render(guarded, after.length > 0);
+    const prompt = this.renderChat(messages.slice(0, before.length));
+    const whole = this.renderChat(messages, after.length > 0);
     const place = whole.indexOf(REPLY);
     const tail = whole.slice(place + REPLY.length);
     if (place < 0 || whole.slice(0, place) !== prompt || tail.includes(REPLY)) return null;
     return this.#encodeGuarded(tail, mark);
-  }
-
-  #render(messages: readonly Message[], generationPrompt: boolean): string {
-    if (!this.#template) {
-      throw new EngineError("artifact", "The model has no chat template, so it cannot chat.");
-    }
-    return this.#template.render(messages, generationPrompt);
   }
 
   #encode(text: string): number[] {
@@ -171,7 +206,7 @@ export class StreamDecoder {
 
   /** The text that this id completes; may be empty. */
   push(id: number): string {
-    if (this.#tokenizer.specialIds.has(id)) return "";
+    if (this.#tokenizer.hiddenIds.has(id)) return "";
     this.#window.push(id);
     const text = this.#windowText();
     const whole = text.replace(/\ufffd+$/, "");
@@ -197,9 +232,9 @@ export class StreamDecoder {
   }
 }
 
-function readText(files: Files, name: string): string {
+function readText(files: Files, name: string, ignoreBOM = false): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(files.get(name));
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM }).decode(files.get(name));
   } catch {
     throw new EngineError("artifact", `The model's ${name} is not UTF-8.`);
   }
@@ -213,16 +248,39 @@ function readJson(files: Files, name: string): Json {
   }
 }
 
-/** chat_template.jinja, else what tokenizer_config.json holds: a string, or named ones. */
-function readTemplate(files: Files, config: Json): string | null {
-  if (files.has("chat_template.jinja")) return readText(files, "chat_template.jinja");
-  const template = config["chat_template"];
-  if (template == null || typeof template === "string") return template ?? null;
-  const named = Array.isArray(template)
-    ? (template as { name?: string; template?: string }[]).find(({ name }) => name === "default")
-    : undefined;
-  if (typeof named?.template === "string") return named.template;
+/** By name: chat_template.jinja, else what tokenizer_config.json or an older file holds. */
+function readTemplates(files: Files, config: Json): Map<string, string> | null {
+  if (files.has("chat_template.jinja")) {
+    return new Map([["default", readText(files, "chat_template.jinja", true)]]);
+  }
+  const old = "chat_template.json";
+  const field =
+    config["chat_template"] ?? (files.has(old) ? readJson(files, old)["chat_template"] : null);
+  if (field == null) return null;
+  if (typeof field === "string") return new Map([["default", field]]);
+  const named: [unknown, unknown][] = Array.isArray(field)
+    ? field.map((entry: Json | null) => [entry?.["name"], entry?.["template"]])
+    : Object.entries(field);
+  const isText = (pair: [unknown, unknown]): pair is [string, string] =>
+    pair.every((text) => typeof text === "string");
+  if (named.length && named.every(isText)) return new Map(named);
   throw new EngineError("artifact", "chat_template in tokenizer_config.json is not text.");
+}
+
+const NAMED = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"].map((name) => `${name}_token`);
+
+/** The tokens that tokenizer_config.json names, such as bos_token and image_token. */
+function namedTokens(config: Json): Record<string, string> {
+  const names = Object.entries(config).filter(([name, token]) =>
+    NAMED.includes(name)
+      ? token != null
+      : name.endsWith("_token") && token !== null && ["string", "object"].includes(typeof token),
+  );
+  const extra = config["extra_special_tokens"];
+  if (typeof extra === "object" && extra !== null && !Array.isArray(extra)) {
+    names.push(...Object.entries(extra));
+  }
+  return Object.fromEntries(names.map(([name, token]) => [name, tokenText(token)]));
 }
 
 function tokenText(token: unknown): string {

@@ -24,7 +24,7 @@ test.each(cases.streams)("streams whole characters only", ({ ids, pieces }) => {
 });
 
 test("a special token in a message is cut, overlapping ones too", () => {
-  const [messages, mark] = guard(
+  const { messages, mark } = guard(
     [{ role: "user", content: "a<x><x>b\ue000" }],
     ["<x>", "x><", "b"],
   );
