@@ -51,7 +51,7 @@ class ChatInput:
         found under each name that templates use.
         """
         try:
-            said = _plain(messages if isinstance(messages, tuple) else list(messages))
+            said = _plain(list(messages))
             given = _plain(dict(chat_template_kwargs or {}))
             described, cited = (_objects(*found) for found in _named(tools, documents))
         except RecursionError as error:
@@ -76,7 +76,14 @@ class ChatInput:
 
         An assistant's message, and each of ``answers``, keeps its MARKERS.
         """
-        special = frozenset(special)
+        try:
+            return self._guarded(frozenset(special), answers)
+        except RecursionError as error:
+            raise TokenizerError("the chat is nested too deep, expected JSON") from error
+
+    def _guarded(
+        self, special: frozenset[str], answers: Sequence[str]
+    ) -> tuple[ChatInput, str, list[str]]:
         values = (self.messages, self.tools, self.documents, dict(self.variables))
         mark = _unwritten([values, answers])
         change, answered = _marking(special, mark), _marking(special - MARKERS, mark)

@@ -252,3 +252,15 @@ def test_an_artifact_keeps_the_templates_of_a_folder(tmp_path: Path) -> None:
         tokenizer = Tokenizer.from_folder(path)
         assert tokenizer.render_chat(USER) == "file"
         assert "weather" in tokenizer.render_chat(USER, tools=TOOLS)
+
+
+@pytest.mark.parametrize("depth", [100, 300, 450, 900, 5000])
+def test_messages_nested_deep_are_rendered_or_refused(depth: int) -> None:
+    nested: Any = "x"
+    for _ in range(depth):
+        nested = [nested]
+    tokenizer = make_tokenizer("{{ messages|length }}")
+    try:
+        assert tokenizer.encode_chat([{"role": "user", "content": nested}])
+    except TokenizerError as error:
+        assert depth > 100, error  # noqa: PT017 - both are right
