@@ -54,10 +54,9 @@ def write_folder(folder: Path, **files: object) -> Path:
 # ---- bos
 
 
-@pytest.mark.parametrize("post_processor", [False, True])
 @pytest.mark.parametrize("template", [BITNET, CHATML])
-def test_bos_comes_exactly_once(template: str, post_processor: bool) -> None:
-    tokenizer = make_tokenizer(template, post_processor)
+def test_bos_comes_exactly_once(template: str) -> None:
+    tokenizer = make_tokenizer(template)
     for ids in (
         tokenizer.encode("hello"),
         tokenizer.encode("<|begin_of_text|>hello"),
@@ -68,21 +67,22 @@ def test_bos_comes_exactly_once(template: str, post_processor: bool) -> None:
         assert ids[0] == BOS
         assert ids.count(BOS) == 1
         assert EOS not in ids
+    assert tokenizer.bos_token_id == BOS
     assert BOS not in tokenizer.encode("hello", add_special_tokens=False)
 
 
-def test_no_bos_where_the_configuration_asks_for_none(tmp_path: Path) -> None:
-    for config in ({"bos_token": SPECIAL[0], "add_bos_token": False}, {"bos_token": None}):
-        folder = write_folder(
-            tmp_path, tokenizer_config__json=config, generation_config__json={"bos_token_id": 0}
-        )
-        tokenizer = Tokenizer.from_folder(folder)
+def test_a_tokenizer_without_a_post_processor_adds_nothing(tmp_path: Path) -> None:
+    folder = write_folder(
+        tmp_path,
+        tokenizer_config__json={"bos_token": SPECIAL[0], "add_bos_token": True},
+        generation_config__json={"bos_token_id": 0},
+    )
+    for tokenizer in (Tokenizer.from_folder(folder), make_tokenizer(post_processor=False)):
         assert tokenizer.bos_token_id is None
         assert BOS not in tokenizer.encode("hello")
-    silent = write_folder(
-        tmp_path, tokenizer_config__json={}, generation_config__json={"bos_token_id": 0}
-    )
-    assert Tokenizer.from_folder(silent).bos_token_id == BOS
+    assert BOS not in tokenizer.encode_chat(QUESTION)
+    written = make_tokenizer(CHATML, post_processor=False).encode_chat(QUESTION)
+    assert written.count(BOS) == 1  # by the template
 
 
 # ---- special ids
@@ -214,12 +214,17 @@ def test_a_user_cannot_write_control_tokens(content: str) -> None:
         assert controls(after) == controls(tokenizer.encode_after_reply(plain, plain) or [])
 
 
-def test_special_tokens_of_one_letter_are_removed_from_messages() -> None:
+def test_special_tokens_of_one_letter_are_text_in_messages() -> None:
     backend = tokenizers.Tokenizer.from_str(backend_json())
-    backend.add_special_tokens(["§"])
-    tokenizer = Tokenizer(backend, chat_template=BITNET)
-    ids = tokenizer.encode_chat([{"role": "user", "content": "he§llo"}])
-    assert ids == tokenizer.encode_chat(QUESTION)
+    backend.add_special_tokens(["§", "∑"])
+    tokenizer = Tokenizer(backend, chat_template=BITNET.replace("User", "∑"))
+    question = [{"role": "user", "content": "he∑llo"}]
+    ids = tokenizer.encode_chat(question)
+    assert tokenizer.decode(ids, skip_special_tokens=False) == tokenizer.render_chat(question)
+    assert not {backend.token_to_id("∑")} & set(ids)
+    # The vocabulary already has this one, for the second of its bytes: as text it has the same id.
+    with pytest.raises(TokenizerError, match="cannot read as text"):
+        tokenizer.encode_chat([{"role": "user", "content": "he§llo"}])
 
 
 # ---- what follows a reply
@@ -343,7 +348,7 @@ def test_a_damaged_file_is_refused(
 
 
 def test_generation_config_may_be_missing_and_truncation_is_turned_off(tmp_path: Path) -> None:
-    backend = tokenizers.Tokenizer.from_str(backend_json())
+    backend = tokenizers.Tokenizer.from_str(backend_json(post_processor=True))
     backend.enable_truncation(3)
     backend.enable_padding(length=8)
     folder = write_folder(tmp_path, tokenizer__json=backend.to_str(), generation_config__json=None)
