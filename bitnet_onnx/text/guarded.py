@@ -39,6 +39,17 @@ class GuardedEncoder:
             token.normalized for token in self._special.values()
         )
 
+    @cached_property
+    def line(self) -> list[int]:
+        """The ids of a line break, where a text after it has other ids than at the start.
+
+        SentencePiece puts a blank at the start. Empty where there is no difference.
+        """
+        line, text, both = (
+            self._backend.encode(text, add_special_tokens=False).ids for text in ("\n", "a", "\na")
+        )
+        return line if both != line + text else []
+
     def needed(self, rendered: str, mark: str) -> bool:
         """Say whether a chat differs here from any text; raise TokenizerError for an unknown token.
 

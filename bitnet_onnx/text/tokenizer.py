@@ -103,7 +103,7 @@ class Tokenizer:
         the end is left out, since a prompt is to be continued. Raises TokenizerError for text that
         is not valid Unicode.
         """
-        ids = self._encode(self._backend, text)
+        ids = self._encode(text)
         if not add_special_tokens:
             return ids
         head = self._head
@@ -207,7 +207,7 @@ class Tokenizer:
         head, found, tail = whole.partition(_REPLY)
         if not found or head != prompt or _REPLY in tail:
             return None
-        return self._encode_guarded(tail, mark)
+        return self._encode_inside(tail, mark)
 
     @cached_property
     def _guarded(self) -> GuardedEncoder:
@@ -217,11 +217,19 @@ class Tokenizer:
         """Return the ids of a rendered chat; special tokens with a mark in them are text."""
         if self._guarded.needed(rendered, mark):
             return self._guarded.encode(rendered, mark)
-        return self._encode(self._backend, rendered)
+        return self._encode(rendered)
 
-    def _encode(self, backend: tokenizers.Tokenizer, text: str) -> list[int]:
+    def _encode_inside(self, rendered: str, mark: str) -> list[int]:
+        """Return the ids of a part of a chat that text comes before."""
+        if line := self._guarded.line:
+            ids = self._encode_guarded("\n" + rendered, mark)
+            if ids[: len(line)] == line:
+                return ids[len(line) :]
+        return self._encode_guarded(rendered, mark)
+
+    def _encode(self, text: str) -> list[int]:
         try:
-            return backend.encode(text, add_special_tokens=False).ids
+            return self._backend.encode(text, add_special_tokens=False).ids
         except (TypeError, UnicodeError) as error:
             raise TokenizerError(
                 f"the text cannot be encoded, expected valid Unicode: {error}"

@@ -351,7 +351,12 @@ def test_generation_config_may_be_missing_and_truncation_is_turned_off(tmp_path:
     backend = tokenizers.Tokenizer.from_str(backend_json(post_processor=True))
     backend.enable_truncation(3)
     backend.enable_padding(length=8)
-    folder = write_folder(tmp_path, tokenizer__json=backend.to_str(), generation_config__json=None)
+    folder = write_folder(
+        tmp_path,
+        tokenizer__json=backend.to_str(),
+        tokenizer_config__json={"eos_token": SPECIAL[1]},
+        generation_config__json=None,
+    )
     assert len(Tokenizer.from_folder(folder).encode("hello " * 10)) > 8
     assert Tokenizer.from_folder(folder).encode("e") == [BOS, *TOKENIZER.encode("e")[1:]]
 
