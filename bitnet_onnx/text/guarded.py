@@ -87,17 +87,10 @@ class GuardedEncoder:
         ids = {}
         for number, token in self._special.items():
             name = self._secret + token.content
-            copy.add_tokens(
-                [
-                    tokenizers.AddedToken(
-                        name,
-                        single_word=token.single_word,
-                        lstrip=token.lstrip,
-                        rstrip=token.rstrip,
-                        normalized=token.normalized,
-                        special=False,  # special ones are ignored
-                    )
-                ]
-            )
-            ids[copy.token_to_id(name)] = number
+            flags = {flag: getattr(token, flag) for flag in ("single_word", "lstrip", "rstrip")}
+            # Not added as special ones, which the copy ignores.
+            copy.add_tokens([tokenizers.AddedToken(name, normalized=token.normalized, **flags)])
+            new = copy.token_to_id(name)
+            assert new is not None
+            ids[new] = number
         return copy, ids

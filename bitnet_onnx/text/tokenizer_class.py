@@ -82,7 +82,7 @@ def rebuilt(builder: str, config: Mapping[str, Any], file: str) -> tuple[str, li
     kept = {"type": "BPE", "vocab": model["vocab"], "merges": model["merges"]}
     post = None if builder == "GPTNeoXTokenizer" else old.get("post_processor")
     # Parts that a class does not name are empty.
-    new = {"version": "1.0", "added_tokens": [], "normalizer": None, "post_processor": post}
+    new: Json = {"version": "1.0", "added_tokens": [], "normalizer": None, "post_processor": post}
     return json.dumps(new | parts | {"model": kept | flags}, ensure_ascii=False), added
 
 

@@ -179,7 +179,7 @@ def variants() -> dict[str, Files]:
         return {"added_tokens": [*old, added(size, str(content), **flags)]}
 
     truncation = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
-    padding = {"strategy": {"Fixed": 16}, "direction": "Left", "pad_to_multiple_of": None}
+    padding: Json = {"strategy": {"Fixed": 16}, "direction": "Left", "pad_to_multiple_of": None}
     padding |= {"pad_id": PAD, "pad_type_id": 0, "pad_token": "<pad>"}
     given: dict[str, tuple[Json, Json]] = {
         "plain": ({}, {}),

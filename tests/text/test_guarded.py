@@ -29,7 +29,7 @@ TURNS = (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 BARE = "{% for m in messages %}{{ m.content }}{% endfor %}"
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "byte": ("byte", {}),
     "metaspace": ("metaspace", {}),
     "llama": ("metaspace", {"tokenizer_class": "LlamaTokenizer"}),

@@ -37,11 +37,11 @@ def differences(folder: Path, texts: list[str], skip: bool = True) -> list[Any]:
         if ours.encode(text, add_special_tokens=False) != want:
             found.append((text, want, ours.encode(text, add_special_tokens=False)))
     for ids in rows:
-        want, got = theirs.decode(ids, skip_special_tokens=skip), ours.decode(ids, skip)
+        shown, text = theirs.decode(ids, skip_special_tokens=skip), ours.decode(ids, skip)
         stream = StreamDecoder(ours, skip)
         pieces = "".join([*map(stream.push, ids), stream.flush()])
-        if not want == got == pieces:
-            found.append((ids, want, got, pieces))
+        if not shown == text == pieces:
+            found.append((ids, shown, text, pieces))
     return found
 
 

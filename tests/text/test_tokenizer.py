@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given
@@ -110,6 +114,39 @@ def test_a_pad_token_always_exists(tmp_path: Path) -> None:
     assert Tokenizer.from_folder(write_folder(tmp_path)).pad_token_id == 1
     assert make_tokenizer().pad_token_id in make_tokenizer().eos_token_ids
     assert Tokenizer(tokenizers.Tokenizer.from_str(backend_json())).pad_token_id == 0
+
+
+# ---- Python manners
+
+
+def test_a_tokenizer_can_be_pickled_and_copied(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, tokenizer__json=backend_json(post_processor=True))
+    split = make_tokenizer()
+    split = Tokenizer(split._backend, {"split_special_tokens": True, "bos_token": SPECIAL[0]})
+    for tokenizer in (make_tokenizer(), CHATML_TOKENIZER, Tokenizer.from_folder(folder), split):
+        for other in (
+            pickle.loads(pickle.dumps(tokenizer)),
+            copy.copy(tokenizer),
+            copy.deepcopy(tokenizer),
+        ):
+            text = "hello <|eot_id|> 🙂"
+            assert other.encode(text) == tokenizer.encode(text)
+            assert other.decode([0, 73, 2, 74]) == tokenizer.decode([0, 73, 2, 74])
+            assert other.eos_token_ids == tokenizer.eos_token_ids
+            assert other.has_chat_template == tokenizer.has_chat_template
+            if other.has_chat_template:
+                assert other.encode_chat(TALK) == tokenizer.encode_chat(TALK)
+
+
+def test_numpy_integers_are_ids_and_other_things_are_not() -> None:
+    ids = TOKENIZER.encode("hello")
+    row: Any
+    for row in (np.array(ids), np.array(ids, np.uint16), [np.int32(i) for i in ids], tuple(ids)):
+        assert TOKENIZER.decode(row) == "hello"
+    assert TOKENIZER.decode([10**6, 1 << 31]) == ""  # unknown
+    for wrong in (True, np.True_, -1, np.int64(-5), 1.0, np.float32(2), "3", None, 1 << 40):
+        with pytest.raises(TokenizerError, match=r"a token id is .*, expected an integer of at"):
+            TOKENIZER.decode([wrong])  # type: ignore[list-item]
 
 
 # ---- chat template
@@ -326,6 +363,29 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
         ("tokenizer_config__json", "{", "tokenizer_config.json cannot be read as JSON"),
         ("tokenizer_config__json", [1], "tokenizer_config.json holds a JSON list"),
         ("tokenizer_config__json", {"bos_token": "<s>"}, "is '<s>', expected a token of tokenizer"),
+        ("tokenizer_config__json", {"eos_token": "<s>"}, "is '<s>', expected a token of tokenizer"),
+        ("tokenizer_config__json", {"tokenizer_class": "BertTokenizer"}, "is BertTokenizer, exp"),
+        ("tokenizer_config__json", {"tokenizer_class": 3}, "is 3, expected the name of a class"),
+        ("tokenizer_config__json", {"added_tokens_decoder": [1]}, "added_tokens_decoder is not"),
+        (
+            "tokenizer_config__json",
+            {"added_tokens_decoder": {"x": {"content": "<x>"}}},
+            "added_tokens_decoder is not readable, expected added tokens by their ids",
+        ),
+        (
+            "tokenizer_config__json",
+            {"added_tokens_decoder": {"2": {"content": "<x>"}}},
+            "added token '<x>' is declared with the id 2, and the tokenizer gives it",
+        ),
+        (
+            "tokenizer_config__json",
+            {"added_tokens_decoder": {"2": {"content": "<|eot_id|>", "lstrip": 1}}},
+            "expected flags of true or false",
+        ),
+        ("tokenizer_config__json", {"extra_special_tokens": "x"}, "expected a list or an object"),
+        ("special_tokens_map__json", "{", "special_tokens_map.json cannot be read as JSON"),
+        ("added_tokens__json", {"<x>": "y"}, "added_tokens.json is not readable"),
+        ("config__json", "[]", "config.json holds a JSON list"),
         ("tokenizer_config__json", {"bos_token": 7}, "special token 7, expected a string"),
         ("tokenizer_config__json", {"chat_template": 7}, "expected a string or a list"),
         ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "expected a string or a"),
