@@ -11,6 +11,13 @@ export interface Cases {
   texts: { text: string; ids: number[]; decoded: string }[];
   streams: { ids: number[]; pieces: string[] }[];
   chats: { messages: Message[]; ids: number[]; after: Message[]; after_ids: number[] | null }[];
+  tokenizers: {
+    name: string;
+    files: Record<string, unknown>;
+    texts: { text: string; ids: number[] }[];
+    chats: { messages: Message[]; ids: number[] | null }[];
+    rows: { ids: number[]; text: string; pieces: string[] }[];
+  }[];
   conversation: {
     text: string;
     ids: number[];

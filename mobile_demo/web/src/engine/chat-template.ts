@@ -46,7 +46,6 @@ export class ChatTemplate {
 /**
  * Messages with a mark after the first letter of each special token written in them. The mark is a
  * private-use character that the messages do not hold; the text is cut there before it is encoded.
- * A special token of one letter cannot be cut and is removed.
  */
 export function guard(
   messages: readonly Message[],
@@ -57,19 +56,16 @@ export function guard(
   while (written.has(String.fromCharCode(code))) code++;
   const mark = String.fromCharCode(code);
   const tokens = [...special].sort((a, b) => b.length - a.length);
-  const single = tokens.filter((token) => [...token].length === 1);
-  const longer = tokens.filter((token) => [...token].length > 1).map(escaped);
   // The lookahead also finds tokens that overlap.
-  const pattern = longer.length ? new RegExp(`(?=${longer.join("|")}).`, "gsu") : null;
-  const guarded = messages.map((message) => {
-    let content = message.content;
-    for (const token of single) content = content.replaceAll(token, "");
-    if (pattern) content = content.replace(pattern, (first) => first + mark);
-    return { ...message, content };
-  });
+  const any = tokens.map(escaped).join("|");
+  const pattern = tokens.length ? new RegExp(`(?=${any}).`, "gsu") : null;
+  const guarded = messages.map((message) => ({
+    ...message,
+    content: pattern ? message.content.replace(pattern, (first) => first + mark) : message.content,
+  }));
   return [guarded, mark];
 }
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, (sign) => `\\${sign}`);
 }
