@@ -274,3 +274,77 @@ def kinds() -> dict[str, Files]:
         name: {"tokenizer.json": file, "tokenizer_config.json": NAMED | config}
         for name, (file, config) in found.items()
     }
+
+
+def beside() -> dict[str, Files]:
+    """Return folders where another file decides: config.json, and those of older versions."""
+    file = trained("byte") | {"post_processor": template("<s>", "$A")}
+    old, size = file["added_tokens"], len(file["model"]["vocab"])
+    fewer = file | {"added_tokens": old[:EOT]}
+    unnamed = {"tokenizer_class": None}
+    tail = {"single_word": False, "lstrip": True, "rstrip": True, "normalized": False}
+    found: dict[str, tuple[Json, Json, Files]] = {
+        "map-names-more": (fewer, {}, {"special_tokens_map.json": {"sep_token": SPECIAL[EOT]}}),
+        "map-lists-more": (
+            fewer,
+            {},
+            {"special_tokens_map.json": {"additional_special_tokens": [SPECIAL[EOT]]}},
+        ),
+        "map-with-flags": (
+            fewer,
+            {},
+            {"special_tokens_map.json": {"sep_token": {"content": SPECIAL[EOT]} | tail}},
+        ),
+        "map-changes-eos": (file, {}, {"special_tokens_map.json": {"eos_token": SPECIAL[EOT]}}),
+        "map-not-read": (
+            fewer,
+            {"added_tokens_decoder": {}},
+            {"special_tokens_map.json": {"sep_token": SPECIAL[EOT]}},
+        ),
+        "added-tokens": (file, {}, {"added_tokens.json": {"<|x|>": size, "KEY": size + 1}}),
+        "added-tokens-in-list": (file, {}, {"added_tokens.json": {SPECIAL[EOT]: EOT}}),
+        "added-tokens-named": (file, {"x_token": "<|x|>"}, {"added_tokens.json": {"<|x|>": size}}),
+        "class-of-config": (
+            file,
+            unnamed,
+            {"config.json": {"tokenizer_class": "GPTNeoXTokenizer"}},
+        ),
+        "class-of-model-type": (file, unnamed, {"config.json": {"model_type": "qwen3"}}),
+        "class-beside-model-type": (file, {}, {"config.json": {"model_type": "qwen3"}}),
+        "class-against-model-type": (
+            file,
+            {"tokenizer_class": "GPT2Tokenizer"},
+            {"config.json": {"model_type": "qwen3"}},
+        ),
+        "llama-byte-level": (
+            file,
+            {"tokenizer_class": "LlamaTokenizerFast"},
+            {"config.json": {"model_type": "llama"}},
+        ),
+        "bitnet": (file, unnamed, {"config.json": {"model_type": "bitnet"}}),
+        "decoder-of-a-class": (
+            fewer,
+            {
+                "tokenizer_class": "Qwen2Tokenizer",
+                "added_tokens_decoder": {
+                    str(token["id"]): {name: token[name] for name in token if name != "id"}
+                    for token in [*old, added(size, "<|x|>", special=True)]
+                },
+            },
+            {},
+        ),
+        "fewer-in-decoder-of-a-class": (
+            file,
+            {
+                "tokenizer_class": "Qwen2Tokenizer",
+                "added_tokens_decoder": {
+                    str(BOS): {name: old[BOS][name] for name in old[BOS] if name != "id"}
+                },
+            },
+            {},
+        ),
+    }
+    return {
+        name: {"tokenizer.json": file, "tokenizer_config.json": NAMED | config} | files
+        for name, (file, config, files) in found.items()
+    }

@@ -124,7 +124,8 @@ def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
 def tokenizers() -> list[dict[str, Any]]:
     """Small tokenizers, each with one oddity: their files, ids of texts, and text of ids."""
     matrix = [case for post in POSTS for case in folders.bos_matrix(post)]
-    cases = [*matrix[:: len(matrix) // 40], *folders.variants().items(), *folders.kinds().items()]
+    given = (folders.variants(), folders.kinds(), folders.beside())
+    cases = [*matrix[:: len(matrix) // 40], *(case for some in given for case in some.items())]
     return [tokenizer_case(name, files) for name, files in cases]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bitnet_onnx.text import tokenizer_class
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support import tokenizer_folders as folders
@@ -76,3 +77,42 @@ def test_variants_of_a_byte_level_tokenizer(tmp_path: Path, name: str) -> None:
 def test_other_models_classes_and_post_processors(tmp_path: Path, name: str) -> None:
     folder = folders.write(folders.kinds()[name], tmp_path / "t")
     assert differences(folder, folders.TEXTS) == []
+
+
+@pytest.mark.parametrize("name", folders.beside())
+def test_the_files_beside_decide_too(tmp_path: Path, name: str) -> None:
+    folder = folders.write(folders.beside()[name], tmp_path / "t")
+    assert differences(folder, folders.TEXTS) == []
+
+
+WRITES_BOS = "<s>{% for m in messages %}{{ m.role }}: {{ m.content }}</s>{% endfor %}"
+NO_BOS = "{% for m in messages %}{{ m.content }}<|eot_id|>{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [WRITES_BOS, WRITES_BOS.replace("<s>", "<s><s>"), NO_BOS])
+@pytest.mark.parametrize("name", ["metaspace", "several-tokens", "class-GPTNeoXTokenizer"])
+def test_chats_have_the_ids_of_apply_chat_template(
+    tmp_path: Path, name: str, template: str
+) -> None:
+    files = folders.kinds()[name]
+    files["tokenizer_config.json"]["chat_template"] = template
+    folder = folders.write(files, tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(str(folder))
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": " a  b"}]
+    want = theirs.apply_chat_template(messages, return_dict=False)
+    ours = Tokenizer.from_folder(folder)
+    if template == NO_BOS:  # the tokenizer's own beginning, if it has one
+        want = [*theirs("").input_ids, *want]
+        want = [token for token in want if token != folders.EOS]
+    assert ours.encode_chat(messages, add_generation_prompt=False) == want
+
+
+def test_each_class_of_transformers_is_known_or_refused() -> None:
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+    names = {str(name).removesuffix("Fast") for name in TOKENIZER_MAPPING_NAMES.values() if name}
+    refused = {name for name in names if name.removesuffix("Tokenizer") in tokenizer_class._UNKNOWN}
+    as_written = {"TokenizersBackend", "ParakeetTokenizer"}
+    assert names - refused - as_written <= set(tokenizer_class._BUILDERS)
+    for name in tokenizer_class._UNKNOWN:
+        assert hasattr(transformers, f"{name}Tokenizer"), name

@@ -63,10 +63,12 @@ export function settle(files: Files): Settled {
     }
   }
   // A named token that the vocabulary lacks would get an id that the model lacks.
-  for (const content of [...Object.values(names), ...extra(config)]) {
-    const old = tokenizer.added_tokens.some((token) => token.content === content);
+  const named = Object.entries(names).map(([name, text]) => config[name] ?? text);
+  for (const token of [...named, ...extra(config)]) {
+    const content = tokenText(token);
+    const old = tokenizer.added_tokens.some((other) => other.content === content);
     if (!old && known.id(content) !== undefined) {
-      add(tokenizer, known, { content, special: true }, names);
+      add(tokenizer, known, { special: true, ...(isObject(token) ? token : { content }) }, names);
     }
   }
   refuseOdd(tokenizer, config);
@@ -104,9 +106,9 @@ function namedTokens(config: Json): Record<string, string> {
   );
 }
 
-function extra(config: Json): string[] {
-  const listed = config["extra_special_tokens"] ?? config["additional_special_tokens"] ?? [];
-  return Array.isArray(listed) ? listed.map(tokenText) : [];
+function extra(config: Json): unknown[] {
+  const listed = config["extra_special_tokens"] || config["additional_special_tokens"];
+  return Array.isArray(listed) ? listed : [];
 }
 
 function vocabulary(tokenizer: Settled["tokenizer"]): {
