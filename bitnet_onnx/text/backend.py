@@ -5,6 +5,7 @@ Knows the tokenizer files and the tokenizers package; does not know templates or
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "added_around",
     "cleaned",
     "cleans_up",
+    "encoded",
     "load_backend",
     "named_tokens",
     "read_text",
@@ -53,8 +55,9 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     except TokenizerError:
         raise
     except Exception as error:  # the tokenizers package raises plain Exception
+        reason = " ".join(str(error).split())
         raise TokenizerError(
-            f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}"
+            f"{folder / 'tokenizer.json'} is not a readable tokenizer: {reason}"
         ) from error
     if complete:
         declared = _tokens(config["added_tokens_decoder"], "added_tokens_decoder")
@@ -62,7 +65,7 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
         declared = _added(folder / "added_tokens.json", config) | (
             backend.get_added_tokens_decoder()
             if written is None
-            else _tokens({token["id"]: token for token in written}, "tokenizer.json")
+            else _tokens(written, "tokenizer.json")
         )
     _add(backend, declared, config)
     for name in ("bos_token", "eos_token"):
@@ -87,10 +90,10 @@ def named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
 
 def added_around(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
     """Return the ids that the post-processor puts before and after a text."""
+    _check_templates(backend.post_processor)
     found = []
     for text in ("a", "b"):  # both, to see that what is added does not depend on the text
-        bare = backend.encode(text, add_special_tokens=False).ids
-        ids = backend.encode(text).ids
+        bare, ids = encoded(backend, text), encoded(backend, text, add_special_tokens=True)
         places = range(len(ids) - len(bare) + 1)
         start = next((i for i in places if ids[i : i + len(bare)] == bare), None)
         found.append(None if start is None else (ids[:start], ids[start + len(bare) :]))
@@ -100,6 +103,33 @@ def added_around(backend: tokenizers.Tokenizer) -> tuple[list[int], list[int]]:
             " special tokens before and after it"
         )
     return found[0]
+
+
+def encoded(
+    backend: tokenizers.Tokenizer, text: str, add_special_tokens: bool = False
+) -> list[int]:
+    """Return the ids of a text; raise TokenizerError where the tokenizer cannot read it."""
+    try:
+        return backend.encode(text, add_special_tokens=add_special_tokens).ids
+    except (TypeError, UnicodeError) as error:
+        raise TokenizerError(
+            f"the text cannot be encoded, expected valid Unicode: {error}"
+        ) from error
+    except Exception as error:  # the tokenizers package raises plain Exception
+        raise TokenizerError(f"tokenizer.json cannot encode a text: {error}") from error
+
+
+def _check_templates(processor: Any) -> None:
+    """Raise TokenizerError where a template names a token without ids: the package panics there."""
+    state = json.loads(processor.__getstate__()) if processor is not None else {}
+    for step in state.get("processors", [state]):
+        pieces = [*step.get("single", []), *step.get("pair", [])]
+        named = {piece["SpecialToken"]["id"] for piece in pieces if "SpecialToken" in piece}
+        for name in sorted(named - step.get("special_tokens", {}).keys()):
+            raise TokenizerError(
+                f"post_processor of tokenizer.json writes {name!r}, expected one of its"
+                " special_tokens"
+            )
 
 
 def cleans_up(backend: tokenizers.Tokenizer, config: Mapping[str, Any]) -> bool:
@@ -183,18 +213,20 @@ def _extra(config: Mapping[str, Any]) -> Iterator[tokenizers.AddedToken]:
 def _added(path: Path, config: Mapping[str, Any]) -> dict[int, tokenizers.AddedToken]:
     """Return the tokens of an added_tokens.json, an object of ids by text."""
     special = set(named_tokens(config).values()) | {token.content for token in _extra(config)}
-    tokens = {}
+    tokens = []
     for content, number in _optional(path).items():
-        fields = {"content": content, "normalized": content not in special}
-        tokens[number] = fields | {"special": content in special}
+        flags = {"normalized": content not in special, "special": content in special}
+        tokens.append({"id": number, "content": content} | flags)
     return _tokens(tokens, path.name)
 
 
 def _tokens(entries: Any, where: str) -> dict[int, tokenizers.AddedToken]:
-    """Return added tokens by id, from an object {id: fields}."""
+    """Return added tokens by id, from an object {id: fields}, or a list of fields with the id."""
     try:
-        return {int(number): _token(fields, where) for number, fields in entries.items()}
-    except (AttributeError, ValueError, TypeError) as error:
+        if isinstance(entries, dict):
+            return {int(number): _token(fields, where) for number, fields in entries.items()}
+        return {int(fields["id"]): _token(fields, where) for fields in entries}
+    except (KeyError, ValueError, TypeError) as error:
         raise TokenizerError(
             f"{where} is not readable, expected added tokens by their ids: {error}"
         ) from error
@@ -210,7 +242,7 @@ def _token(fields: Any, where: str, special: bool = False) -> tokenizers.AddedTo
 
 def _text(token: Any, where: str = "tokenizer_config.json") -> str:
     text = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(text, str):
+    if not isinstance(text, str) or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise TokenizerError(f"{where} holds the special token {token!r}, expected a string")
     return text
 

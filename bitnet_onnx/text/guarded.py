@@ -13,6 +13,7 @@ from functools import cached_property
 import tokenizers
 
 from ..errors import TokenizerError
+from .backend import encoded
 
 __all__ = ["GuardedEncoder"]
 
@@ -45,9 +46,7 @@ class GuardedEncoder:
 
         SentencePiece puts a blank at the start. Empty where there is no difference.
         """
-        line, text, both = (
-            self._backend.encode(text, add_special_tokens=False).ids for text in ("\n", "a", "\na")
-        )
+        line, text, both = (encoded(self._backend, text) for text in ("\n", "a", "\na"))
         return line if both != line + text else []
 
     def needed(self, rendered: str, mark: str) -> bool:
@@ -71,7 +70,7 @@ class GuardedEncoder:
             pattern = "|".join(map(re.escape, longest))
             rendered = re.sub(f"(?:{pattern})(?!{mark})", f"{self._secret}\\g<0>", rendered)
         backend, ids = self._renamed
-        found = backend.encode(rendered.replace(mark, ""), add_special_tokens=False).ids
+        found = encoded(backend, rendered.replace(mark, ""))
         for token in self._special.keys() & set(found):
             raise TokenizerError(
                 f"a message contains {self._special[token].content!r}, which the tokenizer cannot"

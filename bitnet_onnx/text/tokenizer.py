@@ -17,7 +17,15 @@ import tokenizers
 
 from ..errors import TokenizerError
 from ..files import read_object
-from .backend import added_around, cleaned, cleans_up, load_backend, named_tokens, read_text
+from .backend import (
+    added_around,
+    cleaned,
+    cleans_up,
+    encoded,
+    load_backend,
+    named_tokens,
+    read_text,
+)
 from .chat_template import ChatTemplate, Message, guard
 from .guarded import GuardedEncoder
 
@@ -103,7 +111,7 @@ class Tokenizer:
         the end is left out, since a prompt is to be continued. Raises TokenizerError for text that
         is not valid Unicode.
         """
-        ids = self._encode(text)
+        ids = encoded(self._backend, text)
         if not add_special_tokens:
             return ids
         head = self._head
@@ -217,7 +225,7 @@ class Tokenizer:
         """Return the ids of a rendered chat; special tokens with a mark in them are text."""
         if self._guarded.needed(rendered, mark):
             return self._guarded.encode(rendered, mark)
-        return self._encode(rendered)
+        return encoded(self._backend, rendered)
 
     def _encode_inside(self, rendered: str, mark: str) -> list[int]:
         """Return the ids of a part of a chat that text comes before."""
@@ -226,14 +234,6 @@ class Tokenizer:
             if ids[: len(line)] == line:
                 return ids[len(line) :]
         return self._encode_guarded(rendered, mark)
-
-    def _encode(self, text: str) -> list[int]:
-        try:
-            return self._backend.encode(text, add_special_tokens=False).ids
-        except (TypeError, UnicodeError) as error:
-            raise TokenizerError(
-                f"the text cannot be encoded, expected valid Unicode: {error}"
-            ) from error
 
     def _ids(self, name: str, generation_config: Mapping[str, Any]) -> list[int]:
         """Return the ids that both configuration files give a named token."""

@@ -350,6 +350,13 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
 # ---- files
 
 
+def without_ids() -> str:
+    """Return a tokenizer.json whose post-processor writes tokens that it gives no ids."""
+    file = json.loads(backend_json(post_processor=True))
+    file["post_processor"]["special_tokens"] = {}
+    return json.dumps(file)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -382,6 +389,12 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
             {"added_tokens_decoder": {"2": {"content": "<|eot_id|>", "lstrip": 1}}},
             "expected flags of true or false",
         ),
+        (
+            "tokenizer__json",
+            without_ids(),
+            "post_processor of tokenizer.json writes '<|begin_of_text|>', expected one of its",
+        ),
+        ("tokenizer_config__json", {"bos_token": "\ud800"}, "expected a string"),
         ("tokenizer_config__json", {"extra_special_tokens": "x"}, "expected a list or an object"),
         ("special_tokens_map__json", "{", "special_tokens_map.json cannot be read as JSON"),
         ("added_tokens__json", {"<x>": "y"}, "added_tokens.json is not readable"),
