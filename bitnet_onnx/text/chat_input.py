@@ -166,20 +166,13 @@ def _unwritten(value: Any) -> str:
 def _marking(special: Iterable[str], mark: str) -> Callable[[str], str]:
     """Return the function that puts ``mark`` after the first letter of each special token.
 
-    The template copies the mark, and the encoder splits the text there, so that no piece contains
-    the token. A special token of one letter cannot be split and is removed.
+    The template copies the mark, so that the encoder can tell the token from one that the template
+    writes.
     """
-    tokens = sorted(special, key=len, reverse=True)
-    single = "".join(re.escape(token) for token in tokens if len(token) == 1)
-    longer = "|".join(re.escape(token) for token in tokens if len(token) > 1)
     # The lookahead also finds overlapping tokens.
-    pattern = re.compile(f"(?=(?:{longer}))(.)" if longer else "(?!)", re.DOTALL)
-
-    def marked(text: str) -> str:
-        text = re.sub(f"[{single}]", "", text) if single else text
-        return pattern.sub(lambda match: match[0] + mark, text)
-
-    return marked
+    tokens = "|".join(map(re.escape, sorted(special, key=len, reverse=True)))
+    pattern = re.compile(f"(?=(?:{tokens}))(.)" if tokens else "(?!)", re.DOTALL)
+    return lambda text: pattern.sub(lambda match: match[0] + mark, text)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ import jinja2.nodes
 
 from ..errors import TokenizerError
 from ..files import read_object
+from .backend import read_text
 from .chat_input import ChatInput
 from .template_limits import limited
 from .template_sandbox import Environment
@@ -105,7 +106,7 @@ def read_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str] | 
     if (folder / FILE).exists():
         paths[DEFAULT] = folder / FILE
     if paths:
-        return {name: _read(path) for name, path in paths.items()}
+        return {name: read_text(path) for name, path in paths.items()}
     field, name = config.get("chat_template"), "tokenizer_config.json"
     if field is None and (folder / OLD_FILE).exists():
         field = read_object(folder / OLD_FILE, TokenizerError).get("chat_template")
@@ -129,18 +130,6 @@ def _by_name(field: Any, file: str) -> dict[str, str] | None:
             ' strings, or a list of {"name", "template"}'
         )
     return dict(named)
-
-
-def _read(path: Path) -> str:
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path} is damaged, expected UTF-8: {error}") from error
-    except OSError as error:
-        raise TokenizerError(f"{path} cannot be read: {error.strerror}") from error
-    if not content.strip():
-        raise TokenizerError(f"{path} is empty", hint="copy or download the file again")
-    return content
 
 
 def _sentence(error: Exception) -> str:

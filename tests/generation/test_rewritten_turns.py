@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.text.tool_calls import parse_tool_calls
-from tests.support.templates import LOOP, TEMPLATES, TURN
+from tests.support.text.templates import LOOP, TEMPLATES, TURN
 from tests.support.text_fakes import (
     CHATML,
     SPECIAL,

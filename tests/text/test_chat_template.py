@@ -14,7 +14,7 @@ import tokenizers
 
 from bitnet_onnx.errors import TokenizerError
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.templates import CALLED, EXPRESSIONS, PROMPT, STATEMENTS, TALK, TOOLS, USER
+from tests.support.text.templates import CALLED, EXPRESSIONS, PROMPT, STATEMENTS, TALK, TOOLS, USER
 from tests.support.text_fakes import BITNET, SPECIAL, backend_json, make_tokenizer
 
 

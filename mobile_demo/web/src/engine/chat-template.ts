@@ -141,8 +141,7 @@ export interface Guarded {
 /**
  * Messages with a mark after the first letter of each special token written in them. The mark is a
  * private-use character that the messages do not hold; the text is cut there before it is encoded.
- * A special token of one letter cannot be cut and is removed. An assistant's message keeps its
- * MARKERS.
+ * An assistant's message keeps its MARKERS.
  */
 export function guard(
   messages: readonly Message[],
@@ -172,14 +171,10 @@ export function guard(
 
 function marking(special: readonly string[], mark: string): (text: string) => string {
   const tokens = [...special].sort((a, b) => b.length - a.length);
-  const single = tokens.filter((token) => [...token].length === 1);
-  const longer = tokens.filter((token) => [...token].length > 1).map(escaped);
   // The lookahead also finds tokens that overlap.
-  const pattern = longer.length ? new RegExp(`(?=${longer.join("|")}).`, "gsu") : null;
-  return (text) => {
-    const kept = single.reduce((rest, token) => rest.replaceAll(token, ""), text);
-    return pattern ? kept.replace(pattern, (first) => first + mark) : kept;
-  };
+  const any = tokens.map(escaped).join("|");
+  const pattern = tokens.length ? new RegExp(`(?=${any}).`, "gsu") : null;
+  return (text) => (pattern ? text.replace(pattern, (first) => first + mark) : text);
 }
 
 /** The value with all its texts changed, the keys of nested objects included. */
@@ -192,6 +187,6 @@ function mapped(value: unknown, change: (text: string) => string): unknown {
   );
 }
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, (sign) => `\\${sign}`);
 }
