@@ -25,15 +25,22 @@ export(checkpoint, output, *, target='native', head='bf16', kv_cache='float32',
 verify(checkpoint, artifact, prompts=None, max_new_tokens=64, *, against='torch', progress=False)
 open_checkpoint(source, *, revision=None, i2s_layout='x86')
 Model(session, tokenizer, generation_config=None)
-Model.generate(prompt, config=None, **changes)
-Model.generate_batch(prompts, config=None, *, on_text=None, **changes)
-Model.stream(prompt, config=None, **changes)
-Model.chat(system=None, *, on_notice=None)
+Model.generate(prompt, config=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, **changes)
+Model.generate_batch(prompts, config=None, *, on_text=None, tools=None, documents=None,
+    chat_template_kwargs=None, **changes)
+Model.stream(prompt, config=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, **changes)
+Model.chat(system=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, on_notice=None)
 Model.score(prompt)
-Model.encode(prompt)
+Model.encode(prompt, *, tools=None, documents=None,
+    chat_template_kwargs=None)
 Model.close()
-Chat(session, tokenizer, system=None, *, config=None, on_notice=None)
+Chat(session, tokenizer, system=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, config=None, on_notice=None)
 Chat.send(text, config=None, **changes)
+Chat.send_messages(messages, config=None, **changes)
 Chat.reset()
 GenerationConfig(max_new_tokens=256, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
     min_p=0.0, repetition_penalty=1.0, num_beams=1, eos_token_id=None, stop_strings=(), seed=None)
@@ -58,8 +65,15 @@ Session.put(kept, row=0)
 Tokenizer.from_folder(path)
 Tokenizer.encode(text, add_special_tokens=True)
 Tokenizer.decode(ids, skip_special_tokens=True)
-Tokenizer.render_chat(messages, add_generation_prompt=True)
-Tokenizer.encode_chat(messages, add_generation_prompt=True)
+Tokenizer.render_chat(messages, add_generation_prompt=True, *, tools=None, documents=None,
+    chat_template_kwargs=None)
+Tokenizer.encode_chat(messages, add_generation_prompt=True, *, tools=None, documents=None,
+    chat_template_kwargs=None, replies=None)
+ToolCall(name, arguments=<factory>)
+ToolCall.to_message()
+ParsedAnswer(content, calls=(), malformed=())
+ParsedAnswer.to_message()
+parse_tool_calls(text)
 Artifact.open(folder)
 Artifact.check_hashes()
 """

@@ -16,9 +16,9 @@ from tests.support.paths import PACKAGE
 ROOMS = """
 : errors files artifact native
 network: fields rope quantization records config parts
-weights: ternary checkpoint.base checkpoint.folder gguf.metadata gguf.container gguf.parts
-    checkpoint.hub checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words
-    gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
+weights: ternary checkpoint.base checkpoint.templates checkpoint.folder gguf.metadata gguf.container
+    gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece
+    gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
     networks.llama networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
@@ -27,12 +27,13 @@ operators: domain steps blocks norm ternary ternary_group feed_forward head two_
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save describe export
 runtime: cache.growing open steps session
-text: chat_template tokenizer streaming
+text: tokenizer_class backend template_limits template_filters template_helpers template_sandbox
+    chat_input chat_template guarded replies tokenizer streaming tool_calls
 generation: config sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: page
-cli: common export convert generate chat bench verify info synthesize demo web main
+cli: common template export convert generate chat bench verify info synthesize demo web main
 : __main__
 """
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GenerationError
 from .common import add_artifact, add_generation, generation_config, lines_of_stdin, say, say_speed
+from .template import add_template, template_options
 
 if TYPE_CHECKING:
     from ..generation.chat import Chat
@@ -18,6 +19,7 @@ HELP = "chat with a model in the terminal"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     parser.add_argument("--system", help="the system prompt; default: none")
+    add_template(parser)
     add_generation(parser, max_new_tokens=512)
 
 
@@ -29,10 +31,12 @@ def run(args: argparse.Namespace) -> None:
 
     artifact = Artifact.open(args.artifact)
     tokenizer = Tokenizer.from_folder(artifact.folder)
-    tokenizer.encode_chat([{"role": "user", "content": "a"}])  # a missing template fails here
+    options = template_options(args)
+    # A missing template, or one that does not use the options, fails here.
+    tokenizer.encode_chat([{"role": "user", "content": "a"}], **options)
     config = generation_config(args)
     with Session(artifact, threads=args.threads) as session:
-        chat = Chat(session, tokenizer, system=args.system, on_notice=say)
+        chat = Chat(session, tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /reset forgets the conversation, /exit or Ctrl-D ends it")
         talk(chat, config)
 

@@ -18,6 +18,7 @@ from .common import (
     prompt_ids,
     say_speed,
 )
+from .template import add_template, template_options
 
 if TYPE_CHECKING:
     from ..generation.text import TextResult
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ignore-chat-template", action="store_true", help="feed the plain prompt, after bos"
     )
     add_format(parser, "text", "ids", "json")
+    add_template(parser)
     add_generation(parser, max_new_tokens=256)
 
 
@@ -70,6 +72,13 @@ def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
             "several kinds of prompts are given, expected one of: a prompt, --prompt-ids, "
             "--prompts-file"
         )
+    options = template_options(args)
+    plain = args.ignore_chat_template or not tokenizer.has_chat_template
+    if options and (plain or args.prompt_ids is not None):
+        raise GenerationError(
+            "--tools, --documents or --template-variable are given for a prompt without a chat"
+            " template, expected a prompt that is put into one"
+        )
     if args.prompt_ids is not None:
         return [prompt_ids(args.prompt_ids)]
     if args.prompts_file is not None:
@@ -78,9 +87,9 @@ def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
         texts = [sys.stdin.read() if args.prompt in (None, "-") else args.prompt]
     if not texts or not all(text.strip() for text in texts):
         raise GenerationError("the prompt is empty, expected some text")
-    if args.ignore_chat_template or not tokenizer.has_chat_template:
+    if plain:
         return [tokenizer.encode(text) for text in texts]
-    return [tokenizer.encode_chat([{"role": "user", "content": text}]) for text in texts]
+    return [tokenizer.encode_chat([{"role": "user", "content": text}], **options) for text in texts]
 
 
 def _print(form: str, results: list[TextResult], streamed: bool = False) -> None:

@@ -120,7 +120,9 @@ def test_a_stop_string_ends_the_turn_and_the_template_closes_it() -> None:
     assert chat.result is not None
     assert chat.result.finish_reason == "stop_string"
     assert "".join(chat.send("b")) == ""
-    assert session.cache[0] == by_hand(TOKENIZER, BITNET, [("a", reply), ("b", [])])
+    # The conversation says "hello": the ids of " the" leave the cache.
+    whole = "User: a<|eot_id|>Assistant: hello<|eot_id|>User: b<|eot_id|>Assistant: "
+    assert session.cache[0] == [0, *encode(TOKENIZER, whole)]
 
 
 def test_control_tokens_in_a_message_stay_text() -> None:
@@ -179,8 +181,9 @@ def test_an_answer_that_never_began_adds_no_turn() -> None:
 
 def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> None:
     notices: list[str] = []
-    session = FakeSession(context_length=128)
-    chat = Chat(session, TOKENIZER, "the world", on_notice=notices.append)
+    session = FakeSession(context_length=256, never=(0, 3))  # as text they are left out
+    tokenizer = make_tokenizer(CHATML)
+    chat = Chat(session, tokenizer, "the world", on_notice=notices.append)
     asked = [f"hello {number}" for number in range(30)]
     computed = []
     for question in asked:
@@ -191,13 +194,13 @@ def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> 
             -len(chat.turns) :
         ]
         kept = [(turn.user, list(turn.reply_ids)) for turn in chat.turns]
-        ids = by_hand(TOKENIZER, BITNET, kept, "the world")
+        ids = by_hand(tokenizer, CHATML, kept, "the world")
         assert session.cache[0] == ids[: len(session.cache[0])]
         assert len(session.cache[0]) >= len(ids) - 1
     assert 3 <= len(notices) <= len(asked) // 2
     assert all("the context is full: the oldest" in notice for notice in notices)
     # Most turns compute only their own ids: forgetting frees half the context at once.
-    assert sum(count > 20 for count in computed) <= 1 + len(notices)
+    assert sum(count > 40 for count in computed) <= 1 + len(notices)
 
 
 def test_a_message_longer_than_the_context_is_refused_and_changes_nothing() -> None:

@@ -14,22 +14,27 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import tokenizers
 
 from bitnet_onnx.artifact import MANIFEST, Artifact
-from bitnet_onnx.errors import ArtifactError
+from bitnet_onnx.errors import ArtifactError, TokenizerError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.sampling import Sampler
 from bitnet_onnx.generation.text import generate_text, text_stream
 from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.text.replies import Reply
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support import tokenizer_folders as folders
 from tests.support.paths import DEMO
+from tests.support.text.templates import CALLED, EXPRESSIONS, STATEMENTS, TALK, TEMPLATES
 
 QUESTIONS = 60
 WRONG = [None, True, "", "x", 0, -1, 0.5, 1 << 31, 3, [], [1], {}, {"x": 1}]  # for most fields
 LIMIT = 32  # new tokens; the longest answer is shorter
+POSTS = ("none", "bos", "bytelevel", "boseos")
 TEXTS = [
     "What is 27 + 5?",
     "  two  spaces,\ttabs\nand\r\nlines  ",
@@ -59,6 +64,9 @@ def write(folder: Path) -> None:
         "texts": texts(tokenizer),
         "streams": streams(tokenizer),
         "chats": chats(tokenizer),
+        "templates": templates(),
+        "rewritten": rewritten(),
+        "tokenizers": tokenizer_cases(),
         "conversation": conversation(session, tokenizer),
         "stopped": stopped(session, tokenizer),
         "manifests": manifests(artifact),
@@ -116,6 +124,78 @@ def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def templates() -> list[dict[str, Any]]:
+    """What templates render here: there the same, or an error that says so."""
+    tokenizer_json = (DEMO / "tokenizer.json").read_text("utf-8")
+    config = json.loads((DEMO / "tokenizer_config.json").read_text("utf-8"))
+    config["chat_template"] = None
+    found = []
+    for source in [*("{{ " + line + " }}" for line in EXPRESSIONS), *STATEMENTS]:
+        if any(word in source for word in ("strftime_now", "lipsum", "show.name")):
+            continue
+        backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+        tokenizer = Tokenizer(backend, config, {}, source)
+        for messages in (TALK, CALLED):
+            try:
+                text = tokenizer.render_chat(messages)
+            except TokenizerError:
+                text = None
+            found.append({"source": source, "messages": messages, "text": text})
+    return found
+
+
+def rewritten() -> list[dict[str, Any]]:
+    """The ids of a second question, by templates that rewrite the first answer and that do not."""
+    tokenizer_json = (DEMO / "tokenizer.json").read_text("utf-8")
+    config = json.loads((DEMO / "tokenizer_config.json").read_text("utf-8"))
+    messages = [
+        {"role": "user", "content": "What is 27 + 5?"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nIt is 32. "},
+        {"role": "user", "content": "more"},
+    ]
+    found = []
+    for name, source in TEMPLATES.items():
+        if "date" in name:
+            continue
+        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(tokenizer_json), config, {}, source)
+        text = str(messages[1]["content"])
+        letters = [i for letter in text for i in tokenizer.encode(letter, add_special_tokens=False)]
+        ids = tokenizer.encode_chat(messages, replies={1: Reply(letters, text, text)})
+        found.append({"source": source, "messages": messages, "reply": letters, "ids": ids})
+    return found
+
+
+def tokenizer_cases() -> list[dict[str, Any]]:
+    """Small tokenizers, each with one oddity: their files, ids of texts, and text of ids."""
+    matrix = [case for post in POSTS for case in folders.bos_matrix(post)]
+    given = (folders.variants(), folders.kinds(), folders.beside())
+    cases = [*matrix[:: len(matrix) // 40], *(case for some in given for case in some.items())]
+    return [tokenizer_case(name, files) for name, files in cases]
+
+
+def tokenizer_case(name: str, files: folders.Files) -> dict[str, Any]:
+    template = {"chat_template": "<s>{{ messages[0].content }}</s>"}
+    config = files["tokenizer_config.json"] | template
+    files = files | {"tokenizer_config.json": config}
+    with TemporaryDirectory() as folder:
+        tokenizer = Tokenizer.from_folder(folders.write(files, Path(folder)))
+    random, rows = np.random.default_rng(0), []
+    for _ in range(20):
+        ids = random.integers(0, tokenizer.vocab_size, 8).tolist()
+        decoder = StreamDecoder(tokenizer)
+        pieces = [*map(decoder.push, ids), decoder.flush()]
+        rows.append({"ids": ids, "text": tokenizer.decode(ids), "pieces": pieces})
+    asked = [[{"role": "user", "content": text}] for text in folders.TEXTS]
+    chats = []
+    for messages in asked:
+        try:
+            chats.append({"messages": messages, "ids": tokenizer.encode_chat(messages)})
+        except TokenizerError:  # a word that is a special token
+            chats.append({"messages": messages, "ids": None})
+    texts = [{"text": text, "ids": tokenizer.encode(text)} for text in folders.TEXTS]
+    return {"name": name, "files": files, "texts": texts, "chats": chats, "rows": rows}
 
 
 def conversation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:

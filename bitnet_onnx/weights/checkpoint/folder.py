@@ -18,6 +18,7 @@ from ...files import read_object
 from ...network.config import BitNetConfig
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
+from .templates import with_templates
 
 __all__ = [
     "CONFIG",
@@ -37,7 +38,9 @@ TEXT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "chat_template.json",
     "special_tokens_map.json",
+    "added_tokens.json",
 )
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
@@ -225,7 +228,8 @@ class FolderCheckpoint(Checkpoint):
 def read_texts(folder: Path) -> dict[str, bytes]:
     """Return name -> content of the text files that the folder holds."""
     paths = (folder / name for name in TEXT_FILES)
-    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+    found = {path.name: path.read_bytes() for path in paths if path.is_file()}
+    return with_templates(folder, found)
 
 
 def weight_files(folder: Path) -> list[Path]:

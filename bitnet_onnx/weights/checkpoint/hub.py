@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ...errors import CheckpointError
 from ..gguf.parts import is_gguf, part_names
 from .folder import CONFIG, INDEX, TEXT_FILES, weight_files
+from .templates import TEMPLATES
 
 __all__ = ["Fetched", "fetch", "is_hub_id"]
 
@@ -44,7 +45,9 @@ def fetch(repository: str, revision: str | None = None) -> Fetched:
     with _one_sentence(hub, repository, revision):
         folder = Path(
             hub.snapshot_download(
-                repository, revision=revision, allow_patterns=[CONFIG, INDEX, *TEXT_FILES]
+                repository,
+                revision=revision,
+                allow_patterns=[CONFIG, INDEX, TEMPLATES, *TEXT_FILES],
             )
         )
         commit = folder.name

@@ -12,4 +12,5 @@ export type { Answer, AnswerOptions, ModelFacts } from "./protocol.ts";
 export { type AnswerListener, RemoteEngine } from "./remote.ts";
 export { GREEDY, Sampler, type SamplingParams } from "./sampling.ts";
 export { CacheStore, MemoryStore, type Store } from "./store.ts";
-export { StreamDecoder, Tokenizer } from "./tokenizer.ts";
+export { StreamDecoder } from "./stream-decoder.ts";
+export { Tokenizer } from "./tokenizer.ts";

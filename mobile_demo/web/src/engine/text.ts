@@ -3,7 +3,8 @@
 import { type GenerateOptions, type GenerationResult, TokenStream } from "./generate.ts";
 import type { SessionLike } from "./session.ts";
 import { StopStrings } from "./stop-strings.ts";
-import { StreamDecoder, type Tokenizer } from "./tokenizer.ts";
+import { StreamDecoder } from "./stream-decoder.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 export interface TextOptions extends GenerateOptions {
   stop_strings?: readonly string[];
