@@ -6,6 +6,7 @@ as masters. The packed layout is in ``ternary.py``.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,9 +50,10 @@ FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 class FolderCheckpoint(Checkpoint):
     """A folder of safetensors; raises ConfigError or CheckpointError naming file and tensor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, ignore_keys: Collection[str] = ()) -> None:
         self.path = self.folder = folder
-        self.config = BitNetConfig.from_file(self.folder / CONFIG)
+        self.config = BitNetConfig.from_file(self.folder / CONFIG, ignore_keys)
+        self.not_read, self.ignored_keys = self.config.not_read, self.config.ignored_keys
         self.packed = self.config.quantization == "offline"
         self._files = {path.name: _open(path) for path in weight_files(folder)}
         self._where = self._locate()
@@ -62,15 +64,16 @@ class FolderCheckpoint(Checkpoint):
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
 
-    def tensor(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
         stored = self._files[self._where[name]].get_tensor(name)
         if stored.is_floating_point() and not all(x.isfinite() for x in stored.aminmax()):
             raise self._error(name, "holds a NaN or an infinity")
         return stored
 
-    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
-        stored = self.tensor(f"{linear}.weight")
+    def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+        stored = self._tensor(f"{linear}.weight")
         if not self.packed:
+            self._check_masters(linear, stored)
             codes, scale = quantize(self.config, stored)
             self._multiplier(f"{linear}.weight", scale)
             self._scales[linear] = scale.item() if scale.numel() == 1 else scale
@@ -90,13 +93,13 @@ class FolderCheckpoint(Checkpoint):
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
             if linear not in self._scales:
-                return self.ternary(linear)[1]
+                return self._ternary(linear)[1]
             scale = self._scales[linear]
             return torch.tensor([scale]) if isinstance(scale, float) else scale
         if self.config.group_size is not None:
-            return self.ternary(linear)[1]
+            return self._ternary(linear)[1]
         name = f"{linear}.weight_scale"
-        scale = self.tensor(name).float().reshape(1)
+        scale = self._tensor(name).float().reshape(1)
         if scale.item() <= 0:
             raise self._error(name, f"is {scale.item()}, expected above 0")
         return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +27,7 @@ from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
 from ..checkpoint.folder import read_texts
 from .blocks import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_q2, unpack_tq1, unpack_tq2
-from .config import GgufConfig, architecture
+from .config import GgufConfig, architecture, unread_keys
 from .container import I2_S, Q2_0, GgufFile, TensorInfo, type_name
 from .names import gguf_name, permuted_heads, unpermute_heads
 from .tokenizer import GgufText
@@ -53,7 +54,13 @@ class GgufCheckpoint(Checkpoint):
 
     packed = True
 
-    def __init__(self, path: Path, *, i2s_layout: str = "x86") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        i2s_layout: str = "x86",
+        ignore_keys: Collection[str] = (),
+    ) -> None:
         if i2s_layout not in I2S_BLOCKS:
             raise ConfigError(f"i2s_layout is {i2s_layout!r}, expected one of: x86, arm")
         self.path = path
@@ -61,7 +68,7 @@ class GgufCheckpoint(Checkpoint):
         self._file = GgufFile(path)
         self._beside = path.with_name("config.json")
         if self._beside.is_file():
-            config = BitNetConfig.from_file(self._beside)
+            config = BitNetConfig.from_file(self._beside, ignore_keys)
             # A GGUF file always stores codes, and their scale multiplies.
             self.config = replace(config, quantization="offline", divide_by_scale=False)
             self.architecture, self._notes = architecture(self._file), []
@@ -69,6 +76,9 @@ class GgufCheckpoint(Checkpoint):
             metadata = GgufConfig(self._file)
             self.config, self._notes = metadata.config(), metadata.notes
             self.architecture = metadata.architecture
+        unread = unread_keys(self._file, self.config.record, self._beside.is_file(), ignore_keys)
+        self.not_read = tuple(dict.fromkeys((*self.config.not_read, *unread.noted)))
+        self.ignored_keys = (*self.config.ignored_keys, *unread.ignored)
         self._where = self._check()
         if any(info.type == I2_S for info in self._where.values()):
             self._notes.append(
@@ -77,16 +87,16 @@ class GgufCheckpoint(Checkpoint):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
+        return (*self._notes, *super().notes)
 
-    def tensor(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
         info = self._where[name]
         stored = self._floats(info)
         if not all(x.isfinite() for x in stored.aminmax()):
             self._refuse(info, "holds a NaN or an infinity")
         return stored
 
-    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+    def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         info = self._where[f"{linear}.weight"]
         if info.type == I2_S:
             codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
@@ -103,7 +113,7 @@ class GgufCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         info = self._where[f"{linear}.weight"]
-        return self._i2s_scale(info) if info.type == I2_S else self.ternary(linear)[1]
+        return self._i2s_scale(info) if info.type == I2_S else self._ternary(linear)[1]
 
     def files(self) -> list[Path]:
         return [self.path, *([self._beside] if self._beside.is_file() else [])]
