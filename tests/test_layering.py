@@ -16,7 +16,8 @@ from tests.support.paths import PACKAGE
 ROOMS = """
 : errors files artifact native
 network: fields keys rope quantization records config parts
-weights: ternary degenerate checkpoint.base checkpoint.folder checkpoint.hub checkpoint.write gguf.blocks
+weights: ternary degenerate checkpoint.base checkpoint.pickled checkpoint.files
+    checkpoint.folder checkpoint.hub checkpoint.write gguf.blocks
     gguf.container gguf.names gguf.config gguf.tokenizer gguf.checkpoint gguf.write open convert
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58

@@ -94,9 +94,7 @@ class BitNetConfig:
             raise ConfigError(f"{path}: {error}", hint=error.hint) from None
 
     @classmethod
-    def from_dict(
-        cls, given: Mapping[str, Any], ignore_keys: Collection[str] = ()
-    ) -> BitNetConfig:
+    def from_dict(cls, given: Mapping[str, Any], ignore_keys: Collection[str] = ()) -> BitNetConfig:
         """Read the fields of a ``config.json``; raise ConfigError naming the field.
 
         ignore_keys: keys that are not read, which would be refused because they can change a

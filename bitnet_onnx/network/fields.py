@@ -12,7 +12,18 @@ from typing import Any
 
 from ..errors import ConfigError
 
-__all__ = ["Fields", "flag", "one_of", "optional", "positive", "positives", "section", "size", "token", "tokens"]
+__all__ = [
+    "Fields",
+    "flag",
+    "one_of",
+    "optional",
+    "positive",
+    "positives",
+    "section",
+    "size",
+    "token",
+    "tokens",
+]
 
 LARGEST = 3e38  # the network computes in float32
 

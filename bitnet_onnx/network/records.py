@@ -166,12 +166,10 @@ def of_config(fields: Mapping[str, Any]) -> Network | None:
         declared = network.model_type == model_type and fields.get(network.own_field) is not None
         if declared or fields.get("architectures") == [network.architecture]:
             return network
-    quantized = fields.get("quantization_config") is not None
-    for network in _LIST:
-        if network.model_type == model_type and network.own_field is None:
-            if quantized or not network.needs_quantization_config:
-                return network
-    return None
+    named = [n for n in _LIST if n.model_type == model_type and n.own_field is None]
+    if fields.get("quantization_config") is None:
+        named = [network for network in named if not network.needs_quantization_config]
+    return named[0] if named else None
 
 
 def of_architecture(architecture: str) -> list[Network]:

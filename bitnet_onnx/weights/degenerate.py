@@ -10,7 +10,8 @@ The bounds let published checkpoints pass:
 - A dead neuron leaves a row of zeros, and a pruned head as many rows as it has dimensions. So more
   rows than a head has, or 16, in a row are refused, and so is a linear of zeros.
 - Reserved tokens and the padding of a vocabulary have equal rows: 2024 of 131,072 in Falcon3, 250
-  of 128,256 in LLaMA 3. So more than 1 row in 32 (of small tables 128, or a quarter) are refused.
+  of 128,256 in LLaMA 3. So 1 row in 32 and more are refused; of a small table 128 or a quarter, and
+  of its zeros 64 or an eighth.
 - A norm may hold some zeros, but not more than half.
 """
 
@@ -26,6 +27,7 @@ ZERO_ROWS = 16
 LEAST_FEATURES = 16  # shorter rows may be constant by chance
 TABLE_SHARE = 32
 SMALL_TABLE_ROWS = 128
+SMALL_TABLE_ZEROS = 64
 ROWS_AT_A_TIME = 4096
 SAMPLE_ROWS = 16
 MAGNITUDES = 8  # of a row: several scales, where a matrix was split for training
@@ -66,13 +68,18 @@ def of_norm(weight: Tensor) -> str | None:
 def of_table(table: Tensor) -> str | None:
     """Say what is wrong with an embedding or head [V, H], None where nothing is."""
     rows = len(table)
-    limit = max(rows // TABLE_SHARE, min(SMALL_TABLE_ROWS, rows // 4))
     pairs = zip(table[1:].split(ROWS_AT_A_TIME), table[:-1].split(ROWS_AT_A_TIME), strict=True)
     same = torch.cat([(row == before).all(1) for row, before in pairs])
-    start, length = longest_run(same)
-    if length < limit:
-        return None
-    return f"holds the same numbers in the rows {start} to {start + length}"
+    zero = same & (table[:-1, 0] == 0)
+    zero[zero.clone()] = (table[:-1][zero] == 0).all(1)
+    for found, least in (
+        (same, min(SMALL_TABLE_ROWS, rows // 4)),
+        (zero, min(SMALL_TABLE_ZEROS, rows // 8)),
+    ):
+        start, length = longest_run(found)
+        if length >= max(rows // TABLE_SHARE, least, 1):
+            return f"holds the same numbers in the rows {start} to {start + length}"
+    return None
 
 
 def few_magnitudes(weight: Tensor) -> bool:

@@ -25,7 +25,7 @@ from ...errors import ConfigError
 from ...network.config import BitNetConfig
 from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
-from ..checkpoint.folder import read_texts
+from ..checkpoint.files import read_texts
 from .blocks import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_q2, unpack_tq1, unpack_tq2
 from .config import GgufConfig, architecture, unread_keys
 from .container import I2_S, Q2_0, GgufFile, TensorInfo, type_name

@@ -175,7 +175,7 @@ class GgufConfig:
         """Return the scaling of positions, None for none; some converters write linear by 1."""
         prefix = f"{self.architecture}.rope.scaling."
         kind, factor = (self._file.scalar(f"{prefix}{name}") for name in ("type", "factor"))
-        if kind == "none" or factor in (None, 0, 1) and kind in (None, "linear"):
+        if kind == "none" or (factor in (None, 0, 1) and kind in (None, "linear")):
             return None
         # llama.cpp takes a factor without a type for a linear one.
         scaling = {"rope_type": kind or "linear", "factor": factor}
