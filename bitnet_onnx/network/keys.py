@@ -49,6 +49,7 @@ class Unread(NamedTuple):
 DESCRIBES = "describes the file or who made it"
 TRAINING = "is used in training only"
 OUTPUTS = "chooses what transformers returns, not what it computes"
+PLAIN = "layers look back only, and add one part after the other"
 IDS = "belongs to the tokenizer"
 GENERATION = "an option of generation; another value is noted"
 
@@ -86,7 +87,7 @@ CONFIG_KEYS = (
     Tolerated("is_decoder", "every network here is one, whatever transformers' default says"),
     Tolerated("is_causal causal", "a decoder", (True,)),
     Tolerated("is_encoder_decoder add_cross_attention tie_encoder_decoder", "one stack", (False,)),
-    Tolerated("use_bidirectional_attention parallel_attn use_parallel_residual", "no", (False,)),
+    Tolerated("use_bidirectional_attention parallel_attn use_parallel_residual", PLAIN, (False,)),
     Tolerated("pruned_heads", "no head is pruned", ()),
     Tolerated("max_length", GENERATION, (20,)),
     Tolerated("min_length no_repeat_ngram_size encoder_no_repeat_ngram_size", GENERATION, (0,)),

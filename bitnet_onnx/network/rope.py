@@ -58,7 +58,7 @@ def read_rope(
     either over ``rope_theta`` beside it.
     """
     where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
-    section = read.section(fields, where) or {}
+    section = read.section(fields, where) or read.Fields({})
     fields.get("rope_parameters")  # overruled where rope_scaling is given
     theta = read.optional(fields, "rope_theta", default_theta)
     theta = read.optional(section, f"{where}.rope_theta", theta)
@@ -91,8 +91,7 @@ def _kind(section: dict[str, Any], where: str) -> str:
         key = f"{where}.type" if older is not None else key
     elif older not in (None, section[key]):
         raise ConfigError(f"{key} is {section[key]!r} and {where}.type is {older!r}, expected one")
-    known = ("default", *NUMBERS, None)
-    return read.one_of(section, key, known, None) or known[0]
+    return read.one_of(section, key, ("default", *NUMBERS, None), None) or "default"
 
 
 def _yarn(section: dict[str, Any], where: str, theta: float, original: int) -> RopeScaling:

@@ -100,16 +100,16 @@ def test_a_key_that_can_change_the_network_is_refused_or_ignored_by_name(
     ],
 )
 def test_every_unread_key_of_a_section_is_refused(section: str, key: str) -> None:
-    inner = {"rope_type": "linear", "factor": 2.0}
+    inner: dict[str, Any] = {"rope_type": "linear", "factor": 2.0}
     if section == "quantization_config":
         inner = config_fields()[section]
-    fields = config_fields(**{section: inner | {key: 1}})
+    fields = config_fields() | {section: inner | {key: 1}}
     with pytest.raises(ConfigError, match=f"{section}.{key} is 1, which is not understood"):
         BitNetConfig.from_dict(fields)
     assert BitNetConfig.from_dict(fields, [f"{section}.{key}"]).ignored_keys == (
         f"{section}.{key}",
     )
-    assert BitNetConfig.from_dict(config_fields(**{section: inner | {key: None}})).not_read == ()
+    assert BitNetConfig.from_dict(config_fields() | {section: inner | {key: None}}).not_read == ()
 
 
 def test_a_key_inside_an_object_of_its_own_is_refused() -> None:
@@ -142,7 +142,7 @@ def test_a_window_is_void_where_it_is_switched_off() -> None:
 
 @pytest.mark.parametrize("key", ["license", "model_max_length", "temperature", "training"])
 def test_another_key_is_noted(key: str) -> None:
-    assert BitNetConfig.from_dict(config_fields(**{key: 7})).not_read == (key,)
+    assert BitNetConfig.from_dict(config_fields() | {key: 7}).not_read == (key,)
 
 
 def test_a_key_that_is_read_cannot_be_ignored() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["CONFIGS", "WRITTEN_BY_4"]
 
-_BASE = {
+_BASE: dict[str, Any] = {
     "attention_bias": False,
     "attention_dropout": 0.0,
     "initializer_range": 0.02,
@@ -17,7 +17,7 @@ _BASE = {
     "transformers_version": "4.46.3",
     "use_cache": True,
 }
-_LLAMA = _BASE | {
+_LLAMA: dict[str, Any] = _BASE | {
     "architectures": ["LlamaForCausalLM"],
     "hidden_act": "silu",
     "mlp_bias": False,
@@ -26,7 +26,7 @@ _LLAMA = _BASE | {
     "rope_scaling": None,
     "tie_word_embeddings": False,
 }
-_FALCON3_1B = _LLAMA | {
+_FALCON3_1B: dict[str, Any] = _LLAMA | {
     "bos_token_id": 11,
     "eos_token_id": 11,
     "head_dim": 256,
@@ -41,7 +41,7 @@ _FALCON3_1B = _LLAMA | {
     "vocab_size": 131072,
     "quantization_config": {"modules_to_not_convert": None, "quant_method": "bitnet"},
 }
-_BITNET_2B = _BASE | {
+_BITNET_2B: dict[str, Any] = _BASE | {
     "architectures": ["BitNetForCausalLM"],
     "auto_map": {"AutoConfig": "configuration_bitnet.BitNetConfig"},
     "bos_token_id": 128000,
@@ -64,7 +64,7 @@ _BITNET_2B = _BASE | {
         "quantization_mode": "offline",
     },
 }
-_ONE_BIT = _LLAMA | {
+_ONE_BIT: dict[str, Any] = _LLAMA | {
     "_name_or_path": "bitnet_b1_58-large",
     "architectures": ["BitnetForCausalLM"],
     "auto_map": {"AutoModelForCausalLM": "modeling_bitnet.BitnetForCausalLM"},
@@ -85,7 +85,7 @@ _ONE_BIT = _LLAMA | {
     "vocab_size": 32002,
     "weight_bits": 1,
 }
-_QWEN3 = _BASE | {
+_QWEN3: dict[str, Any] = _BASE | {
     "architectures": ["Qwen3ForCausalLM"],
     "bos_token_id": 151643,
     "eos_token_id": 151645,
@@ -107,7 +107,7 @@ _QWEN3 = _BASE | {
     "use_sliding_window": False,
     "vocab_size": 151936,
 }
-_MINICPM = _BASE | {
+_MINICPM: dict[str, Any] = _BASE | {
     "architectures": ["MiniCPMForCausalLM"],
     "auto_map": {"AutoModelForCausalLM": "modeling_minicpm.MiniCPMForCausalLM"},
     "bos_token_id": 1,

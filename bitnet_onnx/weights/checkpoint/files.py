@@ -6,10 +6,8 @@ tensor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -42,19 +40,20 @@ TEXT_FILES = (
 )
 
 
-class Weights(NamedTuple):
+@dataclass(frozen=True)
+class Weights:
     """The weights' files of a folder."""
 
     files: list[Path]
     index: Path | None = None
-    places: Mapping[str, str] = MappingProxyType({})
+    places: dict[str, str] = field(default_factory=dict)
     """Tensor name -> file name, as the index says."""
 
     def without_unneeded(self, needed: frozenset[str]) -> Weights:
         """Leave out missing files that hold none of the tensors that the network needs."""
         wanted = {file for name, file in self.places.items() if name in needed}
         files = [path for path in self.files if path.name in wanted or path.is_file()]
-        return self if self.index is None or not wanted else self._replace(files=files)
+        return self if self.index is None or not wanted else replace(self, files=files)
 
 
 def weights_of(folder: Path) -> Weights:
