@@ -1,4 +1,4 @@
-"""docs/checkpoints.md lists exactly the keys that are tolerated and the families that are refused."""
+"""docs/checkpoints.md lists exactly the tolerated keys and the families that are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def code(names: Iterable[str]) -> str:
 
 def tolerated(rows: Iterable[Tolerated]) -> Iterator[str]:
     for row in rows:
-        values = "any value" if row.values is None else code(map(json.dumps, row.values)) or "`null`"
+        values = (
+            "any value" if row.values is None else code(map(json.dumps, row.values)) or "`null`"
+        )
         yield f"| {code(row.names.split())} | {values} | {row.reason} |"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bitnet_onnx.cli.main import main
+from bitnet_onnx.errors import CheckpointError
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import gguf_files
 
@@ -57,3 +58,20 @@ def test_a_factor_without_a_type_is_linear_as_in_llama_cpp(tmp_path: Path) -> No
     assert scaling(factor=4.0) == scaling(type="linear", factor=4.0)
     assert scaling(factor=4.0).factor == 4.0
     assert scaling(type="none", factor=4.0) is scaling(factor=1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "key"),
+    [
+        ("rope_theta", 1e4, "rope.freq_base is 500000.0, but rope_theta is 10000.0"),
+        ("rms_norm_eps", 1e-6, "layer_norm_rms_epsilon is 1e-05, but rms_norm_eps is 1e-06"),
+        ("num_key_value_heads", 2, "head_count_kv is 1, but num_key_value_heads is 2"),
+    ],
+)
+def test_a_config_beside_that_contradicts_the_file_is_refused(
+    tmp_path: Path, field: str, value: float, key: str
+) -> None:
+    path, fields, _ = gguf_files.make(tmp_path / "m.gguf", **SMALL)
+    (tmp_path / "config.json").write_text(json.dumps(fields | {field: value}))
+    with pytest.raises(CheckpointError, match=f"{key} in the config.json beside"):
+        open_checkpoint(path)

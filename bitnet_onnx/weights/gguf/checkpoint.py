@@ -27,7 +27,7 @@ from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
 from ..checkpoint.files import read_texts
 from .blocks import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_q2, unpack_tq1, unpack_tq2
-from .config import GgufConfig, architecture, unread_keys
+from .config import GgufConfig, architecture, refuse_another_config, unread_keys
 from .container import I2_S, Q2_0, GgufFile, TensorInfo, type_name
 from .names import gguf_name, permuted_heads, unpermute_heads
 from .tokenizer import GgufText
@@ -72,6 +72,7 @@ class GgufCheckpoint(Checkpoint):
             # A GGUF file always stores codes, and their scale multiplies.
             self.config = replace(config, quantization="offline", divide_by_scale=False)
             self.architecture, self._notes = architecture(self._file), []
+            refuse_another_config(self._file, self.config)
         else:
             metadata = GgufConfig(self._file)
             self.config, self._notes = metadata.config(), metadata.notes

@@ -7,6 +7,7 @@ values.
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import isclose
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ...network.keys import GGUF_KEYS, Unread, sort_out
 from ...network.records import RECORDS, Network, of_architecture
 from .container import GgufFile
 
-__all__ = ["ACTIVATION", "GgufConfig", "architecture", "unread_keys"]
+__all__ = ["ACTIVATION", "GgufConfig", "architecture", "refuse_another_config", "unread_keys"]
 
 FIELDS = {
     "max_position_embeddings": "context_length",
@@ -40,6 +41,8 @@ ACTIVATION = "bitnet.hidden_act"  # this package's own key; llama.cpp ignores it
 SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model
 CHECKED = ("vocab_size", "rope.dimension_count", "attention.value_length")
 SCALING = ("rope.scaling.type", "rope.scaling.factor")
+# Shapes do not show these.
+COMPARED = ("num_attention_heads", "num_key_value_heads", "rope_theta", "rms_norm_eps")
 SCALES = ("embedding_scale", "residual_scale", "logit_scale")  # of MiniCPM
 READ = ("general.architecture", "general.alignment", "tokenizer.ggml.eot_token_id", ACTIVATION)
 THETA = 10000.0  # llama.cpp's default of rope.freq_base
@@ -75,6 +78,20 @@ def unread_keys(
         return sort_out(found, GGUF_KEYS, read=read, ignore=ignore, prefix=str(prefix))
     except ConfigError as error:
         raise CheckpointError(f"{file.path}: {error}", hint=error.hint) from None
+
+
+def refuse_another_config(file: GgufFile, config: BitNetConfig) -> None:
+    """Refuse a config.json beside the file that contradicts its metadata."""
+    prefix = file.scalar("general.architecture")
+    for name in COMPARED:
+        key, expected = f"{prefix}.{FIELDS[name]}", getattr(config, name)
+        found = file.fields.get(key)
+        if isinstance(found, (int, float)) and not isclose(found, expected, rel_tol=1e-6):
+            file.refuse(
+                key,
+                f"is {found!r}, but {name} is {expected!r} in the config.json beside the file",
+                hint="put the config.json of the same model beside the file, or none",
+            )
 
 
 class GgufConfig:
