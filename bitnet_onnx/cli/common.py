@@ -22,6 +22,7 @@ __all__ = [
     "add_checkpoint",
     "add_format",
     "add_generation",
+    "add_leniency",
     "add_output",
     "generation_config",
     "lines_of",
@@ -48,6 +49,24 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         default="x86",
         help="the CPU on which a GGUF file's I2_S tensors were made; default: x86, as published",
     )
+    add_leniency(parser)
+
+
+def add_leniency(parser: argparse.ArgumentParser) -> None:
+    """Add the options that take what a checkpoint is refused for."""
+    parser.add_argument(
+        "--ignore-key",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="ignore a key of config.json or of a GGUF file that is refused because it can change "
+        "the network; may be repeated",
+    )
+    parser.add_argument(
+        "--allow-degenerate",
+        action="store_true",
+        help="take tensors that only damaged files have: all zero, all one code, equal rows",
+    )
 
 
 def opened_checkpoint(args: argparse.Namespace) -> Checkpoint:
@@ -55,7 +74,11 @@ def opened_checkpoint(args: argparse.Namespace) -> Checkpoint:
     from ..weights.open import open_checkpoint
 
     checkpoint = open_checkpoint(
-        args.checkpoint, revision=args.revision, i2s_layout=args.i2s_layout
+        args.checkpoint,
+        revision=args.revision,
+        i2s_layout=args.i2s_layout,
+        ignore_keys=args.ignore_key,
+        allow_degenerate=args.allow_degenerate,
     )
     for note in checkpoint.notes:
         say(f"note: {note}")

@@ -63,7 +63,9 @@ class Network:
     own_field: str | None = None
     """A field that no other network with the same model_type has in its config.json."""
     needs_quantization_config: bool = False
-    """Whether a config.json without one describes the same body with float weights."""
+    """Whether a config.json without one describes the same body with float activations."""
+    may_be_float: bool = False
+    """Whether a config.json like its own may also describe float weights: the tensors decide."""
     in_transformers: bool = True
     """Whether transformers has a class for it."""
     tokenizer_class: str | None = None
@@ -109,6 +111,16 @@ _LIST = (
         rms_norm_eps=1e-6,
         needs_quantization_config=True,
         gguf=Gguf(("llama",), written=True, pairs=True),
+    ),
+    Network(  # SpectraSuite's TriLM, and others stored as code times scale
+        name="trilm",
+        model_type="llama",
+        architecture="LlamaForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        weights="grouped",
+        may_be_float=True,
     ),
     Network(  # the first BitNet, arXiv 2310.11453; no checkpoint was published
         name="bitnet_2023",
@@ -161,10 +173,13 @@ def of_config(fields: Mapping[str, Any]) -> Network | None:
     for network in _LIST:
         if network.own_field is None:
             continue
-        declared = network.model_type == model_type and network.own_field in fields
+        declared = network.model_type == model_type and fields.get(network.own_field) is not None
         if declared or fields.get("architectures") == [network.architecture]:
             return network
-    return next((n for n in _LIST if n.model_type == model_type and n.own_field is None), None)
+    named = [n for n in _LIST if n.model_type == model_type and n.own_field is None]
+    if fields.get("quantization_config") is None:
+        named = [network for network in named if not network.needs_quantization_config]
+    return named[0] if named else None
 
 
 def of_architecture(architecture: str) -> list[Network]:

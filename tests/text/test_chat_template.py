@@ -241,7 +241,7 @@ def test_templates_of_another_form_are_refused(tmp_path: Path, field: Any) -> No
 
 
 def test_an_artifact_keeps_the_templates_of_a_folder(tmp_path: Path) -> None:
-    from bitnet_onnx.weights.checkpoint.folder import read_texts
+    from bitnet_onnx.weights.checkpoint.files import read_texts
 
     (source := tmp_path / "checkpoint").mkdir()
     (target := tmp_path / "artifact").mkdir()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,9 +25,9 @@ from ...errors import ConfigError
 from ...network.config import BitNetConfig
 from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
-from ..checkpoint.folder import read_texts
+from ..checkpoint.files import read_texts
 from .blocks import I2S_BLOCKS, unpack_i2s, unpack_ptq1, unpack_q2, unpack_tq1, unpack_tq2
-from .config import GgufConfig, architecture
+from .config import GgufConfig, architecture, refuse_another_config, unread_keys
 from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, SIZES, TensorInfo, type_name
 from .names import gguf_name, permuted_heads, unpermute_heads
 from .parts import open_gguf
@@ -63,7 +63,13 @@ class GgufCheckpoint(Checkpoint):
 
     packed = True
 
-    def __init__(self, path: Path, *, i2s_layout: str = "x86") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        i2s_layout: str = "x86",
+        ignore_keys: Collection[str] = (),
+    ) -> None:
         if i2s_layout not in I2S_BLOCKS:
             raise ConfigError(f"i2s_layout is {i2s_layout!r}, expected one of: x86, arm")
         self._file = open_gguf(path)
@@ -71,14 +77,18 @@ class GgufCheckpoint(Checkpoint):
         self.i2s_layout = i2s_layout
         self._beside = path.with_name("config.json")
         if self._beside.is_file():
-            config = BitNetConfig.from_file(self._beside)
+            config = BitNetConfig.from_file(self._beside, ignore_keys)
             # A GGUF file always stores codes, and their scale multiplies.
             self.config = replace(config, quantization="offline", divide_by_scale=False)
             self.architecture, self._notes = architecture(self._file), []
+            refuse_another_config(self._file, self.config)
         else:
             metadata = GgufConfig(self._file)
             self.config, self._notes = metadata.config(), metadata.notes
             self.architecture = metadata.architecture
+        unread = unread_keys(self._file, self.config.record, self._beside.is_file(), ignore_keys)
+        self.not_read = tuple(dict.fromkeys((*self.config.not_read, *unread.noted)))
+        self.ignored_keys = (*self.config.ignored_keys, *unread.ignored)
         self._where = self._check()
         if any(info.type == I2_S for info in self._where.values()):
             self._notes.append(
@@ -88,16 +98,17 @@ class GgufCheckpoint(Checkpoint):
     @property
     def notes(self) -> tuple[str, ...]:
         beside = self.path.with_name("tokenizer.json").exists()
-        return (*self._notes, *([] if beside else self._text().notes))
+        texts = [] if beside else self._text().notes
+        return (*self._notes, *texts, *super().notes)
 
-    def tensor(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
         info = self._where[name]
         stored = self._floats(info)
         if not all(x.isfinite() for x in stored.aminmax()):
             self._refuse(info, "holds a NaN or an infinity")
         return stored
 
-    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+    def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         info = self._where[f"{linear}.weight"]
         if info.type == I2_S:
             codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
@@ -118,7 +129,7 @@ class GgufCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         info = self._where[f"{linear}.weight"]
-        return self._i2s_scale(info) if info.type == I2_S else self.ternary(linear)[1]
+        return self._i2s_scale(info) if info.type == I2_S else self._ternary(linear)[1]
 
     def files(self) -> list[Path]:
         return [*self._file.paths, *([self._beside] if self._beside.is_file() else [])]

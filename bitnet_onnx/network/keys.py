@@ -1,0 +1,252 @@
+"""The keys of config.json and of GGUF metadata that nothing here reads: tolerated, refused, noted.
+
+A key of a family that can change a network is refused by name, unless its value is one at which it
+changes nothing. Any other unread key is noted. Knows names and values; knows no network and no
+file. docs/checkpoints.md holds these lists, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from ..errors import ConfigError
+
+__all__ = ["CONFIG_KEYS", "FAMILIES", "GGUF_KEYS", "Family", "Tolerated", "Unread", "sort_out"]
+
+
+class Tolerated(NamedTuple):
+    """Keys that change no number: at every value, or at the listed ones."""
+
+    names: str
+    """Separated by blanks; ``*`` stands for any characters."""
+    reason: str
+    values: tuple[Any, ...] | None = None
+    """None: every value. Of a list, each element is compared. Null is tolerated everywhere."""
+
+
+class Family(NamedTuple):
+    """Keys that can change a network, known by the words in their names."""
+
+    title: str
+    inside: str
+    """Texts that occur anywhere in a name."""
+    words: str = ""
+    """Whole words of a name, with or without a plural's s."""
+
+
+class Unread(NamedTuple):
+    """What ``sort_out`` found."""
+
+    noted: tuple[str, ...] = ()
+    """Keys that belong to no list."""
+    ignored: tuple[str, ...] = ()
+    """Keys that the user chose to ignore."""
+
+
+DESCRIBES = "describes the file or who made it"
+TRAINING = "is used in training only"
+OUTPUTS = "chooses what transformers returns, not what it computes"
+PLAIN = "layers look back only, and add one part after the other"
+IDS = "belongs to the tokenizer"
+GENERATION = "an option of generation; another value is noted"
+
+CONFIG_KEYS = (
+    Tolerated("transformers_version transformers.js_config _name_or_path _commit_hash", DESCRIBES),
+    Tolerated("architectures auto_map custom_pipelines", "classes; model_type names the network"),
+    Tolerated("torch_dtype dtype", "the type of the file; numbers here are float32"),
+    Tolerated("_attn_implementation* attn_implementation use_flash_attn*", "the same attention"),
+    Tolerated("use_cache cache_implementation", "keeps keys and values, and changes no number"),
+    Tolerated("unsloth_version unsloth_fixed finetuning_task problem_type", DESCRIBES),
+    Tolerated("id2label label2id num_labels task_specific_params", "of classifiers and pipelines"),
+    Tolerated("return_dict* output_* use_return_dict keys_to_ignore_at_inference", OUTPUTS),
+    Tolerated("torchscript use_bfloat16 tf_legacy_loss chunk_size_feed_forward", OUTPUTS),
+    Tolerated("initializer_range initializer_factor", TRAINING),
+    Tolerated("attention_dropout hidden_dropout resid_pdrop embd_pdrop attn_pdrop", TRAINING),
+    Tolerated("router_aux_loss_coef gradient_checkpointing loss_type", TRAINING),
+    Tolerated("mup_denominator", "only the draft model of MiniCPM4 computes with it"),
+    Tolerated("max_window_layers", "counts the layers of use_sliding_window, which must be false"),
+    Tolerated("tokenizer_class prefix sep_token_id unk_token_id mask_token_id", IDS),
+    Tolerated("decoder_start_token_id image_token_id", IDS),
+    Tolerated("rope_scaling.finetuned rope_parameters.finetuned", DESCRIBES),
+    Tolerated("attention_bias mlp_bias use_bias bias qkv_bias", "no linear has a bias", (False,)),
+    Tolerated("use_sliding_window", "every layer attends to all positions", (False,)),
+    Tolerated("sliding_window", "a window, unless use_sliding_window beside it is false", ()),
+    Tolerated("layer_types", "every layer attends to all positions", ("full_attention",)),
+    Tolerated("sparse_config", "every layer attends to all positions", ()),
+    Tolerated("pretraining_tp", "other values split the sums of linears", (1,)),
+    Tolerated("num_experts num_local_experts n_routed_experts", "no layer has experts", (0,)),
+    Tolerated("num_experts_per_tok num_shared_experts n_shared_experts", "no experts", (0,)),
+    Tolerated("num_nextn_predict_layers mtp_num_layers", "no layer predicts further", (0,)),
+    Tolerated("logit_scale logits_scaling embedding_multiplier", "a factor of 1", (1,)),
+    Tolerated("residual_multiplier", "a factor of 1", (1,)),
+    Tolerated("attn_logit_softcapping final_logit_softcapping clip_qkv", "no bound", (0, False)),
+    Tolerated("qk_layernorm use_qk_norm qk_norm", "the record names the norms", (False,)),
+    Tolerated("is_decoder", "every network here is one, whatever transformers' default says"),
+    Tolerated("is_causal causal", "a decoder", (True,)),
+    Tolerated("is_encoder_decoder add_cross_attention tie_encoder_decoder", "one stack", (False,)),
+    Tolerated("use_bidirectional_attention parallel_attn use_parallel_residual", PLAIN, (False,)),
+    Tolerated("pruned_heads", "no head is pruned", ()),
+    Tolerated("max_length", GENERATION, (20,)),
+    Tolerated("min_length no_repeat_ngram_size encoder_no_repeat_ngram_size", GENERATION, (0,)),
+    Tolerated("num_beams num_beam_groups num_return_sequences", GENERATION, (1,)),
+    Tolerated("temperature top_p typical_p", GENERATION, (1,)),
+    Tolerated("repetition_penalty length_penalty", GENERATION, (1,)),
+    Tolerated("diversity_penalty", GENERATION, (0,)),
+    Tolerated("top_k", GENERATION, (50,)),
+    Tolerated("do_sample early_stopping remove_invalid_values", GENERATION, (False,)),
+)
+
+# Those that begin with a dot belong to the architecture: ``.vocab_size`` is ``llama.vocab_size``.
+GGUF_KEYS = (
+    Tolerated("general.name general.basename general.finetune general.size_label", DESCRIBES),
+    Tolerated("general.author general.organization general.version general.uuid", DESCRIBES),
+    Tolerated("general.description general.license* general.languages general.tags", DESCRIBES),
+    Tolerated("general.url general.doi general.repo_url general.source.*", DESCRIBES),
+    Tolerated("general.base_model.* general.dataset* general.quantized_by", DESCRIBES),
+    Tolerated("general.file_type general.quantization_version", "each tensor names its own type"),
+    Tolerated("general.sampling.*", "options of generation, which change no network"),
+    Tolerated("general.type", "a whole model, not an adapter", ("model",)),
+    Tolerated("tokenizer.*", IDS),
+    Tolerated("quantize.* imatrix.*", "tells how the weights were quantized"),
+    Tolerated("mradermacher.*", DESCRIBES),
+    Tolerated("split.*", "counts the parts of a model"),
+    Tolerated(".rope.scaling.finetuned", DESCRIBES),
+    Tolerated(".rope.scaling.original_context_length", "only yarn computes with it"),
+    Tolerated(".rope.scaling.attn_factor .rope.scale_linear", "a factor of 1", (1,)),
+    Tolerated(".attention.causal", "a decoder", (True,)),
+    Tolerated(".attention.sliding_window", "every layer attends to all positions", (0,)),
+    Tolerated(".attention.scale .attention.output_scale", "not set", (0,)),
+    Tolerated(".attention.clamp_kqv .attention.max_alibi_bias", "none", (0,)),
+    Tolerated(".logit_scale .residual_scale .embedding_scale", "not set, or a factor of 1", (0, 1)),
+    Tolerated(".attn_logit_softcapping .final_logit_softcapping", "no bound", (0,)),
+    Tolerated(".expert_count .expert_used_count .expert_shared_count", "no experts", (0,)),
+    Tolerated(".nextn_predict_layers .leading_dense_block_count", "no such layers", (0,)),
+    Tolerated(".use_parallel_residual", "layers add one after the other", (False,)),
+    Tolerated(".tensor_data_layout", "rows of q and k in pairs", ("Meta AI original pth",)),
+    Tolerated(".pooling_type", "logits, not an embedding of the text", (0,)),
+)
+
+FAMILIES = (
+    Family("attention", "attn attention softcap sliding alibi", "window head kv q k v qk qkv mask"
+           " causal sink mla query key value bidirectional"),
+    Family("positions", "rope rotary position yarn theta ntk"),
+    Family("norms", "norm", "eps epsilon rms"),
+    Family("scales", "scal multipl dim_model", "mup factor softmax logit clip clamp cap limit"),
+    Family("biases", "bias"),
+    Family("experts", "expert moe", "router routed routing topk shared gate gating"),
+    Family("quantization", "quant", "bit ternary binary codebook group act activation"
+           " weight sparse sparsity compression pruned"),
+    Family("transforms of the basis", "hadamard rotat permut walsh", "transform basis prism"),
+    Family("the structure of layers", "layer embed embd residual", "block mlp ffn feed ssm"
+           " mamba conv recurrent state dense depth skip parallel hidden tie"),
+    Family("further predictions", "mtp nextn medusa speculat", "eagle draft"),
+    Family("adapters", "lora adapter", "peft ia3"),
+    Family("other inputs", "vision multimodal", "image audio video pixel encoder decoder cross"),
+)  # fmt: skip
+VENDOR = "a prefix of its own"
+SHOWN = 60  # characters of a value that a message holds
+
+
+def sort_out(
+    found: Mapping[str, Any],
+    tolerated: Collection[Tolerated],
+    *,
+    read: Collection[str],
+    ignore: Collection[str] = (),
+    prefix: str | None = None,
+) -> Unread:
+    """Return which keys are noted and ignored; raise ConfigError naming one that is refused.
+
+    read: the keys that have a reader. ignore: keys that the user chose to ignore.
+    prefix: ``general.architecture`` of GGUF metadata, None for a config.json.
+    """
+    noted, ignored = [], []
+    for key, value in found.items():
+        if key in ignore:
+            if key in read:
+                raise ConfigError(
+                    f"ignore_keys names {key}, which is read, expected a key that is not read"
+                )
+            ignored.append(key)
+        elif key in read or value is None:
+            continue
+        elif (row := _row(key, tolerated, prefix)) is None:
+            for name in _names(key, value):
+                _refuse_family(name, key, value, prefix)
+            noted.append(key)
+        elif not _is_among(value, row.values) and not _switched_off(key, found):
+            if row.reason != GENERATION:
+                listed = " or ".join(["null", *map(repr, row.values or ())])
+                _refuse(key, key, value, f"expected {listed}: {row.reason}")
+            noted.append(key)
+    return Unread(tuple(noted), tuple(ignored))
+
+
+def _row(key: str, tolerated: Collection[Tolerated], prefix: str | None) -> Tolerated | None:
+    name = key
+    if prefix is not None and key.startswith(f"{prefix}."):
+        name = key.removeprefix(prefix)
+    for row in tolerated:
+        if any(fnmatchcase(name, pattern) for pattern in row.names.split()):
+            return row
+    return None
+
+
+def _is_among(value: Any, values: tuple[Any, ...] | None) -> bool:
+    """Compare, with 1 equal to 1.0 and not to True; of a list or an object, each element."""
+    if values is None:
+        return True
+    elements = value if isinstance(value, (list, dict)) else [value]
+    return all(
+        any(isinstance(v, bool) == isinstance(known, bool) and v == known for known in values)
+        for v in elements
+    )
+
+
+def _switched_off(key: str, found: Mapping[str, Any]) -> bool:
+    """Return whether a key beside makes this one void, as in the configs of Qwen."""
+    return key == "sliding_window" and found.get("use_sliding_window") is False
+
+
+def _names(key: str, value: Any) -> Iterator[str]:
+    """Yield the key, and the keys of objects inside it as ``key.inner``."""
+    yield key
+    if isinstance(value, dict):
+        for inner, content in value.items():
+            yield from _names(f"{key}.{inner}", content)
+
+
+def _refuse_family(name: str, key: str, value: Any, prefix: str | None) -> None:
+    """Refuse a name that belongs to a family, or that has a prefix which is not the file's own."""
+    own = (f"{prefix}.", "general.") if prefix is not None else ()
+    foreign = "." in name and name == key and not name.startswith(own)
+    text = name
+    for start in own:
+        text = text.removeprefix(start)
+    words = re.findall("[a-z]+[0-9]*", re.sub("([a-z])([A-Z])", r"\1_\2", text).lower())
+    stems = {word.removesuffix("s") for word in words}
+    for family in FAMILIES:
+        known = {word.removesuffix("s") for word in family.words.split()}
+        if any(part in text.lower() for part in family.inside.split()) or known & stems:
+            _refuse(
+                name,
+                key,
+                value,
+                f"which is not understood: keys of {family.title} can change the network",
+            )
+    if foreign:
+        _refuse(name, key, value, f"which is not understood: {VENDOR} can change the network")
+
+
+def _refuse(name: str, key: str, value: Any, what: str) -> None:
+    shown = repr(value) if name == key else "given"
+    if len(shown) > SHOWN:
+        shown = f"{shown[: SHOWN - 3]}..."
+    raise ConfigError(
+        f"{name} is {shown}, {what}",
+        hint=f"if the weights do not need it, ignore it by name: --ignore-key {key} "
+        f"(in Python: ignore_keys=[{key!r}])",
+    )
