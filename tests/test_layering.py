@@ -30,7 +30,7 @@ text: chat_template tokenizer streaming
 generation: config sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
-serve: page
+serve: server page
 cli: common export convert generate chat bench verify info synthesize demo web main
 : __main__
 """
