@@ -43,6 +43,7 @@ class Steps:
             raise GenerationError(f"batch_size is {batch_size}, expected 1 or more")
         self.cache = Cache(self._layout, batch_size)
         self._bound = 0  # the cache's ``moves`` when the decode step was bound
+        self._step: Any = None  # the binding, which keeps ONNX Runtime's session alive
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row, chunk by chunk, and return the logits [V] after the last id."""

@@ -105,7 +105,8 @@ class GgufFile:
 
     def forget(self) -> None:
         """Give back the pages that were read, which count as memory until then."""
-        self.data.madvise(mmap.MADV_DONTNEED)
+        if hasattr(mmap, "MADV_DONTNEED"):  # Windows keeps them
+            self.data.madvise(mmap.MADV_DONTNEED)
 
     def scalar(self, key: str) -> bool | int | float | str | None:
         """Return a field that is one number or a short string, None where it is missing."""
