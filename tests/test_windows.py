@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from bitnet_onnx.bench import measure
-from tests.support import windows
 from tests.support.paths import PACKAGE, ROOT
+from tests.support.systems import windows
 
+SIMULATION = "tests.support.systems.windows"
+START = f"import {SIMULATION} as windows; windows.install()"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -23,7 +25,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("windows")
     given = os.environ | {"TMPDIR": str(folder), "ORT_DISABLE_TELEMETRY": "1"}
     done = subprocess.run(
-        [sys.executable, "-X", "warn_default_encoding", "-m", "tests.support.windows", folder],
+        [sys.executable, "-X", "warn_default_encoding", "-m", SIMULATION, folder],
         cwd=ROOT, env=given | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -42,8 +44,7 @@ def test_a_command_needs_nothing_that_windows_lacks(outcomes: dict[str, str], na
 def run(code: str, *arguments: str | Path) -> str:
     """Run code after the simulation is installed; return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", f"from tests.support import windows\nwindows.install()\n{code}",
-         *map(str, arguments)],
+        [sys.executable, "-c", f"{START}\n{code}", *map(str, arguments)],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     return done.stdout + done.stderr.strip().rpartition("\n")[2]

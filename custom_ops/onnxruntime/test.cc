@@ -166,14 +166,14 @@ TEST(onnxruntime, an_entry_that_is_no_id_is_refused) {
 TEST(onnxruntime, a_forced_kernel_that_does_not_exist_is_refused) {
   const char* forced = forced_name();
   const std::string before = forced ? forced : "";
-  setenv("BITNET_ONNX_KERNEL", "sse9", 1);
+  host::set_variable("BITNET_ONNX_KERNEL", "sse9");
   const fake::Session session;
   CHECK(says(session.status, "\"sse9\", but this CPU can run only: "));
   CHECK(bitnet_onnx_active_kernel() == nullptr);
   if (forced)
-    setenv("BITNET_ONNX_KERNEL", before.c_str(), 1);
+    host::set_variable("BITNET_ONNX_KERNEL", before.c_str());
   else
-    unsetenv("BITNET_ONNX_KERNEL");
+    host::unset_variable("BITNET_ONNX_KERNEL");
 }
 
 // Sessions open, count and end in several threads.

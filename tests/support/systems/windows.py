@@ -1,6 +1,6 @@
 """What Windows lacks or forbids, simulated on Linux for the modules of bitnet_onnx.
 
-    python -X warn_default_encoding -m tests.support.windows FOLDER
+    python -X warn_default_encoding -m tests.support.systems.windows FOLDER
 
 Runs the commands on the bundled model in one process and prints a JSON object: the outcome of each.
 The package's own modules see another ``os``, ``signal`` and ``mmap``, and no module that only POSIX
