@@ -15,6 +15,7 @@ import tokenizers
 from ..errors import TokenizerError
 from ..files import read_object
 from .chat_template import ChatTemplate, Message, guard
+from .library import in_a_sentence, load
 
 __all__ = ["Tokenizer"]
 
@@ -67,13 +68,7 @@ class Tokenizer:
         TokenizerError naming the file.
         """
         folder = Path(path)
-        content = _read(folder / "tokenizer.json")
-        try:
-            backend = tokenizers.Tokenizer.from_str(content)
-        except Exception as error:  # the tokenizers package raises plain Exception
-            raise TokenizerError(
-                f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}"
-            ) from error
+        backend = load(_read(folder / "tokenizer.json"), str(folder / "tokenizer.json"))
         config = read_object(folder / "tokenizer_config.json", TokenizerError, hint=_FILES)
         generation_config = {}
         if (folder / "generation_config.json").exists():
@@ -91,17 +86,14 @@ class Tokenizer:
         eos that a post-processor would add is left out, since a prompt is to be continued. Raises
         TokenizerError for text that is not valid Unicode.
         """
-        try:
+        with in_a_sentence("the text cannot be encoded, expected valid Unicode"):
             ids = self._backend.encode(text, add_special_tokens=False).ids
-        except (TypeError, UnicodeError) as error:
-            raise TokenizerError(
-                f"the text cannot be encoded, expected valid Unicode: {error}"
-            ) from error
         return self._with_bos(ids) if add_special_tokens else ids
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of ids; invalid UTF-8 becomes U+FFFD, unknown ids become nothing."""
-        return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        with in_a_sentence("the ids cannot be decoded"):
+            return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
 
     @property
     def special_ids(self) -> frozenset[int]:

@@ -112,7 +112,7 @@ def install() -> None:
     shutil._use_fd_functions = False  # type: ignore[attr-defined]  # as on Windows
     real_sync = os.fsync
 
-    def fsync(descriptor: int) -> None:
+    def fsync(descriptor: Any) -> None:
         import fcntl
 
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
