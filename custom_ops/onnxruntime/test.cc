@@ -40,11 +40,12 @@ bool says(const OrtStatus* status, const char* text) {
 }
 
 size_t allocated() {
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
   return mallinfo2().uordblks;
-#else
-  return 0;
 #endif
+#endif
+  return 0;
 }
 
 void open_session(uint64_t counters) {

@@ -1,5 +1,5 @@
-// What tests ask of the system, on POSIX and on Windows: pages that nothing may touch, and variables
-// of the environment.
+// What tests ask of the system, on POSIX and on Windows: pages that nothing may touch, and
+// variables of the environment.
 #pragma once
 
 #include <stddef.h>
@@ -26,8 +26,8 @@ inline size_t page_size() {
 
 // `size` bytes of which the last `forbidden` may not be touched; both are whole pages.
 inline char* guarded(size_t size, size_t forbidden) {
-  char* base = static_cast<char*>(
-      VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
+  char* base =
+      static_cast<char*>(VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE));
   DWORD before;
   if (!base || !VirtualProtect(base + size - forbidden, forbidden, PAGE_NOACCESS, &before)) abort();
   return base;
