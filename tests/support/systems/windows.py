@@ -112,12 +112,12 @@ def install() -> None:
     shutil._use_fd_functions = False  # type: ignore[attr-defined]  # as on Windows
     real_sync = os.fsync
 
-    def fsync(descriptor: Any) -> None:
+    def fsync(fd: Any) -> None:
         import fcntl
 
-        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        real_sync(descriptor)
+        real_sync(fd)
 
     os.fsync = copies["os"].__dict__["fsync"] = fsync
     for name in ("rename", "replace", "unlink", "remove", "rmdir", "open"):
