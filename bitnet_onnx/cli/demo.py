@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from .chat import talk
@@ -30,29 +31,30 @@ def run(args: argparse.Namespace) -> None:
     from ..text.tokenizer import Tokenizer
 
     config = GenerationConfig(max_new_tokens=64)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as opened:
         folder = args.artifact or Path(temporary) / "demo"
         if args.artifact is None or not folder.exists():
             say(f"exporting the bundled model to {folder}")
             export(DEMO, folder, progress=sys.stderr.isatty())
         tokenizer = Tokenizer.from_folder(folder)
-        with Session(folder) as session:  # Windows removes no folder whose files are mapped
-            say(f"kernel {native.active_kernel()}; these questions are not in the training data\n")
-            right = asked = 0
-            for kind, question, answer in questions():
-                print(f"[{kind}] {question}\n  -> ", end="", flush=True)
-                ids = tokenizer.encode_chat([{"role": "user", "content": question}])
-                stream = text_stream(session, tokenizer, ids, config)
-                for piece in stream:
-                    print(piece, end="", flush=True)
-                correct = stream.text.strip() == answer
-                asked, right = asked + 1, right + correct
-                print("" if correct else f"  (expected: {answer})")
-                say_speed(stream.result)
-            print(f"\n{right} of {asked} answers are right")
-            if sys.stdin.isatty() and sys.stdout.isatty():
-                say("\nask questions of these kinds; /reset forgets them, /exit or Ctrl-D ends")
-                talk(Chat(session, tokenizer, on_notice=say), config)
+        # Windows removes no folder whose files are mapped.
+        session = opened.enter_context(Session(folder))
+        say(f"kernel {native.active_kernel()}; these questions are not in the training data\n")
+        right = asked = 0
+        for kind, question, answer in questions():
+            print(f"[{kind}] {question}\n  -> ", end="", flush=True)
+            ids = tokenizer.encode_chat([{"role": "user", "content": question}])
+            stream = text_stream(session, tokenizer, ids, config)
+            for piece in stream:
+                print(piece, end="", flush=True)
+            correct = stream.text.strip() == answer
+            asked, right = asked + 1, right + correct
+            print("" if correct else f"  (expected: {answer})")
+            say_speed(stream.result)
+        print(f"\n{right} of {asked} answers are right")
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            say("\nask questions of these kinds; /reset forgets them, /exit or Ctrl-D ends")
+            talk(Chat(session, tokenizer, on_notice=say), config)
 
 
 def questions() -> Iterator[tuple[str, str, str]]:
