@@ -125,6 +125,9 @@ ENTRY = {"size": 2, "sha256": "0" * 64}
         (".", ENTRY),
         ("", ENTRY),
         ("a\0b", ENTRY),
+        ("sub\\file", ENTRY),
+        ("C:file", ENTRY),
+        ("file:stream", ENTRY),
         ("config.json", None),
         ("config.json", 2),
         ("config.json", {"size": 2}),
@@ -160,6 +163,16 @@ def test_a_missing_folder_manifest_or_file_is_refused(folder: Path) -> None:
     with pytest.raises(ArtifactError, match=r"manifest\.json does not exist") as caught:
         Artifact.open(folder)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_not_a_file_is_refused(folder: Path, make: Callable[[Path], None]) -> None:
+    """A pipe would be read for ever."""
+    make(folder / "odd")
+    entry = {"size": (folder / "odd").stat().st_size, "sha256": "0" * 64}
+    edit(folder, lambda manifest: manifest["files"].update(odd=entry))
+    with pytest.raises(ArtifactError, match="odd is not a file but is in the manifest"):
+        Artifact.open(folder)
 
 
 def test_a_truncated_data_file_is_refused(folder: Path) -> None:

@@ -28,12 +28,12 @@ operators: domain steps blocks norm ternary ternary_group feed_forward head two_
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save describe export
 runtime: cache.growing open steps session
-text: tokenizer_class backend template_limits template_filters template_helpers template_sandbox
-    chat_input chat_template guarded replies tokenizer streaming tool_calls
+text: tokenizer_class library backend template_limits template_filters template_helpers
+    template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 generation: config sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
-serve: page
+serve: server page
 cli: common template export convert generate chat bench verify info synthesize demo web main
 : __main__
 """

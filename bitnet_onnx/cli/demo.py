@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from .chat import talk
@@ -30,13 +31,14 @@ def run(args: argparse.Namespace) -> None:
     from ..text.tokenizer import Tokenizer
 
     config = GenerationConfig(max_new_tokens=64)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as opened:
         folder = args.artifact or Path(temporary) / "demo"
         if args.artifact is None or not folder.exists():
             say(f"exporting the bundled model to {folder}")
             export(DEMO, folder, progress=sys.stderr.isatty())
         tokenizer = Tokenizer.from_folder(folder)
-        session = Session(folder)
+        # Windows removes no folder whose files are mapped.
+        session = opened.enter_context(Session(folder))
         say(f"kernel {native.active_kernel()}; these questions are not in the training data\n")
         right = asked = 0
         for kind, question, answer in questions():

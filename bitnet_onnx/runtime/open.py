@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 
 from .. import native
-from ..artifact import Artifact
+from ..artifact import MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
 
 __all__ = ["first_line", "open_runtime"]
+
+CACHE_TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int8)": "int8"}
 
 
 def open_runtime(
@@ -42,7 +44,7 @@ def open_runtime(
             "session.model_external_initializers_file_folder_path", str(artifact.folder)
         )
     try:
-        return ort.InferenceSession(
+        runtime = ort.InferenceSession(
             model or str(artifact.model_path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime raises its own types, not exported by name
@@ -51,6 +53,32 @@ def open_runtime(
             f"{first_line(error)}",
             hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
         ) from error
+    _check_graph(artifact, runtime)
+    return runtime
+
+
+def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
+    """Refuse a manifest that describes another graph: buffers are made of its sizes."""
+    inputs = {given.name: given for given in runtime.get_inputs()}
+    logits = next((out.shape for out in runtime.get_outputs() if out.name == "logits"), [None])
+    key = inputs.get("past_key_values.0.key")
+    sizes = [None] * 4 if key is None else key.shape
+    found = {
+        "vocab_size": logits[-1],
+        "num_hidden_layers": sum(name.endswith(".key") for name in inputs),
+        "num_key_value_heads": sizes[1],
+        "head_dim": sizes[3],
+        "kv_cache": None if key is None else CACHE_TYPES.get(key.type, key.type),
+    }
+    for name, of_graph in found.items():
+        stated = artifact.manifest[name]
+        # A size that the graph leaves open has a name there.
+        if of_graph != stated and not (isinstance(of_graph, str) and isinstance(stated, int)):
+            raise ArtifactError(
+                f"{artifact.folder / MANIFEST}: {name} is {stated!r}, expected {of_graph!r} as in "
+                f"{artifact.model_path.name}",
+                hint="export the checkpoint again",
+            )
 
 
 def _register_library(options: ort.SessionOptions) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import native
 from ..artifact import Artifact
-from ..errors import SessionError
+from ..errors import ArtifactError, SessionError
 from .cache.growing import CachedRow
 from .open import open_runtime
 from .steps import CHUNK, Ids, Steps
@@ -68,7 +68,14 @@ class Session:
         self.context_length = self.artifact.context_length
         """Positions that a row can hold."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
-        self._steps = Steps(self.artifact, runtime)
+        try:
+            self._steps = Steps(self.artifact, runtime)
+        except MemoryError as error:
+            raise ArtifactError(
+                f"{self.artifact.folder}: a context of {self.context_length} positions needs more "
+                "memory than there is",
+                hint="export the checkpoint with a smaller --context-length",
+            ) from error
         self._process = os.getpid()
         _open.add(self)
         self._lock = threading.Lock()

@@ -33,8 +33,7 @@ class Steps:
         self._layout = CacheLayout.of(artifact)
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
         self._all = np.zeros(1, dtype=np.int64)
-        self._ones = np.ones((1, self.context_length), dtype=np.int64)
-        self._ones_address = self._ones.ctypes.data  # looked up once: a look-up takes 30 us
+        self._grow_mask(CHUNK)
         self.reset(1)
 
     def reset(self, batch_size: int) -> None:
@@ -43,6 +42,7 @@ class Steps:
             raise GenerationError(f"batch_size is {batch_size}, expected 1 or more")
         self.cache = Cache(self._layout, batch_size)
         self._bound = 0  # the cache's ``moves`` when the decode step was bound
+        self._step: Any = None  # the binding, which keeps ONNX Runtime's session alive
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row, chunk by chunk, and return the logits [V] after the last id."""
@@ -72,6 +72,8 @@ class Steps:
             self._bind_step()
         self._ids[:, 0] = ids
         if cache.rows == 1:
+            if longest > self._ones.shape[1]:
+                self._grow_mask(longest)
             address = self._ones_address
         else:
             filled = np.arange(longest) <= np.asarray(cache.lengths)[:, None]
@@ -105,6 +107,8 @@ class Steps:
         total = self.cache.lengths[row] + len(ids)
         self.cache.reserve(total)
         width = 1 if keep is self._last else len(ids)
+        if total > self._ones.shape[1]:
+            self._grow_mask(total)
         logits = np.empty((width, self.vocab_size), dtype=np.float32)
         binding = self._bind_cache(slice(row, row + 1))
         _bind(binding.bind_input, "logits_to_keep", keep)
@@ -114,6 +118,11 @@ class Steps:
         self.run(binding)
         self.cache.append(ids, row)
         return logits
+
+    def _grow_mask(self, positions: int) -> None:
+        """Make the mask of a full row, which holds this many positions and some more."""
+        self._ones = np.ones((1, min(2 * positions, self.context_length)), dtype=np.int64)
+        self._ones_address = self._ones.ctypes.data  # looked up once: a look-up takes 30 us
 
     def _check_id(self, token: Any) -> None:
         try:

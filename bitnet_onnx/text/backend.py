@@ -15,6 +15,7 @@ import tokenizers
 
 from ..errors import TokenizerError
 from ..files import read_object
+from .library import in_a_sentence, load
 from .tokenizer_class import builder_of, default_names, rebuilt
 
 __all__ = [
@@ -49,18 +50,11 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     given, config = config, default_names(builder) | config
     if not complete:
         config |= _optional(folder / "special_tokens_map.json")
-    try:
-        written = None
-        if builder is not None:
+    written, name = None, str(folder / "tokenizer.json")
+    if builder is not None:
+        with in_a_sentence(f"{name} is not a readable tokenizer"):
             file, written = rebuilt(builder, config, file)
-        backend = tokenizers.Tokenizer.from_str(file)
-    except TokenizerError:
-        raise
-    except Exception as error:  # the tokenizers package raises plain Exception
-        reason = " ".join(str(error).split())
-        raise TokenizerError(
-            f"{folder / 'tokenizer.json'} is not a readable tokenizer: {reason}"
-        ) from error
+    backend = load(file, name)
     if complete:
         declared = _tokens(config["added_tokens_decoder"], "added_tokens_decoder")
     else:
@@ -111,14 +105,8 @@ def encoded(
     backend: tokenizers.Tokenizer, text: str, add_special_tokens: bool = False
 ) -> list[int]:
     """Return the ids of a text; raise TokenizerError where the tokenizer cannot read it."""
-    try:
+    with in_a_sentence("the text cannot be encoded, expected valid Unicode"):
         return backend.encode(text, add_special_tokens=add_special_tokens).ids
-    except (TypeError, UnicodeError) as error:
-        raise TokenizerError(
-            f"the text cannot be encoded, expected valid Unicode: {error}"
-        ) from error
-    except Exception as error:  # the tokenizers package raises plain Exception
-        raise TokenizerError(f"tokenizer.json cannot encode a text: {error}") from error
 
 
 def _check_templates(processor: Any) -> None:

@@ -21,6 +21,7 @@ from .backend import added_around, cleaned, cleans_up, encoded, load_backend, na
 from .chat_input import MARKERS, ChatInput, Message, guard
 from .chat_template import DEFAULT, ChatTemplates, read_templates
 from .guarded import GuardedEncoder
+from .library import in_a_sentence
 from .replies import Reply, around_replies
 
 __all__ = ["Tokenizer"]
@@ -125,9 +126,9 @@ class Tokenizer:
         self, ids: Sequence[int] | npt.NDArray[np.integer[Any]], skip_special_tokens: bool = True
     ) -> str:
         """Return the text of ids before it is cleaned up, which is where it can be joined."""
-        return self._backend.decode(
-            [token_id(i) for i in ids], skip_special_tokens=skip_special_tokens
-        )
+        known = [token_id(i) for i in ids]
+        with in_a_sentence("the ids cannot be decoded"):
+            return self._backend.decode(known, skip_special_tokens=skip_special_tokens)
 
     def knows(self, token: int) -> bool:
         """Say whether an id is a token's; a model can have more ids."""

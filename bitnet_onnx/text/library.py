@@ -1,0 +1,63 @@
+"""The tokenizers package, called so that a damaged file ends in a TokenizerError.
+
+Knows the package and no folder. It is written in Rust: some damages make it panic, which Python
+sees as an exception that is not an Exception, and one makes it ask for gigabytes, which ends the
+process. That one is found before.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tokenizers
+
+from ..errors import BitNetError, TokenizerError
+
+__all__ = ["in_a_sentence", "load"]
+
+
+def load(content: str, name: str) -> tokenizers.Tokenizer:
+    """Return the tokenizer in the text of a tokenizer.json, which an error names."""
+    with in_a_sentence(f"{name} is not a readable tokenizer"):
+        for part in _objects(json.loads(content)):
+            if part.get("type") == "Precompiled":
+                _check_map(part.get("precompiled_charsmap"))
+        return tokenizers.Tokenizer.from_str(content)
+
+
+@contextmanager
+def in_a_sentence(what: str) -> Iterator[None]:
+    """Turn whatever the package raises into a TokenizerError that begins with ``what``."""
+    try:
+        yield
+    except (BitNetError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic of Rust, too
+        raise TokenizerError(f"{what}: {error}") from error
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every JSON object; of a long list of tokens or merges, none is one."""
+    todo = [value]
+    while todo:
+        inner = todo.pop()
+        if isinstance(inner, dict):
+            yield inner
+            todo += [item for item in inner.values() if isinstance(item, dict | list)]
+        elif isinstance(inner, list):
+            todo += [item for item in inner if isinstance(item, dict | list)]
+
+
+def _check_map(text: Any) -> None:
+    """Refuse a map of characters whose first part is longer than the whole: its size is a u32."""
+    content = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    size = int.from_bytes(content[:4], "little")
+    if size > len(content) - 4:
+        raise TokenizerError(
+            f"precompiled_charsmap states {size} bytes and has {max(0, len(content) - 4)}",
+            hint="copy or download tokenizer.json again",
+        )
