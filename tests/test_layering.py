@@ -27,7 +27,7 @@ exporter: options traced trace editing readers passes.projections passes.attenti
     passes.norms stock save describe export
 runtime: cache.growing open steps session
 text: chat_template tokenizer streaming
-generation: config sampling loop text chat model
+generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: page
