@@ -31,7 +31,8 @@ generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: page
-cli: common export convert generate chat bench verify info synthesize demo web main
+cli: streams parsing common options progress terminal saved export convert generate chat bench
+    verify info synthesize demo web main
 : __main__
 """
 

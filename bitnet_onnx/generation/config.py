@@ -137,7 +137,9 @@ class GenerationConfig:
                 raise GenerationError(
                     f"{name} is not an option of generation, expected one of: {', '.join(_NAMES)}"
                 )
-        if changes.get("max_length") is not None:  # what is asked for now goes before a limit asked for earlier
+        if (
+            changes.get("max_length") is not None
+        ):  # what is asked for now goes before a limit asked for earlier
             changes = {"max_new_tokens": None, **changes}
         changed = replace(self, **changes)
         if name := changed.ignored(changes):

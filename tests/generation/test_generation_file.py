@@ -75,9 +75,7 @@ def write(folder: Path, values: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", GREEDY)
 @pytest.mark.parametrize("prompt", PROMPTS, ids=str)
-def test_greedy_ids_are_those_of_transformers(
-    kind: str, prompt: list[int], tmp_path: Path
-) -> None:
+def test_greedy_ids_are_those_of_transformers(kind: str, prompt: list[int], tmp_path: Path) -> None:
     oracle = pytest.importorskip("tests.support.transformers_fake")
     write(tmp_path, GREEDY[kind])
     theirs = oracle.transformers_generate(tmp_path, prompt, VOCAB).sequences[0].tolist()
