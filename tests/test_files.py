@@ -100,7 +100,7 @@ def test_what_cannot_become_a_folder_is_one_sentence(
 
 def test_an_empty_folder_stays_where_writing_fails(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         fail_in_the_middle(tmp_path / "out", ValueError())
     assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
 

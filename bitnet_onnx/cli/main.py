@@ -1,7 +1,8 @@
 """The command line: one file for each command, with one way to report errors.
 
-Results go to stdout, all other output to stderr. A user's mistake, and whatever the machine refuses,
-prints one line and ends with exit code 2. A command imports heavy packages when it runs, so that ``--help`` is quick.
+Results go to stdout, all other output to stderr. A user's mistake, and whatever the machine
+refuses, prints one line and ends with exit code 2. A command imports heavy packages when it runs,
+so that ``--help`` is quick.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ __all__ = ["Parser"]
 
 def _once(parser: argparse.ArgumentParser, namespace: argparse.Namespace, name: str) -> None:
     """Refuse an option that was given before; the last one would win."""
-    given = getattr(namespace, "given", frozenset())
+    given: frozenset[str] = getattr(namespace, "given", frozenset())
     if name in given:
         parser.error(f"{name} is given more than once, expected it once")
     namespace.given = given | {name}

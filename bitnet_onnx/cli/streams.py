@@ -94,7 +94,7 @@ def guarded() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     if str(getattr(sys.stdout, "encoding", "")).lower().replace("-", "") == "utf8":
         with suppress(AttributeError):  # a path that is not UTF-8 is printed as its own bytes
-            sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+            sys.stdout.reconfigure(errors="surrogateescape")
     sys.stdout, sys.stderr = _Stdout(sys.stdout), _Stderr(sys.stderr)  # type: ignore[assignment]
     try:
         yield
@@ -149,9 +149,9 @@ def _stdin() -> Iterator[tuple[str, str]]:
         raise GenerationError(f"stdin cannot be read: {error.strerror}") from error
 
 
-def _decoded(line: bytes, number: int) -> str:
+def _decoded(line: Any, number: int) -> str:
     try:
-        return line.decode(sys.stdin.encoding)
+        return str(line, sys.stdin.encoding)
     except UnicodeDecodeError as error:
         hint = "convert it to UTF-8, or name its encoding, as in PYTHONIOENCODING=latin-1"
         raise _not_text(f"line {number} of stdin", error, hint) from error

@@ -24,7 +24,8 @@ class Bans:
         self._config = config
         self._eos = list(config.eos_token_ids)
         # A bad word of one eos token is left out, as in transformers.
-        self._words = [w for w in config.bad_words_ids or () if w not in {(e,) for e in self._eos}]
+        words = map(tuple, config.bad_words_ids or ())
+        self._words = [word for word in words if word not in {(eos,) for eos in self._eos}]
         self.active = bool(
             config.no_repeat_ngram_size
             or self._words
@@ -35,7 +36,7 @@ class Bans:
         )
 
     def apply(self, logits: np.ndarray, ids: list[int], prompt: int) -> np.ndarray:
-        """Return a copy of logits [vocab] for the next of ``ids``, whose first ``prompt`` are given.
+        """Return logits [vocab] for the id after ``ids``, whose first ``prompt`` are given.
 
         Raises GenerationError where no token is left.
         """

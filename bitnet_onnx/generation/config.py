@@ -142,9 +142,9 @@ class GenerationConfig:
         ):  # what is asked for now goes before a limit asked for earlier
             changes = {"max_new_tokens": None, **changes}
         changed = replace(self, **changes)
-        if name := changed.ignored(changes):
+        if ignored := changed.ignored(changes):
             raise GenerationError(
-                f"{name} is {changes[name]!r} but acts only when sampling, expected do_sample=True "
+                f"{ignored} is {changes[ignored]!r} but acts only when sampling, expected do_sample=True "
                 "with it",
                 hint="add do_sample=True",
             )

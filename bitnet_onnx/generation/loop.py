@@ -67,8 +67,8 @@ class GenerationResult:
     """The result of one prompt; ``ids`` are the new ids, including the eos that ended them.
 
     prompt_tokens are the ids of the prompt. finish_reason is "stop" after an eos, "length" at
-    the limit of length or when the context is full, "stop_string" when the caller stopped the row, and
-    None while the row runs.
+    the limit of length or when the context is full, "stop_string" when the caller stopped the row,
+    and None while the row runs.
     """
 
     prompt_tokens: int

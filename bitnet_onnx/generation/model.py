@@ -52,9 +52,9 @@ class Model:
     A prompt is a text, which is encoded as it is; or messages ``{"role": ..., "content": ...}``,
     which are put into the model's chat template; or token ids. Options are a GenerationConfig, and
     keywords that change some of them: ``model.generate("Once", max_new_tokens=20)``. A
-    GenerationConfig is obeyed as it is; without one, a call starts from ``generation_config``, which
-    holds what the artifact's generation_config.json asks for. A model has one user at a time: load
-    it again for another user; both share the weights.
+    GenerationConfig is obeyed as it is; without one, a call starts from ``generation_config``,
+    which holds what the artifact's generation_config.json asks for. A model has one user at a time:
+    load it again for another user; both share the weights.
     """
 
     def __init__(

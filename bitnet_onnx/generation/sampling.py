@@ -157,7 +157,7 @@ def _eta_likely(p: np.ndarray, epsilon: float) -> np.ndarray:
 
 def _log(p: np.ndarray) -> np.ndarray:
     # A probability of 0 adds nothing to the entropy; the least float stands for it.
-    return np.log(np.maximum(p, np.finfo(np.float64).tiny))
+    return np.asarray(np.log(np.maximum(p, np.finfo(np.float64).tiny)))
 
 
 def _check_finite(highest: np.floating) -> None:
