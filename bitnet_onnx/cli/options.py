@@ -86,7 +86,7 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
     """Return the artifact's options, changed by those of the command."""
     from ..generation.config import FILE, GenerationConfig
 
-    config, without_effect = GenerationConfig(), []
+    config, without_effect = GenerationConfig(), list[str]()
     if not args.ignore_generation_config:
         config, without_effect = GenerationConfig.of_folder(folder)
     if without_effect:

@@ -92,10 +92,11 @@ def guarded() -> Iterator[None]:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     before = sys.stdout, sys.stderr
-    if str(getattr(sys.stdout, "encoding", "")).lower().replace("-", "") == "utf8":
+    stdout: Any = sys.stdout
+    if str(getattr(stdout, "encoding", "")).lower().replace("-", "") == "utf8":
         with suppress(AttributeError):  # a path that is not UTF-8 is printed as its own bytes
-            sys.stdout.reconfigure(errors="surrogateescape")
-    sys.stdout, sys.stderr = _Stdout(sys.stdout), _Stderr(sys.stderr)  # type: ignore[assignment]
+            stdout.reconfigure(errors="surrogateescape")
+    sys.stdout, sys.stderr = _Stdout(sys.stdout), _Stderr(sys.stderr)
     try:
         yield
     finally:

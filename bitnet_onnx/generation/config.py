@@ -137,15 +137,13 @@ class GenerationConfig:
                 raise GenerationError(
                     f"{name} is not an option of generation, expected one of: {', '.join(_NAMES)}"
                 )
-        if (
-            changes.get("max_length") is not None
-        ):  # what is asked for now goes before a limit asked for earlier
+        if changes.get("max_length") is not None:  # it goes before a limit asked for earlier
             changes = {"max_new_tokens": None, **changes}
         changed = replace(self, **changes)
         if ignored := changed.ignored(changes):
             raise GenerationError(
-                f"{ignored} is {changes[ignored]!r} but acts only when sampling, expected do_sample=True "
-                "with it",
+                f"{ignored} is {changes[ignored]!r} but acts only when sampling, expected "
+                "do_sample=True with it",
                 hint="add do_sample=True",
             )
         return changed

@@ -41,7 +41,8 @@ def ids(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> list[int]
 def test_an_option_that_would_be_ignored_is_refused(
     options: list[str], demo_artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in (["generate", demo_artifact, QUESTION], ["chat", demo_artifact]):
+    artifact = str(demo_artifact)
+    for command in (["generate", artifact, QUESTION], ["chat", artifact]):
         code, out, err = run(capsys, *command, *options)
         assert (code, out) == (2, "")
         name = options[-2]
@@ -65,11 +66,12 @@ def test_a_temperature_of_0_is_greedy(
 def test_a_prompt_stands_anywhere(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = ids(capsys, demo_artifact, QUESTION, "--ignore-chat-template", "--max-new-tokens=4")
     plain, short = "--ignore-chat-template", ("--max-new-tokens", "4")
+    artifact = str(demo_artifact)
     for arguments in (
-        [demo_artifact, plain, QUESTION, *short],
-        [demo_artifact, *short, plain, QUESTION],
-        [plain, demo_artifact, *short, QUESTION],
-        [plain, *short, demo_artifact, "--", QUESTION],
+        [artifact, plain, QUESTION, *short],
+        [artifact, *short, plain, QUESTION],
+        [plain, artifact, *short, QUESTION],
+        [plain, *short, artifact, "--", QUESTION],
     ):
         assert ids(capsys, *arguments) == expected
     dashed = ids(capsys, *short, demo_artifact, "--", "-Hello")
@@ -220,7 +222,7 @@ def test_a_field_that_is_not_implemented_is_refused_with_a_way_out(
     demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifact = configured(demo_artifact, tmp_path / "a", {"num_beams": 4, "eos_token_id": [1, 2]})
-    for command in (["generate", artifact, QUESTION], ["chat", artifact]):
+    for command in (["generate", str(artifact), QUESTION], ["chat", str(artifact)]):
         code, out, err = run(capsys, *command)
         assert (code, out) == (2, "")
         assert "generation_config.json: num_beams is 4, expected 1" in err

@@ -160,7 +160,7 @@ def test_stdout_that_lacks_a_character(encoding: str, monkeypatch: pytest.Monkey
     raw, talk = io.BytesIO(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     monkeypatch.setattr(sys, "stderr", talk)
-    monkeypatch.setitem(COMMANDS, "info", Printing)  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, "info", Printing)
     assert main(["info"]) == 2
     assert talk.getvalue().startswith(
         f"error: stdout takes {'charmap' if 'cp' in encoding else ''}"
@@ -207,7 +207,7 @@ def test_what_no_other_place_explains_is_one_sentence(
         raise error
 
     monkeypatch.setattr(Printing, "run", fail)
-    monkeypatch.setitem(COMMANDS, "info", Printing)  # type: ignore[arg-type]
+    monkeypatch.setitem(COMMANDS, "info", Printing)
     assert main(["info"]) == 2
     err = capsys.readouterr().err
     assert is_one_sentence(err)

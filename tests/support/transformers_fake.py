@@ -19,7 +19,7 @@ class FakeModel(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
 
     def __init__(self, vocab_size: int) -> None:
-        super().__init__(PretrainedConfig(vocab_size=vocab_size))
+        super().__init__(PretrainedConfig())
         self.anchor = torch.nn.Parameter(torch.zeros(1))
         self.vocab_size = vocab_size
 
