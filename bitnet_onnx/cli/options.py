@@ -20,6 +20,30 @@ NAMES = (
     "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
     "seed",
 )  # fmt: skip
+NUMBERS: dict[str, tuple[type, str]] = {
+    "--temperature": (
+        float,
+        "with --do-sample: divides the logits; default: 1; 0 is greedy, and needs no other option",
+    ),
+    "--top-k": (
+        int,
+        "with --do-sample: keep the k likeliest tokens; 0: all; default: 50",
+    ),
+    "--top-p": (
+        float,
+        "with --do-sample: keep the likeliest tokens whose probabilities reach p; default: 1, all",
+    ),
+    "--min-p": (
+        float,
+        "with --do-sample: keep tokens at least p times as likely as the likeliest; "
+        "default: 0, all",
+    ),
+    "--repetition-penalty": (
+        float,
+        "above 1: tokens that occurred are less likely; default: 1, off",
+    ),
+    "--seed": (int, "with --do-sample: the same seed gives the same text"),
+}
 
 
 def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
@@ -41,37 +65,8 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
         help=f"end an answer after this many tokens; default: {max_new_tokens}",
     )
     group.add_argument("--do-sample", action="switch", help="sample; default: greedy")
-    group.add_argument(
-        "--temperature",
-        type=float,
-        help="with --do-sample: divides the logits; default: 1; 0 is greedy, and needs no other "
-        "option",
-    )
-    group.add_argument(
-        "--top-k",
-        type=int,
-        help="with --do-sample: keep the k likeliest tokens; 0: all; default: 50",
-    )
-    group.add_argument(
-        "--top-p",
-        type=float,
-        help="with --do-sample: keep the likeliest tokens whose probabilities reach p; default: 1, "
-        "all",
-    )
-    group.add_argument(
-        "--min-p",
-        type=float,
-        help="with --do-sample: keep tokens at least p times as likely as the likeliest; "
-        "default: 0, all",
-    )
-    group.add_argument(
-        "--repetition-penalty",
-        type=float,
-        help="above 1: tokens that occurred are less likely; default: 1, off",
-    )
-    group.add_argument(
-        "--seed", type=int, help="with --do-sample: the same seed gives the same text"
-    )
+    for name, (kind, meaning) in NUMBERS.items():
+        group.add_argument(name, type=kind, help=meaning)
     group.add_argument(
         "--stop-string",
         "--stop-strings",

@@ -10,7 +10,7 @@ import pytest
 import bitnet_onnx
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.verification.reference import transformers_network
-from tests.support.commands import configured
+from tests.support.artifacts import configured
 
 QUESTION = "Spell the word STONE."
 

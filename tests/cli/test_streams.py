@@ -20,7 +20,7 @@ from bitnet_onnx.cli.streams import lines_of, stdin_lines
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.loop import GenerationResult
 from bitnet_onnx.generation.text import TextResult
-from tests.support.commands import is_one_sentence, shell
+from tests.support.environment import is_one_sentence, shell
 from tests.support.paths import ROOT
 
 QUESTION = "What is 3 + 4?"

@@ -19,7 +19,7 @@ import pytest
 from bitnet_onnx.cli import progress
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.cli.streams import guarded
-from tests.support.commands import COMMAND
+from tests.support.environment import COMMAND
 from tests.support.paths import ROOT
 from tests.support.text_fakes import FakeSession
 

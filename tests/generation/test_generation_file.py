@@ -69,6 +69,36 @@ SAMPLED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def transformers_generate(folder: Path, prompt: list[int]) -> Any:
+    """Return what transformers' own ``generate`` makes of ``fake_logits`` and a folder's file."""
+    pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
+    from transformers.modeling_outputs import CausalLMOutput
+
+    class FakeModel(PreTrainedModel, GenerationMixin):
+        config_class = PretrainedConfig
+        main_input_name = "input_ids"
+
+        def __init__(self) -> None:
+            super().__init__(PretrainedConfig())
+            self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+        def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
+            return {"input_ids": input_ids}
+
+        def forward(self, input_ids: Any, **_: Any) -> CausalLMOutput:
+            rows = np.stack([fake_logits(row.tolist(), VOCAB) for row in input_ids])
+            return CausalLMOutput(logits=torch.from_numpy(rows)[:, None])
+
+    model = FakeModel()
+    model.generation_config = GenerationConfig.from_pretrained(folder)
+    torch.manual_seed(1)
+    return model.generate(
+        torch.tensor([prompt]), return_dict_in_generate=True, output_scores=True, use_cache=False,
+    )  # fmt: skip
+
+
 def write(folder: Path, values: dict[str, Any]) -> None:
     (folder / "generation_config.json").write_text(json.dumps(values))
 
@@ -76,9 +106,8 @@ def write(folder: Path, values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", GREEDY)
 @pytest.mark.parametrize("prompt", PROMPTS, ids=str)
 def test_greedy_ids_are_those_of_transformers(kind: str, prompt: list[int], tmp_path: Path) -> None:
-    oracle = pytest.importorskip("tests.support.transformers_fake")
     write(tmp_path, GREEDY[kind])
-    theirs = oracle.transformers_generate(tmp_path, prompt, VOCAB).sequences[0].tolist()
+    theirs = transformers_generate(tmp_path, prompt).sequences[0].tolist()
     config, _ = GenerationConfig.of_folder(tmp_path)
     (ours,) = generate(FakeSession(VOCAB, 99), [prompt], config)
     assert prompt + ours.ids == theirs
@@ -87,12 +116,9 @@ def test_greedy_ids_are_those_of_transformers(kind: str, prompt: list[int], tmp_
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_sampled_probabilities_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
     """At each step of an answer that transformers drew."""
-    oracle = pytest.importorskip("tests.support.transformers_fake")
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(1)
     write(tmp_path, {"do_sample": True, **LIMIT, **SAMPLED[kind]})
     prompt = [4, 5, 6, 4, 5]
-    theirs = oracle.transformers_generate(tmp_path, prompt, VOCAB)
+    theirs = transformers_generate(tmp_path, prompt)
     sampler = Sampler(GenerationConfig.of_folder(tmp_path)[0])
     sampler.observe(prompt)
     ids = theirs.sequences[0].tolist()

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from bitnet_onnx.artifact import MANIFEST, Artifact
-from bitnet_onnx.errors import ArtifactError
+from bitnet_onnx.errors import ArtifactError, GenerationError
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.sampling import Sampler
@@ -112,12 +111,13 @@ def generation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
         [],
     )
     for values in GENERATION:
+        made: dict[str, Any] = {"ids": [], "reason": "", "refused": None}
         try:
             config = GenerationConfig.from_dict(values)
             (done,) = generate_text(session, tokenizer, [prompt], config)
-            made = {"ids": done.result.ids, "reason": done.result.finish_reason, "refused": None}
+            made.update(ids=done.result.ids, reason=done.result.finish_reason)
         except GenerationError:
-            made = {"ids": [], "reason": "", "refused": next(iter(values))}
+            made["refused"] = next(iter(values))
         found.append({"values": values, "prompt": prompt, **made})
     return found
 
