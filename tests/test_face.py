@@ -18,7 +18,7 @@ from bitnet_onnx.errors import BitNetError, GenerationError
 from tests.support.paths import PACKAGE, ROOT
 
 FACE = """
-load(artifact, *, threads=0, custom_ops=True)
+load(artifact, *, threads=0, custom_ops=True, generation_config=None)
 export(checkpoint, output, *, target='native', head='bf16', kv_cache='float32',
     context_length=None, revision=None, ignore_keys=(), allow_degenerate=False,
     passes=('projections', 'attention', 'zeros', 'norms'), progress=False)
@@ -42,8 +42,11 @@ Chat(session, tokenizer, system=None, *, tools=None, documents=None,
 Chat.send(text, config=None, **changes)
 Chat.send_messages(messages, config=None, **changes)
 Chat.reset()
-GenerationConfig(max_new_tokens=256, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
-    min_p=0.0, repetition_penalty=1.0, num_beams=1, eos_token_id=None, stop_strings=(), seed=None)
+GenerationConfig(max_new_tokens=None, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
+    min_p=0.0, repetition_penalty=1.0, num_beams=1, eos_token_id=None, stop_strings=(), seed=None,
+    max_length=None, min_length=0, min_new_tokens=None, no_repeat_ngram_size=0, bad_words_ids=None,
+    suppress_tokens=None, begin_suppress_tokens=None, forced_eos_token_id=None, typical_p=1.0,
+    epsilon_cutoff=0.0, eta_cutoff=0.0)
 GenerationConfig.changed(**changes)
 GenerationConfig.from_dict(values)
 GenerationConfig.from_file(path)

@@ -30,11 +30,12 @@ exporter: options traced trace editing readers passes.projections passes.attenti
 runtime: cache.growing open steps session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
-generation: config sampling loop text chat model
+generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: server page
-cli: common template export convert generate chat bench verify info synthesize demo web main
+cli: streams parsing common template options progress terminal saved export convert generate chat
+    bench verify info synthesize demo web main
 : __main__
 """
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .chat import talk
 from .common import DEMO, say, say_speed
+from .terminal import is_interactive
 
 HELP = "export the bundled model, ask it questions, chat with it"
 QUESTIONS = 3  # of each kind
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from .. import native
+    from ..artifact import Artifact
     from ..exporter.export import export
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
@@ -52,9 +54,9 @@ def run(args: argparse.Namespace) -> None:
             print("" if correct else f"  (expected: {answer})")
             say_speed(stream.result)
         print(f"\n{right} of {asked} answers are right")
-        if sys.stdin.isatty() and sys.stdout.isatty():
-            say("\nask questions of these kinds; /reset forgets them, /exit or Ctrl-D ends")
-            talk(Chat(session, tokenizer, on_notice=say), config)
+        if is_interactive() and sys.stdout.isatty():
+            say("\nask questions of these kinds; /help lists commands, /exit or Ctrl-D ends")
+            talk(Chat(session, tokenizer, on_notice=say), config, Artifact.open(folder))
 
 
 def questions() -> Iterator[tuple[str, str, str]]:

@@ -12,12 +12,13 @@ from ..errors import GenerationError
 from .common import (
     add_artifact,
     add_format,
-    add_generation,
-    generation_config,
-    lines_of,
     prompt_ids,
+    say,
     say_speed,
 )
+from .options import add_generation, generation_config
+from .progress import watched
+from .streams import lines_of, read_stdin
 from .template import add_template, template_options
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def run(args: argparse.Namespace) -> None:
     artifact = Artifact.open(args.artifact)
     tokenizer = Tokenizer.from_folder(artifact.folder)
     prompts = _prompts(args, tokenizer)
-    config = generation_config(args)
-    with Session(artifact, threads=args.threads) as session:
+    config = generation_config(args, artifact.folder)
+    with Session(artifact, threads=args.threads) as opened:
+        session = watched(opened)
         if len(prompts) > 1:
             _print(args.format, generate_text(session, tokenizer, prompts, config))
             return
@@ -84,12 +86,18 @@ def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
     if args.prompts_file is not None:
         texts = lines_of(args.prompts_file)
     else:
-        texts = [sys.stdin.read() if args.prompt in (None, "-") else args.prompt]
+        texts = [_typed() if args.prompt in (None, "-") else args.prompt]
     if not texts or not all(text.strip() for text in texts):
         raise GenerationError("the prompt is empty, expected some text")
     if plain:
         return [tokenizer.encode(text) for text in texts]
     return [tokenizer.encode_chat([{"role": "user", "content": text}], **options) for text in texts]
+
+
+def _typed() -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        say("type the prompt; Ctrl-D ends it")
+    return read_stdin()
 
 
 def _print(form: str, results: list[TextResult], streamed: bool = False) -> None:
@@ -103,6 +111,7 @@ def _print(form: str, results: list[TextResult], streamed: bool = False) -> None
                 "finish_reason": done.result.finish_reason,
                 "prompt_tokens": done.result.prompt_tokens,
             }
-            print(json.dumps(record, ensure_ascii=False))
+            # In another encoding than UTF-8, JSON's own escapes hold every character.
+            print(json.dumps(record, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
         else:
             print("" if streamed else done.text)

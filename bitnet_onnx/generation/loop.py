@@ -67,8 +67,8 @@ class GenerationResult:
     """The result of one prompt; ``ids`` are the new ids, including the eos that ended them.
 
     prompt_tokens are the ids of the prompt. finish_reason is "stop" after an eos, "length" at
-    max_new_tokens or when the context is full, "stop_string" when the caller stopped the row, and
-    None while the row runs.
+    the limit of length or when the context is full, "stop_string" when the caller stopped the row,
+    and None while the row runs.
     """
 
     prompt_tokens: int
@@ -88,7 +88,7 @@ class _Row:
     def __init__(self, prompt: list[int], config: GenerationConfig, row: int = 0) -> None:
         self.prompt = prompt
         self.result = GenerationResult(prompt_tokens=len(prompt))
-        self._limit, self._eos = config.max_new_tokens, frozenset(config.eos_token_ids)
+        self._limit, self._eos = config.limit(len(prompt)), frozenset(config.eos_token_ids)
         self._sampler = Sampler(config, row)
         self._sampler.observe(prompt)
 

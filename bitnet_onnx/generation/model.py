@@ -20,7 +20,7 @@ from ..runtime.session import Session
 from ..text.tokenizer import Tokenizer
 from .chat import Chat
 from .config import GenerationConfig
-from .text import TextResult, TextStream, generate_text, text_stream
+from .text import TextResult, TextStream, generate_text, of_chat, text_stream
 
 __all__ = ["Model", "load"]
 
@@ -29,15 +29,23 @@ Objects = Sequence[Mapping[str, Any]]
 Prompt = str | Sequence[int] | npt.NDArray[np.integer[Any]] | Sequence[Message]
 
 
-def load(artifact: str | Path | Artifact, *, threads: int = 0, custom_ops: bool = True) -> Model:
+def load(
+    artifact: str | Path | Artifact,
+    *,
+    threads: int = 0,
+    custom_ops: bool = True,
+    generation_config: GenerationConfig | None = None,
+) -> Model:
     """Open an artifact folder as a model that is ready to answer.
 
     threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
-    Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
+    generation_config: the options of calls that name none; None takes those of the artifact's
+    generation_config.json. Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+    options = generation_config or GenerationConfig.of_folder(opened.folder)[0]
     session = Session(opened, threads=threads, custom_ops=custom_ops)
-    return Model(session, Tokenizer.from_folder(opened.folder))
+    return Model(session, Tokenizer.from_folder(opened.folder), options)
 
 
 class Model:
@@ -45,10 +53,11 @@ class Model:
 
     A prompt is a text, which is encoded as it is; or messages ``{"role": ..., "content": ...}``,
     which are put into the model's chat template; or token ids. Options are a GenerationConfig, and
-    keywords that change some of them: ``model.generate("Once", max_new_tokens=20)``. tools (JSON
-    schemas), documents and chat_template_kwargs reach the chat template of prompts that are
-    messages. A model has one user at a time: load it again for another user; both share the
-    weights.
+    keywords that change some of them: ``model.generate("Once", max_new_tokens=20)``. A
+    GenerationConfig is obeyed as it is; without one, a call starts from ``generation_config``,
+    which holds what the artifact's generation_config.json asks for. tools (JSON schemas), documents
+    and chat_template_kwargs reach the chat template of prompts that are messages. A model has one
+    user at a time: load it again for another user; both share the weights.
     """
 
     def __init__(
@@ -136,7 +145,7 @@ class Model:
             tools=tools,
             documents=documents,
             chat_template_kwargs=chat_template_kwargs,
-            config=self.generation_config,
+            config=of_chat(self.generation_config, self.tokenizer),
             on_notice=on_notice,
         )
 

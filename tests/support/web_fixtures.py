@@ -17,7 +17,7 @@ import numpy as np
 import tokenizers
 
 from bitnet_onnx.artifact import MANIFEST, Artifact
-from bitnet_onnx.errors import ArtifactError, TokenizerError
+from bitnet_onnx.errors import ArtifactError, GenerationError, TokenizerError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
@@ -54,6 +54,26 @@ SAMPLING: list[dict[str, Any]] = [
 ]
 
 
+GENERATION: list[dict[str, Any]] = [
+    {},
+    {"eos_token_id": None, "max_new_tokens": 4},
+    {"eos_token_id": [45, 2]},
+    {"eos_token_id": 299, "max_length": 30},
+    {"max_length": 20, "max_new_tokens": 9, "eos_token_id": 299},
+    {"repetition_penalty": 1.9, "max_new_tokens": 12, "temperature": 0.6, "top_p": 0.9},
+    {"do_sample": True, "temperature": 0, "max_new_tokens": 12},
+    {"stop_strings": ["-T", "###"], "use_cache": True, "chat_format": "chatml", "num_beams": 1},
+    {"num_beams": 4},
+    {"penalty_alpha": 0.6, "top_k": 4},
+    {"guidance_scale": 1.5},
+    {"top_p": 2},
+    {"repetition_penalty": "1"},
+    {"do_sample": 1},
+    {"eos_token_id": "</s>"},
+    {"max_length": 0},
+]
+
+
 def write(folder: Path) -> None:
     artifact = folder / "artifact"
     if not artifact.exists():
@@ -69,6 +89,8 @@ def write(folder: Path) -> None:
         "tokenizers": tokenizer_cases(),
         "conversation": conversation(session, tokenizer),
         "stopped": stopped(session, tokenizer),
+        "generation": generation(session, tokenizer),
+        "special": special(session, tokenizer),
         "manifests": manifests(artifact),
         "sampling": sampling(),
     }
@@ -88,6 +110,34 @@ def questions(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
         {"question": record["question"], "prompt": prompt, "ids": row.result.ids, "text": row.text}
         for record, prompt, row in zip(records, prompts, done, strict=True)
     ]
+
+
+def generation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """What files make of one prompt, greedily; ``refused`` is the field that none may hold."""
+    prompt, found = (
+        tokenizer.encode_chat([{"role": "user", "content": "Spell the word STONE."}]),
+        [],
+    )
+    for values in GENERATION:
+        made: dict[str, Any] = {"ids": [], "reason": "", "refused": None}
+        try:
+            config = GenerationConfig.from_dict(values)
+            (done,) = generate_text(session, tokenizer, [prompt], config)
+            made.update(ids=done.result.ids, reason=done.result.finish_reason)
+        except GenerationError:
+            made["refused"] = next(iter(values))
+        found.append({"values": values, "prompt": prompt, **made})
+    return found
+
+
+def special(session: Session, tokenizer: Tokenizer) -> dict[str, Any]:
+    """A stop string that is the text of the token that ends a turn."""
+    prompt = tokenizer.encode_chat([{"role": "user", "content": "Spell the word STONE."}])
+    (ended,) = generate_text(session, tokenizer, [prompt])
+    stop = tokenizer.decode(ended.result.ids[-1:], skip_special_tokens=False)
+    config = GenerationConfig(eos_token_id=(), stop_strings=stop)
+    (done,) = generate_text(session, tokenizer, [prompt], config)
+    return {"prompt": prompt, "stop": stop, "text": done.text, "ids": done.result.ids}
 
 
 def texts(tokenizer: Tokenizer) -> list[dict[str, Any]]:

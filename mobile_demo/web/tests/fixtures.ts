@@ -28,6 +28,14 @@ export interface Cases {
     kept: number;
   }[];
   stopped: { prompt: number[]; stop: string; text: string; ids: number[] };
+  generation: {
+    values: Record<string, unknown>;
+    refused: string | null;
+    prompt: number[];
+    ids: number[];
+    reason: string;
+  }[];
+  special: { prompt: number[]; stop: string; text: string; ids: number[] };
   manifests: { text: string; refused: boolean }[];
   sampling: {
     logits: number[];

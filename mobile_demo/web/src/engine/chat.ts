@@ -24,9 +24,12 @@ export class Chat {
   forgotten = 0;
   readonly #session: SessionLike;
   readonly #tokenizer: Tokenizer;
+  readonly #defaults: TextOptions;
   #system: Message[] = [];
 
-  constructor(session: SessionLike, tokenizer: Tokenizer) {
+  /** defaults: the options that a message does not name. */
+  constructor(session: SessionLike, tokenizer: Tokenizer, defaults: TextOptions = {}) {
+    this.#defaults = defaults;
     this.#session = session;
     this.#tokenizer = tokenizer;
   }
@@ -39,7 +42,8 @@ export class Chat {
   }
 
   /** The answer as a stream. A message that the context cannot hold changes nothing. */
-  send(text: string, options: TextOptions): ChatStream {
+  send(text: string, given: TextOptions): ChatStream {
+    const options = { ...this.#defaults, ...given };
     const [turns, prompt] = this.#fit(text);
     const answer = new TextStream(this.#session, this.#tokenizer, prompt, options, true);
     this.forgotten = this.turns.length - turns.length;

@@ -6,6 +6,7 @@ export { Chat, ChatStream, type Turn } from "./chat.ts";
 export type { Message } from "./chat-template.ts";
 export { EngineError, type ErrorKind } from "./errors.ts";
 export type { FinishReason, GenerationResult } from "./generate.ts";
+export type { Defaults } from "./generation-config.ts";
 export { type Manifest, parseManifest } from "./manifest.ts";
 export { type LoadOptions, type LoadProgress, loadModel, Model } from "./model.ts";
 export type { Answer, AnswerOptions, ModelFacts } from "./protocol.ts";
