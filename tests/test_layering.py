@@ -26,7 +26,8 @@ operators: domain steps blocks norm ternary ternary_group feed_forward head two_
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save describe export
 runtime: cache.growing open steps session
-text: chat_template tokenizer streaming
+text: tokenizer_class backend chat_template guarded tokenizer
+    streaming
 generation: config sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from ..errors import GenerationError
+from ..errors import GenerationError, SessionError
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
 from .loop import GenerationResult, SessionLike
@@ -54,6 +54,12 @@ class Chat:
         self.turns: list[Turn] = []
         self.result: GenerationResult | None = None
         """Of the last answer."""
+
+    def __reduce__(self) -> NoReturn:
+        raise SessionError(
+            "a chat cannot be pickled or copied, since its session belongs to one process",
+            hint="keep its messages, and start a chat with a session of its own there",
+        )
 
     @property
     def messages(self) -> list[dict[str, str]]:

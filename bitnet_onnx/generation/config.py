@@ -47,31 +47,37 @@ class GenerationConfig:
     num_beams: int = 1
     """Only 1 is supported."""
     eos_token_id: int | Sequence[int] | None = None
-    """Tokens that end an answer; None takes the tokenizer's, if there is a tokenizer."""
+    """Tokens that end an answer; None takes the tokenizer's, if there is a tokenizer. Of an empty
+    list, and of the keyword ``eos_token_id=None`` in one call, no token ends it."""
     stop_strings: str | Sequence[str] | None = ()
     """Texts that end an answer without being part of it."""
     seed: int | None = None
     """The same seed gives the same answer; None draws a new one. transformers lacks this option."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eos_token_id", _as_tuple(self.eos_token_id))
-        object.__setattr__(self, "stop_strings", _as_tuple(self.stop_strings) or ())
+        self._set("stop_strings", _as_tuple(self.stop_strings) or ())
         if not isinstance(self.do_sample, bool):
             raise _wrong("do_sample", self.do_sample, "True or False")
-        _integer("max_new_tokens", self.max_new_tokens, 1)
-        _integer("top_k", self.top_k, 0)
-        _number("top_p", self.top_p, "a number above 0 and at most 1", lambda p: 0 < p <= 1)
-        _number("min_p", self.min_p, "a number from 0 to 1", lambda p: 0 <= p <= 1)
+        # NumPy's numbers become Python's, so that the options can be written as JSON.
+        self._set("max_new_tokens", _integer("max_new_tokens", self.max_new_tokens, 1))
+        self._set("top_k", _integer("top_k", self.top_k, 0))
+        above = "a number above 0 and at most 1"
+        self._set("top_p", _number("top_p", self.top_p, above, lambda p: 0 < p <= 1))
+        between = "a number from 0 to 1"
+        self._set("min_p", _number("min_p", self.min_p, between, lambda p: 0 <= p <= 1))
         for name in ("temperature", "repetition_penalty"):
-            _number(name, getattr(self, name), "a number above 0", lambda number: number > 0)
+            value = getattr(self, name)
+            self._set(name, _number(name, value, "a number above 0", lambda number: number > 0))
         if self.seed is not None:
-            _integer("seed", self.seed, 0)
-        for token in self.eos_token_ids:
-            _integer("eos_token_id", token, 0)
+            self._set("seed", _integer("seed", self.seed, 0))
+        if self.eos_token_id is not None:
+            ids = (_integer("eos_token_id", token, 0) for token in _as_tuple(self.eos_token_id))
+            self._set("eos_token_id", tuple(ids))
         for string in self.stop_strings or ():
             if not isinstance(string, str) or not string:
                 raise _wrong("stop_strings", string, "texts that are not empty")
-        if _integer("num_beams", self.num_beams, 1) != 1:
+        self._set("num_beams", _integer("num_beams", self.num_beams, 1))
+        if self.num_beams != 1:
             raise _wrong("num_beams", self.num_beams, "1: greedy decoding, or sampling")
 
     @property
@@ -80,13 +86,21 @@ class GenerationConfig:
         given = self.eos_token_id
         return given if isinstance(given, tuple) else ()
 
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
     def changed(self, **changes: Any) -> GenerationConfig:
-        """Return a copy with some options changed; an unknown name raises GenerationError."""
+        """Return a copy with some options changed; an unknown name raises GenerationError.
+
+        As in transformers' generate, ``eos_token_id=None`` means here that no token ends an answer.
+        """
         for name in changes:
             if name not in _NAMES:
                 raise GenerationError(
                     f"{name} is not an option of generation, expected one of: {', '.join(_NAMES)}"
                 )
+        if "eos_token_id" in changes and changes["eos_token_id"] is None:
+            changes["eos_token_id"] = ()
         return replace(self, **changes)
 
     @classmethod
@@ -127,7 +141,7 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if many else (value,)
 
 
-def _number(name: str, value: object, expected: str, good: Any) -> None:
+def _number(name: str, value: object, expected: str, good: Any) -> float:
     number = math.nan
     if not isinstance(value, bool) and isinstance(value, Real):
         try:
@@ -137,6 +151,7 @@ def _number(name: str, value: object, expected: str, good: Any) -> None:
     if not math.isfinite(number) or not good(number):
         hint = "greedy decoding is do_sample=False" if name == "temperature" else None
         raise _wrong(name, value, expected, hint)
+    return number
 
 
 def _integer(name: str, value: object, least: int) -> int:

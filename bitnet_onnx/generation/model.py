@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from ..artifact import Artifact
+from ..errors import SessionError
 from ..runtime.session import Session
 from ..text.tokenizer import Tokenizer
 from .chat import Chat
@@ -127,6 +128,12 @@ class Model:
     def close(self) -> None:
         """Free the cache and ONNX Runtime's session."""
         self.session.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise SessionError(
+            "a model cannot be pickled or copied, since its session belongs to one process",
+            hint="load the artifact there too; both share the mapped weights",
+        )
 
     def __enter__(self) -> Model:
         return self

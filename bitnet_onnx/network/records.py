@@ -64,6 +64,8 @@ class Network:
     """Whether a config.json without one describes the same body with float weights."""
     in_transformers: bool = True
     """Whether transformers has a class for it."""
+    tokenizer_class: str | None = None
+    """The tokenizer that transformers registers for the model_type, where it registers one."""
     gguf: Gguf = field(default_factory=Gguf)
 
 
@@ -121,6 +123,7 @@ _LIST = (
         head_dim=128,
         weights="grouped",
         head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+        tokenizer_class="Qwen2Tokenizer",
         gguf=Gguf(("qwen3",)),
     ),
     Network(  # OpenBMB BitCPM4

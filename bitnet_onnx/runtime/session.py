@@ -5,11 +5,15 @@ Knows its user; ``steps.py`` computes the steps. Does not know text or the loop.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 import numpy as np
 
@@ -34,6 +38,9 @@ class Session:
     claims the session takes it over. The previous user then gets a SessionError, never the numbers
     of another text. Sessions of one artifact share its mapped weights, so one session for each user
     costs little more than its cache.
+
+    A session belongs to the process that opened it: it cannot be pickled or copied, and a child
+    process gets a SessionError, since ONNX Runtime's threads do not survive a fork.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class Session:
         """Positions that a row can hold."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
         self._steps = Steps(self.artifact, runtime)
+        self._process = os.getpid()
+        _open.add(self)
         self._lock = threading.Lock()
         self._user: threading.Thread | Lease | None = None
 
@@ -78,11 +87,20 @@ class Session:
         return lease
 
     def close(self) -> None:
-        """Free the cache and ONNX Runtime's session; every later step raises SessionError."""
-        if self._steps.runtime is not None:
+        """Free the cache and ONNX Runtime's session; every later step raises SessionError.
+
+        In a forked child it does nothing: the session is its parent's.
+        """
+        if self._steps.runtime is not None and self._process == os.getpid():
             with self._locked():
                 self._steps.reset(1)
                 self._steps.runtime = None
+
+    def __reduce__(self) -> NoReturn:
+        raise SessionError(
+            "a session cannot be pickled or copied, since it belongs to the process that opened it",
+            hint="open a Session of the same artifact there; they share the mapped weights",
+        )
 
     def __enter__(self) -> Session:
         return self
@@ -191,6 +209,11 @@ class Session:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Refuse a second call at a time: it could replace buffers that a step is using."""
+        if self._process != os.getpid():
+            raise SessionError(
+                "the session was opened before this process was forked from another one",
+                hint="open a Session in the child; they share the mapped weights",
+            )
         if not self._lock.acquire(blocking=False):
             raise SessionError(
                 "the session is computing for another thread",
@@ -207,6 +230,22 @@ class Session:
         """Hand the session from a lease back to the thread that claimed it; for ``Lease``."""
         if self._user is user:
             self._user = user.thread
+
+
+_open: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _keep_in_child() -> None:
+    """Give each runtime a reference that is never dropped.
+
+    When ONNX Runtime ends a session, it waits for its threads, which a forked child does not have.
+    """
+    for session in _open:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._steps.runtime))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_in_child)
 
 
 class Lease:

@@ -118,6 +118,8 @@ class Steps:
     def _check_id(self, token: Any) -> None:
         try:
             known = 0 <= index(token) < self.vocab_size
+            if isinstance(token, bool):
+                raise TypeError
         except TypeError:
             raise GenerationError(f"a token id is {token!r}, expected an integer") from None
         if not known:

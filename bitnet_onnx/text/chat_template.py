@@ -50,9 +50,8 @@ def guard(messages: Sequence[Message], special: Iterable[str]) -> tuple[list[Mes
     """Put a mark after the first letter of each special token that the messages contain.
 
     The mark, a private-use character that the messages lack, is returned too. The template copies
-    it, and the encoder splits the text there, so that no piece contains the token. A special token
-    of one letter cannot be split and is removed. Raises TokenizerError for an empty list, and for a
-    message that is not a mapping.
+    it, so that the encoder can tell the token from one that the template writes. Raises
+    TokenizerError for an empty list, and for a message that is not a mapping.
     """
     if not messages or not all(isinstance(message, Mapping) for message in messages):
         raise TokenizerError(
@@ -62,14 +61,12 @@ def guard(messages: Sequence[Message], special: Iterable[str]) -> tuple[list[Mes
     written = set().union(*map(set, _strings(messages)))
     mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in written)
     tokens = sorted(set(special), key=len, reverse=True)
-    single = "".join(re.escape(token) for token in tokens if len(token) == 1)
-    longer = "|".join(re.escape(token) for token in tokens if len(token) > 1)
     # The lookahead also finds overlapping tokens.
-    pattern = re.compile(f"(?=(?:{longer}))(.)" if longer else "(?!)", re.DOTALL)
+    any_token = "|".join(map(re.escape, tokens))
+    pattern = re.compile(f"(?=(?:{any_token}))(.)" if tokens else "(?!)", re.DOTALL)
 
     def guarded(value: Any) -> Any:
         if isinstance(value, str):
-            value = re.sub(f"[{single}]", "", value) if single else value
             return pattern.sub(lambda match: match[0] + mark, value)
         if isinstance(value, Mapping):
             return {key: guarded(item) for key, item in value.items()}

@@ -61,7 +61,7 @@ def backend_json(post_processor: bool = False) -> str:
     return backend.to_str()
 
 
-def make_tokenizer(template: str | None = BITNET, post_processor: bool = False) -> Tokenizer:
+def make_tokenizer(template: str | None = BITNET, post_processor: bool = True) -> Tokenizer:
     return Tokenizer(
         tokenizers.Tokenizer.from_str(backend_json(post_processor)),
         config={"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"},

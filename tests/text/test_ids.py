@@ -1,0 +1,78 @@
+"""Ids are those of transformers' AutoTokenizer, whatever the files of a tokenizer say."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitnet_onnx.text.streaming import StreamDecoder
+from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support import tokenizer_folders as folders
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+transformers = pytest.importorskip("transformers")
+
+
+def differences(folder: Path, texts: list[str], skip: bool = True) -> list[Any]:
+    """Return what differs from transformers: ids of texts, text of ids, the same streamed.
+
+    An eos that the post-processor adds at the end is left out here.
+    """
+    theirs = transformers.AutoTokenizer.from_pretrained(str(folder))
+    ours = Tokenizer.from_folder(folder)
+    found: list[Any] = []
+    randomly = random.Random(0)
+    rows = [[randomly.randrange(ours.vocab_size) for _ in range(8)] for _ in range(40)]
+    for text in texts:
+        want = theirs(text).input_ids
+        rows.append(want)
+        got = ours.encode(text)
+        if got not in (want, [*want[:-1]] if want[-1:] == [theirs.eos_token_id] else want):
+            found.append((text, want, got))
+        want = theirs(text, add_special_tokens=False).input_ids
+        if ours.encode(text, add_special_tokens=False) != want:
+            found.append((text, want, ours.encode(text, add_special_tokens=False)))
+    for ids in rows:
+        shown, text = theirs.decode(ids, skip_special_tokens=skip), ours.decode(ids, skip)
+        stream = StreamDecoder(ours, skip)
+        pieces = "".join([*map(stream.push, ids), stream.flush()])
+        if not shown == text == pieces:
+            found.append((ids, shown, text, pieces))
+    return found
+
+
+@pytest.mark.parametrize("post", ["none", "bos", "bytelevel", "boseos"])
+def test_the_post_processor_decides_about_bos(tmp_path: Path, post: str) -> None:
+    different = {}
+    for number, (name, files) in enumerate(folders.bos_matrix(post)):
+        folder = folders.write(files, tmp_path / str(number))
+        theirs = transformers.AutoTokenizer.from_pretrained(str(folder))
+        want = [token for token in theirs("hi").input_ids if token != 2]
+        got = Tokenizer.from_folder(folder).encode("hi")
+        if got != want:
+            different[name] = (want, got)
+    assert different == {}
+    assert number == 71
+
+
+@pytest.mark.parametrize("name", folders.variants())
+def test_variants_of_a_byte_level_tokenizer(tmp_path: Path, name: str) -> None:
+    folder = folders.write(folders.variants()[name], tmp_path / "t")
+    texts = folders.TEXTS
+    if name == "dropout":  # transformers draws, so the oracle is the file without it
+        assert Tokenizer.from_folder(folder).encode("hello") == Tokenizer.from_folder(
+            folders.write(folders.variants()["plain"], tmp_path / "p")
+        ).encode("hello")
+        texts = []
+    assert differences(folder, texts) == []
+    assert differences(folder, texts, skip=False) == []
+
+
+@pytest.mark.parametrize("name", folders.kinds())
+def test_other_models_classes_and_post_processors(tmp_path: Path, name: str) -> None:
+    folder = folders.write(folders.kinds()[name], tmp_path / "t")
+    assert differences(folder, folders.TEXTS) == []
