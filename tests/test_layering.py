@@ -25,7 +25,7 @@ operators: domain steps blocks norm ternary ternary_group feed_forward head two_
     attention_steps attention attention_int8 attention_qkv catalog .
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save describe export
-runtime: cache.growing open steps session
+runtime: integers cache.growing open steps users session
 text: tokenizer_class backend chat_template guarded tokenizer
     streaming
 generation: config sampling loop text chat model

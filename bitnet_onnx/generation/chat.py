@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from ..errors import GenerationError, SessionError
 from ..text.tokenizer import Tokenizer
-from .config import GenerationConfig
+from .config import GenerationConfig, checked
 from .loop import GenerationResult, SessionLike
 from .text import TextStream, text_stream
 
@@ -29,6 +29,9 @@ class Turn:
     user: str
     reply: str
     reply_ids: tuple[int, ...]
+
+
+Fitted = tuple[list[Turn], list[int]]  # the turns to keep, and the ids of the prompt
 
 
 class Chat:
@@ -54,6 +57,7 @@ class Chat:
         self.turns: list[Turn] = []
         self.result: GenerationResult | None = None
         """Of the last answer."""
+        self._open: tuple[str, TextStream] | None = None  # the question and answer in progress
 
     def __reduce__(self) -> NoReturn:
         raise SessionError(
@@ -68,40 +72,55 @@ class Chat:
 
     def reset(self) -> None:
         """Forget every turn; the system prompt stays, and so does its part of the cache."""
-        self.turns = []
-        self.result = None
+        self.turns, self.result, self._open = [], None, None
 
     def send(
         self, text: str, config: GenerationConfig | None = None, **changes: Any
     ) -> Generator[str, None, None]:
         """Answer ``text`` piece by piece; ``changes`` are options of ``config``.
 
-        Closing the iterator early keeps the answer so far. A message that the context cannot hold
-        raises GenerationError and leaves the conversation as it was.
+        Closing the iterator early keeps the answer so far, and so does the start of another answer,
+        after which the iterator raises SessionError. A message that the context cannot hold raises
+        GenerationError and leaves the conversation as it was.
         """
-        turns, ids = self._fit(text)
-        options = (config or self._config).changed(**changes)
+        options = (checked(config) or self._config).changed(**changes)
+        return self._answer(text, options, list(self.turns), self._fit(text))
+
+    def _answer(
+        self, text: str, options: GenerationConfig, sent: list[Turn], fitted: Fitted
+    ) -> Generator[str, None, None]:
+        self._finish()
+        # The conversation may have gone on since the message was sent.
+        turns, ids = fitted if self.turns == sent else self._fit(text)
         answer = text_stream(self._session, self._tokenizer, ids, options)
         if forgotten := len(self.turns) - len(turns):
             self.turns = turns
             if self._on_notice is not None:
                 noun = "turn was" if forgotten == 1 else "turns were"
                 self._on_notice(f"the context is full: the oldest {forgotten} {noun} forgotten")
-        return self._answer(text, answer)
-
-    def _answer(self, text: str, answer: TextStream) -> Generator[str, None, None]:
-        self.result = answer.result
+        self.result, self._open = answer.result, (opened := (text, answer))
         try:
-            yield from answer
+            for piece in answer:
+                yield piece
+                if self._open is not opened:
+                    raise SessionError(
+                        "the chat was reset or has begun another answer, expected one at a time",
+                        hint="read or close an answer before the next message",
+                    )
         finally:  # also when the caller stops early or interrupts
             answer.close()
-            ids = answer.result.ids
-            if answer.result.finish_reason == "stop":
-                ids = ids[:-1]
-            if answer.result.ids:
-                self.turns.append(Turn(text, answer.text, tuple(ids)))
+            if self._open is opened:
+                self._finish()
 
-    def _fit(self, text: str) -> tuple[list[Turn], list[int]]:
+    def _finish(self) -> None:
+        """Keep the answer in progress, as far as it was given, as a turn."""
+        opened, self._open = self._open, None
+        if opened is not None and (ids := opened[1].result.ids):
+            if opened[1].result.finish_reason == "stop":
+                ids = ids[:-1]
+            self.turns.append(Turn(opened[0], opened[1].text, tuple(ids)))
+
+    def _fit(self, text: str) -> Fitted:
         """Return the turns to keep and the ids of a prompt that leaves room for an answer."""
         context = self._session.context_length
         room = context // 4

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,16 @@ class GenerationConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:
         """Take the fields of a generation_config.json; None means the default."""
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise GenerationError(f"the options are {values!r}, expected a mapping of names")
         given = {name: value for name, value in values.items() if name not in IGNORED}
         return cls().changed(**{name: value for name, value in given.items() if value is not None})
 
     @classmethod
     def from_file(cls, path: str | Path) -> GenerationConfig:
         """Read a generation_config.json, or the one in a folder."""
+        if not isinstance(path, (str, PathLike)):
+            raise GenerationError(f"the path of {FILE} is {path!r}, expected a path")
         path = Path(path)
         path = path / FILE if path.is_dir() else path
         try:
@@ -127,8 +132,26 @@ class GenerationConfig:
         return {n: list(v) if isinstance(v, tuple) else v for n, v in changed.items()}
 
     def save(self, path: str | Path) -> None:
-        """Write a generation_config.json."""
-        write_text(Path(path), json.dumps(self.to_dict(), indent=2) + "\n")
+        """Write a generation_config.json, or the one in a folder."""
+        path, text = Path(path), json.dumps(self.to_dict(), indent=2) + "\n"
+        path = path / FILE if path.is_dir() else path
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise GenerationError(
+                f"{path} cannot be written: {error.strerror or error}, expected a path in a folder "
+                "that exists"
+            ) from None
+
+
+def checked(config: GenerationConfig | None) -> GenerationConfig | None:
+    """Return the options of a call; raise GenerationError where they are something else."""
+    if config is None or isinstance(config, GenerationConfig):
+        return config
+    raise GenerationError(
+        f"config is {config!r}, expected a GenerationConfig",
+        hint="pass options as keywords, or GenerationConfig.from_dict(...)",
+    )
 
 
 _NAMES = tuple(field.name for field in fields(GenerationConfig))

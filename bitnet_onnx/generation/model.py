@@ -12,20 +12,20 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from ..artifact import Artifact
 from ..errors import SessionError
+from ..runtime.integers import Ids, integers, token_ids
 from ..runtime.session import Session
 from ..text.tokenizer import Tokenizer
 from .chat import Chat
-from .config import GenerationConfig
+from .config import GenerationConfig, checked
 from .text import TextResult, TextStream, generate_text, text_stream
 
 __all__ = ["Model", "load"]
 
 Message = Mapping[str, Any]
-Prompt = str | Sequence[int] | npt.NDArray[np.integer[Any]] | Sequence[Message]
+Prompt = str | Ids | Sequence[Message]
 
 
 def load(artifact: str | Path | Artifact, *, threads: int = 0, custom_ops: bool = True) -> Model:
@@ -106,7 +106,7 @@ class Model:
         Their sum is the log-likelihood of the text; ``exp(-mean)`` is its perplexity. At most the
         logits of 256 positions are in memory at a time.
         """
-        ids = self.encode(prompt)
+        ids = token_ids(self.encode(prompt), self.session.vocab_size)
         if len(ids) < 2:
             return np.empty(0)
         self.session.reset()
@@ -121,9 +121,9 @@ class Model:
         """Return the ids of a prompt, as the methods feed it."""
         if isinstance(prompt, str):
             return self.tokenizer.encode(prompt)
-        if len(prompt) and isinstance(prompt[0], Mapping):
+        if isinstance(prompt, Sequence) and len(prompt) and isinstance(prompt[0], Mapping):
             return self.tokenizer.encode_chat(prompt)  # type: ignore[arg-type]  # messages
-        return list(prompt)
+        return integers("token id", prompt)
 
     def close(self) -> None:
         """Free the cache and ONNX Runtime's session."""
@@ -149,7 +149,7 @@ class Model:
     def _options(
         self, config: GenerationConfig | None, changes: dict[str, Any]
     ) -> GenerationConfig:
-        return (config or self.generation_config).changed(**changes)
+        return (checked(config) or self.generation_config).changed(**changes)
 
 
 def _log_probabilities(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
