@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,8 @@ class Artifact:
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
         """Read and check a folder; raise ArtifactError naming the file and the field."""
+        if not isinstance(folder, (str, os.PathLike)):
+            raise ArtifactError(f"the artifact is {folder!r}, expected the path of its folder")
         folder = Path(folder)
         if not folder.is_dir():
             raise ArtifactError(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import GenerationError, SessionError
 from ..text.chat_input import Message
 from ..text.replies import Reply
 from ..text.tokenizer import Tokenizer
-from .config import GenerationConfig
+from .config import GenerationConfig, checked
 from .loop import GenerationResult, SessionLike
 from .text import TextStream, text_stream
 
@@ -45,6 +45,17 @@ class Turn:
         """What was asked, and the answer."""
         question = self.asked or ({"role": "user", "content": self.user},)
         return [*question, self.answer or {"role": "assistant", "content": self.reply}]
+
+
+Fitted = tuple[list[Turn], list[int]]  # the turns to keep, and the ids of the prompt
+
+
+class _Open(NamedTuple):
+    """An answer in progress."""
+
+    turn: Turn
+    prompt: list[int]
+    answer: TextStream
 
 
 class Chat:
@@ -79,6 +90,7 @@ class Chat:
         self.turns: list[Turn] = []
         self.result: GenerationResult | None = None
         """Of the last answer."""
+        self._open: _Open | None = None
 
     def __reduce__(self) -> NoReturn:
         raise SessionError(
@@ -93,18 +105,18 @@ class Chat:
 
     def reset(self) -> None:
         """Forget every turn; the system prompt stays, and so does its part of the cache."""
-        self.turns = []
-        self.result = None
+        self.turns, self.result, self._open = [], None, None
 
     def send(
         self, text: str, config: GenerationConfig | None = None, **changes: Any
     ) -> Generator[str, None, None]:
         """Answer ``text`` piece by piece; ``changes`` are options of ``config``.
 
-        Closing the iterator early keeps the answer so far. A message that the context cannot hold
-        raises GenerationError and leaves the conversation as it was.
+        Closing the iterator early keeps the answer so far, and so does the start of another answer,
+        after which the iterator raises SessionError. A message that the context cannot hold raises
+        GenerationError and leaves the conversation as it was.
         """
-        return self._send(self.turns, Turn(text, "", ()), config, changes)
+        return self._send(list(self.turns), Turn(text, "", ()), config, changes)
 
     def send_messages(
         self,
@@ -134,31 +146,58 @@ class Chat:
         return self._send(turns, Turn(user, "", (), asked=tuple(asked)), config, changes)
 
     def _send(
-        self, turns: list[Turn], turn: Turn, config: GenerationConfig | None, changes: Any
+        self, past: list[Turn], turn: Turn, config: GenerationConfig | None, changes: Any
     ) -> Generator[str, None, None]:
-        kept, ids = self._fit(turns, turn)
-        options = (config or self._config).changed(**changes)
-        answer = text_stream(self._session, self._tokenizer, ids, options)
-        self.turns = kept
-        if (forgotten := len(turns) - len(kept)) and self._on_notice is not None:
-            noun = "turn was" if forgotten == 1 else "turns were"
-            self._on_notice(f"the context is full: the oldest {forgotten} {noun} forgotten")
-        return self._answer(turn, ids, answer)
+        options = (checked(config) or self._config).changed(**changes)
+        return self._answer(turn, options, list(self.turns), past, self._fit(past, turn))
 
     def _answer(
-        self, turn: Turn, prompt: list[int], answer: TextStream
+        self,
+        turn: Turn,
+        options: GenerationConfig,
+        sent: list[Turn],
+        past: list[Turn],
+        fitted: Fitted,
     ) -> Generator[str, None, None]:
-        self.result = answer.result
+        """``sent``: the turns when the message was sent; ``past``: what it takes for them."""
+        self._finish()
+        if self.turns != sent:  # the conversation has gone on meanwhile
+            if past != sent:
+                raise GenerationError(
+                    "the conversation has gone on since its last answer was replaced, expected the "
+                    "answer to be read before the next message",
+                )
+            past = list(self.turns)
+            fitted = self._fit(past, turn)
+        kept, ids = fitted
+        answer = text_stream(self._session, self._tokenizer, ids, options)
+        self.turns = list(kept)
+        if (forgotten := len(past) - len(kept)) and self._on_notice is not None:
+            noun = "turn was" if forgotten == 1 else "turns were"
+            self._on_notice(f"the context is full: the oldest {forgotten} {noun} forgotten")
+        self.result, self._open = answer.result, (opened := _Open(turn, ids, answer))
         try:
-            yield from answer
+            for piece in answer:
+                yield piece
+                if self._open is not opened:
+                    raise SessionError(
+                        "the chat was reset or has begun another answer, expected one at a time",
+                        hint="read or close an answer before the next message",
+                    )
         finally:  # also when the caller stops early or interrupts
             answer.close()
-            ids = answer.result.ids
-            if answer.result.finish_reason == "stop":
+            if self._open is opened:
+                self._finish()
+
+    def _finish(self) -> None:
+        """Keep the answer in progress, as far as it was given, as a turn."""
+        opened, self._open = self._open, None
+        if opened is not None and (ids := opened.answer.result.ids):
+            if opened.answer.result.finish_reason == "stop":
                 ids = ids[:-1]
-            if answer.result.ids:
-                said = self._said(prompt, ids)
-                self.turns.append(replace(turn, reply=answer.text, reply_ids=tuple(ids), said=said))
+            said = self._said(opened.prompt, ids)
+            turn = replace(opened.turn, reply=opened.answer.text, reply_ids=tuple(ids), said=said)
+            self.turns.append(turn)
 
     def _said(self, prompt: list[int], ids: Sequence[int]) -> str:
         """Return the text of the ids behind the prompt, special tokens and first blank included."""
@@ -169,7 +208,7 @@ class Chat:
         )
         return both[len(before) :]
 
-    def _fit(self, turns: list[Turn], turn: Turn) -> tuple[list[Turn], list[int]]:
+    def _fit(self, turns: list[Turn], turn: Turn) -> Fitted:
         """Return the turns to keep and the ids of a prompt that leaves room for an answer."""
         context = self._session.context_length
         room = context // 4

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,8 @@ class GenerationConfig:
         Raises GenerationError for a field that changes the answer and is not implemented. Fields
         that transformers does not know have no effect, as there.
         """
+        if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+            raise GenerationError(f"the options are {values!r}, expected a mapping of names")
         if found := refused(values):
             name, value = found
             raise GenerationError(
@@ -184,6 +187,8 @@ class GenerationConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> GenerationConfig:
         """Read a generation_config.json, or the one in a folder."""
+        if not isinstance(path, (str, PathLike)):
+            raise GenerationError(f"the path of {FILE} is {path!r}, expected a path")
         path = Path(path)
         path = path / FILE if path.is_dir() else path
         try:
@@ -209,8 +214,26 @@ class GenerationConfig:
         return {n: _as_list(v) for n, v in changed.items()}
 
     def save(self, path: str | Path) -> None:
-        """Write a generation_config.json."""
-        write_text(Path(path), json.dumps(self.to_dict(), indent=2) + "\n")
+        """Write a generation_config.json, or the one in a folder."""
+        path, text = Path(path), json.dumps(self.to_dict(), indent=2) + "\n"
+        path = path / FILE if path.is_dir() else path
+        try:
+            write_text(path, text)
+        except OSError as error:
+            raise GenerationError(
+                f"{path} cannot be written: {error.strerror or error}, expected a path in a folder "
+                "that exists"
+            ) from None
+
+
+def checked(config: GenerationConfig | None) -> GenerationConfig | None:
+    """Return the options of a call; raise GenerationError where they are something else."""
+    if config is None or isinstance(config, GenerationConfig):
+        return config
+    raise GenerationError(
+        f"config is {config!r}, expected a GenerationConfig",
+        hint="pass options as keywords, or GenerationConfig.from_dict(...)",
+    )
 
 
 _NAMES = tuple(field.name for field in fields(GenerationConfig))

@@ -12,21 +12,21 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from ..artifact import Artifact
 from ..errors import GenerationError, SessionError
+from ..runtime.integers import Ids, integers, token_ids
 from ..runtime.session import Session
 from ..text.tokenizer import Tokenizer
 from .chat import Chat
-from .config import GenerationConfig
+from .config import GenerationConfig, checked
 from .text import TextResult, TextStream, generate_text, of_chat, text_stream
 
 __all__ = ["Model", "load"]
 
 Message = Mapping[str, Any]
 Objects = Sequence[Mapping[str, Any]]
-Prompt = str | Sequence[int] | npt.NDArray[np.integer[Any]] | Sequence[Message]
+Prompt = str | Ids | Sequence[Message]
 
 
 def load(
@@ -155,7 +155,7 @@ class Model:
         Their sum is the log-likelihood of the text; ``exp(-mean)`` is its perplexity. At most the
         logits of 256 positions are in memory at a time.
         """
-        ids = self.encode(prompt)
+        ids = token_ids(self.encode(prompt), self.session.vocab_size)
         if len(ids) < 2:
             return np.empty(0)
         self.session.reset()
@@ -176,7 +176,8 @@ class Model:
     ) -> list[int]:
         """Return the ids of a prompt, as the methods feed it."""
         found: Any = prompt
-        if not isinstance(prompt, str) and len(prompt) and isinstance(prompt[0], Mapping):
+        chat = isinstance(prompt, Sequence) and not isinstance(prompt, str) and len(prompt)
+        if chat and isinstance(prompt[0], Mapping):
             return self.tokenizer.encode_chat(
                 found,
                 tools=tools,
@@ -189,7 +190,9 @@ class Model:
                 " chat, expected messages",
                 hint='write the prompt as [{"role": "user", "content": "..."}]',
             )
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(found)
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt)
+        return integers("token id", found)
 
     def close(self) -> None:
         """Free the cache and ONNX Runtime's session."""
@@ -215,7 +218,7 @@ class Model:
     def _options(
         self, config: GenerationConfig | None, changes: dict[str, Any]
     ) -> GenerationConfig:
-        return (config or self.generation_config).changed(**changes)
+        return (checked(config) or self.generation_config).changed(**changes)
 
 
 def _log_probabilities(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:

@@ -184,7 +184,12 @@ def test_numpy_ids_and_a_single_eos_are_accepted() -> None:
         ([1.5], "not a sequence of integers"),
         (["a"], "not a sequence of integers"),
         ([[1, 2], [3]], "not a sequence of integers"),
-        ([2**70], "not a sequence of integers"),
+        ([2**70], "holds the id 1180591620717411303424"),
+        ([True], "not a sequence of integers: a token id is True"),
+        ([1, np.True_], "not a sequence of integers"),
+        (b"1", "not a sequence of integers: token ids are b'1'"),
+        ({1: 2}, "not a sequence of integers"),
+        (np.array([[1]]), "not a sequence of integers: token ids are an array of 2 dimensions"),
     ],
 )
 def test_a_prompt_that_cannot_be_continued_is_refused(prompt: list[Any], message: str) -> None:

@@ -111,8 +111,8 @@ def test_a_child_that_inherits_a_session_can_exit(pair: tuple[Path, Path]) -> No
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_fork_while_another_thread_computes_is_refused_too(session: Session) -> None:
-    with session._locked():
-        assert "before this process was forked" in in_child(session.reset)
+    answer = session._alone(lambda steps: in_child(session.reset))
+    assert "before this process was forked" in answer
 
 
 # --------------------------------------------------------------------------------- integers
