@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import pytest
 from bitnet_onnx.errors import SessionError
 from bitnet_onnx.runtime import steps as steps_module
 from bitnet_onnx.runtime.cache import growing
-from bitnet_onnx.runtime.cache.growing import Cache, CacheLayout
+from bitnet_onnx.runtime.cache.growing import Cache, CachedRow, CacheLayout
 from bitnet_onnx.runtime.session import Session
-from tests.support.interrupts import interrupted
+from tests.support.sessions import interrupted
 
 LAYOUT = CacheLayout(1, 1, 2, "int8", context_length=40, model="a")
 
@@ -47,6 +46,9 @@ def contents(cache: Cache) -> list[Any]:
     ]
 
 
+LONG = CachedRow(
+    LAYOUT, np.arange(11), {name: LAYOUT.zeros(name, 1, 11)[0] + 1 for name in LAYOUT.names}
+)
 CHANGES: dict[str, Callable[[Cache], object]] = {
     "reserve": lambda cache: cache.reserve(9),
     "append": lambda cache: cache.append(np.array([5]), 0),
@@ -58,12 +60,6 @@ CHANGES: dict[str, Callable[[Cache], object]] = {
     "put shorter": lambda cache: cache.put(cache.take(0), 2),
     "put growing": lambda cache: cache.put(LONG, 1),
 }
-LONG = Cache(LAYOUT).take()
-LONG = replace(
-    LONG,
-    ids=np.arange(11),
-    buffers={name: LAYOUT.zeros(name, 1, 11)[0] + 1 for name in LAYOUT.names},
-)
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -208,6 +204,7 @@ def test_a_call_that_an_interrupt_cut_off_locks_nobody_out(steps: Steps) -> None
     for place in count():
         cut = interrupted(lambda: session.truncate(0), place)
         left += len(session._calls._calls)
+        session.reset()  # by the same thread, and then by any
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
