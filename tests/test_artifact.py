@@ -198,3 +198,25 @@ def test_check_hashes_finds_a_flipped_byte_in_a_large_file(
     artifact = Artifact.open(folder)
     with pytest.raises(ArtifactError, match=r"model\.onnx_data is corrupt"):
         artifact.check_hashes()
+
+
+def test_the_fingerprint_is_that_of_graph_and_weights(folder: Path) -> None:
+    """Cached rows of folders with one fingerprint are exchanged."""
+
+    def again() -> str:
+        (folder / "manifest.json").unlink(missing_ok=True)
+        write_manifest(folder, FIELDS)
+        return Artifact.open(folder).fingerprint
+
+    first = again()
+    (folder / "config.json").write_bytes(b"{ }")
+    assert again() == first
+    seen = {first}
+    for name, content in (
+        ("model.onnx", b"grapg"),
+        ("model.onnx_data", bytes(4999) + b"1"),
+        ("model.onnx_data_1", b"more"),
+    ):
+        (folder / name).write_bytes(content)
+        seen.add(again())
+    assert len(seen) == 4

@@ -69,34 +69,35 @@ class Calls:
     """The calls in progress, of which there is one at most."""
 
     def __init__(self) -> None:
-        self._calls: set[FrameType] = set()
+        self._calls: dict[FrameType, object] = {}  # with the tokens of their threads
 
     def alone(self, step: Callable[[], T]) -> T:
         """Run a step; refuse a second one at a time, which could replace buffers in use.
 
-        A set instead of a lock: an interrupt between ``acquire`` and ``try`` would leave a lock
-        held, while the end of a call can be seen on the stacks of the threads.
+        This is not a lock, which an interrupt between ``acquire`` and ``try`` would leave held.
         """
         call = sys._getframe()
         try:
-            self._calls.add(call)
-            if len(self._calls) > 1 and self._running() != {call}:
+            self._calls[call] = _thread.token
+            if len(self._calls) > 1 and self._others(call):
                 raise SessionError(
                     "the session is computing for another thread",
                     hint="open one Session for each user; they share the mapped weights",
                 )
             return step()
         finally:
-            self._calls.discard(call)
+            self._calls.pop(call, None)
 
-    def _running(self) -> set[FrameType]:
-        """Return the calls in progress; forget those whose end an interrupt cut off."""
-        stacks: set[FrameType] = set()
-        for last in sys._current_frames().values():
-            frame: FrameType | None = last
-            while frame is not None:
-                stacks.add(frame)
-                frame = frame.f_back
-        for ended in set(self._calls) - stacks:
-            self._calls.discard(ended)
-        return set(self._calls)
+    def _others(self, call: FrameType) -> bool:
+        """Return whether there are others; forget those whose end an interrupt cut off.
+
+        A thread knows that of its own calls: they are not on its stack.
+        """
+        own = {other for other, token in self._calls.copy().items() if token is _thread.token}
+        frame: FrameType | None = call
+        while frame is not None:
+            own.discard(frame)
+            frame = frame.f_back
+        for ended in own:
+            self._calls.pop(ended, None)
+        return self._calls.keys() != {call}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
-from bitnet_onnx.errors import GenerationError, TokenizerError
+from bitnet_onnx.errors import GenerationError, SessionError, TokenizerError
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import text_stream
@@ -236,3 +238,58 @@ def test_reset_forgets_the_turns_and_reuses_the_system_prompt() -> None:
     assert list(chat.send("hello", max_new_tokens=5)) == first
     assert chat.result is not None
     assert chat.result.cached_tokens > len(encode(TOKENIZER, "System: the world hello there"))
+
+
+def spoken(chat: Chat) -> list[str]:
+    return [turn.user for turn in chat.turns]
+
+
+def test_another_message_ends_the_answer_in_progress_and_keeps_it() -> None:
+    session = FakeSession(context_length=4096)
+    chat = Chat(session, TOKENIZER)
+    first = chat.send("hello", max_new_tokens=9)
+    said = next(first)
+    list(chat.send("world", max_new_tokens=4))
+    assert spoken(chat) == ["hello", "world"]
+    assert chat.turns[0].reply == said
+    with pytest.raises(SessionError, match="the chat was reset or has begun another answer"):
+        next(first)
+    assert spoken(chat) == ["hello", "world"]
+    kept = [(turn.user, list(turn.reply_ids)) for turn in chat.turns]
+    list(chat.send("there", max_new_tokens=4))
+    ids = by_hand(TOKENIZER, BITNET, [*kept, ("there", list(chat.turns[-1].reply_ids))])
+    assert session.cache[0] == ids[: len(session.cache[0])]
+
+
+def test_a_message_is_put_after_the_turns_that_there_are_when_its_answer_starts() -> None:
+    chats = [Chat(FakeSession(context_length=4096), TOKENIZER) for _ in range(2)]
+    sent = [chats[0].send(text, max_new_tokens=4) for text in ("hello", "world", "there")]
+    for answer, text in zip(sent, ("hello", "world", "there"), strict=True):
+        assert list(answer) == list(chats[1].send(text, max_new_tokens=4))
+        assert chats[0].result is not None
+        assert chats[1].result is not None
+        assert chats[0].result.ids == chats[1].result.ids
+        assert chats[0].result.prompt_tokens == chats[1].result.prompt_tokens
+    assert chats[0].messages == chats[1].messages
+    # In the other order, and one of them never.
+    late, never, early = (chats[0].send(text, max_new_tokens=4) for text in ("a", "b", "c"))
+    list(early)
+    list(late)
+    never.close()
+    assert spoken(chats[0]) == ["hello", "world", "there", "c", "a"]
+
+
+@pytest.mark.parametrize("end", ["close", "next", "del"])
+def test_a_reset_forgets_the_answer_in_progress_for_good(end: str) -> None:
+    chat = Chat(FakeSession(), TOKENIZER)
+    answer = chat.send("hello", max_new_tokens=9)
+    next(answer)
+    chat.reset()
+    if end == "close":
+        answer.close()
+    elif end == "next":
+        with pytest.raises(SessionError, match="the chat was reset"):
+            next(answer)
+    del answer
+    gc.collect()
+    assert (chat.turns, chat.messages, chat.result) == ([], [], None)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.config import SAMPLING, GenerationConfig
+from bitnet_onnx.generation.model import Model
+from tests.support.text_fakes import FakeSession, make_tokenizer
 
 CONFIGS = st.builds(
     GenerationConfig,
@@ -150,3 +152,27 @@ def test_transformers_and_this_package_read_each_others_files(tmp_path: Path) ->
         assert getattr(theirs, name) == value
     theirs.save_pretrained(tmp_path / "again")
     assert GenerationConfig.from_file(tmp_path / "again") == config
+
+
+def test_a_file_is_saved_into_a_folder_that_exists(tmp_path: Path) -> None:
+    config = GenerationConfig(top_k=3)
+    config.save(tmp_path)
+    assert GenerationConfig.from_file(tmp_path / "generation_config.json") == config
+    for missing in (tmp_path / "none" / "g.json", tmp_path / "generation_config.json" / "g"):
+        with pytest.raises(GenerationError, match=r"cannot be written: .*, expected a path in"):
+            config.save(missing)
+
+
+def test_what_is_no_config_is_refused() -> None:
+    wrong: Any
+    for wrong in ([1], None, 5, "top_k", {1: 2}, [("top_k", 3)]):
+        with pytest.raises(GenerationError, match="expected a mapping of names"):
+            GenerationConfig.from_dict(wrong)
+    for wrong in (None, 5, b"g.json"):
+        with pytest.raises(GenerationError, match="expected a path"):
+            GenerationConfig.from_file(wrong)
+    model = Model(FakeSession(), make_tokenizer())  # type: ignore[arg-type]
+    for wrong in ({"max_new_tokens": 1}, 5, "greedy", ()):
+        for call in (model.generate, model.stream, model.chat().send):
+            with pytest.raises(GenerationError, match=r"config is .*, expected a GenerationConfig"):
+                call("hello", wrong)

@@ -129,8 +129,14 @@ def test_the_installation_is_small(python: Path) -> None:
 
 USER = """
 import bitnet_onnx
+import numpy as np
 
 with bitnet_onnx.load("artifact") as model:
+    model.session.prefill([np.int64(1), 2])
+    model.session.decode((1,))
+    model.session.reorder(np.array([0]))
+    model.session.reorder([np.int32(0)])
+    model.generate(np.array([1]))
     reveal_type(model.generate("Hello", bitnet_onnx.GenerationConfig(max_new_tokens=8)).text)
     text: str = "".join(model.stream("Hello", max_new_tokens=8))
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import pytest
 from bitnet_onnx.errors import SessionError
 from bitnet_onnx.runtime import steps as steps_module
 from bitnet_onnx.runtime.cache import growing
-from bitnet_onnx.runtime.cache.growing import Cache, CacheLayout
+from bitnet_onnx.runtime.cache.growing import Cache, CachedRow, CacheLayout
 from bitnet_onnx.runtime.session import Session
-from tests.support.interrupts import interrupted
+from tests.support.sessions import interrupted
 
 LAYOUT = CacheLayout(1, 1, 2, "int8", context_length=40, model="a")
 
@@ -47,10 +46,8 @@ def contents(cache: Cache) -> list[Any]:
     ]
 
 
-LONG = replace(
-    Cache(LAYOUT).take(),
-    ids=np.arange(11),
-    buffers={name: LAYOUT.zeros(name, 1, 11)[0] + 1 for name in LAYOUT.names},
+LONG = CachedRow(
+    LAYOUT, np.arange(11), {name: LAYOUT.zeros(name, 1, 11)[0] + 1 for name in LAYOUT.names}
 )
 CHANGES: dict[str, Callable[[Cache], object]] = {
     "reserve": lambda cache: cache.reserve(9),
@@ -207,6 +204,7 @@ def test_a_call_that_an_interrupt_cut_off_locks_nobody_out(steps: Steps) -> None
     for place in count():
         cut = interrupted(lambda: session.truncate(0), place)
         left += len(session._calls._calls)
+        session.reset()  # by the same thread, and then by any
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
