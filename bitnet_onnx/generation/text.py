@@ -31,7 +31,7 @@ class _Writer:
 
     def push(self, token: int) -> tuple[str, bool]:
         """Return the text that is now certain, and whether a stop string is complete."""
-        hidden = token in self._tokenizer.special_ids
+        hidden = token in self._tokenizer.hidden_ids
         if hidden:
             text = self._tokenizer.decode([token], skip_special_tokens=False)
         else:

@@ -21,7 +21,7 @@ from bitnet_onnx.cli.main import main
 from bitnet_onnx.cli.streams import guarded
 from tests.support.environment import COMMAND
 from tests.support.paths import ROOT
-from tests.support.text_fakes import FakeSession
+from tests.support.text.fakes import FakeSession
 
 pty = pytest.importorskip("pty")
 PATIENCE = 60  # seconds, on a machine that is busy

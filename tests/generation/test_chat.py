@@ -11,7 +11,7 @@ from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import text_stream
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.text_fakes import (
+from tests.support.text.fakes import (
     BITNET,
     CHATML,
     REWRITING,

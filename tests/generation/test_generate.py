@@ -13,7 +13,7 @@ from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate, stream
 from bitnet_onnx.generation.sampling import Sampler
-from tests.support.text_fakes import FakeSession, fake_logits
+from tests.support.text.fakes import FakeSession, fake_logits
 
 VOCAB = 20
 SAMPLED = GenerationConfig(do_sample=True, temperature=0.8, top_k=7, top_p=0.9, seed=5)

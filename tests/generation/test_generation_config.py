@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.config import SAMPLING, GenerationConfig
 from bitnet_onnx.generation.model import Model
-from tests.support.text_fakes import FakeSession, make_tokenizer
+from tests.support.text.fakes import FakeSession, make_tokenizer
 
 CONFIGS = st.builds(
     GenerationConfig,

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.text.tool_calls import parse_tool_calls
-from tests.support.text.templates import LOOP, TEMPLATES, TURN
-from tests.support.text_fakes import (
+from tests.support.text.fakes import (
     CHATML,
     SPECIAL,
     ScriptedSession,
     backend_json,
     make_tokenizer,
 )
+from tests.support.text.templates import LOOP, TEMPLATES, TURN
 
 EOS = 2
 START, END = "<|im_start|>", "<|im_end|>"

@@ -11,7 +11,7 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import generate_text, text_stream
 from bitnet_onnx.text.streaming import StopStrings
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.text_fakes import FakeSession, ScriptedSession, backend_json, make_tokenizer
+from tests.support.text.fakes import FakeSession, ScriptedSession, backend_json, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 STRINGS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)

@@ -13,7 +13,7 @@ import pytest
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.session import Session
-from tests.support.text_fakes import make_tokenizer
+from tests.support.text.fakes import make_tokenizer
 
 NOT_INTEGERS = [2.0, 1.5, True, False, np.True_, np.float32(1), "1", b"1", None, [1], 1j]
 

@@ -21,7 +21,7 @@ from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.session import Session
-from tests.support.text_fakes import FakeSession, make_tokenizer
+from tests.support.text.fakes import FakeSession, make_tokenizer
 
 
 @pytest.fixture

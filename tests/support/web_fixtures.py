@@ -27,8 +27,8 @@ from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.replies import Reply
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support import tokenizer_folders as folders
 from tests.support.paths import DEMO
+from tests.support.text import folders
 from tests.support.text.templates import CALLED, EXPRESSIONS, STATEMENTS, TALK, TEMPLATES
 
 QUESTIONS = 60

@@ -14,8 +14,8 @@ import tokenizers
 
 from bitnet_onnx.errors import TokenizerError
 from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support.text.fakes import BITNET, SPECIAL, backend_json, make_tokenizer
 from tests.support.text.templates import CALLED, EXPRESSIONS, PROMPT, STATEMENTS, TALK, TOOLS, USER
-from tests.support.text_fakes import BITNET, SPECIAL, backend_json, make_tokenizer
 
 
 def theirs(template: str, **given: Any) -> Any:

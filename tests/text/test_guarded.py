@@ -10,7 +10,7 @@ import pytest
 
 from bitnet_onnx.errors import TokenizerError
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support import tokenizer_folders as folders
+from tests.support.text import folders
 
 transformers = pytest.importorskip("transformers")
 

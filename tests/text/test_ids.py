@@ -12,7 +12,7 @@ import pytest
 from bitnet_onnx.text import tokenizer_class
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support import tokenizer_folders as folders
+from tests.support.text import folders
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 transformers = pytest.importorskip("transformers")

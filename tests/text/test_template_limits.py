@@ -12,7 +12,7 @@ import pytest
 
 from bitnet_onnx.errors import TokenizerError
 from tests.support.paths import ROOT
-from tests.support.text_fakes import make_tokenizer
+from tests.support.text.fakes import make_tokenizer
 
 USER = [{"role": "user", "content": "hi"}]
 GROW = "{% set ns = namespace(x=START) %}{% for i in range(64) %}{% set ns.x = STEP %}{% endfor %}"

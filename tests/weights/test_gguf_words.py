@@ -17,7 +17,7 @@ from bitnet_onnx.weights.gguf.container import GgufFile
 from bitnet_onnx.weights.gguf.tokenizer import GgufText
 from bitnet_onnx.weights.gguf.words import WORDS
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support.vocabularies import byte_level_fields, made
+from tests.support.text.vocabularies import byte_level_fields, made
 
 TEXT = "It's 1234 (x==$1)\n\n  नमस्ते HTTPServer"
 CUT = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.text_fakes import BITNET, CHATML, REWRITING
+from tests.support.text.fakes import BITNET, CHATML, REWRITING
 
 PROMPT = "{% if add_generation_prompt %}A:{% endif %}"
 USER = [{"role": "user", "content": "Größe <1> & 'x' 😀"}]

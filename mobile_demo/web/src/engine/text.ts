@@ -57,7 +57,7 @@ export class TextStream implements AsyncIterable<string> {
   }
 
   #pushed(id: number): string {
-    if (!this.#tokenizer.specialIds.has(id)) return this.#certain(this.#decoder.push(id), true);
+    if (!this.#tokenizer.hiddenIds.has(id)) return this.#certain(this.#decoder.push(id), true);
     return this.#certain(this.#tokenizer.decode([id]), false);
   }
 
