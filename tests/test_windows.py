@@ -89,7 +89,7 @@ def text_calls(source: str) -> list[int]:
         modes = [text for text in texts if isinstance(text, str) and set(text) <= set("rwaxbt+")]
         method = isinstance(node.func, ast.Attribute)
         needed = set()
-        if name == "read_text" and not texts:
+        if name == "read_text" and method and not texts:
             needed = {"encoding"}
         elif name == "write_text" and method:
             needed = {"encoding", "newline"}

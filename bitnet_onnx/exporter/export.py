@@ -52,7 +52,7 @@ def export(
     allow_degenerate: bool = False,
     passes: Collection[str] = PASSES,
     progress: bool = False,
-) -> Path:
+) -> Path:  # long: its docstring says what each of ten options means
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: an open one, or a folder, a .gguf file, or a Hugging Face Hub id, of which

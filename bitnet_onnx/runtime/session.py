@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import native
 from ..artifact import Artifact
-from ..errors import ArtifactError, SessionError
+from ..errors import SessionError
 from .cache.growing import CachedRow
 from .integers import Ids
 from .open import open_runtime
@@ -71,14 +71,7 @@ class Session:
         self.context_length = self.artifact.context_length
         """Positions that a row can hold."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
-        try:
-            self._steps = Steps(self.artifact, runtime)
-        except MemoryError as error:
-            raise ArtifactError(
-                f"{self.artifact.folder}: a context of {self.context_length} positions needs more "
-                "memory than there is",
-                hint="export the checkpoint with a smaller --context-length",
-            ) from error
+        self._steps = Steps(self.artifact, runtime)
         self._process = os.getpid()
         _open.add(self)
         self._calls, self._users = Calls(), Users()

@@ -14,6 +14,7 @@ import tokenizers
 
 from ..errors import TokenizerError
 from .backend import encoded
+from .library import load
 
 __all__ = ["GuardedEncoder"]
 
@@ -81,7 +82,8 @@ class GuardedEncoder:
     @cached_property
     def _renamed(self) -> tuple[tokenizers.Tokenizer, dict[int, int]]:
         """The copy, and the ids of special tokens by those that it has for the secret names."""
-        copy = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        # A damaged one may be read from its file and not from its own text.
+        copy = load(self._backend.to_str(), "a copy of tokenizer.json")
         copy.encode_special_tokens = True
         ids = {}
         for number, token in self._special.items():
@@ -90,6 +92,9 @@ class GuardedEncoder:
             # Not added as special ones, which the copy ignores.
             copy.add_tokens([tokenizers.AddedToken(name, normalized=token.normalized, **flags)])
             new = copy.token_to_id(name)
-            assert new is not None
+            if new is None:
+                raise TokenizerError(
+                    f"tokenizer.json does not take {name!r} as a new token, expected it to"
+                )
             ids[new] = number
         return copy, ids

@@ -61,6 +61,7 @@ class Tokenizer:
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
         """Tokens, the added ones included; a model may have more ids than that."""
         self.cleans_up = cleans_up(backend, config)
+        """Whether decode removes blanks before punctuation (clean_up_tokenization_spaces)."""
         self._eos = self._ids("eos_token", generation_config)
         self._pad = self._ids("pad_token", generation_config)
         self._head, tail = added_around(backend)

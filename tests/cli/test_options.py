@@ -136,7 +136,7 @@ def test_a_mistake_of_the_parser_is_one_sentence(
         (["generate"], "required: artifact"),
         (["export", demo_artifact], "required: -o/--output"),
         (["generate", demo_artifact, "--threads", "x"], "--threads: invalid int value: 'x'"),
-        (["generate", demo_artifact, "--temp"], "--temperature: expected one argument"),
+        (["generate", demo_artifact, "--temperature"], "--temperature: expected one argument"),
         (["info", "--format", "xml"], "invalid choice: 'xml'"),
     ):
         code, out, err = run(capsys, *arguments)

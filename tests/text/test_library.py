@@ -47,6 +47,7 @@ def test_a_merge_that_makes_the_package_panic(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(
         json.dumps({**DEMO_FILE, "model": {**DEMO_FILE["model"], "merges": merges}})
     )
+    (tmp_path / "tokenizer_config.json").write_text("{}")
     with pytest.raises(TokenizerError, match="is not a readable tokenizer"):
         Tokenizer.from_folder(tmp_path)
 

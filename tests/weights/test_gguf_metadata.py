@@ -62,7 +62,7 @@ UNUSED: dict[str, tuple[int, bytes]] = {
 
 
 @pytest.mark.parametrize("case", UNUSED)
-@pytest.mark.parametrize("key", ["general.description", "vendor.notes"])
+@pytest.mark.parametrize("key", ["general.description", "general.notes"])
 def test_an_unused_value_is_skipped(tmp_path: Path, case: str, key: str) -> None:
     path, *_ = gguf_files.make(tmp_path / "m.gguf", **SMALL)
     plain = open_checkpoint(path)
