@@ -188,6 +188,33 @@ def test_a_call_of_a_session_is_whole_or_absent(
     assert place > 8
 
 
+@pytest.mark.parametrize("take", ["reset", "claim"])
+def test_a_takeover_that_is_interrupted_leaves_the_user_before_right_or_refused(
+    steps: Steps, take: str
+) -> None:
+    session = Session(steps.folder, threads=1)
+    outcomes = set()
+    for place in count():
+        lease = session.claim()
+        lease.reset(1)
+        for token in IDS:
+            logits = lease.decode([token])[0]
+        given = logits.copy()
+        cut = interrupted(getattr(session, take), place, "line")
+        try:
+            found = lease.decode([4])[0]
+        except SessionError:
+            session.decode([9])  # the next user does not write into what the user before reads
+            assert logits.tobytes() == given.tobytes()
+            outcomes.add("refused")
+        else:
+            assert found.tobytes() == steps.right([*IDS, 4])
+            outcomes.add("right")
+        if not cut:
+            break
+    assert outcomes == {"refused", "right"}
+
+
 def test_a_call_that_an_interrupt_cut_off_locks_nobody_out(steps: Steps) -> None:
     """Also where the interrupt hits the last bytecodes of the call, after its result is known."""
     session = Session(steps.folder, threads=1)
