@@ -124,7 +124,9 @@ class _Handler(Handler):
 
     def _answer(self, url: str, file: BinaryIO) -> None:
         about = os.fstat(file.fileno())
-        size, tag = about.st_size, f'"{about.st_mtime_ns:x}-{about.st_size:x}"'
+        # A replaced file may keep its size and its time, not the time of its change.
+        tag = f'"{about.st_ctime_ns:x}-{about.st_mtime_ns:x}-{about.st_size:x}"'
+        size = about.st_size
         # The name of a file in assets/ holds a hash of its content.
         lasting = url.startswith("/assets/")
         fields = {
