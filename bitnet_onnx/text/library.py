@@ -1,8 +1,8 @@
 """The tokenizers package, called so that a damaged file ends in a TokenizerError.
 
 Knows the package and no folder. It is written in Rust: some damages make it panic, which Python
-sees as an exception that is not an Exception, and one makes it ask for gigabytes, which ends the
-process. That one is found before.
+sees as an exception that is not an Exception, and some make it ask for gigabytes, which ends
+the process. Those are found before.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from ..errors import BitNetError, TokenizerError
 
 __all__ = ["in_a_sentence", "load"]
 
+MOST_IDS = 1 << 24
+
 
 def load(content: str, name: str) -> tokenizers.Tokenizer:
     """Return the tokenizer in the text of a tokenizer.json, which an error names."""
@@ -26,6 +28,8 @@ def load(content: str, name: str) -> tokenizers.Tokenizer:
         for part in _objects(json.loads(content)):
             if part.get("type") == "Precompiled":
                 _check_map(part.get("precompiled_charsmap"))
+            _check_ids(part.get("vocab"))
+            _check_ids({"id": part.get("id")})
         return tokenizers.Tokenizer.from_str(content)
 
 
@@ -50,6 +54,14 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             todo += [item for item in inner.values() if isinstance(item, dict | list)]
         elif isinstance(inner, list):
             todo += [item for item in inner if isinstance(item, dict | list)]
+
+
+def _check_ids(vocab: Any) -> None:
+    """Refuse ids far beyond any vocabulary: the package makes a table as long as the largest."""
+    ids = vocab.values() if isinstance(vocab, dict) else ()
+    largest = max((number for number in ids if type(number) is int), default=0)
+    if largest >= MOST_IDS:
+        raise ValueError(f"it holds the id {largest}, expected ids below {MOST_IDS}")
 
 
 def _check_map(text: Any) -> None:

@@ -28,6 +28,18 @@ def test_a_damaged_map_of_characters(text: Any) -> None:
             load(content, "tokenizer.json")
 
 
+@pytest.mark.parametrize("far", [1 << 24, 1 << 31, (1 << 32) - 1])
+def test_an_id_far_beyond_a_vocabulary(far: int) -> None:
+    """The package would make a table as long as the largest id."""
+    model, added = DEMO_FILE["model"], DEMO_FILE["added_tokens"]
+    for changes in (
+        {"model": {**model, "vocab": {**model["vocab"], "new": far}}},
+        {"added_tokens": [{**added[0], "id": far}, *added[1:]]},
+    ):
+        with pytest.raises(TokenizerError, match=f"tokenizer.json .* holds the id {far}, expected"):
+            load(json.dumps({**DEMO_FILE, **changes}), "tokenizer.json")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
