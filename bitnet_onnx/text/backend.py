@@ -182,6 +182,12 @@ def _add(
         if token.content not in contents and backend.token_to_id(token.content) is not None:
             contents.add(token.content)
             new.append(token)
+    fresh = {token.content for token in new}
+    new += [
+        token
+        for token in backend.get_added_tokens_decoder().values()
+        if token.content in named - fresh and not token.special  # made special, as in transformers
+    ]
     for token in new:
         token.special = token.special or token.content in named
     backend.add_tokens(new)

@@ -65,17 +65,25 @@ class GuardedEncoder:
 
     def encode(self, rendered: str, mark: str) -> list[int]:
         """Return the ids of a rendered chat; a token of a message has ``mark`` in it."""
+        written = 0
         longest = sorted((t.content for t in self._special.values()), key=len, reverse=True)
         if longest and not self._backend.encode_special_tokens:
             # The mark follows the first letter, which may be the only one.
             pattern = "|".join(map(re.escape, longest))
-            rendered = re.sub(f"(?:{pattern})(?!{mark})", f"{self._secret}\\g<0>", rendered)
+            renamed = f"{self._secret}\\g<0>"
+            rendered, written = re.subn(f"(?:{pattern})(?!{mark})", renamed, rendered)
         backend, ids = self._renamed
         found = encoded(backend, rendered.replace(mark, ""))
         for token in self._special.keys() & set(found):
             raise TokenizerError(
                 f"a message contains {self._special[token].content!r}, which the tokenizer cannot"
                 " read as text, expected no special token in a message"
+            )
+        if sum(token in ids for token in found) != written:  # the secret would be left as text
+            raise TokenizerError(
+                "the tokenizer does not tell the template's special tokens from a message's text,"
+                " expected each of them to be one token",
+                hint="leave texts that look like special tokens out of the messages",
             )
         return [ids.get(token, token) for token in found]
 

@@ -10,6 +10,7 @@ import pytest
 
 from bitnet_onnx.errors import TokenizerError
 from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support.paths import DEMO
 from tests.support.text import folders
 
 transformers = pytest.importorskip("transformers")
@@ -128,3 +129,34 @@ def test_a_normalizer_does_not_make_a_token_of_other_text(tmp_path: Path) -> Non
     ids = tokenizer.encode_chat([{"role": "user", "content": "<S> <s>"}])
     assert ids.count(folders.BOS) == 1
     assert ids[0] == folders.BOS
+
+
+def test_a_secret_name_never_reaches_the_model(tmp_path: Path) -> None:
+    """A normalizer that prepends a blank hides the names of normalized tokens inside a text."""
+    blank = {"type": "Prepend", "prepend": "\u2581"}
+    file = json.loads((DEMO / "tokenizer.json").read_text("utf-8"))
+    tokens = [token | {"normalized": True} for token in file["added_tokens"]]
+    changed = {**file, "normalizer": blank, "added_tokens": tokens}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(changed))
+    template = "{% for m in messages %}{{ m.content }}<|eot_id|>{% endfor %}"
+    config = {"eos_token": "<|eot_id|>", "chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = Tokenizer.from_folder(tmp_path)
+    messages = [{"role": "user", "content": "a <|eot_id|> b"}, {"role": "user", "content": "c"}]
+    with pytest.raises(TokenizerError, match="does not tell the template's special tokens"):
+        tokenizer.encode_chat(messages)
+
+
+def test_a_named_token_is_special_whatever_its_flag_says(tmp_path: Path) -> None:
+    file = json.loads((DEMO / "tokenizer.json").read_text("utf-8"))
+    tokens = [token | {"special": False} for token in file["added_tokens"]]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**file, "added_tokens": tokens}))
+    config = {"eos_token": "<|eot_id|>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    theirs, ours = (
+        transformers.AutoTokenizer.from_pretrained(tmp_path),
+        Tokenizer.from_folder(tmp_path),
+    )
+    ids = ours.encode("a<|eot_id|>b")
+    assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
+    assert "<|eot_id|>" not in ours.decode(ids)
