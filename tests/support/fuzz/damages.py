@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from copy import deepcopy
 from typing import Any
 
 from tests.support import mutate
@@ -145,13 +146,13 @@ def edit_deep(numbers: random.Random, content: bytes) -> bytes:
                 [inner[key]] if numbers.random() < 0.5 else {numbers.choice(NAMES): inner[key]}
             )
         elif kind == 5 and isinstance(inner, dict):
-            inner[numbers.choice(NAMES)] = numbers.choice(ODD)
+            inner[numbers.choice(NAMES)] = deepcopy(numbers.choice(ODD))
         elif kind == 6 and type(inner[key]) is int:
             inner[key] += numbers.choice((-2, -1, 1, 2, 1000, 2**31))
         elif kind == 7 and isinstance(inner[key], str):
             inner[key] += numbers.choice(["x", " ", "", "\u2581", "\ud800", *JINJA])
         else:
-            inner[key] = numbers.choice(ODD)
+            inner[key] = deepcopy(numbers.choice(ODD))
     return json.dumps(value, ensure_ascii=numbers.random() < 0.9).encode("utf-8", "surrogatepass")
 
 
