@@ -144,12 +144,12 @@ class Tokenizer:
         ids = (self._backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
         return frozenset(number for number in ids if number is not None)
 
-    @property
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """The ids of control tokens, which decode leaves out."""
         return frozenset(self._special.values())
 
-    @property
+    @cached_property
     def hidden_ids(self) -> frozenset[int]:
         """The control tokens that an answer does not show: all but those around tool calls."""
         return frozenset(i for token, i in self._special.items() if token not in MARKERS)
