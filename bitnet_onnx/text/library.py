@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,11 +25,7 @@ MOST_IDS = 1 << 24
 def load(content: str, name: str) -> tokenizers.Tokenizer:
     """Return the tokenizer in the text of a tokenizer.json, which an error names."""
     with in_a_sentence(f"{name} is not a readable tokenizer"):
-        for part in _objects(json.loads(content)):
-            if part.get("type") == "Precompiled":
-                _check_map(part.get("precompiled_charsmap"))
-            _check_ids(part.get("vocab"))
-            _check_ids({"id": part.get("id")})
+        json.loads(content, object_hook=_checked)
         return tokenizers.Tokenizer.from_str(content)
 
 
@@ -44,21 +40,17 @@ def in_a_sentence(what: str) -> Iterator[None]:
         raise TokenizerError(f"{what}: {error}") from error
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield every JSON object; of a long list of tokens or merges, none is one."""
-    todo = [value]
-    while todo:
-        inner = todo.pop()
-        if isinstance(inner, dict):
-            yield inner
-            todo += [item for item in inner.values() if isinstance(item, dict | list)]
-        elif isinstance(inner, list):
-            todo += [item for item in inner if isinstance(item, dict | list)]
+def _checked(part: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON object; refuse one that makes the package ask for gigabytes."""
+    if part.get("type") == "Precompiled":
+        _check_map(part.get("precompiled_charsmap"))
+    vocab = part.get("vocab")
+    _check_ids([part.get("id"), *(vocab.values() if isinstance(vocab, dict) else ())])
+    return part
 
 
-def _check_ids(vocab: Any) -> None:
+def _check_ids(ids: Iterable[Any]) -> None:
     """Refuse ids far beyond any vocabulary: the package makes a table as long as the largest."""
-    ids = vocab.values() if isinstance(vocab, dict) else ()
     largest = max((number for number in ids if type(number) is int), default=0)
     if largest >= MOST_IDS:
         raise ValueError(f"it holds the id {largest}, expected ids below {MOST_IDS}")
