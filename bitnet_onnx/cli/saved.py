@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +16,13 @@ __all__ = ["load_chat", "save_chat"]
 
 FORMAT = "bitnet-onnx chat 1"
 _FIELDS = ("format", "model", "system", "turns")
+_TURN = ("user", "reply", "reply_ids", "said")  # what a person's message makes
 _AGAIN = "load a file that /save wrote with this artifact"
 
 
 def save_chat(path: Path, chat: Chat, model: str) -> None:
     """Write a new file; ``model`` is the artifact's fingerprint."""
-    turns = [{name: getattr(turn, name) for name in _turn_fields()} for turn in chat.turns]
+    turns = [{name: getattr(turn, name) for name in _TURN} for turn in chat.turns]
     saved = {"format": FORMAT, "model": model, "system": _system(chat), "turns": turns}
     with new_file(path) as file:
         write_text(file, json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
@@ -54,19 +54,12 @@ def _system(chat: Chat) -> str | None:
     return str(first["content"]) if first["role"] == "system" else None
 
 
-def _turn_fields() -> list[str]:
-    """Return the fields of turns that a person's messages make."""
-    from ..generation.chat import Turn
-
-    return [f.name for f in fields(Turn) if f.name in ("user", "reply", "reply_ids", "said")]
-
-
 def _turn(path: Path, turn: Any, vocab_size: int) -> Turn:
     from ..generation.chat import Turn
 
-    good = isinstance(turn, dict) and sorted(turn) == sorted(_turn_fields())
+    good = isinstance(turn, dict) and sorted(turn) == sorted(_TURN)
     good = good and isinstance(turn["user"], str) and isinstance(turn["reply"], str)
-    good = good and isinstance(turn.get("said"), str | None)
+    good = good and isinstance(turn["said"], str | None)
     good = good and isinstance(turn["reply_ids"], list)
     good = good and all(type(i) is int and 0 <= i < vocab_size for i in turn["reply_ids"])
     if not good:
