@@ -75,8 +75,10 @@ def positives(fields: dict[str, Any], name: str, count: int) -> tuple[float, ...
 
 
 def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
-    """Return true or false."""
+    """Return true or false; null is false, as in transformers."""
     value = fields.get(name, default)
+    if value is None:
+        return False
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is {value!r}, expected true or false")
     return value

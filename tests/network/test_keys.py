@@ -72,6 +72,40 @@ CHANGING: list[tuple[str, Any]] = [
     ("position_embedding_type", "nope"),
     ("vision_config", {}),
     ("pretraining_tp", 2),
+    ("wbits", 2),
+    ("nbits", 2),
+    ("quant_bitwidth", 2),
+    ("use_int4", True),
+    ("fp8", True),
+    ("gptq", {}),
+    ("zero_point", True),
+    ("ternarized", True),
+    ("quarot", True),
+    ("online_had", True),
+    ("use_fwht", True),
+    ("orthogonal", True),
+    ("sub_ln", True),
+    ("use_subln", True),
+    ("zero_centered_gamma", True),
+    ("use_nope", True),
+    ("nope_interval", 4),
+    ("pos_encoding", "alibi"),
+    ("softmax1", True),
+    ("swa", 512),
+    ("local_global_ratio", 5),
+    ("lambda_init", 0.8),
+    ("temperature_tuning", True),
+    ("use_swiglu", False),
+    ("gated", False),
+    ("nonlinearity", "gelu"),
+    ("total_ut_steps", 4),
+    ("num_loops", 2),
+    ("hyper_connections", 4),
+    ("altup", True),
+    ("laurel", True),
+    ("use_moe", True),
+    ("mlp_only_layers", [0]),
+    ("lm_head_bias", True),
 ]
 
 
@@ -115,7 +149,10 @@ def test_every_unread_key_of_a_section_is_refused(section: str, key: str) -> Non
 def test_a_key_inside_an_object_of_its_own_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^vendor\.basis is given, which"):
         BitNetConfig.from_dict(config_fields(vendor={"name": "x", "basis": {"kind": 1}}))
-    assert BitNetConfig.from_dict(config_fields(vendor={"name": "x"})).not_read == ("vendor",)
+    with pytest.raises(ConfigError, match=r"^vendor\.basis is given, which"):
+        BitNetConfig.from_dict(config_fields(vendor=[{"name": "x"}, [{"basis": 1}]]))
+    for harmless in ({"name": "x"}, [{"name": "x"}]):
+        assert BitNetConfig.from_dict(config_fields(vendor=harmless)).not_read == ("vendor",)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +166,24 @@ def test_a_key_inside_an_object_of_its_own_is_refused() -> None:
         ("sparse_config", {}),
         ("foo_bias_scale", None),
         ("initializer_range", 0.1),
+        ("attention_probs_dropout_prob", 0.1),
+        ("embedding_dropout", 0.0),
+        ("decoder_sparse_step", 1),
+        ("mlp_only_layers", []),
+        ("norm_topk_prob", False),
+        ("num_mtp_layers", 0),
+        ("tensor_parallel_size", 1),
+        ("use_moe", False),
+        ("rope_interleaved", False),
+        ("weight_decay", 0.1),
     ],
 )
 def test_a_harmless_value_is_tolerated(key: str, value: Any) -> None:
     assert BitNetConfig.from_dict(config_fields(**{key: value})).not_read == ()
+
+
+def test_a_null_flag_is_false_as_in_transformers() -> None:
+    assert not BitNetConfig.from_dict(config_fields(tie_word_embeddings=None)).tie_word_embeddings
 
 
 def test_a_window_is_void_where_it_is_switched_off() -> None:
@@ -167,6 +218,12 @@ def test_a_key_that_is_read_cannot_be_ignored() -> None:
         ("llama.rope.dimension_sections", [1, 2]),
         ("llama.residual_scale", 0.22),
         ("llama.hadamard", True),
+        ("quantize.rotation", "x"),
+        ("imatrix.hadamard", 1),
+        ("split.attention", 1),
+        ("tokenizer.basis", 1),
+        ("general.source.hadamard", 1),
+        ("general.base_model.0.rotation", 1),
         ("bitnet.context_length", 5),
     ],
 )
