@@ -25,15 +25,34 @@ NORM, TABLE = "model.norm.weight", "model.embed_tokens.weight"
 FORMS = ("packed", "codes as floats", "masters", "gguf")
 
 
-def rows(name: str, start: int, end: int, value: float) -> Callable[[dict[str, Tensor]], None]:
+Change = Callable[[dict[str, Tensor]], None]
+
+
+def rows(name: str, start: int, end: int, value: float) -> Change:
     def change(tensors: dict[str, Tensor]) -> None:
         tensors[name][start:end] = value
 
     return change
 
 
+def each(name: str, places: tuple[slice, ...], value: float) -> Change:
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors[name][places] = value
+
+    return change
+
+
+def repeated(name: str, step: int) -> Change:
+    """Put the first row in each ``step``-th place."""
+
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors[name][::step] = tensors[name][0].clone()
+
+    return change
+
+
 # What is done to the masters, and the sentence.
-DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], None], str]] = {
+DAMAGE: dict[str, tuple[Change, str]] = {
     "a linear of zeros": (rows(f"{UP}.weight", 0, 192, 0), f"{UP}.weight holds only zeros"),
     "rows of zeros": (
         rows(f"{UP}.weight", 100, 192, 0),
@@ -51,9 +70,50 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], None], str]] = {
         rows(f"{UP}.weight", 10, 20, 0.1),
         f"{UP}.weight holds only one value each in the rows 10 to 19",
     ),
-    "a norm of zeros": (rows(NORM, 0, 64, 0), f"{NORM} holds 64 zeros in 64 numbers"),
-    "a norm with zeros at its end": (rows(NORM, 30, 64, 0), f"{NORM} holds 34 zeros"),
+    "every second row of zeros": (
+        each(f"{UP}.weight", (slice(None, None, 2),), 0),
+        f"{UP}.weight holds only zeros in 96 of 192 rows, the first of which is 0",
+    ),
+    "a quarter of the columns zeros": (
+        each(f"{UP}.weight", (slice(None), slice(48, None)), 0),
+        f"{UP}.weight holds only zeros in the columns 48 to 63",
+    ),
+    "every second column of zeros": (
+        each(f"{UP}.weight", (slice(None), slice(1, None, 2)), 0),
+        f"{UP}.weight holds only zeros in 32 of 64 columns, the first of which is 1",
+    ),
+    "columns of one code": (
+        each(f"{UP}.weight", (slice(None), slice(None, None, 16)), 0.1),
+        f"{UP}.weight holds only one value each in 4 of 64 columns, the first of which is 0",
+    ),
+    "one row again and again": (
+        repeated(f"{Q}.weight", 1),
+        f"{Q}.weight holds the same numbers in the rows 0 to 63",
+    ),
+    "every second row the same": (
+        repeated(f"{Q}.weight", 2),
+        f"{Q}.weight holds the same numbers in 32 of 64 rows, the first of which is 0",
+    ),
+    "a norm of zeros": (rows(NORM, 0, 64, 0), f"{NORM} holds zeros in the numbers 0 to 63"),
+    "a norm with zeros at its end": (
+        rows(NORM, 30, 64, 0),
+        f"{NORM} holds zeros in the numbers 30 to 63",
+    ),
+    "a norm with many zeros": (
+        each(NORM, (slice(None, None, 3),), 0),
+        f"{NORM} holds zeros in 22 of 64 numbers",
+    ),
+    "a norm of large numbers": (rows(NORM, 0, 64, 1e30), f"{NORM} holds 1e\\+30 at most"),
+    "a norm of small numbers": (rows(NORM, 0, 64, 1e-30), f"{NORM} holds 9.98e-31 at most"),
     "a table of zeros": (rows(TABLE, 0, 512, 0), f"{TABLE} holds the same numbers in the rows 0"),
+    "a table with every second row the same": (
+        repeated(TABLE, 2),
+        f"{TABLE} holds the same numbers in 256 of 512 rows",
+    ),
+    "a table with columns of zeros": (
+        each(TABLE, (slice(None), slice(32, None)), 0),
+        f"{TABLE} holds only one value each in the columns 32 to 63",
+    ),
     "a table with zeros at its end": (
         rows(TABLE, 300, 512, 0),
         f"{TABLE} holds the same numbers in the rows 300 to 511",
@@ -65,7 +125,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Tensor]], None], str]] = {
 }
 
 
-def make(folder: Path, form: str, change: Callable[[dict[str, Tensor]], None]) -> Path:
+def make(folder: Path, form: str, change: Change) -> Path:
     """Write a checkpoint of changed masters in one of the forms."""
     fields = checkpoints.config_fields(packed=form != "masters", **SIZES)
     tensors = checkpoints.masters(fields, seed=0)
@@ -148,6 +208,9 @@ def test_what_published_checkpoints_hold_passes() -> None:
     assert of_table(table) is None
     table[1000:5100] = 1.0
     assert "rows 1000 to 5099" in (of_table(table) or "")
+    keys = random_codes(128, 256).repeat(8, 1)  # copied to eight times as many heads
+    assert of_linear(keys, head_dim=128) is None
+    assert "holds 1e+07 at most" in (of_table(torch.full((1, 4), 1e7)) or "")
     small = torch.randn(832, 4)
     small[-127:] = 0.5  # padded to a multiple of 128
     assert of_table(small) is None
@@ -156,7 +219,7 @@ def test_what_published_checkpoints_hold_passes() -> None:
     small[-66:] = 0
     assert "rows 766 to 831" in (of_table(small) or "")
     norm = torch.ones(64)
-    norm[:32] = 0
+    norm[:16] = 0
     assert of_norm(norm) is None
     assert of_norm(torch.ones(64)) is None
 
@@ -177,3 +240,13 @@ def test_a_damaged_tail_is_found_in_shards(tmp_path: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match="rows 64 to 191"):
         open_checkpoint(folder).tensor(f"{UP}.weight")
+
+
+@pytest.mark.parametrize("value", [1e30, 1e-30])
+def test_a_scale_that_no_training_gives_is_refused(tmp_path: Path, value: float) -> None:
+    folder = make(tmp_path / "c", "packed", lambda _: None)
+    tensors = load_file(folder / "model.safetensors")
+    tensors[f"{UP}.weight_scale"][:] = value
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"the scale of {UP} holds 1e.*30 at most"):
+        open_checkpoint(folder).ternary(UP)

@@ -77,6 +77,7 @@ class Checkpoint(ABC):
         """
         codes, scale = self._ternary(linear)
         self._check_rows(linear, codes)
+        self._refuse_degenerate(f"the scale of {linear}", degenerate.of_scale, scale)
         return codes, scale
 
     def _check_masters(self, linear: str, weight: Tensor) -> None:
@@ -92,7 +93,7 @@ class Checkpoint(ABC):
             )
 
     def _check_rows(self, linear: str, weight: Tensor) -> None:
-        heads = linear.endswith(("q_proj", "k_proj", "v_proj"))
+        heads = linear.endswith(("q_proj", "k_proj", "v_proj", "o_proj"))
         find = partial(degenerate.of_linear, head_dim=self.config.head_dim if heads else 0)
         self._refuse_degenerate(f"{linear}.weight", find, weight)
 
