@@ -1,4 +1,4 @@
-"""An argument parser whose mistakes are ConfigErrors and that takes nothing twice.
+"""An argument parser whose mistakes are ConfigErrors, that takes nothing twice and no short forms.
 
 A positional argument, such as the prompt, may stand anywhere among the options.
 """
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
     """One command's parser, or that of all commands."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+        super().__init__(*args, allow_abbrev=False, **options)
         self.register("action", None, _Store)
         self.register("action", "store", _Store)
         self.register("action", "switch", _Switch)
@@ -72,6 +72,9 @@ class Parser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._intermixed = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            found, unknown = self.parse_known_intermixed_args(args, namespace)
         finally:
             self._intermixed = False
+        if unknown:  # reported here, where the command is known whose help to name
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown

@@ -5,6 +5,7 @@ Knows the tokenizers package and the mark of ``chat_template.guard``; does not k
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterable
@@ -50,6 +51,13 @@ class GuardedEncoder:
         line, text, both = (encoded(self._backend, text) for text in ("\n", "a", "\na"))
         return line if both != line + text else []
 
+    @cached_property
+    def _unknown(self) -> set[int]:
+        """The token that stands for characters that the vocabulary lacks, as in any text."""
+        model = json.loads(self._backend.model.__getstate__())
+        named = self._backend.token_to_id(model.get("unk_token") or "")
+        return {i for i in (named, model.get("unk_id")) if i is not None}
+
     def needed(self, rendered: str, mark: str) -> bool:
         """Say whether a chat differs here from any text; raise TokenizerError for an unknown token.
 
@@ -74,7 +82,7 @@ class GuardedEncoder:
             rendered, written = re.subn(f"(?:{pattern})(?!{mark})", renamed, rendered)
         backend, ids = self._renamed
         found = encoded(backend, rendered.replace(mark, ""))
-        for token in self._special.keys() & set(found):
+        for token in self._special.keys() & set(found) - self._unknown:
             raise TokenizerError(
                 f"a message contains {self._special[token].content!r}, which the tokenizer cannot"
                 " read as text, expected no special token in a message"

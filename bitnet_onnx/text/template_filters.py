@@ -27,6 +27,8 @@ _WALKING = frozenset(
 _SORTING = frozenset("sort groupby unique dictsort min max".split())
 # Filters whose regular expressions take a time that can be quadratic in the length.
 _SLOW = frozenset("urlize striptags pprint wordwrap".split())
+# Filters that run a step of Python for each word or character.
+_BY_WORD = frozenset("title urlencode wordcount".split())
 
 
 def before(name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -44,6 +46,8 @@ def before(name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         budget().charge(20 * steps(value))
     if name in _SLOW:
         budget().charge(len(str(value)) ** 2 // 64)
+    if name in _BY_WORD:
+        budget().charge(len(str(value)) // 4)
     if name in _CHECKS:
         value = _CHECKS[name](value, *rest, **kwargs)
     return (value, *rest)

@@ -128,6 +128,8 @@ class Tokenizer:
     ) -> str:
         """Return the text of ids before it is cleaned up, which is where it can be joined."""
         known = [token_id(i) for i in ids]
+        if skip_special_tokens:  # the tokenizers package misses those that a normalizer changes
+            known = [i for i in known if i not in self.special_ids]
         with in_a_sentence("the ids cannot be decoded"):
             return self._backend.decode(known, skip_special_tokens=skip_special_tokens)
 
@@ -202,9 +204,10 @@ class Tokenizer:
         chat_template_kwargs: Mapping[str, Any] | None = None,
         replies: Mapping[int, Reply] | None = None,
     ) -> list[int]:
-        """Return the ids of a rendered chat, as transformers' apply_chat_template does.
+        """Return the ids of a rendered chat.
 
-        A template that writes no bos gets the one that the tokenizer itself puts before a text.
+        They are those of transformers' apply_chat_template, but for two things. Where a template
+        writes no bos, the one that the tokenizer itself puts before a text is put before the chat.
         Special tokens inside the messages, tools and documents stay text: only the template writes
         special ids. replies: the model's own answers by the place of their message; each keeps its
         ids where the rendered chat holds its text as it is.
@@ -222,6 +225,14 @@ class Tokenizer:
             # A template that writes JSON in ASCII writes the mark as an escape.
             return text.replace(f"\\u{ord(mark):04x}", mark)
 
+        if guarded != chat:
+            plain = self._chat_template.render(chat, add_generation_prompt)
+            if render(guarded.messages).replace(mark, "") != plain:
+                raise TokenizerError(
+                    "the chat template looks into a message's text that reads like a special"
+                    " token, for its length or its parts, expected it only to write the text",
+                    hint="leave texts that look like special tokens out of the messages",
+                )
         ids: list[int] = []
         for piece in around_replies(render, guarded.messages, own, mark):
             if not isinstance(piece, str):
@@ -250,13 +261,14 @@ class Tokenizer:
         They end with the generation prompt unless ``after`` is empty. Returns None where the
         template rewrites earlier turns: then only the whole chat can be encoded.
         """
-        guarded, mark = guard(
-            [*before, {"role": "assistant", "content": _REPLY}, *after], self._guarded.tokens
-        )
+        messages = [*before, {"role": "assistant", "content": _REPLY}, *after]
+        guarded, mark = guard(messages, self._guarded.tokens)
         prompt = self.render_chat(guarded[: len(before)])
         whole = self.render_chat(guarded, add_generation_prompt=bool(after))
         head, found, tail = whole.partition(_REPLY)
         if not found or head != prompt or _REPLY in tail:
+            return None
+        if whole.replace(mark, "") != self.render_chat(messages, bool(after)):
             return None
         return self._encode_inside(tail, mark)
 

@@ -77,7 +77,17 @@ def test_a_prompt_stands_anywhere(demo_artifact: Path, capsys: pytest.CaptureFix
     dashed = ids(capsys, *short, demo_artifact, "--", "-Hello")
     assert dashed != ids(capsys, demo_artifact, "Hello", *short)
     code, _, err = run(capsys, "generate", demo_artifact, plain, QUESTION, "and another")
-    assert (code, err.splitlines()[0]) == (2, "error: unrecognized arguments: and another")
+    assert code == 2
+    assert err.splitlines() == [
+        "error: unrecognized arguments: and another",
+        "hint: see: bitnet-onnx generate --help",
+    ]
+
+
+@pytest.mark.parametrize("option", ["--temperatur", "--max-new", "--temperatures"])
+def test_an_option_is_written_in_full(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "generate", "artifact", QUESTION, option, "1")
+    assert (code, err.splitlines()[0]) == (2, f"error: unrecognized arguments: {option} 1")
 
 
 def test_stop_strings_accumulate_and_swallow_no_prompt(

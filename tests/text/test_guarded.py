@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bitnet_onnx.errors import TokenizerError
+from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.paths import DEMO
 from tests.support.text import folders
@@ -160,3 +161,53 @@ def test_a_named_token_is_special_whatever_its_flag_says(tmp_path: Path) -> None
     ids = ours.encode("a<|eot_id|>b")
     assert theirs.decode(ids, skip_special_tokens=True) == ours.decode(ids)
     assert "<|eot_id|>" not in ours.decode(ids)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "words"])
+def test_a_character_that_the_vocabulary_lacks_is_not_a_special_token(
+    tmp_path: Path, kind: str
+) -> None:
+    config = folders.NAMED | {"chat_template": "{{ messages[0].content }}<end>"}
+    file = folders.trained(kind)
+    end = folders.added(len(file["model"]["vocab"]), "<end>", special=True)
+    file["added_tokens"].append(end)
+    files = {"tokenizer.json": file, "tokenizer_config.json": config}
+    tokenizer = Tokenizer.from_folder(folders.write(files, tmp_path))
+    ids = tokenizer.encode_chat([{"role": "user", "content": "hello \u4e16 <end>"}])
+    assert folders.SPECIAL.index("<unk>") in ids
+    assert ids.count(end["id"]) == 1
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        "{{ messages[0].content|length }}",
+        "{{ messages[0].content[:12] }}",
+        "{% if '<s>' in messages[0].content %}x{% endif %}",
+        "{{ messages[0].content.split('</s>')[0] }}",
+        "{{ tools[0].name|length }}",
+    ],
+)
+def test_a_template_that_looks_into_such_a_text_is_refused(tmp_path: Path, looks: str) -> None:
+    """What stands in the text would decide otherwise than the same text does in transformers."""
+    ours = Tokenizer.from_folder(make(tmp_path, "byte", TURNS + looks))
+    tools = [{"name": "<s>"}] if "tools" in looks else None
+    with pytest.raises(TokenizerError, match="looks into a message's text"):
+        ours.encode_chat([{"role": "user", "content": "hello <s> there</s>"}], tools=tools)
+    other = [{"name": "f"}] if tools else None
+    assert ours.encode_chat([{"role": "user", "content": "hello there"}], tools=other)
+
+
+def test_a_special_token_that_a_normalizer_changes_is_hidden_everywhere(tmp_path: Path) -> None:
+    file = folders.trained("byte") | {"normalizer": {"type": "Lowercase"}}
+    for token in file["added_tokens"]:
+        token["normalized"] = True
+    capital = folders.added(len(file["model"]["vocab"]), "<|END|>", normalized=True, special=True)
+    file["added_tokens"].append(capital)
+    files = {"tokenizer.json": file, "tokenizer_config.json": folders.NAMED}
+    tokenizer = Tokenizer.from_folder(folders.write(files, tmp_path))
+    ids = tokenizer.encode("hello<|END|> there<|end|>")
+    assert ids.count(capital["id"]) == 2
+    streamed = StreamDecoder(tokenizer)
+    text = "".join([*map(streamed.push, ids), streamed.flush()])
+    assert tokenizer.decode(ids) == text == "hello there"

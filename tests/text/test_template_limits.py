@@ -55,6 +55,10 @@ HOSTILE = [
     "{{ lipsum(1000000000) }}",
     "{{ lipsum(n=100000000, html=false) }}",
     "{{ strftime_now('%d' * 1000000) }}",
+    # one filter, again and again
+    "{% set x = 'Ab c' * 100000 %}{% for i in range(300) %}{% set y = x|title %}{% endfor %}",
+    "{% set x = 'é' * 400000 %}{% for i in range(300) %}{% set y = x|urlencode %}{% endfor %}",
+    "{% set x = 'a ' * 200000 %}{% for i in range(300) %}{% set y = x|wordcount %}{% endfor %}",
     # one filter
     "{{ 'a'|center(1000000000) }}",
     "{{ 'a\nb'|indent(1000000000) }}",
