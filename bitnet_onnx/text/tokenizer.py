@@ -128,8 +128,6 @@ class Tokenizer:
     ) -> str:
         """Return the text of ids before it is cleaned up, which is where it can be joined."""
         known = [token_id(i) for i in ids]
-        if skip_special_tokens:  # the tokenizers package misses those that a normalizer changes
-            known = [i for i in known if i not in self.special_ids]
         with in_a_sentence("the ids cannot be decoded"):
             return self._backend.decode(known, skip_special_tokens=skip_special_tokens)
 
@@ -153,8 +151,12 @@ class Tokenizer:
 
     @cached_property
     def hidden_ids(self) -> frozenset[int]:
-        """The control tokens that an answer does not show: all but those around tool calls."""
-        return frozenset(i for token, i in self._special.items() if token not in MARKERS)
+        """The control tokens that an answer does not show: all but those around tool calls.
+
+        Those that a normalizer changes are shown, as by ``decode`` and by transformers.
+        """
+        hidden = (i for token, i in self._special.items() if token not in MARKERS)
+        return frozenset(i for i in hidden if not self.decode_raw([i]))
 
     @property
     def has_chat_template(self) -> bool:

@@ -231,6 +231,11 @@ def variants() -> dict[str, Files]:
         ),
         "split-special-tokens": ({}, {"split_special_tokens": True}),
         "model-max-length": ({}, {"model_max_length": 4}),
+        "named-without-flag": (
+            {"added_tokens": [token | {"special": False} for token in old]},
+            {},
+        ),
+        "measures": ({}, {"chat_template": "{{ messages[0].content[:9] }}"}),
         "no-decoder": ({"decoder": None}, {}),
         "no-class": ({}, {"tokenizer_class": None}),
         "unknown-class": ({}, {"tokenizer_class": "NobodysTokenizer"}),

@@ -53,7 +53,7 @@ export function settle(files: Files): Settled {
       ];
   const known = vocabulary(tokenizer);
   for (const [id, fields] of declared.sort(([a], [b]) => Number(a) - Number(b))) {
-    add(tokenizer, known, fields, names);
+    add(tokenizer, known, fields);
     if (known.id(String(fields["content"])) !== Number(id)) {
       throw new EngineError(
         "artifact",
@@ -68,9 +68,13 @@ export function settle(files: Files): Settled {
     const content = tokenText(token);
     const old = tokenizer.added_tokens.some((other) => other.content === content);
     if (!old && known.id(content) !== undefined) {
-      add(tokenizer, known, { special: true, ...(isObject(token) ? token : { content }) }, names);
+      add(tokenizer, known, { special: true, ...(isObject(token) ? token : { content }) });
     }
   }
+  const special = new Set(Object.values(names)); // a named token is one whatever its flag says
+  tokenizer.added_tokens = tokenizer.added_tokens.map((token) =>
+    special.has(token.content) ? { ...token, special: true } : token,
+  );
   refuseOdd(tokenizer, config);
   return { tokenizer, config, names };
 }
@@ -131,7 +135,6 @@ function add(
   tokenizer: Settled["tokenizer"],
   known: ReturnType<typeof vocabulary>,
   fields: Json,
-  names: Readonly<Record<string, string>>,
 ): void {
   const content = tokenText(fields);
   const token = { id: known.id(content) ?? known.next(), content } as Added;
@@ -140,7 +143,6 @@ function add(
   const place = tokenizer.added_tokens.findIndex((other) => other.content === content);
   const old = tokenizer.added_tokens[place];
   if (old && FLAGS.every((flag) => old[flag] === token[flag])) return;
-  token.special ||= Object.values(names).includes(content);
   if (old) tokenizer.added_tokens[place] = token;
   else tokenizer.added_tokens.push(token);
 }

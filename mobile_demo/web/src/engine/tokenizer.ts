@@ -162,6 +162,17 @@ export class Tokenizer {
     const asciiMark = `\\u${mark.charCodeAt(0).toString(16)}`;
     const render = (messages: readonly Message[]) =>
       this.renderChat(messages, true, guarded.options).replaceAll(asciiMark, mark);
+    const marked = JSON.stringify([guarded.messages, guarded.options]).includes(mark);
+    if (marked) {
+      const plain = this.renderChat(messages, true, options);
+      if (render(guarded.messages).replaceAll(mark, "") !== plain) {
+        throw new EngineError(
+          "artifact",
+          "The chat template looks into a message's text that reads like a special token.",
+          "Leave it out of the message.",
+        );
+      }
+    }
     const pieces = aroundReplies(render, guarded.messages, replies, guarded.reply, mark);
     const ids: number[] = [];
     for (const piece of pieces) {
@@ -183,15 +194,14 @@ export class Tokenizer {
    * template rewrites what was said before, so that only the whole chat has a meaning.
    */
   encodeAfterReply(before: readonly Message[], after: readonly Message[]): number[] | null {
-    const { messages, mark } = guard(
-      [...before, { role: "assistant", content: REPLY }, ...after],
-      this.#special,
-    );
+    const all = [...before, { role: "assistant", content: REPLY }, ...after];
+    const { messages, mark } = guard(all, this.#special);
     const prompt = this.renderChat(messages.slice(0, before.length));
     const whole = this.renderChat(messages, after.length > 0);
     const place = whole.indexOf(REPLY);
     const tail = whole.slice(place + REPLY.length);
     if (place < 0 || whole.slice(0, place) !== prompt || tail.includes(REPLY)) return null;
+    if (whole.replaceAll(mark, "") !== this.renderChat(all, after.length > 0)) return null;
     return this.#encodeInside(tail, mark);
   }
 
@@ -228,16 +238,36 @@ export class Tokenizer {
     const [backend, ids] = this.#renamed;
     const longest = [...this.#special].sort((a, b) => b.length - a.length).map(escaped);
     const pattern = new RegExp(`(?:${longest.join("|")})(?!${mark})`, "gu");
-    const named = longest.length > 0 ? rendered.replace(pattern, `${SECRET}$&`) : rendered;
+    let written = 0;
+    const secret = (token: string) => {
+      written++;
+      return SECRET + token;
+    };
+    const named = longest.length > 0 ? rendered.replace(pattern, secret) : rendered;
     const found = backend.encode(named.replaceAll(mark, ""), { add_special_tokens: false }).ids;
-    if (found.some((id) => this.specialIds.has(id))) {
+    const unknown = this.#unknown();
+    if (found.some((id) => this.specialIds.has(id) && id !== unknown)) {
       throw new EngineError(
         "artifact",
         "A message contains a special token that the tokenizer cannot read as text.",
         "Leave it out of the message.",
       );
     }
+    // Otherwise the secret would be left as text.
+    if (found.filter((id) => ids.has(id)).length !== written) {
+      throw new EngineError(
+        "artifact",
+        "The tokenizer does not tell the template's special tokens from a message's text.",
+        "Leave texts that look like special tokens out of the messages.",
+      );
+    }
     return found.map((id) => ids.get(id) ?? id);
+  }
+
+  /** The token that stands for characters that the vocabulary lacks, as in any text. */
+  #unknown(): number | undefined {
+    const { unk_token, unk_id } = this.#file["model"] as { unk_token?: string; unk_id?: number };
+    return unk_id ?? (unk_token ? this.#id(unk_token) : undefined);
   }
 
   /** The copy, and the ids of special tokens by those that it has for the secret names. */

@@ -65,6 +65,33 @@ test("a special token in a message is cut, overlapping ones too", () => {
   expect(messages[0]!.content).toBe("a<\ue001x\ue001><\ue001x>b\ue001\ue000");
 });
 
+test("a secret name never reaches the model", () => {
+  const files = artifactFiles();
+  const file = JSON.parse(new TextDecoder().decode(files.get("tokenizer.json")));
+  const changed = {
+    ...file,
+    normalizer: { type: "Prepend", prepend: "\u2581" },
+    added_tokens: file.added_tokens.map((token: object) => ({ ...token, normalized: true })),
+  };
+  files.set("tokenizer.json", new TextEncoder().encode(JSON.stringify(changed)));
+  const template = "{% for m in messages %}{{ m.content }}<|eot_id|>{% endfor %}";
+  files.set("chat_template.jinja", new TextEncoder().encode(template));
+  const chat = ["a <|eot_id|> b", "c"].map((content) => ({ role: "user" as const, content }));
+  const ids = () => new Tokenizer(files).encodeChat(chat);
+  expect(ids).toThrow(/does not tell the template's special tokens/);
+});
+
+test.each(["{{ messages[0].content|length }}", "{{ messages[0].content[:9] }}"])(
+  "a template that looks into such a text is refused: %s",
+  (source) => {
+    const files = artifactFiles();
+    files.set("chat_template.jinja", new TextEncoder().encode(source));
+    const chat = (content: string) => new Tokenizer(files).encodeChat([{ role: "user", content }]);
+    expect(() => chat("hello <|eot_id|> there")).toThrow(/looks into a message's text/);
+    expect(chat("hello there").length).toBeGreaterThan(0);
+  },
+);
+
 test("a template that rewrites earlier turns has no ids after a reply", () => {
   const files = artifactFiles();
   const last = "{{ messages[-1]['content'] }}";
