@@ -15,7 +15,7 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: fields keys rope quantization records config parts
+network: fields key_lists keys rope quantization records config parts
 weights: ternary degenerate checkpoint.base checkpoint.pickled checkpoint.templates checkpoint.files
     checkpoint.folder gguf.metadata gguf.container gguf.parts checkpoint.hub checkpoint.write
     gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer

@@ -14,7 +14,8 @@ from typing import Any
 from ..errors import ConfigError
 from ..files import read_object
 from . import fields as read
-from .keys import CONFIG_KEYS, sort_out
+from .key_lists import CONFIG_KEYS
+from .keys import sort_out
 from .quantization import GROUP_SIZE, Quantization, read_grouped, read_quantization
 from .records import RECORDS, Network, of_config
 from .rope import RopeScaling, read_rope

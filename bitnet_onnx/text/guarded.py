@@ -17,7 +17,19 @@ from ..errors import TokenizerError
 from .backend import encoded
 from .library import load
 
-__all__ = ["GuardedEncoder"]
+__all__ = ["GuardedEncoder", "check_written"]
+
+_LEAVE = "leave texts that look like special tokens out of the messages"
+
+
+def check_written(plain: str, rendered: str, mark: str) -> None:
+    """Raise TokenizerError where the marks changed more of a rendered chat than its tokens."""
+    if rendered.replace(mark, "") != plain:
+        raise TokenizerError(
+            "the chat template looks into a message's text that reads like a special token, for"
+            " its length or its parts, expected it only to write the text",
+            hint=_LEAVE,
+        )
 
 
 class GuardedEncoder:
@@ -91,7 +103,7 @@ class GuardedEncoder:
             raise TokenizerError(
                 "the tokenizer does not tell the template's special tokens from a message's text,"
                 " expected each of them to be one token",
-                hint="leave texts that look like special tokens out of the messages",
+                hint=_LEAVE,
             )
         return [ids.get(token, token) for token in found]
 

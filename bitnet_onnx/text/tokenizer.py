@@ -20,7 +20,7 @@ from ..files import read_object
 from .backend import added_around, cleaned, cleans_up, encoded, load_backend, named_tokens, token_id
 from .chat_input import MARKERS, ChatInput, Message, guard
 from .chat_template import DEFAULT, ChatTemplates, read_templates
-from .guarded import GuardedEncoder
+from .guarded import GuardedEncoder, check_written
 from .library import in_a_sentence
 from .replies import Reply, around_replies
 
@@ -151,10 +151,7 @@ class Tokenizer:
 
     @cached_property
     def hidden_ids(self) -> frozenset[int]:
-        """The control tokens that an answer does not show: all but those around tool calls.
-
-        Those that a normalizer changes are shown, as by ``decode`` and by transformers.
-        """
+        """Control tokens that answers leave out; those around tool calls are shown."""
         hidden = (i for token, i in self._special.items() if token not in MARKERS)
         return frozenset(i for i in hidden if not self.decode_raw([i]))
 
@@ -208,11 +205,10 @@ class Tokenizer:
     ) -> list[int]:
         """Return the ids of a rendered chat.
 
-        They are those of transformers' apply_chat_template, but for two things. Where a template
-        writes no bos, the one that the tokenizer itself puts before a text is put before the chat.
+        A template that writes no bos gets the one that the tokenizer itself puts before a text.
         Special tokens inside the messages, tools and documents stay text: only the template writes
-        special ids. replies: the model's own answers by the place of their message; each keeps its
-        ids where the rendered chat holds its text as it is.
+        special ids. Else they are those of transformers' apply_chat_template. replies: the model's
+        own answers by the place of their message, which keep their ids where the chat holds them.
         """
         chat = ChatInput.of(messages, tools, documents, chat_template_kwargs)
         replies = replies or {}
@@ -229,12 +225,7 @@ class Tokenizer:
 
         if guarded != chat:
             plain = self._chat_template.render(chat, add_generation_prompt)
-            if render(guarded.messages).replace(mark, "") != plain:
-                raise TokenizerError(
-                    "the chat template looks into a message's text that reads like a special"
-                    " token, for its length or its parts, expected it only to write the text",
-                    hint="leave texts that look like special tokens out of the messages",
-                )
+            check_written(plain, render(guarded.messages), mark)
         ids: list[int] = []
         for piece in around_replies(render, guarded.messages, own, mark):
             if not isinstance(piece, str):

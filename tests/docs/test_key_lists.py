@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from bitnet_onnx.network.keys import CONFIG_KEYS, FAMILIES, GGUF_KEYS, Tolerated
+from bitnet_onnx.network.key_lists import CONFIG_KEYS, FAMILIES, GGUF_KEYS, Tolerated
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "checkpoints.md"

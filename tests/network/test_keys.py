@@ -9,7 +9,8 @@ import pytest
 
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.network.config import BitNetConfig
-from bitnet_onnx.network.keys import CONFIG_KEYS, GGUF_KEYS, sort_out
+from bitnet_onnx.network.key_lists import CONFIG_KEYS, GGUF_KEYS
+from bitnet_onnx.network.keys import sort_out
 from tests.support.checkpoints import config_fields
 from tests.support.published import CONFIGS, WRITTEN_BY_4
 

@@ -198,7 +198,9 @@ def test_a_template_that_looks_into_such_a_text_is_refused(tmp_path: Path, looks
     assert ours.encode_chat([{"role": "user", "content": "hello there"}], tools=other)
 
 
-def test_a_special_token_that_a_normalizer_changes_is_shown_as_in_transformers(tmp_path: Path) -> None:
+def test_a_special_token_that_a_normalizer_changes_is_shown(
+    tmp_path: Path,
+) -> None:
     file = folders.trained("byte") | {"normalizer": {"type": "Lowercase"}}
     for token in file["added_tokens"]:
         token["normalized"] = True

@@ -194,6 +194,7 @@ def test_a_scale_must_give_a_finite_normal_multiplier(tmp_path: Path, case: str)
     checkpoints.write(folder, checkpoints.config_fields(**sizes), made)
     checkpoint = open_checkpoint(folder)
     if words is None:
+        checkpoint.allow_degenerate = True  # no trained network has such a scale
         multiplier = checkpoint.ternary(Q)[1]
         assert multiplier.isfinite().all()
         assert multiplier >= TINY

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...errors import CheckpointError, ConfigError
 from ...network.config import BitNetConfig
-from ...network.keys import GGUF_KEYS, Unread, sort_out
+from ...network.key_lists import GGUF_KEYS
+from ...network.keys import Unread, sort_out
 from ...network.records import RECORDS, Network, of_architecture
 from .container import GgufFile
 

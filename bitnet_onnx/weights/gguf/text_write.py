@@ -46,9 +46,8 @@ def text_fields(text_files: dict[str, bytes], config: BitNetConfig) -> dict[str,
     if not text_files.get("tokenizer.json"):
         return fields
     tokenizer_config = _parsed(text_files, "tokenizer_config.json")
-    adds_bos = tokenizer_config.get("add_bos_token") is not False
-    fields["tokenizer.ggml.add_bos_token"] = adds_bos and config.bos_token_id is not None
     try:
+        fields["tokenizer.ggml.add_bos_token"] = _adds_bos(tokenizer, config.bos_token_id)
         fields |= _ggml_fields(tokenizer, config.vocab_size)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"tokenizer.json is of an unknown form: {error!r}") from error
@@ -59,9 +58,39 @@ def text_fields(text_files: dict[str, bytes], config: BitNetConfig) -> dict[str,
             template = text_files["chat_template.jinja"].decode()
         except UnicodeDecodeError as error:
             raise CheckpointError(f"chat_template.jinja is not UTF-8: {error}") from error
+    return fields | _template_fields(template)
+
+
+def _template_fields(template: Any) -> dict[str, Value]:
+    """Return one template, or a list of {"name", "template"}, under the keys that GGUF has."""
     if isinstance(template, str):
-        fields[TEMPLATE_KEY] = template
-    return fields
+        return {TEMPLATE_KEY: template}
+    if not isinstance(template, list):
+        return {}
+    try:
+        named = {entry["name"]: entry["template"] for entry in template}
+    except (LookupError, TypeError) as error:
+        raise CheckpointError(
+            "chat_template in tokenizer_config.json is of an unknown form, expected a text or a"
+            ' list of {"name", "template"}'
+        ) from error
+    fields = {
+        TEMPLATE_KEY if name == "default" else f"{TEMPLATE_KEY}.{name}": text
+        for name, text in named.items()
+    }
+    return {**fields, f"{TEMPLATE_KEY}s": [name for name in named if name != "default"]}
+
+
+def _adds_bos(tokenizer: dict[str, Any], bos: int | None) -> bool:
+    """Say whether the post-processor, which decides, puts a bos before a text."""
+    whole = tokenizer.get("post_processor") or {}
+    for step in whole.get("processors", [whole]):
+        first = (step.get("single") or [{}])[0].get("SpecialToken")
+        if first is not None:
+            return bos in step["special_tokens"][first["id"]]["ids"]
+        if "cls" in step:  # of BERT and RoBERTa: [token, id]
+            return bool(step["cls"][1] == bos)
+    return False
 
 
 def _ggml_fields(tokenizer: dict[str, Any], rows: int) -> dict[str, Value]:

@@ -181,10 +181,20 @@ class GgufText:
             **{f"add_{end}_token": self._adds(end) for end in ends},
             **{f"{name}_token": token for name, token in named.items() if token is not None},
         }
-        template = self._file.fields.get(TEMPLATE_KEY)
-        if isinstance(template, str) and PLACEHOLDER not in template:
-            config["chat_template"] = template
+        if templates := self._templates():
+            named = [{"name": name, "template": text} for name, text in templates.items()]
+            config["chat_template"] = templates["default"] if [*templates] == ["default"] else named
         return config
+
+    def _templates(self) -> dict[str, str]:
+        """Return the chat templates by name, such as tool_use; the unnamed one is the default."""
+        fields = self._file.fields
+        found = {"default": fields.get(TEMPLATE_KEY)}
+        for key in fields:
+            if key.startswith(f"{TEMPLATE_KEY}."):
+                found[key.removeprefix(f"{TEMPLATE_KEY}.")] = fields[key]
+        texts = {name: text for name, text in found.items() if isinstance(text, str)}
+        return {name: text for name, text in texts.items() if PLACEHOLDER not in text}
 
     def _adds(self, end: str) -> bool:
         vocabulary = self._vocabulary
