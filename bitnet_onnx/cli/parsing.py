@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
     """One command's parser, or that of all commands."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **options)
+        super().__init__(*args, **options | {"allow_abbrev": False})
         self.register("action", None, _Store)
         self.register("action", "store", _Store)
         self.register("action", "switch", _Switch)

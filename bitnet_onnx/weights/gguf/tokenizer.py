@@ -182,8 +182,11 @@ class GgufText:
             **{f"{name}_token": token for name, token in named.items() if token is not None},
         }
         if templates := self._templates():
-            named = [{"name": name, "template": text} for name, text in templates.items()]
-            config["chat_template"] = templates["default"] if [*templates] == ["default"] else named
+            config["chat_template"] = [
+                {"name": name, "template": text} for name, text in templates.items()
+            ]
+            if [*templates] == ["default"]:
+                config["chat_template"] = templates["default"]
         return config
 
     def _templates(self) -> dict[str, str]:
