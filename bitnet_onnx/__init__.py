@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .generation.text import TextResult, TextStream
     from .runtime.session import Session
     from .text.tokenizer import Tokenizer
+    from .text.tool_calls import ParsedAnswer, ToolCall, parse_tool_calls
     from .verification.compare import Comparison, verify
     from .weights.checkpoint.base import Checkpoint
     from .weights.open import open_checkpoint
@@ -52,16 +53,19 @@ __all__ = [
     "GenerationResult",
     "LibraryError",
     "Model",
+    "ParsedAnswer",
     "Session",
     "SessionError",
     "TextResult",
     "TextStream",
     "Tokenizer",
     "TokenizerError",
+    "ToolCall",
     "__version__",
     "export",
     "load",
     "open_checkpoint",
+    "parse_tool_calls",
     "verify",
 ]
 
@@ -81,15 +85,18 @@ _HOMES = {
     "GenerationResult": "generation.loop",
     "LibraryError": "errors",
     "Model": "generation.model",
+    "ParsedAnswer": "text.tool_calls",
     "Session": "runtime.session",
     "SessionError": "errors",
     "TextResult": "generation.text",
     "TextStream": "generation.text",
     "Tokenizer": "text.tokenizer",
     "TokenizerError": "errors",
+    "ToolCall": "text.tool_calls",
     "export": "exporter.export",
     "load": "generation.model",
     "open_checkpoint": "weights.open",
+    "parse_tool_calls": "text.tool_calls",
     "verify": "verification.compare",
 }
 

@@ -90,6 +90,8 @@ class Artifact:
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
         """Read and check a folder; raise ArtifactError naming the file and the field."""
+        if not isinstance(folder, (str, os.PathLike)):
+            raise ArtifactError(f"the artifact is {folder!r}, expected the path of its folder")
         folder = Path(folder)
         if not folder.is_dir():
             raise ArtifactError(
@@ -139,6 +141,8 @@ class Artifact:
             size = path.stat().st_size
         except OSError:
             raise ArtifactError(f"{path} does not exist but is in the manifest", again) from None
+        if not path.is_file():  # reading a pipe would wait for ever
+            raise ArtifactError(f"{path} is not a file but is in the manifest", again)
         if size != entry["size"]:
             raise ArtifactError(
                 f"{path} has {size} bytes, expected {entry['size']} as in the manifest: it is "
@@ -187,7 +191,8 @@ def _check_file_list(path: Path, files: Any) -> None:
     if not isinstance(files, dict) or MODEL not in files or not any(map(_is_data, files)):
         raise ArtifactError(f"{path}: files lacks {MODEL} or {WEIGHTS}, expected both")
     for name, entry in files.items():
-        plain = os.path.basename(name) == name not in ("", ".", "..") and "\0" not in name
+        # The separators of every system: on Windows "C:a" leads to another drive.
+        plain = name not in ("", ".", "..") and not set(name) & set("/\\:\0")
         whole = isinstance(entry, dict) and set(entry) == set(_ENTRY)
         if not (plain and whole and [type(entry[key]) for key in _ENTRY] == [int, str]):
             raise ArtifactError(

@@ -18,15 +18,27 @@ __all__ = [
 ]
 
 
+LONGEST = 1000  # characters of a message
+
+
 class BitNetError(Exception):
     """A mistake that the user can mend; the command line prints it on one line and exits with 2.
 
-    ``hint`` says what to do, where that is known.
+    ``hint`` says what to do, where that is known. A message may quote a damaged file, so it is
+    shown without control characters, and without the middle where it is too long.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(_printable(message))
+        self.hint = None if hint is None else _printable(hint)
+
+
+def _printable(text: str) -> str:
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} [...] {text[-LONGEST // 3 :]}"
+    text = " ".join(text.splitlines())
+    escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text.isprintable() else "".join(escaped)
 
 
 class ConfigError(BitNetError):

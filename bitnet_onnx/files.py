@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 from types import ModuleType
@@ -40,17 +40,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that becomes ``path`` when the block ends without error.
 
     Raises ConfigError when ``path`` exists (an empty folder is fine) or cannot be made, and
-    BitNetError when writing fails, as on a full disk. The temporary folder is always removed.
+    BitNetError when reading or writing fails, as on a full disk. The temporary folder is always
+    removed.
     """
-    path = Path(path)
-    if path.is_dir() and not any(path.iterdir()):
-        path.rmdir()
-    if path.exists() or path.is_symlink():
-        raise ConfigError(
-            f"the output folder {path} exists and is not empty",
-            hint="remove it or choose another one; nothing was written",
-        )
-    with _temporary(path, "folder") as temporary:
+    with _temporary(Path(path), "folder") as temporary:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             _sync(file)
@@ -60,46 +53,82 @@ def new_folder(path: Path) -> Iterator[Path]:
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name that becomes ``path`` when the block ends without error.
 
-    Raises ConfigError when ``path`` exists or cannot be made, and BitNetError when writing fails,
-    as on a full disk. The temporary file is always removed.
+    Raises ConfigError when ``path`` exists or cannot be made, and BitNetError when reading or
+    writing fails, as on a full disk. The temporary file is always removed.
     """
-    if path.exists() or path.is_symlink():
-        raise ConfigError(
-            f"the output file {path} exists",
-            hint="remove it or choose another one; nothing was written",
-        )
-    with _temporary(path, "file") as temporary:
+    with _temporary(Path(path), "file") as temporary:
         yield temporary
 
 
 @contextmanager
 def _temporary(path: Path, kind: str) -> Iterator[Path]:
     """Yield an empty folder or file, which becomes ``path`` when the block ends without error."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    made: list[Path] = []  # folders above it, removed again where the block fails
     try:
+        if obstacle := _obstacle(path, kind):
+            raise ConfigError(
+                f"the output {kind} {path} {obstacle}, expected a new name",
+                hint="choose another one; nothing was written",
+            )
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        made = [p for p in (path.parent, *path.parent.parents) if not p.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent)
         temporary.mkdir() if kind == "folder" else temporary.touch()
-    except OSError as error:
-        raise ConfigError(f"the output {kind} {path} cannot be made: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"the output {kind} {path} cannot be made: {reason}") from error
     lock = _locked(temporary)
     try:
         yield temporary
         _sync(temporary)
+        if path.is_dir() and os.name == "nt":
+            path.rmdir()  # only POSIX renames over an empty folder
         temporary.rename(path)
+        made = []
         _sync(path.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno is None and shutil.disk_usage(path.parent).free < CHUNK:
-            reason = os.strerror(errno.ENOSPC)  # NumPy reports only that it wrote too little
-        raise BitNetError(
-            f"writing {path} failed: {reason}",
-            hint="free some disk space or choose another place; nothing was left behind",
-        ) from error
+        raise _explained(error, path, temporary) from error
     finally:
         if lock is not None:
             os.close(lock)
         _remove(temporary)
+        with suppress(OSError):  # another writer may use a folder by now
+            for folder in made:
+                folder.rmdir()
+
+
+def _obstacle(path: Path, kind: str) -> str | None:
+    """Return what is at ``path`` that a new file or folder cannot replace."""
+    if path.name in ("", ".."):
+        return "is the current folder, one above it or a root"
+    if path.is_symlink():
+        return "exists and is a link"
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        return "exists and is a file"
+    if any(path.iterdir()):
+        return "exists and is not empty"
+    if os.path.ismount(path):
+        return "is a mount point"
+    return "exists and is a folder" if kind == "file" else None
+
+
+def _explained(error: OSError, path: Path, temporary: Path) -> BitNetError:
+    """Return an error of the block in a sentence: of writing ``path``, or of reading another."""
+    named = error.filename if isinstance(error.filename, str) else None
+    if named is not None and not Path(named).is_relative_to(temporary) and named != str(path):
+        return BitNetError(
+            f"{named} cannot be used: {error.strerror}", hint="nothing was left behind"
+        )
+    reason = error.strerror or str(error)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if error.errno is None and shutil.disk_usage(path.parent).free < CHUNK:
+        full, reason = True, os.strerror(errno.ENOSPC)  # NumPy says only that it wrote too little
+    what = "free some disk space or choose another place; " if full else ""
+    task = "writing" if full or named is not None else "making"  # reading fails without a name, too
+    return BitNetError(f"{task} {path} failed: {reason}", hint=f"{what}nothing was left behind")
 
 
 def _remove_abandoned(parent: Path) -> None:
@@ -166,7 +195,9 @@ def sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no descriptor of a folder
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

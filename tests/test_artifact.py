@@ -125,6 +125,9 @@ ENTRY = {"size": 2, "sha256": "0" * 64}
         (".", ENTRY),
         ("", ENTRY),
         ("a\0b", ENTRY),
+        ("sub\\file", ENTRY),
+        ("C:file", ENTRY),
+        ("file:stream", ENTRY),
         ("config.json", None),
         ("config.json", 2),
         ("config.json", {"size": 2}),
@@ -162,6 +165,16 @@ def test_a_missing_folder_manifest_or_file_is_refused(folder: Path) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_not_a_file_is_refused(folder: Path, make: Callable[[Path], None]) -> None:
+    """A pipe would be read for ever."""
+    make(folder / "odd")
+    entry = {"size": (folder / "odd").stat().st_size, "sha256": "0" * 64}
+    edit(folder, lambda manifest: manifest["files"].update(odd=entry))
+    with pytest.raises(ArtifactError, match="odd is not a file but is in the manifest"):
+        Artifact.open(folder)
+
+
 def test_a_truncated_data_file_is_refused(folder: Path) -> None:
     os.truncate(folder / "model.onnx_data", 4999)
     with pytest.raises(ArtifactError, match=r"model\.onnx_data has 4999 bytes, expected 5000 as"):
@@ -185,3 +198,25 @@ def test_check_hashes_finds_a_flipped_byte_in_a_large_file(
     artifact = Artifact.open(folder)
     with pytest.raises(ArtifactError, match=r"model\.onnx_data is corrupt"):
         artifact.check_hashes()
+
+
+def test_the_fingerprint_is_that_of_graph_and_weights(folder: Path) -> None:
+    """Cached rows of folders with one fingerprint are exchanged."""
+
+    def again() -> str:
+        (folder / "manifest.json").unlink(missing_ok=True)
+        write_manifest(folder, FIELDS)
+        return Artifact.open(folder).fingerprint
+
+    first = again()
+    (folder / "config.json").write_bytes(b"{ }")
+    assert again() == first
+    seen = {first}
+    for name, content in (
+        ("model.onnx", b"grapg"),
+        ("model.onnx_data", bytes(4999) + b"1"),
+        ("model.onnx_data_1", b"more"),
+    ):
+        (folder / name).write_bytes(content)
+        seen.add(again())
+    assert len(seen) == 4

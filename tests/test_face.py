@@ -18,25 +18,35 @@ from bitnet_onnx.errors import BitNetError, GenerationError
 from tests.support.paths import PACKAGE, ROOT
 
 FACE = """
-load(artifact, *, threads=0, custom_ops=True)
+load(artifact, *, threads=0, custom_ops=True, generation_config=None)
 export(checkpoint, output, *, target='native', head='bf16', kv_cache='float32',
-    context_length=None, revision=None, passes=('projections', 'attention', 'zeros', 'norms'),
-    progress=False)
+    context_length=None, revision=None, ignore_keys=(), allow_degenerate=False,
+    passes=('projections', 'attention', 'zeros', 'norms'), progress=False)
 verify(checkpoint, artifact, prompts=None, max_new_tokens=64, *, against='torch', progress=False)
-open_checkpoint(source, *, revision=None, i2s_layout='x86')
+open_checkpoint(source, *, revision=None, i2s_layout='x86', ignore_keys=(), allow_degenerate=False)
 Model(session, tokenizer, generation_config=None)
-Model.generate(prompt, config=None, **changes)
-Model.generate_batch(prompts, config=None, *, on_text=None, **changes)
-Model.stream(prompt, config=None, **changes)
-Model.chat(system=None, *, on_notice=None)
+Model.generate(prompt, config=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, **changes)
+Model.generate_batch(prompts, config=None, *, on_text=None, tools=None, documents=None,
+    chat_template_kwargs=None, **changes)
+Model.stream(prompt, config=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, **changes)
+Model.chat(system=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, on_notice=None)
 Model.score(prompt)
-Model.encode(prompt)
+Model.encode(prompt, *, tools=None, documents=None,
+    chat_template_kwargs=None)
 Model.close()
-Chat(session, tokenizer, system=None, *, config=None, on_notice=None)
+Chat(session, tokenizer, system=None, *, tools=None, documents=None,
+    chat_template_kwargs=None, config=None, on_notice=None)
 Chat.send(text, config=None, **changes)
+Chat.send_messages(messages, config=None, **changes)
 Chat.reset()
-GenerationConfig(max_new_tokens=256, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
-    min_p=0.0, repetition_penalty=1.0, num_beams=1, eos_token_id=None, stop_strings=(), seed=None)
+GenerationConfig(max_new_tokens=None, do_sample=False, temperature=1.0, top_k=50, top_p=1.0,
+    min_p=0.0, repetition_penalty=1.0, num_beams=1, eos_token_id=None, stop_strings=(), seed=None,
+    max_length=None, min_length=0, min_new_tokens=None, no_repeat_ngram_size=0, bad_words_ids=None,
+    suppress_tokens=None, begin_suppress_tokens=None, forced_eos_token_id=None, typical_p=1.0,
+    epsilon_cutoff=0.0, eta_cutoff=0.0)
 GenerationConfig.changed(**changes)
 GenerationConfig.from_dict(values)
 GenerationConfig.from_file(path)
@@ -58,8 +68,15 @@ Session.put(kept, row=0)
 Tokenizer.from_folder(path)
 Tokenizer.encode(text, add_special_tokens=True)
 Tokenizer.decode(ids, skip_special_tokens=True)
-Tokenizer.render_chat(messages, add_generation_prompt=True)
-Tokenizer.encode_chat(messages, add_generation_prompt=True)
+Tokenizer.render_chat(messages, add_generation_prompt=True, *, tools=None, documents=None,
+    chat_template_kwargs=None)
+Tokenizer.encode_chat(messages, add_generation_prompt=True, *, tools=None, documents=None,
+    chat_template_kwargs=None, replies=None)
+ToolCall(name, arguments=<factory>)
+ToolCall.to_message()
+ParsedAnswer(content, calls=(), malformed=())
+ParsedAnswer.to_message()
+parse_tool_calls(text)
 Artifact.open(folder)
 Artifact.check_hashes()
 """

@@ -52,6 +52,86 @@ def test_an_existing_path_is_refused_and_not_changed(tmp_path: Path, kind: str) 
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "nowhere/..", "link/..", "a/../..", "./"])
+def test_a_name_that_is_no_name_is_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for new in (new_folder, files.new_file):
+        with pytest.raises(ConfigError, match=r"is the current folder, one above"), new(Path(name)):
+            raise AssertionError("the block must not run")
+    assert list(tmp_path.iterdir()) == [tmp_path / "here"]
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("link to an empty folder", "is a link"),
+        ("mount point", "is a mount point"),
+        ("file", "is a file"),
+        ("link to nothing", "is a link"),
+        ("long name", "cannot be made: File name too long"),
+        ("null character", "cannot be made: embedded null"),
+        ("below a file", "cannot be made: File exists"),
+    ],
+)
+def test_what_cannot_become_a_folder_is_one_sentence(
+    tmp_path: Path, kind: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    if kind == "link to an empty folder":
+        (tmp_path / "empty").mkdir()
+        target.symlink_to(tmp_path / "empty")
+    elif kind == "mount point":
+        target.mkdir()
+        monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
+    elif kind == "link to nothing":
+        target.symlink_to(tmp_path / "nowhere")
+    elif kind in ("file", "below a file"):
+        target.write_text("kept")
+    named = {"long name": "x" * 300, "null character": "a\0b", "below a file": "out/a"}
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ConfigError, match=words), new_folder(tmp_path / named.get(kind, "out")):
+        raise AssertionError("the block must not run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_stays_where_writing_fails(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match=r"^$"):
+        fail_in_the_middle(tmp_path / "out", ValueError())
+    assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
+
+
+def test_folders_above_are_removed_where_writing_fails(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(SystemExit):
+        fail_in_the_middle(tmp_path / "kept" / "a" / "b" / "out", SystemExit())
+    assert list(tmp_path.rglob("*")) == [tmp_path / "kept"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "hint"),
+    [
+        (OSError(errno.ENOSPC, "No space"), "^writing .*out failed: No space", "free some disk"),
+        (OSError(errno.EDQUOT, "Quota"), "^writing .*out failed: Quota", "free some disk"),
+        (OSError(errno.EIO, "I/O error"), "^making .*out failed: I/O error", "nothing was left"),
+        (PermissionError(errno.EACCES, "Denied", "in.gguf"), "^in.gguf cannot be used: Denied", ""),
+        (FileNotFoundError(errno.ENOENT, "None", "/a/b"), "^/a/b cannot be used: None", ""),
+    ],
+)
+def test_an_error_of_reading_is_not_one_of_writing(
+    tmp_path: Path, error: OSError, words: str, hint: str
+) -> None:
+    with pytest.raises(BitNetError, match=words) as caught:
+        fail_in_the_middle(tmp_path / "out", error)
+    assert hint in str(caught.value.hint)
+    assert ("disk space" in str(caught.value.hint)) == (hint == "free some disk")
+    assert list(tmp_path.iterdir()) == []
+
+
 def fail_in_the_middle(path: Path, error: BaseException) -> None:
     with new_folder(path) as folder:
         write_text(folder / "half", "half")

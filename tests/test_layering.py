@@ -15,23 +15,27 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: fields rope quantization records config parts
-weights: ternary checkpoint.base checkpoint.folder checkpoint.hub checkpoint.write gguf.blocks
-    gguf.container gguf.names gguf.config gguf.tokenizer gguf.checkpoint gguf.write open convert
+network: fields key_lists keys rope quantization records config parts
+weights: ternary degenerate checkpoint.base checkpoint.pickled checkpoint.templates checkpoint.files
+    checkpoint.folder gguf.metadata gguf.container gguf.parts checkpoint.hub checkpoint.write
+    gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
+    gguf.text_write gguf.checkpoint gguf.write open convert
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
-    networks.llama networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
+    networks.llama networks.trilm networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
 operators: domain steps blocks norm ternary ternary_group feed_forward head two_step positions
     attention_steps attention attention_int8 attention_qkv catalog .
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save describe export
-runtime: cache.growing open steps session
-text: chat_template tokenizer streaming
-generation: config sampling loop text chat model
+runtime: integers cache.growing open steps users session
+text: tokenizer_class library backend template_limits template_filters template_helpers
+    template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
+generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
-serve: page
-cli: common export convert generate chat bench verify info synthesize demo web main
+serve: server page
+cli: streams parsing common template options progress terminal saved export convert generate chat
+    bench verify info synthesize demo web main
 : __main__
 """
 
@@ -95,11 +99,23 @@ def imported(tree: ast.AST, module: str, is_package: bool, known: set[str]) -> s
             # `from package import name` names a module or something inside the package.
             whole = (f"{base}.{alias.name}" for alias in node.names)
             names = [n if n.removeprefix("bitnet_onnx.") in known else base for n in whole]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [named_module(node.value, module, is_package)]
         for name in names:
             inner = name.removeprefix("bitnet_onnx.")
             if inner != name and inner in known:
                 found.add(inner)
     return found
+
+
+def named_module(text: str, module: str, is_package: bool) -> str:
+    """Return the module that a text names, as importlib takes it: "bitnet_onnx.a" or ".a"."""
+    dots = len(text) - len(text.lstrip("."))
+    if dots:
+        here = ["bitnet_onnx", *module.split(".")]
+        up = dots - 1 if is_package else dots
+        return ".".join([*here[: len(here) - up], text[dots:]])
+    return text
 
 
 def violations(sources: dict[str, str], order: list[str], packages: frozenset[str]) -> list[str]:
@@ -133,6 +149,9 @@ def test_imports_point_upwards() -> None:
         "from . import cli",
         "from .cli import main",
         "def f():\n    from .cli import main",
+        "import_module('bitnet_onnx.cli')",
+        "importlib.import_module('.cli', __package__)",
+        "NAME = 'bitnet_onnx.cli'\n__import__(NAME)",
     ],
 )
 def test_an_import_of_a_lower_file_is_found(statement: str) -> None:

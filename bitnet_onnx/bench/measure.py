@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import statistics
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,13 @@ from ..artifact import Artifact
 from ..errors import GenerationError
 from ..network.config import BitNetConfig
 from ..runtime.session import Session
+
+try:
+    import resource as _resource
+except ModuleNotFoundError:  # Windows
+    resource: ModuleType | None = None
+else:
+    resource = _resource
 
 __all__ = ["BenchResult", "bench", "read_bandwidth"]
 
@@ -57,7 +64,7 @@ class BenchResult:
     weight_bytes_per_token: int | None  # None: ONNX Runtime's own operators may unpack weights
     read_bandwidth: float
     bandwidth_share: float | None
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None  # None: on Windows it is not measured
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -112,7 +119,7 @@ def _summary(
     times: list[_Times],
 ) -> BenchResult:
     """Medians of the runs, with the read bandwidth and the peak memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_memory()
     prefill = statistics.median(run.first for run in times)
     rates = [(new_tokens - 1) / run.rest for run in times if new_tokens > 1] or [0.0]
     decode = statistics.median(rates)
@@ -144,8 +151,16 @@ def _summary(
         weight_bytes_per_token=read,
         read_bandwidth=bandwidth,
         bandwidth_share=None if read is None else read * decode / bandwidth,
-        peak_rss_bytes=peak * (1 if sys.platform == "darwin" else 1024),
+        peak_rss_bytes=peak,
     )
+
+
+def peak_memory() -> int | None:
+    """Return the most bytes that this process has had resident; None where nobody counts them."""
+    if resource is None:
+        return None
+    peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def weight_bytes(artifact: Artifact) -> int:
@@ -211,6 +226,8 @@ def describe(result: BenchResult) -> str:
             f"{r.weight_bytes_per_token / 1e6:.1f} MB a token, {rate / GB:.1f} GB/s, "
             f"{r.bandwidth_share:.0%} of the {r.read_bandwidth / GB:.1f} GB/s read here"
         )
+    peak = r.peak_rss_bytes
+    memory = "not measured on this system" if peak is None else f"{peak / 1e6:.0f} MB resident"
     zeros = []
     if r.zero_gates is not None and r.zero_activations is not None:
         shares = f"{r.zero_gates:.1%} of the gates, {r.zero_activations:.1%} of down's inputs"
@@ -225,6 +242,6 @@ def describe(result: BenchResult) -> str:
             f"({low:.1f} to {high:.1f} in {r.runs} runs of {r.new_tokens})",
             *zeros,
             f"weights read     {weights}",
-            f"peak memory      {r.peak_rss_bytes / 1e6:.0f} MB resident",
+            f"peak memory      {memory}",
         ]
     )

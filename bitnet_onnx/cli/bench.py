@@ -8,6 +8,10 @@ from ..errors import GenerationError
 from .common import add_artifact, add_format, print_json, say
 
 HELP = "measure prefill, decode, load and memory"
+DESCRIPTION = (
+    "Measure prefill, decode, load and memory. Decoding is greedy; generation_config.json is not "
+    "read."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

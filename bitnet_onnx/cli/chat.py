@@ -3,56 +3,114 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import GenerationError
-from .common import add_artifact, add_generation, generation_config, lines_of_stdin, say, say_speed
+from ..errors import BitNetError, GenerationError, TokenizerError
+from .common import add_artifact, say, say_speed
+from .options import add_generation, generation_config
+from .progress import watched
+from .saved import load_chat, save_chat
+from .template import add_template, template_options
+from .terminal import is_interactive, messages
 
 if TYPE_CHECKING:
+    from ..artifact import Artifact
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
 
 HELP = "chat with a model in the terminal"
+DESCRIPTION = (
+    "Chat with a model in the terminal, or answer each line of stdin. /help lists commands."
+)
+COMMANDS = """\
+/help       this list
+/reset      forget the conversation; the system prompt stays
+/save FILE  write the conversation to a new file
+/load FILE  go on with a conversation that was saved
+/exit       end; so does Ctrl-D. Ctrl-C stops an answer, or ends at the prompt
+//TEXT      send /TEXT
+A paste of several lines is one message."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     parser.add_argument("--system", help="the system prompt; default: none")
+    add_template(parser)
     add_generation(parser, max_new_tokens=512)
 
 
 def run(args: argparse.Namespace) -> None:
     from ..artifact import Artifact
     from ..generation.chat import Chat
+    from ..generation.text import of_chat
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
 
     artifact = Artifact.open(args.artifact)
     tokenizer = Tokenizer.from_folder(artifact.folder)
-    tokenizer.encode_chat([{"role": "user", "content": "a"}])  # a missing template fails here
-    config = generation_config(args)
+    options = template_options(args)
+    # A missing template, or one that does not use the options, fails here.
+    tokenizer.encode_chat([{"role": "user", "content": "a"}], **options)
+    config = of_chat(generation_config(args, artifact.folder), tokenizer)
     with Session(artifact, threads=args.threads) as session:
-        chat = Chat(session, tokenizer, system=args.system, on_notice=say)
-        say("type a message; /reset forgets the conversation, /exit or Ctrl-D ends it")
-        talk(chat, config)
+        chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
+        say("type a message; /help lists commands, /exit or Ctrl-D ends")
+        talk(chat, config, artifact)
 
 
-def talk(chat: Chat, config: GenerationConfig) -> None:
-    """Answer lines of stdin, one by one, until its end."""
-    for line in lines_of_stdin():
-        text = line.strip()
+def talk(chat: Chat, config: GenerationConfig, artifact: Artifact) -> None:
+    """Answer the messages on stdin, one by one, until its end."""
+    for message in messages():
+        text = message.strip()
         if text in ("/exit", "/quit"):
             return
-        if text == "/reset":
-            chat.reset()
+        if text.startswith("/") and not text.startswith("//") and "\n" not in text:
+            _obey(text, chat, artifact)
         elif text:
-            try:
-                for piece in chat.send(text, config):
-                    print(piece, end="", flush=True)
-                print()
-                assert chat.result is not None
-                say_speed(chat.result)
-            except GenerationError as error:
-                say(f"error: {error}")
-            except KeyboardInterrupt:
-                print()
+            _answer(text.removeprefix("/") if text.startswith("//") else text, chat, config)
+
+
+def _obey(text: str, chat: Chat, artifact: Artifact) -> None:
+    """Do what a command says; a mistake in it is told and changes nothing."""
+    name, _, rest = text.partition(" ")
+    path = Path(rest.strip())
+    try:
+        if name == "/help" and not rest:
+            say(COMMANDS)
+        elif name == "/reset" and not rest:
+            chat.reset()
+        elif name == "/save" and rest:
+            save_chat(path, chat, artifact.fingerprint)
+            say(f"saved {len(chat.turns)} turns to {path}")
+        elif name == "/load" and rest:
+            load_chat(path, chat, artifact.fingerprint, artifact.vocab_size)
+            say(f"loaded {len(chat.turns)} turns from {path}")
+        else:
+            say(f"error: {text} is not a command, expected one that /help lists")
+            say("hint: //TEXT sends /TEXT to the model")
+    except (BitNetError, OSError) as error:
+        say(f"error: {error}")
+
+
+def _answer(text: str, chat: Chat, config: GenerationConfig) -> None:
+    """Print the answer as it comes; Ctrl-C stops it, and the chat goes on with what was said."""
+    try:
+        pieces = chat.send(text, config)
+        try:
+            for piece in pieces:
+                print(piece, end="", flush=True)
+        finally:
+            pieces.close()
+        print(flush=True)
+        assert chat.result is not None
+        say_speed(chat.result)
+    except (GenerationError, TokenizerError) as error:
+        say(f"error: {error}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+    except KeyboardInterrupt:
+        if not is_interactive():
+            raise
+        print(flush=True)
+        say("stopped; Ctrl-C again ends the chat")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
 
 if TYPE_CHECKING:
-    from ..generation.config import GenerationConfig
     from ..generation.loop import GenerationResult
     from ..weights.checkpoint.base import Checkpoint
 
@@ -21,10 +19,8 @@ __all__ = [
     "add_artifact",
     "add_checkpoint",
     "add_format",
-    "add_generation",
+    "add_leniency",
     "add_output",
-    "generation_config",
-    "lines_of",
     "opened_checkpoint",
     "print_json",
     "prompt_ids",
@@ -48,6 +44,24 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         default="x86",
         help="the CPU on which a GGUF file's I2_S tensors were made; default: x86, as published",
     )
+    add_leniency(parser)
+
+
+def add_leniency(parser: argparse.ArgumentParser) -> None:
+    """Add the options that take what a checkpoint is refused for."""
+    parser.add_argument(
+        "--ignore-key",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="ignore a key of config.json or of a GGUF file that is refused because it can change "
+        "the network; may be repeated",
+    )
+    parser.add_argument(
+        "--allow-degenerate",
+        action="store_true",
+        help="take tensors that only damaged files have: all zero, all one code, equal rows",
+    )
 
 
 def opened_checkpoint(args: argparse.Namespace) -> Checkpoint:
@@ -55,7 +69,11 @@ def opened_checkpoint(args: argparse.Namespace) -> Checkpoint:
     from ..weights.open import open_checkpoint
 
     checkpoint = open_checkpoint(
-        args.checkpoint, revision=args.revision, i2s_layout=args.i2s_layout
+        args.checkpoint,
+        revision=args.revision,
+        i2s_layout=args.i2s_layout,
+        ignore_keys=args.ignore_key,
+        allow_degenerate=args.allow_degenerate,
     )
     for note in checkpoint.notes:
         say(f"note: {note}")
@@ -78,89 +96,12 @@ def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:
     )
 
 
-def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
-    group = parser.add_argument_group("generation", "names and meanings are those of transformers")
-    group.add_argument(
-        "--max-new-tokens",
-        type=int,
-        default=max_new_tokens,
-        help=f"end an answer after this many tokens; default: {max_new_tokens}",
-    )
-    group.add_argument("--do-sample", action="store_true", help="sample; default: greedy")
-    group.add_argument(
-        "--temperature", type=float, default=1.0, help="divides the logits; default: 1"
-    )
-    group.add_argument(
-        "--top-k", type=int, default=50, help="keep the k likeliest tokens; 0: all; default: 50"
-    )
-    group.add_argument(
-        "--top-p",
-        type=float,
-        default=1.0,
-        help="keep the likeliest tokens whose probabilities reach p; default: 1, all",
-    )
-    group.add_argument(
-        "--min-p",
-        type=float,
-        default=0.0,
-        help="keep tokens at least p times as likely as the likeliest; default: 0, all",
-    )
-    group.add_argument(
-        "--repetition-penalty",
-        type=float,
-        default=1.0,
-        help="above 1: tokens that occurred are less likely; default: 1, off",
-    )
-    group.add_argument("--seed", type=int, help="the same seed gives the same text")
-    group.add_argument(
-        "--stop-strings", nargs="+", default=[], metavar="TEXT", help="texts that end an answer"
-    )
-
-
-def generation_config(args: argparse.Namespace) -> GenerationConfig:
-    """Return the options that ``add_generation`` added."""
-    from ..generation.config import GenerationConfig
-
-    return GenerationConfig(
-        max_new_tokens=args.max_new_tokens,
-        do_sample=args.do_sample,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        min_p=args.min_p,
-        repetition_penalty=args.repetition_penalty,
-        seed=args.seed,
-        stop_strings=tuple(args.stop_strings),
-    )
-
-
 def prompt_ids(text: str) -> list[int]:
     """Parse ids like ``1,2,3``."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise GenerationError(f"--prompt-ids is {text!r}, expected ids like 1,2,3") from None
-
-
-def lines_of(path: Path) -> list[str]:
-    """Return the lines of a prompts file that are not blank."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise GenerationError(f"{path} cannot be read: {error}") from error
-    return [line for line in lines if line.strip()]
-
-
-def lines_of_stdin() -> Iterator[str]:
-    """Yield lines as they come, with a prompt sign where a person types them."""
-    if not sys.stdin.isatty():
-        yield from sys.stdin
-        return
-    while True:
-        try:
-            yield input("> ")
-        except EOFError:
-            return
 
 
 def print_json(value: Any) -> None:

@@ -7,10 +7,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from .chat import talk
 from .common import DEMO, say, say_speed
+from .terminal import is_interactive
 
 HELP = "export the bundled model, ask it questions, chat with it"
 QUESTIONS = 3  # of each kind
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from .. import native
+    from ..artifact import Artifact
     from ..exporter.export import export
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
@@ -30,13 +33,14 @@ def run(args: argparse.Namespace) -> None:
     from ..text.tokenizer import Tokenizer
 
     config = GenerationConfig(max_new_tokens=64)
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as opened:
         folder = args.artifact or Path(temporary) / "demo"
         if args.artifact is None or not folder.exists():
             say(f"exporting the bundled model to {folder}")
             export(DEMO, folder, progress=sys.stderr.isatty())
         tokenizer = Tokenizer.from_folder(folder)
-        session = Session(folder)
+        # Windows removes no folder whose files are mapped.
+        session = opened.enter_context(Session(folder))
         say(f"kernel {native.active_kernel()}; these questions are not in the training data\n")
         right = asked = 0
         for kind, question, answer in questions():
@@ -50,9 +54,9 @@ def run(args: argparse.Namespace) -> None:
             print("" if correct else f"  (expected: {answer})")
             say_speed(stream.result)
         print(f"\n{right} of {asked} answers are right")
-        if sys.stdin.isatty() and sys.stdout.isatty():
-            say("\nask questions of these kinds; /reset forgets them, /exit or Ctrl-D ends")
-            talk(Chat(session, tokenizer, on_notice=say), config)
+        if is_interactive() and sys.stdout.isatty():
+            say("\nask questions of these kinds; /help lists commands, /exit or Ctrl-D ends")
+            talk(Chat(session, tokenizer, on_notice=say), config, Artifact.open(folder))
 
 
 def questions() -> Iterator[tuple[str, str, str]]:

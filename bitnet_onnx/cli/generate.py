@@ -12,12 +12,14 @@ from ..errors import GenerationError
 from .common import (
     add_artifact,
     add_format,
-    add_generation,
-    generation_config,
-    lines_of,
     prompt_ids,
+    say,
     say_speed,
 )
+from .options import add_generation, generation_config
+from .progress import watched
+from .streams import lines_of, read_stdin
+from .template import add_template, template_options
 
 if TYPE_CHECKING:
     from ..generation.text import TextResult
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ignore-chat-template", action="store_true", help="feed the plain prompt, after bos"
     )
     add_format(parser, "text", "ids", "json")
+    add_template(parser)
     add_generation(parser, max_new_tokens=256)
 
 
@@ -50,8 +53,9 @@ def run(args: argparse.Namespace) -> None:
     artifact = Artifact.open(args.artifact)
     tokenizer = Tokenizer.from_folder(artifact.folder)
     prompts = _prompts(args, tokenizer)
-    config = generation_config(args)
-    with Session(artifact, threads=args.threads) as session:
+    config = generation_config(args, artifact.folder)
+    with Session(artifact, threads=args.threads) as opened:
+        session = watched(opened)
         if len(prompts) > 1:
             _print(args.format, generate_text(session, tokenizer, prompts, config))
             return
@@ -70,17 +74,30 @@ def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
             "several kinds of prompts are given, expected one of: a prompt, --prompt-ids, "
             "--prompts-file"
         )
+    options = template_options(args)
+    plain = args.ignore_chat_template or not tokenizer.has_chat_template
+    if options and (plain or args.prompt_ids is not None):
+        raise GenerationError(
+            "--tools, --documents or --template-variable are given for a prompt without a chat"
+            " template, expected a prompt that is put into one"
+        )
     if args.prompt_ids is not None:
         return [prompt_ids(args.prompt_ids)]
     if args.prompts_file is not None:
         texts = lines_of(args.prompts_file)
     else:
-        texts = [sys.stdin.read() if args.prompt in (None, "-") else args.prompt]
+        texts = [_typed() if args.prompt in (None, "-") else args.prompt]
     if not texts or not all(text.strip() for text in texts):
         raise GenerationError("the prompt is empty, expected some text")
-    if args.ignore_chat_template or not tokenizer.has_chat_template:
+    if plain:
         return [tokenizer.encode(text) for text in texts]
-    return [tokenizer.encode_chat([{"role": "user", "content": text}]) for text in texts]
+    return [tokenizer.encode_chat([{"role": "user", "content": text}], **options) for text in texts]
+
+
+def _typed() -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        say("type the prompt; Ctrl-D ends it")
+    return read_stdin()
 
 
 def _print(form: str, results: list[TextResult], streamed: bool = False) -> None:
@@ -94,6 +111,7 @@ def _print(form: str, results: list[TextResult], streamed: bool = False) -> None
                 "finish_reason": done.result.finish_reason,
                 "prompt_tokens": done.result.prompt_tokens,
             }
-            print(json.dumps(record, ensure_ascii=False))
+            # In another encoding than UTF-8, JSON's own escapes hold every character.
+            print(json.dumps(record, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
         else:
             print("" if streamed else done.text)

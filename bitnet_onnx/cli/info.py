@@ -20,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="compare every file's sha256 with the manifest"
     )
+    parser.add_argument(
+        "--ignore-key", metavar="NAME", action="append", default=[],
+        help="describe a .gguf file without this key, which is refused; may be repeated",
+    )  # fmt: skip
     add_format(parser, "text", "json")
 
 
@@ -28,10 +32,10 @@ def run(args: argparse.Namespace) -> None:
 
     found = _here()
     about: Any = None
-    if args.artifact is not None and args.artifact.suffix == ".gguf":
+    if args.artifact is not None and args.artifact.suffix.lower() == ".gguf":
         from ..weights.gguf.checkpoint import GgufCheckpoint
 
-        about = GgufCheckpoint(args.artifact).describe()
+        about = GgufCheckpoint(args.artifact, ignore_keys=args.ignore_key).describe()
     elif args.artifact is not None:
         artifact = Artifact.open(args.artifact)
         about = artifact.manifest

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from .common import (
     add_checkpoint,
     add_format,
-    lines_of,
     opened_checkpoint,
     print_json,
     prompt_ids,
     say,
 )
+from .streams import lines_of
 
 if TYPE_CHECKING:
     from ..verification.compare import Comparison
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 HELP = "compare an artifact with a torch reference"
 DESCRIPTION = (
     "Compare logits and greedy ids of a torch reference and the artifact, once as they are and "
-    "once with rounding ties of the activation quantizer resolved the same way. The exit code is 1 "
-    "when they disagree."
+    "once with rounding ties of the activation quantizer resolved the same way; "
+    "generation_config.json is not read. The exit code is 1 when they disagree."
 )
 
 

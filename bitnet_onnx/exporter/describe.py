@@ -126,9 +126,12 @@ def _special_ids(config: BitNetConfig) -> dict[str, Any]:
 def _manifest(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
     """Return the fields of the manifest, without its version and list of files."""
     config = checkpoint.config
-    origin = {"name": checkpoint.path.resolve().name}
+    origin: dict[str, Any] = {"name": checkpoint.path.resolve().name}
     if checkpoint.hub is not None:
         origin = dict(zip(("name", "commit"), checkpoint.hub, strict=True))
+    for name in ("not_read", "ignored_keys"):
+        if keys := getattr(checkpoint, name):
+            origin[name] = list(keys)
     return {
         "operator_domain_version": ops.VERSION,
         "task": TASK,

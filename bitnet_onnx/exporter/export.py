@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from .. import native
+from ..errors import ConfigError
 from ..files import new_folder
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.open import open_checkpoint
@@ -47,9 +48,11 @@ def export(
     kv_cache: str = "float32",
     context_length: int | None = None,
     revision: str | None = None,
+    ignore_keys: Collection[str] = (),
+    allow_degenerate: bool = False,
     passes: Collection[str] = PASSES,
     progress: bool = False,
-) -> Path:
+) -> Path:  # long: its docstring says what each of ten options means
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: an open one, or a folder, a .gguf file, or a Hugging Face Hub id, of which
@@ -62,6 +65,7 @@ def export(
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
     reads of them. ``int8`` keeps 8-bit codes and a scale for each position and head: a quarter,
     and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.
+    ignore_keys, allow_degenerate: what ``open_checkpoint`` takes, where the checkpoint is not open.
     context_length: positions that may be fed, by default the config's max_position_embeddings.
     passes: the passes to run, of those whose operators the target has. They do not change a bit of
     the results.
@@ -69,7 +73,17 @@ def export(
     """
     asked = Options(target, head, kv_cache, context_length, tuple(passes))
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = open_checkpoint(checkpoint, revision=revision)
+        checkpoint = open_checkpoint(
+            checkpoint,
+            revision=revision,
+            ignore_keys=ignore_keys,
+            allow_degenerate=allow_degenerate,
+        )
+    elif revision is not None or ignore_keys or allow_degenerate:
+        raise ConfigError(
+            "the checkpoint is open already, expected no revision, ignore_keys or allow_degenerate",
+            hint="give them to open_checkpoint",
+        )
     config, options = checkpoint.config, asked.for_network(checkpoint.config)
     stock = options.target == "stock"
     if stock:

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import GenerationError
+from ..runtime.integers import Ids, integers
 from .config import GenerationConfig
 from .sampling import Sampler
 
 __all__ = ["GenerationResult", "LeaseLike", "SessionLike", "TokenStream", "generate", "stream"]
 
 FinishReason = Literal["stop", "length", "stop_string"]
-Prompt = Sequence[int] | npt.NDArray[np.integer[Any]]
+Prompt = Ids
 
 
 class LeaseLike(Protocol):
@@ -67,8 +67,8 @@ class GenerationResult:
     """The result of one prompt; ``ids`` are the new ids, including the eos that ended them.
 
     prompt_tokens are the ids of the prompt. finish_reason is "stop" after an eos, "length" at
-    max_new_tokens or when the context is full, "stop_string" when the caller stopped the row, and
-    None while the row runs.
+    the limit of length or when the context is full, "stop_string" when the caller stopped the row,
+    and None while the row runs.
     """
 
     prompt_tokens: int
@@ -88,13 +88,18 @@ class _Row:
     def __init__(self, prompt: list[int], config: GenerationConfig, row: int = 0) -> None:
         self.prompt = prompt
         self.result = GenerationResult(prompt_tokens=len(prompt))
-        self._limit, self._eos = config.max_new_tokens, frozenset(config.eos_token_ids)
+        self._limit, self._eos = config.limit(len(prompt)), frozenset(config.eos_token_ids)
         self._sampler = Sampler(config, row)
         self._sampler.observe(prompt)
 
     @property
     def done(self) -> bool:
         return self.result.finish_reason is not None
+
+    @property
+    def length(self) -> int:
+        """The number of its tokens, the prompt's included; all are cached after a step."""
+        return self.result.prompt_tokens + len(self.result.ids)
 
     def take(self, logits: np.ndarray, context_is_full: bool) -> int:
         """Choose the next id; in a full context it is the last and needs no position."""
@@ -207,7 +212,7 @@ def _steps(lease: LeaseLike, rows: list[_Row], context: int) -> Iterator[tuple[i
     for index, row in enumerate(rows):
         start = perf_counter()
         logits = lease.prefill(row.prompt[lease.lengths[index] :], index)
-        token = row.take(logits, lease.lengths[index] >= context)
+        token = row.take(logits, row.length >= context)
         row.result.prefill_seconds = perf_counter() - start
         yield index, token
     while not all(row.done for row in rows):
@@ -215,14 +220,14 @@ def _steps(lease: LeaseLike, rows: list[_Row], context: int) -> Iterator[tuple[i
         running = [index for index, row in enumerate(rows) if not row.done]
         for index, row in enumerate(rows):
             # Every step feeds every row; a row that is done gets its last id at the same position.
-            held = min(row.result.prompt_tokens + len(row.result.ids), context) - 1
+            held = min(row.length, context) - 1
             if row.done and lease.lengths[index] > held:
                 lease.truncate(held, index)
         logits = lease.decode([row.result.ids[-1] for row in rows])
-        chosen = []
-        for index in running:
-            full = lease.lengths[index] >= context
-            chosen.append((index, rows[index].take(logits[index], full)))
+        chosen = [
+            (index, rows[index].take(logits[index], rows[index].length >= context))
+            for index in running
+        ]
         seconds = perf_counter() - start
         for index in running:
             rows[index].result.decode_seconds += seconds
@@ -230,24 +235,22 @@ def _steps(lease: LeaseLike, rows: list[_Row], context: int) -> Iterator[tuple[i
 
 
 def _checked_prompt(session: SessionLike, ids: Prompt, row: int) -> list[int]:
-    if len(ids) == 0:
-        raise GenerationError(f"prompt {row} is empty, expected at least one token")
     try:
-        array = np.asarray(ids)
-    except ValueError:  # it contains sequences of unequal length
-        array = np.empty((0, 0))
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise GenerationError(f"prompt {row} is not a sequence of integers, expected token ids")
-    outside = array[(array < 0) | (array >= session.vocab_size)]
-    if outside.size:
+        found = integers("token id", ids)
+    except GenerationError as error:
+        raise GenerationError(f"prompt {row} is not a sequence of integers: {error}") from None
+    if not found:
+        raise GenerationError(f"prompt {row} is empty, expected at least one token")
+    outside = [token for token in found if not 0 <= token < session.vocab_size]
+    if outside:
         raise GenerationError(
             f"prompt {row} holds the id {outside[0]}, expected 0 to {session.vocab_size - 1}",
             hint="use the tokenizer that belongs to this artifact",
         )
-    if array.size > session.context_length:
+    if len(found) > session.context_length:
         raise GenerationError(
-            f"prompt {row} has {array.size} tokens, expected at most the context of "
+            f"prompt {row} has {len(found)} tokens, expected at most the context of "
             f"{session.context_length}",
             hint="shorten the prompt, or export the model with a longer context if it has one",
         )
-    return [int(token) for token in array]
+    return found

@@ -9,33 +9,43 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from ..artifact import Artifact
+from ..errors import GenerationError, SessionError
+from ..runtime.integers import Ids, integers, token_ids
 from ..runtime.session import Session
 from ..text.tokenizer import Tokenizer
 from .chat import Chat
-from .config import GenerationConfig
-from .text import TextResult, TextStream, generate_text, text_stream
+from .config import GenerationConfig, checked
+from .text import TextResult, TextStream, generate_text, of_chat, text_stream
 
 __all__ = ["Model", "load"]
 
 Message = Mapping[str, Any]
-Prompt = str | Sequence[int] | npt.NDArray[np.integer[Any]] | Sequence[Message]
+Objects = Sequence[Mapping[str, Any]]
+Prompt = str | Ids | Sequence[Message]
 
 
-def load(artifact: str | Path | Artifact, *, threads: int = 0, custom_ops: bool = True) -> Model:
+def load(
+    artifact: str | Path | Artifact,
+    *,
+    threads: int = 0,
+    custom_ops: bool = True,
+    generation_config: GenerationConfig | None = None,
+) -> Model:
     """Open an artifact folder as a model that is ready to answer.
 
     threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
-    Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
+    generation_config: the options of calls that name none; None takes those of the artifact's
+    generation_config.json. Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+    options = generation_config or GenerationConfig.of_folder(opened.folder)[0]
     session = Session(opened, threads=threads, custom_ops=custom_ops)
-    return Model(session, Tokenizer.from_folder(opened.folder))
+    return Model(session, Tokenizer.from_folder(opened.folder), options)
 
 
 class Model:
@@ -43,8 +53,11 @@ class Model:
 
     A prompt is a text, which is encoded as it is; or messages ``{"role": ..., "content": ...}``,
     which are put into the model's chat template; or token ids. Options are a GenerationConfig, and
-    keywords that change some of them: ``model.generate("Once", max_new_tokens=20)``. A model has
-    one user at a time: load it again for another user; both share the weights.
+    keywords that change some of them: ``model.generate("Once", max_new_tokens=20)``. A
+    GenerationConfig is obeyed as it is; without one, a call starts from ``generation_config``,
+    which holds what the artifact's generation_config.json asks for. tools (JSON schemas), documents
+    and chat_template_kwargs reach the chat template of prompts that are messages. A model has one
+    user at a time: load it again for another user; both share the weights.
     """
 
     def __init__(
@@ -59,13 +72,23 @@ class Model:
         """The options of calls without a GenerationConfig."""
 
     def generate(
-        self, prompt: Prompt, config: GenerationConfig | None = None, **changes: Any
+        self,
+        prompt: Prompt,
+        config: GenerationConfig | None = None,
+        *,
+        tools: Objects | None = None,
+        documents: Objects | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> TextResult:
         """Continue one prompt; return its text and, in ``result``, its ids.
 
         Like all methods, raises GenerationError, TokenizerError or SessionError.
         """
-        return self.generate_batch([prompt], config, **changes)[0]
+        ids = self.encode(
+            prompt, tools=tools, documents=documents, chat_template_kwargs=chat_template_kwargs
+        )
+        return self.generate_batch([ids], config, **changes)[0]
 
     def generate_batch(
         self,
@@ -73,29 +96,56 @@ class Model:
         config: GenerationConfig | None = None,
         *,
         on_text: Callable[[int, str], None] | None = None,
+        tools: Objects | None = None,
+        documents: Objects | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **changes: Any,
     ) -> list[TextResult]:
         """Continue several prompts in one batch; on_text(row, piece) sees each piece of text."""
-        ids = [self.encode(prompt) for prompt in prompts]
+        ids = [
+            self.encode(
+                prompt, tools=tools, documents=documents, chat_template_kwargs=chat_template_kwargs
+            )
+            for prompt in prompts
+        ]
         options = self._options(config, changes)
         return generate_text(self.session, self.tokenizer, ids, options, on_text=on_text)
 
     def stream(
-        self, prompt: Prompt, config: GenerationConfig | None = None, **changes: Any
+        self,
+        prompt: Prompt,
+        config: GenerationConfig | None = None,
+        *,
+        tools: Objects | None = None,
+        documents: Objects | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **changes: Any,
     ) -> TextStream:
         """Continue one prompt and yield its text in pieces."""
         options = self._options(config, changes)
-        return text_stream(self.session, self.tokenizer, self.encode(prompt), options)
+        ids = self.encode(
+            prompt, tools=tools, documents=documents, chat_template_kwargs=chat_template_kwargs
+        )
+        return text_stream(self.session, self.tokenizer, ids, options)
 
     def chat(
-        self, system: str | None = None, *, on_notice: Callable[[str], None] | None = None
+        self,
+        system: str | None = None,
+        *,
+        tools: Objects | None = None,
+        documents: Objects | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        on_notice: Callable[[str], None] | None = None,
     ) -> Chat:
         """Start a conversation, whose cache is kept from turn to turn."""
         return Chat(
             self.session,
             self.tokenizer,
             system,
-            config=self.generation_config,
+            tools=tools,
+            documents=documents,
+            chat_template_kwargs=chat_template_kwargs,
+            config=of_chat(self.generation_config, self.tokenizer),
             on_notice=on_notice,
         )
 
@@ -105,7 +155,7 @@ class Model:
         Their sum is the log-likelihood of the text; ``exp(-mean)`` is its perplexity. At most the
         logits of 256 positions are in memory at a time.
         """
-        ids = self.encode(prompt)
+        ids = token_ids(self.encode(prompt), self.session.vocab_size)
         if len(ids) < 2:
             return np.empty(0)
         self.session.reset()
@@ -116,17 +166,43 @@ class Model:
             start = end
         return scored
 
-    def encode(self, prompt: Prompt) -> list[int]:
+    def encode(
+        self,
+        prompt: Prompt,
+        *,
+        tools: Objects | None = None,
+        documents: Objects | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[int]:
         """Return the ids of a prompt, as the methods feed it."""
+        found: Any = prompt
+        chat = isinstance(prompt, Sequence) and not isinstance(prompt, str) and len(prompt)
+        if chat and isinstance(prompt[0], Mapping):
+            return self.tokenizer.encode_chat(
+                found,
+                tools=tools,
+                documents=documents,
+                chat_template_kwargs=chat_template_kwargs,
+            )
+        if tools is not None or documents is not None or chat_template_kwargs:
+            raise GenerationError(
+                "tools, documents or chat_template_kwargs are given with a prompt that is not a"
+                " chat, expected messages",
+                hint='write the prompt as [{"role": "user", "content": "..."}]',
+            )
         if isinstance(prompt, str):
             return self.tokenizer.encode(prompt)
-        if len(prompt) and isinstance(prompt[0], Mapping):
-            return self.tokenizer.encode_chat(prompt)  # type: ignore[arg-type]  # messages
-        return list(prompt)
+        return integers("token id", found)
 
     def close(self) -> None:
         """Free the cache and ONNX Runtime's session."""
         self.session.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise SessionError(
+            "a model cannot be pickled or copied, since its session belongs to one process",
+            hint="load the artifact there too; both share the mapped weights",
+        )
 
     def __enter__(self) -> Model:
         return self
@@ -142,7 +218,7 @@ class Model:
     def _options(
         self, config: GenerationConfig | None, changes: dict[str, Any]
     ) -> GenerationConfig:
-        return (config or self.generation_config).changed(**changes)
+        return (checked(config) or self.generation_config).changed(**changes)
 
 
 def _log_probabilities(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import GenerationError
+from .bans import Bans
 from .config import GenerationConfig
 
 __all__ = ["Sampler"]
 
 
 class Sampler:
-    """Chooses the ids of one sequence and remembers them for the repetition penalty.
+    """Chooses the ids of one sequence and remembers them for the options that look back.
 
     Each row of a batch has its own generator, seeded by (seed, row), so that a row draws the same
     numbers in a batch of any size.
@@ -23,17 +24,30 @@ class Sampler:
     def __init__(self, config: GenerationConfig, row: int = 0) -> None:
         self.config = config
         self._seen: set[int] = set()
+        self._bans = Bans(config)
+        self._ids: list[int] = []
+        self._prompt = 0  # how many of the ids were given
         entropy = None if config.seed is None else (config.seed, row)
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
     def observe(self, ids: list[int]) -> None:
-        """Mark ids, such as those of the prompt, as seen by the repetition penalty."""
+        """Take the ids of the prompt."""
+        self._remember(ids)
+        self._prompt = len(self._ids)
+
+    def choose(self, token: int) -> None:
+        """Take an id that was chosen."""
+        self._remember([token])
+
+    def _remember(self, ids: list[int]) -> None:
         if self.config.repetition_penalty != 1:
             self._seen.update(ids)
+        if self._bans.active:
+            self._ids += ids
 
     def sample(self, logits: np.ndarray) -> int:
         """Return the next id, chosen from logits [vocab]."""
-        if self.config.do_sample:
+        if self.config.samples:
             ids, probabilities = self.distribution(logits)
             cumulative = np.cumsum(probabilities, out=probabilities)
             # Scaled by the last sum, the draw falls inside, however the sums were rounded.
@@ -41,20 +55,21 @@ class Sampler:
             place = int(np.searchsorted(cumulative, draw, side="right"))
             choice = int(ids[min(place, len(ids) - 1)])
         else:
-            logits = self._penalized(logits)
+            logits = self._processed(logits)
             choice = int(np.argmax(logits))
             _check_finite(logits[choice])
-        self.observe([choice])
+        self.choose(choice)
         return choice
 
     def distribution(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids that can be drawn, in increasing order, and their probabilities (float64).
 
-        The options apply in transformers' order: penalty, temperature, top_k, top_p, min_p. The
-        temperature does not change the order of logits, so top_k is computed before it.
+        The options apply in transformers' order: penalty, bans, temperature, top_k, top_p, min_p,
+        typical_p, epsilon_cutoff, eta_cutoff. The temperature does not change the order of logits,
+        so top_k is computed before it.
         """
         config = self.config
-        logits = self._penalized(logits)
+        logits = self._processed(logits)
         _check_finite(logits.max())
         if 0 < config.top_k < logits.size:
             # Logits equal to the k-th are kept, as in transformers.
@@ -74,7 +89,23 @@ class Sampler:
             keep = weights >= config.min_p * weights.max()
             ids, weights = ids[keep], weights[keep]
         weights /= weights.sum()
+        for cut, bound in (
+            (_typical, config.typical_p if config.typical_p < 1 else 0),
+            (_likely, config.epsilon_cutoff),
+            (_eta_likely, config.eta_cutoff),
+        ):
+            if bound:
+                keep = cut(weights, bound)
+                ids, weights = ids[keep], weights[keep]
+                weights /= weights.sum()
         return ids, weights
+
+    def _processed(self, logits: np.ndarray) -> np.ndarray:
+        logits = self._penalized(logits)
+        if not self._bans.active:
+            return logits
+        _check_finite(logits.max())
+        return self._bans.apply(logits, self._ids, self._prompt)
 
     def _penalized(self, logits: np.ndarray) -> np.ndarray:
         if not self._seen:
@@ -103,6 +134,30 @@ def _nucleus(ids: np.ndarray, weights: np.ndarray, top_p: float) -> tuple[np.nda
     size = min(int(np.searchsorted(above, limit, side="left")) + 1, order.size)
     kept = np.sort(order[:size])
     return ids[kept], weights[kept]
+
+
+def _typical(p: np.ndarray, mass: float) -> np.ndarray:
+    """Keep ids whose surprise is nearest to the entropy, until their probabilities reach mass."""
+    surprise = -_log(p)
+    distance = np.abs(surprise - np.sum(p * surprise))
+    order = np.argsort(distance, kind="stable")
+    last = min(int(np.sum(np.cumsum(p[order]) < mass)), p.size - 1)
+    return np.asarray(distance <= distance[order[last]])
+
+
+def _likely(p: np.ndarray, least: float) -> np.ndarray:
+    """Keep ids of a probability of at least ``least``, and the likeliest in any case."""
+    return np.asarray((p >= least) | (p == p.max()))
+
+
+def _eta_likely(p: np.ndarray, epsilon: float) -> np.ndarray:
+    entropy = -np.sum(p * _log(p))
+    return _likely(p, min(epsilon, np.sqrt(epsilon) * np.exp(-entropy)))
+
+
+def _log(p: np.ndarray) -> np.ndarray:
+    # A probability of 0 adds nothing to the entropy; the least float stands for it.
+    return np.asarray(np.log(np.maximum(p, np.finfo(np.float64).tiny)))
 
 
 def _check_finite(highest: np.floating) -> None:

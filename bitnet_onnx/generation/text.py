@@ -13,22 +13,49 @@ from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
 from .loop import GenerationResult, Prompt, SessionLike, TokenStream, generate, stream
 
-__all__ = ["TextResult", "TextStream", "generate_text", "text_stream"]
+__all__ = ["TextResult", "TextStream", "generate_text", "of_chat", "text_stream"]
 
 
 class _Writer:
-    """Turns the ids of one row into text that is safe to show."""
+    """Turns the ids of one row into text that is safe to show.
+
+    Stop strings are looked for in the text with special tokens, as transformers does, so that the
+    text of a special token can be one. That text is not shown.
+    """
 
     def __init__(self, tokenizer: Tokenizer, config: GenerationConfig) -> None:
+        self._tokenizer = tokenizer
         self._decoder = StreamDecoder(tokenizer)
         self._stop = StopStrings(config.stop_strings or ())
+        self._waiting: list[tuple[str, bool]] = []  # pushed but not yet certain; whether shown
 
     def push(self, token: int) -> tuple[str, bool]:
         """Return the text that is now certain, and whether a stop string is complete."""
-        return self._stop.push(self._decoder.push(token)), self._stop.found
+        hidden = token in self._tokenizer.hidden_ids
+        if hidden:
+            text = self._tokenizer.decode([token], skip_special_tokens=False)
+        else:
+            text = self._decoder.push(token)
+        return self._shown(text, not hidden), self._stop.found
 
     def flush(self) -> str:
-        return self._stop.push(self._decoder.flush()) + self._stop.flush()
+        return self._shown(self._decoder.flush(), True) + self._certain(len(self._stop.flush()))
+
+    def _shown(self, text: str, visible: bool) -> str:
+        self._waiting.append((text, visible))
+        return self._certain(len(self._stop.push(text)))
+
+    def _certain(self, count: int) -> str:
+        """Return what is visible of the next ``count`` waiting characters."""
+        shown = ""
+        while count:
+            text, visible = self._waiting.pop(0)
+            if visible:
+                shown += text[:count]
+            if len(text) > count:
+                self._waiting.insert(0, (text[count:], visible))
+            count -= min(count, len(text))
+        return shown
 
 
 class TextStream(Iterator[str]):
@@ -117,3 +144,14 @@ def _ending(tokenizer: Tokenizer, config: GenerationConfig | None) -> Generation
     if config.eos_token_id is not None:
         return config
     return config.changed(eos_token_id=tokenizer.eos_token_ids)
+
+
+def of_chat(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:
+    """Return the options of a chat, in which the token that ends a turn ends an answer, too.
+
+    Some files name only the token that ends a text.
+    """
+    if config.eos_token_id is None:
+        return config
+    both = dict.fromkeys((*config.eos_token_ids, *tokenizer.eos_token_ids))
+    return config.changed(eos_token_id=tuple(both))

@@ -6,23 +6,31 @@ refused by name. Knows no tensors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from ..files import read_object
 from . import fields as read
+from .key_lists import CONFIG_KEYS
+from .keys import sort_out
 from .quantization import GROUP_SIZE, Quantization, read_grouped, read_quantization
 from .records import RECORDS, Network, of_config
 from .rope import RopeScaling, read_rope
 
-__all__ = ["BitNetConfig"]
+__all__ = ["MASTERS", "BitNetConfig"]
 
 # The sums of W1.58A8 stay exact in float32 while 128 * K <= 2**24.
 MAX_FEATURES = 1 << 17
 MAX_VOCABULARY = 1 << 24
 MAX_LAYERS = 1024
+MASTERS = (
+    "float weights are not supported; if these are the float masters of a BitNet with int8 "
+    "activations, add a quantization_config with linear_class 'autobitlinear' and "
+    "quantization_mode 'online'"
+)
 
 
 @dataclass(frozen=True)
@@ -64,32 +72,49 @@ class BitNetConfig:
     """MiniCPM: each residual branch is multiplied by scale_depth / sqrt(num_hidden_layers)."""
     dim_model_base: int | None = None
     """MiniCPM: the last norm's output is divided by hidden_size / dim_model_base."""
+    not_read: tuple[str, ...] = field(default=(), compare=False)
+    """Keys that nothing reads and that are on no list of ``keys.py``."""
+    ignored_keys: tuple[str, ...] = field(default=(), compare=False)
+    """Keys that the user chose to ignore."""
 
     @property
     def record(self) -> Network:
         return RECORDS[self.network]
 
     @classmethod
-    def from_file(cls, path: Path) -> BitNetConfig:
+    def from_file(cls, path: Path, ignore_keys: Collection[str] = ()) -> BitNetConfig:
         """Read ``config.json``; raise ConfigError naming the file and the field."""
-        fields = read_object(
+        found = read_object(
             path,
             ConfigError,
             hint="give the folder that holds config.json and the .safetensors files",
         )
         try:
-            return cls.from_dict(fields)
+            return cls.from_dict(found, ignore_keys)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}", hint=error.hint) from None
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> BitNetConfig:
-        """Read the fields of a ``config.json``; raise ConfigError naming the field."""
+    def from_dict(cls, given: Mapping[str, Any], ignore_keys: Collection[str] = ()) -> BitNetConfig:
+        """Read the fields of a ``config.json``; raise ConfigError naming the field.
+
+        ignore_keys: keys that are not read, which would be refused because they can change a
+        network; one inside a section is ``section.key``.
+        """
+        fields = read.Fields(given)
+        config = cls._read(fields)
+        objects = (fields, *fields.inner.values())
+        unread = [sort_out(o, CONFIG_KEYS, read=o.read, ignore=ignore_keys) for o in objects]
+        return replace(
+            config,
+            not_read=tuple(key for found in unread for key in found.noted),
+            ignored_keys=tuple(key for found in unread for key in found.ignored),
+        )
+
+    @classmethod
+    def _read(cls, fields: read.Fields) -> BitNetConfig:
         network = _network(fields)
         read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
-        for bias in ("attention_bias", "mlp_bias"):
-            read.one_of(fields, bias, (False,), False)
-        _check_attention(fields)
         hidden, heads, kv_heads, head_dim = _attention_sizes(fields, network)
         inner = read.size(fields, "intermediate_size", MAX_FEATURES)
         widths = {
@@ -181,17 +206,10 @@ def _network(fields: dict[str, Any]) -> Network:
     """Return the network's record; refuse a config that does not say its linears are quantized."""
     known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
     read.one_of(fields, "model_type", known, None)
-    read.one_of(fields, "weight_bits", (1,), 1)
-    read.one_of(fields, "input_bits", (8,), 8)
+    read.one_of(fields, "weight_bits", (1, None), None)
+    read.one_of(fields, "input_bits", (8, None), None)
     network = of_config(fields)
     assert network is not None
-    if network.needs_quantization_config and fields.get("quantization_config") is None:
-        raise ConfigError(
-            f"model_type is {network.model_type!r} without a quantization_config, which means "
-            "float weights; expected quantization_config.quant_method 'bitnet'",
-            hint="if these are the float masters of a BitNet, add a quantization_config with "
-            "linear_class 'autobitlinear' and quantization_mode 'online'",
-        )
     return network
 
 
@@ -236,9 +254,13 @@ def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, in
         return read_quantization(fields)
     for name, features in widths.items():
         if features % GROUP_SIZE:
+            which = ""
+            if network.may_be_float:
+                which = f"model_type is {network.model_type!r} without a quantization_config, and "
             raise ConfigError(
-                f"{name} is {features}, expected a multiple of {GROUP_SIZE}: this many weights "
-                "share a scale"
+                f"{which}{name} is {features}, expected a multiple of {GROUP_SIZE}: this many "
+                "weights share a scale",
+                hint=MASTERS if network.may_be_float else None,
             )
     return read_grouped(fields)
 
@@ -263,12 +285,3 @@ def _residual_scales(fields: dict[str, Any]) -> dict[str, Any]:
         "scale_depth": read.positive(fields, "scale_depth", 1.0),
         "dim_model_base": read.size(fields, "dim_model_base", MAX_FEATURES, default=1),
     }
-
-
-def _check_attention(fields: dict[str, Any]) -> None:
-    """Refuse a layer that does not attend to all earlier positions."""
-    read.one_of(fields, "use_sliding_window", (None, False), False)
-    kinds = fields.get("layer_types")
-    if kinds is not None and (not isinstance(kinds, list) or set(kinds) - {"full_attention"}):
-        raise ConfigError(f"layer_types is {kinds!r:.200}, expected 'full_attention' everywhere")
-    read.one_of(fields, "sparse_config", (None,), None)

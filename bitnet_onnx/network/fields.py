@@ -1,18 +1,44 @@
 """One field of a ``config.json``: read and checked, or refused by name.
 
 Each function takes the object and the field's name, and raises ConfigError with what was found and
-what was expected. Knows JSON values and the range of a number; knows no network.
+what was expected. ``Fields`` records which fields were read, so that the others can be refused.
+Knows JSON values and the range of a number; knows no network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
 
-__all__ = ["flag", "one_of", "positive", "positives", "section", "size", "token", "tokens"]
+__all__ = [
+    "Fields",
+    "flag",
+    "one_of",
+    "optional",
+    "positive",
+    "positives",
+    "section",
+    "size",
+    "token",
+    "tokens",
+]
 
 LARGEST = 3e38  # the network computes in float32
+
+
+class Fields(dict[str, Any]):
+    """A JSON object that records the keys that are asked for; ``inner`` holds its sections."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+        self.inner: dict[str, Fields] = {}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().get(name, default)
 
 
 def size(fields: dict[str, Any], name: str, limit: int, default: int | None = None) -> int:
@@ -34,6 +60,11 @@ def positive(fields: dict[str, Any], name: str, default: float) -> float:
     return float(value)
 
 
+def optional(fields: dict[str, Any], name: str, default: float) -> float:
+    """Return such a number, the default also where the field is null."""
+    return default if fields.get(name) is None else positive(fields, name, default)
+
+
 def positives(fields: dict[str, Any], name: str, count: int) -> tuple[float, ...]:
     """Return a list of ``count`` such numbers."""
     values = fields.get(name)
@@ -44,8 +75,10 @@ def positives(fields: dict[str, Any], name: str, count: int) -> tuple[float, ...
 
 
 def flag(fields: dict[str, Any], name: str, default: bool) -> bool:
-    """Return true or false."""
+    """Return true or false; null is false, as in transformers."""
     value = fields.get(name, default)
+    if value is None:
+        return False
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is {value!r}, expected true or false")
     return value
@@ -80,11 +113,14 @@ def one_of(fields: dict[str, Any], name: str, supported: tuple[Any, ...], defaul
     return value
 
 
-def section(fields: dict[str, Any], name: str) -> dict[str, Any] | None:
+def section(fields: dict[str, Any], name: str) -> Fields | None:
     """Return an inner object; its keys become ``name.key``, so that an error names the path."""
     value = fields.get(name)
     if value is None:
         return None
     if not isinstance(value, dict):
         raise ConfigError(f"{name} is {value!r}, expected an object")
-    return {f"{name}.{key}": inner for key, inner in value.items()}
+    found = Fields({f"{name}.{key}": inner for key, inner in value.items()})
+    if isinstance(fields, Fields):
+        fields.inner[name] = found
+    return found

@@ -36,18 +36,18 @@ def read_quantization(fields: dict[str, Any]) -> Quantization:
     section = read.section(fields, NAME)
     if section is None:
         return Quantization()
-    read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")
+    read.one_of(section, f"{NAME}.quant_method", ("bitnet", None), None)
     for other in ("group_size", "activations"):
         read.one_of(section, f"{NAME}.{other}", (None,), None)
-    classes = ("bitlinear", "autobitlinear")
-    linear_class = read.one_of(section, f"{NAME}.linear_class", classes, "bitlinear")
-    mode = read.one_of(section, f"{NAME}.quantization_mode", MODES, "offline")
-    norm = read.flag(section, f"{NAME}.use_rms_norm", False)
-    eps = read.positive(section, f"{NAME}.rms_norm_eps", 1e-6) if norm else None
+    classes = ("bitlinear", "autobitlinear", None)
+    linear_class = read.one_of(section, f"{NAME}.linear_class", classes, None) or classes[0]
+    mode = read.one_of(section, f"{NAME}.quantization_mode", (*MODES, None), None) or MODES[0]
+    norm = read.one_of(section, f"{NAME}.use_rms_norm", (False, True, None), None)
+    eps = read.optional(section, f"{NAME}.rms_norm_eps", 1e-6)
     _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
     divide = linear_class == "bitlinear"
     # transformers' BitLinear holds packed codes in either mode.
-    return Quantization("offline" if divide else mode, divide, eps)
+    return Quantization("offline" if divide else mode, divide, eps if norm else None)
 
 
 def read_grouped(fields: dict[str, Any]) -> Quantization:
@@ -59,11 +59,12 @@ def read_grouped(fields: dict[str, Any]) -> Quantization:
     section = read.section(fields, NAME)
     if section is None:
         return Quantization("offline", group_size=GROUP_SIZE, float_activations=True)
-    read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")
+    read.one_of(section, f"{NAME}.quant_method", ("bitnet", None), None)
     read.one_of(section, f"{NAME}.group_size", (GROUP_SIZE,), None)
     read.one_of(section, f"{NAME}.linear_class", (None,), None)
     read.one_of(section, f"{NAME}.use_rms_norm", (None, False), None)
-    mode = read.one_of(section, f"{NAME}.quantization_mode", MODES, "offline")
+    read.optional(section, f"{NAME}.rms_norm_eps", 1e-6)  # of no norm
+    mode = read.one_of(section, f"{NAME}.quantization_mode", (*MODES, None), None) or MODES[0]
     activations = read.one_of(section, f"{NAME}.activations", (None, "int8"), None)
     _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
     return Quantization(mode, group_size=GROUP_SIZE, float_activations=activations is None)

@@ -30,6 +30,8 @@ class Gguf:
     """Whether the metadata holds the whole config; if not, the file needs a config.json beside."""
     sentencepiece: bool = False
     """Whether published files come with a SentencePiece tokenizer."""
+    words: str = "default"
+    """The rule that cuts text into words where a file lacks ``tokenizer.ggml.pre``."""
     unused_tensors: tuple[str, ...] = ()
     """Tensors that repeat what config.json holds."""
 
@@ -61,9 +63,13 @@ class Network:
     own_field: str | None = None
     """A field that no other network with the same model_type has in its config.json."""
     needs_quantization_config: bool = False
-    """Whether a config.json without one describes the same body with float weights."""
+    """Whether a config.json without one describes the same body with float activations."""
+    may_be_float: bool = False
+    """Whether a config.json like its own may also describe float weights: the tensors decide."""
     in_transformers: bool = True
     """Whether transformers has a class for it."""
+    tokenizer_class: str | None = None
+    """The tokenizer that transformers registers for the model_type, where it registers one."""
     gguf: Gguf = field(default_factory=Gguf)
 
 
@@ -77,7 +83,12 @@ _LIST = (
         rms_norm_eps=1e-5,
         attention_norm="self_attn.attn_sub_norm",
         feed_forward_norm="mlp.ffn_sub_norm",
-        gguf=Gguf(("bitnet-b1.58", "bitnet", "bitnet-25"), written=True, llama_cpp="bitnet"),
+        gguf=Gguf(
+            ("bitnet-b1.58", "bitnet", "bitnet-25"),
+            written=True,
+            llama_cpp="bitnet",
+            words="llama-bpe",  # the published file lacks the name of its own rule
+        ),
     ),
     Network(  # 1bitLLM/bitnet_b1_58-large and -3B
         name="bitnet_b1_58",
@@ -101,6 +112,16 @@ _LIST = (
         needs_quantization_config=True,
         gguf=Gguf(("llama",), written=True, pairs=True),
     ),
+    Network(  # SpectraSuite's TriLM, and others stored as code times scale
+        name="trilm",
+        model_type="llama",
+        architecture="LlamaForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        weights="grouped",
+        may_be_float=True,
+    ),
     Network(  # the first BitNet, arXiv 2310.11453; no checkpoint was published
         name="bitnet_2023",
         model_type="bitnet_2023",
@@ -121,6 +142,7 @@ _LIST = (
         head_dim=128,
         weights="grouped",
         head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+        tokenizer_class="Qwen2Tokenizer",
         gguf=Gguf(("qwen3",)),
     ),
     Network(  # OpenBMB BitCPM4
@@ -151,10 +173,13 @@ def of_config(fields: Mapping[str, Any]) -> Network | None:
     for network in _LIST:
         if network.own_field is None:
             continue
-        declared = network.model_type == model_type and network.own_field in fields
+        declared = network.model_type == model_type and fields.get(network.own_field) is not None
         if declared or fields.get("architectures") == [network.architecture]:
             return network
-    return next((n for n in _LIST if n.model_type == model_type and n.own_field is None), None)
+    named = [n for n in _LIST if n.model_type == model_type and n.own_field is None]
+    if fields.get("quantization_config") is None:
+        named = [network for network in named if not network.needs_quantization_config]
+    return named[0] if named else None
 
 
 def of_architecture(architecture: str) -> list[Network]:

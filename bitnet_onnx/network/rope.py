@@ -58,21 +58,19 @@ def read_rope(
     either over ``rope_theta`` beside it.
     """
     where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
-    section = read.section(fields, where) or {}
-    theta = read.positive(fields, "rope_theta", default_theta)
-    theta = read.positive(section, f"{where}.rope_theta", theta)
+    section = read.section(fields, where) or read.Fields({})
+    fields.get("rope_parameters")  # overruled where rope_scaling is given
+    theta = read.optional(fields, "rope_theta", default_theta)
+    theta = read.optional(section, f"{where}.rope_theta", theta)
+    original = read.size(section, f"{where}.{ORIGINAL}", MAX_POSITIONS, default=context)
+    original = read.size(fields, ORIGINAL, MAX_POSITIONS, default=original)
     for part, name in ((fields, ""), (section, f"{where}.")):
         read.one_of(part, f"{name}partial_rotary_factor", (None, 1, 1.0), None)
-    older, key = f"{where}.type", f"{where}.rope_type"
-    if key not in section and older in section:
-        key = older
-    kind = read.one_of(section, key, ("default", *NUMBERS), "default")
+    kind = _kind(section, where)
     if kind == "default":
         return theta, None
     if kind == "linear":
         return theta, RopeScaling("linear", _required(section, f"{where}.factor"))
-    original = read.size(section, f"{where}.{ORIGINAL}", MAX_POSITIONS, default=context)
-    original = read.size(fields, ORIGINAL, MAX_POSITIONS, default=original)
     if kind == "yarn":
         return theta, _yarn(section, where, theta, original)
     if kind == "longrope":
@@ -86,6 +84,16 @@ def read_rope(
     return theta, RopeScaling("llama3", factor, low, high, original)
 
 
+def _kind(section: dict[str, Any], where: str) -> str:
+    """Read ``rope_type``, or ``type`` in older files; refuse both where they differ."""
+    older, key = section.get(f"{where}.type"), f"{where}.rope_type"
+    if section.get(key) is None:
+        key = f"{where}.type" if older is not None else key
+    elif older not in (None, section[key]):
+        raise ConfigError(f"{key} is {section[key]!r} and {where}.type is {older!r}, expected one")
+    return read.one_of(section, key, ("default", *NUMBERS, None), None) or "default"
+
+
 def _yarn(section: dict[str, Any], where: str, theta: float, original: int) -> RopeScaling:
     """Read YaRN (arXiv 2309.00071); attention_factor defaults to 0.1 log(factor) + 1."""
     for name in ("mscale", "mscale_all_dim"):
@@ -97,9 +105,9 @@ def _yarn(section: dict[str, Any], where: str, theta: float, original: int) -> R
             f"{where}.factor is {factor} and rope_theta is {theta}, expected a factor of at least "
             "1 and a rope_theta above 1"
         )
-    attention = _optional(section, f"{where}.attention_factor", 0.1 * math.log(factor) + 1.0)
-    fast = _optional(section, f"{where}.beta_fast", 32.0)
-    slow = _optional(section, f"{where}.beta_slow", 1.0)
+    attention = read.optional(section, f"{where}.attention_factor", 0.1 * math.log(factor) + 1.0)
+    fast = read.optional(section, f"{where}.beta_fast", 32.0)
+    slow = read.optional(section, f"{where}.beta_slow", 1.0)
     if fast <= slow:
         raise ConfigError(f"{where}.beta_fast is {fast}, expected above beta_slow {slow}")
     return RopeScaling(
@@ -138,7 +146,3 @@ def _longrope(
 
 def _required(section: dict[str, Any], name: str) -> float:
     return read.positive(section, name, 0.0)  # 0 is refused: the field must be there
-
-
-def _optional(section: dict[str, Any], name: str, default: float) -> float:
-    return default if section.get(name) is None else read.positive(section, name, default)

@@ -8,13 +8,21 @@ from __future__ import annotations
 import os
 
 from .. import native
-from ..artifact import Artifact
+from ..artifact import MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
+from .cache.growing import CacheLayout
+from .integers import integer
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
 
 __all__ = ["first_line", "open_runtime"]
+
+MOST_THREADS = 1024
+FED = ("input_ids", "attention_mask", "logits_to_keep")
+PAST, PRESENT = "past_key_values.", "present."
+# ONNX Runtime's names of the types of caches and logits.
+TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int8)": "int8"}
 
 
 def open_runtime(
@@ -26,10 +34,10 @@ def open_runtime(
     counters: native.Counters | None,
 ) -> ort.InferenceSession:
     """Load the artifact's graph, or ``model`` instead; arguments and errors as in ``Session``."""
-    if threads < 0:
-        raise GenerationError(f"threads is {threads}, expected 0 (one per core) or more")
+    if not 0 <= integer("threads", threads) <= MOST_THREADS:
+        raise GenerationError(f"threads is {threads}, expected 0 (one per core) to {MOST_THREADS}")
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = int(threads)
     options.log_severity_level = 3  # errors only: they also reach the caller as exceptions
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
@@ -42,7 +50,7 @@ def open_runtime(
             "session.model_external_initializers_file_folder_path", str(artifact.folder)
         )
     try:
-        return ort.InferenceSession(
+        runtime = ort.InferenceSession(
             model or str(artifact.model_path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime raises its own types, not exported by name
@@ -51,6 +59,56 @@ def open_runtime(
             f"{first_line(error)}",
             hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
         ) from error
+    _check_graph(artifact, runtime)
+    return runtime
+
+
+def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
+    """Refuse a manifest that describes another graph: buffers are made of its sizes."""
+    inputs = {port.name: port for port in runtime.get_inputs()}
+    outputs = {port.name: port for port in runtime.get_outputs()}
+    optional = {port.name for port in runtime.get_overridable_initializers()}
+    _compare(artifact, "num_hidden_layers", sum(map(_is_key, inputs)))
+    layout = CacheLayout.of(artifact)
+    past = {f"{PAST}{name}": name for name in layout.names}
+    present = {f"{PRESENT}{name}": name for name in layout.names}
+    key = inputs[f"{PAST}0.key"]
+    _compare(artifact, "kv_cache", TYPES.get(key.type, key.type))
+    read, written = {*FED, *past}, {"logits", *present}
+    missing = read - inputs.keys() - optional | written - outputs.keys()
+    for name in sorted(missing | inputs.keys() - read):
+        what = "lacks" if name in missing else "needs"
+        raise _other_graph(artifact, f"{what} {name}")
+    _compare(artifact, "vocab_size", outputs["logits"].shape[-1])
+    for port in [inputs[name] for name in past] + [outputs[name] for name in present]:
+        name = past.get(port.name) or present[port.name]
+        shape, dtype = layout.shape(name, 1, 1), layout.dtype_of(name)
+        if len(port.shape) != len(shape) or TYPES.get(port.type) != dtype:
+            raise _other_graph(artifact, f"has a {port.name} of {port.type} {port.shape}")
+        _compare(artifact, "num_key_value_heads", port.shape[1])
+        if len(shape) == 4:
+            _compare(artifact, "head_dim", port.shape[3])
+
+
+def _is_key(name: str) -> bool:
+    return name.startswith(PAST) and name.endswith(".key")
+
+
+def _compare(artifact: Artifact, field: str, of_graph: object) -> None:
+    """Compare a field of the manifest with the graph, where a size left open has a name."""
+    stated = artifact.manifest[field]
+    if of_graph != stated and (type(of_graph) is int or isinstance(stated, str)):
+        raise _other_graph(artifact, f"has {of_graph!r}", f"{field} is {stated!r}")
+
+
+def _other_graph(
+    artifact: Artifact, found: str, stated: str = "describes a cache"
+) -> ArtifactError:
+    return ArtifactError(
+        f"{artifact.folder / MANIFEST}: {stated}, but {artifact.model_path.name} {found}, expected "
+        "the manifest of this graph",
+        hint="export the checkpoint again",
+    )
 
 
 def _register_library(options: ort.SessionOptions) -> None:

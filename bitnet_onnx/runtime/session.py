@@ -5,11 +5,14 @@ Knows its user; ``steps.py`` computes the steps. Does not know text or the loop.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import ctypes
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -17,10 +20,14 @@ from .. import native
 from ..artifact import Artifact
 from ..errors import SessionError
 from .cache.growing import CachedRow
+from .integers import Ids
 from .open import open_runtime
-from .steps import CHUNK, Ids, Steps
+from .steps import CHUNK, Steps
+from .users import Calls, User, Users
 
 __all__ = ["Lease", "Session"]
+
+T = TypeVar("T")
 
 
 class Session:
@@ -34,6 +41,9 @@ class Session:
     claims the session takes it over. The previous user then gets a SessionError, never the numbers
     of another text. Sessions of one artifact share its mapped weights, so one session for each user
     costs little more than its cache.
+
+    A session belongs to the process that opened it: it cannot be pickled or copied, and a child
+    process gets a SessionError, since ONNX Runtime's threads do not survive a fork.
     """
 
     def __init__(
@@ -62,27 +72,39 @@ class Session:
         """Positions that a row can hold."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
         self._steps = Steps(self.artifact, runtime)
-        self._lock = threading.Lock()
-        self._user: threading.Thread | Lease | None = None
+        self._process = os.getpid()
+        _open.add(self)
+        self._calls, self._users = Calls(), Users()
 
     def reset(self, batch_size: int = 1) -> None:
         """Take the session over, with ``batch_size`` empty rows."""
-        with self._locked():
-            self._steps.reset(batch_size)
-            self._user = threading.current_thread()
+
+        def start(steps: Steps) -> None:
+            cache = steps.empty(batch_size)
+            self._give_to(None)  # first: the user before must not find an empty cache
+            steps.cache = cache
+
+        self._alone(start)
 
     def claim(self) -> Lease:
         """Take the session over as it is; any thread may use the returned lease."""
-        with self._locked():
-            self._user = lease = Lease(self)
+        lease = Lease(self)
+        self._alone(lambda steps: self._give_to(lease))
         return lease
 
     def close(self) -> None:
-        """Free the cache and ONNX Runtime's session; every later step raises SessionError."""
-        if self._steps.runtime is not None:
-            with self._locked():
-                self._steps.reset(1)
-                self._steps.runtime = None
+        """Free the cache and ONNX Runtime's session; every later step raises SessionError.
+
+        In a forked child it does nothing: the session is its parent's.
+        """
+        if self._steps.runtime is not None and self._process == os.getpid():
+            self._alone(Steps.close)
+
+    def __reduce__(self) -> NoReturn:
+        raise SessionError(
+            "a session cannot be pickled or copied, since it belongs to the process that opened it",
+            hint="open a Session of the same artifact there; they share the mapped weights",
+        )
 
     def __enter__(self) -> Session:
         return self
@@ -116,137 +138,137 @@ class Session:
 
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""
-        with self._used_by(threading.current_thread()) as steps:
-            return steps.prefill(ids, row)
+        return self._call(None, lambda steps: steps.prefill(ids, row))
 
     def score(self, ids: Ids, row: int = 0) -> Iterator[np.ndarray]:
         """Append ids to a row and yield the logits after each id, in chunks [S, V], S at most 256.
 
         A chunk is computed when it is asked for.
         """
-        with self._used_by(threading.current_thread()) as steps:
+        lease = Lease(self)
+
+        def begin(steps: Steps) -> np.ndarray:
             checked = steps.checked(ids, row)
-            self._user = lease = Lease(self)
+            self._give_to(lease)
+            return checked
+
+        checked = self._call(None, begin)
         try:
             for start in range(0, len(checked), CHUNK):
-                with self._used_by(lease) as steps:
-                    logits = steps.score(checked[start : start + CHUNK], row)
-                yield logits
+                chunk = checked[start : start + CHUNK]
+                yield self._call(lease, partial(Steps.score, chunk=chunk, row=row))
         finally:
             lease.release()
 
     def decode(self, ids: Ids) -> np.ndarray:
         """Append one id to every row; return logits [batch, V], valid until the next call."""
-        with self._used_by(threading.current_thread()) as steps:
-            return steps.decode(ids)
+        return self._call(None, lambda steps: steps.decode(ids))
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
-        with self._used_by(threading.current_thread()) as steps:
-            steps.cache.truncate(length, row)
+        self._call(None, lambda steps: steps.cache.truncate(length, row))
 
-    def reorder(self, order: Sequence[int]) -> None:
+    def reorder(self, order: Ids) -> None:
         """Replace the rows: row i becomes a copy of the former row ``order[i]``."""
-        with self._used_by(threading.current_thread()) as steps:
-            steps.cache.reorder(order)
+        self._call(None, lambda steps: steps.cache.reorder(order))
 
     def fork(self, count: int, row: int = 0) -> None:
         """Replace all rows by ``count`` copies of ``row``."""
-        with self._used_by(threading.current_thread()) as steps:
-            steps.cache.fork(count, row)
+        self._call(None, lambda steps: steps.cache.fork(count, row))
 
     def take(self, row: int = 0) -> CachedRow:
         """Return a copy of a cached row; ``put`` puts it back, here or in another session."""
-        with self._used_by(threading.current_thread()) as steps:
-            return steps.cache.take(row)
+        return self._call(None, lambda steps: steps.cache.take(row))
 
     def put(self, kept: CachedRow, row: int = 0) -> None:
         """Replace a row by one that was taken from a session of the same artifact."""
-        with self._used_by(threading.current_thread()) as steps:
-            steps.cache.put(kept, row)
+        self._call(None, lambda steps: steps.cache.put(kept, row))
 
     def end_profiling(self) -> str:
         """Return the path of the profile of all steps so far; needs the argument ``profile``."""
-        with self._locked():
-            return str(self._steps.runtime.end_profiling())
+        return self._alone(lambda steps: str(steps.runtime.end_profiling()))
 
-    @contextmanager
-    def _used_by(self, user: threading.Thread | Lease) -> Iterator[Steps]:
-        """Give the session's steps to its user and lock out all others; for ``Lease``.
+    def _call(self, user: User | None, step: Callable[[Steps], T]) -> T:
+        """Run a step for its user, where None is this thread, and refuse any other."""
 
-        A thread becomes the user of a session without one. It also ends a lease that it claimed
-        itself.
-        """
-        with self._locked():
-            if self._user is not user:
-                own = isinstance(self._user, Lease) and self._user.thread is user
-                if isinstance(user, Lease) or not (self._user is None or own):
-                    raise SessionError(
-                        "another stream or thread has taken the session over",
-                        hint="open one Session for each user, or reset() this one to take it over",
-                    )
-                self._user = user
-            yield self._steps
+        def run(steps: Steps) -> T:
+            if self._users.changes(user):
+                self._give_to(user)
+            return step(steps)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Refuse a second call at a time: it could replace buffers that a step is using."""
-        if not self._lock.acquire(blocking=False):
+        return self._alone(run)
+
+    def _give_to(self, user: User | None) -> None:
+        self._steps.leave_logits()  # first: the user before may still be reading them
+        self._users.give_to(user)
+
+    def _alone(self, step: Callable[[Steps], T]) -> T:
+        """Run a step while no other one runs."""
+        if self._process != os.getpid():
             raise SessionError(
-                "the session is computing for another thread",
-                hint="open one Session for each user; they share the mapped weights",
+                "the session was opened before this process was forked from another one",
+                hint="open a Session in the child; they share the mapped weights",
             )
-        try:
+
+        def run() -> T:
             if self._steps.runtime is None:
                 raise SessionError("the session is closed, expected an open one")
-            yield
-        finally:
-            self._lock.release()
+            return step(self._steps)
 
-    def _leave(self, user: Lease) -> None:
-        """Hand the session from a lease back to the thread that claimed it; for ``Lease``."""
-        if self._user is user:
-            self._user = user.thread
+        return self._calls.alone(run)
 
 
-class Lease:
+_open: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _keep_in_child() -> None:
+    """Give each runtime a reference that is never dropped.
+
+    When ONNX Runtime ends a session, it waits for its threads, which a forked child does not have.
+    """
+    for session in _open:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._steps.runtime))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_in_child)
+
+
+class Lease(User):
     """The steps of a session for one user, such as a stream; any thread may call them.
 
-    Once another user has taken the session over, each step raises SessionError. Its
+    Once another user has taken the session over, each of them raises SessionError. Its
     batch_size, lengths, ids, reset, prefill, decode and truncate are those of the Session.
     """
 
     def __init__(self, session: Session) -> None:
-        self.thread = threading.current_thread()
+        super().__init__()
         self._session = session
 
     @property
     def batch_size(self) -> int:
-        return self._session.batch_size
+        return self._session._call(self, lambda steps: steps.cache.rows)
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return self._session.lengths
+        return self._session._call(self, lambda steps: steps.cache.lengths)
 
     def ids(self, row: int = 0) -> list[int]:
-        return self._session.ids(row)
+        return self._session._call(self, lambda steps: steps.cache.ids(row))
 
     def reset(self, batch_size: int = 1) -> None:
-        with self._session._used_by(self) as steps:
-            steps.reset(batch_size)
+        self._session._call(self, lambda steps: steps.reset(batch_size))
 
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
-        with self._session._used_by(self) as steps:
-            return steps.prefill(ids, row)
+        return self._session._call(self, lambda steps: steps.prefill(ids, row))
 
     def decode(self, ids: Ids) -> np.ndarray:
-        with self._session._used_by(self) as steps:
-            return steps.decode(ids)
+        return self._session._call(self, lambda steps: steps.decode(ids))
 
     def truncate(self, length: int, row: int = 0) -> None:
-        with self._session._used_by(self) as steps:
-            steps.cache.truncate(length, row)
+        self._session._call(self, lambda steps: steps.cache.truncate(length, row))
 
     def release(self) -> None:
         """End the lease: the session, as it is, belongs to the thread that claimed it."""
-        self._session._leave(self)
+        # A flag, and not a change of the session: another user may take it over just now.
+        self.released = True

@@ -1,119 +1,138 @@
-"""The chat template: it turns a list of messages into the text form of the model's training.
+"""The chat templates of a folder: they turn messages into the text form of the model's training.
 
-Knows Jinja and strings, and keeps a user's text from posing as a control token. Does not know ids
-or files.
+Knows which template transformers would choose and what it gives a template; does not know ids.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.ext
 import jinja2.nodes
-import jinja2.parser
-import jinja2.sandbox
 
 from ..errors import TokenizerError
+from ..files import read_object
+from .backend import read_text
+from .chat_input import ChatInput
+from .template_limits import limited
+from .template_sandbox import Environment
 
-__all__ = ["ChatTemplate", "Message", "guard"]
+__all__ = ["ChatTemplate", "ChatTemplates", "read_templates"]
 
-Message = Mapping[str, Any]
+FILE, FOLDER, OLD_FILE = "chat_template.jinja", "additional_chat_templates", "chat_template.json"
+DEFAULT, TOOL_USE = "default", "tool_use"
+# Characters of a template: the longest published ones have some 30,000; compiling takes a second.
+LONGEST = 1 << 17
 
 
 class ChatTemplate:
     """A compiled template; ``names`` are the special tokens it may write, such as bos_token."""
 
     def __init__(self, source: str, names: Mapping[str, str]) -> None:
-        self._template = _compile(source)
+        if len(source) > LONGEST:
+            raise TokenizerError(
+                f"the chat template has {len(source)} characters, expected at most {LONGEST}"
+            )
+        environment = Environment()
+        try:
+            with limited():
+                self._template = environment.from_string(source)
+                tree = environment.parse(source)
+        except Exception as error:  # the compilers of Jinja and Python fail in many ways
+            raise TokenizerError(
+                f"the chat template is not valid Jinja: {_sentence(error)}"
+            ) from error
+        self._variables = frozenset(node.name for node in tree.find_all(jinja2.nodes.Name))
         self._names = dict(names)
 
-    def render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        """Return the text of the messages; raise TokenizerError where the template fails."""
+    def render(self, chat: ChatInput, add_generation_prompt: bool) -> str:
+        """Return the text of the chat.
+
+        Raises TokenizerError where the template fails, costs too much, or does not use what the
+        caller gives it.
+        """
+        self._check(chat)
         try:
-            return self._template.render(
-                messages=[dict(message) for message in messages],
-                add_generation_prompt=add_generation_prompt,
-                tools=None,
-                documents=None,
-                **self._names,
-            )
+            with limited():
+                return self._template.render(
+                    **{**self._names, **chat.variables},
+                    messages=chat.messages,
+                    tools=chat.tools,
+                    documents=chat.documents,
+                    add_generation_prompt=add_generation_prompt,
+                )
         except Exception as error:  # a template is foreign code: it can fail in any way
-            raise TokenizerError(f"the chat template failed: {error}") from error
+            raise TokenizerError(f"the chat template failed: {_sentence(error)}") from error
+
+    def _check(self, chat: ChatInput) -> None:
+        given = [name for name in ("tools", "documents") if getattr(chat, name)]
+        for name in (*given, *chat.variables):
+            if name not in self._variables:
+                raise TokenizerError(
+                    f"the chat template does not use {name}, expected a template that does",
+                    hint=f"leave {name} out; the model was not trained with it in its template",
+                )
 
 
-def guard(messages: Sequence[Message], special: Iterable[str]) -> tuple[list[Message], str]:
-    """Put a mark after the first letter of each special token that the messages contain.
+class ChatTemplates:
+    """The templates of a folder by name; of a single one the name is "default"."""
 
-    The mark, a private-use character that the messages lack, is returned too. The template copies
-    it, and the encoder splits the text there, so that no piece contains the token. A special token
-    of one letter cannot be split and is removed. Raises TokenizerError for an empty list, and for a
-    message that is not a mapping.
+    def __init__(self, sources: Mapping[str, str], names: Mapping[str, str]) -> None:
+        self._templates = {name: ChatTemplate(text, names) for name, text in sources.items()}
+
+    def render(self, chat: ChatInput, add_generation_prompt: bool = True) -> str:
+        """Return the text of the chat by the template that transformers would take.
+
+        That is "tool_use" where there are tools and it exists, and "default" else.
+        """
+        name = TOOL_USE if chat.tools is not None and TOOL_USE in self._templates else DEFAULT
+        if name not in self._templates:
+            raise TokenizerError(
+                f"the chat templates are called {', '.join(sorted(self._templates))}, expected one"
+                f' that is called "{DEFAULT}"'
+            )
+        return self._templates[name].render(chat, add_generation_prompt)
+
+
+def read_templates(folder: Path, config: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the templates of a folder by name, None where it has none.
+
+    Files win over tokenizer_config.json, as in transformers. chat_template.json, which older
+    processors wrote, is read where there is no other template.
     """
-    if not messages or not all(isinstance(message, Mapping) for message in messages):
+    paths = {path.stem: path for path in sorted((folder / FOLDER).glob("*.jinja"))}
+    if (folder / FILE).exists():
+        paths[DEFAULT] = folder / FILE
+    if paths:
+        return {name: read_text(path) for name, path in paths.items()}
+    field, name = config.get("chat_template"), "tokenizer_config.json"
+    if field is None and (folder / OLD_FILE).exists():
+        field = read_object(folder / OLD_FILE, TokenizerError).get("chat_template")
+        name = OLD_FILE
+    return _by_name(field, name)
+
+
+def _by_name(field: Any, file: str) -> dict[str, str] | None:
+    """Return the templates of a JSON field: a text, an object of texts, or a list of entries."""
+    if field is None:
+        return None
+    named: Any = field
+    if isinstance(field, str):
+        named = {DEFAULT: field}
+    elif isinstance(field, list) and all(isinstance(entry, Mapping) for entry in field):
+        named = {entry.get("name"): entry.get("template") for entry in field}
+    texts = named.items() if isinstance(named, Mapping) else [(None, None)]
+    if not named or not all(isinstance(text, str) for pair in texts for text in pair):
         raise TokenizerError(
-            "the chat is empty or has a message of another type, expected at least one mapping"
-            " with a role and a content"
+            f"chat_template in {file} is of an unknown form, expected a string, an object of named"
+            ' strings, or a list of {"name", "template"}'
         )
-    written = set().union(*map(set, _strings(messages)))
-    mark = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in written)
-    tokens = sorted(set(special), key=len, reverse=True)
-    single = "".join(re.escape(token) for token in tokens if len(token) == 1)
-    longer = "|".join(re.escape(token) for token in tokens if len(token) > 1)
-    # The lookahead also finds overlapping tokens.
-    pattern = re.compile(f"(?=(?:{longer}))(.)" if longer else "(?!)", re.DOTALL)
-
-    def guarded(value: Any) -> Any:
-        if isinstance(value, str):
-            value = re.sub(f"[{single}]", "", value) if single else value
-            return pattern.sub(lambda match: match[0] + mark, value)
-        if isinstance(value, Mapping):
-            return {key: guarded(item) for key, item in value.items()}
-        return [guarded(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-    return guarded(list(messages)), mark
+    return dict(named)
 
 
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from (text for item in value.values() for text in _strings(item))
-    elif isinstance(value, (list, tuple)):
-        yield from (text for item in value for text in _strings(item))
-
-
-class _Generation(jinja2.ext.Extension):
-    """Renders the body of ``{% generation %}``, a tag that marks answers in training data."""
-
-    tags = {"generation"}  # noqa: RUF012 - declared so by Jinja
-
-    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _compile(template: str) -> jinja2.Template:
-    """Compile a template in the sandbox, with the helpers that transformers gives templates."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
-    )
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    def tojson(value: Any, indent: int | None = None) -> str:
-        # Jinja's own tojson escapes HTML; models are trained on plain JSON.
-        return json.dumps(value, ensure_ascii=False, indent=indent)
-
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
-    try:
-        return environment.from_string(template)
-    except (jinja2.TemplateError, RecursionError) as error:
-        raise TokenizerError(f"the chat template is not valid Jinja: {error}") from error
+def _sentence(error: Exception) -> str:
+    """Return an error's text on one line; a template can write anything into it."""
+    text = re.sub(r"\s+", " ", str(error)) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."

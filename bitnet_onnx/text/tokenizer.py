@@ -6,29 +6,37 @@ Knows text, ids and special ids; does not know the model, the cache or sampling.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from ..errors import TokenizerError
 from ..files import read_object
-from .chat_template import ChatTemplate, Message, guard
+from .backend import added_around, cleaned, cleans_up, encoded, load_backend, named_tokens, token_id
+from .chat_input import MARKERS, ChatInput, Message, guard
+from .chat_template import DEFAULT, ChatTemplates, read_templates
+from .guarded import GuardedEncoder, check_written
+from .library import in_a_sentence
+from .replies import Reply, around_replies
 
 __all__ = ["Tokenizer"]
 
 # Stands for a reply, at which a rendered chat is split; trimming and quoting do not change it.
 _REPLY = "bitnetREPLYcb1f4e7dREPLYbitnet"
-_FILES = "choose a checkpoint or artifact folder with tokenizer.json and tokenizer_config.json"
 
 
 class Tokenizer:
     """A folder's tokenizer.json, with the special ids and the template of the files beside it.
 
-    bos_token_id is None where the configuration asks for no bos. eos_token_ids are all ids that
-    end an answer: those of both configuration files, and the token that the template writes
-    after an assistant's turn. pad_token_id always exists, so that a batch can be padded.
+    The ids are those of transformers' AutoTokenizer. eos_token_ids are all ids that end an answer:
+    those of both configuration files, and the token that the template writes after an assistant's
+    turn. pad_token_id always exists, so that a batch can be padded; it is an id that the model
+    knows. A tokenizer can be pickled and copied.
     """
 
     def __init__(
@@ -36,77 +44,116 @@ class Tokenizer:
         backend: tokenizers.Tokenizer,
         config: Mapping[str, Any] | None = None,
         generation_config: Mapping[str, Any] | None = None,
-        chat_template: str | None = None,
+        chat_template: str | Mapping[str, str] | None = None,
     ) -> None:
         config, generation_config = config or {}, generation_config or {}
-        # A tokenizer.json may still hold the truncation and padding of a training run.
+        self._made_of = (backend, config, generation_config, chat_template)
+        # A tokenizer.json may still hold the truncation, padding and dropout of a training run.
         backend.no_truncation()
         backend.no_padding()
+        if isinstance(backend.model, tokenizers.models.BPE):
+            backend.model.dropout = None
+        backend.encode_special_tokens = bool(config.get("split_special_tokens"))
         self._backend = backend
-        self._names = {
-            name: _token_text(config[name])
-            for name in ("bos_token", "eos_token", "pad_token", "unk_token")
-            if config.get(name) is not None
-        }
+        self._names = named_tokens(config)
         added = backend.get_added_tokens_decoder()
         self._special = {token.content: i for i, token in added.items() if token.special}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
         """Tokens, the added ones included; a model may have more ids than that."""
-        self.bos_token_id = self._bos(config, generation_config)
+        self.cleans_up = cleans_up(backend, config)
+        """Whether decode removes blanks before punctuation (clean_up_tokenization_spaces)."""
         self._eos = self._ids("eos_token", generation_config)
         self._pad = self._ids("pad_token", generation_config)
-        self._template: ChatTemplate | None = None
+        self._head, tail = added_around(backend)
+        while tail and tail[-1] in self._eos:
+            tail.pop()
+        self._tail = tail
+        self._template: ChatTemplates | None = None
+        if isinstance(chat_template, str):
+            chat_template = {DEFAULT: chat_template}
         if chat_template is not None:
-            self._template = ChatTemplate(chat_template, self._names)
+            self._template = ChatTemplates(chat_template, self._names)
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[Any, ...]]:
+        return type(self), self._made_of
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Tokenizer:
         """Read tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja.
 
-        The first two files must exist; tokenizer_config.json may hold the template too. Raises
-        TokenizerError naming the file.
+        The first two files must exist; tokenizer_config.json may hold the template too. Where
+        transformers reads config.json, special_tokens_map.json and added_tokens.json, so does this.
+        Raises TokenizerError naming the file.
         """
         folder = Path(path)
-        content = _read(folder / "tokenizer.json")
-        try:
-            backend = tokenizers.Tokenizer.from_str(content)
-        except Exception as error:  # the tokenizers package raises plain Exception
-            raise TokenizerError(
-                f"{folder / 'tokenizer.json'} is not a readable tokenizer: {error}"
-            ) from error
-        config = read_object(folder / "tokenizer_config.json", TokenizerError, hint=_FILES)
+        backend, config = load_backend(folder)
         generation_config = {}
         if (folder / "generation_config.json").exists():
             generation_config = read_object(folder / "generation_config.json", TokenizerError)
-        if (folder / "chat_template.jinja").exists():
-            template: str | None = _read(folder / "chat_template.jinja")
-        else:
-            template = _configured_template(config)
-        return cls(backend, config, generation_config, template)
+        return cls(backend, config, generation_config, read_templates(folder, config))
+
+    @property
+    def bos_token_id(self) -> int | None:
+        """The id that the tokenizer itself puts before a text, None where it puts none."""
+        return self._head[0] if self._head else None
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Return the ids of a prompt; special tokens in its text become special ids.
 
-        With add_special_tokens the ids begin with exactly one bos, whatever the text contains. An
-        eos that a post-processor would add is left out, since a prompt is to be continued. Raises
-        TokenizerError for text that is not valid Unicode.
+        With add_special_tokens the ids have what the tokenizer's post-processor adds: a bos, most
+        often, which comes exactly once, also where the text begins with it. An eos that it adds at
+        the end is left out, since a prompt is to be continued. Raises TokenizerError for text that
+        is not valid Unicode.
         """
-        try:
-            ids = self._backend.encode(text, add_special_tokens=False).ids
-        except (TypeError, UnicodeError) as error:
-            raise TokenizerError(
-                f"the text cannot be encoded, expected valid Unicode: {error}"
-            ) from error
-        return self._with_bos(ids) if add_special_tokens else ids
+        ids = encoded(self._backend, text)
+        if not add_special_tokens:
+            return ids
+        head = self._head
+        while head and ids[: len(head)] == head:
+            ids = ids[len(head) :]
+        return head + ids + self._tail
 
-    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
-        """Return the text of ids; invalid UTF-8 becomes U+FFFD, unknown ids become nothing."""
-        return self._backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+    def decode(
+        self, ids: Sequence[int] | npt.NDArray[np.integer[Any]], skip_special_tokens: bool = True
+    ) -> str:
+        """Return the text of ids; invalid UTF-8 becomes U+FFFD, unknown ids become nothing.
 
-    @property
+        Raises TokenizerError for what cannot be an id.
+        """
+        text = self.decode_raw(ids, skip_special_tokens)
+        return cleaned(text) if self.cleans_up else text
+
+    def decode_raw(
+        self, ids: Sequence[int] | npt.NDArray[np.integer[Any]], skip_special_tokens: bool = True
+    ) -> str:
+        """Return the text of ids before it is cleaned up, which is where it can be joined."""
+        known = [token_id(i) for i in ids]
+        with in_a_sentence("the ids cannot be decoded"):
+            return self._backend.decode(known, skip_special_tokens=skip_special_tokens)
+
+    def knows(self, token: int) -> bool:
+        """Say whether an id is a token's; a model can have more ids."""
+        return self._backend.id_to_token(token) is not None
+
+    @cached_property
+    def byte_ids(self) -> frozenset[int]:
+        """The ids of tokens for single bytes, such as <0xE2>, where decode joins them."""
+        decoder = self._backend.decoder
+        if decoder is None or b'"ByteFallback"' not in decoder.__getstate__():
+            return frozenset()
+        ids = (self._backend.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
+        return frozenset(number for number in ids if number is not None)
+
+    @cached_property
     def special_ids(self) -> frozenset[int]:
         """The ids of control tokens, which decode leaves out."""
         return frozenset(self._special.values())
+
+    @cached_property
+    def hidden_ids(self) -> frozenset[int]:
+        """Control tokens that answers leave out; those around tool calls are shown."""
+        hidden = (i for token, i in self._special.items() if token not in MARKERS)
+        return frozenset(i for i in hidden if not self.decode_raw([i]))
 
     @property
     def has_chat_template(self) -> bool:
@@ -128,30 +175,76 @@ class Tokenizer:
     def pad_token_id(self) -> int:
         return (*self._pad, *self.eos_token_ids, 0)[0]
 
-    def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> str:
+    def render_chat(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
         """Return the text that the chat template makes of messages {"role": ..., "content": ...}.
 
-        Raises TokenizerError where the template is missing or fails.
+        tools: JSON schemas of functions. documents: objects with title and text.
+        chat_template_kwargs: further variables of the template, such as enable_thinking. Raises
+        TokenizerError where the template is missing, fails, or does not use what is given.
         """
+        chat = ChatInput.of(messages, tools, documents, chat_template_kwargs)
+        return self._chat_template.render(chat, add_generation_prompt)
+
+    def encode_chat(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        replies: Mapping[int, Reply] | None = None,
+    ) -> list[int]:
+        """Return the ids of a rendered chat.
+
+        A template that writes no bos gets the one that the tokenizer itself puts before a text.
+        Special tokens inside the messages, tools and documents stay text: only the template writes
+        special ids. Else they are those of transformers' apply_chat_template. replies: the model's
+        own answers by the place of their message, which keep their ids where the chat holds them.
+        """
+        chat = ChatInput.of(messages, tools, documents, chat_template_kwargs)
+        replies = replies or {}
+        guarded, mark, texts = chat.guarded(
+            self._guarded.tokens, [r.text for r in replies.values()]
+        )
+        own = {place: (replies[place], text) for place, text in zip(replies, texts, strict=True)}
+
+        def render(messages: list[dict[str, Any]]) -> str:
+            changed = replace(guarded, messages=messages)
+            text = self._chat_template.render(changed, add_generation_prompt)
+            # A template that writes JSON in ASCII writes the mark as an escape.
+            return text.replace(f"\\u{ord(mark):04x}", mark)
+
+        if guarded != chat:
+            plain = self._chat_template.render(chat, add_generation_prompt)
+            check_written(plain, render(guarded.messages), mark)
+        ids: list[int] = []
+        for piece in around_replies(render, guarded.messages, own, mark):
+            if not isinstance(piece, str):
+                ids += piece
+            elif ids:
+                ids += self._encode_inside(piece, mark)
+            else:
+                ids = self._encode_guarded(piece, mark)
+        return ids if ids[:1] == self._head[:1] else self._head + ids
+
+    @property
+    def _chat_template(self) -> ChatTemplates:
         if self._template is None:
             raise TokenizerError(
                 "the tokenizer has no chat template, expected chat_template.jinja or chat_template"
                 " in tokenizer_config.json",
                 hint="continue plain text with: bitnet-onnx generate",
             )
-        return self._template.render(messages, add_generation_prompt)
-
-    def encode_chat(
-        self, messages: Sequence[Message], add_generation_prompt: bool = True
-    ) -> list[int]:
-        """Return the ids of a rendered chat, with exactly one bos.
-
-        Special tokens inside the messages stay text: only the template writes special ids.
-        """
-        messages, mark = guard(messages, self._special)
-        return self._with_bos(
-            self._encode_guarded(self.render_chat(messages, add_generation_prompt), mark)
-        )
+        return self._template
 
     def encode_after_reply(
         self, before: Sequence[Message], after: Sequence[Message]
@@ -161,44 +254,40 @@ class Tokenizer:
         They end with the generation prompt unless ``after`` is empty. Returns None where the
         template rewrites earlier turns: then only the whole chat can be encoded.
         """
-        guarded, mark = guard(
-            [*before, {"role": "assistant", "content": _REPLY}, *after], self._special
-        )
+        messages = [*before, {"role": "assistant", "content": _REPLY}, *after]
+        guarded, mark = guard(messages, self._guarded.tokens)
         prompt = self.render_chat(guarded[: len(before)])
         whole = self.render_chat(guarded, add_generation_prompt=bool(after))
         head, found, tail = whole.partition(_REPLY)
         if not found or head != prompt or _REPLY in tail:
             return None
-        return self._encode_guarded(tail, mark)
+        if whole.replace(mark, "") != self.render_chat(messages, bool(after)):
+            return None
+        return self._encode_inside(tail, mark)
+
+    @cached_property
+    def _guarded(self) -> GuardedEncoder:
+        return GuardedEncoder(self._backend, self._names.values())
 
     def _encode_guarded(self, rendered: str, mark: str) -> list[int]:
-        pieces = rendered.split(mark)
-        return [token for piece in pieces for token in self.encode(piece, add_special_tokens=False)]
+        """Return the ids of a rendered chat; special tokens with a mark in them are text."""
+        if self._guarded.needed(rendered, mark):
+            return self._guarded.encode(rendered, mark)
+        return encoded(self._backend, rendered)
 
-    def _with_bos(self, ids: list[int]) -> list[int]:
-        if self.bos_token_id is None:
-            return ids
-        start = next((i for i, token in enumerate(ids) if token != self.bos_token_id), len(ids))
-        return [self.bos_token_id, *ids[start:]]
-
-    def _bos(self, config: Mapping[str, Any], generation_config: Mapping[str, Any]) -> int | None:
-        # "bos_token": null means no bos, whatever generation_config.json says.
-        if config.get("add_bos_token") is False or (
-            "bos_token" in config and config["bos_token"] is None
-        ):
-            return None
-        return next(iter(self._ids("bos_token", generation_config)), None)
+    def _encode_inside(self, rendered: str, mark: str) -> list[int]:
+        """Return the ids of a part of a chat that text comes before."""
+        if line := self._guarded.line:
+            ids = self._encode_guarded("\n" + rendered, mark)
+            if ids[: len(line)] == line:
+                return ids[len(line) :]
+        return self._encode_guarded(rendered, mark)
 
     def _ids(self, name: str, generation_config: Mapping[str, Any]) -> list[int]:
         """Return the ids that both configuration files give a named token."""
         ids = []
-        if name in self._names:
-            token = self._backend.token_to_id(self._names[name])
-            if token is None:
-                raise TokenizerError(
-                    f"{name} in tokenizer_config.json is {self._names[name]!r},"
-                    " expected a token of tokenizer.json"
-                )
+        token = self._backend.token_to_id(self._names[name]) if name in self._names else None
+        if token is not None:  # transformers adds a missing one, with an id the model lacks
             ids.append(token)
         value = generation_config.get(f"{name}_id")
         for token in value if isinstance(value, list) else [] if value is None else [value]:
@@ -209,45 +298,3 @@ class Tokenizer:
                 )
             ids.append(token)
         return ids
-
-
-def _read(path: Path) -> str:
-    try:
-        content = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"{path} is damaged, expected UTF-8: {error}") from error
-    except OSError as error:
-        raise TokenizerError(
-            f"{path} cannot be read: {error.strerror}",
-            hint=_FILES,
-        ) from error
-    if not content.strip():
-        raise TokenizerError(f"{path} is empty", hint="copy or download the file again")
-    return content
-
-
-def _configured_template(config: Mapping[str, Any]) -> str | None:
-    """Return chat_template of tokenizer_config.json: a string, or the list's entry "default"."""
-    template = config.get("chat_template")
-    if isinstance(template, list):
-        named = {
-            entry.get("name"): entry.get("template")
-            for entry in template
-            if isinstance(entry, dict)
-        }
-        template = named.get("default", False)
-    if template is not None and not isinstance(template, str):
-        raise TokenizerError(
-            "chat_template in tokenizer_config.json is of an unknown form, expected a string or a"
-            ' list of {"name", "template"} with one named "default"'
-        )
-    return template
-
-
-def _token_text(token: Any) -> str:
-    text = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(text, str):
-        raise TokenizerError(
-            f"tokenizer_config.json holds the special token {token!r}, expected a string"
-        )
-    return text

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import ConfigError
-from ..files import new_folder
+from ..files import new_folder, write_text
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
 from .checkpoint.write import write_checkpoint
@@ -102,7 +102,7 @@ def synthesize(
     with new_folder(Path(output)) as folder:
         write_checkpoint(folder, config, random_tensors(config, seed, ffn_zeros, progress))
         eos = {"bos_token_id": config.bos_token_id, "eos_token_id": list(config.eos_token_id)}
-        (folder / "generation_config.json").write_text(json.dumps(eos, indent=2) + "\n")
+        write_text(folder / "generation_config.json", json.dumps(eos, indent=2) + "\n")
     return Path(output)
 
 

@@ -29,11 +29,11 @@ TEST(kernels, names) {
 
 TEST(kernels, forced) {
   const char* before = forced_name();
-  setenv("BITNET_ONNX_KERNEL", "scalar", 1);
+  host::set_variable("BITNET_ONNX_KERNEL", "scalar");
   CHECK(strcmp(find_kernels(forced_name())->name, "scalar") == 0);
-  unsetenv("BITNET_ONNX_KERNEL");
+  host::unset_variable("BITNET_ONNX_KERNEL");
   CHECK(forced_name() == nullptr);
-  if (before) setenv("BITNET_ONNX_KERNEL", before, 1);
+  if (before) host::set_variable("BITNET_ONNX_KERNEL", before);
 }
 
 // A name stands for a CPU: where an operation's list has no row of it, the next row that such a CPU

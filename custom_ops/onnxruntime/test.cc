@@ -40,11 +40,12 @@ bool says(const OrtStatus* status, const char* text) {
 }
 
 size_t allocated() {
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
   return mallinfo2().uordblks;
-#else
-  return 0;
 #endif
+#endif
+  return 0;
 }
 
 void open_session(uint64_t counters) {
@@ -166,14 +167,14 @@ TEST(onnxruntime, an_entry_that_is_no_id_is_refused) {
 TEST(onnxruntime, a_forced_kernel_that_does_not_exist_is_refused) {
   const char* forced = forced_name();
   const std::string before = forced ? forced : "";
-  setenv("BITNET_ONNX_KERNEL", "sse9", 1);
+  host::set_variable("BITNET_ONNX_KERNEL", "sse9");
   const fake::Session session;
   CHECK(says(session.status, "\"sse9\", but this CPU can run only: "));
   CHECK(bitnet_onnx_active_kernel() == nullptr);
   if (forced)
-    setenv("BITNET_ONNX_KERNEL", before.c_str(), 1);
+    host::set_variable("BITNET_ONNX_KERNEL", before.c_str());
   else
-    unsetenv("BITNET_ONNX_KERNEL");
+    host::unset_variable("BITNET_ONNX_KERNEL");
 }
 
 // Sessions open, count and end in several threads.

@@ -7,13 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <initializer_list>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "testing/system.h"
 
 // The largest K of the tests, and how many kernels of this CPU the operators are tested with. Both
 // are smaller where each instruction takes long.
@@ -106,15 +105,12 @@ struct Random {
 template <typename T>
 struct Guarded {
   explicit Guarded(size_t count) : count_(count) {
-    const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE)), bytes = count * sizeof(T);
+    const size_t page = host::page_size(), bytes = count * sizeof(T);
     room_ = (bytes + page - 1) / page * page + page;
-    void* p = mmap(nullptr, room_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) abort();
-    base_ = static_cast<char*>(p);
-    if (mprotect(base_ + room_ - page, page, PROT_NONE) != 0) abort();
+    base_ = host::guarded(room_, page);
     data = reinterpret_cast<T*>(base_ + room_ - page - bytes);
   }
-  ~Guarded() { munmap(base_, room_); }
+  ~Guarded() { host::release(base_, room_); }
   Guarded(const Guarded&) = delete;
   T& operator[](size_t i) { return data[i]; }
   size_t size() const { return count_; }

@@ -17,7 +17,7 @@ from bitnet_onnx.exporter.export import export
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support import checkpoints, clients
 from tests.support.genai import greedy
-from tests.support.text_fakes import backend_json
+from tests.support.text.fakes import backend_json
 
 TESTED = "0.18.0"
 TOKENIZER = """

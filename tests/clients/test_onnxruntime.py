@@ -10,7 +10,7 @@ import pytest
 
 from bitnet_onnx.exporter.export import export
 from tests.support import checkpoints, clients
-from tests.support.text_fakes import backend_json
+from tests.support.text.fakes import backend_json
 
 PROMPTS = [[7], [40, 41, 42], [299, 5, 17, 120, 33, 8, 90]]
 IDS = f"\nprint(json.dumps([generate(prompt, 24) for prompt in {PROMPTS}]))"

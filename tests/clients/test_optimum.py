@@ -10,7 +10,7 @@ import pytest
 from bitnet_onnx.exporter.export import export
 from tests.support import clients
 from tests.support.networks import NETWORKS
-from tests.support.text_fakes import backend_json
+from tests.support.text.fakes import backend_json
 
 PINS = ("optimum-onnx==0.1.0", "optimum==2.1.0", "transformers==4.57.6")
 PROMPTS = [[7], [40, 41, 42], [91, 5, 17, 20, 33, 8, 90]]

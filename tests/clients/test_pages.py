@@ -10,7 +10,7 @@ import pytest
 
 from bitnet_onnx import artifact, native
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.weights.checkpoint.folder import TEXT_FILES
+from bitnet_onnx.weights.checkpoint.files import TEXT_FILES
 from tests.support import checkpoints, clients
 from tests.support.paths import ROOT
 

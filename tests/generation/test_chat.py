@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
-from bitnet_onnx.errors import GenerationError, TokenizerError
+from bitnet_onnx.errors import GenerationError, SessionError, TokenizerError
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import text_stream
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.text_fakes import (
+from tests.support.text.fakes import (
     BITNET,
     CHATML,
     REWRITING,
@@ -120,7 +122,9 @@ def test_a_stop_string_ends_the_turn_and_the_template_closes_it() -> None:
     assert chat.result is not None
     assert chat.result.finish_reason == "stop_string"
     assert "".join(chat.send("b")) == ""
-    assert session.cache[0] == by_hand(TOKENIZER, BITNET, [("a", reply), ("b", [])])
+    # The conversation says "hello": the ids of " the" leave the cache.
+    whole = "User: a<|eot_id|>Assistant: hello<|eot_id|>User: b<|eot_id|>Assistant: "
+    assert session.cache[0] == [0, *encode(TOKENIZER, whole)]
 
 
 def test_control_tokens_in_a_message_stay_text() -> None:
@@ -179,8 +183,9 @@ def test_an_answer_that_never_began_adds_no_turn() -> None:
 
 def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> None:
     notices: list[str] = []
-    session = FakeSession(context_length=128)
-    chat = Chat(session, TOKENIZER, "the world", on_notice=notices.append)
+    session = FakeSession(context_length=256, never=(0, 3))  # as text they are left out
+    tokenizer = make_tokenizer(CHATML)
+    chat = Chat(session, tokenizer, "the world", on_notice=notices.append)
     asked = [f"hello {number}" for number in range(30)]
     computed = []
     for question in asked:
@@ -191,13 +196,13 @@ def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> 
             -len(chat.turns) :
         ]
         kept = [(turn.user, list(turn.reply_ids)) for turn in chat.turns]
-        ids = by_hand(TOKENIZER, BITNET, kept, "the world")
+        ids = by_hand(tokenizer, CHATML, kept, "the world")
         assert session.cache[0] == ids[: len(session.cache[0])]
         assert len(session.cache[0]) >= len(ids) - 1
     assert 3 <= len(notices) <= len(asked) // 2
     assert all("the context is full: the oldest" in notice for notice in notices)
     # Most turns compute only their own ids: forgetting frees half the context at once.
-    assert sum(count > 20 for count in computed) <= 1 + len(notices)
+    assert sum(count > 40 for count in computed) <= 1 + len(notices)
 
 
 def test_a_message_longer_than_the_context_is_refused_and_changes_nothing() -> None:
@@ -233,3 +238,58 @@ def test_reset_forgets_the_turns_and_reuses_the_system_prompt() -> None:
     assert list(chat.send("hello", max_new_tokens=5)) == first
     assert chat.result is not None
     assert chat.result.cached_tokens > len(encode(TOKENIZER, "System: the world hello there"))
+
+
+def spoken(chat: Chat) -> list[str]:
+    return [turn.user for turn in chat.turns]
+
+
+def test_another_message_ends_the_answer_in_progress_and_keeps_it() -> None:
+    session = FakeSession(context_length=4096)
+    chat = Chat(session, TOKENIZER)
+    first = chat.send("hello", max_new_tokens=9)
+    said = next(first)
+    list(chat.send("world", max_new_tokens=4))
+    assert spoken(chat) == ["hello", "world"]
+    assert chat.turns[0].reply == said
+    with pytest.raises(SessionError, match="the chat was reset or has begun another answer"):
+        next(first)
+    assert spoken(chat) == ["hello", "world"]
+    kept = [(turn.user, list(turn.reply_ids)) for turn in chat.turns]
+    list(chat.send("there", max_new_tokens=4))
+    ids = by_hand(TOKENIZER, BITNET, [*kept, ("there", list(chat.turns[-1].reply_ids))])
+    assert session.cache[0] == ids[: len(session.cache[0])]
+
+
+def test_a_message_is_put_after_the_turns_that_there_are_when_its_answer_starts() -> None:
+    chats = [Chat(FakeSession(context_length=4096), TOKENIZER) for _ in range(2)]
+    sent = [chats[0].send(text, max_new_tokens=4) for text in ("hello", "world", "there")]
+    for answer, text in zip(sent, ("hello", "world", "there"), strict=True):
+        assert list(answer) == list(chats[1].send(text, max_new_tokens=4))
+        assert chats[0].result is not None
+        assert chats[1].result is not None
+        assert chats[0].result.ids == chats[1].result.ids
+        assert chats[0].result.prompt_tokens == chats[1].result.prompt_tokens
+    assert chats[0].messages == chats[1].messages
+    # In the other order, and one of them never.
+    late, never, early = (chats[0].send(text, max_new_tokens=4) for text in ("a", "b", "c"))
+    list(early)
+    list(late)
+    never.close()
+    assert spoken(chats[0]) == ["hello", "world", "there", "c", "a"]
+
+
+@pytest.mark.parametrize("end", ["close", "next", "del"])
+def test_a_reset_forgets_the_answer_in_progress_for_good(end: str) -> None:
+    chat = Chat(FakeSession(), TOKENIZER)
+    answer = chat.send("hello", max_new_tokens=9)
+    next(answer)
+    chat.reset()
+    if end == "close":
+        answer.close()
+    elif end == "next":
+        with pytest.raises(SessionError, match="the chat was reset"):
+            next(answer)
+    del answer
+    gc.collect()
+    assert (chat.turns, chat.messages, chat.result) == ([], [], None)

@@ -13,7 +13,7 @@ from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate, stream
 from bitnet_onnx.generation.sampling import Sampler
-from tests.support.text_fakes import FakeSession, fake_logits
+from tests.support.text.fakes import FakeSession, fake_logits
 
 VOCAB = 20
 SAMPLED = GenerationConfig(do_sample=True, temperature=0.8, top_k=7, top_p=0.9, seed=5)
@@ -184,7 +184,12 @@ def test_numpy_ids_and_a_single_eos_are_accepted() -> None:
         ([1.5], "not a sequence of integers"),
         (["a"], "not a sequence of integers"),
         ([[1, 2], [3]], "not a sequence of integers"),
-        ([2**70], "not a sequence of integers"),
+        ([2**70], "holds the id 1180591620717411303424"),
+        ([True], "not a sequence of integers: a token id is True"),
+        ([1, np.True_], "not a sequence of integers"),
+        (b"1", "not a sequence of integers: token ids are b'1'"),
+        ({1: 2}, "not a sequence of integers"),
+        (np.array([[1]]), "not a sequence of integers: token ids are an array of 2 dimensions"),
     ],
 )
 def test_a_prompt_that_cannot_be_continued_is_refused(prompt: list[Any], message: str) -> None:

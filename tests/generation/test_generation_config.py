@@ -12,13 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitnet_onnx.errors import GenerationError
-from bitnet_onnx.generation.config import GenerationConfig
+from bitnet_onnx.generation.config import SAMPLING, GenerationConfig
+from bitnet_onnx.generation.model import Model
+from tests.support.text.fakes import FakeSession, make_tokenizer
 
 CONFIGS = st.builds(
     GenerationConfig,
-    max_new_tokens=st.integers(1, 999),
+    max_new_tokens=st.none() | st.integers(1, 999),
+    max_length=st.none() | st.integers(1, 999),
+    bad_words_ids=st.none() | st.lists(st.lists(st.integers(0, 9), min_size=1)),
+    suppress_tokens=st.none() | st.lists(st.integers(0, 9)),
+    typical_p=st.floats(0.1, 1),
     do_sample=st.booleans(),
-    temperature=st.floats(0.05, 5),
+    temperature=st.just(0) | st.floats(0.05, 5),
     top_k=st.integers(0, 80),
     top_p=st.floats(0.01, 1),
     min_p=st.floats(0, 1),
@@ -33,13 +39,20 @@ CONFIGS = st.builds(
     ("name", "values"),
     [
         ("do_sample", [1, "yes", None]),
-        ("temperature", [0, -1.0, float("nan"), float("inf"), True, "1", None, 10**400]),
+        ("temperature", [-1.0, float("nan"), float("inf"), True, "1", None, 10**400]),
         ("top_k", [-1, 1.5, True, "5", None]),
         ("top_p", [0, 1.01, -0.5, float("nan"), True, "0.9", None]),
         ("min_p", [-0.1, 1.5, float("nan"), False, "0", None]),
         ("repetition_penalty", [0, -2, float("inf"), True, None]),
         ("seed", [-1, 1.5, True, "1"]),
-        ("max_new_tokens", [0, -1, 1.5, True, None, "9"]),
+        ("max_new_tokens", [0, -1, 1.5, True, "9"]),
+        ("max_length", [0, 1.5, True, "9"]),
+        ("min_length", [-1, 1.5, True, None]),
+        ("min_new_tokens", [-1, 1.5, True]),
+        ("no_repeat_ngram_size", [-1, 1.5, True, None]),
+        ("typical_p", [0, 1.5, True, None]),
+        ("epsilon_cutoff", [-0.1, 1, True, None]),
+        ("eta_cutoff", [-0.1, 1, True, None]),
         ("num_beams", [0, 4, True, None]),
     ],
 )
@@ -78,8 +91,36 @@ def test_a_single_value_means_a_list_of_one() -> None:
 def test_an_unknown_option_is_refused_by_name() -> None:
     with pytest.raises(GenerationError, match=r"^beams is not an option of generation, expected"):
         GenerationConfig().changed(beams=4)
-    with pytest.raises(GenerationError, match=r"^typical_p is not an option"):
-        GenerationConfig.from_dict({"typical_p": 0.9})
+
+
+@pytest.mark.parametrize("name", SAMPLING)
+def test_an_option_of_sampling_without_sampling_is_refused(name: str) -> None:
+    value = 3 if name in ("top_k", "seed") else 0.5
+    with pytest.raises(GenerationError, match=f"^{name} is .* acts only when sampling") as caught:
+        GenerationConfig().changed(**{name: value})
+    assert caught.value.hint == "add do_sample=True"
+    for accepted in (
+        GenerationConfig(do_sample=True).changed(**{name: value}),
+        GenerationConfig().changed(do_sample=True, **{name: value}),
+        GenerationConfig().changed(do_sample=False, **{name: value}),
+    ):
+        assert getattr(accepted, name) == value
+
+
+def test_a_temperature_of_0_is_greedy() -> None:
+    assert not GenerationConfig().changed(temperature=0).samples
+    assert not GenerationConfig(do_sample=True).changed(temperature=0.0, top_p=0.5).samples
+    assert not GenerationConfig().changed(temperature=0, top_k=3, seed=1).samples
+
+
+def test_a_limit_is_the_one_asked_for_last() -> None:
+    assert GenerationConfig().limit(5) == 256
+    assert GenerationConfig(max_length=30).limit(5) == 25
+    assert GenerationConfig(max_length=30, max_new_tokens=7).limit(5) == 7
+    assert GenerationConfig(max_length=30).changed(max_new_tokens=7).limit(5) == 7
+    assert GenerationConfig(max_new_tokens=7).changed(max_length=30).limit(5) == 25
+    with pytest.raises(GenerationError, match="30 tokens, expected fewer than max_length 30"):
+        GenerationConfig(max_length=30).limit(30)
 
 
 @given(CONFIGS)
@@ -111,3 +152,27 @@ def test_transformers_and_this_package_read_each_others_files(tmp_path: Path) ->
         assert getattr(theirs, name) == value
     theirs.save_pretrained(tmp_path / "again")
     assert GenerationConfig.from_file(tmp_path / "again") == config
+
+
+def test_a_file_is_saved_into_a_folder_that_exists(tmp_path: Path) -> None:
+    config = GenerationConfig(top_k=3)
+    config.save(tmp_path)
+    assert GenerationConfig.from_file(tmp_path / "generation_config.json") == config
+    for missing in (tmp_path / "none" / "g.json", tmp_path / "generation_config.json" / "g"):
+        with pytest.raises(GenerationError, match=r"cannot be written: .*, expected a path in"):
+            config.save(missing)
+
+
+def test_what_is_no_config_is_refused() -> None:
+    wrong: Any
+    for wrong in ([1], None, 5, "top_k", {1: 2}, [("top_k", 3)]):
+        with pytest.raises(GenerationError, match="expected a mapping of names"):
+            GenerationConfig.from_dict(wrong)
+    for wrong in (None, 5, b"g.json"):
+        with pytest.raises(GenerationError, match="expected a path"):
+            GenerationConfig.from_file(wrong)
+    model = Model(FakeSession(), make_tokenizer())  # type: ignore[arg-type]
+    for wrong in ({"max_new_tokens": 1}, 5, "greedy", ()):
+        for call in (model.generate, model.stream, model.chat().send):
+            with pytest.raises(GenerationError, match=r"config is .*, expected a GenerationConfig"):
+                call("hello", wrong)

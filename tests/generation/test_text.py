@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import generate_text, text_stream
 from bitnet_onnx.text.streaming import StopStrings
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.text_fakes import FakeSession, ScriptedSession, backend_json, make_tokenizer
+from tests.support.text.fakes import FakeSession, ScriptedSession, backend_json, make_tokenizer
 
 TOKENIZER = make_tokenizer()
 STRINGS = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3)
@@ -121,3 +122,49 @@ def test_a_batch_gives_the_texts_of_single_prompts() -> None:
         assert "".join(alone) == answer.text
         assert alone.result.ids == answer.result.ids
         assert alone.result.finish_reason == answer.result.finish_reason
+
+
+SPECIAL_TEXT = "<|im_end|>"
+
+
+def special(text: str = SPECIAL_TEXT) -> int:
+    (token,) = script(text)
+    return token
+
+
+@pytest.mark.parametrize(
+    ("string", "shown"),
+    [
+        (SPECIAL_TEXT, "hello"),
+        (f"{SPECIAL_TEXT} w", "hello"),
+        (f"lo{SPECIAL_TEXT}", "hel"),
+        ("<|im_start|>", "hello world"),
+        ("hello world", "hello world"),  # a special token stands between the words
+        ("im_end", "hello"),
+    ],
+)
+def test_a_stop_string_may_hold_the_text_of_a_special_token(string: str, shown: str) -> None:
+    """The stop string counts where transformers' own criterion counts it; the text stays hidden."""
+    ids = [*script("hello"), special(), *script(" world")]
+    config = GenerationConfig(max_new_tokens=len(ids), stop_strings=string)
+    answer = text_stream(ScriptedSession(ids), TOKENIZER, [5], config)
+    assert "".join(answer) == answer.text == shown
+    ended = string not in ("<|im_start|>", "hello world")
+    assert answer.result.finish_reason == ("stop_string" if ended else "length")
+    (batch,) = generate_text(ScriptedSession(ids), TOKENIZER, [[5]], config)
+    assert (batch.text, batch.result.ids) == (shown, answer.result.ids)
+
+
+def test_a_stop_string_of_an_eos_stays_an_eos() -> None:
+    config = GenerationConfig(max_new_tokens=9, stop_strings="<|eot_id|>")
+    answer = text_stream(ScriptedSession([*script("a"), 2]), TOKENIZER, [5], config)
+    assert "".join(answer) == "a"
+    assert answer.result.finish_reason == "stop"
+
+
+def test_a_character_split_by_a_special_token_is_decoded_as_the_tokenizer_decodes_it() -> None:
+    halves = script("🙂")
+    ids = [*halves[:1], special(), *halves[1:], *script("!")]
+    config = GenerationConfig(max_new_tokens=len(ids), stop_strings="#")
+    answer = text_stream(ScriptedSession(ids), TOKENIZER, [5], config)
+    assert "".join(answer) == TOKENIZER.decode(ids)

@@ -111,7 +111,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("rms_norm_eps", -1e-5),
     ("rms_norm_eps", None),
     ("tie_word_embeddings", "true"),
-    ("tie_word_embeddings", None),
+    ("tie_word_embeddings", 0),
     ("bos_token_id", 96),
     ("bos_token_id", [0, 1]),
     ("bos_token_id", "0"),

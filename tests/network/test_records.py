@@ -1,8 +1,9 @@
-"""Each network has one record and one file, and only the records compare its name."""
+"""Each network has one record and one file, and no other file has its name in a text."""
 
 from __future__ import annotations
 
 import ast
+import re
 
 import pytest
 
@@ -12,35 +13,52 @@ from bitnet_onnx.network.records import RECORDS
 from tests.support.checkpoints import config_fields
 from tests.support.paths import PACKAGE
 
-NAMES = {name for record in RECORDS.values() for name in (record.name, record.model_type)}
+NAMES = {name for r in RECORDS.values() for name in (r.name, r.model_type, r.architecture)}
+# "bitnet" is a word of many sentences, so it counts only where it is the whole text.
+WORDS = re.compile("|".join(rf"(?<![\w-]){re.escape(n)}(?![\w-])" for n in NAMES - {"bitnet"}))
+# Lines where such a text means something else, or gives the default.
+OTHER_MEANINGS = {
+    'DOMAIN = "bitnet"',
+    '"quant_method": "bitnet",',
+    'read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")',
+    'read.one_of(section, f"{NAME}.quant_method", ("bitnet", None), None)',
+    'network: str = "bitnet"',
+    'fields = {"model_type": "bitnet", **PRESETS[preset], "quantization_config": quantization}',
+    'SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model',
+    'BPE, SENTENCEPIECE = "gpt2", "llama"',
+    '__all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]',
+    '"BitNetForCausalLM",',
+}
 
 
-def compared(source: str) -> list[str]:
-    """Return the lines where a source compares, looks up or matches a network's name."""
+def named(source: str) -> list[str]:
+    """Return the lines of a source that hold a network's name, outside its docstrings."""
+    tree, lines = ast.parse(source), source.splitlines()
+    docstrings = {
+        id(statement.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body
+        if isinstance(statement, ast.Expr)
+    }
     found = []
-    for node in ast.walk(ast.parse(source)):
-        asked: list[ast.AST] = []
-        if isinstance(node, ast.Compare):
-            asked = [node.left, *node.comparators]
-        elif isinstance(node, ast.Dict):
-            asked = [key for key in node.keys if key is not None]
-        elif isinstance(node, ast.Subscript):
-            asked = [node.slice]
-        elif isinstance(node, ast.MatchValue):
-            asked = [node.value]
-        texts = [inner for part in asked for inner in ast.walk(part)]
-        found += [
-            f"line {text.lineno}: {text.value!r}"
-            for text in texts
-            if isinstance(text, ast.Constant) and text.value in NAMES
-        ]
+    for node in ast.walk(tree):
+        text = node.arg if isinstance(node, ast.keyword) else getattr(node, "value", None)
+        if isinstance(text, bytes):
+            text = text.decode("latin-1")
+        if not isinstance(text, str) or id(node) in docstrings:
+            continue
+        line = lines[node.lineno - 1].strip()  # type: ignore[attr-defined]
+        if (text in NAMES or WORDS.search(text)) and line not in OTHER_MEANINGS:
+            found.append(line)
     return found
 
 
-def test_only_the_records_compare_names_of_networks() -> None:
-    sources = [path for path in PACKAGE.rglob("*.py") if path.name != "records.py"]
+def test_only_the_records_name_networks() -> None:
+    own = {PACKAGE / "network" / "records.py", *(PACKAGE / "model" / "networks").glob("*.py")}
+    sources = set(PACKAGE.rglob("*.py")) - own
     assert len(sources) > 50
-    found = {path.name: compared(path.read_text("utf-8")) for path in sources}
+    found = {path.name: named(path.read_text("utf-8")) for path in sources}
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
@@ -53,11 +71,29 @@ def test_only_the_records_compare_names_of_networks() -> None:
         "{'bitnet_2023': 1}",
         "table['qwen3']",
         "match x:\n    case 'llama': pass",
+        "x.startswith('qwen3')",
+        "NAMES = ('qwen3', 'llama')\nx in NAMES",
+        "QWEN = 'qwen3'",
+        "table.get('llama')",
+        "getattr(table, 'minicpm')",
+        "dict(llama=1)",
+        "re.match('^(qwen3|llama)$', x)",
+        "x in {'llama'}",
+        "x in frozenset(['LlamaForCausalLM'])",
+        "x == b'llama'",
+        "x == 'Qwen3ForCausalLM'",
+        "x.model_type == 'bitnet'",
+        "def f(x='llama'): pass",
+        "f'{x}' == f'llama'",
     ],
 )
-def test_a_comparison_with_a_network_name_is_found(source: str) -> None:
-    assert compared(source)
-    assert not compared("known('llama')")
+def test_the_name_of_a_network_is_found(source: str) -> None:
+    assert named(source)
+
+
+def test_docstrings_and_other_words_are_no_names() -> None:
+    assert not named('"""As llama."""\ndef f():\n    """qwen3"""\nclass A:\n    """minicpm"""')
+    assert not named("'bitnet-onnx', 'llama-bpe', 'bitnet::rms_norm', 'llama3', f(minicpm_x=1)")
 
 
 @pytest.mark.parametrize("name", RECORDS)

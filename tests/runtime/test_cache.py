@@ -54,11 +54,13 @@ def test_the_buffers_are_those_of_the_graph(dtype: str) -> None:
 def test_growing_keeps_the_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing, "BLOCK", 4)
     cache = filled([5, 0, 7])
-    before, moves = [contents(cache, row) for row in range(3)], cache.moves
+    before, place = [contents(cache, row) for row in range(3)], cache.place
     cache.reserve(8)
-    assert (cache.capacity, cache.moves) == (8, moves)
+    assert cache.capacity == 8
+    assert cache.place is place
     cache.reserve(9)
-    assert (cache.capacity, cache.moves) == (12, moves + 1)
+    assert cache.capacity == 12
+    assert cache.place is not place
     assert [contents(cache, row) for row in range(3)] == before
     cache.reserve(39)
     assert cache.capacity == 40

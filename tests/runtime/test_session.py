@@ -367,6 +367,18 @@ def test_a_closed_session_refuses_every_call(folder: Path) -> None:
             use()
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists mapped files")
+def test_a_closed_session_keeps_no_weights_mapped(demo_artifact: Path) -> None:
+    """Windows removes no file that is mapped, and memory is freed when it is given back."""
+    weights = str(demo_artifact / WEIGHTS)
+    session = Session(demo_artifact, threads=1)
+    session.prefill(IDS)
+    session.decode([1])
+    assert weights in Path("/proc/self/maps").read_text("utf-8")
+    session.close()
+    assert weights not in Path("/proc/self/maps").read_text("utf-8")
+
+
 def test_a_score_of_a_long_prompt_comes_in_chunks(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,11 @@ a session that nobody else uses. The seed is in the test's name.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -30,6 +33,11 @@ SEEDS = 2
 QUESTIONS = ["What is 27 + 5?", "Reverse PAINT.", "Order the numbers 10, 54, 63.", "Spell ROOF."]
 NEW = 12
 CONFIG = GenerationConfig(max_new_tokens=NEW, eos_token_id=())
+# Sampling takes long enough for another user to compute between a step and its choice.
+SAMPLED = GenerationConfig(
+    max_new_tokens=3, eos_token_id=(), do_sample=True, seed=7, temperature=2.0, top_p=0.9
+)
+LONG = SAMPLED.changed(max_new_tokens=400)
 
 
 class Failing:
@@ -235,6 +243,77 @@ def test_threads_at_once_get_right_answers_or_exceptions(demo_artifact: Path) ->
     assert sum(refused for _, refused in counts) > 0
     # Afterwards the session serves a single user as before.
     assert generate(world.session, [world.prompts[0]], CONFIG)[0].ids == world.right_ids[0]
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Let threads take turns after each microsecond."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_sampled_streams_in_threads_choose_from_their_own_logits(demo_artifact: Path) -> None:
+    """Each id that a stream gives is right, also the last before another user takes over."""
+    world = World(demo_artifact, 0)
+    session = world.session
+    right = [list(stream(session, prompt, SAMPLED)) for prompt in world.prompts]
+    start = threading.Barrier(len(right))
+
+    def use(number: int) -> list[int]:
+        counts = [0, 0, 0]  # whole streams, wrong ones, refused ones
+        start.wait()
+        for turn in range(2 * STEPS):
+            given: list[int] = []
+            try:
+                given.extend(stream(session, world.prompts[number], SAMPLED))
+                counts[0] += 1
+            except SessionError:
+                counts[2] += 1
+            counts[1] += given != right[number][: len(given)]
+            if turn % 4 == number:
+                threading.Event().wait(1e-4)
+        return counts
+
+    with ThreadPoolExecutor(len(right)) as pool:
+        whole, wrong, refused = map(sum, zip(*pool.map(use, range(len(right))), strict=True))
+    print(f"{whole} whole, {refused} refused")
+    assert wrong == 0
+    assert whole > 0
+    assert refused > 0
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_long_sampled_streams_are_right_beside_others(demo_artifact: Path) -> None:
+    """Hundreds of ids each, from one session a thread, while intruders try to share them."""
+    world = World(demo_artifact, 0)
+    right = [list(stream(world.untouched, prompt, LONG)) for prompt in world.prompts]
+    ended = threading.Event()
+
+    def use(number: int) -> bool:
+        with Session(world.session.artifact, threads=1) as session:
+            intruder = threading.Thread(target=intrude, args=(session,))
+            intruder.start()
+            given: list[int] = []
+            tokens = stream(session, world.prompts[number], LONG)
+            with contextlib.suppress(SessionError):  # where both call at the same moment
+                given.extend(tokens)
+            ended.set()
+            intruder.join()
+            return given == right[number][: len(given)]
+
+    def intrude(session: Session) -> None:
+        while not ended.is_set():
+            with contextlib.suppress(SessionError):
+                session.decode([5])
+            ended.wait(1e-3)
+
+    for _ in range(max(1, STEPS // 1500)):
+        ended.clear()
+        with ThreadPoolExecutor(len(right)) as pool:
+            assert all(pool.map(use, range(len(right))))
 
 
 def test_sessions_of_one_artifact_serve_threads_at_once(demo_artifact: Path) -> None:

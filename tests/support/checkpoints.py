@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bitnet_onnx.exporter.export import export
@@ -163,6 +163,22 @@ def make(
     """Write a checkpoint folder; ``sizes`` are those of ``config_fields``."""
     fields = config_fields(**sizes)
     return write(folder, fields, tensors(fields, seed, scale_dtype), shards)
+
+
+def pickle_weights(folder: Path, **how: Any) -> None:
+    """Turn the safetensors of a folder, and their index, into what older transformers wrote."""
+    names = {}
+    for path in sorted(folder.glob("model*.safetensors")):
+        name = f"pytorch_{path.stem}.bin"
+        torch.save(load_file(path), folder / name, **how)
+        names[path.name] = name
+        path.unlink()
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        found = json.loads(index.read_text())
+        found["weight_map"] = {key: names[file] for key, file in found["weight_map"].items()}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(found))
+        index.unlink()
 
 
 def make_grouped(folder: Path, seed: int = 0, **changes: Any) -> Path:

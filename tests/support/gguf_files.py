@@ -17,8 +17,15 @@ from torch import Tensor
 from tests.support import checkpoints
 from tests.support import oracle_networks as oracle
 
-I2_S, Q2_0 = 36, 42
+I2_S, Q2_0, PQ2_0, PTQ1_0 = 36, 42, 142, 143
 BLOCKS = {"x86": 128, "arm": 64}
+UNMADE = {  # where the float16 scales of a block are
+    "Q2_K": {80: 0.01, 82: 0.02},
+    "Q3_K": {108: 0.01},
+    "Q4_K": {0: 0.01, 2: 0.02},
+    "Q5_K": {0: 0.01, 2: 0.02},
+    "Q6_K": {208: 0.01},
+}
 LAYER = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -74,8 +81,27 @@ def q2(weight: Tensor, block: int) -> bytes:
     return bytes(packed)
 
 
+def ptq1(weight: Tensor) -> bytes:
+    """Pack dequantized weights as PTQ1_0: look for the byte of each group of digits."""
+    bytes_of = {tuple((b * 3**n % 256) * 3 >> 8 for n in range(5)): b for b in range(256)}
+    bytes_of |= {tuple((b * 3**n % 256) * 3 >> 8 for n in range(4)): b for b in range(256)}
+    packed = bytearray()
+    for group in weight.float().reshape(-1, 128).tolist():
+        scale = max(map(abs, group))
+        codes = [1 if not value else 0 if value < 0 else 2 for value in group]
+        packed += bytes(bytes_of[tuple(codes[b:80:16])] for b in range(16))
+        packed += bytes(bytes_of[tuple(codes[80 + b : 120 : 8])] for b in range(8))
+        packed += bytes(bytes_of[tuple(codes[120 + b :: 2])] for b in range(2))
+        packed += struct.pack("<e", scale)
+    return bytes(packed)
+
+
 def grouped_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
     """Pack dequantized weights with group scales as Q2_0, "Q2_0 of 64" or a type of the package."""
+    if kind == "PQ2_0":
+        return PQ2_0, q2(weight, 128)
+    if kind == "PTQ1_0":
+        return PTQ1_0, ptq1(weight)
     if kind.startswith("Q2_0"):
         return Q2_0, q2(weight, int(kind.partition(" of ")[2] or 128))
     return int(Type[kind]), quantize(weight.float().numpy(), Type[kind]).tobytes()
@@ -93,11 +119,13 @@ def linear_bytes(weight: Tensor, kind: str) -> tuple[int, bytes]:
 
 
 def table_bytes(table: Tensor, kind: str) -> tuple[int, bytes]:
-    if kind == "Q6_K":  # the package cannot quantize to it: random blocks with a usable scale
+    if kind in UNMADE:  # the package cannot quantize to it: random blocks with usable scales
+        size = gguf.GGML_QUANT_SIZES[Type[kind]][1]
         random = np.random.default_rng(0)
-        blocks = random.integers(0, 256, (table.numel() // 256, 210), np.uint8)
-        blocks[:, 208:] = np.full((len(blocks), 1), 0.01, np.float16).view(np.uint8)
-        return int(Type.Q6_K), blocks.tobytes()
+        blocks = random.integers(0, 256, (table.numel() // 256, size), np.uint8)
+        for at, scale in UNMADE[kind].items():
+            blocks[:, at : at + 2] = np.full((len(blocks), 1), scale, np.float16).view(np.uint8)
+        return int(Type[kind]), blocks.tobytes()
     return int(Type[kind]), quantize(table.float().numpy(), Type[kind]).tobytes()
 
 
@@ -157,7 +185,7 @@ def write(
     for name, tensor in masters.items():
         if name in linears:
             kind, content = pack(tensor, linear)
-        elif table.startswith("Q2_0") and tensor.ndim == 2:
+        elif table.startswith(("Q2_0", "PQ2_0", "PTQ1_0")) and tensor.ndim == 2:
             kind, content = pack(tensor, table)
         else:
             kind, content = table_bytes(tensor, table if tensor.ndim == 2 else norm)

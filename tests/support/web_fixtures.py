@@ -14,22 +14,27 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import tokenizers
 
 from bitnet_onnx.artifact import MANIFEST, Artifact
-from bitnet_onnx.errors import ArtifactError
+from bitnet_onnx.errors import ArtifactError, GenerationError, TokenizerError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.sampling import Sampler
 from bitnet_onnx.generation.text import generate_text, text_stream
 from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.text.replies import Reply
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.paths import DEMO
+from tests.support.text import folders
+from tests.support.text.templates import CALLED, EXPRESSIONS, STATEMENTS, TALK, TEMPLATES
 
 QUESTIONS = 60
 WRONG = [None, True, "", "x", 0, -1, 0.5, 1 << 31, 3, [], [1], {}, {"x": 1}]  # for most fields
 LIMIT = 32  # new tokens; the longest answer is shorter
+POSTS = ("none", "bos", "bytelevel", "boseos")
 TEXTS = [
     "What is 27 + 5?",
     "  two  spaces,\ttabs\nand\r\nlines  ",
@@ -49,6 +54,26 @@ SAMPLING: list[dict[str, Any]] = [
 ]
 
 
+GENERATION: list[dict[str, Any]] = [
+    {},
+    {"eos_token_id": None, "max_new_tokens": 4},
+    {"eos_token_id": [45, 2]},
+    {"eos_token_id": 299, "max_length": 30},
+    {"max_length": 20, "max_new_tokens": 9, "eos_token_id": 299},
+    {"repetition_penalty": 1.9, "max_new_tokens": 12, "temperature": 0.6, "top_p": 0.9},
+    {"do_sample": True, "temperature": 0, "max_new_tokens": 12},
+    {"stop_strings": ["-T", "###"], "use_cache": True, "chat_format": "chatml", "num_beams": 1},
+    {"num_beams": 4},
+    {"penalty_alpha": 0.6, "top_k": 4},
+    {"guidance_scale": 1.5},
+    {"top_p": 2},
+    {"repetition_penalty": "1"},
+    {"do_sample": 1},
+    {"eos_token_id": "</s>"},
+    {"max_length": 0},
+]
+
+
 def write(folder: Path) -> None:
     artifact = folder / "artifact"
     if not artifact.exists():
@@ -59,8 +84,13 @@ def write(folder: Path) -> None:
         "texts": texts(tokenizer),
         "streams": streams(tokenizer),
         "chats": chats(tokenizer),
+        "templates": templates(),
+        "rewritten": rewritten(),
+        "tokenizers": tokenizer_cases(),
         "conversation": conversation(session, tokenizer),
         "stopped": stopped(session, tokenizer),
+        "generation": generation(session, tokenizer),
+        "special": special(session, tokenizer),
         "manifests": manifests(artifact),
         "sampling": sampling(),
     }
@@ -80,6 +110,34 @@ def questions(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
         {"question": record["question"], "prompt": prompt, "ids": row.result.ids, "text": row.text}
         for record, prompt, row in zip(records, prompts, done, strict=True)
     ]
+
+
+def generation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """What files make of one prompt, greedily; ``refused`` is the field that none may hold."""
+    prompt, found = (
+        tokenizer.encode_chat([{"role": "user", "content": "Spell the word STONE."}]),
+        [],
+    )
+    for values in GENERATION:
+        made: dict[str, Any] = {"ids": [], "reason": "", "refused": None}
+        try:
+            config = GenerationConfig.from_dict(values)
+            (done,) = generate_text(session, tokenizer, [prompt], config)
+            made.update(ids=done.result.ids, reason=done.result.finish_reason)
+        except GenerationError:
+            made["refused"] = next(iter(values))
+        found.append({"values": values, "prompt": prompt, **made})
+    return found
+
+
+def special(session: Session, tokenizer: Tokenizer) -> dict[str, Any]:
+    """A stop string that is the text of the token that ends a turn."""
+    prompt = tokenizer.encode_chat([{"role": "user", "content": "Spell the word STONE."}])
+    (ended,) = generate_text(session, tokenizer, [prompt])
+    stop = tokenizer.decode(ended.result.ids[-1:], skip_special_tokens=False)
+    config = GenerationConfig(eos_token_id=(), stop_strings=stop)
+    (done,) = generate_text(session, tokenizer, [prompt], config)
+    return {"prompt": prompt, "stop": stop, "text": done.text, "ids": done.result.ids}
 
 
 def texts(tokenizer: Tokenizer) -> list[dict[str, Any]]:
@@ -116,6 +174,78 @@ def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def templates() -> list[dict[str, Any]]:
+    """What templates render here: there the same, or an error that says so."""
+    tokenizer_json = (DEMO / "tokenizer.json").read_text("utf-8")
+    config = json.loads((DEMO / "tokenizer_config.json").read_text("utf-8"))
+    config["chat_template"] = None
+    found = []
+    for source in [*("{{ " + line + " }}" for line in EXPRESSIONS), *STATEMENTS]:
+        if any(word in source for word in ("strftime_now", "lipsum", "show.name")):
+            continue
+        backend = tokenizers.Tokenizer.from_str(tokenizer_json)
+        tokenizer = Tokenizer(backend, config, {}, source)
+        for messages in (TALK, CALLED):
+            try:
+                text = tokenizer.render_chat(messages)
+            except TokenizerError:
+                text = None
+            found.append({"source": source, "messages": messages, "text": text})
+    return found
+
+
+def rewritten() -> list[dict[str, Any]]:
+    """The ids of a second question, by templates that rewrite the first answer and that do not."""
+    tokenizer_json = (DEMO / "tokenizer.json").read_text("utf-8")
+    config = json.loads((DEMO / "tokenizer_config.json").read_text("utf-8"))
+    messages = [
+        {"role": "user", "content": "What is 27 + 5?"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nIt is 32. "},
+        {"role": "user", "content": "more"},
+    ]
+    found = []
+    for name, source in TEMPLATES.items():
+        if "date" in name:
+            continue
+        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(tokenizer_json), config, {}, source)
+        text = str(messages[1]["content"])
+        letters = [i for letter in text for i in tokenizer.encode(letter, add_special_tokens=False)]
+        ids = tokenizer.encode_chat(messages, replies={1: Reply(letters, text, text)})
+        found.append({"source": source, "messages": messages, "reply": letters, "ids": ids})
+    return found
+
+
+def tokenizer_cases() -> list[dict[str, Any]]:
+    """Small tokenizers, each with one oddity: their files, ids of texts, and text of ids."""
+    matrix = [case for post in POSTS for case in folders.bos_matrix(post)]
+    given = (folders.variants(), folders.kinds(), folders.beside())
+    cases = [*matrix[:: len(matrix) // 40], *(case for some in given for case in some.items())]
+    return [tokenizer_case(name, files) for name, files in cases]
+
+
+def tokenizer_case(name: str, files: folders.Files) -> dict[str, Any]:
+    template = {"chat_template": "<s>{{ messages[0].content }}</s>"}
+    config = files["tokenizer_config.json"] | template
+    files = files | {"tokenizer_config.json": config}
+    with TemporaryDirectory() as folder:
+        tokenizer = Tokenizer.from_folder(folders.write(files, Path(folder)))
+    random, rows = np.random.default_rng(0), []
+    for _ in range(20):
+        ids = random.integers(0, tokenizer.vocab_size, 8).tolist()
+        decoder = StreamDecoder(tokenizer)
+        pieces = [*map(decoder.push, ids), decoder.flush()]
+        rows.append({"ids": ids, "text": tokenizer.decode(ids), "pieces": pieces})
+    asked = [[{"role": "user", "content": text}] for text in folders.TEXTS]
+    chats = []
+    for messages in asked:
+        try:
+            chats.append({"messages": messages, "ids": tokenizer.encode_chat(messages)})
+        except TokenizerError:  # a word that is a special token
+            chats.append({"messages": messages, "ids": None})
+    texts = [{"text": text, "ids": tokenizer.encode(text)} for text in folders.TEXTS]
+    return {"name": name, "files": files, "texts": texts, "chats": chats, "rows": rows}
 
 
 def conversation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given
@@ -13,7 +17,7 @@ from hypothesis import strategies as st
 from bitnet_onnx.errors import TokenizerError
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.text_fakes import (
+from tests.support.text.fakes import (
     BITNET,
     CHATML,
     REWRITING,
@@ -54,10 +58,9 @@ def write_folder(folder: Path, **files: object) -> Path:
 # ---- bos
 
 
-@pytest.mark.parametrize("post_processor", [False, True])
 @pytest.mark.parametrize("template", [BITNET, CHATML])
-def test_bos_comes_exactly_once(template: str, post_processor: bool) -> None:
-    tokenizer = make_tokenizer(template, post_processor)
+def test_bos_comes_exactly_once(template: str) -> None:
+    tokenizer = make_tokenizer(template)
     for ids in (
         tokenizer.encode("hello"),
         tokenizer.encode("<|begin_of_text|>hello"),
@@ -68,21 +71,22 @@ def test_bos_comes_exactly_once(template: str, post_processor: bool) -> None:
         assert ids[0] == BOS
         assert ids.count(BOS) == 1
         assert EOS not in ids
+    assert tokenizer.bos_token_id == BOS
     assert BOS not in tokenizer.encode("hello", add_special_tokens=False)
 
 
-def test_no_bos_where_the_configuration_asks_for_none(tmp_path: Path) -> None:
-    for config in ({"bos_token": SPECIAL[0], "add_bos_token": False}, {"bos_token": None}):
-        folder = write_folder(
-            tmp_path, tokenizer_config__json=config, generation_config__json={"bos_token_id": 0}
-        )
-        tokenizer = Tokenizer.from_folder(folder)
+def test_a_tokenizer_without_a_post_processor_adds_nothing(tmp_path: Path) -> None:
+    folder = write_folder(
+        tmp_path,
+        tokenizer_config__json={"bos_token": SPECIAL[0], "add_bos_token": True},
+        generation_config__json={"bos_token_id": 0},
+    )
+    for tokenizer in (Tokenizer.from_folder(folder), make_tokenizer(post_processor=False)):
         assert tokenizer.bos_token_id is None
         assert BOS not in tokenizer.encode("hello")
-    silent = write_folder(
-        tmp_path, tokenizer_config__json={}, generation_config__json={"bos_token_id": 0}
-    )
-    assert Tokenizer.from_folder(silent).bos_token_id == BOS
+    assert BOS not in tokenizer.encode_chat(QUESTION)
+    written = make_tokenizer(CHATML, post_processor=False).encode_chat(QUESTION)
+    assert written.count(BOS) == 1  # by the template
 
 
 # ---- special ids
@@ -110,6 +114,39 @@ def test_a_pad_token_always_exists(tmp_path: Path) -> None:
     assert Tokenizer.from_folder(write_folder(tmp_path)).pad_token_id == 1
     assert make_tokenizer().pad_token_id in make_tokenizer().eos_token_ids
     assert Tokenizer(tokenizers.Tokenizer.from_str(backend_json())).pad_token_id == 0
+
+
+# ---- Python manners
+
+
+def test_a_tokenizer_can_be_pickled_and_copied(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, tokenizer__json=backend_json(post_processor=True))
+    split = make_tokenizer()
+    split = Tokenizer(split._backend, {"split_special_tokens": True, "bos_token": SPECIAL[0]})
+    for tokenizer in (make_tokenizer(), CHATML_TOKENIZER, Tokenizer.from_folder(folder), split):
+        for other in (
+            pickle.loads(pickle.dumps(tokenizer)),
+            copy.copy(tokenizer),
+            copy.deepcopy(tokenizer),
+        ):
+            text = "hello <|eot_id|> 🙂"
+            assert other.encode(text) == tokenizer.encode(text)
+            assert other.decode([0, 73, 2, 74]) == tokenizer.decode([0, 73, 2, 74])
+            assert other.eos_token_ids == tokenizer.eos_token_ids
+            assert other.has_chat_template == tokenizer.has_chat_template
+            if other.has_chat_template:
+                assert other.encode_chat(TALK) == tokenizer.encode_chat(TALK)
+
+
+def test_numpy_integers_are_ids_and_other_things_are_not() -> None:
+    ids = TOKENIZER.encode("hello")
+    row: Any
+    for row in (np.array(ids), np.array(ids, np.uint16), [np.int32(i) for i in ids], tuple(ids)):
+        assert TOKENIZER.decode(row) == "hello"
+    assert TOKENIZER.decode([10**6, 1 << 31]) == ""  # unknown
+    for wrong in (True, np.True_, -1, np.int64(-5), 1.0, np.float32(2), "3", None, 1 << 40):
+        with pytest.raises(TokenizerError, match=r"a token id is .*, expected an integer of at"):
+            TOKENIZER.decode([wrong])  # type: ignore[list-item]
 
 
 # ---- chat template
@@ -214,12 +251,17 @@ def test_a_user_cannot_write_control_tokens(content: str) -> None:
         assert controls(after) == controls(tokenizer.encode_after_reply(plain, plain) or [])
 
 
-def test_special_tokens_of_one_letter_are_removed_from_messages() -> None:
+def test_special_tokens_of_one_letter_are_text_in_messages() -> None:
     backend = tokenizers.Tokenizer.from_str(backend_json())
-    backend.add_special_tokens(["§"])
-    tokenizer = Tokenizer(backend, chat_template=BITNET)
-    ids = tokenizer.encode_chat([{"role": "user", "content": "he§llo"}])
-    assert ids == tokenizer.encode_chat(QUESTION)
+    backend.add_special_tokens(["§", "∑"])
+    tokenizer = Tokenizer(backend, chat_template=BITNET.replace("User", "∑"))
+    question = [{"role": "user", "content": "he∑llo"}]
+    ids = tokenizer.encode_chat(question)
+    assert tokenizer.decode(ids, skip_special_tokens=False) == tokenizer.render_chat(question)
+    assert not {backend.token_to_id("∑")} & set(ids)
+    # The vocabulary already has this one, for the second of its bytes: as text it has the same id.
+    with pytest.raises(TokenizerError, match="cannot read as text"):
+        tokenizer.encode_chat([{"role": "user", "content": "he§llo"}])
 
 
 # ---- what follows a reply
@@ -308,6 +350,13 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
 # ---- files
 
 
+def without_ids() -> str:
+    """Return a tokenizer.json whose post-processor writes tokens that it gives no ids."""
+    file = json.loads(backend_json(post_processor=True))
+    file["post_processor"]["special_tokens"] = {}
+    return json.dumps(file)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -321,9 +370,38 @@ def test_a_decoder_that_strips_the_first_space_does_so_once() -> None:
         ("tokenizer_config__json", "{", "tokenizer_config.json cannot be read as JSON"),
         ("tokenizer_config__json", [1], "tokenizer_config.json holds a JSON list"),
         ("tokenizer_config__json", {"bos_token": "<s>"}, "is '<s>', expected a token of tokenizer"),
+        ("tokenizer_config__json", {"eos_token": "<s>"}, "is '<s>', expected a token of tokenizer"),
+        ("tokenizer_config__json", {"tokenizer_class": "BertTokenizer"}, "is BertTokenizer, exp"),
+        ("tokenizer_config__json", {"tokenizer_class": 3}, "is 3, expected the name of a class"),
+        ("tokenizer_config__json", {"added_tokens_decoder": [1]}, "added_tokens_decoder is not"),
+        (
+            "tokenizer_config__json",
+            {"added_tokens_decoder": {"x": {"content": "<x>"}}},
+            "added_tokens_decoder is not readable, expected added tokens by their ids",
+        ),
+        (
+            "tokenizer_config__json",
+            {"added_tokens_decoder": {"2": {"content": "<x>"}}},
+            "added token '<x>' is declared with the id 2, and the tokenizer gives it",
+        ),
+        (
+            "tokenizer_config__json",
+            {"added_tokens_decoder": {"2": {"content": "<|eot_id|>", "lstrip": 1}}},
+            "expected flags of true or false",
+        ),
+        (
+            "tokenizer__json",
+            without_ids(),
+            "post_processor of tokenizer.json writes '<|begin_of_text|>', expected one of its",
+        ),
+        ("tokenizer_config__json", {"bos_token": "\ud800"}, "expected a string"),
+        ("tokenizer_config__json", {"extra_special_tokens": "x"}, "expected a list or an object"),
+        ("special_tokens_map__json", "{", "special_tokens_map.json cannot be read as JSON"),
+        ("added_tokens__json", {"<x>": "y"}, "added_tokens.json is not readable"),
+        ("config__json", "[]", "config.json holds a JSON list"),
         ("tokenizer_config__json", {"bos_token": 7}, "special token 7, expected a string"),
-        ("tokenizer_config__json", {"chat_template": 7}, "expected a string or a list"),
-        ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "expected a string or a"),
+        ("tokenizer_config__json", {"chat_template": 7}, "expected a string, an object"),
+        ("tokenizer_config__json", {"chat_template": [{"name": "rag"}]}, "expected a string, an"),
         ("tokenizer_config__json", {"chat_template": "{% if %}"}, "is not valid Jinja"),
         ("generation_config__json", "nonsense", "generation_config.json cannot be read as JSON"),
         ("generation_config__json", {"eos_token_id": "</s>"}, "generation_config.json is '</s>'"),
@@ -343,10 +421,15 @@ def test_a_damaged_file_is_refused(
 
 
 def test_generation_config_may_be_missing_and_truncation_is_turned_off(tmp_path: Path) -> None:
-    backend = tokenizers.Tokenizer.from_str(backend_json())
+    backend = tokenizers.Tokenizer.from_str(backend_json(post_processor=True))
     backend.enable_truncation(3)
     backend.enable_padding(length=8)
-    folder = write_folder(tmp_path, tokenizer__json=backend.to_str(), generation_config__json=None)
+    folder = write_folder(
+        tmp_path,
+        tokenizer__json=backend.to_str(),
+        tokenizer_config__json={"eos_token": SPECIAL[1]},
+        generation_config__json=None,
+    )
     assert len(Tokenizer.from_folder(folder).encode("hello " * 10)) > 8
     assert Tokenizer.from_folder(folder).encode("e") == [BOS, *TOKENIZER.encode("e")[1:]]
 

@@ -256,6 +256,92 @@ def test_a_missing_folder_file_or_shard_is_refused(tmp_path: Path) -> None:
         open_checkpoint(single)
 
 
+def index_of(folder: Path, **more: str) -> dict[str, str]:
+    """Write an index of the folder's one file that names more tensors; return what it maps."""
+    names = dict.fromkeys(load_file(folder / "model.safetensors"), "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names | more}))
+    return names
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"lm_head.weight": "model.safetensors"},
+        {"model.layers.0.self_attn.rotary_emb.inv_freq": "model.safetensors"},
+        {"lm_head.weight": "model-00002-of-00002.safetensors"},
+        {"vision.weight": "vision.safetensors", "vision.bias": "vision.safetensors"},
+    ],
+    ids=["head", "inv_freq", "head in a missing shard", "a missing shard"],
+)
+def test_an_index_may_name_what_the_network_does_not_need(
+    tmp_path: Path, more: dict[str, str]
+) -> None:
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    index_of(folder, **more)
+    assert [path.name for path in open_checkpoint(folder).files()][1:] == ["model.safetensors"]
+
+
+def test_an_index_must_not_misplace_a_needed_tensor(tmp_path: Path) -> None:
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    index_of(folder, **{f"{Q}.weight": "other.safetensors"})
+    with pytest.raises(CheckpointError, match=r"other\.safetensors does not exist"):
+        open_checkpoint(folder)
+    save_file({"x": torch.ones(1)}, folder / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"says that other\.safetensors holds the tensor"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 1)])
+@pytest.mark.parametrize("divides", [True, False])
+def test_a_scale_of_another_rank_is_the_same_number(
+    tmp_path: Path, shape: tuple[int, ...], divides: bool
+) -> None:
+    section = {"linear_class": "bitlinear" if divides else "autobitlinear"}
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    fields = checkpoints.config_fields(**SMALL, quantization_config=section)
+    (folder / "config.json").write_text(json.dumps(fields))
+    before = open_checkpoint(folder).scale(Q)
+    edit(
+        folder,
+        lambda tensors: tensors.update(
+            {name: t.reshape(shape) for name, t in tensors.items() if name.endswith("_scale")}
+        ),
+    )
+    assert torch.equal(open_checkpoint(folder).scale(Q), before)
+    edit(folder, put(f"{Q}.weight_scale", torch.ones(2)))
+    with pytest.raises(CheckpointError, match=r"weight_scale has the shape \[2\], expected \[1\]"):
+        open_checkpoint(folder)
+
+
+def test_names_in_capital_letters_are_found(tmp_path: Path) -> None:
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    (folder / "model.safetensors").rename(folder / "MODEL.SAFETENSORS")
+    assert [path.name for path in open_checkpoint(folder).files()][1:] == ["MODEL.SAFETENSORS"]
+
+
+def test_a_tokenizer_that_is_not_read_is_noted(tmp_path: Path) -> None:
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    for name in ("tokenizer.model", "vocab.json"):
+        assert open_checkpoint(folder).notes == ()
+        (folder / name).write_text("x")
+        (note,) = open_checkpoint(folder).notes
+        assert f"the tokenizer is only in {name}, which is not read" in note
+        (folder / name).unlink()
+    (folder / "tokenizer.model").write_text("x")
+    (folder / "tokenizer.json").write_text("{}")
+    assert open_checkpoint(folder).notes == ()
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "hadamard.json"])
+def test_a_file_beside_that_changes_the_network_is_refused(tmp_path: Path, name: str) -> None:
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    (folder / name).write_text("{}")
+    with pytest.raises(ConfigError, match=f"{name} declares a") as caught:
+        open_checkpoint(folder)
+    assert f"--ignore-key {name}" in (caught.value.hint or "")
+    assert open_checkpoint(folder, ignore_keys=[name]).ignored_keys == (name,)
+
+
 INDEXES: dict[str, bytes] = {
     "empty": b"",
     "no map": b"{}",

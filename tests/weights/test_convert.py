@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.checkpoint.base import Checkpoint
 from bitnet_onnx.weights.convert import convert
+from bitnet_onnx.weights.gguf.container import GgufFile
 from bitnet_onnx.weights.gguf.write import write_gguf
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints, gguf_files
@@ -92,7 +95,7 @@ def test_the_written_bytes_equal_the_layout_spelled_out(tmp_path: Path) -> None:
         assert (info.shape, info.type, info.size) == (other.shape, other.type, other.size)
         used = info.size - 28 if info.type == 36 else info.size  # the rest of I2_S is padding
         start, end = other.start, other.start + used
-        assert left.data[info.start : info.start + used] == right.data[start:end]
+        assert info.reader.data[info.start : info.start + used] == other.reader.data[start:end]
 
 
 def test_a_file_for_llama_cpp_keeps_every_weight(tmp_path: Path) -> None:
@@ -212,7 +215,8 @@ def test_an_arm_file_becomes_an_x86_file(tmp_path: Path) -> None:
 def test_a_table_is_never_rounded(tmp_path: Path, values: list[float], kind: str) -> None:
     folder = checkpoints.make(tmp_path / "in", **SMALL)
     stored = tensors(folder)
-    table = torch.tensor(values).repeat(96, 32)
+    random = torch.Generator().manual_seed(0)
+    table = torch.tensor(values)[torch.randint(2, stored[TABLE].shape, generator=random)]
     save_file({**stored, TABLE: table}, folder / "model.safetensors")
     path = convert(folder, tmp_path / "m.gguf", to="gguf")
     found = open_checkpoint(path)
@@ -331,3 +335,55 @@ def test_a_gguf_file_exports_to_the_same_artifact(
     verify = ["verify", str(path), str(tmp_path / "a"), "--i2s-layout", "arm"]
     assert main([*verify, "--prompt-ids", "5,7,11", "--max-new-tokens", "8"]) == 0
     assert "agree" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", [True, False, None])
+@pytest.mark.parametrize("post", ["template", "sequence", "bert", "none"])
+def test_gguf_says_of_the_bos_what_the_post_processor_does(
+    tmp_path: Path, demo_checkpoint: Path, post: str, key: bool | None
+) -> None:
+    """add_bos_token of tokenizer_config.json decides nothing, as in transformers 5."""
+    folder = tmp_path / "in"
+    shutil.copytree(demo_checkpoint, folder)
+    file = json.loads((folder / "tokenizer.json").read_text())
+    template = file["post_processor"]
+    ends = {"sep": ["<|end_of_text|>", 1], "cls": ["<|begin_of_text|>", 0]}
+    file["post_processor"] = {
+        "template": template,
+        "sequence": {"type": "Sequence", "processors": [file["decoder"], template]},
+        "bert": {"type": "BertProcessing"} | ends,
+        "none": None,
+    }[post]
+    (folder / "tokenizer.json").write_text(json.dumps(file))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("add_bos_token", None)
+    given = {} if key is None else {"add_bos_token": key}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | given))
+    path = convert(folder, tmp_path / "m.gguf", to="gguf")
+    adds = GgufFile(path).scalar("tokenizer.ggml.add_bos_token")
+    own = Tokenizer.from_folder(folder)
+    assert adds is (own.bos_token_id == 0) is (post != "none")
+    for name, content in open_checkpoint(path).text_files().items():
+        (tmp_path / name).write_bytes(content)
+    assert Tokenizer.from_folder(tmp_path).encode("hello") == own.encode("hello")
+
+
+def test_named_templates_go_to_gguf_and_back(tmp_path: Path, demo_checkpoint: Path) -> None:
+    folder = tmp_path / "in"
+    shutil.copytree(demo_checkpoint, folder)
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    templates = [
+        {"name": "default", "template": "{{ messages[0].content }}"},
+        {"name": "tool_use", "template": "{{ tools[0].name }}"},
+    ]
+    config["chat_template"] = templates
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    files = open_checkpoint(convert(folder, tmp_path / "m.gguf", to="gguf")).text_files()
+    assert json.loads(files["tokenizer_config.json"])["chat_template"] == templates
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    chat = [{"role": "user", "content": "hello"}]
+    tokenizer = Tokenizer.from_folder(tmp_path)
+    assert tokenizer.render_chat(chat) == "hello"
+    assert tokenizer.render_chat(chat, tools=[{"name": "f"}]) == "f"

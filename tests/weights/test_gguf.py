@@ -23,7 +23,7 @@ from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.gguf.blocks import pack_i2s, unpack_i2s, unpack_tq1, unpack_tq2
 from bitnet_onnx.weights.gguf.checkpoint import GgufCheckpoint
 from bitnet_onnx.weights.gguf.names import permute_heads, unpermute_heads
-from bitnet_onnx.weights.gguf.tokenizer import LLAMA3_WORDS
+from bitnet_onnx.weights.gguf.words import LLAMA3
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints, gguf_files
 
@@ -126,7 +126,10 @@ def test_every_ternary_type_is_read(tmp_path: Path, linear: str) -> None:
     assert bool(found.notes) is (linear in gguf_files.BLOCKS)
 
 
-@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K"])
+TABLES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", *gguf_files.UNMADE)
+
+
+@pytest.mark.parametrize("kind", [*TABLES, "TQ1_0", "TQ2_0"])
 def test_every_table_type_is_read(tmp_path: Path, kind: str) -> None:
     path, fields, masters = gguf_files.make(tmp_path / "m.gguf", table=kind, **WIDE)
     found = open_checkpoint(path).tensor("model.embed_tokens.weight")
@@ -135,8 +138,8 @@ def test_every_table_type_is_read(tmp_path: Path, kind: str) -> None:
     raw = np.frombuffer(content, np.uint8).reshape(table.shape[0], -1)
     assert np.array_equal(found.float().numpy(), dequantize(raw, Type[kind]).reshape(table.shape))
     assert found.shape == (fields["vocab_size"], 256)
-    step = {"Q8_0": 0.02, "Q4_0": 0.5}.get(kind, 0.0)
-    if kind != "Q6_K":
+    step = {"Q8_0": 0.02, "F32": 0.0, "F16": 0.0, "BF16": 0.0}.get(kind, 0.5)
+    if kind not in (*gguf_files.UNMADE, "TQ1_0", "TQ2_0"):
         assert (found.float() - table.float()).abs().max() <= step
 
 
@@ -204,7 +207,7 @@ TEXTS = [
 def demo_tokens(demo: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the bundled tokenizer.json with the word split of LLaMA 3, and its GGUF fields."""
     original = json.loads((demo / "tokenizer.json").read_text())
-    original["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": LLAMA3_WORDS}
+    original["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": LLAMA3}
     model = original["model"]
     special = {entry["content"] for entry in original["added_tokens"]}
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
@@ -269,8 +272,12 @@ def test_tokenizer_files_beside_the_gguf_file_are_preferred(
 
 
 TEXT_DAMAGE: dict[str, tuple[dict[str, Any], str]] = {
-    "sentencepiece": ({"tokenizer.ggml.model": "llama"}, "model is 'llama', expected 'gpt2'"),
-    "other words": ({"tokenizer.ggml.pre": "qwen2"}, "pre is 'qwen2', expected one of: llama-bpe"),
+    "wordpiece": (
+        {"tokenizer.ggml.model": "bert"},
+        "model is 'bert', expected one of: gpt2, llama",
+    ),
+    "no scores": ({"tokenizer.ggml.model": "llama"}, "scores is not an array of 3 numbers"),
+    "other words": ({"tokenizer.ggml.pre": "qwen9"}, "pre is 'qwen9', expected one of: llama-bpe"),
     "no tokens": ({"tokenizer.ggml.tokens": None}, "tokens is missing"),
     "tokens are numbers": ({"tokenizer.ggml.tokens": [1, 2]}, "tokens is missing or not an array"),
     "twice": ({"tokenizer.ggml.tokens": ["a", "b", "a"]}, "holds 'a' twice"),

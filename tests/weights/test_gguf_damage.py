@@ -66,9 +66,27 @@ HEADERS: dict[str, tuple[bytes, str]] = {
     "key not utf-8": (header([text(b"\xff") + u32(4) + u32(1)], []), "field 0 is not UTF-8"),
     "twice": (header([NAME, NAME], []), "general.architecture is given twice"),
     "value type": (header([text("a.b") + u32(13)], []), "a.b has the value type 13"),
-    "text not utf-8": (header([text("a.b") + u32(STRING) + text(b"\xc0")], []), "a.b is not UTF-8"),
-    "text length": (header([text("a.b") + u32(STRING) + u64(HUGE)], []), "a.b is a text of"),
-    "bool": (header([text("a.b") + u32(7) + b"\x02"], []), "a.b is the byte 2, expected 0 or 1"),
+    "text not utf-8": (
+        header([text("general.architecture") + u32(STRING) + text(b"\xc0")], []),
+        "general.architecture is not UTF-8",
+    ),
+    "text length": (header([text("a.b") + u32(STRING) + u64(HUGE)], []), f"a.b needs {HUGE} bytes"),
+    "bool": (
+        header([text("general.alignment") + u32(7) + b"\x02"], []),
+        "general.alignment is the byte 2, expected 0 or 1",
+    ),
+    "nested array": (
+        header([text("general.alignment") + u32(ARRAY) + u32(ARRAY) + u64(0)], []),
+        "general.alignment is an array of the type 9",
+    ),
+    "array type": (header([text("a.b") + u32(ARRAY) + u32(13) + u64(0)], []), "has the value type"),
+    "arrays past the end": (
+        header([text("a.b") + u32(ARRAY) + u32(ARRAY) + u64(9)], []), "a.b needs 72 bytes",
+    ),
+    "arrays in arrays": (
+        header([text("a.b") + u32(ARRAY) + (u32(ARRAY) + u64(1)) * 9 + bytes(90)], []),
+        "a.b has arrays within arrays, expected at most 4 levels",
+    ),
     "array count": (
         header([text("a.b") + u32(ARRAY) + u32(4) + u64(HUGE)], []), "a.b needs .* bytes",
     ),
@@ -77,9 +95,6 @@ HEADERS: dict[str, tuple[bytes, str]] = {
     ),
     "texts past the end": (
         header([text("a.b") + u32(ARRAY) + u32(STRING) + u64(1 << 20)], []), "a.b needs 8388608",
-    ),
-    "nested array": (
-        header([text("a.b") + u32(ARRAY) + u32(ARRAY) + u64(1)], []), "a.b is an array of the ty",
     ),
     "alignment 0": (header([ALIGN + u32(0)], []), "general.alignment is 0, expected a power of 2"),
     "alignment 24": (header([ALIGN + u32(24)], []), "general.alignment is 24"),
@@ -146,6 +161,10 @@ METADATA: dict[str, tuple[Any, str]] = {
     f"{B}.attention.layer_norm_rms_epsilon": (float("nan"), "as rms_norm_eps is nan"),
     f"{B}.rope.freq_base": (-1.0, "rope.freq_base as rope_theta is -1.0"),
     f"{B}.rope.scaling.type": ("yarn", "rope_scaling"),
+    f"{B}.vocab_size": (95, "vocab_size is 95, expected the 96 rows of token_embd.weight"),
+    f"{B}.expert_count": (8, "expert_count is 8, expected null or 0"),
+    "prism.hadamard.sign_widths": ([32, 64], "sign_widths is .*, which is not understood"),
+    "prism.version": (1, "prism.version is 1, which is not understood"),
     f"{B}.context_length": ("many", "context_length as max_position_embeddings is 'many'"),
     "tokenizer.ggml.bos_token_id": (96, "bos_token_id as bos_token_id is 96"),
     "tokenizer.ggml.eot_token_id": (1 << 31, "eos_token_id is"),
@@ -193,7 +212,7 @@ NETWORKS: dict[str, tuple[Callable[[Masters], Any], dict[str, Any], str]] = {
     ),
     "float linear": (lambda m: None, {"linear": "F16"}, f"{Q} is F16, expected one of: I2_S, TQ1"),
     "quantized norm": (lambda m: None, {"norm": "Q8_0"}, "is Q8_0, expected one of: F32, F16"),
-    "odd table": (lambda m: None, {"table": "Q5_0"}, "token_embd.weight is Q5_0, expected one of"),
+    "odd table": (lambda m: None, {"table": "MXFP4"}, "weight is MXFP4, expected one of"),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,23 @@ sys.path.insert(0, "tests")
 from tests.support.checkpoints import read_all
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.errors import BitNetError
+import tokenizers
+
+
+def read(path):
+    checkpoint = open_checkpoint(path)
+    read_all(checkpoint)
+    files = checkpoint.text_files()
+    checkpoint.notes
+    if "tokenizer.json" in files and "tokenizer.huggingface.json" not in checkpoint._file.fields:
+        # What is built here must be a tokenizer.
+        tokenizers.Tokenizer.from_str(files["tokenizer.json"].decode()).encode("a b<x>")
+
 
 path, count = Path(sys.argv[1]), int(sys.argv[2])
 whole, before = path.read_bytes(), None
-head = open_checkpoint(path)._file._at
-read_all(open_checkpoint(path))
+head = open_checkpoint(path)._file._reader.at
+read(path)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 interesting = [0, 1, 2, 3, 7, 8, 9, 0x7F, 0x80, 0xFF]
 refused = 0
@@ -48,7 +61,7 @@ for seed in range(count):
         del damaged[numbers.randrange(len(damaged)) :]
     path.write_bytes(damaged)
     try:
-        read_all(open_checkpoint(path))
+        read(path)
     except BitNetError as error:
         message = str(error)
         assert str(path) in message and "\\n" not in message and len(message) < 600, message
@@ -58,23 +71,49 @@ print(refused, grown)
 """
 
 
+TOKENIZERS: dict[str, dict[str, Any]] = {
+    "gpt2": {
+        "tokens": ["a", "b", "ab", "<x>"],
+        "token_type": [1, 1, 1, 3],
+        "merges": ["a b"],
+        "pre": "qwen2",
+        "add_bos_token": False,
+    },
+    "llama": {
+        "tokens": ["<unk>", "<s>", "</s>", "<0x41>", "\u2581", "a", "b", "ab", "\u2581ab", "<x>"],
+        "token_type": [2, 3, 3, 6, 1, 1, 1, 1, 1, 4],
+        "scores": [0.0, 0.0, 0.0, 0.0, -9.0, -8.0, -7.0, -1.0, -2.0, -1000.0],
+        "add_space_prefix": True,
+        "add_eos_token": True,
+    },
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("linear", ["x86", "TQ1_0", "Q2_0"])
-def test_damaged_files_are_read_or_refused_but_never_crash(tmp_path: Path, linear: str) -> None:
+@pytest.mark.parametrize(
+    ("linear", "table", "model"),
+    [
+        ("x86", "F16", "gpt2"),
+        ("x86", "F16", "llama"),
+        ("TQ1_0", "Q4_K", "gpt2"),
+        ("Q2_0", "Q2_0", ""),
+        ("PQ2_0", "PQ2_0", ""),
+        ("PTQ1_0", "PTQ1_0", ""),
+    ],
+)
+def test_damaged_files_are_read_or_refused_but_never_crash(
+    tmp_path: Path, linear: str, table: str, model: str
+) -> None:
     """A process with limited memory reads them; only a BitNetError may be raised."""
     sizes = SMALL if linear == "x86" else {**SMALL, "hidden": 256, "inner": 256}
-    metadata = {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.tokens": ["a", "b", "ab"],
-        "tokenizer.ggml.token_type": [1, 1, 1],
-        "tokenizer.ggml.merges": ["a b"],
-        "tokenizer.chat_template": "{{ messages }}",
-    }
-    options = {"linear": linear, "vocab": 16, "metadata": metadata, **sizes}
-    if linear == "Q2_0":
-        path, _ = bonsai(tmp_path, linear, table=linear)
-    else:
+    if model:
+        fields = {"model": model, **TOKENIZERS[model]}
+        metadata = {f"tokenizer.ggml.{name}": value for name, value in fields.items()}
+        metadata["tokenizer.chat_template"] = "{{ messages }}"
+        options = {"linear": linear, "table": table, "vocab": 16, "metadata": metadata, **sizes}
         path, *_ = gguf_files.make(tmp_path / "m.gguf", **options)
+    else:
+        path, _ = bonsai(tmp_path, linear, table=table)
     count = DAMAGES if linear == "x86" else DAMAGES // 20
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(path), str(count)],

@@ -1,7 +1,7 @@
-"""GGUF files of networks with group scales: Q2_0 in blocks of 128 and of 64, TQ1_0 and TQ2_0.
+"""GGUF files of networks with group scales: Q2_0 in blocks of 128 and of 64, PQ2_0, PTQ1_0, TQ.
 
-The tests write Q2_0 files from the description of the type (``gguf_files.q2``), and TQ1_0 and TQ2_0
-files with the gguf package's quantizer; a published file was not available.
+The tests write Q2_0, PQ2_0 and PTQ1_0 from the description of the types (``gguf_files``), TQ1_0 and
+TQ2_0 with the gguf package's quantizer; a published file was not available.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bitnet_onnx.weights.ternary import spread
 from tests.support import gguf_files
 from tests.support import oracle_networks as oracle
 from tests.support.agreement import YARN, agrees
-from tests.support.gguf_files import Q2_0, bonsai
+from tests.support.gguf_files import bonsai
 
 UP = "model.layers.1.mlp.up_proj"
 
@@ -54,7 +54,14 @@ def same_weights(path: Path, state: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize(
     ("linear", "shared"),
-    [("Q2_0", 128), ("Q2_0 of 64", 128), ("TQ2_0", 256), ("TQ1_0", 256)],
+    [
+        ("Q2_0", 128),
+        ("Q2_0 of 64", 128),
+        ("PQ2_0", 128),
+        ("PTQ1_0", 128),
+        ("TQ2_0", 256),
+        ("TQ1_0", 256),
+    ],
 )
 def test_every_type_gives_the_weights_of_the_model(
     tmp_path: Path, linear: str, shared: int
@@ -75,9 +82,10 @@ def test_a_file_of_bonsai_gives_the_ids_of_transformers(tmp_path: Path) -> None:
     agrees(path, model, tmp_path / "a", "float32")
 
 
-def test_tables_in_q2_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["Q2_0", "PQ2_0", "PTQ1_0"])
+def test_tables_of_groups_are_read(tmp_path: Path, kind: str) -> None:
     """The publication says: "Embeddings, attention projections, MLP projections, LM head"."""
-    path, model = bonsai(tmp_path, "Q2_0", table="Q2_0")
+    path, model = bonsai(tmp_path, kind, table=kind)
     checkpoint = open_checkpoint(path)
     for name, owner in (
         ("model.embed_tokens", model.model.embed_tokens),
@@ -124,17 +132,20 @@ def put(path: Path, at: int, content: bytes) -> None:
         file.write(content)
 
 
-def test_an_impossible_scale_or_code_is_refused(tmp_path: Path) -> None:
-    path, _ = bonsai(tmp_path, "Q2_0")
+@pytest.mark.parametrize("kind", ["Q2_0", "PQ2_0"])
+def test_an_impossible_scale_or_code_is_refused(tmp_path: Path, kind: str) -> None:
+    path, _ = bonsai(tmp_path, kind)
     info = GgufCheckpoint(path)._file.tensors["blk.1.ffn_up.weight"]
-    assert info.type == Q2_0
+    assert info.type_name == kind
     whole, block = path.read_bytes(), info.start + 3 * 34  # row 1, group 1
     where = r"blk\.1\.ffn_up\.weight has the block scale {} in row 1, group 1 of 128"
     for scale, text in ((b"\x00\x00", "0"), (b"\x00\xbc", "-1"), (b"\x00\x7c", "inf")):
         put(path, block, scale)
         refused(path, where.format(text))
     put(path, block, whole[block : block + 2] + b"\xff")
-    refused(path, r"blk\.1\.ffn_up\.weight holds the code 3")
+    refused(
+        path, r"blk\.1\.ffn_up\.weight holds the code 3 in 4 of 131072 weights, expected 0, 1 and 2"
+    )
 
 
 def test_a_group_whose_halves_have_two_scales_is_refused(tmp_path: Path) -> None:
@@ -152,7 +163,7 @@ def test_a_q2_tensor_of_an_unknown_size_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_types_and_keys_are_refused(tmp_path: Path) -> None:
     path, _ = bonsai(tmp_path, "Q8_0")
-    refused(path, r"is Q8_0, expected one of: Q2_0, TQ1_0, TQ2_0")
+    refused(path, r"is Q8_0, expected one of: TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0")
     path, _ = bonsai(
         tmp_path,
         "Q2_0",
@@ -162,7 +173,7 @@ def test_unknown_types_and_keys_are_refused(tmp_path: Path) -> None:
             "rope.scaling.yarn_beta_fast": 16.0,
         },
     )
-    refused(path, r"qwen3\.rope\.scaling\.yarn_beta_fast is not understood")
+    refused(path, r"qwen3\.rope\.scaling\.yarn_beta_fast is 16.0, which is not")
     small: dict[str, Any] = {"hidden": 256, "inner": 512, "heads": 2, "kv_heads": 1, "layers": 1}
     path, *_ = gguf_files.make(tmp_path / "b.gguf", linear="TQ2_0", table="Q8_0", **small)
     assert open_checkpoint(path).config.group_size is None

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from bitnet_onnx.cli.main import main
-from bitnet_onnx.errors import CheckpointError
+from bitnet_onnx.errors import BitNetError, CheckpointError
 from bitnet_onnx.weights.checkpoint.hub import fetch, is_hub_id
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints
@@ -151,6 +151,47 @@ def test_complete_files_are_kept_after_a_failed_download(hub: Hub, tmp_path: Pat
     assert hub.downloads == [last]
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_that_differs_from_the_hubs_hash_is_refused(
+    hub: Hub, tmp_path: Path, name: str
+) -> None:
+    folder = publish(hub, tmp_path / "served")
+    hub.altered[name] = (folder / name).stat().st_size - 1
+    if name == "config.json":
+        (folder / name).write_text((folder / name).read_text() + " ")  # a space that is altered
+    with pytest.raises(BitNetError, match=rf"{name}( is damaged: its \d+ bytes have the|: )"):
+        open_checkpoint(NAME)
+
+
+def test_a_file_that_changes_in_the_cache_is_refused(hub: Hub, tmp_path: Path) -> None:
+    publish(hub, tmp_path / "served")
+    path = fetch(NAME).path / "model.safetensors"
+    content = path.read_bytes()
+    for damaged in (content[:-100], content[:-100] + bytes(100), content + b"x"):
+        path.resolve().write_bytes(damaged)
+        with pytest.raises(
+            CheckpointError, match=f"is damaged: its {len(damaged)} bytes"
+        ) as caught:
+            open_checkpoint(NAME)
+        assert str(path.resolve()) in (caught.value.hint or "")
+    path.resolve().write_bytes(content)
+    open_checkpoint(NAME)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_pickled_weights_are_fetched_where_there_are_no_safetensors(
+    hub: Hub, tmp_path: Path, shards: int
+) -> None:
+    folder = publish(hub, tmp_path / "served", shards=shards)
+    expected = open_checkpoint(folder).ternary(Q)[0]
+    (folder / "pytorch_model.bin").unlink()
+    checkpoints.pickle_weights(folder)
+    opened = open_checkpoint(NAME)
+    assert torch.equal(opened.ternary(Q)[0], expected)
+    names = {path.name for path in folder.iterdir() if path.is_file()} - set(UNREAD[:1])
+    assert set(hub.downloads) == names - set(UNREAD) | set(hub.downloads) & {"pytorch_model.bin"}
+
+
 def test_offline_mode_uses_the_cache(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +261,21 @@ def test_a_repository_with_one_gguf_file_is_a_checkpoint(
     shutil.copy(served / "a.gguf", served / "b.gguf")
     hub.repositories[NAME] = Repository({"two": served})
     with pytest.raises(CheckpointError, match=r"2 \.gguf files, expected one: a\.gguf, b\.gguf"):
+        fetch(NAME, "two")
+
+
+def test_all_parts_of_a_gguf_model_are_fetched(hub: Hub, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    parts = [f"m-0000{number}-of-00002.GGUF" for number in (1, 2)]
+    for name in parts:
+        (served / name).write_text(name)
+    hub.repositories[NAME] = Repository({"main": served})
+    assert fetch(NAME).path.name == parts[0]
+    assert hub.downloads == parts
+    (served / "n-00001-of-00002.gguf").write_text("")
+    hub.repositories[NAME] = Repository({"two": served})
+    with pytest.raises(CheckpointError, match=r"holds 3 \.gguf files, expected one"):
         fetch(NAME, "two")
 
 

@@ -194,6 +194,7 @@ def test_a_scale_must_give_a_finite_normal_multiplier(tmp_path: Path, case: str)
     checkpoints.write(folder, checkpoints.config_fields(**sizes), made)
     checkpoint = open_checkpoint(folder)
     if words is None:
+        checkpoint.allow_degenerate = True  # no trained network has such a scale
         multiplier = checkpoint.ternary(Q)[1]
         assert multiplier.isfinite().all()
         assert multiplier >= TINY
@@ -210,7 +211,8 @@ def test_masters_whose_mean_overflows_are_refused(tmp_path: Path) -> None:
     fields = checkpoints.config_fields(packed=False, **mutate.SMALL)
     made = {name: tensor.float() for name, tensor in checkpoints.tensors(fields).items()}
     made[f"{Q}.weight"].fill_(3e38)
-    checkpoint = open_checkpoint(checkpoints.write(tmp_path / "c", fields, made))
+    path = checkpoints.write(tmp_path / "c", fields, made)
+    checkpoint = open_checkpoint(path, allow_degenerate=True)
     for read in (checkpoint.ternary, checkpoint.scale):
         with pytest.raises(CheckpointError, match=rf"{Q}\.weight makes the multiplier inf"):
             read(Q)
@@ -274,9 +276,9 @@ def test_an_index_that_names_a_missing_or_foreign_file_is_refused(
     assert words in message
 
 
-def test_an_index_that_names_an_unknown_tensor_is_refused(sharded: Path) -> None:
+def test_an_index_may_name_a_tensor_that_the_network_does_not_need(sharded: Path) -> None:
     change_index(sharded, extra=shard(1))
-    assert f"says that {shard(1)} holds the tensor 'extra'" in refused(sharded, INDEX)
+    open_checkpoint(sharded)
 
 
 # ------------------------------------------------------------------------------------ all of them

@@ -4,17 +4,21 @@ Knows NumPy buffers, ids and rows; does not know ONNX Runtime. Each layer has a 
 heads, capacity, head_dim] for keys and one for values. An int8 cache adds a buffer [rows, kv heads,
 capacity] of scales for each of the two. A step reads and writes the buffers in place, beyond
 ``lengths``: a step that fails has changed no counted position.
+
+What is valid is one immutable state, replaced in one assignment, so that an error or an interrupt
+anywhere in a method leaves the cache as it was before the call or as it is after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from ...artifact import Artifact
 from ...errors import GenerationError
+from ..integers import Ids, integer, integers
 
 __all__ = ["Cache", "CacheLayout", "CachedRow"]
 
@@ -55,12 +59,18 @@ class CacheLayout:
             kinds += [f"{kind}{SCALE}" for kind in kinds]
         return [f"{layer}.{kind}" for layer in range(self.num_layers) for kind in kinds]
 
+    def shape(self, name: str, rows: int, capacity: int) -> tuple[int, ...]:
+        """Return the shape of a buffer."""
+        shape = (rows, self.num_key_value_heads, capacity)
+        return shape if name.endswith(SCALE) else (*shape, self.head_dim)
+
+    def dtype_of(self, name: str) -> str:
+        """Return the type of a buffer."""
+        return "float32" if name.endswith(SCALE) else self.dtype
+
     def zeros(self, name: str, rows: int, capacity: int) -> np.ndarray:
         """Return a buffer of zeros, so that unfilled positions are finite."""
-        shape = (rows, self.num_key_value_heads, capacity)
-        if name.endswith(SCALE):
-            return np.zeros(shape, np.float32)
-        return np.zeros((*shape, self.head_dim), self.dtype)
+        return np.zeros(self.shape(name, rows, capacity), self.dtype_of(name))
 
 
 @dataclass(frozen=True)
@@ -72,120 +82,180 @@ class CachedRow:
     buffers: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class _State:
+    """What a cache holds; positions of ``buffers`` and ``ids`` beyond ``lengths`` are free."""
+
+    buffers: dict[str, np.ndarray]
+    ids: np.ndarray
+    """[rows, at least the capacity]"""
+    lengths: tuple[int, ...]
+    capacity: int
+    """Positions of every buffer; 0 while they differ, as in the middle of growing."""
+    place: object = field(default_factory=object)
+    """Another object wherever a buffer has moved."""
+
+
 class Cache:
     """The past of one or more rows; the first ``lengths[row]`` positions of a row are valid."""
 
     def __init__(self, layout: CacheLayout, rows: int = 1) -> None:
         self.layout = layout
-        self.rows = rows
-        self.capacity = 0
-        self.buffers: dict[str, np.ndarray] = {}
-        self.moves = 0
-        """How often the buffers were replaced: compare it before using a stored address."""
-        self.lengths = (0,) * rows
-        self._ids = np.zeros((rows, layout.context_length), np.int64)
-        self._replace(layout.zeros(name, rows, 0) for name in layout.names)
+        buffers = {name: layout.zeros(name, rows, 0) for name in layout.names}
+        self._state = _State(buffers, np.zeros((rows, 0), np.int64), (0,) * rows, 0)
+
+    @property
+    def rows(self) -> int:
+        return len(self._state.lengths)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self._state.lengths
+
+    @property
+    def buffers(self) -> dict[str, np.ndarray]:
+        return self._state.buffers
+
+    @property
+    def place(self) -> object:
+        """Another object once a buffer has moved: compare it before using a stored address."""
+        return self._state.place
+
+    @property
+    def capacity(self) -> int:
+        """Positions that every buffer has room for."""
+        return min(int(buffer.shape[2]) for buffer in self._state.buffers.values())
 
     def ids(self, row: int = 0) -> list[int]:
         """Return the ids whose keys and values a row holds."""
-        return [int(token) for token in self._ids[self._row(row), : self.lengths[row]]]
+        state, row = self._state, self._row(row)
+        return list(map(int, state.ids[row, : state.lengths[row]]))
 
     @property
     def position_bytes(self) -> int:
         """Bytes of one position of a row in one layer."""
-        total = sum(buffer.nbytes for buffer in self.buffers.values())
-        return total // max(1, self.rows * self.capacity * self.layout.num_layers)
+        total = sum(self.layout.zeros(name, 1, 1).nbytes for name in self.layout.names)
+        return total // self.layout.num_layers
 
     def reserve(self, positions: int) -> None:
         """Make room for this many positions in every row; the buffers may move.
 
-        Raises GenerationError where the context is shorter.
+        Raises GenerationError where the context is shorter. After an error in the middle, such as a
+        MemoryError, the cache holds what it held and can be used.
         """
-        if positions <= self.capacity:
+        if positions <= self._state.capacity:
             return
         limit = self.layout.context_length
         if positions > limit:
             raise GenerationError(
                 f"a row would hold {positions} positions, expected at most the context of {limit}"
             )
-        capacity = min(-(-positions // BLOCK) * BLOCK, limit)
-        filled, self.moves = max(self.lengths), self.moves + 1
-        # One at a time, so that no two copies of the whole are in memory. An error in the middle
-        # leaves some buffers larger than the capacity, which does no harm.
+        capacity, filled = self.capacity, max(self.lengths)
+        # Where growing failed half-way, the buffers shrink again as long as that is enough.
+        if max(positions, filled) > capacity:
+            capacity = min(-(-max(positions, filled) // BLOCK) * BLOCK, limit)
+        if self._state.ids.shape[1] < capacity:
+            ids = np.zeros((self.rows, capacity), np.int64)
+            ids[:, :filled] = self._state.ids[:, :filled]
+            self._state = replace(self._state, ids=ids)
+        # One at a time, so that no two copies of the whole are in memory.
         for name in self.layout.names:
-            new = self.layout.zeros(name, self.rows, capacity)
-            new[:, :, :filled] = self.buffers[name][:, :, :filled]
-            self.buffers[name] = new
-        self.capacity = capacity
+            if self.buffers[name].shape[2] != capacity:
+                self._resize(name, capacity, filled)
+        self._state = replace(self._state, capacity=capacity)
+
+    def _resize(self, name: str, capacity: int, filled: int) -> None:
+        state = self._state
+        new = self.layout.zeros(name, self.rows, capacity)
+        new[:, :, :filled] = state.buffers[name][:, :, :filled]
+        buffers = {**state.buffers, name: new}
+        self._state = replace(state, buffers=buffers, capacity=0, place=object())
 
     def append(self, ids: np.ndarray, row: int | None = None) -> None:
         """Count computed positions: ids [S] of one ``row``, or one id for each row [rows]."""
-        lengths = list(self.lengths)
+        state = self._state
         if row is None:
-            self._ids[range(self.rows), lengths] = ids
-            lengths = [length + 1 for length in lengths]
+            state.ids[range(self.rows), state.lengths] = ids
+            lengths = tuple(length + 1 for length in state.lengths)
         else:
-            end = lengths[row] + len(ids)
-            self._ids[row, lengths[row] : end] = ids
-            lengths[row] = end
-        self.lengths = tuple(lengths)  # last, in one assignment: an interrupt counts all or nothing
+            start = state.lengths[row]
+            state.ids[row, start : start + len(ids)] = ids
+            lengths = _changed(state.lengths, row, start + len(ids))
+        self._state = replace(state, lengths=lengths)
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
-        held = self.lengths[self._row(row)]
-        if not 0 <= length <= held:
+        state, row, length = self._state, self._row(row), integer("length", length)
+        if not 0 <= length <= state.lengths[row]:
             raise GenerationError(
-                f"truncate got length {length} for row {row}, expected 0 to {held}"
+                f"truncate got length {length} for row {row}, expected 0 to {state.lengths[row]}"
             )
-        self.lengths = (*self.lengths[:row], length, *self.lengths[row + 1 :])
+        self._state = replace(state, lengths=_changed(state.lengths, row, length))
 
-    def reorder(self, order: Sequence[int]) -> None:
+    def reorder(self, order: Ids) -> None:
         """Replace the rows: row i becomes a copy of the former row ``order[i]``.
 
         Raises GenerationError where ``order`` is empty or names a row that does not exist.
         """
-        if not order:
+        taken = [self._row(row) for row in integers("row", order)]
+        if not taken:
             raise GenerationError("reorder got no rows, expected at least one")
-        taken = [self._row(row) for row in order]
-        filled = max(self.lengths)
-        moved = {name: self.layout.zeros(name, len(taken), self.capacity) for name in self.buffers}
-        for name, old in self.buffers.items():
-            moved[name][:, :, :filled] = old[taken, :, :filled]
-        self._replace(moved.values())
-        self._ids = self._ids[taken]
-        self.rows, self.lengths = len(taken), tuple(self.lengths[row] for row in taken)
+        state, capacity, filled = self._state, self.capacity, max(self.lengths)
+        buffers = {name: self.layout.zeros(name, len(taken), capacity) for name in state.buffers}
+        for name, old in state.buffers.items():
+            buffers[name][:, :, :filled] = old[taken, :, :filled]
+        lengths = tuple(state.lengths[row] for row in taken)
+        self._state = _State(buffers, state.ids[taken], lengths, capacity)
 
     def fork(self, count: int, row: int = 0) -> None:
         """Replace all rows by ``count`` copies of ``row``."""
-        self.reorder([row] * count)
+        if integer("count", count) < 1:
+            raise GenerationError(f"fork got a count of {count}, expected 1 or more")
+        self.reorder([self._row(row)] * count)
 
     def take(self, row: int = 0) -> CachedRow:
         """Return a copy of a row, which does not change with the cache."""
-        length = self.lengths[self._row(row)]
-        buffers = {name: array[row, :, :length].copy() for name, array in self.buffers.items()}
-        return CachedRow(self.layout, self._ids[row, :length].copy(), buffers)
+        state, row = self._state, self._row(row)
+        length = state.lengths[row]
+        buffers = {name: array[row, :, :length].copy() for name, array in state.buffers.items()}
+        return CachedRow(self.layout, state.ids[row, :length].copy(), buffers)
 
     def put(self, kept: CachedRow, row: int = 0) -> None:
         """Replace a row by one that ``take`` returned, here or in a cache of the same layout."""
-        self._row(row)
+        row = self._row(row)
+        if not isinstance(kept, CachedRow):
+            raise GenerationError(f"put got {kept!r}, expected a row that take returned")
         if kept.layout != self.layout:
             raise GenerationError(
                 "the row comes from a session of another artifact, expected one of this artifact",
                 hint="put it into a session of the artifact that it comes from",
             )
+        self.reserve(len(kept.ids))
+        before, own = self._state, self.take(row)
+        try:
+            # Empty in between: a second interrupt, in the restoring, finds no wrong position.
+            self._state = replace(before, lengths=_changed(before.lengths, row, 0))
+            self._write(kept, row)
+            lengths = _changed(before.lengths, row, len(kept.ids))
+            self._state = replace(before, lengths=lengths)
+        except BaseException:
+            self._state = replace(before, lengths=_changed(before.lengths, row, 0))
+            self._write(own, row)
+            self._state = before
+            raise
+
+    def _write(self, kept: CachedRow, row: int) -> None:
         length = len(kept.ids)
-        self.reserve(length)
-        self.truncate(0, row)
         for name, array in kept.buffers.items():
             self.buffers[name][row, :, :length] = array
-        self.append(kept.ids, row)
+        self._state.ids[row, :length] = kept.ids
 
-    def _row(self, row: int) -> int:
-        if not 0 <= row < self.rows:
-            raise GenerationError(f"row is {row}, expected 0 to {self.rows - 1}")
-        return row
+    def _row(self, row: Any) -> int:
+        found = integer("row", row)
+        if not 0 <= found < self.rows:
+            raise GenerationError(f"row is {found}, expected 0 to {self.rows - 1}")
+        return found
 
-    def _replace(self, buffers: Iterable[np.ndarray]) -> None:
-        self.buffers = dict(zip(self.layout.names, buffers, strict=True))
-        self.capacity = next(iter(self.buffers.values())).shape[2]
-        self.moves += 1
+
+def _changed(lengths: tuple[int, ...], row: int, length: int) -> tuple[int, ...]:
+    return (*lengths[:row], length, *lengths[row + 1 :])

@@ -1,18 +1,22 @@
 """What a checkpoint of any format offers.
 
 Canonical names are those of the published safetensors; other formats are renamed to these.
-Knows the number format; knows no file.
+Knows the number format, and refuses weights that only a damaged file has; knows no file.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
+from ...errors import CheckpointError
 from ...network.config import BitNetConfig
 from ...network.parts import Parts, parts_of
+from .. import degenerate
 from ..ternary import absmean_ternary, group_absmean, sign_binary
 
 __all__ = ["Checkpoint", "quantize"]
@@ -33,6 +37,12 @@ class Checkpoint(ABC):
     """Whether ternary weights are stored (packed, or as floats), not float masters."""
     hub: tuple[str, str] | None = None
     """Repository and commit of a checkpoint from the Hugging Face Hub."""
+    not_read: tuple[str, ...] = ()
+    """Keys of its config or metadata that nothing reads, and that are not known to be harmless."""
+    ignored_keys: tuple[str, ...] = ()
+    """Keys that can change a network and that the user chose to ignore."""
+    allow_degenerate: bool = False
+    """Whether tensors are taken as they are: all zero, all one code, equal rows."""
 
     @property
     def parts(self) -> Parts:
@@ -42,15 +52,66 @@ class Checkpoint(ABC):
     @property
     def notes(self) -> tuple[str, ...]:
         """Assumptions made where the files say nothing; the command line prints them."""
-        return ()
+        if not self.not_read:
+            return ()
+        return (f"nothing reads these keys: {', '.join(self.not_read)}",)
 
-    @abstractmethod
     def tensor(self, name: str) -> Tensor:
-        """Read a norm, table or master weight as stored; refuse a NaN or an infinity in it."""
+        """Read a norm, table or master weight as stored; refuse a NaN or an infinity in it.
+
+        A degenerate one is refused too, unless ``allow_degenerate``.
+        """
+        stored = self._tensor(name)
+        if name in self.parts.norms:
+            self._refuse_degenerate(name, degenerate.of_norm, stored)
+        elif name in self.parts.tables:
+            self._refuse_degenerate(name, degenerate.of_table, stored)
+        elif not self.packed:
+            self._check_masters(name.removesuffix(".weight"), stored)
+        return stored
+
+    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+        """Read a BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier (``scale``).
+
+        Degenerate codes are refused, unless ``allow_degenerate``.
+        """
+        codes, scale = self._ternary(linear)
+        self._check_rows(linear, codes)
+        self._refuse_degenerate(f"the scale of {linear}", degenerate.of_scale, scale)
+        return codes, scale
+
+    def _check_masters(self, linear: str, weight: Tensor) -> None:
+        """Refuse masters that are degenerate, or that are quantized already."""
+        self._check_rows(linear, weight)
+        quantizes = self.config.record.weights != "binary"  # twice is the same as once there
+        if quantizes and not self.allow_degenerate and degenerate.few_magnitudes(weight):
+            raise CheckpointError(
+                f"{self.path}: {linear}.weight holds 0 and a few magnitudes only, expected float "
+                "masters: quantizing these weights again would change their scale",
+                hint="if they are code times scale for float activations, as in TriLM, take "
+                "quantization_config out of config.json; --allow-degenerate quantizes them again",
+            )
+
+    def _check_rows(self, linear: str, weight: Tensor) -> None:
+        heads = linear.endswith(("q_proj", "k_proj", "v_proj", "o_proj"))
+        find = partial(degenerate.of_linear, head_dim=self.config.head_dim if heads else 0)
+        self._refuse_degenerate(f"{linear}.weight", find, weight)
+
+    def _refuse_degenerate(
+        self, name: str, find: Callable[[Tensor], str | None], weight: Tensor
+    ) -> None:
+        if not self.allow_degenerate and (found := find(weight)) is not None:
+            raise CheckpointError(
+                f"{self.path}: {name} {found}, which no trained network has",
+                hint="download the file again; if it is meant to be so, give --allow-degenerate "
+                "(in Python: allow_degenerate=True)",
+            )
 
     @abstractmethod
-    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
-        """Read a BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier (``scale``)."""
+    def _tensor(self, name: str) -> Tensor: ...
+
+    @abstractmethod
+    def _ternary(self, linear: str) -> tuple[Tensor, Tensor]: ...
 
     @abstractmethod
     def scale(self, linear: str) -> Tensor:

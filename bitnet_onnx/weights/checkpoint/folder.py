@@ -1,76 +1,73 @@
-"""A checkpoint folder with config.json and safetensors, in one file or in shards.
+"""A checkpoint folder with config.json and safetensors or pytorch_model.bin.
 
-Knows safetensors, and linears as packed codes, as codes in floats, as codes times group scales and
-as masters. The packed layout is in ``ternary.py``.
+Knows linears as packed codes, as codes in floats, as codes times group scales and as masters. The
+packed layout is in ``ternary.py``, the files are in ``files.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...errors import CheckpointError
-from ...files import read_object
-from ...network.config import BitNetConfig
+from ...errors import CheckpointError, ConfigError
+from ...network.config import MASTERS, BitNetConfig
+from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
+from .files import CONFIG, open_weights, read_texts, weights_of
 
-__all__ = [
-    "CONFIG",
-    "INDEX",
-    "SINGLE",
-    "TEXT_FILES",
-    "FolderCheckpoint",
-    "read_texts",
-    "weight_files",
-]
+__all__ = ["FolderCheckpoint"]
 
-CONFIG = "config.json"
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-TEXT_FILES = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-)
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
 IGNORED = ".rotary_emb.inv_freq"  # older LLaMA checkpoints hold it; this package computes it
+SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+# Files of PEFT and of PrismML's MLX packs.
+OTHERS = {
+    "adapter_config.json": "an adapter",
+    "hadamard.json": "a rotated basis",
+}
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
 class FolderCheckpoint(Checkpoint):
-    """A folder of safetensors; raises ConfigError or CheckpointError naming file and tensor."""
+    """A folder of weights; raises ConfigError or CheckpointError naming file and tensor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, ignore_keys: Collection[str] = ()) -> None:
         self.path = self.folder = folder
-        self.config = BitNetConfig.from_file(self.folder / CONFIG)
+        self.config = BitNetConfig.from_file(self.folder / CONFIG, ignore_keys)
+        self.not_read = self.config.not_read
+        beside = [name for name in OTHERS if name in ignore_keys and (folder / name).exists()]
+        self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
-        self._files = {path.name: _open(path) for path in weight_files(folder)}
+        _refuse_other_networks(folder, ignore_keys)
+        self._weights = weights_of(folder).without_unneeded(self._needed())
+        self._files = {path.name: open_weights(path) for path in self._weights.files}
         self._where = self._locate()
         # Of masters, so that none is quantized twice; a single number as such, since a small
         # tensor among large ones would keep the freed memory around it from being reused.
         self._scales: dict[str, float | Tensor] = {}
         self._check()
+        if self.config.record.may_be_float:
+            self._refuse_floats()
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
 
-    def tensor(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
         stored = self._files[self._where[name]].get_tensor(name)
         if stored.is_floating_point() and not all(x.isfinite() for x in stored.aminmax()):
             raise self._error(name, "holds a NaN or an infinity")
         return stored
 
-    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
-        stored = self.tensor(f"{linear}.weight")
+    def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+        stored = self._tensor(f"{linear}.weight")
         if not self.packed:
+            self._check_masters(linear, stored)
             codes, scale = quantize(self.config, stored)
             self._multiplier(f"{linear}.weight", scale)
             self._scales[linear] = scale.item() if scale.numel() == 1 else scale
@@ -90,16 +87,29 @@ class FolderCheckpoint(Checkpoint):
     def scale(self, linear: str) -> Tensor:
         if not self.packed:
             if linear not in self._scales:
-                return self.ternary(linear)[1]
+                return self._ternary(linear)[1]
             scale = self._scales[linear]
             return torch.tensor([scale]) if isinstance(scale, float) else scale
         if self.config.group_size is not None:
-            return self.ternary(linear)[1]
+            return self._ternary(linear)[1]
         name = f"{linear}.weight_scale"
-        scale = self.tensor(name).float().reshape(1)
+        scale = self._tensor(name).float().reshape(1)
         if scale.item() <= 0:
             raise self._error(name, f"is {scale.item()}, expected above 0")
         return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        texts = self.text_files()
+        slow = next((n for n in SLOW_TOKENIZERS if (self.folder / n).is_file()), None)
+        if "tokenizer.json" in texts or slow is None:
+            return super().notes
+        return (
+            *super().notes,
+            f"the tokenizer is only in {slow}, which is not read, so the artifact takes and gives "
+            "ids; for text make a tokenizer.json with transformers: "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        )
 
     def files(self) -> list[Path]:
         return [self.folder / name for name in (CONFIG, *sorted(self._files))]
@@ -117,14 +127,37 @@ class FolderCheckpoint(Checkpoint):
                         f"{self.folder / file} holds the tensor {name!r}, and so does {where[name]}"
                     )
                 where[name] = file
-        for name, file in _weight_map(self.folder).items():
-            if where.get(name) != file:
+        needed = self._needed()
+        for name, file in self._weights.places.items():
+            if where.get(name) != file and (name in where or name in needed):
                 raise CheckpointError(
-                    f"{self.folder / INDEX} says that {file} holds the tensor {name!r}, but it "
+                    f"{self._weights.index} says that {file} holds the tensor {name!r}, but it "
                     "does not",
                     hint="download the checkpoint again, with its index and all of its shards",
                 )
         return where
+
+    def _needed(self) -> frozenset[str]:
+        """Return the names of the tensors without which the network is not whole."""
+        linears = [f"{name}.weight" for name in self.parts.linears]
+        if self.packed and self.config.group_size is None:
+            linears += [f"{name}_scale" for name in linears]
+        return frozenset([*linears, *self.parts.norms, *self.parts.tables])
+
+    def _refuse_floats(self) -> None:
+        """Refuse float weights under a config.json that ternary ones have, too."""
+        name = next(iter(self.parts.linears))
+        try:
+            self._ternary(name)
+        except CheckpointError as error:
+            if degenerate.few_magnitudes(self._tensor(f"{name}.weight")):
+                raise
+            raise ConfigError(
+                f"{self.folder / CONFIG}: model_type is {self.config.record.model_type!r} without "
+                f"a quantization_config, and {name}.weight is not ternary, expected -s, 0 and +s "
+                "in each group",
+                hint=MASTERS,
+            ) from error
 
     def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
         """Return tensor name -> its shape and the types that it may have."""
@@ -167,7 +200,7 @@ class FolderCheckpoint(Checkpoint):
         for name, (shape, dtypes) in expected.items():
             piece = self._files[self._where[name]].get_slice(name)
             found = tuple(piece.get_shape())
-            if found != shape:
+            if found != shape and not (name.endswith("_scale") and found in ((), (1, 1))):
                 raise self._error(name, f"has the shape {list(found)}, expected {list(shape)}")
             if (dtype := self._dtype(name)) not in dtypes:
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
@@ -222,31 +255,14 @@ class FolderCheckpoint(Checkpoint):
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
 
 
-def read_texts(folder: Path) -> dict[str, bytes]:
-    """Return name -> content of the text files that the folder holds."""
-    paths = (folder / name for name in TEXT_FILES)
-    return {path.name: path.read_bytes() for path in paths if path.is_file()}
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the shards that the folder's index names, or the single file without an index."""
-    if not (folder / INDEX).exists():
-        return [folder / SINGLE]
-    return [folder / name for name in sorted(set(_weight_map(folder).values()))]
-
-
-def _weight_map(folder: Path) -> dict[str, str]:
-    """Return the index's tensor name -> file name; empty without an index."""
-    index = folder / INDEX
-    if not index.exists():
-        return {}
-    found = read_object(index, CheckpointError).get("weight_map")
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{index}: weight_map is {found!r:.80}, expected an object")
-    for name in found.values():
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
-    return found
+def _refuse_other_networks(folder: Path, ignore: Collection[str]) -> None:
+    """Refuse files beside config.json that say that the weights alone are not the network."""
+    for name, what in OTHERS.items():
+        if (folder / name).exists() and name not in ignore:
+            raise ConfigError(
+                f"{folder / name} declares {what}, which is not supported",
+                hint=f"if the weights do not need it, ignore it by name: --ignore-key {name}",
+            )
 
 
 _DTYPES = {
@@ -255,17 +271,3 @@ _DTYPES = {
     "F16": torch.float16,
     "F32": torch.float32,
 }
-
-
-def _open(path: Path) -> safe_open:
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path} does not exist", hint="a checkpoint folder holds model.safetensors or shards"
-        )
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError, ValueError, OverflowError) as error:
-        raise CheckpointError(
-            f"{path} is not a readable safetensors file ({path.stat().st_size} bytes): {error}",
-            hint="download the file again",
-        ) from error

@@ -6,17 +6,25 @@ environment variables do the rest: cache, tokens, offline mode, proxies, resumin
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError
-from .folder import CONFIG, INDEX, TEXT_FILES, weight_files
+from ...files import CHUNK, sha256
+from ..gguf.parts import is_gguf, part_names
+from .files import BIN, BIN_INDEX, CONFIG, INDEX, TEXT_FILES, weights_of
+from .templates import TEMPLATES
 
 __all__ = ["Fetched", "fetch", "is_hub_id"]
 
+SMALL = [CONFIG, INDEX, TEMPLATES, *TEXT_FILES]
+SHA256_DIGITS = 64
+HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -37,24 +45,66 @@ def fetch(repository: str, revision: str | None = None) -> Fetched:
     """Download what is not yet in the cache; raise CheckpointError where that fails.
 
     The small files come first, as they name the weights' files: the shards of the index, or
-    model.safetensors, or the only .gguf of a repository without safetensors.
+    model.safetensors, or pytorch_model.bin, or the only .gguf of a repository without these, in
+    parts or not. Each file is compared with the hash that the Hub gave for it.
     """
     hub = _client(repository)
     with _one_sentence(hub, repository, revision):
-        folder = Path(
-            hub.snapshot_download(
-                repository, revision=revision, allow_patterns=[CONFIG, INDEX, *TEXT_FILES]
-            )
-        )
+        folder = Path(hub.snapshot_download(repository, revision=revision, allow_patterns=SMALL))
         commit = folder.name
-        if (folder / CONFIG).is_file():
-            names = [path.name for path in weight_files(folder)]
-            hub.snapshot_download(repository, revision=commit, allow_patterns=names)
-            if any((folder / name).is_file() for name in names):
-                return Fetched(folder, commit)
-        name = _only_gguf(hub, repository, folder)
-        hub.snapshot_download(repository, revision=commit, allow_patterns=[name])
-        return Fetched(folder / name, commit)
+        get = partial(_get, hub, repository, folder)
+        if (folder / CONFIG).is_file() and (names := _get_weights(folder, get)):
+            _check([*SMALL, *names], folder)
+            return Fetched(folder, commit)
+        names = _only_gguf(hub, repository, folder)
+        get(names)
+        _check([*SMALL, *names], folder)
+        return Fetched(folder / names[0], commit)
+
+
+def _get(hub: Any, repository: str, folder: Path, names: list[str]) -> None:
+    hub.snapshot_download(repository, revision=folder.name, allow_patterns=names)
+
+
+def _get_weights(folder: Path, get: Callable[[list[str]], None]) -> list[str]:
+    """Download safetensors, or else pickled weights; return their names, none without any."""
+    for names in ([], [BIN_INDEX], [BIN]):
+        get([*names, *(path.name for path in weights_of(folder).files)])
+        files = weights_of(folder).files
+        if names == [BIN_INDEX] and (folder / BIN_INDEX).is_file():
+            get([path.name for path in files])
+        if any(path.is_file() for path in files):
+            return [path.name for path in files]
+    return []
+
+
+def _check(names: Iterable[str], folder: Path) -> None:
+    """Refuse a file whose bytes differ from those that the Hub announced.
+
+    The cache names each file by the hash that came with it: the SHA-256 of a large file, git's hash
+    of a small one. Where the file system has no links, the cache keeps no hash.
+    """
+    for path in (*folder.glob(TEMPLATES), *(folder / name for name in names)):
+        blob = path.resolve()
+        expected = blob.name
+        if not blob.is_file() or not HASH.fullmatch(expected):
+            continue
+        kind = "SHA-256" if len(expected) == SHA256_DIGITS else "git hash"
+        found = sha256(blob) if kind == "SHA-256" else _git_hash(blob)
+        if found != expected:
+            raise CheckpointError(
+                f"{path} is damaged: its {blob.stat().st_size} bytes have the {kind} "
+                f"{found[:12]}..., expected {expected[:12]}... as on the Hugging Face Hub",
+                hint=f"delete {blob} and run the command again",
+            )
+
+
+def _git_hash(path: Path) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _client(repository: str) -> Any:
@@ -72,22 +122,24 @@ def _client(repository: str) -> Any:
     return huggingface_hub
 
 
-def _only_gguf(hub: Any, repository: str, folder: Path) -> str:
+def _only_gguf(hub: Any, repository: str, folder: Path) -> list[str]:
+    """Return the path of the only .gguf file, or of all its parts."""
     try:
         names = hub.list_repo_files(repository, revision=folder.name)
     except hub.errors.OfflineModeIsEnabled:
         names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
-    found = sorted(name for name in names if name.endswith(".gguf"))
+    found = sorted(name for name in names if is_gguf(PurePosixPath(name)))
     if not found:
         raise CheckpointError(
             f"{repository} holds neither {CONFIG} with .safetensors files nor a .gguf file"
         )
-    if len(found) > 1:
+    first = PurePosixPath(found[0])
+    if not set(found) <= {str(first.with_name(name)) for name in part_names(first.name)}:
         raise CheckpointError(
             f"{repository} holds {len(found)} .gguf files, expected one: {', '.join(found)}",
             hint="download one of them and give its path",
         )
-    return str(found[0])
+    return found
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ...files import new_folder, write_text
 from ...network.config import BitNetConfig
 from ...network.parts import parts_of
 from ..ternary import absmean_ternary, pack_published
-from .folder import INDEX, SINGLE
+from .files import INDEX, SINGLE
 
 __all__ = ["save_packed", "tensors_of", "write_checkpoint", "write_packed"]
 

@@ -1,6 +1,6 @@
-"""The ternary types of GGUF: I2_S, TQ1_0, TQ2_0, Q2_0; codes are 0, 1, 2 for -1, 0, +1.
+"""The ternary types of GGUF: I2_S, TQ1_0, TQ2_0, Q2_0, PQ2_0, PTQ1_0.
 
-Knows bytes and blocks, not files or networks.
+Knows bytes and blocks, not files or networks. Codes are 0, 1, 2 for -1, 0, +1.
 
 I2_S (type 36, microsoft/BitNet src/ggml-bitnet-mad.cpp) is flat over the n weights of a tensor. A
 block is 128 weights in 32 bytes in a file made on x86, 64 weights in 16 bytes in one made on Arm:
@@ -18,7 +18,10 @@ Bytes b = 0..31 hold weights 32 j + b (5 digits), bytes 32 + b = 32..47 weights 
 (5 digits), bytes 48 + b = 48..51 weights 240 + 4 j + b (4 digits).
 
 Q2_0 (type 42) holds 128 or 64 weights in a block that begins with a float16 scale; then byte b
-holds weight 4 b + j in bits 2j+1:2j. Code 3 means +2, which a ternary weight never is.
+holds weight 4 b + j in bits 2j+1:2j. Code 3 means +2, which a ternary weight never is. PQ2_0 (type
+142) is the same with 128 weights. PTQ1_0 (type 143) holds 128 weights in digits as those of TQ1_0:
+bytes b = 0..15 hold weights 16 j + b (5 digits), bytes 16 + b = 16..23 weights 80 + 8 j + b
+(5 digits), bytes 24 + b = 24..25 weights 120 + 2 j + b (4 digits); then a float16 scale.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ __all__ = [
     "pack_i2s",
     "pack_tq2",
     "unpack_i2s",
+    "unpack_ptq1",
     "unpack_q2",
     "unpack_tq1",
     "unpack_tq2",
@@ -40,6 +44,7 @@ __all__ = [
 I2S_BLOCKS = {"x86": 128, "arm": 64}
 TQ_BLOCK = 256
 TQ1_GROUPS = ((0, 32, 5), (32, 48, 5), (48, 52, 4))  # first byte, end, digits per byte
+PTQ1_GROUPS = ((0, 16, 5), (16, 24, 5), (24, 26, 4))
 
 
 def unpack_i2s(packed: Tensor, layout: str) -> Tensor:
@@ -76,18 +81,27 @@ def pack_tq2(codes: Tensor, scale: Tensor) -> Tensor:
 
 def unpack_tq1(blocks: Tensor) -> tuple[Tensor, Tensor]:
     """Unpack uint8 [B, 54] -> codes uint8 [B * 256] and scales float16 [B]."""
-    digits = []
-    for start, stop, count in TQ1_GROUPS:
-        group = blocks[:, start:stop]
-        # uint8 products wrap: this is the mod 256 of the format.
-        digits += [((group * 3**j).to(torch.int16) * 3 >> 8).to(torch.uint8) for j in range(count)]
-    return torch.cat(digits, dim=1).view(-1), _scales(blocks)
+    return _digits(blocks, TQ1_GROUPS), _scales(blocks)
+
+
+def unpack_ptq1(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """Unpack uint8 [B, 28] -> codes uint8 [B * 128] and scales float16 [B]."""
+    return _digits(blocks, PTQ1_GROUPS), _scales(blocks)
 
 
 def unpack_q2(blocks: Tensor) -> tuple[Tensor, Tensor]:
     """Unpack uint8 [B, 2 + n / 4] -> codes uint8 [B * n] and scales float16 [B]."""
     codes = torch.stack([(blocks[:, 2:] >> (2 * j)) & 3 for j in range(4)], dim=2)
     return codes.view(-1), blocks[:, :2].contiguous().view(torch.float16).view(-1)
+
+
+def _digits(blocks: Tensor, groups: tuple[tuple[int, int, int], ...]) -> Tensor:
+    digits = []
+    for start, stop, count in groups:
+        group = blocks[:, start:stop]
+        # uint8 products wrap: this is the mod 256 of the format.
+        digits += [((group * 3**j).to(torch.int16) * 3 >> 8).to(torch.uint8) for j in range(count)]
+    return torch.cat(digits, dim=1).view(-1)
 
 
 def _scales(blocks: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,11 +25,12 @@ from ...errors import ConfigError
 from ...network.config import BitNetConfig
 from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
-from ..checkpoint.folder import read_texts
-from .blocks import I2S_BLOCKS, TQ_BLOCK, unpack_i2s, unpack_q2, unpack_tq1, unpack_tq2
-from .config import GgufConfig, architecture
-from .container import I2_S, Q2_0, GgufFile, TensorInfo, type_name
+from ..checkpoint.files import read_texts
+from .blocks import I2S_BLOCKS, unpack_i2s, unpack_ptq1, unpack_q2, unpack_tq1, unpack_tq2
+from .config import GgufConfig, architecture, refuse_another_config, unread_keys
+from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, SIZES, TensorInfo, type_name
 from .names import gguf_name, permuted_heads, unpermute_heads
+from .parts import open_gguf
 from .tokenizer import GgufText
 
 __all__ = ["GgufCheckpoint"]
@@ -38,9 +40,17 @@ FLOATS: dict[int, torch.dtype] = {
     Type.F16: torch.float16,
     Type.BF16: torch.bfloat16,
 }
-QUANTIZED = (Type.Q4_0, Type.Q8_0, Type.Q6_K)
-TERNARY = (I2_S, Type.TQ1_0, Type.TQ2_0)
-GROUPED = (Q2_0, Type.TQ1_0, Type.TQ2_0)  # types with a scale for each block
+QUANTIZED = (
+    *(Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0),
+    *(Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K),
+)
+GROUPED: dict[int, Callable[[Tensor], tuple[Tensor, Tensor]]] = {  # with a scale for each block
+    Type.TQ1_0: unpack_tq1,
+    Type.TQ2_0: unpack_tq2,
+    Q2_0: unpack_q2,
+    PQ2_0: unpack_q2,
+    PTQ1_0: unpack_ptq1,
+}
 ROWS_AT_A_TIME = 4096  # of a quantized table
 
 
@@ -53,22 +63,32 @@ class GgufCheckpoint(Checkpoint):
 
     packed = True
 
-    def __init__(self, path: Path, *, i2s_layout: str = "x86") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        i2s_layout: str = "x86",
+        ignore_keys: Collection[str] = (),
+    ) -> None:
         if i2s_layout not in I2S_BLOCKS:
             raise ConfigError(f"i2s_layout is {i2s_layout!r}, expected one of: x86, arm")
-        self.path = path
+        self._file = open_gguf(path)
+        self.path = self._file.path
         self.i2s_layout = i2s_layout
-        self._file = GgufFile(path)
         self._beside = path.with_name("config.json")
         if self._beside.is_file():
-            config = BitNetConfig.from_file(self._beside)
+            config = BitNetConfig.from_file(self._beside, ignore_keys)
             # A GGUF file always stores codes, and their scale multiplies.
             self.config = replace(config, quantization="offline", divide_by_scale=False)
             self.architecture, self._notes = architecture(self._file), []
+            refuse_another_config(self._file, self.config)
         else:
             metadata = GgufConfig(self._file)
             self.config, self._notes = metadata.config(), metadata.notes
             self.architecture = metadata.architecture
+        unread = unread_keys(self._file, self.config.record, self._beside.is_file(), ignore_keys)
+        self.not_read = tuple(dict.fromkeys((*self.config.not_read, *unread.noted)))
+        self.ignored_keys = (*self.config.ignored_keys, *unread.ignored)
         self._where = self._check()
         if any(info.type == I2_S for info in self._where.values()):
             self._notes.append(
@@ -77,24 +97,30 @@ class GgufCheckpoint(Checkpoint):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
+        beside = self.path.with_name("tokenizer.json").exists()
+        texts = [] if beside else self._text().notes
+        return (*self._notes, *texts, *super().notes)
 
-    def tensor(self, name: str) -> Tensor:
+    def _tensor(self, name: str) -> Tensor:
         info = self._where[name]
         stored = self._floats(info)
         if not all(x.isfinite() for x in stored.aminmax()):
             self._refuse(info, "holds a NaN or an infinity")
         return stored
 
-    def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
+    def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         info = self._where[f"{linear}.weight"]
         if info.type == I2_S:
             codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
         else:
             codes, scale = self._blocks(info)
-        if codes.max() > 2:
+        if threes := int((codes > 2).sum()):
             hint = "try the other --i2s-layout" if info.type == I2_S else None
-            self._refuse(info, "holds the code 3, expected only 0, 1 and 2", hint)
+            self._refuse(
+                info,
+                f"holds the code 3 in {threes} of {codes.numel()} weights, expected 0, 1 and 2",
+                hint,
+            )
         codes = codes.view(torch.int8).sub_(1).view(info.shape)
         if heads := permuted_heads(self.config, self.architecture, linear):
             codes = unpermute_heads(codes, heads)
@@ -103,17 +129,21 @@ class GgufCheckpoint(Checkpoint):
 
     def scale(self, linear: str) -> Tensor:
         info = self._where[f"{linear}.weight"]
-        return self._i2s_scale(info) if info.type == I2_S else self.ternary(linear)[1]
+        return self._i2s_scale(info) if info.type == I2_S else self._ternary(linear)[1]
 
     def files(self) -> list[Path]:
-        return [self.path, *([self._beside] if self._beside.is_file() else [])]
+        return [*self._file.paths, *([self._beside] if self._beside.is_file() else [])]
 
     def text_files(self) -> dict[str, bytes]:
         """Return the files beside; without a tokenizer.json there, also those of the metadata."""
         beside = read_texts(self.path.parent)
         if "tokenizer.json" in beside:
             return beside
-        return GgufText(self._file).files() | beside
+        return self._text().files() | beside
+
+    def _text(self) -> GgufText:
+        networks = of_architecture(self.architecture)
+        return GgufText(self._file, networks[0].gguf.words)
 
     def describe(self) -> dict[str, Any]:
         """Describe the file for ``bitnet-onnx info``."""
@@ -130,12 +160,12 @@ class GgufCheckpoint(Checkpoint):
         expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         one_scale = self.config.group_size is None
         for name, linear in self.parts.linears.items():
-            expected[f"{name}.weight"] = (linear.shape, TERNARY if one_scale else GROUPED)
+            expected[f"{name}.weight"] = (linear.shape, (*([I2_S] if one_scale else []), *GROUPED))
         for name, size in self.parts.norms.items():
             expected[name] = ((size,), tuple(FLOATS))
         for name in self.parts.tables:
             shape = (self.config.vocab_size, self.config.hidden_size)
-            expected[name] = (shape, (*FLOATS, *QUANTIZED, Q2_0))
+            expected[name] = (shape, (*FLOATS, *QUANTIZED, *GROUPED))
         where = {}
         for name, (sizes, types) in expected.items():
             stored = gguf_name(self.config.record, name)
@@ -168,12 +198,13 @@ class GgufCheckpoint(Checkpoint):
         return where
 
     def _refuse(self, info: TensorInfo, what: str, hint: str | None = None) -> NoReturn:
-        self._file.refuse(info.name, what, hint)
+        info.reader.refuse(info.name, what, hint)
 
     def _read(self, info: TensorInfo, dtype: torch.dtype, count: int, skip: int = 0) -> Tensor:
         """Return a flat view of the mapped file; give back the pages of earlier views."""
-        self._file.forget()
-        return torch.frombuffer(self._file.data, dtype=dtype, count=count, offset=info.start + skip)
+        reader = info.reader
+        reader.forget()
+        return torch.frombuffer(reader.data, dtype=dtype, count=count, offset=info.start + skip)
 
     def _floats(self, info: TensorInfo) -> Tensor:
         dtype = FLOATS.get(info.type)
@@ -183,8 +214,8 @@ class GgufCheckpoint(Checkpoint):
         rows, values = stored.numpy(), torch.empty(info.shape)
         for start in range(0, len(rows), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
-            if info.type == Q2_0:
-                codes, scales = unpack_q2(stored[part].reshape(-1, block_bytes(info)))
+            if info.type in GROUPED:
+                codes, scales = GROUPED[info.type](stored[part].reshape(-1, block_bytes(info)))
                 weights = codes.view(len(scales), -1).float() - 1
                 values[part] = (weights * scales.float().unsqueeze(-1)).view(values[part].shape)
                 continue
@@ -197,13 +228,12 @@ class GgufCheckpoint(Checkpoint):
 
     def _i2s_scale(self, info: TensorInfo) -> Tensor:
         at = info.start + math.prod(info.shape) // 4
-        return self._plausible(info, torch.tensor(struct.unpack_from("<f", self._file.data, at)))
+        return self._plausible(info, torch.tensor(struct.unpack_from("<f", info.reader.data, at)))
 
     def _blocks(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
         """Return codes and the multiplier of a type with a scale in each block."""
-        unpack = {Q2_0: unpack_q2, Type.TQ1_0: unpack_tq1, Type.TQ2_0: unpack_tq2}[info.type]
         blocks = self._read(info, torch.uint8, info.size).view(-1, block_bytes(info))
-        codes, scales = unpack(blocks)
+        codes, scales = GROUPED[info.type](blocks)
         if self.config.group_size is not None:
             return codes, self._group_scales(info, codes, scales.float(), self.config.group_size)
         return codes, self._one_scale(info, codes, scales)
@@ -245,7 +275,7 @@ class GgufCheckpoint(Checkpoint):
 
 
 def block_bytes(info: TensorInfo) -> int:
-    """Return the bytes of one block of a ternary type."""
+    """Return the bytes of one block of a type with a scale for each."""
     if info.type != Q2_0:
-        return info.size * TQ_BLOCK // math.prod(info.shape)
+        return SIZES[info.type][1]
     return 34 if info.size * 128 == math.prod(info.shape) * 34 else 18

@@ -6,14 +6,20 @@ values.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from math import isclose
 from typing import Any
 
-from ...errors import ConfigError
+import numpy as np
+
+from ...errors import CheckpointError, ConfigError
 from ...network.config import BitNetConfig
+from ...network.key_lists import GGUF_KEYS
+from ...network.keys import Unread, sort_out
 from ...network.records import RECORDS, Network, of_architecture
 from .container import GgufFile
 
-__all__ = ["ACTIVATION", "GgufConfig", "architecture"]
+__all__ = ["ACTIVATION", "GgufConfig", "architecture", "refuse_another_config", "unread_keys"]
 
 FIELDS = {
     "max_position_embeddings": "context_length",
@@ -34,7 +40,12 @@ IDS = {
 }
 ACTIVATION = "bitnet.hidden_act"  # this package's own key; llama.cpp ignores it
 SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model
-YARN = ("type", "factor", "original_context_length", "finetuned")
+CHECKED = ("vocab_size", "rope.dimension_count", "attention.value_length")
+SCALING = ("rope.scaling.type", "rope.scaling.factor")
+# Shapes do not show these.
+COMPARED = ("num_attention_heads", "num_key_value_heads", "rope_theta", "rms_norm_eps")
+SCALES = ("embedding_scale", "residual_scale", "logit_scale")  # of MiniCPM
+READ = ("general.architecture", "general.alignment", "tokenizer.ggml.eot_token_id", ACTIVATION)
 THETA = 10000.0  # llama.cpp's default of rope.freq_base
 
 
@@ -45,6 +56,46 @@ def architecture(file: GgufFile) -> str:
         known = dict.fromkeys(a for n in RECORDS.values() for a in n.gguf.architectures)
         file.refuse("general.architecture", f"is {found!r}, expected one of: {', '.join(known)}")
     return found
+
+
+def unread_keys(
+    file: GgufFile, network: Network, beside: bool, ignore: Collection[str] = ()
+) -> Unread:
+    """Sort out the metadata that nothing reads; raise CheckpointError naming the file and the key.
+
+    beside: whether a config.json beside the file is read in its place.
+    """
+    prefix = file.scalar("general.architecture")
+    names = [*FIELDS.values(), *CHECKED, *SCALING]
+    if beside and network.scaled_residuals:
+        names += SCALES
+    read = {*READ, *IDS.values(), *(f"{prefix}.{name}" for name in names)}
+    if beside:
+        read |= {key for key in file.fields if key.startswith(f"{prefix}.rope.")}
+    found: dict[str, Any] = {}
+    for key in file.fields:
+        if not key.startswith("tokenizer."):
+            value = file.fields.peek(key)
+            found[key] = value.tolist() if isinstance(value, np.ndarray) else value
+    found |= dict.fromkeys(set(ignore) & file.fields.keys())
+    try:
+        return sort_out(found, GGUF_KEYS, read=read, ignore=ignore, prefix=str(prefix))
+    except ConfigError as error:
+        raise CheckpointError(f"{file.path}: {error}", hint=error.hint) from None
+
+
+def refuse_another_config(file: GgufFile, config: BitNetConfig) -> None:
+    """Refuse a config.json beside the file that contradicts its metadata."""
+    prefix = file.scalar("general.architecture")
+    for name in COMPARED:
+        key, expected = f"{prefix}.{FIELDS[name]}", getattr(config, name)
+        found = file.fields.get(key)
+        if isinstance(found, (int, float)) and not isclose(found, expected, rel_tol=1e-6):
+            file.refuse(
+                key,
+                f"is {found!r}, but {name} is {expected!r} in the config.json beside the file",
+                hint="put the config.json of the same model beside the file, or none",
+            )
 
 
 class GgufConfig:
@@ -76,6 +127,10 @@ class GgufConfig:
             key = f"{self.architecture}.{name}"
             if (found := self._file.scalar(key)) not in (None, config.head_dim):
                 self._file.refuse(key, f"is {found!r}, expected head_dim {config.head_dim}")
+        key = f"{self.architecture}.vocab_size"
+        if (found := self._file.scalar(key)) not in (None, config.vocab_size):
+            rows = f"the {config.vocab_size} rows of token_embd.weight"
+            self._file.refuse(key, f"is {found!r}, expected {rows}")
         return config
 
     def _fields(self) -> tuple[dict[str, Any], dict[str, str]]:
@@ -141,17 +196,11 @@ class GgufConfig:
         """Return the scaling of positions, None for none; some converters write linear by 1."""
         prefix = f"{self.architecture}.rope.scaling."
         kind, factor = (self._file.scalar(f"{prefix}{name}") for name in ("type", "factor"))
-        if kind in (None, "none") or (kind == "linear" and factor in (None, 1)):
+        if kind == "none" or (factor in (None, 0, 1) and kind in (None, "linear")):
             return None
-        scaling = {"rope_type": kind, "factor": factor}
+        # llama.cpp takes a factor without a type for a linear one.
+        scaling = {"rope_type": kind or "linear", "factor": factor}
         if kind != "yarn":
             return scaling
-        for key in self._file.fields:
-            if key.startswith(prefix) and key.removeprefix(prefix) not in YARN:
-                self._file.refuse(
-                    key,
-                    "is not understood",
-                    hint="put the config.json of the original checkpoint beside the file",
-                )
         original = self._file.scalar(f"{prefix}original_context_length")
         return scaling | {"original_max_position_embeddings": original}

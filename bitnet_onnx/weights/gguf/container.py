@@ -1,10 +1,9 @@
 """The container GGUF: its metadata, and the place of each tensor in the mapped file.
 
-Knows no network. Each size that the file states is compared with the bytes that are left before
-anything is made of that size. An error names the file, the field or tensor, and what was found.
-Source: the GGUF specification in ggml/docs/gguf.md, versions 2 and 3, little-endian. It lacks two
-types: 36 is I2_S of microsoft/BitNet, and 42 is Q2_0, which has blocks of 128 weights in PrismML's
-files and of 64 in llama.cpp's.
+Knows no network. An error names the file, the field or tensor, and what was found.
+Source: the GGUF specification in ggml/docs/gguf.md, versions 2 and 3, little-endian. It lacks four
+types: 36 is I2_S of microsoft/BitNet; 42 is Q2_0, which has blocks of 128 weights in PrismML's
+files and of 64 in llama.cpp's; 142 and 143 are PQ2_0 and PTQ1_0 of PrismML.
 
     "GGUF"  version u32  tensors u64  fields u64
     fields:  key string, type u32, value         a string is its length u64 and UTF-8
@@ -14,48 +13,44 @@ files and of 64 in llama.cpp's.
 
 from __future__ import annotations
 
-import mmap
-import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from ...errors import CheckpointError
+from .metadata import PRINTABLE, Fields, Reader
 
-__all__ = ["ALIGNMENT", "I2_S", "Q2_0", "SCALARS", "GgufFile", "TensorInfo", "Value", "type_name"]
-
-Value = bool | int | float | str | list[str] | np.ndarray
+__all__ = [
+    "ALIGNMENT",
+    "I2_S",
+    "PQ2_0",
+    "PTQ1_0",
+    "Q2_0",
+    "SIZES",
+    "GgufFile",
+    "TensorInfo",
+    "type_name",
+]
 
 ALIGNMENT = 32  # the default of general.alignment
 I2_S = 36
 I2_S_TAIL = 32  # bytes after the codes: the scale, and padding
 Q2_0 = 42
 Q2_BLOCKS = (128, 64)
+PQ2_0, PTQ1_0 = 142, 143
+NAMES = {I2_S: "I2_S", Q2_0: "Q2_0", PQ2_0: "PQ2_0", PTQ1_0: "PTQ1_0"}
+SIZES = {  # weights and bytes of a block
+    **{int(type): sizes for type, sizes in GGML_QUANT_SIZES.items()},
+    PQ2_0: (128, 34),
+    PTQ1_0: (128, 28),
+}
 MAX_FIELDS = MAX_TENSORS = 1 << 16
-MAX_STRING = 1 << 26  # bytes; a tokenizer.json takes about 10 MB
-MAX_STRINGS = 1 << 22  # in all arrays; 128,256 tokens have 280,147 merges
 MAX_RANK = 4
 MAX_ELEMENTS = 1 << 48
-PRINTABLE = 60  # characters of a foreign string that a message may hold
-
-SCALARS = {
-    GGUFValueType.UINT8: "<B",
-    GGUFValueType.INT8: "<b",
-    GGUFValueType.UINT16: "<H",
-    GGUFValueType.INT16: "<h",
-    GGUFValueType.UINT32: "<I",
-    GGUFValueType.INT32: "<i",
-    GGUFValueType.FLOAT32: "<f",
-    GGUFValueType.BOOL: "<B",
-    GGUFValueType.UINT64: "<Q",
-    GGUFValueType.INT64: "<q",
-    GGUFValueType.FLOAT64: "<d",
-}
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,8 @@ class TensorInfo:
     type: int
     start: int
     size: int
+    reader: Reader = field(repr=False, compare=False)
+    """The file, which is one of several where the model is in parts."""
 
     @property
     def end(self) -> int:
@@ -81,31 +78,20 @@ class GgufFile:
     """A mapped GGUF file; raises CheckpointError naming the file and the field or tensor."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with path.open("rb") as file:
-                # Private pages: torch wants a writable buffer, and the file must not change.
-                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be mapped: {error}") from error
-        self._at = 0
-        self._strings = 0
+        self.paths = [path]
+        self._reader = Reader(path)
         tensors, fields = self._start()
-        self.fields: dict[str, Value] = {}
-        for _ in range(fields):
-            key = self._key("field", len(self.fields))
-            if key in self.fields:
-                self.refuse(key, "is given twice")
-            self.fields[key] = self._value(key, self._take("<I", key))
+        self.fields = Fields(self._reader, fields)
         self.tensors = self._tensors(tensors)
+
+    @property
+    def path(self) -> Path:
+        """The file, or the first part, which has the metadata."""
+        return self.paths[0]
 
     def refuse(self, what: str, found: str, hint: str | None = None) -> NoReturn:
         """Raise CheckpointError: the file, the field or tensor, and what was found."""
-        raise CheckpointError(f"{self.path}: {what} {found}", hint=hint)
-
-    def forget(self) -> None:
-        """Give back the pages that were read, which count as memory until then."""
-        self.data.madvise(mmap.MADV_DONTNEED)
+        self._reader.refuse(what, found, hint)
 
     def scalar(self, key: str) -> bool | int | float | str | None:
         """Return a field that is one number or a short string, None where it is missing."""
@@ -117,88 +103,23 @@ class GgufFile:
         return value
 
     def _start(self) -> tuple[int, int]:
-        magic = bytes(self.data[:4])
+        reader = self._reader
+        magic = bytes(self._reader.data[:4])
         if magic != b"GGUF":
             self.refuse("the file", f"begins with {magic!r}, expected b'GGUF'")
-        self._at = 4
-        version = self._take("<I", "version")
+        reader.at = 4
+        version = reader.take("<I", "version")
+        if int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3):
+            found = f"is {version}: the file is big-endian"
+            self.refuse("version", found, "convert it to little-endian")
         if version not in (2, 3):
-            swapped = int.from_bytes(version.to_bytes(4, "little"), "big") in (2, 3)
-            kind = "big-endian" if swapped else "2 or 3"
-            hint = "convert it to little-endian" if swapped else "convert the model again"
-            found = (
-                f"is {version}: the file is {kind}" if swapped else f"is {version}, expected 2 or 3"
-            )
-            self.refuse("version", found, hint)
-        tensors, fields = self._take("<Q", "tensor_count"), self._take("<Q", "kv_count")
+            self.refuse("version", f"is {version}, expected 2 or 3", "convert the model again")
+        tensors, fields = reader.take("<Q", "tensor_count"), reader.take("<Q", "kv_count")
         if tensors > MAX_TENSORS:
             self.refuse("tensor_count", f"is {tensors}, expected at most {MAX_TENSORS}")
         if fields > MAX_FIELDS:
             self.refuse("kv_count", f"is {fields}, expected at most {MAX_FIELDS}")
         return tensors, fields
-
-    def _need(self, size: int, what: str) -> None:
-        left = len(self.data) - self._at
-        if size > left:
-            self.refuse(
-                what,
-                f"needs {size} bytes at {self._at}, but the file has {left} left",
-                hint="download the file again",
-            )
-
-    def _take(self, form: str, what: str) -> int:
-        self._need(size := struct.calcsize(form), what)
-        (value,) = struct.unpack_from(form, self.data, self._at)
-        self._at += size
-        return value
-
-    def _string(self, what: str) -> str:
-        length = self._take("<Q", what)
-        if length > MAX_STRING:
-            self.refuse(what, f"is a text of {length} bytes, expected at most {MAX_STRING}")
-        self._need(length, what)
-        self._at += length
-        try:
-            return self.data[self._at - length : self._at].decode("utf-8")
-        except UnicodeDecodeError as error:
-            self.refuse(what, f"is not UTF-8: {error.reason} at byte {error.start}")
-
-    def _key(self, kind: str, number: int) -> str:
-        key = self._string(f"the name of {kind} {number}")
-        if not key.isprintable() or not 0 < len(key) <= PRINTABLE * 4:
-            self.refuse(f"the name of {kind} {number}", f"is {key[:PRINTABLE]!r}, expected a name")
-        return key
-
-    def _value(self, key: str, type: int) -> Value:
-        if type == GGUFValueType.STRING:
-            return self._string(key)
-        if type == GGUFValueType.ARRAY:
-            return self._array(key, self._take("<I", key), self._take("<Q", key))
-        if type not in SCALARS:
-            self.refuse(key, f"has the value type {type}, expected 0 to {max(GGUFValueType)}")
-        value = self._take(SCALARS[GGUFValueType(type)], key)
-        if type == GGUFValueType.BOOL:
-            if value > 1:
-                self.refuse(key, f"is the byte {value}, expected 0 or 1 for a bool")
-            return bool(value)
-        if type == GGUFValueType.FLOAT32:
-            return float(str(np.float32(value)))  # 1e-05, not 9.999999747378752e-06
-        return value
-
-    def _array(self, key: str, type: int, count: int) -> list[str] | np.ndarray:
-        if type == GGUFValueType.STRING:
-            self._strings += count
-            if self._strings > MAX_STRINGS:
-                self.refuse(key, f"has {count} texts, expected at most {MAX_STRINGS} in all")
-            self._need(8 * count, key)
-            return [self._string(key) for _ in range(count)]
-        if type not in SCALARS:
-            self.refuse(key, f"is an array of the type {type}, expected numbers or texts")
-        form = np.dtype(SCALARS[GGUFValueType(type)])
-        self._need(form.itemsize * count, key)
-        values = np.frombuffer(self.data, form, count, self._at)
-        self._at += values.nbytes
-        return values
 
     def _tensors(self, count: int) -> dict[str, TensorInfo]:
         alignment = self.scalar("general.alignment")
@@ -207,18 +128,18 @@ class GgufFile:
             self.refuse("general.alignment", f"is {alignment!r}, expected a power of 2 from 8")
         assert isinstance(alignment, int)
         infos = [self._info(number, alignment) for number in range(count)]
-        base = -(-self._at // alignment) * alignment
-        block = self._q2_block(infos, base, alignment)
+        base = -(-self._reader.at // alignment) * alignment
+        block, end = self._q2_block(infos, base, alignment), len(self._reader.data)
         tensors: dict[str, TensorInfo] = {}
         for name, shape, type, offset in infos:
             if name in tensors:
                 self.refuse(name, "is given twice")
             size = q2_size(shape, block) if type == Q2_0 else self._size(name, shape, type)
-            tensors[name] = info = TensorInfo(name, shape, type, base + offset, size)
-            if info.end > len(self.data):
+            tensors[name] = info = TensorInfo(name, shape, type, base + offset, size, self._reader)
+            if info.end > end:
                 self.refuse(
                     name,
-                    f"lies at bytes {info.start} to {info.end}, but the file has {len(self.data)}",
+                    f"lies at bytes {info.start} to {info.end}, but the file has {end}",
                     hint="download the file again",
                 )
         before: TensorInfo | None = None
@@ -229,14 +150,15 @@ class GgufFile:
         return tensors
 
     def _info(self, number: int, alignment: int) -> tuple[str, tuple[int, ...], int, int]:
-        name = self._key("tensor", number)
-        rank = self._take("<I", name)
+        reader = self._reader
+        name = reader.name(f"the name of tensor {number}")
+        rank = reader.take("<I", name)
         if not 1 <= rank <= MAX_RANK:
             self.refuse(name, f"has {rank} dimensions, expected 1 to {MAX_RANK}")
-        shape = tuple(self._take("<Q", name) for _ in range(rank))[::-1]
+        shape = tuple(reader.take("<Q", name) for _ in range(rank))[::-1]
         if not 0 < prod(shape) <= MAX_ELEMENTS:
             self.refuse(name, f"has the shape {list(shape)}, expected 1 to {MAX_ELEMENTS} elements")
-        type, offset = self._take("<I", name), self._take("<Q", name)
+        type, offset = reader.take("<I", name), reader.take("<Q", name)
         if offset % alignment:
             self.refuse(name, f"has the offset {offset}, expected a multiple of {alignment}")
         return name, shape, type, offset
@@ -249,7 +171,7 @@ class GgufFile:
         Both sizes have the same type number; the wrong one would give other weights.
         """
         stored = [info for info in infos if info[2] == Q2_0]
-        starts = [*sorted({base + offset for *_, offset in infos}), len(self.data)]
+        starts = [*sorted({base + offset for *_, offset in infos}), len(self._reader.data)]
         rooms = {start: end - start for start, end in pairwise(starts)}
 
         def fits(shape: tuple[int, ...], offset: int, block: int) -> bool:
@@ -274,9 +196,9 @@ class GgufFile:
             if prod(shape) % 4:
                 self.refuse(name, f"has {prod(shape)} I2_S weights, expected a multiple of 4")
             return prod(shape) // 4 + I2_S_TAIL
-        if type not in list(GGMLQuantizationType):
+        if type not in SIZES:
             self.refuse(name, f"has the tensor type {type}, which is unknown")
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(type)]
+        block, size = SIZES[type]
         if shape[-1] % block:
             self.refuse(
                 name, f"has rows of {shape[-1]}, expected a multiple of {block} for its type"
@@ -286,8 +208,7 @@ class GgufFile:
 
 def type_name(type: int) -> str:
     """Return a name such as I2_S, TQ2_0 or F16."""
-    names = {I2_S: "I2_S", Q2_0: "Q2_0"}
-    return names.get(type) or GGMLQuantizationType(type).name
+    return NAMES.get(type) or GGMLQuantizationType(type).name
 
 
 def q2_size(shape: tuple[int, ...], block: int) -> int:

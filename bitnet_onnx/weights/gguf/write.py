@@ -27,9 +27,10 @@ from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
 from .blocks import I2S_BLOCKS, TQ_BLOCK, pack_i2s, pack_tq2
 from .config import ACTIVATION
-from .container import ALIGNMENT, I2_S, I2_S_TAIL, SCALARS, Value
+from .container import ALIGNMENT, I2_S, I2_S_TAIL
+from .metadata import SCALARS, Value
 from .names import gguf_name, permute_heads, permuted_heads
-from .tokenizer import text_fields
+from .text_write import text_fields
 
 __all__ = ["write_gguf"]
 

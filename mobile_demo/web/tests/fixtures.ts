@@ -11,6 +11,15 @@ export interface Cases {
   texts: { text: string; ids: number[]; decoded: string }[];
   streams: { ids: number[]; pieces: string[] }[];
   chats: { messages: Message[]; ids: number[]; after: Message[]; after_ids: number[] | null }[];
+  templates: { source: string; messages: Message[]; text: string | null }[];
+  rewritten: { source: string; messages: Message[]; reply: number[]; ids: number[] }[];
+  tokenizers: {
+    name: string;
+    files: Record<string, unknown>;
+    texts: { text: string; ids: number[] }[];
+    chats: { messages: Message[]; ids: number[] | null }[];
+    rows: { ids: number[]; text: string; pieces: string[] }[];
+  }[];
   conversation: {
     text: string;
     ids: number[];
@@ -19,6 +28,14 @@ export interface Cases {
     kept: number;
   }[];
   stopped: { prompt: number[]; stop: string; text: string; ids: number[] };
+  generation: {
+    values: Record<string, unknown>;
+    refused: string | null;
+    prompt: number[];
+    ids: number[];
+    reason: string;
+  }[];
+  special: { prompt: number[]; stop: string; text: string; ids: number[] };
   manifests: { text: string; refused: boolean }[];
   sampling: {
     logits: number[];

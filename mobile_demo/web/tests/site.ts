@@ -81,9 +81,13 @@ export class Site {
   }
 
   #pass(from: IncomingMessage, to: ServerResponse): void {
-    const { method, url = "/", headers } = from;
+    const { method, url = "/" } = from;
     this.requests.push(url);
     const name = url.split("/").at(-1)!;
+    const change = this.replaced.get(name);
+    const headers = { ...from.headers };
+    // The server's tag is that of the unchanged file.
+    if (change) delete headers["if-none-match"];
     const onward = request({
       port: this.server.port,
       host: "127.0.0.1",
@@ -98,7 +102,6 @@ export class Site {
         delete fields["cross-origin-opener-policy"];
         delete fields["cross-origin-embedder-policy"];
       }
-      const change = this.replaced.get(name);
       if (change) return void this.#change(answer, to, fields, change);
       to.writeHead(
         answer.statusCode!,
@@ -122,6 +125,7 @@ export class Site {
     change: (text: string) => string,
   ): Promise<void> {
     const chunks: Buffer[] = [];
+    delete fields.etag;
     for await (const chunk of answer) chunks.push(chunk as Buffer);
     to.writeHead(answer.statusCode!, fields);
     to.end(change(Buffer.concat(chunks).toString()));

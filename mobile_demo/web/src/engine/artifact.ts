@@ -9,7 +9,14 @@ import { dataFiles, MANIFEST, type Manifest, MODEL, parseManifest } from "./mani
 import type { Store } from "./store.ts";
 
 const NEEDED = [MODEL, "tokenizer.json", "tokenizer_config.json"];
-const OPTIONAL = ["generation_config.json", "chat_template.jinja"];
+const OPTIONAL = [
+  "generation_config.json",
+  "chat_template.jinja",
+  "chat_template.json",
+  "config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+];
 const PATIENCE = 5000; // milliseconds to wait for the server where a model is stored
 const MANIFESTS = "manifest/"; // before the keys of stored manifests
 

@@ -14,6 +14,8 @@ export interface Turn {
   user: string;
   reply: string;
   replyIds: number[];
+  /** The text of `replyIds` after their prompt, where it is known and not `reply`. */
+  said?: string;
 }
 
 export class Chat {
@@ -22,9 +24,12 @@ export class Chat {
   forgotten = 0;
   readonly #session: SessionLike;
   readonly #tokenizer: Tokenizer;
+  readonly #defaults: TextOptions;
   #system: Message[] = [];
 
-  constructor(session: SessionLike, tokenizer: Tokenizer) {
+  /** defaults: the options that a message does not name. */
+  constructor(session: SessionLike, tokenizer: Tokenizer, defaults: TextOptions = {}) {
+    this.#defaults = defaults;
     this.#session = session;
     this.#tokenizer = tokenizer;
   }
@@ -37,15 +42,18 @@ export class Chat {
   }
 
   /** The answer as a stream. A message that the context cannot hold changes nothing. */
-  send(text: string, options: TextOptions): ChatStream {
-    const [turns, ids] = this.#fit(text);
-    const answer = new TextStream(this.#session, this.#tokenizer, ids, options, true);
+  send(text: string, given: TextOptions): ChatStream {
+    const options = { ...this.#defaults, ...given };
+    const [turns, prompt] = this.#fit(text);
+    const answer = new TextStream(this.#session, this.#tokenizer, prompt, options, true);
     this.forgotten = this.turns.length - turns.length;
     this.turns = turns;
     return new ChatStream(answer, () => {
       const { ids, finishReason } = answer.result;
       const replyIds = finishReason === "stop" ? ids.slice(0, -1) : ids;
-      if (ids.length) this.turns = [...this.turns, { user: text, reply: answer.text, replyIds }];
+      if (!ids.length) return;
+      const said = this.#tokenizer.decodeAfter(prompt, replyIds);
+      this.turns = [...this.turns, { user: text, reply: answer.text, replyIds, said }];
     });
   }
 
@@ -70,21 +78,15 @@ export class Chat {
   }
 
   #encode(turns: readonly Turn[], text: string): number[] {
-    const messages = this.#messages(turns);
-    messages.push({ role: "user", content: text });
-    const start = this.#system.length + 1;
-    const ids = this.#tokenizer.encodeChat(messages.slice(0, start));
-    for (const [index, turn] of turns.entries()) {
-      const place = start + 2 * index;
-      const after = this.#tokenizer.encodeAfterReply(
-        messages.slice(0, place),
-        messages.slice(place + 1, place + 2),
-      );
-      // A template that rewrites earlier turns needs the whole text.
-      if (after === null) return this.#tokenizer.encodeChat(messages);
-      ids.push(...turn.replyIds, ...after);
-    }
-    return ids;
+    const start = this.#system.length;
+    const replies = new Map(
+      turns.map(({ reply, replyIds, said }, index) => [
+        start + 2 * index + 1,
+        { ids: replyIds, text: reply, said: said ?? reply },
+      ]),
+    );
+    const messages = [...this.#messages(turns), { role: "user", content: text }];
+    return this.#tokenizer.encodeChat(messages, replies);
   }
 
   #messages(turns: readonly Turn[]): Message[] {

@@ -11,7 +11,12 @@ import type { PrefillProgress, SessionLike } from "./session.ts";
 export type FinishReason = "stop" | "length" | "stop_string" | "aborted";
 
 export interface GenerateOptions extends Partial<SamplingParams> {
-  max_new_tokens: number;
+  /** The largest number of new ids; undefined: as many as max_length leaves, or 256. */
+  max_new_tokens?: number | undefined;
+  /** The largest number of ids with the prompt; max_new_tokens takes precedence. */
+  max_length?: number | undefined;
+  /** The ids that end an answer; undefined: the tokenizer's. */
+  eos_token_id?: readonly number[] | undefined;
   onPrefill?: PrefillProgress;
 }
 
@@ -31,6 +36,7 @@ export class TokenStream implements AsyncIterable<number> {
   readonly #prompt: readonly number[];
   readonly #eos: ReadonlySet<number>;
   readonly #options: GenerateOptions;
+  readonly #limit: number;
   readonly #sampler: Sampler;
   readonly #reuse: boolean;
 
@@ -43,12 +49,7 @@ export class TokenStream implements AsyncIterable<number> {
     reuse = false,
   ) {
     checkPrompt(session, prompt);
-    if (!Number.isSafeInteger(options.max_new_tokens) || options.max_new_tokens < 1) {
-      throw new EngineError(
-        "options",
-        `max_new_tokens is ${options.max_new_tokens}, expected at least 1.`,
-      );
-    }
+    this.#limit = limit(options, prompt.length);
     this.#session = session;
     this.#prompt = prompt;
     this.#eos = eos;
@@ -102,8 +103,7 @@ export class TokenStream implements AsyncIterable<number> {
     // The last id of a full context needs no position of its own.
     const full = this.#session.ids.length >= this.#session.contextLength;
     if (this.#eos.has(id)) result.finishReason = "stop";
-    else if (full || result.ids.length === this.#options.max_new_tokens)
-      result.finishReason = "length";
+    else if (full || result.ids.length === this.#limit) result.finishReason = "length";
     return id;
   }
 
@@ -117,6 +117,22 @@ export class TokenStream implements AsyncIterable<number> {
     while (common < most && ids[common] === this.#prompt[common]) common++;
     return common;
   }
+}
+
+/** The largest number of new ids, as transformers counts it. */
+function limit({ max_new_tokens, max_length }: GenerateOptions, prompt: number): number {
+  const name = max_new_tokens === undefined ? "max_length" : "max_new_tokens";
+  const most = max_new_tokens ?? max_length;
+  if (most === undefined) return 256;
+  if (!Number.isSafeInteger(most) || most < 1)
+    throw new EngineError("options", `${name} is ${most}, expected at least 1.`);
+  if (max_new_tokens !== undefined) return most;
+  if (prompt < most) return most - prompt;
+  throw new EngineError(
+    "prompt",
+    `The message makes a prompt of ${prompt} tokens, expected fewer than max_length ${most}.`,
+    "Shorten the message, or set the largest number of new tokens.",
+  );
 }
 
 function checkPrompt(session: SessionLike, prompt: readonly number[]): void {

@@ -3,6 +3,7 @@
 import { type Artifact, openArtifact } from "./artifact.ts";
 import { Chat } from "./chat.ts";
 import type { Message } from "./chat-template.ts";
+import { type Defaults, readGenerationConfig } from "./generation-config.ts";
 import { dataFiles, type Manifest } from "./manifest.ts";
 import { openRuntime, threadsFor } from "./runtime.ts";
 import { Session } from "./session.ts";
@@ -31,19 +32,24 @@ export class Model {
   /** False where the weights could not be stored: the next visit downloads them again. */
   readonly kept: boolean;
   readonly tokenizer: Tokenizer;
+  /** What the artifact's generation_config.json asks for; the options of a call go before it. */
+  readonly defaults: Defaults;
   readonly #session: Session;
 
   constructor(artifact: Artifact, tokenizer: Tokenizer, session: Session, threads: number) {
     this.manifest = artifact.manifest;
     this.kept = artifact.kept;
     this.tokenizer = tokenizer;
+    this.defaults = readGenerationConfig(artifact.files);
     this.threads = threads;
     this.#session = session;
   }
 
   /** A conversation; it reuses what its next prompt shares with the last one. */
   chat(): Chat {
-    return new Chat(this.#session, this.tokenizer);
+    // The token that ends a turn ends an answer, also where the file does not name it.
+    const eos_token_id = [...(this.defaults.eos_token_id ?? []), ...this.tokenizer.eosIds];
+    return new Chat(this.#session, this.tokenizer, { ...this.defaults, eos_token_id });
   }
 
   /** The continuation of ids, of a text as it is, or of messages in the chat template. */
@@ -51,7 +57,8 @@ export class Model {
     prompt: readonly number[] | string | readonly Message[],
     options: TextOptions,
   ): TextStream {
-    return new TextStream(this.#session, this.tokenizer, this.#ids(prompt), options);
+    const all = { ...this.defaults, ...options };
+    return new TextStream(this.#session, this.tokenizer, this.#ids(prompt), all);
   }
 
   async release(): Promise<void> {

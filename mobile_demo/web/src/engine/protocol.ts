@@ -4,13 +4,14 @@ import type { Turn } from "./chat.ts";
 import type { Message } from "./chat-template.ts";
 import type { Failure } from "./errors.ts";
 import type { GenerationResult } from "./generate.ts";
+import type { Defaults } from "./generation-config.ts";
 import type { Manifest } from "./manifest.ts";
 import type { LoadProgress } from "./model.ts";
 import type { SamplingParams } from "./sampling.ts";
 
 /** TextOptions without the function, which cannot be sent. */
 export interface AnswerOptions extends Partial<SamplingParams> {
-  max_new_tokens: number;
+  max_new_tokens?: number | undefined;
   stop_strings?: readonly string[];
 }
 
@@ -20,6 +21,7 @@ export interface ModelFacts {
   threads: number;
   kept: boolean;
   hasChatTemplate: boolean;
+  defaults: Defaults;
 }
 
 export type Answer = GenerationResult & {

@@ -8,7 +8,10 @@ import { EngineError } from "./errors.ts";
 import { Random } from "./random.ts";
 import { argmax, kthLargest } from "./select.ts";
 
-/** Without do_sample only repetition_penalty has an effect. seed null draws a fresh one. */
+/**
+ * Without do_sample, or with a temperature of 0, only repetition_penalty has an effect. seed null
+ * draws a fresh one.
+ */
 export interface SamplingParams {
   do_sample: boolean;
   temperature: number;
@@ -34,13 +37,13 @@ export interface Distribution {
   probabilities: Float64Array;
 }
 
-function checkedParams(given: Partial<SamplingParams>): SamplingParams {
+export function checkedParams(given: Partial<SamplingParams>): SamplingParams {
   const params = { ...GREEDY, ...given };
   const rule = (name: keyof SamplingParams, ok: boolean, expected: string) => {
     if (!ok) throw new EngineError("options", `${name} is ${params[name]}, expected ${expected}.`);
   };
   const { temperature, top_k, top_p, min_p, repetition_penalty, seed } = params;
-  rule("temperature", Number.isFinite(temperature) && temperature > 0, "a number above 0");
+  rule("temperature", Number.isFinite(temperature) && temperature >= 0, "a number of at least 0");
   rule(
     "repetition_penalty",
     Number.isFinite(repetition_penalty) && repetition_penalty > 0,
@@ -71,7 +74,8 @@ export class Sampler {
   }
 
   sample(logits: Float32Array): number {
-    const id = this.#params.do_sample ? this.#draw(logits) : this.#largest(logits);
+    const { do_sample, temperature } = this.#params;
+    const id = do_sample && temperature > 0 ? this.#draw(logits) : this.#largest(logits);
     this.observe([id]);
     return id;
   }

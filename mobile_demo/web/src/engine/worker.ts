@@ -69,6 +69,7 @@ async function load({ url, threads }: Extract<Request, { type: "load" }>): Promi
     threads: model.threads,
     kept: model.kept,
     hasChatTemplate: model.tokenizer.hasChatTemplate,
+    defaults: model.defaults,
   };
   reply({ type: "loaded", facts, memory: usedMemory() });
 }

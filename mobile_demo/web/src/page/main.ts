@@ -12,7 +12,13 @@ import { introduce, isSingle } from "./known-models.ts";
 import { dismiss, notify } from "./notices.ts";
 import { prepareOffline } from "./offline.ts";
 import { saveConversation, savedConversation } from "./saved.ts";
-import { currentSettings, describe, prepareSettings } from "./settings.ts";
+import {
+  answerOptions,
+  currentSettings,
+  describe,
+  prepareSettings,
+  startFrom,
+} from "./settings.ts";
 import { endProgress, say, sayRunning, showProgress, where } from "./status.ts";
 import { Reply, showQuestion, showTurns } from "./transcript.ts";
 import { speed, summary } from "./words.ts";
@@ -58,6 +64,7 @@ async function begin(facts: ModelFacts, memory: number): Promise<void> {
   sayRunning(facts, memory, "");
   endProgress(`Ready: ${megabytes(size)}, checked${facts.kept ? " and stored" : ""}.`);
   describe(`${where(facts)}; ${head} head, context of ${context_length} tokens.`);
+  startFrom(facts.defaults);
   introduce(source.name, (question) => void ask(question));
   warn(facts);
   const saved = savedConversation(fingerprint(facts));
@@ -99,7 +106,7 @@ async function ask(text: string): Promise<void> {
   announcer.textContent = "";
   const takeBack = showQuestion(text);
   const reply = new Reply();
-  const { system: _, ...options } = currentSettings();
+  const options = answerOptions();
   try {
     if (isSingle(facts.manifest.source.name)) await engine.start(system);
     const answer = await engine.send(text, options, {

@@ -29,12 +29,29 @@ export const DEFAULTS: Readonly<PageSettings> = {
   seed: null,
 };
 
-export function savedSettings(): PageSettings {
-  return { ...DEFAULTS, ...read<Partial<PageSettings>>("settings") };
+/** What the user chose to be other than the defaults. */
+export function savedSettings(): Partial<PageSettings> {
+  const saved = read<Partial<PageSettings>>("settings") ?? {};
+  // An earlier page saved every setting, chosen or not.
+  const isWhole = Object.keys(DEFAULTS).every((name) => name in saved);
+  return isWhole ? differing(saved, DEFAULTS) : saved;
 }
 
-export function saveSettings(settings: PageSettings): void {
+export function saveSettings(settings: Partial<PageSettings>): void {
   write("settings", settings);
+}
+
+/** The settings that are not those of the base. */
+export function differing(
+  settings: Partial<PageSettings>,
+  base: Readonly<PageSettings>,
+): Partial<PageSettings> {
+  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+  return Object.fromEntries(
+    Object.entries(settings).filter(
+      ([name, value]) => !same(value, base[name as keyof PageSettings]),
+    ),
+  );
 }
 
 export function savedConversation(model: string): Conversation | null {

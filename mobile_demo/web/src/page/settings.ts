@@ -1,7 +1,9 @@
 /** The settings dialog: reads and writes the form, and keeps what was chosen. */
 
+import type { Defaults } from "../engine/generation-config.ts";
+import type { AnswerOptions } from "../engine/protocol.ts";
 import { element } from "./elements.ts";
-import { DEFAULTS, type PageSettings, savedSettings, saveSettings } from "./saved.ts";
+import { DEFAULTS, differing, type PageSettings, savedSettings, saveSettings } from "./saved.ts";
 
 const dialog = element("settings", HTMLDialogElement);
 const form = element("settings-form", HTMLFormElement);
@@ -15,10 +17,31 @@ const NUMBERS = [
   "repetition_penalty",
 ] as const;
 
-let settings = savedSettings();
+let base: Readonly<PageSettings> = DEFAULTS; // of the loaded model
+let ofModel: Defaults = {};
+let chosen = savedSettings();
+
+/** Take what the model's generation_config.json asks for as the defaults. */
+export function startFrom(defaults: Defaults): void {
+  ofModel = defaults;
+  const { eos_token_id: _, max_length: __, stop_strings, max_new_tokens, ...sampling } = defaults;
+  base = {
+    ...DEFAULTS,
+    ...sampling,
+    stop_strings: [...(stop_strings ?? DEFAULTS.stop_strings)],
+    max_new_tokens: max_new_tokens ?? DEFAULTS.max_new_tokens,
+  };
+}
 
 export function currentSettings(): PageSettings {
-  return settings;
+  return { ...base, ...chosen };
+}
+
+/** The options of an answer; the model's own max_length counts unless the user sets a limit. */
+export function answerOptions(): AnswerOptions {
+  const { system: _, max_new_tokens, ...options } = currentSettings();
+  const own = ofModel.max_length !== undefined && ofModel.max_new_tokens === undefined;
+  return own && chosen.max_new_tokens === undefined ? options : { ...options, max_new_tokens };
 }
 
 export function describe(about: string): void {
@@ -27,10 +50,10 @@ export function describe(about: string): void {
 
 export function prepareSettings(onForget: () => void): void {
   element("open-settings", HTMLButtonElement).onclick = () => {
-    fill(settings);
+    fill(currentSettings());
     dialog.showModal();
   };
-  element("reset-settings", HTMLButtonElement).onclick = () => fill(DEFAULTS);
+  element("reset-settings", HTMLButtonElement).onclick = () => fill(base);
   element("forget", HTMLButtonElement).onclick = () => {
     dialog.close();
     onForget();
@@ -38,8 +61,8 @@ export function prepareSettings(onForget: () => void): void {
   field("do_sample").onchange = () => showSampling();
   // Only a form whose values the browser finds valid is submitted.
   form.onsubmit = () => {
-    settings = taken();
-    saveSettings(settings);
+    chosen = differing(taken(), base);
+    saveSettings(chosen);
   };
   dialog.onclick = (event) => {
     if (event.target === dialog) dialog.close();

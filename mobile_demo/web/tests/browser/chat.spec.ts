@@ -80,7 +80,7 @@ test("settings are checked and kept; a new chat is empty and says what to try", 
   const done = page.getByRole("button", { name: "Done" });
   await settings.click();
   await page.getByLabel("Draw at random").check();
-  await page.getByLabel("Temperature").fill("0");
+  await page.getByLabel("Temperature").fill("-1");
   await done.click();
   await expect(page.locator("#settings")).toBeVisible();
   await page.getByRole("button", { name: "Restore defaults" }).click();

@@ -52,7 +52,7 @@ test("the k-th largest, with ties", () => {
 });
 
 test.each([
-  [{ temperature: 0 }, /temperature is 0/],
+  [{ temperature: -1 }, /temperature is -1/],
   [{ top_p: 0 }, /top_p/],
   [{ min_p: 2 }, /min_p/],
   [{ top_k: -1 }, /top_k/],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -61,7 +62,7 @@ def backend_json(post_processor: bool = False) -> str:
     return backend.to_str()
 
 
-def make_tokenizer(template: str | None = BITNET, post_processor: bool = False) -> Tokenizer:
+def make_tokenizer(template: str | None = BITNET, post_processor: bool = True) -> Tokenizer:
     return Tokenizer(
         tokenizers.Tokenizer.from_str(backend_json(post_processor)),
         config={"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"},
@@ -79,8 +80,11 @@ def fake_logits(ids: Sequence[int], vocab_size: int) -> np.ndarray:
 class FakeSession:
     """A session whose cache is the ids; it counts the ids of prefill and is its own lease."""
 
-    def __init__(self, vocab_size: int = 300, context_length: int = 256) -> None:
+    def __init__(
+        self, vocab_size: int = 300, context_length: int = 256, never: Sequence[int] = ()
+    ) -> None:
         self.vocab_size, self.context_length = vocab_size, context_length
+        self._never = list(never)  # ids that are never the likeliest
         self.computed = 0  # ids fed to prefill
         self.reset()
 
@@ -122,12 +126,13 @@ class FakeSession:
         self.cache[row] += [int(token) for token in ids]
         assert len(self.cache[row]) <= self.context_length, "the row overflows its context"
         self._logits[row] = fake_logits(self.cache[row], self.vocab_size)
+        self._logits[row, self._never] = -100
 
 
 class ScriptedSession(FakeSession):
     """A session whose logits choose the given ids, whatever the prompt."""
 
-    def __init__(self, script: Sequence[int], **sizes: int) -> None:
+    def __init__(self, script: Sequence[int], **sizes: Any) -> None:
         super().__init__(**sizes)
         self._script = iter(script)
 

@@ -1,0 +1,104 @@
+"""The options of generation, which go before those of the artifact's generation_config.json."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..errors import GenerationError
+from .common import say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..generation.config import GenerationConfig
+
+__all__ = ["add_generation", "generation_config"]
+
+NAMES = (
+    "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+    "seed",
+)  # fmt: skip
+NUMBERS: dict[str, tuple[type, str]] = {
+    "--temperature": (
+        float,
+        "with --do-sample: divides the logits; default: 1; 0 is greedy, and needs no other option",
+    ),
+    "--top-k": (
+        int,
+        "with --do-sample: keep the k likeliest tokens; 0: all; default: 50",
+    ),
+    "--top-p": (
+        float,
+        "with --do-sample: keep the likeliest tokens whose probabilities reach p; default: 1, all",
+    ),
+    "--min-p": (
+        float,
+        "with --do-sample: keep tokens at least p times as likely as the likeliest; "
+        "default: 0, all",
+    ),
+    "--repetition-penalty": (
+        float,
+        "above 1: tokens that occurred are less likely; default: 1, off",
+    ),
+    "--seed": (int, "with --do-sample: the same seed gives the same text"),
+}
+
+
+def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None:
+    """Add the options; without one, the artifact's generation_config.json decides."""
+    parser.set_defaults(new_tokens=max_new_tokens)
+    group = parser.add_argument_group(
+        "generation",
+        "names and meanings are those of transformers; the defaults are those of the artifact's "
+        "generation_config.json, or else the ones below",
+    )
+    group.add_argument(
+        "--ignore-generation-config",
+        action="store_true",
+        help="do not read the artifact's generation_config.json",
+    )
+    group.add_argument(
+        "--max-new-tokens",
+        type=int,
+        help=f"end an answer after this many tokens; default: {max_new_tokens}",
+    )
+    group.add_argument("--do-sample", action="switch", help="sample; default: greedy")
+    for name, (kind, meaning) in NUMBERS.items():
+        group.add_argument(name, type=kind, help=meaning)
+    group.add_argument(
+        "--stop-string",
+        "--stop-strings",
+        action="append",
+        metavar="TEXT",
+        dest="stop_strings",
+        help="a text that ends an answer; repeat the option for several",
+    )
+
+
+def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfig:
+    """Return the artifact's options, changed by those of the command."""
+    from ..generation.config import FILE, GenerationConfig
+
+    config, without_effect = GenerationConfig(), list[str]()
+    if not args.ignore_generation_config:
+        config, without_effect = GenerationConfig.of_folder(folder)
+    if without_effect:
+        say(f"note: {FILE} holds {', '.join(without_effect)}, which have no effect")
+    changes = {n: getattr(args, n) for n in NAMES if getattr(args, n) is not None}
+    if args.stop_strings:
+        changes["stop_strings"] = tuple(args.stop_strings)
+    if config.samples and not {"do_sample", "temperature"} & set(changes):
+        say(f"note: {FILE} asks for sampling; --no-do-sample takes the likeliest tokens")
+    asked = replace(config, **changes)
+    changes.pop("do_sample", None)
+    if ignored := asked.ignored(changes):
+        option = "--" + ignored.replace("_", "-")
+        raise GenerationError(
+            f"{option} acts only when sampling, expected --do-sample with it",
+            hint="add --do-sample",
+        )
+    if asked.max_new_tokens is None and asked.max_length is None:
+        return replace(asked, max_new_tokens=args.new_tokens)
+    return asked

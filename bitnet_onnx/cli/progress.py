@@ -1,0 +1,54 @@
+"""A line on the terminal that counts the tokens of a long prompt while they are read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..generation.loop import LeaseLike, SessionLike
+
+__all__ = ["watched"]
+
+STEP = 256  # tokens between two lines; a session feeds as many at once
+
+
+def watched(session: SessionLike) -> SessionLike:
+    """Return the session, which reports long prefills where stderr is a terminal."""
+    return _Session(session) if sys.stderr.isatty() else session
+
+
+class _Session:
+    def __init__(self, session: SessionLike) -> None:
+        self._session = session
+        self.vocab_size, self.context_length = session.vocab_size, session.context_length
+
+    def claim(self) -> LeaseLike:
+        return _Lease(self._session.claim())
+
+
+class _Lease:
+    def __init__(self, lease: LeaseLike) -> None:
+        self._lease = lease
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lease, name)
+
+    def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
+        """Feed the ids step by step: the bits are those of one call."""
+        last = max(0, (len(ids) - 1) // STEP * STEP)
+        try:
+            for start in range(0, last, STEP):
+                self._lease.prefill(ids[start : start + STEP], row)
+                _show(f"reading the prompt: {start + STEP} of {len(ids)} tokens")
+            return self._lease.prefill(ids[last:], row)
+        finally:
+            if last:
+                _show("")
+
+
+def _show(text: str) -> None:
+    print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,112 @@
+"""The files of a checkpoint folder: which hold its weights, and which its texts.
+
+Knows the names that transformers gives them, in one file or in shards with an index. Knows no
+tensor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from ...errors import CheckpointError
+from ...files import read_object
+from .pickled import PickledFile
+from .templates import with_templates
+
+__all__ = [
+    "BIN",
+    "BIN_INDEX",
+    "CONFIG",
+    "INDEX",
+    "SINGLE",
+    "TEXT_FILES",
+    "Weights",
+    "open_weights",
+    "read_texts",
+    "weights_of",
+]
+
+CONFIG = "config.json"
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+TEXT_FILES = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights' files of a folder."""
+
+    files: list[Path]
+    index: Path | None = None
+    places: dict[str, str] = field(default_factory=dict)
+    """Tensor name -> file name, as the index says."""
+
+    def without_unneeded(self, needed: frozenset[str]) -> Weights:
+        """Leave out missing files that hold none of the tensors that the network needs."""
+        wanted = {file for name, file in self.places.items() if name in needed}
+        files = [path for path in self.files if path.name in wanted or path.is_file()]
+        return self if self.index is None or not wanted else replace(self, files=files)
+
+
+def weights_of(folder: Path) -> Weights:
+    """Return the weights' files: safetensors where there are any, else pickled ones."""
+    for single, index in ((SINGLE, INDEX), (BIN, BIN_INDEX)):
+        if (folder / index).exists():
+            places = _weight_map(folder / index)
+            files = [folder / name for name in sorted(set(places.values()))]
+            return Weights(files, folder / index, places)
+        if path := _named(folder, single):
+            return Weights([path])
+    return Weights([folder / SINGLE])
+
+
+def _named(folder: Path, name: str) -> Path | None:
+    """Return the file of this name, in capital letters too."""
+    if (folder / name).exists():
+        return folder / name
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return next((path for path in sorted(paths) if path.name.lower() == name), None)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    found = read_object(index, CheckpointError).get("weight_map")
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{index}: weight_map is {found!r:.80}, expected an object")
+    for name in found.values():
+        if not isinstance(name, str) or Path(name).name != name or "\0" in name:
+            raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
+    return found
+
+
+def open_weights(path: Path) -> safe_open | PickledFile:
+    """Open one file of weights; raise CheckpointError naming it."""
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} does not exist", hint="a checkpoint folder holds model.safetensors or shards"
+        )
+    if path.suffix.lower() == ".bin":
+        return PickledFile(path)
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError, ValueError, OverflowError) as error:
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file ({path.stat().st_size} bytes): {error}",
+            hint="download the file again",
+        ) from error
+
+
+def read_texts(folder: Path) -> dict[str, bytes]:
+    """Return name -> content of the text files that the folder holds."""
+    paths = (folder / name for name in TEXT_FILES)
+    return with_templates(folder, {p.name: p.read_bytes() for p in paths if p.is_file()})

@@ -1,0 +1,244 @@
+"""Options are obeyed or refused by name; those of generation_config.json are the defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bitnet_onnx
+from bitnet_onnx.cli.main import main
+from bitnet_onnx.verification.reference import transformers_network
+from tests.support.artifacts import configured
+
+QUESTION = "Spell the word STONE."
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+def ids(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> list[int]:
+    code, out, err = run(capsys, "generate", "--format", "ids", *arguments)
+    assert code == 0, err
+    return [int(part) for part in out.split(",")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--temperature", "0.7"],
+        ["--top-k", "5"],
+        ["--top-p", "0.5"],
+        ["--min-p", "0.1"],
+        ["--seed", "1"],
+        ["--no-do-sample", "--seed", "1"],
+    ],
+    ids=str,
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    options: list[str], demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = str(demo_artifact)
+    for command in (["generate", artifact, QUESTION], ["chat", artifact]):
+        code, out, err = run(capsys, *command, *options)
+        assert (code, out) == (2, "")
+        name = options[-2]
+        assert err == (
+            f"error: {name} acts only when sampling, expected --do-sample with it\n"
+            "hint: add --do-sample\n"
+        )
+
+
+def test_a_temperature_of_0_is_greedy(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    greedy = ids(capsys, demo_artifact, QUESTION)
+    for options in (["--temperature", "0"], ["--do-sample", "--temperature", "0", "--top-p", "1"]):
+        assert ids(capsys, demo_artifact, QUESTION, *options) == greedy
+    with bitnet_onnx.load(demo_artifact, threads=1) as model:
+        message = [{"role": "user", "content": QUESTION}]
+        assert model.generate(message, temperature=0).result.ids == greedy
+
+
+def test_a_prompt_stands_anywhere(demo_artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = ids(capsys, demo_artifact, QUESTION, "--ignore-chat-template", "--max-new-tokens=4")
+    plain, short = "--ignore-chat-template", ("--max-new-tokens", "4")
+    artifact = str(demo_artifact)
+    for arguments in (
+        [artifact, plain, QUESTION, *short],
+        [artifact, *short, plain, QUESTION],
+        [plain, artifact, *short, QUESTION],
+        [plain, *short, artifact, "--", QUESTION],
+    ):
+        assert ids(capsys, *arguments) == expected
+    dashed = ids(capsys, *short, demo_artifact, "--", "-Hello")
+    assert dashed != ids(capsys, demo_artifact, "Hello", *short)
+    code, _, err = run(capsys, "generate", demo_artifact, plain, QUESTION, "and another")
+    assert code == 2
+    assert err.splitlines() == [
+        "error: unrecognized arguments: and another",
+        "hint: see: bitnet-onnx generate --help",
+    ]
+
+
+@pytest.mark.parametrize("option", ["--temperatur", "--max-new", "--temperatures"])
+def test_an_option_is_written_in_full(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "generate", "artifact", QUESTION, option, "1")
+    assert (code, err.splitlines()[0]) == (2, f"error: unrecognized arguments: {option} 1")
+
+
+def test_stop_strings_accumulate_and_swallow_no_prompt(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run(capsys, "generate", demo_artifact, QUESTION)[1].rstrip("\n")
+    for name in ("--stop-string", "--stop-strings"):
+        for options in (
+            [name, whole[2:4], QUESTION],
+            [QUESTION, name, "###", name, whole[2:4]],
+            [name, whole[2:4], QUESTION, name, "###"],
+        ):
+            assert run(capsys, "generate", demo_artifact, *options)[1] == whole[:2] + "\n"
+    code, _, err = run(capsys, "generate", demo_artifact, QUESTION, "--stop-string", "a", "b")
+    assert (code, err.splitlines()[0]) == (2, "error: unrecognized arguments: b")
+
+
+def test_the_text_of_the_token_that_ends_a_turn_stops(demo_artifact: Path) -> None:
+    with bitnet_onnx.load(demo_artifact, threads=1) as model:
+        message = [{"role": "user", "content": QUESTION}]
+        ended = model.generate(message)
+        eos = model.tokenizer.decode(ended.result.ids[-1:], skip_special_tokens=False)
+        assert eos.startswith("<")
+        stopped = model.generate(message, eos_token_id=(), stop_strings=eos)
+        assert stopped.result.finish_reason == "stop_string"
+        assert (stopped.text, stopped.result.ids) == (ended.text, ended.result.ids)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--max-new-tokens", "3", "--max-new-tokens", "4"],
+        ["--format", "ids", "--format", "text"],
+        ["--do-sample", "--no-do-sample"],
+        ["--do-sample", "--seed", "1", "--seed=1"],
+        ["--prompt-ids", "1", "--prompt-ids", "2"],
+    ],
+    ids=str,
+)
+def test_an_option_given_twice_is_refused(
+    options: list[str], demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "generate", demo_artifact, *options)
+    assert (code, out) == (2, "")
+    assert (
+        "is given more than once, expected it once\nhint: see: bitnet-onnx generate --help" in err
+    )
+
+
+def test_a_mistake_of_the_parser_is_one_sentence(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, words in (
+        ([], "required: COMMAND"),
+        (["nothing"], "invalid choice: 'nothing'"),
+        (["generate"], "required: artifact"),
+        (["export", demo_artifact], "required: -o/--output"),
+        (["generate", demo_artifact, "--threads", "x"], "--threads: invalid int value: 'x'"),
+        (["generate", demo_artifact, "--temperature"], "--temperature: expected one argument"),
+        (["info", "--format", "xml"], "invalid choice: 'xml'"),
+    ):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (2, "")
+        lines = err.splitlines()
+        assert lines[0].startswith("error: ")
+        assert words in lines[0]
+        assert lines[1].startswith("hint: see: bitnet-onnx")
+        assert len(lines) == 2
+
+
+FILES: dict[str, dict[str, Any]] = {
+    "penalty": {"repetition_penalty": 1.9, "eos_token_id": [1, 2], "max_new_tokens": 12},
+    "lengths": {"max_length": 24, "eos_token_id": 2, "min_new_tokens": 4},
+    "no eos": {"eos_token_id": [299], "max_new_tokens": 20},
+    "an earlier eos": {"eos_token_id": [1, 2, 45], "max_new_tokens": 20},
+    "repeats": {
+        "eos_token_id": [2],
+        "no_repeat_ngram_size": 2,
+        "max_new_tokens": 20,
+        "suppress_tokens": [40, 41, 42],
+    },
+    "not sampled": {
+        "eos_token_id": [1, 2],
+        "do_sample": False,
+        "temperature": 0.6,
+        "max_new_tokens": 9,
+    },
+}
+
+
+def test_the_artifacts_file_gives_the_ids_of_transformers(
+    demo_checkpoint: Path, demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line and from Python, with the checkpoint's own class as the oracle."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers_network(bitnet_onnx.open_checkpoint(demo_checkpoint))
+    for kind, values in FILES.items():
+        artifact = configured(demo_artifact, tmp_path / kind, values)
+        theirs.generation_config = transformers.GenerationConfig.from_pretrained(artifact)
+        with bitnet_onnx.load(artifact, threads=1) as model:
+            prompt = model.encode([{"role": "user", "content": QUESTION}])
+            with torch.no_grad():
+                both = theirs.generate(torch.tensor([prompt]))[0].tolist()
+            assert prompt + model.generate(prompt).result.ids == both, kind
+        given = ",".join(map(str, prompt))
+        assert prompt + ids(capsys, artifact, "--prompt-ids", given) == both, kind
+
+
+def test_options_go_before_the_file(
+    demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    greedy = ids(capsys, demo_artifact, QUESTION)
+    values = {
+        "do_sample": True,
+        "temperature": 9.0,
+        "top_k": 0,
+        "max_new_tokens": 3,
+        "chat_format": 1,
+    }
+    artifact = configured(demo_artifact, tmp_path / "a", values)
+    code, out, err = run(capsys, "generate", artifact, QUESTION, "--seed", "1", "--format", "ids")
+    assert code == 0
+    assert out.count(",") <= 2
+    assert "note: generation_config.json asks for sampling; --no-do-sample takes" in err
+    assert "note: generation_config.json holds chat_format, which have no effect" in err
+    long = ("--max-new-tokens", "99")
+    assert ids(capsys, artifact, QUESTION, "--no-do-sample", *long) == greedy
+    assert ids(capsys, artifact, QUESTION, "--temperature", "0", *long) == greedy
+    assert ids(capsys, artifact, QUESTION, "--ignore-generation-config") == greedy
+    with bitnet_onnx.load(artifact, threads=1) as model:
+        assert model.generation_config.temperature == 9.0
+        message = [{"role": "user", "content": QUESTION}]
+        seeded = model.generate(message, seed=1).result.ids
+        assert seeded == [int(part) for part in out.split(",")]
+        assert model.generate(message, do_sample=False, max_new_tokens=99).result.ids == greedy
+        own = bitnet_onnx.GenerationConfig(max_new_tokens=99)
+        assert model.generate(message, own).result.ids == greedy
+
+
+def test_a_field_that_is_not_implemented_is_refused_with_a_way_out(
+    demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = configured(demo_artifact, tmp_path / "a", {"num_beams": 4, "eos_token_id": [1, 2]})
+    for command in (["generate", str(artifact), QUESTION], ["chat", str(artifact)]):
+        code, out, err = run(capsys, *command)
+        assert (code, out) == (2, "")
+        assert "generation_config.json: num_beams is 4, expected 1" in err
+    assert run(capsys, "generate", artifact, QUESTION, "--ignore-generation-config")[0] == 0
+    with pytest.raises(bitnet_onnx.GenerationError, match="num_beams is 4"):
+        bitnet_onnx.load(artifact)
+    own = bitnet_onnx.GenerationConfig(max_new_tokens=3)
+    with bitnet_onnx.load(artifact, threads=1, generation_config=own) as model:
+        assert len(model.generate(QUESTION).result.ids) <= 3

@@ -1,0 +1,112 @@
+"""TriLM: a LLaMA stored as code times scale is computed as stored, and never quantized again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bitnet_onnx.errors import CheckpointError, ConfigError
+from bitnet_onnx.weights.open import open_checkpoint
+from tests.support import oracle_networks as oracle
+from tests.support.agreement import agrees
+
+UP = "model.layers.1.mlp.up_proj"
+SIZES: dict[str, Any] = {
+    "hidden_size": 128, "intermediate_size": 384, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "vocab_size": 96, "max_position_embeddings": 128,
+}  # fmt: skip
+ONLINE = {
+    "quant_method": "bitnet",
+    "linear_class": "autobitlinear",
+    "quantization_mode": "online",
+}
+
+
+def trilm(folder: Path, dtype: torch.dtype = torch.float16, blocks: int = 1, axis: int = 0) -> Any:
+    """Save a LLaMA of ternary weights with a scale for each block of rows (0) or columns (1)."""
+    model = oracle.random_llama(oracle.llama_config(**SIZES), seed=4)
+    random = torch.Generator().manual_seed(5)
+    for name, linear in model.named_modules():
+        if name.endswith("_proj"):
+            codes = torch.randint(-1, 2, linear.weight.shape, generator=random).float()
+            parts = codes.tensor_split(blocks, dim=axis)
+            scaled = [part * (0.02 + 0.01 * i) for i, part in enumerate(parts)]
+            linear.weight.data = torch.cat(scaled, dim=axis)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype).float()
+    oracle.save(model, folder, dtype)
+    return model
+
+
+def change(folder: Path, **fields: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "blocks", "axis"),
+    [(torch.float16, 2, 0), (torch.bfloat16, 1, 0), (torch.float16, 3, 1)],
+    ids=["blocks of rows", "bfloat16", "blocks of columns"],
+)
+def test_trilm_computes_what_transformers_computes(
+    tmp_path: Path, dtype: torch.dtype, blocks: int, axis: int
+) -> None:
+    if axis == 1:  # only down_proj has several groups of 128
+        model = trilm(tmp_path / "c", dtype)
+        for layer in model.model.layers:
+            weight = layer.mlp.down_proj.weight.data
+            weight[:, 128:256] *= 2
+        oracle.save(model, tmp_path / "c", dtype)
+    else:
+        model = trilm(tmp_path / "c", dtype, blocks)
+    head = "bf16" if dtype == torch.bfloat16 else "float32"
+    assert open_checkpoint(tmp_path / "c").config.float_activations
+    agrees(tmp_path / "c", oracle.load(tmp_path / "c"), tmp_path / "a", head)
+
+
+@pytest.mark.parametrize("network", ["llama", "bitnet_b1_58", "qwen3"])
+def test_ternary_masters_are_not_quantized_again(tmp_path: Path, network: str) -> None:
+    if network == "qwen3":
+        oracle.save(oracle.qwen3(), tmp_path / "c", torch.float16)
+        section = {"quant_method": "bitnet", "group_size": 128, "quantization_mode": "online"}
+        change(tmp_path / "c", quantization_config=section)
+    else:
+        trilm(tmp_path / "c", blocks=2)
+        change(tmp_path / "c", quantization_config=ONLINE)
+    if network == "bitnet_b1_58":
+        path = tmp_path / "c" / "model.safetensors"
+        tensors = load_file(path)
+        for layer in (0, 1):
+            tensors[f"model.layers.{layer}.self_attn.inner_attn_ln.weight"] = torch.ones(128)
+            tensors[f"model.layers.{layer}.mlp.ffn_layernorm.weight"] = torch.ones(384)
+        save_file(tensors, path)
+        change(tmp_path / "c", weight_bits=1, quantization_config=None)
+    checkpoint = open_checkpoint(tmp_path / "c")
+    for read in (checkpoint.ternary, lambda name: checkpoint.tensor(f"{name}.weight")):
+        with pytest.raises(CheckpointError, match="a few magnitudes only, expected float masters"):
+            read(UP)
+    open_checkpoint(tmp_path / "c", allow_degenerate=True).ternary(UP)
+
+
+@pytest.mark.parametrize("sizes", [SIZES, {}], ids=["groups", "sizes that are not of groups"])
+def test_float_weights_are_refused_with_what_to_do(tmp_path: Path, sizes: dict[str, Any]) -> None:
+    oracle.save(oracle.random_llama(oracle.llama_config(**sizes), 1), tmp_path / "c")
+    with pytest.raises(ConfigError, match="'llama' without a quantization_config") as caught:
+        open_checkpoint(tmp_path / "c")
+    assert "'autobitlinear'" in (caught.value.hint or "")
+    change(tmp_path / "c", quantization_config=ONLINE)  # the hint
+    open_checkpoint(tmp_path / "c").ternary(UP)
+
+
+def test_blocks_that_cut_a_group_are_refused_and_not_called_masters(tmp_path: Path) -> None:
+    trilm(tmp_path / "c", blocks=3, axis=1)
+    with pytest.raises(
+        CheckpointError, match=r"in row 0, group 0 of 128, expected 0 or ±"
+    ) as found:
+        open_checkpoint(tmp_path / "c")
+    assert found.value.hint is None

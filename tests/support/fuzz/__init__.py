@@ -1,0 +1,1 @@
+"""Damaged files, opened, exported and generated from, in Python and by the command line."""
