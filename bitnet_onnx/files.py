@@ -28,7 +28,7 @@ except ModuleNotFoundError:  # Windows
 else:
     fcntl = _fcntl
 
-__all__ = ["new_file", "new_folder", "read_object", "sha256", "write_text"]
+__all__ = ["forget", "new_file", "new_folder", "read_object", "sha256", "write_text"]
 
 CHUNK = 1 << 20  # bytes hashed at a time
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # temporary names
@@ -183,6 +183,16 @@ def read_object(path: Path, error: type[BitNetError], hint: str | None = None) -
     if not isinstance(value, dict):
         raise error(f"{path} holds a JSON {type(value).__name__}, expected an object")
     return value
+
+
+def forget(path: Path) -> None:
+    """Let the system drop from memory what stands on the disk; the next reader reads it there.
+
+    What was written stands in small pages; a reader can ask for huge ones (runtime/pages.py).
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError), path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sha256(path: Path) -> str:

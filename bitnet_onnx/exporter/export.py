@@ -12,8 +12,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from .. import native
+from ..artifact import WEIGHTS
 from ..errors import ConfigError
-from ..files import new_folder
+from ..files import forget, new_folder
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.open import open_checkpoint
 from .describe import describe
@@ -101,4 +102,6 @@ def export(
             attach_functions(graph)
         save(graph, readers, folder, PART if stock else None, progress)
         describe(folder, checkpoint, options, library)
+    for path in Path(output).glob(f"{WEIGHTS}*"):
+        forget(path)
     return Path(output)

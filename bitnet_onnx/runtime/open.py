@@ -12,6 +12,7 @@ from ..artifact import MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
 from .cache.growing import CacheLayout
 from .integers import integer
+from .pages import ask_for_huge_pages
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
@@ -60,6 +61,7 @@ def open_runtime(
             hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
         ) from error
     _check_graph(artifact, runtime)
+    ask_for_huge_pages(artifact.folder)
     return runtime
 
 

@@ -65,8 +65,13 @@ Kernels kernels_of(const Cpu& cpu) {
   take(has_all(cpu.features, needs), rotate_##isa, &k.rotate);                   \
   take(has_all(cpu.features, needs), scale_sums_##isa, &k.scale_sums);           \
   take(has_all(cpu.features, needs), scale_sums_each_##isa, &k.scale_sums_each); \
-  take(has_all(cpu.features, needs), gate_##isa, &k.gate);
+  take(has_all(cpu.features, needs), gate_##isa, &k.gate);                       \
+  take(has_all(cpu.features, needs), add_sums_##isa, &k.add_sums);
 #include "kernels/rows/kernels.inc"
+#define KERNEL(isa, needs)                                                   \
+  take(has_all(cpu.features, needs), select_values_##isa, &k.select_values); \
+  take(has_all(cpu.features, needs), select_open_##isa, &k.select_open);
+#include "kernels/select/kernels.inc"
 #define KERNEL(isa, needs) take(has_all(cpu.features, needs), read_##isa, &k.read);
 #include "kernels/read/kernels.inc"
   return k;

@@ -16,6 +16,7 @@
 #include "kernels/int8_gemv/int8_gemv.h"
 #include "kernels/read/read.h"
 #include "kernels/rows/rows.h"
+#include "kernels/select/select.h"
 #include "kernels/ternary_columns/ternary_columns.h"
 #include "kernels/ternary_few/ternary_few.h"
 #include "kernels/ternary_gemm/ternary_gemm.h"
@@ -54,6 +55,9 @@ struct Kernels {
   ScaleSums* scale_sums;
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
+  AddSums* add_sums;
+  SelectValues* select_values;
+  SelectOpen* select_open;
   Read* read;
 };
 

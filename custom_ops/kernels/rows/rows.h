@@ -48,6 +48,9 @@ using ScaleSumsEach = void(size_t count, const int32_t* sums, const uint8_t* sca
 // y[i] = s * up[i] with s = relu(y[i])^2, and +0 where s is 0
 using GateRow = void(size_t count, const float* up, float* y);
 
+// sums[i] += more[i]
+using AddSums = void(size_t count, const int32_t* more, int32_t* sums);
+
 #define KERNEL(isa, needs)              \
   QuantizeInt8 quantize_int8_##isa;     \
   QuantizeInt16 quantize_int16_##isa;   \
@@ -57,7 +60,8 @@ using GateRow = void(size_t count, const float* up, float* y);
   Rotate rotate_##isa;                  \
   ScaleSums scale_sums_##isa;           \
   ScaleSumsEach scale_sums_each_##isa;  \
-  GateRow gate_##isa;
+  GateRow gate_##isa;                   \
+  AddSums add_sums_##isa;
 #include "kernels/rows/kernels.inc"
 
 }  // namespace bitnet

@@ -19,6 +19,7 @@ struct Row {
   ScaleSums* scale_sums;
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
+  AddSums* add_sums;
 } const kRows[] = {
 #define KERNEL(isa, needs) \
   {#isa,                   \
@@ -31,7 +32,8 @@ struct Row {
    rotate_##isa,           \
    scale_sums_##isa,       \
    scale_sums_each_##isa,  \
-   gate_##isa},
+   gate_##isa,              \
+   add_sums_##isa},
 #include "kernels/rows/kernels.inc"
 };
 
@@ -169,7 +171,7 @@ void test_rotate(const Row& row, size_t count) {
 }
 
 void test_ends(const Row& row, size_t count) {
-  CASE("scale_sums_%s, gate_%s count %zu", row.isa, row.isa, count);
+  CASE("ends_%s count %zu", row.isa, count);
   Random random = {count};
   Guarded<int32_t> sums(count);
   Guarded<float> scales(count), up(count), y(count);
@@ -184,6 +186,10 @@ void test_ends(const Row& row, size_t count) {
   for (size_t i = 0; i < count; i++) {
     CHECK(y[i] == static_cast<float>(sums[i]) * (scales[i] / 3.7f));
   }
+  Guarded<int32_t> total(count);
+  for (size_t i = 0; i < count; i++) total[i] = static_cast<int32_t>(i) - 7;
+  row.add_sums(count, sums.data, total.data);
+  for (size_t i = 0; i < count; i++) CHECK(total[i] == sums[i] + static_cast<int32_t>(i) - 7);
   const float gates[] = {0, -0.0f, 1e-30f, -3, 2.5f, NAN, INFINITY, -INFINITY};
   for (size_t i = 0; i < count; i++) y[i] = gates[random.below(8)];
   const Guarded<float>& before = y;

@@ -8,21 +8,16 @@ namespace {
 constexpr size_t kMaxParts = 8;  // tasks that share the columns of one activation row
 constexpr size_t kWorkers = 16;  // tasks at a time that have room for their sums
 
-// Scratch of `one`: sums [kMaxParts, padded n], index [k], values [k], q [padded k].
+// Scratch of `one`: sums [kMaxParts, padded n], index and values [k + kSelectSlack], q [padded k].
 void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
   const size_t width = padded(op.n, kBlockK), row_bytes = blocks_of(op.n) * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
   int32_t* index = sums + kMaxParts * width;
-  int8_t* values = reinterpret_cast<int8_t*>(index + op.k);
-  int8_t* q = values + op.k;
+  int8_t* values = reinterpret_cast<int8_t*>(index + op.k + kSelectSlack);
+  int8_t* q = values + op.k + kSelectSlack;
   int32_t q_sum;
   const float act_scale = kernels.quantize_int8(op.x, op.k, padded(op.k, kBlockK), q, &q_sum);
-  size_t count = 0;
-  for (size_t k = 0; k < op.k; k++) {
-    index[count] = static_cast<int32_t>(k);
-    values[count] = q[k];
-    count += q[k] != 0;
-  }
+  const size_t count = kernels.select_values(op.k, q, index, values);
   add_to(op.skipped, (op.k - count) * row_bytes);
   const size_t worth = count * row_bytes / kTaskBytes + 1;
   const size_t tasks = worth < kMaxParts ? worth : kMaxParts, share = parts(count, tasks);
@@ -32,7 +27,7 @@ void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, c
                             sums + task * width);
   });
   for (size_t task = 1; task < tasks; task++) {
-    for (size_t n = 0; n < op.n; n++) sums[n] += sums[task * width + n];
+    kernels.add_sums(op.n, sums + task * width, sums);
   }
   kernels.scale_sums_each(op.n, sums, op.scales, act_scale, op.y);
 }
@@ -95,8 +90,7 @@ void several(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratc
   parallel(pool, m, [&](size_t i) {
     int32_t* total = sums + i * stride;
     for (size_t task = 1; task < tasks; task++) {
-      const int32_t* more = total + task * m * stride;
-      for (size_t n = 0; n < op.n; n++) total[n] += more[n];
+      kernels.add_sums(op.n, total + task * m * stride, total);
     }
     kernels.scale_sums_each(op.n, total, op.scales, rows.act_scales[i], op.y + i * op.n);
   });
@@ -132,7 +126,9 @@ void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, 
 
 size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
   const size_t stride = padded(n, kBlockK), width = padded(k, kBlockK);
-  if (m == 1) return kMaxParts * stride * sizeof(int32_t) + k * (sizeof(int32_t) + 1) + width;
+  if (m == 1) {
+    return kMaxParts * stride * sizeof(int32_t) + (k + kSelectSlack) * (sizeof(int32_t) + 1) + width;
+  }
   if (m > kFewActivations) {
     return kWorkers * kTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);
   }

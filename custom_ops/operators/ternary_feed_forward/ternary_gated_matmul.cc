@@ -1,5 +1,7 @@
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 
+#include <string.h>
+
 #include "operators/ternary_matmul/int8_rows.h"
 
 namespace bitnet {
@@ -8,35 +10,14 @@ namespace {
 constexpr size_t kTaskRows = 2048;  // weight rows of a task at most, for all activation rows
 constexpr size_t kChunks = 4;       // tasks of 4 times kTaskBytes: each starts without its up rows
 
-float squared_relu(float gate) {
-  const float positive = gate < 0 ? 0 : gate;
-  return positive * positive;
-}
-
-// The rows of weights, from n0 on, for which one of m gates is open; `open` gets them. Not a number
-// is open, too.
-size_t open_of(const TernaryGatedMatMul& op, size_t m, size_t n0, size_t count, float* y,
-               int32_t* open) {
-  uint8_t any[kTaskRows] = {0};
-  for (size_t i = 0; i < m; i++) {
-    for (size_t n = 0; n < count; n++) any[n] |= squared_relu(y[i * op.n + n0 + n]) != 0;
-  }
-  size_t opened = 0;
-  for (size_t n = 0; n < count; n++) {
-    open[opened] = static_cast<int32_t>(n);
-    opened += any[n];
-  }
-  return opened;
-}
-
 // Few activation rows: a row of up is read once for all of them, where one of their gates is open.
 void few(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   const Int8Rows rows = int8_rows(kernels, op.x, op.m, op.k, scratch, pool);
   const size_t row_bytes = rows.blocks * kBlockBytes;
   const size_t each = rows_per_task(op.n, row_bytes / kChunks, 4, kTaskRows / op.m);
   parallel(pool, parts(op.n, each), [&](size_t task) {
-    int32_t sums[kTaskRows], open[kTaskRows + 1];
-    float up[kTaskRows], all[kTaskRows] = {0};
+    int32_t sums[kTaskRows], open[kTaskRows + kSelectSlack];
+    float up[kTaskRows], all[kTaskRows];
     const size_t n0 = task * each, count = smaller(each, op.n - n0);
     kernels.ternary_few(op.m, count, rows.blocks, rows.q, rows.q_sums, op.gate + n0 * row_bytes,
                         nullptr, sums, count);
@@ -44,10 +25,11 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, co
       const float factor = load_float(op.gate_scale, 0) / rows.act_scales[i];
       kernels.scale_sums(count, sums + i * count, factor, op.y + i * op.n + n0);
     }
-    const size_t opened = open_of(op, op.m, n0, count, op.y, open);
+    const size_t opened = kernels.select_open(op.m, count, op.y + n0, op.n, open);
     add_to(op.skipped, (count - opened) * row_bytes);
     kernels.ternary_few(op.m, opened, rows.blocks, rows.q, rows.q_sums, op.up + n0 * row_bytes,
                         opened < count ? open : nullptr, sums, opened);
+    memset(all, 0, count * sizeof *all);
     for (size_t i = 0; i < op.m; i++) {
       const float factor = load_float(op.up_scale, 0) / rows.act_scales[i];
       kernels.scale_sums(opened, sums + i * opened, factor, opened < count ? up : all);
