@@ -23,6 +23,8 @@
 // a chain that waits for itself, and keep the other sums in memory.
 #define ROLLED _Pragma("GCC unroll 1")
 #define RESTRICT __restrict__
+// Keeps a vector in a register. GCC would load it again for each instruction that takes it.
+#define KEEP(x) __asm__("" : "+v"(x))
 #define PREFETCH(p) __builtin_prefetch(p)
 // For a long function with much work in each call: inlined copies only make the library larger.
 #define NOINLINE __attribute__((noinline, unused))
@@ -31,6 +33,7 @@
 #define UNROLL
 #define ROLLED
 #define RESTRICT __restrict
+#define KEEP(x)
 #if BITNET_X86
 #define PREFETCH(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0)
 #else

@@ -13,26 +13,42 @@ static constexpr size_t kAhead = 8192;
 static constexpr size_t kInt8Steps = 256;  // between two widenings to int64
 static_assert(kInt8Steps * 2 * 32512 * 128 <= INT32_MAX, "int32 lanes");
 
+// 32 of k of R weight rows by M activation rows.
+template <int R, int M>
+static inline void add_32(const int16_t* q, size_t q_stride, __m256i const* w, __m512i (*acc)[R]) {
+  __m512i wide[R];
+  UNROLL for (int r = 0; r < R; r++) wide[r] = _mm512_cvtepi8_epi16(w[r]);
+  UNROLL for (int m = 0; m < M; m++) {
+    __m512i x = _mm512_loadu_si512(q + m * q_stride);
+    if (R > 1) KEEP(x);
+    UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm512_dpwssd_epi32(acc[m][r], wide[r], x);
+  }
+}
+
 // The lanes of R weight rows by M activation rows, over at most 32 * kInt8Steps of k: 16 vectors at
 // most, so that all stay in registers.
 template <int R, int M>
 static void products(size_t k, const int16_t* q, size_t q_stride, const uint8_t* const* row,
                      __m512i* lanes) {
   __m512i acc[M][R];
+  __m256i w[R];
   UNROLL for (int m = 0; m < M; m++) {
     UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm512_setzero_si512();
   }
-  for (size_t i = 0; i < k; i += 32) {
+  size_t i = 0;
+  for (; i + 64 <= k; i += 64) {
+    UNROLL for (int r = 0; r < R; r++) PREFETCH(row[r] + i + kAhead);
+    UNROLL for (size_t j = 0; j < 64; j += 32) {
+      UNROLL for (int r = 0; r < R; r++) {
+        w[r] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row[r] + i + j));
+      }
+      add_32<R, M>(q + i + j, q_stride, w, acc);
+    }
+  }
+  for (; i < k; i += 32) {
     const __mmask32 some = k - i < 32 ? (1u << (k - i)) - 1 : ~0u;
-    __m512i wide[R];
-    UNROLL for (int r = 0; r < R; r++) {
-      if ((i & 32) == 0) PREFETCH(row[r] + i + kAhead);
-      wide[r] = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, row[r] + i));
-    }
-    UNROLL for (int m = 0; m < M; m++) {
-      const __m512i x = _mm512_loadu_si512(q + m * q_stride + i);
-      UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm512_dpwssd_epi32(acc[m][r], wide[r], x);
-    }
+    UNROLL for (int r = 0; r < R; r++) w[r] = _mm256_maskz_loadu_epi8(some, row[r] + i);
+    add_32<R, M>(q + i, q_stride, w, acc);
   }
   UNROLL for (int m = 0; m < M; m++) {
     UNROLL for (int r = 0; r < R; r++) _mm512_store_si512(lanes + m * R + r, acc[m][r]);

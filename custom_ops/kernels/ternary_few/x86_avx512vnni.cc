@@ -13,17 +13,30 @@ static_assert(3ll * 128 * 4 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes")
 // What is prefetched ahead of a row: bytes where all rows are read, and how many of some rows.
 static constexpr size_t kAhead = 8192, kRowsAhead = 12;
 
-static inline __m128i fold(const __m512i* p) {
-  const __m512i v = _mm512_load_si512(p);
-  const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
-  return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+// The sums of the lanes of each of 16 vectors, in order.
+static inline __m512i sums_of(__m512i* v) {
+  UNROLL for (int i = 0; i < 8; i++) {  // pairs of lanes, then of those
+    v[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+                            _mm512_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+  }
+  UNROLL for (int i = 0; i < 4; i++) {
+    v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]),
+                            _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+  }
+  for (int count = 2; count > 0; count /= 2) {  // and of the quarters of a vector
+    UNROLL for (int i = 0; i < count; i++) {
+      v[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x88),
+                              _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xdd));
+    }
+  }
+  return v[0];
 }
 
-// The products of R weight rows by M activation rows: 16 sums at most, so that all stay in
-// registers. Each field of R weights is unpacked once.
+// sums[m][R] = R weight rows by M activation rows: 16 sums at most, so that all stay in registers.
+// Each field of R weights is unpacked once.
 template <int R, int M>
 static void products(size_t blocks, const int8_t* q, const uint8_t* const* row,
-                     const uint8_t* const* ahead, __m512i* lanes) {
+                     const uint8_t* const* ahead, int32_t* sums) {
   const size_t width = blocks * kBlockK;
   const __m512i mask = _mm512_set1_epi8(3);
   __m512i acc[16];
@@ -41,19 +54,20 @@ static void products(size_t blocks, const int8_t* q, const uint8_t* const* row,
         packed[r] = _mm512_srli_epi16(packed[r], 2);
       }
       UNROLL for (int m = 0; m < M; m++) {
-        const __m512i x = _mm512_loadu_si512(q + m * width + 64 * j);
+        __m512i x = _mm512_loadu_si512(q + m * width + 64 * j);
+        if (R > 1) KEEP(x);
         UNROLL for (int r = 0; r < R; r++) {
           acc[m * R + r] = _mm512_dpbusd_epi32(acc[m * R + r], w[r], x);
         }
       }
     }
   }
-  UNROLL for (int i = 0; i < R * M; i++) _mm512_store_si512(lanes + i, acc[i]);
+  _mm512_storeu_si512(sums, sums_of(acc));
 }
 
-// The lanes of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
+// The sums of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
 using Products = void (*)(size_t, const int8_t*, const uint8_t* const*, const uint8_t* const*,
-                          __m512i*);
+                          int32_t*);
 static const Products kProducts[] = {products<4, 1>, products<4, 2>, products<4, 3>,
                                      products<4, 4>, products<2, 5>, products<2, 6>,
                                      products<2, 7>, products<2, 8>};
@@ -65,7 +79,6 @@ static void few(size_t m, size_t count, size_t known, size_t blocks, const int8_
   const size_t row_bytes = blocks * kBlockBytes, step = m <= 4 ? 4 : 2;
   for (size_t n = 0; n < count; n += step) {
     const uint8_t *row[4], *ahead[4];
-    __m512i lanes[16];
     int32_t out[16];
     for (size_t r = 0; r < step; r++) {  // past the last one, it is repeated
       const size_t at = n + r < count ? n + r : count - 1;
@@ -73,12 +86,7 @@ static void few(size_t m, size_t count, size_t known, size_t blocks, const int8_
       const size_t later = at + kRowsAhead < known ? at + kRowsAhead : known - 1;
       ahead[r] = index ? w + static_cast<size_t>(index[later]) * row_bytes : row[r] + kAhead;
     }
-    kProducts[m - 1](blocks, q, row, ahead, lanes);
-    for (size_t i = 0; i < m * step; i += 4) {
-      const __m128i low = _mm_hadd_epi32(fold(lanes + i), fold(lanes + i + 1));
-      const __m128i high = _mm_hadd_epi32(fold(lanes + i + 2), fold(lanes + i + 3));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm_hadd_epi32(low, high));
-    }
+    kProducts[m - 1](blocks, q, row, ahead, out);
     const size_t here = count - n < step ? count - n : step;
     for (size_t i = 0; i < m; i++) {
       for (size_t r = 0; r < here; r++) sums[i * stride + n + r] = out[i * step + r] - q_sums[i];
@@ -105,28 +113,41 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
 
 static constexpr size_t kColumns = 64;  // that stay in the first cache for all of m
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
+static_assert(3ll * 64 * 128 * kColumns <= INT32_MAX, "int32 lanes");
 
-// The fields of one block of up to kColumns columns by m activation rows.
-static void block(size_t m, size_t groups, const uint8_t* packed, const int8_t* q, size_t q_stride,
-                  const int32_t* start, int32_t* sums, size_t stride) {
-  alignas(64) uint8_t panel[kHalfBytes];
-  const __mmask16 full = 0xffff;
-  const __m512i mask = _mm512_set1_epi8(3);
-  for (int field = 0; field < 8; field++) {  // 4 of each half
-    const uint8_t* from = packed + field % 2 * kHalfBytes;
-    const __m128i shift = _mm_cvtsi32_si128(field / 2 * 2);
-    for (size_t i = 0; i < groups * kQuadBytes; i += 64) {
-      const __m512i codes = _mm512_srl_epi16(_mm512_loadu_si512(from + i), shift);
-      _mm512_store_si512(panel + i, _mm512_and_si512(codes, mask));
+// sums[m][j] += 16 bytes of `groups` times 4 columns by M activation rows, for each field j of these
+// bytes. A mask alone takes a field out of a byte, which leaves 4^j times the code. `start`: null,
+// or what the sums begin with, less its sign.
+template <int M>
+static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t q_stride,
+                   const int32_t* start, int32_t* sums, size_t stride) {
+  __m512i acc[M][4], mask[4];
+  UNROLL for (int j = 0; j < 4; j++) {
+    mask[j] = _mm512_set1_epi8(static_cast<char>(3 << 2 * j));
+    UNROLL for (int m = 0; m < M; m++) acc[m][j] = _mm512_setzero_si512();
+  }
+  for (size_t g = 0; g < groups; g++, packed += kQuadBytes, q += 4) {
+    const __m512i bytes = _mm512_loadu_si512(packed);
+    __m512i w[4];
+    UNROLL for (int j = 0; j < 4; j++) w[j] = _mm512_and_si512(bytes, mask[j]);
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m512i x = _mm512_set1_epi32(load_4(q + m * q_stride));
+      UNROLL for (int j = 0; j < 4; j++) acc[m][j] = _mm512_dpbusd_epi32(acc[m][j], w[j], x);
     }
-    int32_t* to = sums + field / 2 * 64 + field % 2 * 32;
-    for (size_t m0 = 0; m0 < m; m0 += 8) {
-      const size_t tall = m - m0 < 8 ? m - m0 : 8;
-      kTiles[tall - 1](groups, panel, q + m0 * q_stride, q_stride, start ? start + m0 : nullptr,
-                       full, full, to + m0 * stride, stride);
+  }
+  UNROLL for (int m = 0; m < M; m++) {
+    UNROLL for (int j = 0; j < 4; j++) {
+      int32_t* to = sums + m * stride + 64 * j;
+      const __m512i before = start ? _mm512_set1_epi32(-start[m]) : _mm512_loadu_si512(to);
+      const __m512i sum = _mm512_sra_epi32(acc[m][j], _mm_cvtsi32_si128(2 * j));
+      _mm512_storeu_si512(to, _mm512_add_epi32(before, sum));
     }
   }
 }
+
+using Fields = void (*)(size_t, const uint8_t*, const int8_t*, size_t, const int32_t*, int32_t*,
+                        size_t);
+static const Fields kFields[] = {fields<1>, fields<2>, fields<3>, fields<4>};
 
 void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
                                     size_t q_stride, const int32_t* q_sums, const uint8_t* w,
@@ -150,7 +171,14 @@ void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const
         }
         interleave_4(four, packed + g * kQuadBytes, kHalfBytes);
       }
-      block(m, groups, packed, q + k, q_stride, k ? nullptr : q_sums, sums + b * kBlockK, stride);
+      for (size_t v = 0; v < 4; v++) {  // 16 bytes of the block
+        const uint8_t* from = packed + v / 2 * kHalfBytes + v % 2 * 64;
+        for (size_t i = 0; i < m; i += 4) {
+          kFields[(m - i < 4 ? m - i : 4) - 1](groups, from, q + i * q_stride + k, q_stride,
+                                               k ? nullptr : q_sums + i,
+                                               sums + i * stride + b * kBlockK + 16 * v, stride);
+        }
+      }
     }
     k += kColumns;
   } while (k < count);
