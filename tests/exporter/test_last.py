@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from bitnet_onnx.exporter.export import export
 from bitnet_onnx.exporter.trace import KEEP
 from tests.support import checkpoints
 
-EXPORTS = {
+EXPORTS: dict[str, dict[str, Any]] = {
     "native": {},
     "int8 head": {"head": "int8"},
     "float16 cache": {"kv_cache": "float16"},
