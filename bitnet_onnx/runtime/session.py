@@ -248,7 +248,8 @@ class Lease(User):
     """The steps of a session for one user, such as a stream; any thread may call them.
 
     Once another user has taken the session over, each of them raises SessionError. Its
-    methods are those of the Session.
+    batch_size, lengths, ids, reset, prefill, prefill_rows, decode and truncate are those of the
+    Session.
     """
 
     def __init__(self, session: Session) -> None:

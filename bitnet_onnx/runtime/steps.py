@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class Steps:
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""
-        found: np.ndarray = self._read([self.checked(ids, row)], row)[0]
+        found: np.ndarray = self._read([self.checked(ids, row)], index(row))[0]
         return found
 
     def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
@@ -110,6 +111,7 @@ class Steps:
 
     def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
         """Append checked ids to a row in one step and return the logits [S, V] after each id."""
+        row = index(row)  # of any kind of integer: ``checked`` has seen it
         past = self.cache.lengths[row]
         self.cache.reserve(past + len(chunk))
         logits = np.empty((1, len(chunk), self.vocab_size), dtype=np.float32)
