@@ -22,6 +22,7 @@ __all__ = ["Artifact", "data_files", "write_manifest"]
 
 FORMAT_VERSION = 2
 MODEL = "model.onnx"
+LAST = "model_last.onnx"  # the graph for clients that read the logits of the last position alone
 WEIGHTS = "model.onnx_data"  # further parts: model.onnx_data_1, model.onnx_data_2, ...
 CONFIG = "config.json"  # what other clients read
 CHECKPOINT_CONFIG = "checkpoint_config.json"  # what the network is

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import __version__
 from .. import operators as ops
-from ..artifact import CHECKPOINT_CONFIG, CONFIG, MODEL, TASK, data_files, write_manifest
+from ..artifact import CHECKPOINT_CONFIG, CONFIG, LAST, TASK, data_files, write_manifest
 from ..files import sha256, write_text
 from ..network.config import BitNetConfig
 from ..weights.checkpoint.base import Checkpoint
@@ -21,6 +21,7 @@ from .options import Options
 
 __all__ = ["describe"]
 
+CHUNK = 256  # positions of a prompt in one step, as a session feeds them
 PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")  # the manifest records their versions
 
 
@@ -86,7 +87,7 @@ def genai_config(config: BitNetConfig, options: Options, library: Path | None) -
             "vocab_size": config.vocab_size,
             "context_length": options.context,
             "decoder": {
-                "filename": MODEL,
+                "filename": LAST,  # it cannot feed logits_to_keep
                 "head_size": config.head_dim,
                 "hidden_size": config.hidden_size,
                 "num_attention_heads": config.num_attention_heads,
@@ -110,6 +111,7 @@ def genai_config(config: BitNetConfig, options: Options, library: Path | None) -
             "do_sample": False,
             "max_length": options.context,
             "past_present_share_buffer": True,
+            "chunk_size": CHUNK,
         },
     }
 

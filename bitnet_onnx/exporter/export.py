@@ -18,6 +18,7 @@ from ..files import forget, new_folder
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.open import open_checkpoint
 from .describe import describe
+from .last import save_last
 from .options import PASSES, Options
 from .passes.attention import join_attention
 from .passes.norms import fuse_norms
@@ -101,6 +102,8 @@ def export(
         else:
             attach_functions(graph)
         save(graph, readers, folder, PART if stock else None, progress)
+        if options.kv_cache != "int8":  # no client that needs it can feed the scales of a cache
+            save_last(folder)
         describe(folder, checkpoint, options, library)
     for path in Path(output).glob(f"{WEIGHTS}*"):
         forget(path)

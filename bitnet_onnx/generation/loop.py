@@ -41,6 +41,9 @@ class LeaseLike(Protocol):
     def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
         """Append ids to the row and return the logits [vocab] after the last id."""
 
+    def prefill_rows(self, prompts: Sequence[Sequence[int]]) -> np.ndarray:
+        """Append ids to every row and return the logits [batch, vocab] after the last ones."""
+
     def decode(self, ids: Sequence[int]) -> np.ndarray:
         """Append one id to every row; return logits [batch, vocab], valid until the next call."""
 
@@ -77,19 +80,19 @@ class GenerationResult:
     cached_tokens: int = 0
     """Tokens of the prompt that were found in the cache and not computed again."""
     prefill_seconds: float = 0.0
-    """Seconds to the first new id."""
+    """Seconds to the first new id; the rows of a batch share them."""
     decode_seconds: float = 0.0
     """Seconds from the first new id to the last."""
 
 
 class _Row:
-    """One running sequence of a batch."""
+    """One running sequence of a batch: that of the prompt of this number."""
 
-    def __init__(self, prompt: list[int], config: GenerationConfig, row: int = 0) -> None:
-        self.prompt = prompt
+    def __init__(self, prompt: list[int], config: GenerationConfig, number: int = 0) -> None:
+        self.prompt, self.number = prompt, number
         self.result = GenerationResult(prompt_tokens=len(prompt))
         self._limit, self._eos = config.limit(len(prompt)), frozenset(config.eos_token_ids)
-        self._sampler = Sampler(config, row)
+        self._sampler = Sampler(config, number)
         self._sampler.observe(prompt)
 
     @property
@@ -126,7 +129,8 @@ def generate(
     """Continue all prompts in one batch; result i belongs to prompt i.
 
     Each row gets the ids that it would get alone, bit for bit. With a seed this holds for row 0
-    only, since the rows draw different numbers. on_token(row, id) sees each id as it is chosen; a
+    only, since the rows draw different numbers. The rows of the session are in the order of the
+    prompts' lengths, the longest first. on_token(row, id) sees each id as it is chosen; a
     true return value ends that row with "stop_string". Raises GenerationError, and SessionError
     when another user takes the session over.
     """
@@ -134,16 +138,18 @@ def generate(
     ids = [_checked_prompt(session, prompt, row) for row, prompt in enumerate(prompts)]
     if not ids:
         return []
-    rows = [_Row(prompt, config, row) for row, prompt in enumerate(ids)]
+    rows = [_Row(prompt, config, number) for number, prompt in enumerate(ids)]
+    results = [row.result for row in rows]
+    rows.sort(key=lambda row: len(row.prompt), reverse=True)  # those of one length share calls
     lease = session.claim()
     try:
         lease.reset(len(rows))
         for row, token in _steps(lease, rows, session.context_length):
-            if on_token is not None and on_token(row, token):
-                rows[row].stop()
+            if on_token is not None and on_token(row.number, token):
+                row.stop()
     finally:
         lease.release()
-    return [row.result for row in rows]
+    return results
 
 
 def stream(
@@ -207,30 +213,32 @@ def _reuse(lease: LeaseLike, prompt: list[int]) -> int:
     return common
 
 
-def _steps(lease: LeaseLike, rows: list[_Row], context: int) -> Iterator[tuple[int, int]]:
+def _steps(lease: LeaseLike, rows: list[_Row], context: int) -> Iterator[tuple[_Row, int]]:
     """Yield (row, id) in the order of choice, until every row is done."""
-    for index, row in enumerate(rows):
-        start = perf_counter()
-        logits = lease.prefill(row.prompt[lease.lengths[index] :], index)
-        token = row.take(logits, row.length >= context)
-        row.result.prefill_seconds = perf_counter() - start
-        yield index, token
+    start = perf_counter()
+    new = [row.prompt[held:] for row, held in zip(rows, lease.lengths, strict=True)]
+    first = lease.prefill_rows(new) if len(rows) > 1 else lease.prefill(new[0])[None]
+    chosen = [
+        (row, row.take(logits, row.length >= context))
+        for row, logits in zip(rows, first, strict=True)
+    ]
+    seconds = perf_counter() - start
+    for row in rows:
+        row.result.prefill_seconds = seconds
+    yield from chosen
     while not all(row.done for row in rows):
         start = perf_counter()
-        running = [index for index, row in enumerate(rows) if not row.done]
+        running = [(index, row) for index, row in enumerate(rows) if not row.done]
         for index, row in enumerate(rows):
             # Every step feeds every row; a row that is done gets its last id at the same position.
             held = min(row.length, context) - 1
             if row.done and lease.lengths[index] > held:
                 lease.truncate(held, index)
         logits = lease.decode([row.result.ids[-1] for row in rows])
-        chosen = [
-            (index, rows[index].take(logits[index], rows[index].length >= context))
-            for index in running
-        ]
+        chosen = [(row, row.take(logits[index], row.length >= context)) for index, row in running]
         seconds = perf_counter() - start
-        for index in running:
-            rows[index].result.decode_seconds += seconds
+        for _, row in running:
+            row.result.decode_seconds += seconds
         yield from chosen
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -34,8 +34,9 @@ class Session:
     """One or more rows (sequences) that are fed step by step.
 
     The cache holds ``lengths[row]`` positions of a row, one for each id of ``ids(row)``.
-    ``prefill`` feeds one row, so that a row's numbers do not depend on other rows; ``decode`` feeds
-    one id to each row. An error leaves the session as it was before the step.
+    ``prefill`` feeds one row; ``prefill_rows`` feeds all, and short prompts share the reading of
+    the weights; ``decode`` feeds one id to each row. A row's numbers do not depend on other rows.
+    An error leaves the session as it was before the step.
 
     A session has one user at a time: a thread, or a stream (``claim``). A user that resets or
     claims the session takes it over. The previous user then gets a SessionError, never the numbers
@@ -71,7 +72,8 @@ class Session:
         self.context_length = self.artifact.context_length
         """Positions that a row can hold."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
-        self._steps = Steps(self.artifact, runtime)
+        library = custom_ops and self.artifact.target == "native"
+        self._steps = Steps(self.artifact, runtime, library)
         self._process = os.getpid()
         _open.add(self)
         self._calls, self._users = Calls(), Users()
@@ -139,6 +141,14 @@ class Session:
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""
         return self._call(None, lambda steps: steps.prefill(ids, row))
+
+    def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
+        """Append ids to every row; return the logits [batch, V] after the last id of each.
+
+        They are those of ``prefill`` for each row. It is quickest where rows of similar length are
+        neighbours, the longest first.
+        """
+        return self._call(None, lambda steps: steps.prefill_rows(prompts))
 
     def score(self, ids: Ids, row: int = 0) -> Iterator[np.ndarray]:
         """Append ids to a row and yield the logits after each id, in chunks [S, V], S at most 256.
@@ -238,7 +248,8 @@ class Lease(User):
     """The steps of a session for one user, such as a stream; any thread may call them.
 
     Once another user has taken the session over, each of them raises SessionError. Its
-    batch_size, lengths, ids, reset, prefill, decode and truncate are those of the Session.
+    batch_size, lengths, ids, reset, prefill, prefill_rows, decode and truncate are those of the
+    Session.
     """
 
     def __init__(self, session: Session) -> None:
@@ -261,6 +272,9 @@ class Lease(User):
 
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
         return self._session._call(self, lambda steps: steps.prefill(ids, row))
+
+    def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
+        return self._session._call(self, lambda steps: steps.prefill_rows(prompts))
 
     def decode(self, ids: Ids) -> np.ndarray:
         return self._session._call(self, lambda steps: steps.decode(ids))

@@ -6,7 +6,9 @@ counts once it is computed: an error or an interrupt leaves the cache as it was 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from ..artifact import Artifact
 from ..errors import GenerationError, SessionError
 from .cache.growing import Cache, CacheLayout
+from .calls import Call, calls_for
 from .integers import Ids, integer, token_ids
 from .open import first_line
 
@@ -35,8 +38,11 @@ class _Bound:
 class Steps:
     """One or more rows that are fed step by step; ``runtime`` is ONNX Runtime's session."""
 
-    def __init__(self, artifact: Artifact, runtime: Any) -> None:
+    def __init__(self, artifact: Artifact, runtime: Any, library: bool) -> None:
+        """library: the operators of the custom-op library compute the linears and attention."""
         self.runtime = runtime
+        # ONNX Runtime's own products round by how many rows they have.
+        self._together = library and artifact.head != "float32"
         self.vocab_size, self.context_length = artifact.vocab_size, artifact.context_length
         self._layout = CacheLayout.of(artifact)
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
@@ -64,22 +70,55 @@ class Steps:
         self._bound, self.cache, self.runtime = None, self.empty(1), None
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
-        """Append ids to a row, chunk by chunk, and return the logits [V] after the last id."""
-        new = self.checked(ids, row)
-        past = self.cache.lengths[row]
-        self.cache.reserve(past + len(new))
-        for start in range(0, len(new), CHUNK):
-            logits = self._feed(new[start : start + CHUNK], row, past + start, self._last)
-        self.cache.append(new, row)  # once: an error in a later chunk counts none of them
-        return logits.reshape(-1)
+        """Append ids to a row and return the logits [V] after the last id."""
+        found: np.ndarray = self._read([self.checked(ids, row)], index(row))[0]
+        return found
+
+    def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
+        """Append ids to every row and return the logits [batch, V] after the last id of each."""
+        if not isinstance(prompts, (list, tuple)) and getattr(prompts, "ndim", 0) != 2:
+            raise GenerationError(f"the prompts are {prompts!r}, expected a list of lists of ids")
+        if len(prompts) != self.cache.rows:
+            raise GenerationError(
+                f"prefill_rows got {len(prompts)} prompts, expected one for each of "
+                f"{self.cache.rows} rows"
+            )
+        return self._read([self.checked(ids, row) for row, ids in enumerate(prompts)], 0)
+
+    def _read(self, prompts: list[np.ndarray], first: int) -> np.ndarray:
+        """Append checked ids to the rows from ``first`` on; return the logits after each list."""
+        cache = self.cache
+        counts, lengths = list(map(len, prompts)), cache.lengths[first : first + len(prompts)]
+        rooms = [self.context_length - length for length in lengths]
+        calls = calls_for(counts, rooms, CHUNK, self._together)
+        logits = np.empty((len(prompts), 1, self.vocab_size), dtype=np.float32)
+        cache.reserve(max(max(_filled(call, lengths, counts)) for call in calls))
+        for call in calls:
+            rows = slice(call.first, call.end)
+            ids = np.stack([_part(call, new) for new in prompts[rows]])
+            filled = _filled(call, lengths, counts)
+            place = slice(first + call.first, first + call.end)
+            self._feed(ids, place, filled, *self._kept(call, logits[rows]))
+        # Once: an error in a later call counts none of them.
+        cache.extend({first + row: new for row, new in enumerate(prompts)})
+        return logits[:, 0]
+
+    def _kept(self, call: Call, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return a call's logits_to_keep and where its logits go; only the last call has some."""
+        if call.last == 0 or not self._together:
+            return self._last, logits
+        return np.array([-call.width]), logits[:, :0]
 
     def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
         """Append checked ids to a row in one step and return the logits [S, V] after each id."""
+        row = index(row)  # of any kind of integer: ``checked`` has seen it
         past = self.cache.lengths[row]
         self.cache.reserve(past + len(chunk))
-        logits = self._feed(chunk, row, past, self._all)
-        self.cache.append(chunk, row)
-        return logits
+        logits = np.empty((1, len(chunk), self.vocab_size), dtype=np.float32)
+        self._feed(chunk[None], slice(row, row + 1), [past + len(chunk)], self._all, logits)
+        self.cache.extend({row: chunk})
+        found: np.ndarray = logits[0]
+        return found
 
     def decode(self, ids: Ids) -> np.ndarray:
         """Append one id to every row; return logits [batch, V], valid until the next call."""
@@ -91,19 +130,14 @@ class Steps:
             )
         for row in range(cache.rows):
             self._check_room(1, row)
-        longest = max(cache.lengths) + 1
-        cache.reserve(longest)
+        filled = [length + 1 for length in cache.lengths]
+        cache.reserve(max(filled))
         bound = self._bound
         if bound is None or bound.place is not cache.place:
             bound = self._bound = self._bind_step()
         bound.ids[:, 0] = new
-        if cache.rows == 1:
-            address = self._full_row(longest)[1]
-        else:
-            filled = np.arange(longest) <= np.asarray(cache.lengths)[:, None]
-            mask = filled.astype(np.int64)
-            address = mask.ctypes.data
-        _bind_at(bound.binding, "attention_mask", (cache.rows, longest), address)
+        _mask, address = self._mask_of(filled)
+        _bind_at(bound.binding, "attention_mask", (cache.rows, max(filled)), address)
         self.run(bound.binding)
         cache.append(bound.ids[:, 0])
         return bound.logits[:, 0]
@@ -125,19 +159,32 @@ class Steps:
         except Exception as error:  # ONNX Runtime raises its own types, not exported by name
             raise SessionError(f"ONNX Runtime failed in a step: {first_line(error)}") from error
 
-    def _feed(self, ids: np.ndarray, row: int, past: int, keep: np.ndarray) -> np.ndarray:
-        """Compute ids after the first ``past`` positions of a row, which has room; count none."""
-        total = past + len(ids)
-        width = 1 if keep is self._last else len(ids)
-        logits = np.empty((1, width, self.vocab_size), dtype=np.float32)
-        binding = self._bind_cache(slice(row, row + 1))
+    def _feed(
+        self,
+        ids: np.ndarray,
+        rows: slice,
+        filled: Sequence[int],
+        keep: np.ndarray,
+        logits: np.ndarray,
+    ) -> None:
+        """Compute ids [rows, S], the last of so many positions of each row; count none.
+
+        The rows have room. keep: logits_to_keep, as many as ``logits`` [rows, kept, V] holds.
+        """
+        binding = self._bind_cache(rows)
+        _mask, address = self._mask_of(filled)
         _bind(binding.bind_input, "logits_to_keep", keep)
-        _bind(binding.bind_input, "input_ids", ids[None])
-        _bind_at(binding, "attention_mask", (1, total), self._full_row(total)[1])
+        _bind(binding.bind_input, "input_ids", ids)
+        _bind_at(binding, "attention_mask", (len(ids), max(filled)), address)
         _bind(binding.bind_output, "logits", logits)
         self.run(binding)
-        found: np.ndarray = logits[0]
-        return found
+
+    def _mask_of(self, filled: Sequence[int]) -> tuple[np.ndarray, int]:
+        """Return the mask of rows with so many positions, to be kept alive, and its address."""
+        if len(filled) == 1:
+            return self._full_row(filled[0])
+        mask = (np.arange(max(filled)) < np.array(filled)[:, None]).astype(np.int64)
+        return mask, mask.ctypes.data
 
     def _full_row(self, positions: int) -> tuple[np.ndarray, int]:
         """Return the mask of a full row, at least as long, and its address."""
@@ -171,6 +218,20 @@ class Steps:
             _bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
             _bind(binding.bind_output, f"present.{name}", buffer[rows])
         return binding
+
+
+def _part(call: Call, new: np.ndarray) -> np.ndarray:
+    """Return the ids of a call for a row; others after them are computed, and never counted."""
+    part = new[max(len(new) - call.begin, 0) : len(new) - call.last]
+    return np.pad(part, (0, call.width - len(part)))
+
+
+def _filled(call: Call, lengths: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Return the positions of a call's rows after it, with those that are not counted."""
+    return [
+        lengths[row] + max(counts[row] - call.begin, 0) + call.width
+        for row in range(call.first, call.end)
+    ]
 
 
 def _ones(positions: int) -> tuple[np.ndarray, int]:

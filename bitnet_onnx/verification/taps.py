@@ -56,7 +56,7 @@ class TappedSteps(Steps):
     """Steps that keep the values of the tapped outputs, chunk by chunk."""
 
     def __init__(self, artifact: Artifact, runtime: Any, taps: list[str]) -> None:
-        super().__init__(artifact, runtime)
+        super().__init__(artifact, runtime, library=False)  # each row alone, as it is compared
         self.taps = taps
         self.chunks: list[list[np.ndarray]] = []
 

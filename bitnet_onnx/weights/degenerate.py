@@ -6,8 +6,8 @@ when it is read. Knows tensors; knows no file.
 
 The bounds let published checkpoints pass:
 
-- A trained row of hundreds of codes is never all -1 or all +1, and neither is a column: 4 of them
-  are refused.
+- A trained row of hundreds of codes is never all -1 or all +1: 4 of them are refused. Of columns an
+  eighth is, since ``synthesize`` makes 1 channel in 32 constant.
 - A dead neuron leaves a row of zeros, and a column of them in the next linear; a pruned head leaves
   as many as it has dimensions. So more than a head has, or 16, one after the other are refused, and
   so is a third of all.
@@ -28,6 +28,7 @@ from torch import Tensor
 __all__ = ["few_magnitudes", "of_linear", "of_norm", "of_scale", "of_table"]
 
 ONE_CODE_ROWS = 4
+COLUMN_SHARE = 8
 ZERO_ROWS = 16
 ZERO_SHARE = 3
 EQUAL_ROWS = 16
@@ -62,8 +63,9 @@ def _constant(lines: Tensor, which: str, head_dim: int) -> str | None:
     if zero.all():
         return "holds only zeros"
     most = max(ZERO_ROWS, head_dim + 1)
+    least = ONE_CODE_ROWS if which == "rows" else max(ONE_CODE_ROWS, len(zero) // COLUMN_SHARE)
     for found, what, run, total in (
-        (constant & ~zero, "only one value each", ONE_CODE_ROWS, ONE_CODE_ROWS),
+        (constant & ~zero, "only one value each", least, least),
         (zero, "only zeros", most, max(most, len(zero) // ZERO_SHARE)),
     ):
         if where := at_least(found, min(run, len(found)), total, which):
@@ -107,7 +109,8 @@ def of_table(table: Tensor) -> str | None:
         if where := at_least(found, limit, limit, "rows"):
             return f"holds the same numbers in {where}"
     columns = constant_rows(table.T) if rows >= LEAST_FEATURES else table.new_zeros(0).bool()
-    if where := at_least(columns, ZERO_ROWS, ZERO_ROWS, "columns"):
+    least = max(ZERO_ROWS, len(columns) // COLUMN_SHARE)
+    if where := at_least(columns, least, least, "columns"):
         return f"holds only one value each in {where}"
     return of_scale(table)
 

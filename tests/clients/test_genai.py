@@ -61,6 +61,44 @@ def test_a_random_model(tmp_path: Path, head: str, hidden: int, kv_cache: str) -
     assert max(map(len, found)) == 24
 
 
+LONG = """
+import json, sys
+import numpy as np
+import onnxruntime_genai as genai
+folder, prompts, steps, chunk = sys.argv[1], *map(json.loads, sys.argv[2:])
+model = genai.Model(folder)
+params = genai.GeneratorParams(model)
+params.set_search_options(max_length=len(prompts[0]) + steps, batch_size=len(prompts), **chunk)
+generator = genai.Generator(model, params)
+generator.append_tokens(np.array(prompts, np.int32))
+shape = list(generator.get_output("logits").shape)
+while not generator.is_done():
+    generator.generate_next_token()
+rows = [generator.get_sequence(row)[len(prompts[0]):].tolist() for row in range(len(prompts))]
+print(json.dumps([shape, rows]))
+"""
+
+
+@pytest.mark.parametrize("target", ["native", "stock"])
+def test_long_prompts_cost_the_logits_of_one_position(tmp_path: Path, target: str) -> None:
+    """It feeds one prompt in chunks of the size in its config, and several ones whole."""
+    source = checkpoints.make(tmp_path / "c", vocab=300, context=700, eos_token_id=None, seed=5)
+    (source / "tokenizer.json").write_text(backend_json())
+    (source / "tokenizer_config.json").write_text("{}")
+    folder = export(source, tmp_path / "a", target=target)
+    config = json.loads((folder / "genai_config.json").read_text())
+    assert config["model"]["decoder"]["filename"] == "model_last.onnx"
+    assert config["search"]["chunk_size"] == 256
+    prompts = [[(3 * i * i + row) % 300 for i in range(600)] for row in range(3)]
+    expected = clients.ids_of(folder, prompts, 16)
+    for rows, chunk in ((slice(0, 1), {}), (slice(0, 3), {"chunk_size": 0})):
+        fed = [json.dumps(value) for value in (prompts[rows], 16, chunk)]
+        said = clients.run(Path(sys.executable), "-c", LONG, folder, *fed)
+        shape, found = json.loads(said)
+        assert shape[1:] == [1, 300]
+        assert found == expected[rows]
+
+
 @pytest.mark.parametrize("target", ["demo_artifact", "stock_artifact"])
 def test_the_bundled_model(
     target: str, request: pytest.FixtureRequest, cases: clients.Cases, tmp_path: Path

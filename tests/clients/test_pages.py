@@ -15,8 +15,9 @@ from tests.support import checkpoints, clients
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "artifact.md").read_text("utf-8")
-WRITTEN = {artifact.MANIFEST, artifact.MODEL, artifact.WEIGHTS, f"{artifact.WEIGHTS}_1",
-           artifact.CONFIG, artifact.CHECKPOINT_CONFIG, "genai_config.json"}  # fmt: skip
+WRITTEN = {artifact.MANIFEST, artifact.MODEL, artifact.LAST, artifact.WEIGHTS,
+           f"{artifact.WEIGHTS}_1", artifact.CONFIG, artifact.CHECKPOINT_CONFIG,
+           "genai_config.json"}  # fmt: skip
 LIBRARY = "libbitnet_onnx_ops.so"
 TESTED = {"onnxruntime", "optimum-onnx", "transformers.js", "transformers.js in a browser",
           "onnxruntime-genai"}  # fmt: skip

@@ -176,6 +176,7 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
     assert names >= {
         "model.onnx",
         "model.onnx_data",
+        "model_last.onnx",
         "config.json",
         "checkpoint_config.json",
         "generation_config.json",
@@ -196,7 +197,7 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
 
 def test_two_exports_write_the_same_bytes(tied: Pair, tmp_path: Path) -> None:
     again = export(tied[0], tmp_path / "again")
-    for name in ("model.onnx", "model.onnx_data", "manifest.json"):
+    for name in ("model.onnx", "model.onnx_data", "model_last.onnx", "manifest.json"):
         assert (again / name).read_bytes() == (tied[1] / name).read_bytes(), name
 
 
@@ -238,13 +239,15 @@ def test_an_existing_output_folder_is_refused_and_unchanged(tied: Pair) -> None:
     assert {path: path.stat().st_mtime_ns for path in tied[1].iterdir()} == before
 
 
-@pytest.mark.parametrize("where", ["trace", "save", "describe"])
+@pytest.mark.parametrize("where", ["trace", "save", "save_last", "describe"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(28))])
 def test_an_error_during_an_export_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: BaseException
 ) -> None:
     checkpoints.make(tmp_path / "c", layers=1)
-    for skipped in {"trace", "attach_functions", "save"} - {where}:  # each takes seconds
+    for skipped in {"trace", "attach_functions", "save", "save_last"} - {
+        where
+    }:  # each takes seconds
         monkeypatch.setattr(export_module, skipped, lambda *_: None)
 
     def fail(*_: Any) -> None:

@@ -180,10 +180,11 @@ def test_heads_too_wide_for_int8_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_int8_cache_gets_no_genai_config(folders: Folders) -> None:
-    written = {name: (folders[name] / "genai_config.json").exists() for name in folders}
-    assert not written.pop("int8")
-    assert not written.pop("checkpoint")
-    assert all(written.values())
+    for file in ("genai_config.json", "model_last.onnx"):
+        written = {name: (folders[name] / file).exists() for name in folders}
+        assert not written.pop("int8")
+        assert not written.pop("checkpoint")
+        assert all(written.values())
 
 
 def test_a_breakdown_counts_codes_and_scales(folders: Folders) -> None:

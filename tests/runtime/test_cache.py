@@ -26,7 +26,7 @@ def filled(lengths: list[int], layout: CacheLayout = LAYOUT) -> Cache:
                 buffer[row, :, position] = (number * 31 + row * 7 + position) % 120
     for row, length in enumerate(lengths):
         if length:
-            cache.append(np.arange(length) + 100 * row, row)
+            cache.extend({row: np.arange(length) + 100 * row})
     return cache
 
 

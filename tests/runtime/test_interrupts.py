@@ -35,7 +35,7 @@ def filled() -> Cache:
     for number, buffer in enumerate(cache.buffers.values()):
         buffer[...] = np.arange(buffer.size).reshape(buffer.shape) + number
     for row, length in enumerate((3, 0, 7)):
-        cache.append(np.arange(length) + 10 * row, row)
+        cache.extend({row: np.arange(length) + 10 * row})
     return cache
 
 
@@ -51,8 +51,9 @@ LONG = CachedRow(
 )
 CHANGES: dict[str, Callable[[Cache], object]] = {
     "reserve": lambda cache: cache.reserve(9),
-    "append": lambda cache: cache.append(np.array([5]), 0),
-    "append to all": lambda cache: cache.append(np.array([5, 6, 7])),
+    "extend": lambda cache: cache.extend({0: np.array([5])}),
+    "extend two": lambda cache: cache.extend({2: np.array([5]), 0: np.array([6, 7])}),
+    "append": lambda cache: cache.append(np.array([5, 6, 7])),
     "truncate": lambda cache: cache.truncate(1, 2),
     "reorder": lambda cache: cache.reorder([2, 2, 0, 1]),
     "fork": lambda cache: cache.fork(2, 2),
@@ -148,6 +149,10 @@ class Steps:
 CALLS: dict[str, tuple[Callable[[Session], object], list[list[int]]]] = {
     "reset": (lambda s: s.reset(1), [[]]),
     "prefill": (lambda s: s.prefill([9, 8, 7], 0), [[*IDS[:2], 9, 8, 7], IDS[:4]]),
+    "prefill_rows": (
+        lambda s: s.prefill_rows([[9, 8, 7], [6, 5]]),
+        [[*IDS[:2], 9, 8, 7], [*IDS[:4], 6, 5]],
+    ),
     "decode": (lambda s: s.decode([9, 8]), [[*IDS[:2], 9], [*IDS[:4], 8]]),
     "truncate": (lambda s: s.truncate(1, 1), [IDS[:2], IDS[:1]]),
     "reorder": (lambda s: s.reorder([1, 0, 1]), [IDS[:4], IDS[:2], IDS[:4]]),

@@ -132,10 +132,15 @@ class World:
 
     def begin(self) -> None:
         self.session.reset(self.random.choice([1, 1, 2]))
-        for row in range(self.session.batch_size):
-            prompt = self.prompts[self.random.randrange(len(self.prompts))]
-            logits = self.session.prefill(np.array(prompt), row)
-            assert int(logits.argmax()) == self.right_next(tuple(self.session.ids(row)))
+        rows = range(self.session.batch_size)
+        prompts = [self.prompts[self.random.randrange(len(self.prompts))] for _ in rows]
+        if self.random.random() < 0.5:
+            found = list(self.session.prefill_rows(prompts))
+        else:
+            found = [self.session.prefill(np.array(prompts[row]), row) for row in rows]
+        for row, logits in enumerate(found):
+            assert self.session.ids(row) == prompts[row]
+            assert int(logits.argmax()) == self.right_next(tuple(prompts[row]))
 
     def step(self) -> None:
         ids = [self.random.randrange(40, 90) for _ in range(self.session.batch_size)]

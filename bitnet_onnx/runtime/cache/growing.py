@@ -11,6 +11,7 @@ anywhere in a method leaves the cache as it was before the call or as it is afte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,16 +172,20 @@ class Cache:
         buffers = {**state.buffers, name: new}
         self._state = replace(state, buffers=buffers, capacity=0, place=object())
 
-    def append(self, ids: np.ndarray, row: int | None = None) -> None:
-        """Count computed positions: ids [S] of one ``row``, or one id for each row [rows]."""
+    def append(self, ids: np.ndarray) -> None:
+        """Count a computed position of every row: ids [rows]."""
         state = self._state
-        if row is None:
-            state.ids[range(self.rows), state.lengths] = ids
-            lengths = tuple(length + 1 for length in state.lengths)
-        else:
-            start = state.lengths[row]
+        state.ids[range(self.rows), state.lengths] = ids
+        self._state = replace(state, lengths=tuple(length + 1 for length in state.lengths))
+
+    def extend(self, new: Mapping[int, np.ndarray]) -> None:
+        """Count computed positions of some rows, all at once: ids [S] by row."""
+        state = self._state
+        lengths = state.lengths
+        for row, ids in new.items():
+            start = lengths[row]
             state.ids[row, start : start + len(ids)] = ids
-            lengths = _changed(state.lengths, row, start + len(ids))
+            lengths = _changed(lengths, row, start + len(ids))
         self._state = replace(state, lengths=lengths)
 
     def truncate(self, length: int, row: int = 0) -> None:

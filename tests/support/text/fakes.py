@@ -112,6 +112,10 @@ class FakeSession:
         self._append(row, *ids)
         return self._logits[row]
 
+    def prefill_rows(self, prompts: Sequence[Sequence[int]]) -> np.ndarray:
+        assert len(prompts) == self.batch_size
+        return np.stack([self.prefill(ids, row) for row, ids in enumerate(prompts)])
+
     def decode(self, ids: Sequence[int]) -> np.ndarray:
         assert len(ids) == self.batch_size
         for row, token in enumerate(ids):
