@@ -6,7 +6,7 @@
 #   make sanitize   the C++ tests and a fuzz (ROUNDS of it) under sanitizers of memory and threads
 #   make fuzz    damaged files of every kind, ROUNDS of each, in Python and by the commands
 #   make bench   the kernels alone, then prefill and decode of the bundled model
-#   make bench-peers   the 2B-4T shape beside llama.cpp, transformers and stock ONNX Runtime
+#   make bench-peers   the 2B-4T shape beside llama.cpp, transformers, stock ONNX Runtime (ARGS: others)
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
 #   make wheel   dist/*.whl, for this machine
 #   make wheels  dist/*.whl for every platform, and the library for Android and iOS (ARGS: which)

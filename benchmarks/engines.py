@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.engines ENGINE MODEL --threads 2`` prints one JSON object. Every engine gets
 the same random ids, takes a few warm-up steps, and is timed from the call to the chosen id. Only
-an engine's own function imports its packages.
+an engine's own function imports its packages. The engine ``command`` is any other one, and MODEL is
+the shell command that measures it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import math
 import os
 import resource
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -110,18 +113,16 @@ def transformers(model: str, threads: int, room: int) -> Engine:
     return Engine(cache.clear, feed, network.config.vocab_size, ("transformers", "torch"))
 
 
+COMMAND = "command"
 ENGINES = {"ours": ours, "stock": ours, "llama.cpp": llama_cpp, "transformers": transformers}
 
 
 def measure(engine: Engine, prompt: int, context: int, new: int) -> dict[str, Any]:
-    """Measure tokens/s of a prompt of ``prompt`` ids, and of ``new`` steps after ``context`` ids.
-
-    ``others`` is the number of cores that other processes kept busy meanwhile, None if unknown.
-    """
+    """Measure tokens/s of ``prompt`` ids, and of ``new`` steps after ``context`` ids."""
     ids = np.random.default_rng(0).integers(3, engine.vocab_size, max(prompt, context)).tolist()
     engine.feed(ids[:8])
     engine.feed(ids[:1])
-    before, begin = _busy(), perf_counter()
+    others = Others()
     engine.reset()
     start = perf_counter()
     engine.feed(ids[:prompt])
@@ -132,39 +133,90 @@ def measure(engine: Engine, prompt: int, context: int, new: int) -> dict[str, An
     for _ in range(new):
         token = engine.feed([token])
     decode = perf_counter() - start
-    after, seconds = _busy(), perf_counter() - begin
     return {
         "prefill": prompt / prefill,
         "decode": new / decode,
-        "others": None if before is None or after is None else (after - before) / seconds,
+        "others": others.cores(),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "versions": {name: version(name) for name in engine.packages},
     }
 
 
-def _busy() -> float | None:
-    """Return the CPU seconds of all other processes and of other machines on this host so far."""
+def commanded(command: str, threads: int, prompt: int, context: int, new: int) -> dict[str, Any]:
+    """Measure by a shell command, which gets the sizes as THREADS, PROMPT, CONTEXT and NEW.
+
+    The last line that it prints is a JSON object with the tokens/s of ``prefill`` and ``decode``.
+    """
+    sizes = {"THREADS": threads, "PROMPT": prompt, "CONTEXT": context, "NEW": new}
+    environment = os.environ | {name: str(size) for name, size in sizes.items()}
+    others = Others()
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise SystemExit(f"error: the command ended with {done.returncode}: {last}")
+    return {
+        **rates(done.stdout),
+        "others": others.cores(),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        "versions": {},
+    }
+
+
+def rates(printed: str) -> dict[str, float]:
+    """Return ``prefill`` and ``decode`` of the last line of a command's output."""
+    lines = printed.strip().splitlines() or [""]
     try:
-        ticks = [int(n) for n in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
-    except OSError:
-        return None
-    own = os.times()
-    idle = ticks[3] + ticks[4]
-    return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK") - own.user - own.system
+        found = json.loads(lines[-1])
+        both = {what: float(found[what]) for what in ("prefill", "decode")}
+        if all(0 < rate < math.inf for rate in both.values()):
+            return both
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise SystemExit(
+        f"error: the command's last line is {lines[-1]!r}, expected a JSON object with the "
+        "tokens/s of 'prefill' and 'decode'"
+    )
+
+
+class Others:
+    """Counts the cores that other processes, and other machines on this host, keep busy."""
+
+    def __init__(self) -> None:
+        self.start, self.before = perf_counter(), self._busy()
+
+    def cores(self) -> float | None:
+        """Return their number since the start, None if unknown."""
+        before, after = self.before, self._busy()
+        if before is None or after is None:
+            return None
+        return (after - before) / (perf_counter() - self.start)
+
+    @staticmethod
+    def _busy() -> float | None:
+        """Return the CPU seconds so far of all but this process and its finished children."""
+        try:
+            ticks = [int(n) for n in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]]
+        except OSError:
+            return None
+        idle = ticks[3] + ticks[4]
+        return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
-    parser.add_argument("engine", choices=ENGINES)
+    parser.add_argument("engine", choices=[*ENGINES, COMMAND])
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--new", type=int, default=128)
     args = parser.parse_args()
+    sizes = (args.prompt, args.context, args.new)
+    if args.engine == COMMAND:
+        print(json.dumps(commanded(args.model, args.threads, *sizes)))
+        return
     room = max(args.prompt, args.context + args.new) + 16
-    engine = ENGINES[args.engine](args.model, args.threads, room)
-    print(json.dumps(measure(engine, args.prompt, args.context, args.new)))
+    print(json.dumps(measure(ENGINES[args.engine](args.model, args.threads, room), *sizes)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """Compare bitnet_onnx with other engines, on the same random weights, in turns in one sitting.
 
 ``python -m benchmarks.peers`` makes missing models under --work, measures every engine with every
-number of threads once in each round, and writes peers.md, peers.json and peers.svg there.
+number of threads once in each round, and writes peers.md, peers.json and peers.svg there. An engine
+that it cannot install is named by a command, ``--engines ours 'NAME=COMMAND'``: the shell runs it
+with THREADS, PROMPT, CONTEXT and NEW in its environment, and the last line that it prints is a JSON
+object with the tokens/s of ``prefill`` and ``decode``.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .engines import ENGINES, quantize_head
+from .engines import COMMAND, ENGINES, quantize_head
 from .plots import figure
+from .rounds import DISTURBED, Reads, Result, rounds_table, table, turns
 
 PACKAGES = {"llama.cpp": "llama_cpp", "transformers": "transformers"}
 LABELS = {
@@ -30,7 +34,6 @@ LABELS = {
     "transformers": "transformers, bfloat16",
 }
 FEW = 8  # new tokens of transformers, which takes seconds for each token
-DISTURBED = 0.2  # cores kept busy by others, from which a measurement is repeated
 
 
 def run(*arguments: str | Path) -> str:
@@ -41,21 +44,39 @@ def run(*arguments: str | Path) -> str:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         say = (lines or done.stderr.splitlines() or ["no message"])[-1]
+        say = say.removeprefix("error: ")
         print(f"error: {shlex.join(command[2:])}: {say}", file=sys.stderr)
         raise SystemExit(2)
     return done.stdout
 
 
-def chosen(names: Sequence[str] | None) -> list[str]:
-    """Return the named engines, or all installed ones; print the missing ones to stderr."""
+def named(text: str) -> tuple[str, str | None]:
+    """Return name and command of an item of --engines; engines of this script have no command."""
+    name, _, command = (part.strip() for part in text.partition("="))
+    if (command and name and name not in ENGINES) or text in ENGINES:
+        return name, command or None
+    expected = f"{', '.join(ENGINES)}, or another name in NAME=COMMAND"
+    raise argparse.ArgumentTypeError(f"engine is {text!r}, expected {expected}")
+
+
+def chosen(items: Sequence[tuple[str, str | None]] | None) -> dict[str, str | None]:
+    """Return the chosen engines, or all installed ones; print the missing ones to stderr."""
     missing = [n for n, package in PACKAGES.items() if find_spec(package) is None]
-    for name in missing if names is None else [n for n in names if n in missing]:
-        what = f"{name} is not installed: pip install 'bitnet-onnx[bench]'"
-        if names is not None:
-            print(f"error: {what}", file=sys.stderr)
-            raise SystemExit(2)
-        print(f"note: {what}; it is left out", file=sys.stderr)
-    return [n for n in ENGINES if (n in names if names is not None else n not in missing)]
+    if items is None:
+        for name in missing:
+            print(f"note: {lacks(name)}; it is left out", file=sys.stderr)
+        return {name: None for name in ENGINES if name not in missing}
+    names = [name for name, _ in items]
+    wrong = [lacks(name) for name in names if name in missing]
+    wrong += [f"engine {n!r} is given twice, expected once" for n in names if names.count(n) > 1]
+    if wrong:
+        print(f"error: {wrong[0]}", file=sys.stderr)
+        raise SystemExit(2)
+    return dict(items)
+
+
+def lacks(name: str) -> str:
+    return f"{name} is not installed: pip install 'bitnet-onnx[bench]'"
 
 
 def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> Path:
@@ -74,54 +95,40 @@ def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> 
         from bitnet_onnx.weights.gguf.write import write_gguf
         from bitnet_onnx.weights.open import open_checkpoint
 
-        whole = write_gguf(root / "tq2_0.gguf", open_checkpoint(checkpoint), llama_cpp=True)
+        opened = open_checkpoint(checkpoint, allow_degenerate=True)
+        whole = write_gguf(root / "tq2_0.gguf", opened, llama_cpp=True)
         quantize_head(str(whole), str(root / "unfinished"))
         whole.unlink()
         return (root / "unfinished").rename(path)
     options = ("int8", "--target", "stock") if engine == "stock" else (head,)
-    run("bitnet_onnx", "export", checkpoint, "-o", path, "--head", *options)
+    # Columns of one value close the gates, which no trained network has.
+    taken = ("--allow-degenerate", "--head", *options)
+    run("bitnet_onnx", "export", checkpoint, "-o", path, *taken)
     return path
 
 
-def measured(engine: str, model: Path, threads: int, new: int, retries: int) -> dict[str, Any]:
-    """Measure once; repeat while others disturb it, and return the least disturbed measurement."""
+def measured(
+    engine: str, model: str | Path, threads: int, new: int, retries: int
+) -> dict[str, Any]:
+    """Measure once; repeat while others disturb it, and return the least disturbed measurement.
+
+    The model of an engine that this script does not know is its command.
+    """
     options = ("--threads", str(threads), "--new", str(FEW if engine == "transformers" else new))
+    known = engine if engine in ENGINES else COMMAND
     results = []
     for _ in range(1 + retries):
-        results.append(json.loads(run("benchmarks.engines", engine, model, *options)))
+        results.append(json.loads(run("benchmarks.engines", known, model, *options)))
         if (results[-1]["others"] or 0) < DISTURBED:
             break
     best = min(results, key=lambda result: result["others"] or 0)
     return {"engine": engine, "threads": threads, **best}
 
 
-def spread(values: Sequence[float]) -> str:
-    """Return median and range as text."""
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
-
-
-def table(results: Sequence[dict[str, Any]], head: str, new: int) -> str:
-    """Return Markdown: a row for each engine and number of threads, with medians and ranges."""
-    lines = [
-        f"| engine | threads | decode, 128 to {128 + new}, tokens/s | prefill of 512, tokens/s |"
-        " peak MB | runs | disturbed |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for engine, threads in dict.fromkeys((r["engine"], r["threads"]) for r in results):
-        runs = [r for r in results if (r["engine"], r["threads"]) == (engine, threads)]
-        decode, prefill = (spread([r[what] for r in runs]) for what in ("decode", "prefill"))
-        peak = statistics.median(r["peak_rss_bytes"] for r in runs) / 1e6
-        label = LABELS[engine].format(head=head)
-        disturbed = sum((r["others"] or 0) >= DISTURBED for r in runs)
-        cells = (label, threads, decode, prefill, f"{peak:.0f}", len(runs), disturbed)
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines) + "\n"
-
-
-def plot(results: Sequence[dict[str, Any]], head: str, path: Path) -> None:
+def plot(results: Sequence[dict[str, Any]], labels: dict[str, str], path: Path) -> None:
     """Plot medians as bars, with the ranges over the rounds."""
     rows = list(dict.fromkeys((r["engine"], r["threads"]) for r in results))[::-1]
-    names = [f"{LABELS[engine].format(head=head)}, {threads} thr." for engine, threads in rows]
+    names = [f"{labels[engine]}, {threads} thr." for engine, threads in rows]
     drawn = figure(10, 0.8 + 0.35 * len(rows))
     titles = {"decode": "decode, tokens/s", "prefill": "prefill of 512, tokens/s"}
     for axes, (what, title) in zip(drawn.subplots(1, 2, sharey=True), titles.items(), strict=True):
@@ -137,6 +144,24 @@ def plot(results: Sequence[dict[str, Any]], head: str, path: Path) -> None:
     drawn.savefig(path)
 
 
+def sat(
+    models: dict[str, str | Path], rounds: int, counts: Sequence[int], new: int, retries: int
+) -> tuple[list[Result], Reads]:
+    """Measure all engines in turns; return the results, and the reads around each round."""
+    from bitnet_onnx.bench.measure import read_bandwidth
+
+    results: list[Result] = []
+    reads: Reads = {}
+    for index in range(rounds):
+        for threads in counts:
+            before = read_bandwidth(threads)
+            for engine in turns(list(models), index):
+                found = measured(engine, models[engine], threads, new, retries)
+                results.append({"round": index, **found})
+            reads[index, threads] = (before, read_bandwidth(threads))
+    return results, reads
+
+
 def machine() -> str:
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
@@ -147,7 +172,15 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, help="default: the installed ones")
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        action="extend",
+        type=named,
+        metavar="ENGINE",
+        help=f"{', '.join(ENGINES)}, or NAME=COMMAND; the first is compared with the others; "
+        "default: the installed ones",
+    )
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--rounds", type=int, default=3)
@@ -158,27 +191,31 @@ def main() -> None:
     args = parser.parse_args()
     engines = chosen(args.engines)
     args.work.mkdir(parents=True, exist_ok=True)
-    models = {name: made(args.work, name, args.head, args.ffn_zeros) for name in engines}
-    from bitnet_onnx.bench.measure import read_bandwidth
-
-    results, bandwidth = [], []
-    for _ in range(args.rounds):
-        bandwidth.append(read_bandwidth(max(args.threads)) / 1e9)
-        for threads in args.threads:
-            for name, model in models.items():
-                results.append(measured(name, model, threads, args.new, args.retries))
+    models = {
+        name: command or made(args.work, name, args.head, args.ffn_zeros)
+        for name, command in engines.items()
+    }
+    results, reads = sat(models, args.rounds, args.threads, args.new, args.retries)
+    labels = {name: LABELS.get(name, name).format(head=args.head) for name in models}
     about = {
         "machine": machine(),
         "shape": f"2B-4T, random weights, {args.ffn_zeros:.0%} of the gates zero",
-        "read_gigabytes_per_second": bandwidth,
         "command": shlex.join(["python", "-m", "benchmarks.peers", *sys.argv[1:]]),
+        "rounds": [
+            {"round": index, "threads": threads, "read_bytes_per_second": bandwidth}
+            for (index, threads), bandwidth in reads.items()
+        ],
     }
-    text = table(results, args.head, args.new)
-    lines = [f"{about['shape']}; {about['machine']}; it reads {spread(bandwidth)} GB/s.", "", text]
+    lines = [
+        f"{about['shape']}; {about['machine']}.",
+        "",
+        table(results, labels, args.new),
+        rounds_table(results, reads, labels),
+    ]
     (args.work / "peers.md").write_text("\n".join(lines))
     (args.work / "peers.json").write_text(json.dumps({**about, "results": results}, indent=2))
     print("\n".join(lines))
-    plot(results, args.head, args.work / "peers.svg")
+    plot(results, labels, args.work / "peers.svg")
 
 
 if __name__ == "__main__":

@@ -1,55 +1,124 @@
-"""The comparison with other engines: its tables, and its messages about missing engines."""
+"""The comparison with other engines: which are measured, how, and what is made for them."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks import cost, engines, peers
+from bitnet_onnx.bench import measure
+from bitnet_onnx.cli.main import main
 from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.weights import synthesize
 from tests.support import checkpoints
 
-OURS, LLAMA = "bitnet_onnx, int8 head", "llama.cpp, TQ2_0, Q6_K head"
-
-
-def result(engine: str, threads: int, decode: float, others: float | None = 0.0) -> dict[str, Any]:
-    return {
-        "engine": engine,
-        "threads": threads,
-        "decode": decode,
-        "prefill": 10 * decode,
-        "others": others,
-        "peak_rss_bytes": 9e8,
-    }
-
-
-def test_a_row_gives_median_range_and_number_of_disturbed_runs() -> None:
-    results = [result("ours", 2, 30), result("llama.cpp", 2, 20), result("ours", 2, 36, 0.5)]
-    results += [result("ours", 2, 31), result("ours", 1, 17, None)]
-    rows = peers.table(results, "int8", 128).splitlines()[2:]
-    assert [[cell.strip() for cell in row.strip("|").split("|")] for row in rows] == [
-        [OURS, "2", "31.0 (30.0 to 36.0)", "310.0 (300.0 to 360.0)", "900", "3", "1"],
-        [LLAMA, "2", "20.0 (20.0 to 20.0)", "200.0 (200.0 to 200.0)", "900", "1", "0"],
-        [OURS, "1", "17.0 (17.0 to 17.0)", "170.0 (170.0 to 170.0)", "900", "1", "0"],
-    ]
+RESULTS = [
+    {"engine": engine, "threads": 2, "decode": 30.0, "prefill": 300.0} for engine in ("ours", "ik")
+]
 
 
 def test_a_missing_engine_is_skipped_with_a_note_or_refused_when_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
-    assert peers.chosen(None) == ["ours", "stock"]
+    assert peers.chosen(None) == {"ours": None, "stock": None}
     notes = capsys.readouterr().err.splitlines()
     assert [note.startswith("note: ") and "left out" in note for note in notes] == [True, True]
     with pytest.raises(SystemExit) as exit_:
-        peers.chosen(["ours", "llama.cpp"])
+        peers.chosen([("ours", None), ("llama.cpp", None)])
     assert exit_.value.code == 2
     assert capsys.readouterr().err == (
         "error: llama.cpp is not installed: pip install 'bitnet-onnx[bench]'\n"
     )
+
+
+def test_engines_are_named_or_given_as_commands() -> None:
+    items = [peers.named(text) for text in ("ik=bench -p $PROMPT --a=b", "ours")]
+    assert items == [("ik", "bench -p $PROMPT --a=b"), ("ours", None)]
+    assert list(peers.chosen(items)) == ["ik", "ours"]
+
+
+@pytest.mark.parametrize("text", ["ik", "", "=bench", "ik=", "ik= ", "ours=bench", "stock="])
+def test_other_items_are_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected ours, .* NAME=COMMAND"):
+        peers.named(text)
+
+
+def test_an_engine_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        peers.chosen([("ik", "a"), ("ours", None), ("ik", "b")])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "error: engine 'ik' is given twice, expected once\n"
+
+
+def test_a_command_gets_the_sizes_and_prints_both_figures() -> None:
+    command = """echo talk; echo "{\\"prefill\\": $PROMPT, \\"decode\\": $THREADS$CONTEXT$NEW}" """
+    found = engines.commanded(command, threads=2, prompt=512, context=128, new=64)
+    assert (found["prefill"], found["decode"]) == (512.0, 212864.0)
+    assert found["peak_rss_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("echo no such file >&2; exit 3", "ended with 3: no such file"),
+        ("exit 1", "ended with 1: no message"),
+        ("true", "last line is ''"),
+        ("echo 12.5", "expected a JSON object"),
+        ("echo '{\"prefill\": 3}'", "expected a JSON object"),
+        ('echo \'{"prefill": 3, "decode": 0}\'', "expected a JSON object"),
+        ('echo \'{"prefill": 3, "decode": NaN}\'', "expected a JSON object"),
+        ('echo \'{"prefill": 3, "decode": []}\'', "expected a JSON object"),
+        ('echo \'{"prefill": 3, "decode": 4\'', "expected a JSON object"),
+    ],
+)
+def test_a_command_that_fails_or_prints_something_else_is_refused(command: str, words: str) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        engines.commanded(command, 1, 8, 4, 4)
+    assert str(exit_.value).startswith("error: the command")
+    assert words in str(exit_.value)
+
+
+def test_a_round_measures_all_engines_between_two_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd rounds run in the reverse order; an engine of another name is measured by its command."""
+    calls: list[tuple[object, ...]] = []
+
+    def read(threads: int) -> float:
+        calls.append(("read",))
+        return 1e9
+
+    def run(*arguments: object) -> str:
+        calls.append(arguments[1:3])
+        return '{"decode": 1, "prefill": 1, "others": 0}'
+
+    monkeypatch.setattr(measure, "read_bandwidth", read)
+    monkeypatch.setattr(peers, "run", run)
+    models: dict[str, str | Path] = {"ours": Path("a"), "ik": "bench"}
+    results, reads = peers.sat(models, rounds=2, counts=[2], new=8, retries=3)
+    ours, ik, seen = ("ours", Path("a")), ("command", "bench"), ("read",)
+    assert calls == [seen, ours, ik, seen, seen, ik, ours, seen]
+    assert [(r["round"], r["engine"]) for r in results] == [
+        (0, "ours"), (0, "ik"), (1, "ik"), (1, "ours"),
+    ]  # fmt: skip
+    assert reads == {(0, 2): (1e9, 1e9), (1, 2): (1e9, 1e9)}
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9])
+def test_models_of_every_share_of_zeros_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zeros: float
+) -> None:
+    """The columns that close gates hold one value each, which is refused in other checkpoints."""
+    small = {"vocab_size": 320, "hidden_size": 1280, "intermediate_size": 256}
+    ids = {"bos_token_id": 0, "eos_token_id": [1]}
+    heads = {"num_attention_heads": 10, "num_key_value_heads": 5}
+    preset = synthesize.PRESETS["2b-4t"] | small | heads | ids
+    monkeypatch.setitem(synthesize.PRESETS, "2b-4t", preset)
+    monkeypatch.setattr(peers, "run", lambda _, *arguments: main([*map(str, arguments)]))
+    for engine in ("ours", "stock"):
+        assert (peers.made(tmp_path, engine, "int8", zeros, 1) / "manifest.json").exists()
 
 
 def test_a_disturbed_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +148,7 @@ def test_the_cost_table_has_a_line_for_each_value() -> None:
 
 def test_plots_are_drawn_with_matplotlib(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    peers.plot([result("ours", 2, 30), result("llama.cpp", 2, 20)], "int8", tmp_path / "peers.svg")
+    peers.plot(RESULTS, {"ours": "bitnet_onnx", "ik": "ik"}, tmp_path / "peers.svg")
     cost.plot({"batch": {1: [9.0], 2: [18.0]}, "threads": {1: [9.0]}}, tmp_path / "cost.svg")
     assert "<svg" in (tmp_path / "peers.svg").read_text() + (tmp_path / "cost.svg").read_text()
 
@@ -89,6 +158,6 @@ def test_a_plot_without_matplotlib_exits_with_a_hint(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(SystemExit) as exit_:
-        peers.plot([result("ours", 2, 30)], "int8", tmp_path / "peers.svg")
+        peers.plot(RESULTS, {"ours": "bitnet_onnx", "ik": "ik"}, tmp_path / "peers.svg")
     assert exit_.value.code == 2
     assert "pip install 'bitnet-onnx[bench]'" in capsys.readouterr().out
