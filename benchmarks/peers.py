@@ -95,15 +95,13 @@ def made(work: Path, engine: str, head: str, zeros: float, layers: int = 30) -> 
         from bitnet_onnx.weights.gguf.write import write_gguf
         from bitnet_onnx.weights.open import open_checkpoint
 
-        opened = open_checkpoint(checkpoint, allow_degenerate=True)
+        opened = open_checkpoint(checkpoint)
         whole = write_gguf(root / "tq2_0.gguf", opened, llama_cpp=True)
         quantize_head(str(whole), str(root / "unfinished"))
         whole.unlink()
         return (root / "unfinished").rename(path)
     options = ("int8", "--target", "stock") if engine == "stock" else (head,)
-    # Columns of one value close the gates, which no trained network has.
-    taken = ("--allow-degenerate", "--head", *options)
-    run("bitnet_onnx", "export", checkpoint, "-o", path, *taken)
+    run("bitnet_onnx", "export", checkpoint, "-o", path, "--head", *options)
     return path
 
 

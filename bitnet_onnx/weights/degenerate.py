@@ -9,8 +9,8 @@ The bounds let published checkpoints pass:
 - A trained row of hundreds of codes is never all -1 or all +1: 4 of them are refused. Of columns an
   eighth is, since ``synthesize`` makes 1 channel in 32 constant.
 - A dead neuron leaves a row of zeros, and a column of them in the next linear; a pruned head leaves
-  as many as it has dimensions. So more than a head has, or 16, one after the other are refused, and
-  so is a third of all.
+  as many as it has dimensions. ``synthesize`` makes 1 row in 32 so. More than a head has, than 16
+  and than 1 in 32, one after the other, are refused, and so is a third of all.
 - Two neurons never learn the same codes. Keys that were copied to more heads stand up to 8 times;
   one row that stands 16 times and more is refused.
 - Reserved tokens and the padding of a vocabulary have equal rows: 2024 of 131,072 in Falcon3, 250
@@ -30,6 +30,7 @@ __all__ = ["few_magnitudes", "of_linear", "of_norm", "of_scale", "of_table"]
 ONE_CODE_ROWS = 4
 COLUMN_SHARE = 8
 ZERO_ROWS = 16
+ZERO_RUN_SHARE = 32
 ZERO_SHARE = 3
 EQUAL_ROWS = 16
 LEAST_FEATURES = 16  # shorter rows may be constant or equal by chance
@@ -62,7 +63,7 @@ def _constant(lines: Tensor, which: str, head_dim: int) -> str | None:
     constant, zero = constant_rows(lines), zero_rows(lines)
     if zero.all():
         return "holds only zeros"
-    most = max(ZERO_ROWS, head_dim + 1)
+    most = max(ZERO_ROWS, head_dim + 1, len(zero) // ZERO_RUN_SHARE + 1)
     least = ONE_CODE_ROWS if which == "rows" else max(ONE_CODE_ROWS, len(zero) // COLUMN_SHARE)
     for found, what, run, total in (
         (constant & ~zero, "only one value each", least, least),
