@@ -34,7 +34,8 @@ class Loop:
     within: str
     op: str
     count: int = 0
-    lanes: int = 0  # for a GEMM instead: multiply-adds of one ``op``
+    lanes: int = 0  # for more activation rows instead: multiply-adds of one ``op``
+    rows: int = 0  # of activations, where they are few
 
     @property
     def file(self) -> str:
@@ -45,11 +46,22 @@ class Loop:
 LOOPS = (
     Loop("neon", "ternary_gemv", "ternary_gemv", "smlal", 16),
     Loop("neon", "ternary_columns", "", "smlal", 16),
-    Loop("neon", "int8_gemv", "int8", "smlal", 8),
+    Loop("neon", "int8_gemv", "products<4, 1>", "smlal", 8),
     Loop("neon", "bf16_gemv", "bf16", "fmla", 16),
     Loop("neon_dotprod", "ternary_gemv", "ternary_gemv", "sdot", 16),
     Loop("neon_dotprod", "ternary_columns", "", "sdot", 16),
-    Loop("neon_dotprod", "int8_gemv", "int8", "sdot", 8),
+    Loop("neon_dotprod", "int8_gemv", "products<4, 1>", "sdot", 8),
+    Loop("neon", "ternary_few", "products<4, 2>", "smlal2", lanes=16, rows=2),
+    Loop("neon", "ternary_few", "products<4, 4>", "smlal2", lanes=16, rows=4),
+    Loop("neon", "ternary_few", "products<2, 8>", "smlal2", lanes=16, rows=8),
+    Loop("neon_dotprod", "ternary_few", "products<4, 2>", "sdot", lanes=16, rows=2),
+    Loop("neon_dotprod", "ternary_few", "products<4, 4>", "sdot", lanes=16, rows=4),
+    Loop("neon_dotprod", "ternary_few", "products<2, 8>", "sdot", lanes=16, rows=8),
+    Loop("neon_i8mm", "ternary_few", "products<2>", "smmla", lanes=32, rows=2),
+    Loop("neon_i8mm", "ternary_few", "products<4>", "smmla", lanes=32, rows=4),
+    Loop("neon_i8mm", "ternary_few", "products<8>", "smmla", lanes=32, rows=8),
+    Loop("neon", "int8_gemv", "products<4, 4>", "smlal2", lanes=8, rows=4),
+    Loop("neon_dotprod", "int8_gemv", "products<4, 2>", "sdot", lanes=8, rows=2),
     Loop("neon", "ternary_gemm", "tile", "smlal2", lanes=16),
     Loop("neon_dotprod", "ternary_gemm", "tile", "sdot", lanes=16),
     Loop("neon_i8mm", "ternary_gemm", "tile", "smmla", lanes=32),
@@ -120,12 +132,22 @@ def assembly() -> dict[str, str]:
     files = {}
     for entry in json.loads((folder / "compile_commands.json").read_text()):
         name = "/".join(Path(entry["file"]).with_suffix("").parts[-2:])
-        if name in {loop.file for loop in LOOPS}:
+        kernels = "bitnet_core.dir" in entry["command"]  # not the copy without optimization
+        if kernels and name in {loop.file for loop in LOOPS}:
             command = re.sub(r" -o \S+", "", entry["command"]).replace(" -c ", " -S -o - ")
             files[name] = subprocess.run(
                 command.split(), cwd=entry["directory"], check=True, capture_output=True, text=True
             ).stdout
     return files
+
+
+def readable(symbol: str) -> str:
+    """Return a mangled name with its template's arguments as in the source."""
+    numbers = re.search(r"I((?:Li\d+E)+)E", symbol)
+    if numbers is None:
+        return symbol
+    arguments = ", ".join(re.findall(r"\d+", numbers[1]))
+    return symbol.replace(numbers[0], f"<{arguments}>")
 
 
 def innermost(text: str) -> list[tuple[str, list[str]]]:
@@ -135,7 +157,7 @@ def innermost(text: str) -> list[tuple[str, list[str]]]:
     function = label = ""
     for line in text.splitlines():
         if match := re.match(r"(_Z[\w.]+):", line):
-            function, label = match[1], ""
+            function, label = readable(match[1]), ""
         elif match := re.match(r"(\.L\d+):", line):
             label, body = match[1], []
         elif line.startswith("\t") and not line.startswith("\t."):
@@ -191,7 +213,8 @@ def print_loops(mca: str) -> dict[tuple[str, str, str], float]:
                 whole = one * loop.count / here
                 cycles[loop.kernel, loop.function, core] = whole
                 columns = f"{whole:.1f} | {64 * ghz / whole:.1f} | |"
-            print(f"| {loop.kernel} | {loop.function} | {core} | {ghz} | {columns}")
+            name = f"{loop.function}, {loop.rows} rows" if loop.rows else loop.function
+            print(f"| {loop.kernel} | {name} | {core} | {ghz} | {columns}")
     return cycles
 
 

@@ -12,8 +12,10 @@ set(operators
   ternary_matmul
   two_step_matmul)
 set(benches
+  kernels/int8_gemv
   kernels/read
   kernels/ternary_columns
+  kernels/ternary_few
   kernels/ternary_gemm
   kernels/ternary_gemv
   operators/bf16_matmul

@@ -72,10 +72,10 @@ TEST(kernels, choice) {
   }
   if (const Kernels* k = of("neon_dotprod")) {
     CHECK(k->ternary_gemm == ternary_gemm_neon_dotprod);
-    CHECK(k->attend_weights_int8 == attend_weights_int8_neon && k->rotate == rotate_scalar);
+    CHECK(k->attend_weights_int8 == attend_weights_int8_neon && k->rotate == rotate_neon);
   }
   if (const Kernels* k = of("neon")) {
-    CHECK(k->ternary_group == ternary_group_neon && k->quantize_int8 == quantize_int8_scalar);
+    CHECK(k->ternary_group == ternary_group_neon && k->quantize_int8 == quantize_int8_neon);
   }
 #endif
 }

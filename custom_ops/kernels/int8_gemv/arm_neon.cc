@@ -1,54 +1,58 @@
-#include "kernels/arm_neon.h"
-
-#include <string.h>
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "kernels/int8_gemv/int8_gemv.h"
 
 namespace bitnet {
 
+using Lanes = int32x4_t;
+
+struct Step {
+  size_t rows;
+  void (*products)(size_t, const int16_t*, size_t, const uint8_t* const*, Lanes*);
+};
+
 static constexpr size_t kAhead = 4096;
 
-// int8 weights widen to 16 bits; one step adds two products to each lane of two sums.
-static constexpr size_t kInt8Steps = 256;  // between two widenings to int64
-static_assert(kInt8Steps * 2 * 32512 * 128 <= INT32_MAX, "int32 lanes");
+// int8 weights widen to 16 bits; 16 k add four products to each int32 lane.
+static constexpr size_t kDepth = 16 * 128;
+static_assert(4ll * 32512 * 128 * (kDepth / 16) <= INT32_MAX, "int32 lanes");
 
-static inline void int8_step(int32x4_t acc[2], const int16x8_t q[2], const uint8_t* w) {
-  const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(w));
-  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
-  acc[0] = vmlal_s16(acc[0], vget_low_s16(low), vget_low_s16(q[0]));
-  acc[1] = vmlal_high_s16(acc[1], low, q[0]);
-  acc[0] = vmlal_s16(acc[0], vget_low_s16(high), vget_low_s16(q[1]));
-  acc[1] = vmlal_high_s16(acc[1], high, q[1]);
-}
-
-template <int R>
-static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
-  int64x2_t wide[R];
-  UNROLL for (int r = 0; r < R; r++) wide[r] = vdupq_n_s64(0);
-  for (size_t begin = 0; begin < k; begin += 16 * kInt8Steps) {
-    const size_t end = k - begin < 16 * kInt8Steps ? k : begin + 16 * kInt8Steps;
-    int32x4_t acc[R][2];
-    UNROLL for (int r = 0; r < R; r++) acc[r][0] = acc[r][1] = vdupq_n_s32(0);
-    size_t i = begin;
-    for (; i + 16 <= end; i += 16) {
-      const int16x8_t x[2] = {vld1q_s16(q + i), vld1q_s16(q + i + 8)};
-      PREFETCH(w + i / 16 % R * k + i + kAhead);  // one row's line in each turn
-      UNROLL for (int r = 0; r < R; r++) int8_step(acc[r], x, w + r * k + i);
-    }
+template <int R, int M>
+static void products(size_t depth, const int16_t* q, size_t q_stride, const uint8_t* const* row,
+                     Lanes* lanes) {
+  int32x4_t acc[M][R];
+  UNROLL for (int i = 0; i < R * M; i++) acc[i / R][i % R] = vdupq_n_s32(0);
+  for (size_t i = 0; i < depth; i += 16) {
+    PREFETCH(row[i / 16 % R] + i / 64 * 64 + kAhead);  // one row's line in each turn
+    int16x8_t low[R], high[R];
     UNROLL for (int r = 0; r < R; r++) {
-      if (i < end) {
-        const int16x8_t x[2] = {vld1q_s16(q + i), vld1q_s16(q + i + 8)};
-        uint8_t rest[16] = {0};
-        memcpy(rest, w + r * k + i, end - i);
-        int8_step(acc[r], x, rest);
+      const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(row[r] + i));
+      low[r] = vmovl_s8(vget_low_s8(bytes));
+      high[r] = vmovl_high_s8(bytes);
+    }
+    UNROLL for (int m = 0; m < M; m++) {
+      const int16_t* x = q + m * q_stride + i;
+      const int16x8_t a = vld1q_s16(x), b = vld1q_s16(x + 8);
+      UNROLL for (int r = 0; r < R; r++) {
+        int32x4_t sum = vmlal_s16(acc[m][r], vget_low_s16(low[r]), vget_low_s16(a));
+        sum = vmlal_high_s16(sum, low[r], a);
+        sum = vmlal_s16(sum, vget_low_s16(high[r]), vget_low_s16(b));
+        acc[m][r] = vmlal_high_s16(sum, high[r], b);
       }
-      wide[r] = vpadalq_s32(vpadalq_s32(wide[r], acc[r][0]), acc[r][1]);
     }
   }
-  UNROLL for (int r = 0; r < R; r++) sums[r] = vaddvq_s64(wide[r]);
+  UNROLL for (int i = 0; i < R * M; i++) lanes[i] = acc[i / R][i % R];
 }
+
+static inline int64_t lane_sum(const Lanes& lanes) { return vaddlvq_s32(lanes); }
+
+// 16 sums, 8 vectors of weights, 2 of activations: 26 of the 32 registers.
+static const Step kSteps[] = {
+    {4, products<4, 1>}, {4, products<4, 2>}, {4, products<4, 3>}, {4, products<4, 4>}};
 
 }  // namespace bitnet
 
 #define ISA(name) name##_neon
-#include "kernels/int8_gemv/by_rows.inc"
+#include "kernels/int8_gemv/few.inc"

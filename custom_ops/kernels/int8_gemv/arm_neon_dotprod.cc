@@ -1,48 +1,56 @@
 #include "kernels/arm_neon_dotprod.h"
 
-#include <string.h>
-
 #include "kernels/int8_gemv/int8_gemv.h"
 
 namespace bitnet {
+
+using Lanes = int32x4x2_t;  // of the low and the high bytes
+
+struct Step {
+  size_t rows;
+  void (*products)(size_t, const int16_t*, size_t, const uint8_t* const*, Lanes*);
+};
 
 static constexpr size_t kAhead = 4096;
 
 // q = 256 * high + low. Both are int8, since |q| <= 32512, and have sums of their own. A lane takes
 // a quarter of K products.
-static_assert(128ll * 128 * (kMaxK / 4) <= INT32_MAX, "int32 lanes");
+static constexpr size_t kDepth = kMaxK;
+static_assert(128ll * 128 * (kDepth / 4) <= INT32_MAX, "int32 lanes");
 
-static inline void int8_step(int32x4_t acc[2], const int8x16_t x[2], const uint8_t* w) {
-  const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(w));
-  acc[0] = vdotq_s32(acc[0], bytes, x[0]);
-  acc[1] = vdotq_s32(acc[1], bytes, x[1]);
-}
-
-template <int R>
-static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
-  int32x4_t acc[R][2];  // of the low and the high bytes
-  UNROLL for (int r = 0; r < R; r++) acc[r][0] = acc[r][1] = vdupq_n_s32(0);
-  int8x16_t x[2];
-  size_t i = 0;
-  for (; i + 16 <= k; i += 16) {
-    split(q + i, x);
-    PREFETCH(w + i / 16 % R * k + i + kAhead);  // one row's line in each turn
-    UNROLL for (int r = 0; r < R; r++) int8_step(acc[r], x, w + r * k + i);
+template <int R, int M>
+static void products(size_t depth, const int16_t* q, size_t q_stride, const uint8_t* const* row,
+                     Lanes* lanes) {
+  int32x4_t acc[M][R][2];
+  UNROLL for (int i = 0; i < R * M; i++) {
+    acc[i / R][i % R][0] = acc[i / R][i % R][1] = vdupq_n_s32(0);
   }
-  if (i < k) {
-    split(q + i, x);
-    UNROLL for (int r = 0; r < R; r++) {
-      uint8_t rest[16] = {0};
-      memcpy(rest, w + r * k + i, k - i);
-      int8_step(acc[r], x, rest);
+  for (size_t i = 0; i < depth; i += 16) {
+    PREFETCH(row[i / 16 % R] + i / 64 * 64 + kAhead);  // one row's line in each turn
+    int8x16_t w[R];
+    UNROLL for (int r = 0; r < R; r++) w[r] = vreinterpretq_s8_u8(vld1q_u8(row[r] + i));
+    UNROLL for (int m = 0; m < M; m++) {
+      int8x16_t x[2];
+      split(q + m * q_stride + i, x);
+      UNROLL for (int r = 0; r < R; r++) {
+        acc[m][r][0] = vdotq_s32(acc[m][r][0], w[r], x[0]);
+        acc[m][r][1] = vdotq_s32(acc[m][r][1], w[r], x[1]);
+      }
     }
   }
-  UNROLL for (int r = 0; r < R; r++) {
-    sums[r] = vaddlvq_s32(acc[r][0]) + 256 * vaddlvq_s32(acc[r][1]);
+  UNROLL for (int i = 0; i < R * M; i++) {
+    lanes[i] = {{acc[i / R][i % R][0], acc[i / R][i % R][1]}};
   }
 }
+
+static inline int64_t lane_sum(const Lanes& lanes) {
+  return vaddlvq_s32(lanes.val[0]) + 256 * vaddlvq_s32(lanes.val[1]);
+}
+
+// 16 sums. 24 would fit the registers, but not with what splits activations.
+static const Step kSteps[] = {{4, products<4, 1>}, {4, products<4, 2>}};
 
 }  // namespace bitnet
 
 #define ISA(name) name##_neon_dotprod
-#include "kernels/int8_gemv/by_rows.inc"
+#include "kernels/int8_gemv/few.inc"

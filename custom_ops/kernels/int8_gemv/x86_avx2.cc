@@ -6,59 +6,53 @@
 
 namespace bitnet {
 
+using Lanes = __m256i;
+
+struct Step {
+  size_t rows;
+  void (*products)(size_t, const int16_t*, size_t, const uint8_t* const*, Lanes*);
+};
+
 static constexpr size_t kAhead = 8192;
 
-static inline __m128i load_half(const void* p) {
-  return _mm_loadu_si128(static_cast<const __m128i*>(p));
-}
+// int8 weights widen to 16 bits; 16 k add two products to each int32 lane.
+static constexpr size_t kDepth = 16 * 256;
+static_assert(2ll * 32512 * 128 * (kDepth / 16) <= INT32_MAX, "int32 lanes");
 
-// int8 weights widen to 16 bits; one step adds two products to each int32 lane.
-static constexpr size_t kInt8Steps = 256;  // between two widenings to int64
-static_assert(kInt8Steps * 2 * 32512 * 128 <= INT32_MAX, "int32 lanes");
-
-static inline __m256i int8_step(__m256i acc, const int16_t* q, const uint8_t* w) {
-  const __m256i wide = _mm256_cvtepi8_epi16(load_half(w));
-  return _mm256_add_epi32(
-      acc, _mm256_madd_epi16(wide, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q))));
-}
-
-static inline __m256i widen(__m256i sum, __m256i acc) {
-  sum = _mm256_add_epi64(sum, _mm256_cvtepi32_epi64(_mm256_castsi256_si128(acc)));
-  return _mm256_add_epi64(sum, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(acc, 1)));
-}
-
-template <int R>
-static void int8_rows(size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
-  __m256i wide[R];
-  UNROLL for (int r = 0; r < R; r++) wide[r] = _mm256_setzero_si256();
-  for (size_t begin = 0; begin < k; begin += 16 * kInt8Steps) {
-    const size_t end = k - begin < 16 * kInt8Steps ? k : begin + 16 * kInt8Steps;
-    __m256i acc[R];
-    UNROLL for (int r = 0; r < R; r++) acc[r] = _mm256_setzero_si256();
-    size_t i = begin;
-    for (; i + 16 <= end; i += 16) {
-      UNROLL for (int r = 0; r < R; r++) {
-        if ((i & 48) == 0) PREFETCH(w + r * k + i + kAhead);
-        acc[r] = int8_step(acc[r], q + i, w + r * k + i);
-      }
-    }
+template <int R, int M>
+static void products(size_t depth, const int16_t* q, size_t q_stride, const uint8_t* const* row,
+                     Lanes* lanes) {
+  __m256i acc[M][R];
+  UNROLL for (int m = 0; m < M; m++) {
+    UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm256_setzero_si256();
+  }
+  for (size_t i = 0; i < depth; i += 16) {
+    PREFETCH(row[i / 16 % R] + i / 64 * 64 + kAhead);  // one row's line in each turn
     UNROLL for (int r = 0; r < R; r++) {
-      if (i < end) {
-        uint8_t rest[16] = {0};
-        for (size_t b = 0; b < end - i; b++) rest[b] = w[r * k + i + b];
-        acc[r] = int8_step(acc[r], q + i, rest);
+      const __m256i wide =
+          _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row[r] + i)));
+      UNROLL for (int m = 0; m < M; m++) {
+        const __m256i* x = reinterpret_cast<const __m256i*>(q + m * q_stride + i);
+        acc[m][r] = _mm256_add_epi32(acc[m][r], _mm256_madd_epi16(wide, _mm256_loadu_si256(x)));
       }
-      wide[r] = widen(wide[r], acc[r]);
     }
   }
-  UNROLL for (int r = 0; r < R; r++) {
-    int64_t words[4];
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words), wide[r]);
-    sums[r] = words[0] + words[1] + words[2] + words[3];
-  }
+  UNROLL for (int i = 0; i < R * M; i++) _mm256_store_si256(lanes + i, acc[i / R][i % R]);
 }
+
+static inline int64_t lane_sum(const Lanes& lanes) {
+  const __m256i low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(lanes));
+  const __m256i sum =
+      _mm256_add_epi64(low, _mm256_cvtepi32_epi64(_mm256_extracti128_si256(lanes, 1)));
+  const __m128i two = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+  return _mm_cvtsi128_si64(two) + _mm_extract_epi64(two, 1);
+}
+
+// 12 sums, weights and products: 14 of the 16 registers.
+static const Step kSteps[] = {{4, products<4, 1>}, {4, products<4, 2>}, {4, products<4, 3>},
+                              {2, products<2, 4>}, {2, products<2, 5>}, {2, products<2, 6>}};
 
 }  // namespace bitnet
 
 #define ISA(name) name##_avx2
-#include "kernels/int8_gemv/by_rows.inc"
+#include "kernels/int8_gemv/few.inc"

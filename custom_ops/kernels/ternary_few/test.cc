@@ -124,7 +124,7 @@ TEST(ternary_few, columns) {
 TEST(ternary_few, extremes) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
-    for (size_t m : {2, 6, 16}) {
+    for (size_t m : {1, 2, 3, 4, 5, 6, 7, 8, 16}) {
       Ternary t(m, 3, kTestedK);
       for (int weight_code = 0; weight_code < 4; weight_code++) {
         for (int activation : {-128, 127}) {

@@ -92,12 +92,11 @@ static inline void multiply(size_t tall, size_t depth, const uint8_t* panel, con
 namespace bitnet {
 
 // GEMM of columns: 8 of them at a time are interleaved, then unpacked. A panel has 16 outputs.
-static constexpr size_t kChunk = 64;  // columns
-static constexpr size_t kPanelBytes = kChunk * kRows;
+static constexpr size_t kPanelBytes = kColumns * kRows;
 
-static inline void unpack_8(const uint8_t* const column[8], uint8_t* panels) {
+static inline void unpack_8(const uint8_t* const* column, size_t at, uint8_t* panels) {
   uint8x16_t v[8], t[8];
-  UNROLL for (int i = 0; i < 8; i++) v[i] = vld1q_u8(column[i]);
+  UNROLL for (int i = 0; i < 8; i++) v[i] = vld1q_u8(column[i] + at);
   // Column and byte are the halves of one index. Each turn rotates it by a bit.
   UNROLL for (int turn = 0; turn < 3; turn++) {
     UNROLL for (int i = 0; i < 4; i++) {
@@ -109,27 +108,19 @@ static inline void unpack_8(const uint8_t* const column[8], uint8_t* panels) {
   UNROLL for (int i = 0; i < 8; i++) split_fields(v[i], panels + 16 * i, kPanelBytes);
 }
 
-void ternary_columns_gemm_neon_i8mm(size_t m, size_t count, const int8_t* q, size_t q_stride,
-                                    const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
-                                    int32_t* sums, size_t stride) {
+static void add_columns(size_t m, size_t depth, const uint8_t* const* column, size_t at,
+                        const int8_t* q, size_t q_stride, int32_t* sums, size_t stride) {
   alignas(16) uint8_t panels[4 * kPanelBytes];  // one a field
-  start(m, kBlockK, q_sums, sums, stride);
-  for (size_t k = 0; k < count; k += kChunk) {
-    for (size_t part = 0; part < kBlockBytes; part += 16) {
-      for (size_t i = 0; i < kChunk; i += 8) {
-        const uint8_t* column[8];  // past the last one, where q is 0, it is repeated
-        UNROLL for (size_t c = 0; c < 8; c++) {
-          const size_t at = k + i + c;
-          column[c] = w + (at < count ? at : count - 1) * row_bytes + part;
-        }
-        unpack_8(column, panels + i * kRows);
-      }
-      for (size_t j = 0; j < 4; j++) {
-        add_panel(m, kRows, kChunk, panels + j * kPanelBytes, q + k, q_stride, sums + 64 * j + part,
-                  stride);
-      }
+  for (size_t part = 0; part < kBlockBytes; part += 16) {
+    for (size_t i = 0; i < depth; i += 8) unpack_8(column + i, at + part, panels + i * kRows);
+    for (size_t j = 0; j < 4; j++) {
+      prefetch_columns(part / 4 + j, depth, column, at);
+      add_panel(m, kRows, depth, panels + j * kPanelBytes, q, q_stride, sums + 64 * j + part,
+                stride);
     }
   }
 }
 
 }  // namespace bitnet
+
+#include "kernels/ternary_gemm/columns.inc"

@@ -23,9 +23,19 @@ using TernaryColumnsGemm = void(size_t m, size_t count, const int8_t* q, size_t 
                                 const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
                                 int32_t* sums, size_t stride);
 
-#define KERNEL(isa, needs)        \
-  TernaryGemm ternary_gemm_##isa; \
-  TernaryColumnsGemm ternary_columns_gemm_##isa;
+// The same for some of the rows, or all: sums[i * stride + n] for n < 256 * blocks; blocks of a row
+// are next to each other. Where an index, ascending, names the rows, m is at most kFewActivations,
+// and q has zeros only up to a multiple of 4.
+// ternary_columns_gemm and ternary_columns_few are made of it, but for scalar and AVX-512.
+using TernaryColumnsBlocks = void(size_t m, size_t count, size_t blocks, const int8_t* q,
+                                  size_t q_stride, const int32_t* q_sums, const uint8_t* w,
+                                  size_t row_bytes, const int32_t* index, int32_t* sums,
+                                  size_t stride);
+
+#define KERNEL(isa, needs)                       \
+  TernaryGemm ternary_gemm_##isa;                \
+  TernaryColumnsGemm ternary_columns_gemm_##isa; \
+  TernaryColumnsBlocks ternary_columns_blocks_##isa;
 #include "kernels/ternary_gemm/kernels.inc"
 
 }  // namespace bitnet

@@ -7,17 +7,17 @@
 
 namespace bitnet {
 
-static constexpr size_t kGroups = 64;  // a block
+static constexpr size_t kGroups = 64;  // a block; no sum of int32 overflows
 
 template <int M>
-static void tile(const uint8_t* panel, const int8_t* q, size_t q_stride, __m256i low, __m256i high,
-                 int32_t* sums, size_t stride) {
+static void tile(size_t groups, const uint8_t* panel, const int8_t* q, size_t q_stride, __m256i low,
+                 __m256i high, int32_t* sums, size_t stride) {
   __m256i acc[M][2];
   UNROLL for (int m = 0; m < M; m++) {
     acc[m][0] = _mm256_maskload_epi32(sums + m * stride, low);
     acc[m][1] = _mm256_maskload_epi32(sums + m * stride + 8, high);
   }
-  for (size_t g = 0; g < kGroups; g++, panel += kQuadBytes, q += 4) {
+  for (size_t g = 0; g < groups; g++, panel += kQuadBytes, q += 4) {
     const __m256i w0 = load(panel), w1 = load(panel + 32);
     UNROLL for (int m = 0; m < M; m++) {
       const __m256i x = _mm256_set1_epi32(load_4(q + m * q_stride));
