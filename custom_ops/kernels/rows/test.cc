@@ -32,7 +32,7 @@ struct Row {
    rotate_##isa,           \
    scale_sums_##isa,       \
    scale_sums_each_##isa,  \
-   gate_##isa,              \
+   gate_##isa,             \
    add_sums_##isa},
 #include "kernels/rows/kernels.inc"
 };

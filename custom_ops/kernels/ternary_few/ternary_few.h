@@ -25,8 +25,8 @@ using TernaryColumnsFew = void(size_t m, size_t count, size_t blocks, const int8
                                size_t q_stride, const int32_t* q_sums, const uint8_t* w,
                                const int32_t* index, int32_t* sums, size_t stride);
 
-#define KERNEL(isa, needs)       \
-  TernaryFew ternary_few_##isa;  \
+#define KERNEL(isa, needs)      \
+  TernaryFew ternary_few_##isa; \
   TernaryColumnsFew ternary_columns_few_##isa;
 #include "kernels/ternary_few/kernels.inc"
 

@@ -115,9 +115,9 @@ static constexpr size_t kColumns = 64;  // that stay in the first cache for all 
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
 static_assert(3ll * 64 * 128 * kColumns <= INT32_MAX, "int32 lanes");
 
-// sums[m][j] += 16 bytes of `groups` times 4 columns by M activation rows, for each field j of these
-// bytes. A mask alone takes a field out of a byte, which leaves 4^j times the code. `start`: null,
-// or what the sums begin with, less its sign.
+// sums[m][j] += 16 bytes of `groups` times 4 columns by M activation rows, for each field j of
+// these bytes. A mask alone takes a field out of a byte, which leaves 4^j times the code. `start`:
+// null, or what the sums begin with, less its sign.
 template <int M>
 static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t q_stride,
                    const int32_t* start, int32_t* sums, size_t stride) {

@@ -127,7 +127,8 @@ void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, 
 size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
   const size_t stride = padded(n, kBlockK), width = padded(k, kBlockK);
   if (m == 1) {
-    return kMaxParts * stride * sizeof(int32_t) + (k + kSelectSlack) * (sizeof(int32_t) + 1) + width;
+    return kMaxParts * stride * sizeof(int32_t) + (k + kSelectSlack) * (sizeof(int32_t) + 1) +
+           width;
   }
   if (m > kFewActivations) {
     return kWorkers * kTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);
