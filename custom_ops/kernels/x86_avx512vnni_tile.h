@@ -41,8 +41,7 @@ static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>,
 
 // Columns, 4 of them at a time, are interleaved while packed, to [half][k / 4][byte][k % 4], with
 // half_bytes from half to half. Each field is then the panel of 32 outputs.
-static inline void interleave_4(const uint8_t* const* column, uint8_t* packed,
-                                size_t half_bytes) {
+static inline void interleave_4(const uint8_t* const* column, uint8_t* packed, size_t half_bytes) {
   const __m512i a = _mm512_loadu_si512(column[0]), b = _mm512_loadu_si512(column[1]);
   const __m512i c = _mm512_loadu_si512(column[2]), d = _mm512_loadu_si512(column[3]);
   const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);

@@ -130,8 +130,7 @@ static void ternary(const Kernels& kernels, Hash* hash) {
 
 static void ternary_gated(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
-    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, 2,
-              ternary_gated_matmul_scratch(s.m, s.k));
+    Inputs in(s, s.n * blocks_of(s.k) * kBlockBytes, 2, ternary_gated_matmul_scratch(s.m, s.k));
     ternary_gated_matmul(kernels,
                          {.m = s.m,
                           .k = s.k,

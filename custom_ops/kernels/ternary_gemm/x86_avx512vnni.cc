@@ -1,10 +1,9 @@
-#include "kernels/x86_avx512vnni_tile.h"
-
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/ternary_gemm/ternary_gemm.h"
+#include "kernels/x86_avx512vnni_tile.h"
 
 namespace bitnet {
 
