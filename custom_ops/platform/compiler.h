@@ -26,6 +26,9 @@
 // Keeps a vector in a register. GCC would load it again for each instruction that takes it.
 #define KEEP(x) __asm__("" : "+v"(x))
 #define PREFETCH(p) __builtin_prefetch(p)
+// Not those of the standard library, whose copies in two instruction sets the linker would merge.
+#define COUNT_BITS(x) static_cast<size_t>(__builtin_popcount(x))
+#define LOWEST_BIT(x) static_cast<size_t>(__builtin_ctz(x))
 // For a long function with much work in each call: inlined copies only make the library larger.
 #define NOINLINE __attribute__((noinline, unused))
 #else
@@ -35,6 +38,8 @@
 #define RESTRICT __restrict
 #define KEEP(x)
 #if BITNET_X86
+#define COUNT_BITS(x) static_cast<size_t>(__popcnt(x))
+#define LOWEST_BIT(x) static_cast<size_t>(_tzcnt_u32(x))
 #define PREFETCH(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0)
 #else
 #define PREFETCH(p) __prefetch(p)

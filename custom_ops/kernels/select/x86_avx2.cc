@@ -2,8 +2,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <bit>
-
 #include "kernels/select/select.h"
 
 namespace bitnet {
@@ -11,7 +9,7 @@ namespace bitnet {
 // Calls take(i) for each set bit.
 template <typename Take>
 static inline void each_bit(uint32_t bits, const Take& take) {
-  for (; bits; bits &= bits - 1) take(static_cast<size_t>(std::countr_zero(bits)));
+  for (; bits; bits &= bits - 1) take(LOWEST_BIT(bits));
 }
 
 size_t select_values_avx2(size_t count, const int8_t* q, int32_t* index, int8_t* values) {

@@ -2,8 +2,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <bit>
-
 #include "kernels/select/select.h"
 
 namespace bitnet {
@@ -13,7 +11,7 @@ static inline size_t put(__mmask16 taken, __m512i first, int32_t* index) {
   const __m512i places = _mm512_add_epi32(
       first, _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   _mm512_storeu_si512(index, _mm512_maskz_compress_epi32(taken, places));
-  return static_cast<size_t>(std::popcount(taken));
+  return COUNT_BITS(taken);
 }
 
 static inline __mmask16 first_of(size_t left) {
