@@ -27,8 +27,8 @@ static void products(size_t depth, const int16_t* q, size_t q_stride, const uint
     UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm256_setzero_si256();
   }
   for (size_t i = 0; i < depth; i += 16) {
-    PREFETCH(row[i / 16 % R] + i / 64 * 64 + kAhead);  // one row's line in each turn
     UNROLL for (int r = 0; r < R; r++) {
+      if (i % 64 == 0) PREFETCH(row[r] + i + kAhead);
       const __m256i wide =
           _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row[r] + i)));
       UNROLL for (int m = 0; m < M; m++) {
@@ -48,9 +48,12 @@ static inline int64_t lane_sum(const Lanes& lanes) {
   return _mm_cvtsi128_si64(two) + _mm_extract_epi64(two, 1);
 }
 
-// 12 sums, weights and products: 14 of the 16 registers.
-static const Step kSteps[] = {{4, products<4, 1>}, {4, products<4, 2>}, {4, products<4, 3>},
-                              {2, products<2, 4>}, {2, products<2, 5>}, {2, products<2, 6>}};
+// 10 sums, weights and products: 12 of the 16 registers; with 12 sums GCC would spill some.
+static const Step kSteps[] = {{4, products<4, 1>},
+                              {4, products<4, 2>},
+                              {2, products<2, 3>},
+                              {2, products<2, 4>},
+                              {2, products<2, 5>}};
 
 }  // namespace bitnet
 
