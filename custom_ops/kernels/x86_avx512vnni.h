@@ -64,4 +64,23 @@ static NOINLINE void unpack_block(const uint8_t* w, size_t row_bytes, size_t row
   }
 }
 
+// Columns, 4 of them at a time, are interleaved while packed, to [half][k / 4][byte][k % 4], with
+// half_bytes from half to half. Each field is then the panel of 32 outputs.
+static inline void interleave_4(const uint8_t* const* column, uint8_t* packed, size_t half_bytes) {
+  const __m512i a = _mm512_loadu_si512(column[0]), b = _mm512_loadu_si512(column[1]);
+  const __m512i c = _mm512_loadu_si512(column[2]), d = _mm512_loadu_si512(column[3]);
+  const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);
+  const __m512i cd0 = _mm512_unpacklo_epi8(c, d), cd1 = _mm512_unpackhi_epi8(c, d);
+  // Quarter l of v[i] has bytes 16 l + 4 i to 16 l + 4 i + 3 of all 4.
+  const __m512i v[4] = {_mm512_unpacklo_epi16(ab0, cd0), _mm512_unpackhi_epi16(ab0, cd0),
+                        _mm512_unpacklo_epi16(ab1, cd1), _mm512_unpackhi_epi16(ab1, cd1)};
+  const __m512i t[4] = {
+      _mm512_shuffle_i32x4(v[0], v[1], 0x44), _mm512_shuffle_i32x4(v[2], v[3], 0x44),
+      _mm512_shuffle_i32x4(v[0], v[1], 0xee), _mm512_shuffle_i32x4(v[2], v[3], 0xee)};
+  UNROLL for (int half = 0; half < 2; half++, packed += half_bytes) {
+    _mm512_storeu_si512(packed, _mm512_shuffle_i32x4(t[2 * half], t[2 * half + 1], 0x88));
+    _mm512_storeu_si512(packed + 64, _mm512_shuffle_i32x4(t[2 * half], t[2 * half + 1], 0xdd));
+  }
+}
+
 }  // namespace bitnet

@@ -25,4 +25,5 @@ static inline Wide widen(Wide wide, Sum sum) { return vpadalq_s16(wide, sum); }
 #define GEMM(name) name##_neon
 #define ROW(name) name##_neon
 #define COLUMNS(name) name##_neon
+#include "kernels/ternary_few/columns.inc"
 #include "kernels/ternary_few/few.inc"

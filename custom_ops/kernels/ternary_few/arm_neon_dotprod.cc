@@ -25,4 +25,5 @@ static inline Wide widen(Wide wide, Sum sum) { return vaddq_s32(wide, sum); }
 #define GEMM(name) name##_neon_dotprod
 #define ROW(name) name##_neon_dotprod
 #define COLUMNS(name) name##_neon_dotprod
+#include "kernels/ternary_few/columns.inc"
 #include "kernels/ternary_few/few.inc"

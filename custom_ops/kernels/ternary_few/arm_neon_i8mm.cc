@@ -2,14 +2,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/ternary_few/step.h"
 #include "kernels/ternary_few/ternary_few.h"
 
 namespace bitnet {
-
-struct Step {
-  size_t rows;
-  void (*products)(size_t, const int8_t*, const uint8_t* const*, const uint8_t* const*, int32_t*);
-};
 
 static_assert(3ll * 128 * 8 * 32 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
 
@@ -61,9 +57,9 @@ static void products(size_t blocks, const int8_t* q, const uint8_t* const* row,
 }
 
 // 8 sums, 4 packed vectors, 8 of activations, the mask and codes: 22 of the 32 registers.
-static const Step kSteps[] = {{4, products<1>}, {4, products<2>}, {4, products<3>},
-                              {4, products<4>}, {4, products<5>}, {4, products<6>},
-                              {4, products<7>}, {4, products<8>}};
+static const FewStep kSteps[] = {{4, products<1>}, {4, products<2>}, {4, products<3>},
+                                 {4, products<4>}, {4, products<5>}, {4, products<6>},
+                                 {4, products<7>}, {4, products<8>}};
 
 }  // namespace bitnet
 
@@ -71,4 +67,5 @@ static const Step kSteps[] = {{4, products<1>}, {4, products<2>}, {4, products<3
 #define GEMM(name) name##_neon_i8mm
 #define ROW(name) name##_neon_dotprod
 #define COLUMNS(name) name##_neon_dotprod
+#include "kernels/ternary_few/columns.inc"
 #include "kernels/ternary_few/few.inc"

@@ -26,15 +26,16 @@ static inline Wide widen(Wide wide, Sum sum) {
 namespace bitnet {
 
 // 10 sums, two packed vectors, the mask, codes and products: 15 of the 16 registers.
-static const Step kSteps[] = {{4, products<4, 1>},
-                              {3, products<3, 2>},
-                              {2, products<2, 3>},
-                              {2, products<2, 4>},
-                              {2, products<2, 5>}};
+static const FewStep kSteps[] = {{4, products<4, 1>},
+                                 {3, products<3, 2>},
+                                 {2, products<2, 3>},
+                                 {2, products<2, 4>},
+                                 {2, products<2, 5>}};
 
 }  // namespace bitnet
 
 #define ISA(name) name##_avx2
 #define GEMM(name) name##_avx2
 #define COLUMNS(name) name##_avx2
+#include "kernels/ternary_few/columns.inc"
 #include "kernels/ternary_few/few.inc"

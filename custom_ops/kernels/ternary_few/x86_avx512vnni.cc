@@ -1,17 +1,16 @@
+#include "kernels/x86_avx512vnni.h"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/ternary_few/step.h"
 #include "kernels/ternary_few/ternary_few.h"
-#include "kernels/x86_avx512vnni_tile.h"
 
 namespace bitnet {
 
 // A lane adds 4 products of 4 fields a block.
 static_assert(3ll * 128 * 4 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
-
-// What is prefetched ahead of a row: bytes where all rows are read, and how many of some rows.
-static constexpr size_t kAhead = 8192, kRowsAhead = 12;
 
 // The sums of the lanes of each of 16 vectors, in order.
 static inline __m512i sums_of(__m512i* v) {
@@ -65,51 +64,10 @@ static void products(size_t blocks, const int8_t* q, const uint8_t* const* row,
   _mm512_storeu_si512(sums, sums_of(acc));
 }
 
-// The sums of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
-using Products = void (*)(size_t, const int8_t*, const uint8_t* const*, const uint8_t* const*,
-                          int32_t*);
-static const Products kProducts[] = {products<4, 1>, products<4, 2>, products<4, 3>,
-                                     products<4, 4>, products<2, 5>, products<2, 6>,
-                                     products<2, 7>, products<2, 8>};
-
-// Up to 8 activation rows.
-static void few(size_t m, size_t count, size_t known, size_t blocks, const int8_t* q,
-                const int32_t* q_sums, const uint8_t* w, const int32_t* index, int32_t* sums,
-                size_t stride) {
-  const size_t row_bytes = blocks * kBlockBytes, step = m <= 4 ? 4 : 2;
-  for (size_t n = 0; n < count; n += step) {
-    const uint8_t *row[4], *ahead[4];
-    int32_t out[16];
-    for (size_t r = 0; r < step; r++) {  // past the last one, it is repeated
-      const size_t at = n + r < count ? n + r : count - 1;
-      row[r] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
-      const size_t later = at + kRowsAhead < known ? at + kRowsAhead : known - 1;
-      ahead[r] = index ? w + static_cast<size_t>(index[later]) * row_bytes : row[r] + kAhead;
-    }
-    kProducts[m - 1](blocks, q, row, ahead, out);
-    const size_t here = count - n < step ? count - n : step;
-    for (size_t i = 0; i < m; i++) {
-      for (size_t r = 0; r < here; r++) sums[i * stride + n + r] = out[i * step + r] - q_sums[i];
-    }
-  }
-}
-
-static constexpr size_t kWeightRows = 32;  // that stay in the first caches for all of m
-
-void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
-                            const int32_t* q_sums, const uint8_t* w, const int32_t* index,
-                            int32_t* sums, size_t stride) {
-  const size_t width = blocks * kBlockK, row_bytes = blocks * kBlockBytes;
-  const size_t step = m <= 8 ? count : kWeightRows;
-  for (size_t n = 0; n < count; n += step) {
-    const size_t here = count - n < step ? count - n : step;
-    for (size_t i = 0; i < m; i += 8) {
-      few(m - i < 8 ? m - i : 8, here, count - n, blocks, q + i * width, q_sums + i,
-          index ? w : w + n * row_bytes, index ? index + n : nullptr, sums + i * stride + n,
-          stride);
-    }
-  }
-}
+// At most 16 sums: R is 4 for up to 4 activation rows, or 2.
+static const FewStep kSteps[] = {{4, products<4, 1>}, {4, products<4, 2>}, {4, products<4, 3>},
+                                 {4, products<4, 4>}, {2, products<2, 5>}, {2, products<2, 6>},
+                                 {2, products<2, 7>}, {2, products<2, 8>}};
 
 static constexpr size_t kColumns = 64;  // that stay in the first cache for all of m
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
@@ -185,3 +143,6 @@ void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const
 }
 
 }  // namespace bitnet
+
+#define ISA(name) name##_avx512vnni
+#include "kernels/ternary_few/few.inc"

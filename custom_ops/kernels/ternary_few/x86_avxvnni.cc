@@ -23,15 +23,16 @@ static inline Wide widen(Wide wide, Sum sum) { return _mm256_add_epi32(wide, sum
 namespace bitnet {
 
 // 10 sums, two packed vectors, the mask and codes: 14 of the 16 registers.
-static const Step kSteps[] = {{4, products<4, 1>},
-                              {4, products<4, 2>},
-                              {2, products<2, 3>},
-                              {2, products<2, 4>},
-                              {2, products<2, 5>}};
+static const FewStep kSteps[] = {{4, products<4, 1>},
+                                 {4, products<4, 2>},
+                                 {2, products<2, 3>},
+                                 {2, products<2, 4>},
+                                 {2, products<2, 5>}};
 
 }  // namespace bitnet
 
 #define ISA(name) name##_avxvnni
 #define GEMM(name) name##_avxvnni
 #define COLUMNS(name) name##_avx2
+#include "kernels/ternary_few/columns.inc"
 #include "kernels/ternary_few/few.inc"

@@ -1,11 +1,45 @@
+#include "kernels/x86_avx512vnni.h"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/ternary_gemm/ternary_gemm.h"
-#include "kernels/x86_avx512vnni_tile.h"
 
 namespace bitnet {
+
+// sums[m][0..32) += panel x q for M activation rows. The first panel starts from -q_sums.
+template <int M>
+static void tile(size_t groups, const uint8_t* panel, const int8_t* q, size_t q_stride,
+                 const int32_t* start, __mmask16 low, __mmask16 high, int32_t* sums,
+                 size_t stride) {
+  __m512i acc[M][2];
+  UNROLL for (int m = 0; m < M; m++) {
+    if (start) {
+      acc[m][0] = acc[m][1] = _mm512_set1_epi32(-start[m]);
+    } else {
+      acc[m][0] = _mm512_maskz_loadu_epi32(low, sums + m * stride);
+      acc[m][1] = _mm512_maskz_loadu_epi32(high, sums + m * stride + 16);
+    }
+  }
+  for (size_t g = 0; g < groups; g++, panel += kQuadBytes, q += 4) {
+    const __m512i w0 = _mm512_loadu_si512(panel), w1 = _mm512_loadu_si512(panel + 64);
+    UNROLL for (int m = 0; m < M; m++) {
+      const __m512i x = _mm512_set1_epi32(load_4(q + m * q_stride));
+      acc[m][0] = _mm512_dpbusd_epi32(acc[m][0], w0, x);
+      acc[m][1] = _mm512_dpbusd_epi32(acc[m][1], w1, x);
+    }
+  }
+  UNROLL for (int m = 0; m < M; m++) {
+    _mm512_mask_storeu_epi32(sums + m * stride, low, acc[m][0]);
+    _mm512_mask_storeu_epi32(sums + m * stride + 16, high, acc[m][1]);
+  }
+}
+
+using Tile = void (*)(size_t, const uint8_t*, const int8_t*, size_t, const int32_t*, __mmask16,
+                      __mmask16, int32_t*, size_t);
+static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>,
+                              tile<5>, tile<6>, tile<7>, tile<8>};
 
 // Panels of 32 weight rows by 2 blocks are unpacked once for all activation rows.
 static constexpr size_t kPanelBlocks = 2;
