@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from .. import native
-from ..artifact import WEIGHTS
+from ..artifact import data_files
 from ..errors import ConfigError
 from ..files import forget, new_folder
 from ..weights.checkpoint.base import Checkpoint
@@ -105,6 +105,6 @@ def export(
         if options.kv_cache != "int8":  # no client that needs it can feed the scales of a cache
             save_last(folder)
         describe(folder, checkpoint, options, library)
-    for path in Path(output).glob(f"{WEIGHTS}*"):
-        forget(path)
+    for name in data_files(Path(output)):
+        forget(Path(output) / name)
     return Path(output)
