@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -368,10 +369,14 @@ def test_a_closed_session_refuses_every_call(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists mapped files")
-def test_a_closed_session_keeps_no_weights_mapped(demo_artifact: Path) -> None:
-    """Windows removes no file that is mapped, and memory is freed when it is given back."""
-    weights = str(demo_artifact / WEIGHTS)
-    session = Session(demo_artifact, threads=1)
+def test_a_closed_session_keeps_no_weights_mapped(demo_artifact: Path, tmp_path: Path) -> None:
+    """Windows removes no file that is mapped, and memory is freed when it is given back.
+
+    The session has files of its own: a session of another test may not be collected yet.
+    """
+    artifact = shutil.copytree(demo_artifact, tmp_path / "artifact")
+    weights = str(artifact / WEIGHTS)
+    session = Session(artifact, threads=1)
     session.prefill(IDS)
     session.decode([1])
     assert weights in Path("/proc/self/maps").read_text("utf-8")
