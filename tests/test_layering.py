@@ -18,8 +18,8 @@ ROOMS = """
 network: fields key_lists keys rope quantization records config parts
 weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
     checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts checkpoint.hub
-    checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
-    gguf.text_write gguf.checkpoint gguf.write open convert
+    checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words
+    gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
     networks.llama networks.trilm networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
