@@ -50,8 +50,8 @@ def level_rows(table: Tensor, bits: int) -> LevelRows:
     """Quantize a table [V, K] to codes of 4 or 6 bits, a level for each 32 weights of a row.
 
     The weight of largest magnitude in a group gets the code 0, which is -zero steps, so a level is
-    negative where that weight is positive. No weight is clipped but one that is nearly as large in
-    the other direction, by less than a step: clipped weights would err in one direction.
+    negative where that weight is positive. A weight nearly as large in the other direction errs by
+    up to a step; no other is clipped, as clipped weights would all err in one direction.
     """
     zero, blocks = 1 << (bits - 1), -(-table.shape[1] // BLOCK)
     made = LevelRows(
@@ -116,7 +116,7 @@ def row_deviations(table: Tensor, rows: LevelRows) -> Tensor:
 
     - its variance would be the sum of x_k² s²/12, which is |x|₂² |e|₂² / K, and
     - it would exceed t standard deviations with probability below 2 exp(-t²/2), as uniform
-      variables are strictly sub-Gaussian: 8 of them with 3e-14 a row.
+      variables are strictly sub-Gaussian: 8 of them with less than 3e-14 a row.
 
     Real errors are neither. |e|₂ is what they are, and what is left is that an error e_k does not
     depend on x_k². The rounding of the token, of half a step of x for each k, has a deviation of
