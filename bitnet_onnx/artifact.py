@@ -36,7 +36,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "operator_domain_version": (1,),
     "task": (TASK,),
     "target": TARGETS,
-    "head": ("bf16", "int8", "float32", "two-step"),
+    "head": ("bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"),
     "kv_cache": ("float32", "float16", "int8"),
 }
 _SIZES = (

@@ -91,7 +91,7 @@ WRONG: list[tuple[str, Any]] = [
     *[("format_version", v) for v in (3, 0, "1", None, [1], 1.5, True)],
     *[("operator_domain_version", v) for v in VERSIONS],
     *[("target", v) for v in ("web", 1, ["native"])],
-    *[("head", v) for v in ("int4", None, {"type": "bf16"})],
+    *[("head", v) for v in ("int3", None, {"type": "bf16"})],
     *[("context_length", v) for v in (0, -1, 64.0, "64", True, 1 << 31, None)],
     ("vocab_size", 0),
     ("num_hidden_layers", [2]),

@@ -16,15 +16,15 @@ from tests.support.paths import PACKAGE
 ROOMS = """
 : errors files artifact native
 network: fields key_lists keys rope quantization records config parts
-weights: ternary degenerate checkpoint.base checkpoint.pickled checkpoint.templates checkpoint.files
-    checkpoint.folder gguf.metadata gguf.container gguf.parts checkpoint.hub checkpoint.write
-    gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
-    gguf.text_write gguf.checkpoint gguf.write open convert
+weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
+    checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts checkpoint.hub
+    checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words
+    gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
     networks.llama networks.trilm networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
-operators: domain steps blocks norm ternary ternary_group feed_forward head two_step positions
-    attention_steps attention attention_int8 attention_qkv catalog .
+operators: domain steps blocks norm ternary ternary_group feed_forward head two_step int4_head
+    positions attention_steps attention attention_int8 attention_qkv catalog .
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save last describe export
 runtime: integers pages calls cache.growing open steps users session

@@ -87,6 +87,7 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     unread = {
         FEED_FORWARD: profiled.skipped.rows + profiled.skipped.columns,
         "TwoStepMatMul": profiled.skipped.head,
+        "TwoStepInt4MatMul": profiled.skipped.head,
     }
     costs = [
         replace(cost, bytes=cost.bytes - unread.get(cost.operator.partition(" ")[0], 0) // STEPS)

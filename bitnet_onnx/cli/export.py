@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--head",
         default="bf16",
-        help="bf16: the checkpoint's own bits (default); int8: half the bytes, 8 bits a weight; "
-        "float32: for tables that do not fit bf16; two-step: the 64 largest logits of bf16, found "
-        "by an int8 scan",
+        help="bf16: the checkpoint's own bits (default); float32: for tables that do not fit bf16; "
+        "two-step: the 64 largest logits of bf16, found by an int8 scan with a proven bound; "
+        "two-step-int4: the same from a 4-bit scan, with a statistical bound; int8, int6, int4: "
+        "rounded to so many bits a weight, which changes ids",
     )
     parser.add_argument(
         "--kv-cache",

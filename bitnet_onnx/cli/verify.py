@@ -73,10 +73,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say_of_head(head: str) -> None:
-    if head == "int8":
-        say("the reference's head table is rounded to int8 like the artifact's")
-    if head == "two-step":
-        say("the 64 largest logits are compared directly, others beyond the scan's proven bound")
+    from ..verification.reference import ROUNDED
+
+    if head in ROUNDED:
+        say(f"the reference's head table is rounded to {head} like the artifact's")
+    bound = {"two-step": "proven", "two-step-int4": "statistical"}.get(head)
+    if bound:
+        say(f"the 64 largest logits are compared directly, others beyond the scan's {bound} bound")
 
 
 def _print(results: list[Comparison], agree: bool, bound: float) -> None:

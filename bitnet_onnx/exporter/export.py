@@ -64,6 +64,8 @@ def export(
     head: ``bf16`` keeps the table's stored bits. ``int8`` rounds each of its rows to 8 bits.
     ``float32`` is for tables that bfloat16 does not hold. ``two-step`` adds to bf16 a scan of
     int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
+    ``two-step-int4`` scans 4 bits a weight, and its bound is statistical. ``int6`` and ``int4``
+    round the head to so few bits a weight, and leave a tied embedding as it is.
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
     reads of them. ``int8`` keeps 8-bit codes and a scale for each position and head: a quarter,
     and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.

@@ -13,14 +13,18 @@ from ..artifact import TARGETS
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 
-__all__ = ["HEADS", "KV_CACHES", "PASSES", "Options"]
+__all__ = ["HEADS", "KV_CACHES", "LEVEL_BITS", "PASSES", "Options"]
 
-HEADS = {  # the type of the head's stored table
+HEADS = {  # the type of a stored table that the embedding reads too
     "bf16": torch.bfloat16,
     "int8": torch.int8,
+    "int6": torch.bfloat16,
+    "int4": torch.bfloat16,
     "float32": torch.float32,
     "two-step": torch.bfloat16,
+    "two-step-int4": torch.bfloat16,
 }
+LEVEL_BITS = {"int6": 6, "int4": 4, "two-step-int4": 4}  # heads with a copy of few bits a weight
 KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 PASSES = ("projections", "attention", "zeros", "norms")  # in the order in which they run
 INT8_HEAD_DIM = 512  # the most elements whose products fit an int32 sum

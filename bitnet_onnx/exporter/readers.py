@@ -18,15 +18,16 @@ from ..errors import CheckpointError
 from ..model import rotary_tables
 from ..network.parts import Linear
 from ..weights.checkpoint.base import Checkpoint
+from ..weights.levels import LevelRows, level_rows, row_deviations
 from ..weights.ternary import int8_rows, pack, row_bounds
-from .options import Options
+from .options import LEVEL_BITS, Options
 
 __all__ = ["Reader", "Readers", "weight_readers"]
 
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 Readers = dict[str, Reader]  # by the name of the graph's initializer
 
-SCAN_LIMIT = 2.0**46 / 127  # ``row_bounds`` hold for scales of rows below this
+SCAN_LIMIT = 2.0**46  # ``row_bounds`` and ``row_deviations`` hold for weights below this
 BF16 = ir.DataType.BFLOAT16.numpy()
 
 
@@ -41,10 +42,15 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
     table = _float32 if options.head == "float32" else _bf16
     if options.head == "int8":
         readers |= _int8_table(checkpoint, parts.head)
+    # Int4 and int6 heads read their copy alone; the table stays where the embedding reads it.
+    unread = options.head in ("int4", "int6") and len(parts.tables) == 2
     for name in parts.tables:
-        readers.setdefault(name, partial(table, checkpoint, name))
+        if name != parts.head or not unread:
+            readers.setdefault(name, partial(table, checkpoint, name))
     if options.head == "two-step":
         readers |= _scan(checkpoint, parts.head)
+    if options.head in LEVEL_BITS:
+        readers |= _levels(checkpoint, parts.head, options.head)
     return readers | _rotary(checkpoint, options.context)
 
 
@@ -93,11 +99,7 @@ def _scan(checkpoint: Checkpoint, table: str) -> Readers:
 
     def rounded_rows() -> tuple[torch.Tensor, torch.Tensor]:
         rounded, scales = int8_rows(checkpoint.tensor(table))
-        if scales.max() >= SCAN_LIMIT:
-            raise CheckpointError(
-                f"{table} holds a weight of 2**46 or more, expected less for --head two-step",
-                hint="export with --head bf16",
-            )
+        _check_size(127 * float(scales.max()), table, "two-step")
         return rounded, scales
 
     rows = _cached(rounded_rows, readers=3)
@@ -107,6 +109,35 @@ def _scan(checkpoint: Checkpoint, table: str) -> Readers:
         f"{name}.scan_scale": lambda: rows()[1].numpy(),
         f"{name}.scan_bound": lambda: row_bounds(checkpoint.tensor(table), *rows()).numpy(),
     }
+
+
+def _check_size(largest: float, table: str, head: str) -> None:
+    """Refuse a table with a weight so large that the bounds of a scan do not hold."""
+    if largest >= SCAN_LIMIT:
+        raise CheckpointError(
+            f"{table} holds a weight of 2**46 or more, expected less for --head {head}",
+            hint="export with --head bf16",
+        )
+
+
+def _levels(checkpoint: Checkpoint, table: str, head: str) -> Readers:
+    """Return readers of the copy of few bits, and of its bounds where the head has two steps."""
+    name, two_step = table.removesuffix(".weight"), head.startswith("two-step")
+
+    def made() -> LevelRows:
+        rows = level_rows(checkpoint.tensor(table), LEVEL_BITS[head])
+        if two_step:
+            _check_size(8 * 127 * float(rows.scale.max()), table, head)
+        return rows
+
+    rows = _cached(made, readers=3 + two_step)
+    parts: Readers = {
+        f"{name}.{part}": partial(lambda part: getattr(rows(), part).numpy(), part)
+        for part in LevelRows._fields
+    }
+    if two_step:
+        parts[f"{name}.bound"] = lambda: row_deviations(checkpoint.tensor(table), rows()).numpy()
+    return parts
 
 
 def _rotary(checkpoint: Checkpoint, context: int) -> Readers:

@@ -27,6 +27,7 @@ __all__ = ["PART", "activations", "check_network", "to_blocks", "to_stock"]
 CONTRIB = "com.microsoft"
 PRODUCTS = ("MatMulNBits", "MatMul")
 LINEAR_BITS, HEAD_BITS = 2, 8
+STOCK_HEADS = ("bf16", "int8", "float32")
 ROTARY = 16  # head_dim must be a multiple of it for com.microsoft's attention
 # Linears, or an int8 head, of at most this many bytes as float32 are unpacked at load. MatMulNBits
 # of onnxruntime-web unpacks its weights in every call: 25 ms where MatMul takes 2.8 (one token,
@@ -38,9 +39,9 @@ MEMORY = 4 << 30  # bytes that WebAssembly can address
 
 def check_network(config: BitNetConfig, options: Options) -> None:
     """Raise ConfigError for a network, a head or a cache that stock operators cannot run."""
-    if options.head == "two-step":
+    if options.head not in STOCK_HEADS:
         raise ConfigError(
-            "head is 'two-step', which only the custom operator makes exact and fast",
+            f"head is {options.head!r}, which only the custom operator makes exact and fast",
             hint="export with --head bf16 for the same ids, or with --target native",
         )
     if options.kv_cache == "int8":

@@ -16,8 +16,9 @@ from .. import operators as ops
 from ..model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
+from ..weights.levels import code_bytes
 from ..weights.ternary import packed_width
-from .options import HEADS
+from .options import HEADS, LEVEL_BITS
 
 __all__ = ["TracedBitNet"]
 
@@ -158,6 +159,48 @@ class TwoStepTable(Table):
         return ops.two_step_matmul(x, self.weight, self.scan, self.scan_scale, self.scan_bound)
 
 
+class LevelTable(Table):
+    """A bfloat16 table with a copy of 4 or 6 bits, which the head reads."""
+
+    codes: Tensor
+    levels: Tensor
+    scale: Tensor
+
+    def __init__(self, rows: int, width: int, bits: int) -> None:
+        super().__init__(rows, width, torch.bfloat16)
+        size = code_bytes(width, bits)
+        self.register_buffer("codes", torch.empty(rows, size, dtype=torch.uint8))
+        self.register_buffer("levels", torch.empty(rows, size // (4 * bits), dtype=torch.int8))
+        self.register_buffer("scale", torch.empty(rows))
+
+    def logits(self, x: Tensor) -> Tensor:
+        return ops.level_matmul(x, self.codes, self.levels, self.scale)
+
+
+class TwoStepLevelTable(LevelTable):
+    """A LevelTable whose copy finds the rows of the bfloat16 table that the head reads."""
+
+    bound: Tensor
+
+    def __init__(self, rows: int, width: int, bits: int) -> None:
+        super().__init__(rows, width, bits)
+        self.register_buffer("bound", torch.empty(rows))
+
+    def logits(self, x: Tensor) -> Tensor:
+        copy = self.codes, self.levels, self.scale
+        return ops.two_step_int4_matmul(x, self.weight, *copy, self.bound)
+
+
+def head_table(head: str, rows: int, width: int) -> Table:
+    """Return the module of the head that this option names."""
+    if head == "two-step":
+        return TwoStepTable(rows, width)
+    if head in LEVEL_BITS:
+        level_table = TwoStepLevelTable if head.startswith("two-step") else LevelTable
+        return level_table(rows, width, LEVEL_BITS[head])
+    return Table(rows, width, HEADS[head])
+
+
 class TracedBitNet(nn.Module):
     """A network of ``model/`` with its linears, norms, attention and tables as operators."""
 
@@ -172,7 +215,7 @@ class TracedBitNet(nn.Module):
         tied = config.tie_word_embeddings
         self.model = BitNetModel(config)
         self.model.requires_grad_(False)
-        table = TwoStepTable(*size) if head == "two-step" else Table(*size, dtype)
+        table = head_table(head, *size)
         if tied:
             self.model.embed_tokens = table
         else:

@@ -16,6 +16,7 @@ from .catalog import functions, stock_functions, translations
 from .domain import DOMAIN, OPSET, VERSION
 from .feed_forward import ternary_feed_forward
 from .head import bf16_matmul, int8_matmul
+from .int4_head import level_matmul, two_step_int4_matmul
 from .norm import add_rms_norm, rms_norm
 from .positions import last_positions
 from .ternary import ternary_matmul, ternary_norm_matmul
@@ -37,6 +38,7 @@ __all__ = [
     "group_query_attention_qkv",
     "int8_matmul",
     "last_positions",
+    "level_matmul",
     "rms_norm",
     "scan_slack",
     "stock_functions",
@@ -45,5 +47,6 @@ __all__ = [
     "ternary_matmul",
     "ternary_norm_matmul",
     "translations",
+    "two_step_int4_matmul",
     "two_step_matmul",
 ]

@@ -15,7 +15,7 @@ from . import steps
 from .domain import BFLOAT16, DOUBLE, FLOAT, INT8, Builder, operator
 from .head import Bf16MatMul, Int8MatMul, bf16_matmul, int8_matmul
 
-__all__ = ["KEPT", "TwoStepMatMul", "scan_slack", "two_step_matmul"]
+__all__ = ["KEPT", "TwoStepMatMul", "scan_slack", "slack_value", "two_step_matmul"]
 
 KEPT = 64  # largest results of a two-step head that are exact; transformers' top_k is 50
 LARGE = 2.0**48  # 1 / act_scale from which on the scan might overflow
@@ -57,7 +57,7 @@ def _(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound: Tensor) -> T
 def TwoStepMatMul(
     op: Builder, x: Value, w: Value, scan: Value, scale: Value, bound: Value
 ) -> Value:
-    slack = _slack(op, x)
+    slack = slack_value(op, x)
     rough = op.call(Int8MatMul, x, scan, scale)
     room = op.Mul(bound, slack)
     lowest, highest = op.Sub(rough, room), op.Add(rough, room)
@@ -68,7 +68,7 @@ def TwoStepMatMul(
     return op.Where(unasked, rough, op.call(Bf16MatMul, x, w))
 
 
-def _slack(op: Builder, x: Value) -> Value:
+def slack_value(op: Builder, x: Value) -> Value:
     """Compute ``scan_slack``; its sum of squares, integers below 2**53, is exact in any order."""
     codes, scale, _ = steps.quantize_int16(op, x)
     wide = op.Cast(codes, to=DOUBLE)

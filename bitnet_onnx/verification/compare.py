@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from ..artifact import Artifact
 from ..errors import ConfigError
-from ..exporter.options import KV_CACHES
+from ..exporter.options import KV_CACHES, LEVEL_BITS
 from ..operators import KEPT, scan_slack
 from ..weights.checkpoint.base import Checkpoint
+from ..weights.levels import level_rows, row_deviations
 from ..weights.open import open_checkpoint
 from ..weights.ternary import int8_rows, row_bounds
 from .reference import Reference, TieBreaker, load_reference
@@ -27,9 +28,12 @@ from .taps import TappedSession
 
 __all__ = ["CLOSE", "Comparison", "default_prompts", "verify"]
 
-# Bounds on max|a - b| / max|a| of logits where only the order of float sums differs. An int8 head
+# Bounds on max|a - b| / max|a| of logits where only the order of float sums differs. A rounded head
 # also rounds its activations to 16 bits: each by at most 1 / 65024 of the largest.
-CLOSE = {"bf16": 1e-5, "float32": 1e-5, "int8": 1e-4, "two-step": 1e-5}
+CLOSE = {
+    **dict.fromkeys(("bf16", "float32", "two-step", "two-step-int4"), 1e-5),
+    **dict.fromkeys(("int8", "int6", "int4"), 1e-4),
+}
 INPUTS_CLOSE = 1e-5
 
 
@@ -82,16 +86,23 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scan:
-    """The promise of a two-step head: exact largest logits, and an error bound for the others."""
+    """The promise of a two-step head: exact largest logits, and an error bound for the others.
+
+    The bound of an int8 scan is proven. That of a scan of 4 bits is statistical.
+    """
 
     table: str
     bounds: torch.Tensor
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Scan:
+    def of(cls, checkpoint: Checkpoint, head: str) -> Scan:
         name = checkpoint.parts.head
         table = checkpoint.tensor(name)
-        return cls(name.removesuffix(".weight"), row_bounds(table, *int8_rows(table)))
+        if head == "two-step":
+            bounds = row_bounds(table, *int8_rows(table))
+        else:
+            bounds = row_deviations(table, level_rows(table, LEVEL_BITS[head]))
+        return cls(name.removesuffix(".weight"), bounds)
 
     def allowed(self, session: TappedSession, expected: np.ndarray) -> np.ndarray:
         """Return how much each logit [V] of the last position may differ: 0 for the largest."""
@@ -116,8 +127,8 @@ def verify(
     Comparison ``agrees``.
 
     Both sides are fed the reference's ids, so that one difference does not hide the next. The
-    reference rounds its head table like an int8 head, and its cache like a float16 or int8 cache. A
-    two-step head is compared with the unrounded table: see ``Scan``.
+    reference rounds its head table like an int8, int6 or int4 head, and its cache like a float16 or
+    int8 cache. A two-step head is compared with the unrounded table: see ``Scan``.
 
     Raises ConfigError when artifact and checkpoint differ in shape, and for the first BitNet, whose
     linears normalize and quantize groups separately; CheckpointError, ArtifactError or
@@ -133,7 +144,8 @@ def verify(
     network = load_reference(checkpoint, against, artifact.head)
     linears = list(checkpoint.parts.linears)
     rounds = not checkpoint.config.float_activations
-    scan = Scan.of(checkpoint) if artifact.head == "two-step" else None
+    two_step = artifact.head.startswith("two-step")
+    scan = Scan.of(checkpoint, artifact.head) if two_step else None
     with tqdm(
         total=len(prompts) * max_new_tokens,
         desc="verify",

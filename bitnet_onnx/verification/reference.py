@@ -18,16 +18,20 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..exporter.options import LEVEL_BITS
 from ..model import BitNetForCausalLM
 from ..weights.checkpoint.base import Checkpoint
+from ..weights.levels import integer_rows, level_rows
 from ..weights.ternary import absmax_int8, int8_rows
 
-__all__ = ["REFERENCES", "Reference", "TieBreaker", "load_reference"]
+__all__ = ["REFERENCES", "ROUNDED", "Reference", "TieBreaker", "load_reference"]
 
 REFERENCES = ("torch", "transformers")
+ROUNDED = ("int8", "int6", "int4")  # heads whose table is rounded
 # The largest distance of a tie from half-way, in int8 steps. Two float32 computations of one
 # activation differ by about 1e-6 of the largest, which is 127 steps: by about 1e-4 steps.
 TIE = 1e-3
@@ -116,25 +120,37 @@ class TieBreaker:
 def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
     """Return the network that ``against`` names, with the checkpoint's weights, in float32.
 
-    For an int8 ``head`` its head table is rounded as the export does. Raises ConfigError.
+    For an int8, int6 or int4 ``head`` its head table is rounded as the export does. The embedding
+    is rounded too where it is the table of an int8 head. Raises ConfigError.
     """
     if against not in REFERENCES:
         raise ConfigError(f"against is {against!r}, expected one of: {', '.join(REFERENCES)}")
     if against == "torch":
         network: Any = BitNetForCausalLM.from_checkpoint(checkpoint)
-        tied = network.model.embed_tokens
+        embedding = network.model.embed_tokens
     else:
         refuse_unknown_to_transformers(checkpoint)
         network = transformers_network(checkpoint)
-        tied = network.get_input_embeddings()
-    if head == "int8":
-        owner = tied if checkpoint.config.tie_word_embeddings else network.lm_head
-        rows, scale = int8_rows(owner.weight.detach())
-        table = nn.Parameter(rows.float() * scale.unsqueeze(-1))
-        owner.weight = table
+        embedding = network.get_input_embeddings()
+    if head in ROUNDED:
+        tied = checkpoint.config.tie_word_embeddings
+        owner = embedding if tied else network.lm_head
+        stored = owner.weight.detach()
+        owner.weight = nn.Parameter(_rounded(stored, head))
         if against == "transformers":
-            network.lm_head.weight = table
+            network.lm_head.weight = owner.weight
+        if tied and head != "int8":  # whose embedding is its rounded table
+            embedding.register_forward_hook(lambda _, args, __: F.embedding(args[0], stored))
     return network
+
+
+def _rounded(table: Tensor, head: str) -> Tensor:
+    """Round a table [V, H] as the export does, and return its weights in float32."""
+    if head == "int8":
+        rows, scale = int8_rows(table)
+        return rows.float() * scale.unsqueeze(-1)
+    levels = level_rows(table, LEVEL_BITS[head])
+    return integer_rows(levels, table.shape[1]) * levels.scale.unsqueeze(-1)
 
 
 def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:

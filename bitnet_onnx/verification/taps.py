@@ -23,7 +23,7 @@ from ..runtime.steps import Ids, Steps
 
 __all__ = ["TappedSession"]
 
-TWO_STEP = "TwoStepMatMul"
+TWO_STEP = ("TwoStepMatMul", "TwoStepInt4MatMul")
 
 
 class TappedSession(Session):
@@ -99,7 +99,7 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
             yield _normed(node), str(input_of(node, 7).name)
         elif node.op_type == NORM_LINEAR:
             yield _normed(node), str(input_of(node, 1).name)
-        elif node.domain == DOMAIN and node.op_type in (*JOINABLE, TWO_STEP):
+        elif node.domain == DOMAIN and node.op_type in (*JOINABLE, *TWO_STEP):
             x, *others = (value for value in node.inputs if value is not None)
             for name in (str(value.name) for value in others):
                 if name.endswith(".weight"):

@@ -5,6 +5,7 @@ set(BITNET_ONNX_FUZZ_ROUNDS 20000 CACHE STRING "Rounds of the fuzz of the operat
 set(operators
   attention
   bf16_matmul
+  int4_matmul
   int8_matmul
   rms_norm
   ternary_feed_forward
@@ -19,6 +20,7 @@ set(benches
   kernels/ternary_gemm
   kernels/ternary_gemv
   operators/bf16_matmul
+  operators/int4_matmul
   operators/int8_matmul
   operators/ternary_group_matmul
   operators/ternary_matmul)
@@ -42,7 +44,7 @@ function(program target)
 endfunction()
 set(boundary testing/fake_ort.cc $<TARGET_OBJECTS:bitnet_boundary>)
 program(operators_test testing/main.cc ${operator_tests} operators/attention/test_int8.cc
-        operators/attention/test_long.cc)
+        operators/attention/test_long.cc operators/two_step_matmul/test_int4.cc)
 program(boundary_test testing/main.cc onnxruntime/test.cc ${boundary})
 if(WIN32)
   program(greedy testing/greedy.cc)

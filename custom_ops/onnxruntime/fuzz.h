@@ -30,6 +30,9 @@ using Shape = Dims (*)(const Sizes& s);
 Dims x(const Sizes& s) { return {s.a, s.b, s.k}; }
 Dims packed(const Sizes& s) { return {s.n, s.packed_k()}; }
 Dims plain(const Sizes& s) { return {s.n, s.k}; }
+Dims codes4(const Sizes& s) { return {s.n, 2 * s.packed_k()}; }
+Dims codes6(const Sizes& s) { return {s.n, 3 * s.packed_k()}; }
+Dims levels(const Sizes& s) { return {s.n, s.packed_k() / 8}; }
 Dims one(const Sizes&) { return {1}; }
 Dims of_k(const Sizes& s) { return {s.k}; }
 Dims of_n(const Sizes& s) { return {s.n}; }
@@ -59,7 +62,10 @@ const Operator kOperators[] = {
     {"TernaryFloatMatMul", {x, packed, groups}},
     {"Bf16MatMul", {x, plain}},
     {"Int8MatMul", {x, plain, of_n}},
+    {"Int6MatMul", {x, codes6, levels, of_n}},
+    {"Int4MatMul", {x, codes4, levels, of_n}},
     {"TwoStepMatMul", {x, plain, plain, of_n, of_n}},
+    {"TwoStepInt4MatMul", {x, plain, codes4, levels, of_n, of_n}},
     {"RMSNorm", {x, of_k, one}},
     {"AddRMSNorm", {x, x, of_k, one}},
     {"GroupQueryAttention", {query, key, key, past, past, of_batch, scalar, table, table}},

@@ -72,9 +72,10 @@ struct OpSpec {
 };
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
-    kInt8MatMul, kTwoStepMatMul, kGroupQueryAttention, kGroupQueryAttentionF16,
-    kGroupQueryAttentionInt8, kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV,
-    kGroupQueryAttentionInt8QKV, kTernaryFeedForward, kTernaryNormMatMul, kRmsNorm, kAddRmsNorm;
+    kInt8MatMul, kInt6MatMul, kInt4MatMul, kTwoStepMatMul, kTwoStepInt4MatMul, kGroupQueryAttention,
+    kGroupQueryAttentionF16, kGroupQueryAttentionInt8, kGroupQueryAttentionQKV,
+    kGroupQueryAttentionF16QKV, kGroupQueryAttentionInt8QKV, kTernaryFeedForward,
+    kTernaryNormMatMul, kRmsNorm, kAddRmsNorm;
 
 struct Tensor {
   const char* name;

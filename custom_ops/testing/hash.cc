@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
+#include "operators/int4_matmul/int4_matmul.h"
 #include "operators/int8_matmul/int8_matmul.h"
 #include "operators/rms_norm/rms_norm.h"
 #include "operators/ternary.h"
@@ -14,6 +15,7 @@
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 #include "operators/ternary_group_matmul/ternary_group_matmul.h"
 #include "operators/ternary_matmul/ternary_matmul.h"
+#include "operators/two_step_matmul/two_step_int4_matmul.h"
 #include "operators/two_step_matmul/two_step_matmul.h"
 #include "platform/sizes.h"
 #include "testing/check.h"
@@ -198,6 +200,25 @@ static void int8(const Kernels& kernels, Hash* hash) {
   }
 }
 
+template <int Bits>
+static void int4(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Inputs in(s, s.n * int4_row_bytes(Bits, s.k), s.n, int4_matmul_scratch(s.m, s.k));
+    int4_matmul(kernels,
+                {.bits = Bits,
+                 .m = s.m,
+                 .k = s.k,
+                 .n = s.n,
+                 .x = in.x.data,
+                 .w = in.w.data,
+                 .levels = in.other.data,
+                 .scale = in.scale.data,
+                 .y = in.y.data},
+                in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
 static void bf16(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 2 * s.n * s.k, 0, bf16_matmul_scratch(s.m, s.k));
@@ -234,6 +255,33 @@ static void two_step(const Kernels& kernels, Hash* hash) {
   }
 }
 
+// Levels and codes overlap: any bits will do.
+static void two_step_int4(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    const size_t codes = s.n * int4_row_bytes(4, s.k), weights = 2 * s.n * s.k;
+    Inputs in(s, larger(codes, weights), s.n, two_step_int4_matmul_scratch(s.m, s.k));
+    Guarded<float> bound(s.n);
+    random_bf16(&in.w, &in.random);
+    for (size_t i = 0; i < s.n; i++) {
+      in.scale[i] = 1.0f / 1024;
+      bound[i] = fabsf(in.random.real());
+    }
+    two_step_int4_matmul(kernels,
+                         {.m = s.m,
+                          .k = s.k,
+                          .n = s.n,
+                          .x = in.x.data,
+                          .w = in.w.data,
+                          .codes = in.other.data,
+                          .levels = in.other.data,
+                          .scale = in.scale.data,
+                          .bound = bound.data,
+                          .y = in.y.data},
+                         in.scratch.data, kBackwards);
+    hash->add(&in.y);
+  }
+}
+
 // A change of a formula or an input changes its hash here.
 static const struct {
   const char* name;
@@ -247,8 +295,11 @@ static const struct {
     {"ternary_column_matmul", ternary_column, 0x8996836bb58206b0},
     {"ternary_group_matmul", ternary_groups, 0xe2ebfedaf0ef1145},
     {"int8_matmul", int8, 0xae0bca194ad92b72},
+    {"int6_matmul", int4<6>, 0xac69f35903a56945},
+    {"int4_matmul", int4<4>, 0x81fcad195919dbe7},
     {"bf16_matmul", bf16, 0x043b86b9bc49746f},
     {"two_step_matmul", two_step, 0x80c38a18675f9326},
+    {"two_step_int4_matmul", two_step_int4, 0x31c96549736fd62b},
     {"attention", hash_attention, 0x3fd0d887c442ab54},
     {"attention_int8", hash_attention_int8, 0x02ad8a8045a31fc6},
 };

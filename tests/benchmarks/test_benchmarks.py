@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost, engines, peers
+from benchmarks import cost, engines, heads, peers
 from bitnet_onnx.bench import measure
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.runtime.session import Session
@@ -161,3 +161,18 @@ def test_a_plot_without_matplotlib_exits_with_a_hint(
         peers.plot(RESULTS, {"ours": "bitnet_onnx", "ik": "ik"}, tmp_path / "peers.svg")
     assert exit_.value.code == 2
     assert "pip install 'bitnet-onnx[bench]'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["random", "demo"])
+def test_heads_of_fewer_bits_are_counted(source: str) -> None:
+    text = "A question and its answer, again and again. " * 300
+    network = heads.random_network(3000, 300) if source == "random" else heads.demo_network(text)
+    found = heads.count(network, 512, 1024)
+    assert found["positions"] == 1024
+    changed = {name: counts["ids"] for name, counts in found["heads"].items()}
+    assert changed["two-step"] == changed["two-step-int4"] == 0
+    assert found["heads"]["two-step-int4"]["among 64"] == 0
+    read = found["heads"]["two-step-int4"]["rows read"]
+    assert 1024 * 128 <= read < 1024 * found["rows"] / 2
+    if source == "random":
+        assert 0 < changed["int8"] < changed["int6"] < changed["int4"] < 512

@@ -211,7 +211,11 @@ def nothing_left(folder: Path) -> bool:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "int4"}, "head is 'int4', expected one of: bf16, int8, float32, two-step"),
+        (
+            {"head": "int5"},
+            "head is 'int5', expected one of: bf16, int8, int6, int4, float32, two-s",
+        ),
+        ({"head": "two-step-int6"}, "head is 'two-step-int6', expected one of: bf16, int8"),
         ({"context_length": 65}, "context_length is 65, expected 1 to 64"),
         ({"context_length": -1}, "context_length is -1"),
         ({"context_length": 0}, "context_length is 0"),

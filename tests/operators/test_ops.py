@@ -4,7 +4,8 @@ The ternary operators and Int8MatMul sum integers, and the scales of groups in o
 four agree bit for bit. Bf16MatMul sums float64 products that are exact: the library keeps to one
 order on every CPU and equals the formula bit for bit; stock operators and torch sum in an order of
 their own, which may move the rounded float32 by one unit in the last place, more only where the
-terms cancel. TwoStepMatMul: see test_two_step.py.
+terms cancel. TwoStepMatMul: see test_two_step.py, and test_int4_head.py
+for heads of 4 and 6 bits.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tests.support.nodes.bad_inputs import bad_cases
 from tests.support.nodes.one_node import (
     EVERY_CASE,
     GROUPED,
+    LEVELS,
     OPS,
     constants,
     expected,
@@ -38,7 +40,7 @@ from tests.support.nodes.one_node import (
 )
 from tests.support.paths import ROOT
 
-EXACT = ("TernaryMatMul", "Int8MatMul", *GROUPED)
+EXACT = ("TernaryMatMul", "Int8MatMul", *GROUPED, *LEVELS)
 K_SIZES = [1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 640, 1023]
 N_SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33]
 
@@ -62,6 +64,9 @@ def in_torch(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> np.ndarray:
         "Bf16MatMul": ops.bf16_matmul,
         "Int8MatMul": ops.int8_matmul,
         "TwoStepMatMul": ops.two_step_matmul,
+        "Int6MatMul": ops.level_matmul,
+        "Int4MatMul": ops.level_matmul,
+        "TwoStepInt4MatMul": ops.two_step_int4_matmul,
     }[op]
     tensors = []
     for array in made.values():
@@ -187,6 +192,19 @@ def test_the_shape_of_the_scale_chooses_the_node() -> None:
         )  # fmt: skip
         assert exported is not None
         assert [node.op_type for node in exported.model.graph] == [op]
+
+
+@pytest.mark.parametrize("op", LEVELS)
+@pytest.mark.parametrize("level", [-128, 127])
+def test_the_worst_case_of_level_sums(op: str, level: int) -> None:
+    x = np.full((2, 6912), 7.0, np.float32)
+    blocks = 27
+    made: dict[str, np.ndarray] = {
+        "W": np.zeros((3, 32 * LEVELS[op] * blocks), np.uint8),
+        "levels": np.full((3, 8 * blocks), level, np.int8),
+        "scale": np.ones(3, np.float32),
+    }
+    check(op, x, made)
 
 
 def test_the_worst_case_of_int8_sums() -> None:

@@ -7,13 +7,9 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
-#include "platform/count.h"
-#include "platform/pool.h"
+#include "operators/two_step_matmul/rescore.h"
 
 namespace bitnet {
-
-// How many results of a row are exact; transformers samples from the 50 largest by default.
-constexpr size_t kKeep = 64;
 
 struct TwoStepMatMul {
   size_t m, k, n;            // 1 <= k <= kMaxK

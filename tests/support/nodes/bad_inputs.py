@@ -21,6 +21,9 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
     g, f = GROUPED
     two, i1 = "TwoStepMatMul", {"scale": s3, "bound": s3}
     xg, s31 = np.ones((2, 128), np.float32), np.ones((3, 1), np.float32)
+    i4, i6, two4 = "Int4MatMul", "Int6MatMul", "TwoStepInt4MatMul"
+    l8, u4 = np.ones((3, 8), np.int8), np.zeros((3, 128), np.uint8)
+    scan = {"codes": u4, "levels": l8, "scale": s3, "bound": s3}
     deep = np.ones((1,) * 17 + (70,), np.float32)
     return {
         "columns": (t, {"X": x, "W": w[:, :63], "scale": s}, "W has 63 columns, expected 64"),
@@ -45,6 +48,16 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
         "two ranks": (two, {"X": x, "W": bf, "scan": i8[0], **i1}, "scan has 1 dimensions"),
         "two bounds": (two, {"X": x, "W": bf, "scan": i8, **i1, "bound": s}, "bound has 1 dim"),
         "two scales": (two, {"X": x, "W": bf, "scan": i8, **i1, "scale": s}, "scale has 1 dim"),
+        "int4 columns": (i4, {"X": x, "W": w, "levels": l8, "scale": s3}, "expected [3, 128]"),
+        "int6 columns": (i6, {"X": x, "W": u4, "levels": l8, "scale": s3}, "expected [3, 192]"),
+        "int4 rank": (i4, {"X": x, "W": u4[0], "levels": l8, "scale": s3}, "W has 1 dimensions"),
+        "int4 levels": (i4, {"X": x, "W": u4, "levels": l8[:2], "scale": s3}, "16 elements, exp"),
+        "int4 scales": (i4, {"X": x, "W": u4, "levels": l8, "scale": s}, "expected shape [3]"),
+        "int4 codes": (i4, {"X": x, "W": i8, "levels": l8, "scale": s3}, "tensor(int8)"),
+        "two codes": (two4, {"X": x, "W": bf, **scan, "codes": w}, "codes has 2 dimensions and"),
+        "two levels": (two4, {"X": x, "W": bf, **scan, "levels": l8[:, :7]}, "21 elements, exp"),
+        "two int4 columns": (two4, {"X": x[:, :9], "W": bf, **scan}, "W has 70 columns"),
+        "two int4 bounds": (two4, {"X": x, "W": bf, **scan, "bound": s}, "bound has 1 dim"),
         "float64 x": (t, {"X": x.astype(np.float64), "W": w, "scale": s}, "tensor(double)"),
         "int8 codes": (t, {"X": x, "W": w.astype(np.int8), "scale": s}, "tensor(int8)"),
         "uint8 table": (i, {"X": x, "W": i8.astype(np.uint8), "scale": s3}, "tensor(uint8)"),

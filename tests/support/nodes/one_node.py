@@ -18,14 +18,19 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
+from bitnet_onnx.weights.levels import level_rows, row_deviations
 from bitnet_onnx.weights.ternary import int8_rows, row_bounds
 from tests.support.paths import ROOT
 
 GROUPED = ("TernaryGroupMatMul", "TernaryFloatMatMul")  # a scale for each 128 weights along K
-OPS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED, "TwoStepMatMul")
+LEVELS = {"Int6MatMul": 6, "Int4MatMul": 4}  # bits of a weight
+SUMS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED)
+OPS = (*SUMS, "TwoStepMatMul", *LEVELS, "TwoStepInt4MatMul")
 INPUTS = {
     "Bf16MatMul": ["X", "W"],
     "TwoStepMatMul": ["X", "W", "scan", "scale", "bound"],
+    "TwoStepInt4MatMul": ["X", "W", "codes", "levels", "scale", "bound"],
+    **{op: ["X", "W", "levels", "scale"] for op in LEVELS},
     "RMSNorm": ["X", "weight", "epsilon"],
     "AddRMSNorm": ["X", "residual", "weight", "epsilon"],
     "TernaryNormMatMul": ["X", "W", "scale", "norm", "epsilon"],
@@ -108,9 +113,19 @@ def run(
 def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndarray]:
     """Random weights of an operator; the ternary ones packed, their padding with code 1."""
     random = np.random.default_rng(seed)
-    if op in ("Bf16MatMul", "TwoStepMatMul"):
+    if op in ("Bf16MatMul", "TwoStepMatMul", "TwoStepInt4MatMul"):
         table = random.standard_normal((rows, features)).astype(ml_dtypes.bfloat16)
-        return {"W": table} if op == "Bf16MatMul" else two_step(table)
+        with_copy = {"TwoStepMatMul": two_step, "TwoStepInt4MatMul": two_step_int4}
+        return with_copy[op](table) if op in with_copy else {"W": table}
+    if op in LEVELS:
+        blocks = -(-features // 256)
+        sizes = {"W": 32 * LEVELS[op] * blocks, "levels": 8 * blocks}
+        made = {name: random.integers(0, 256, (rows, size)) for name, size in sizes.items()}
+        return {
+            "W": made["W"].astype(np.uint8),
+            "levels": made["levels"].astype(np.int8),
+            "scale": random.random(rows, np.float32) + np.float32(0.01),
+        }
     if op == "Int8MatMul":
         weight = random.integers(-128, 128, (rows, features)).astype(np.int8)
         return {"W": weight, "scale": random.random(rows, np.float32) + np.float32(0.01)}
@@ -127,6 +142,26 @@ def two_step(table: np.ndarray) -> dict[str, np.ndarray]:
     scan, scale = int8_rows(weight)
     bound = row_bounds(weight, scan, scale)
     return {"W": table, "scan": scan.numpy(), "scale": scale.numpy(), "bound": bound.numpy()}
+
+
+def two_step_int4(table: np.ndarray) -> dict[str, np.ndarray]:
+    """The same with a copy of 4 bits a weight."""
+    weight = torch.from_numpy(table.view(np.uint16)).view(torch.bfloat16)
+    rows = level_rows(weight, 4)
+    made = {name: values.numpy() for name, values in rows._asdict().items()}
+    return {"W": table, **made, "bound": row_deviations(weight, rows).numpy()}
+
+
+def level_weights(codes: np.ndarray, levels: np.ndarray, features: int) -> np.ndarray:
+    """Integers [N, K] of the picture in int4_gemv.h, weight by weight."""
+    bits = codes.shape[1] // levels.shape[1] // 4
+    k = np.arange(features)
+    lane, block = k % 64, k // 256 * 32 * bits
+    pairs = codes[:, block + k % 256 // 128 * 64 + lane]
+    found = np.where(k // 64 % 2, pairs >> 4, pairs & 15).astype(np.int64)
+    if bits == 6:
+        found += 16 * (codes[:, block + 128 + lane] >> (k // 64 % 4 * 2) & 3)
+    return levels[:, k // 256 * 8 + k // 4 % 8].astype(np.int64) * (found - 2 ** (bits - 1))
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -204,6 +239,10 @@ def _int8(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.where(poisoned, np.nan, sums * made["scale"] * (np.float32(1) / act_scale))
 
 
+def _levels(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    return _int8(x, {**made, "W": level_weights(made["W"], made["levels"], x.shape[-1])})
+
+
 def _bf16(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     """16 lanes of float64: lane l sums k = l, l + 16, ...; then they are added pairwise."""
     weight = made["W"].astype(np.float64)
@@ -215,17 +254,36 @@ def _bf16(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     return lanes[..., 0].astype(np.float32)
 
 
-def two_step_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which results of TwoStepMatMul are those of Bf16MatMul, where x is finite."""
+def _slack(x: np.ndarray) -> np.ndarray:
+    """What the bounds of a scan are multiplied by."""
     quantized, act_scale, _ = _quantize(x, 32512, -32512)
-    rough = _int8(x, {"W": made["scan"], "scale": made["scale"]})
     inverse = np.float32(1) / act_scale
     norm = np.sqrt((quantized**2).sum(-1, keepdims=True).astype(np.float64))
     slack = (np.maximum(norm, 32512.0) * inverse.astype(np.float64)).astype(np.float32)
+    return np.where(inverse < np.float32(2.0**48), slack, np.float32(np.inf))
+
+
+def two_step_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which results of TwoStepMatMul are those of Bf16MatMul, where x is finite."""
+    rough = _int8(x, {"W": made["scan"], "scale": made["scale"]})
     with np.errstate(over="ignore"):
-        room = made["bound"] * np.where(inverse < np.float32(2.0**48), slack, np.float32(np.inf))
+        room = made["bound"] * _slack(x)
     least = np.sort(rough - room)[..., -64:][..., :1]
     return ~(rough + room < least)
+
+
+def two_step_int4_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which results of TwoStepInt4MatMul are those of Bf16MatMul, where x is finite."""
+    rough, exact = _levels(x, {**made, "W": made["codes"]}), _bf16(x, made)
+    first = rough >= np.sort(rough)[..., -128:][..., :1]
+    least = np.sort(np.where(first, exact, -np.inf))[..., -64:][..., :1]
+    with np.errstate(over="ignore"):
+        return first | ~(rough + made["bound"] * _slack(x) < least)
+
+
+def _two_step_int4(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    rough = _levels(x, {**made, "W": made["codes"]})
+    return np.where(two_step_int4_choice(x, made) & ~np.isnan(rough), _bf16(x, made), rough)
 
 
 def _two_step(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -240,6 +298,8 @@ _FORMULAS = {
     "Int8MatMul": _int8,
     "Bf16MatMul": _bf16,
     "TwoStepMatMul": _two_step,
+    **dict.fromkeys(LEVELS, _levels),
+    "TwoStepInt4MatMul": _two_step_int4,
 }
 
 

@@ -1,0 +1,75 @@
+#include "operators/int4_matmul/int4_matmul.h"
+
+#include <string.h>
+
+#include "operators/ternary.h"
+
+namespace bitnet {
+namespace {
+
+constexpr size_t kSlab = 256;   // activation rows at a time: bounds the scratch
+constexpr size_t kSums = 2048;  // int64 sums that a task keeps on its stack
+
+size_t slab_of(size_t m) { return smaller(m, kSlab); }
+
+// q: [blocks, kBlockK]
+void split(const int16_t* q, size_t blocks, SplitBlock* to) {
+  memset(to, 0, blocks * sizeof *to);
+  for (size_t b = 0; b < blocks; b++, q += kBlockK, to++) {
+    for (size_t i = 0; i < kBlockK; i++) {
+      to->low[i] = static_cast<int8_t>(q[i]);
+      to->high[i] = static_cast<int8_t>((q[i] + 128) >> 8);
+      to->sums[i / 4 % kLevels] += q[i];
+    }
+  }
+}
+
+}  // namespace
+
+size_t int4_row_bytes(int bits, size_t k) {
+  return blocks_of(k) * (bits == 4 ? kInt4Bytes : kInt6Bytes);
+}
+
+// Split rows, one row of 16-bit integers, and 1 / act_scale of each row.
+size_t int4_matmul_scratch(size_t m, size_t k) {
+  const size_t row = blocks_of(k) * sizeof(SplitBlock);
+  return slab_of(m) * (row + sizeof(float)) + blocks_of(k) * kBlockK * sizeof(int16_t);
+}
+
+void int4_matmul(const Kernels& kernels, const Int4MatMul& op, void* scratch, const Pool& pool) {
+  if (op.m == 0 || op.n == 0) return;
+  Int4Gemv* gemv = op.bits == 4 ? kernels.int4_gemv : kernels.int6_gemv;
+  const size_t slab = slab_of(op.m), blocks = blocks_of(op.k);
+  const size_t row_bytes = int4_row_bytes(op.bits, op.k);
+  const size_t tall = smaller(op.m, kInt4Rows);
+  const size_t rows = rows_per_task(op.n, row_bytes, 4, kSums / tall);
+  SplitBlock* x = static_cast<SplitBlock*>(scratch);
+  int16_t* q = reinterpret_cast<int16_t*>(x + slab * blocks);
+  float* inverse = reinterpret_cast<float*>(q + blocks * kBlockK);
+  for (size_t first = 0; first < op.m; first += slab) {
+    const size_t m = smaller(op.m - first, slab);
+    for (size_t i = 0; i < m; i++) {
+      inverse[i] =
+          1.0f / kernels.quantize_int16(op.x + (first + i) * op.k, op.k, blocks * kBlockK, q);
+      split(q, blocks, x + i * blocks);
+    }
+    parallel(pool, parts(op.n, rows), [&](size_t task) {
+      int64_t sums[kSums];
+      const size_t n0 = task * rows, count = smaller(op.n - n0, rows);
+      for (size_t i0 = 0; i0 < m; i0 += kInt4Rows) {
+        const size_t here = smaller(kInt4Rows, m - i0);
+        gemv(here, count, blocks, x + i0 * blocks, op.w + n0 * row_bytes,
+             reinterpret_cast<const int8_t*>(op.levels) + n0 * blocks * kLevels, sums, count);
+        for (size_t i = 0; i < here; i++) {
+          float* y = op.y + (first + i0 + i) * op.n + n0;
+          for (size_t n = 0; n < count; n++) {
+            const float sum = static_cast<float>(sums[i * count + n]);
+            y[n] = sum * load_float(op.scale, n0 + n) * inverse[i0 + i];
+          }
+        }
+      }
+    });
+  }
+}
+
+}  // namespace bitnet

@@ -1,0 +1,61 @@
+#include "operators/two_step_matmul/two_step_int4_matmul.h"
+
+#include "operators/int4_matmul/int4_matmul.h"
+
+namespace bitnet {
+namespace {
+
+constexpr size_t kHeaps = kParts * kFirst;  // floats
+static_assert(kKeep <= kFirst, "room for both heaps");
+
+void second_step(const Kernels& kernels, const TwoStepInt4MatMul& op, const double* x, float slack,
+                 float* y, float* heaps, const Pool& pool) {
+  const float reach = largest(kFirst, op.n, heaps, pool, [&](size_t n) { return y[n]; });
+  const float least = largest(kKeep, op.n, heaps, pool, [&](size_t n) {
+    float exact = -INFINITY;
+    if (y[n] >= reach) kernels.bf16_gemv(1, op.k, x, op.w + 2 * n * op.k, &exact);
+    return exact;
+  });
+  rescore(kernels, {op.k, op.n, op.w, x, y, op.skipped}, pool, [&](size_t n) {
+    return !(y[n] < reach && y[n] + load_float(op.bound, n) * slack < least);
+  });
+}
+
+}  // namespace
+
+// For the scan. After it: x in float64 and q, and the heaps.
+size_t two_step_int4_matmul_scratch(size_t m, size_t k) {
+  const size_t scan = int4_matmul_scratch(m, k);
+  const size_t rest =
+      padded(k, kPadInt8) * (sizeof(double) + sizeof(int16_t)) + kHeaps * sizeof(float);
+  return scan > rest ? scan : rest;
+}
+
+void two_step_int4_matmul(const Kernels& kernels, const TwoStepInt4MatMul& op, void* scratch,
+                          const Pool& pool) {
+  if (op.n == 0) return;
+  int4_matmul(kernels,
+              {.bits = 4,
+               .m = op.m,
+               .k = op.k,
+               .n = op.n,
+               .x = op.x,
+               .w = op.codes,
+               .levels = op.levels,
+               .scale = op.scale,
+               .y = op.y},
+              scratch, pool);
+  const size_t stride = padded(op.k, kPadInt8);
+  double* wide = static_cast<double*>(scratch);
+  int16_t* q = reinterpret_cast<int16_t*>(wide + stride);
+  float* heaps = reinterpret_cast<float*>(q + stride);
+  for (size_t i = 0; i < op.m; i++) {
+    const float* x = op.x + i * op.k;
+    const float slack = slack_of(kernels, x, op.k, q);
+    if (slack != slack) continue;
+    kernels.widen_bf16(x, op.k, padded(op.k, kPadBf16), wide);
+    second_step(kernels, op, wide, slack, op.y + i * op.n, heaps, pool);
+  }
+}
+
+}  // namespace bitnet

@@ -1,0 +1,48 @@
+// TwoStepInt4MatMul(X float32 [..., K], W bfloat16 [N, K], codes, levels and scale as of
+// Int4MatMul,
+//                   bound float32 [N]) -> Y float32 [..., N]
+#include "operators/int4_matmul/int4_inputs.h"
+#include "operators/two_step_matmul/two_step_int4_matmul.h"
+
+namespace bitnet {
+namespace {
+
+enum { kX, kW, kCodes, kLevelsIn, kScale, kBound };
+
+OrtStatus* compute(Call* call) {
+  Rows rows;
+  Tensor w, bound;
+  Int4MatMul scan = {};
+  scan.bits = 4;
+  if (OrtStatus* s = inputs_x_plain(*call, &rows, &w)) return s;
+  if (OrtStatus* s = int4_inputs(*call, kCodes, rows, w.dims[0], &scan)) return s;
+  if (OrtStatus* s = input_vector(*call, kBound, w.dims[0], &bound)) return s;
+  if (OrtStatus* s = output_rows(*call, 0, rows.x, w.dims[0], &scan.y)) return s;
+  const TwoStepInt4MatMul op = {
+      .m = scan.m,
+      .k = scan.k,
+      .n = scan.n,
+      .x = scan.x,
+      .w = bytes(w),
+      .codes = scan.w,
+      .levels = scan.levels,
+      .scale = scan.scale,
+      .bound = floats(bound),
+      .y = scan.y,
+      .skipped = call->counters ? &call->counters->skipped_head : nullptr};
+  if (op.m == 0 || op.n == 0) return nullptr;
+  return run_with_scratch(call, two_step_int4_matmul_scratch(op.m, op.k), op, two_step_int4_matmul);
+}
+
+}  // namespace
+
+constexpr InputSpec kInputs[] = {{"X", kFloat32},   {"W", kBfloat16},    {"codes", kUint8},
+                                 {"levels", kInt8}, {"scale", kFloat32}, {"bound", kFloat32}};
+
+const OpSpec kTwoStepInt4MatMul = {.name = "TwoStepInt4MatMul",
+                                   .inputs = kInputs,
+                                   .outputs = kY,
+                                   .compute = compute,
+                                   .infer = infer_x_w};
+
+}  // namespace bitnet
