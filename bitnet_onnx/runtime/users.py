@@ -87,6 +87,7 @@ class Calls:
             return step()
         finally:
             self._calls.pop(call, None)
+            del call  # a frame that refers to itself would keep the session until a collection
 
     def _others(self, call: FrameType) -> bool:
         """Return whether there are others; forget those whose end an interrupt cut off.

@@ -6,11 +6,13 @@ on a rounding tie, so only float32 noise remains.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -382,6 +384,24 @@ def test_a_closed_session_keeps_no_weights_mapped(demo_artifact: Path, tmp_path:
     assert weights in Path("/proc/self/maps").read_text("utf-8")
     session.close()
     assert weights not in Path("/proc/self/maps").read_text("utf-8")
+
+
+def test_a_dropped_session_is_freed_at_once(folder: Path) -> None:
+    """Its weights are memory, so they do not wait for Python to look for cycles."""
+    session = Session(folder, threads=1)
+    session.prefill(IDS)
+    session.decode([1])
+    session.claim().release()
+    list(session.score(IDS))
+    with pytest.raises(GenerationError):
+        session.decode([1 << 40])
+    runtime = weakref.ref(session._steps)
+    gc.disable()
+    try:
+        del session
+        assert runtime() is None
+    finally:
+        gc.enable()
 
 
 def test_a_score_of_a_long_prompt_comes_in_chunks(
