@@ -96,9 +96,7 @@ def cache_bytes(artifact: Artifact) -> int:
     return heads * of_head * artifact.context_length
 
 
-def predicted(
-    name: str, config: BitNetConfig, artifact: Artifact
-) -> Iterator[tuple[str, float]]:
+def predicted(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[tuple[str, float]]:
     """Yield devices and tokens/s, without attention and without the savings from zeros."""
     linears, table = weight_counts(config).values()
     body = linears / 4
