@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/utf8.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
 
 namespace edge {
 

@@ -4,9 +4,9 @@
 
 #include "base/file.h"
 #include "base/utf8.h"
-#include "text/keys.h"
 #include "text/tokenizer_parts.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
+#include "words/keys.h"
 
 namespace edge {
 

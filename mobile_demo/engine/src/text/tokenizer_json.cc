@@ -1,6 +1,6 @@
 // Reads tokenizer.json, but for its added tokens.
-#include "text/keys.h"
 #include "text/tokenizer_parts.h"
+#include "words/keys.h"
 
 namespace edge {
 
