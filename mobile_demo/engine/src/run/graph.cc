@@ -71,9 +71,9 @@ Status check_fed(const Manifest& manifest, const Runtime& runtime) {
   const Port* logits = find(runtime.outputs(), kLogits);
   if (!logits) return other_graph(manifest, describes, std::string("lacks ") + kLogits);
   if (logits->type != Type::kFloat32 || logits->dims.size() != 3) {
-    return other_graph(manifest, describes,
-                       std::string("has logits of ") + name_of(logits->type) + " " +
-                           dims_of(*logits));
+    return other_graph(
+        manifest, describes,
+        std::string("has logits of ") + name_of(logits->type) + " " + dims_of(*logits));
   }
   return compare(manifest, "vocab_size", manifest.vocab_size, logits->dims[2]);
 }

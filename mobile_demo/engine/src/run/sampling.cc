@@ -143,8 +143,7 @@ Status Sampler::distribution(float* logits, Distribution* d) const {
   for (size_t id = 0; id < vocab_size_; id++) {
     if (logits[id] < least) continue;
     d->ids.push_back(static_cast<int32_t>(id));
-    d->probabilities.push_back(
-        exp((double{logits[id]} - double{highest}) / sampling_.temperature));
+    d->probabilities.push_back(exp((double{logits[id]} - double{highest}) / sampling_.temperature));
   }
   if (sampling_.top_p < 1) keep_nucleus(sampling_.top_p, d);
   if (sampling_.min_p > 0) keep_likely(sampling_.min_p, d);
