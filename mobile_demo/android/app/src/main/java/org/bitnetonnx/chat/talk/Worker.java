@@ -31,9 +31,8 @@ final class Worker {
     void answered(Stats stats, String why);
   }
 
-  // By its name: the system finds a library of this app inside the APK.
+  // By its name: the system finds it inside the APK.
   private static final String ONNXRUNTIME = "libonnxruntime.so";
-  private static final String OPERATORS = "libbitnet_onnx_ops.so";
 
   private final ModelStore store;
   private final Handler main = new Handler(Looper.getMainLooper());
@@ -100,7 +99,7 @@ final class Worker {
       engine = null;
     }
     try {
-      Engine opened = new Engine(store.open().getPath(), ONNXRUNTIME, OPERATORS, threads);
+      Engine opened = new Engine(store.open().getPath(), ONNXRUNTIME, null, threads);
       String whyNoChat = opened.describe().whyNoChat;
       if (whyNoChat != null) {
         opened.close();
