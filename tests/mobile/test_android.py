@@ -1,0 +1,43 @@
+"""The app's code without a phone: its class, and the APK's own libraries, give Python's ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.android import glibc, ids
+
+COUNT = {"desktop JVM": 60, "x86_64 in a JVM": 60, "arm64-v8a emulated": 20}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ids.Model:
+    if not ids.apk().is_file():
+        pytest.skip(f"no {ids.apk().name}: make apk")
+    return ids.Model(tmp_path_factory.mktemp("android"), max(COUNT.values()))
+
+
+@pytest.fixture(scope="module")
+def expected(model: ids.Model) -> list[list[int]]:
+    return ids.python_ids(model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", COUNT)
+def test_ids_are_pythons(model: ids.Model, expected: list[list[int]], way: str) -> None:
+    lacking = ids.needs(way)
+    if lacking:
+        pytest.skip(f"no {', '.join(lacking)}")
+    assert ids.WAYS[way](model.first(COUNT[way])) == expected[: COUNT[way]]
+
+
+def test_versions_of_symbols_are_left_out(tmp_path: Path) -> None:
+    """Else glibc would refuse a library that asks for those of Android."""
+    lief = pytest.importorskip("lief")
+    if not ids.apk().is_file():
+        pytest.skip(f"no {ids.apk().name}: make apk")
+    for path in glibc.unpack(ids.apk(), "x86_64", tmp_path / "android"):
+        tags = {str(entry.tag).rpartition(".")[2] for entry in lief.parse(str(path)).dynamic_entries}
+        assert not tags & {"VERSYM", "VERNEED", "VERNEEDNUM", "VERDEF", "VERDEFNUM"}
+        assert "NEEDED" in tags

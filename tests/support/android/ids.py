@@ -1,0 +1,174 @@
+"""The ids that the app's code answers with, without a phone, beside those of Python.
+
+    python -m tests.support.android.ids COUNT
+
+asks COUNT questions in each way of WAYS and prints how many answers have the same ids.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime
+
+from bitnet_onnx import __version__
+from bitnet_onnx.runtime.session import Session
+from custom_ops.wheels import DIST
+from mobile_demo.android.tools import native
+from tests.support import questions
+from tests.support.android import glibc
+from tests.support.paths import ROOT
+
+__all__ = ["WAYS", "Model", "apk", "needs", "python_ids"]
+
+HERE = Path(__file__).parent
+MAIN = ROOT / "mobile_demo" / "android" / "app" / "src" / "main"
+EMULATOR = "qemu-aarch64-static"
+
+
+def apk(suffix: str = "") -> Path:
+    return DIST / f"bitnet-{__version__}{suffix}.apk"
+
+
+class Model:
+    """A folder to work in, with the model out of the APK and questions to ask it."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        self.artifact = folder / "model"
+        records = questions.questions()
+        self.records = records[:: max(1, len(records) // count)][:count]
+        self.artifact.mkdir()
+        with zipfile.ZipFile(apk()) as archive:
+            for name in archive.namelist():
+                if name.startswith("assets/model/"):
+                    (self.artifact / Path(name).name).write_bytes(archive.read(name))
+
+
+    @property
+    def questions(self) -> Path:
+        """A file of the questions, each with a NUL at its end."""
+        path = self.folder / "questions"
+        path.write_bytes(b"".join(each["question"].encode() + b"\0" for each in self.records))
+        return path
+
+    def first(self, count: int) -> Model:
+        """Return the same folder with the first questions only."""
+        other = copy.copy(self)
+        other.records = self.records[:count]
+        return other
+
+
+def python_ids(model: Model) -> list[list[int]]:
+    with Session(model.artifact) as session:
+        return questions.answers(session, model.artifact, model.records)
+
+
+def desktop_jvm(model: Model) -> list[list[int]]:
+    """Answer by the app's class and this machine's compiler, in a desktop's Java."""
+    build = ROOT / "build" / "android" / "desktop"
+    options = [f"-DJNI_INCLUDE_DIR={native.java_home() / 'include'}", "-DCMAKE_BUILD_TYPE=Release"]
+    _run("cmake", "-S", MAIN / "cpp", "-B", build, *options)
+    _run("cmake", "--build", build, "--parallel", str(os.cpu_count()))
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    return _java(model, build, library)
+
+
+def x86_64(model: Model) -> list[list[int]]:
+    """Answer by the app's class and the APK's own libraries, in a desktop's Java."""
+    folder = model.folder / "android" / "x86_64"
+    glibc.unpack(apk(), "x86_64", folder)
+    preload = model.folder / "bionic-x86_64.so"
+    glibc.preload("x86_64", preload)
+    environment = {"LD_LIBRARY_PATH": str(folder), "LD_PRELOAD": str(preload)}
+    return _java(model, folder, folder / "libonnxruntime.so", environment)
+
+
+def arm64(model: Model, cpu: str = "cortex-a76") -> list[list[int]]:
+    """Answer by the APK's own libraries, on an emulated CPU."""
+    folder = model.folder / "android" / "arm64-v8a"
+    program, preload = model.folder / "replay", model.folder / "bionic-arm64.so"
+    if not folder.exists():
+        glibc.unpack(apk(), "arm64-v8a", folder)
+        glibc.preload("arm64-v8a", preload)
+        include = ROOT / "mobile_demo" / "engine"
+        source = HERE / "replay.c"
+        _run(glibc.COMPILERS["arm64-v8a"], "-O1", f"-I{include}", source, "-o", program, "-ldl")
+    done = _run(
+        EMULATOR, "-cpu", cpu, "-L", "/usr/aarch64-linux-gnu",
+        "-E", f"LD_LIBRARY_PATH={folder}", "-E", f"LD_PRELOAD={preload}",
+        program, folder / "libbitnet_edge_jni.so", model.artifact, folder / "libonnxruntime.so",
+        model.questions,
+    )  # fmt: skip
+    return _ids(done)
+
+
+WAYS: dict[str, Callable[[Model], list[list[int]]]] = {
+    "desktop JVM": desktop_jvm,
+    "x86_64 in a JVM": x86_64,
+    "arm64-v8a emulated": arm64,
+}
+
+
+def needs(way: str) -> list[str]:
+    """Return the programs that a way needs and this machine lacks."""
+    programs = {
+        "desktop JVM": ["cmake", "c++", "javac"],
+        "x86_64 in a JVM": [glibc.COMPILERS["x86_64"], "javac"],
+        "arm64-v8a emulated": [glibc.COMPILERS["arm64-v8a"], EMULATOR],
+    }
+    return [name for name in programs[way] if not shutil.which(name)]
+
+
+def _java(
+    model: Model, libraries: Path, onnxruntime: Path, environment: dict[str, str] | None = None
+) -> list[list[int]]:
+    classes = model.folder / "classes"
+    sources = [*(MAIN / "java/org/bitnetonnx/edge").glob("*.java"), HERE / "Replay.java"]
+    _run("javac", "-encoding", "UTF-8", "-d", classes, *sources)
+    done = _run(
+        "java", "-Xcheck:jni", f"-Djava.library.path={libraries}", "-cp", classes, "Replay",
+        model.artifact, onnxruntime, model.questions, environment=environment,
+    )  # fmt: skip
+    return _ids(done)
+
+
+def _ids(printed: str) -> list[list[int]]:
+    return [[int(word) for word in line.split()] for line in printed.splitlines()]
+
+
+def _run(*command: str | Path, environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env=os.environ | (environment or {}),
+    )
+    assert done.returncode == 0, f"{command[0]}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def main() -> None:
+    count = int(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        model = Model(Path(folder), count)
+        expected = python_ids(model)
+        for way, answer in WAYS.items():
+            lacking = needs(way)
+            if lacking:
+                print(f"{way}: not run, no {', '.join(lacking)}")
+                continue
+            same = sum(a == b for a, b in zip(answer(model), expected, strict=True))
+            print(f"{way}: {same} of {len(expected)} answers have Python's ids", flush=True)
+
+
+if __name__ == "__main__":
+    main()
