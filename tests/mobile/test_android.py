@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.android import glibc, ids
 
 COUNT = {"desktop JVM": 60, "x86_64 in a JVM": 60, "arm64-v8a emulated": 20}
@@ -32,12 +33,29 @@ def test_ids_are_pythons(model: ids.Model, expected: list[list[int]], way: str) 
     assert ids.WAYS[way](model.first(COUNT[way])) == expected[: COUNT[way]]
 
 
+TEXTS = [
+    *("plain", " two  spaces", "Grüße, Δ и 日本", "🐣 and 👩\u200d🚀", "a\0b", "\x7f\t\r\n"),
+    *("\U0010ffff", "<|end_of_text|>", "ｆｕｌｌ", "e\u0301", "\u202eright", "x" * 3000),
+]
+
+
+@pytest.mark.slow
+def test_texts_sentences_and_exceptions_cross(model: ids.Model) -> None:
+    lacking = ids.needs("desktop JVM")
+    if lacking:
+        pytest.skip(f"no {', '.join(lacking)}")
+    tokenizer = Tokenizer.from_folder(model.artifact)
+    assert ids.crossing(model, TEXTS) == [tokenizer.encode(text) for text in TEXTS]
+
+
 def test_versions_of_symbols_are_left_out(tmp_path: Path) -> None:
     """Else glibc would refuse a library that asks for those of Android."""
     lief = pytest.importorskip("lief")
     if not ids.apk().is_file():
         pytest.skip(f"no {ids.apk().name}: make apk")
     for path in glibc.unpack(ids.apk(), "x86_64", tmp_path / "android"):
-        tags = {str(entry.tag).rpartition(".")[2] for entry in lief.parse(str(path)).dynamic_entries}
+        tags = {
+            str(entry.tag).rpartition(".")[2] for entry in lief.parse(str(path)).dynamic_entries
+        }
         assert not tags & {"VERSYM", "VERNEED", "VERNEEDNUM", "VERDEF", "VERDEFNUM"}
         assert "NEEDED" in tags

@@ -30,7 +30,7 @@ def colors(folder: str) -> dict[str, str]:
 def luminance(color: str) -> float:
     """As WCAG 2 defines it."""
     parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [(x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4) for x in parts]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
@@ -93,9 +93,7 @@ def test_the_app_has_no_lambda_and_no_network() -> None:
     not all((FOLDER / file.name).is_file() for file in (ANDROID_JAR, DX_JAR)),
     reason="not downloaded: make apk",
 )
-def test_resources_and_classes_compile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resources_and_classes_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_apk, "BUILD", tmp_path)
     files = make_apk.compiled()
     layouts = {f"res/layout/{path.name}" for path in LAYOUTS}

@@ -41,7 +41,8 @@ def main() -> None:
     downloads.apt(PROGRAMS)
     BUILD.mkdir(parents=True, exist_ok=True)
     files = compiled()
-    files |= {f"assets/model/{path.name}": path for path in sorted(args.model.iterdir())}
+    for path in sorted(args.model.iterdir()):
+        files[f"assets/model/{path.name}"] = path
     args.outdir.mkdir(parents=True, exist_ok=True)
     version = bitnet_onnx.__version__
     libraries = {abi: native.build(abi, BUILD) for abi in native.ABIS}

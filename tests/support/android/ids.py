@@ -31,6 +31,7 @@ __all__ = ["WAYS", "Model", "apk", "needs", "python_ids"]
 
 HERE = Path(__file__).parent
 MAIN = ROOT / "mobile_demo" / "android" / "app" / "src" / "main"
+DESKTOP = ROOT / "build" / "android" / "desktop"
 EMULATOR = "qemu-aarch64-static"
 
 
@@ -51,7 +52,6 @@ class Model:
             for name in archive.namelist():
                 if name.startswith("assets/model/"):
                     (self.artifact / Path(name).name).write_bytes(archive.read(name))
-
 
     @property
     def questions(self) -> Path:
@@ -74,12 +74,18 @@ def python_ids(model: Model) -> list[list[int]]:
 
 def desktop_jvm(model: Model) -> list[list[int]]:
     """Answer by the app's class and this machine's compiler, in a desktop's Java."""
-    build = ROOT / "build" / "android" / "desktop"
     options = [f"-DJNI_INCLUDE_DIR={native.java_home() / 'include'}", "-DCMAKE_BUILD_TYPE=Release"]
-    _run("cmake", "-S", MAIN / "cpp", "-B", build, *options)
-    _run("cmake", "--build", build, "--parallel", str(os.cpu_count()))
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    return _java(model, build, library)
+    _run("cmake", "-S", MAIN / "cpp", "-B", DESKTOP, *options)
+    _run("cmake", "--build", DESKTOP, "--parallel", str(os.cpu_count()))
+    return _ids(java("Replay", model, DESKTOP, _onnxruntime(), model.questions))
+
+
+def crossing(model: Model, texts: list[str]) -> list[list[int]]:
+    """Run Crossing.java; return the ids of texts."""
+    desktop_jvm(model.first(1))
+    path = model.folder / "texts"
+    path.write_text("".join(text.encode().hex() + "\n" for text in texts), "utf-8")
+    return _ids(java("Crossing", model, DESKTOP, _onnxruntime(), path))
 
 
 def x86_64(model: Model) -> list[list[int]]:
@@ -89,7 +95,8 @@ def x86_64(model: Model) -> list[list[int]]:
     preload = model.folder / "bionic-x86_64.so"
     glibc.preload("x86_64", preload)
     environment = {"LD_LIBRARY_PATH": str(folder), "LD_PRELOAD": str(preload)}
-    return _java(model, folder, folder / "libonnxruntime.so", environment)
+    runtime = folder / "libonnxruntime.so"
+    return _ids(java("Replay", model, folder, runtime, model.questions, environment))
 
 
 def arm64(model: Model, cpu: str = "cortex-a76") -> list[list[int]]:
@@ -128,17 +135,27 @@ def needs(way: str) -> list[str]:
     return [name for name in programs[way] if not shutil.which(name)]
 
 
-def _java(
-    model: Model, libraries: Path, onnxruntime: Path, environment: dict[str, str] | None = None
-) -> list[list[int]]:
+def java(
+    name: str,
+    model: Model,
+    libraries: Path,
+    runtime: Path,
+    questions: Path,
+    environment: dict[str, str] | None = None,
+) -> str:
+    """Return what a class of this folder prints, run with the app's own."""
     classes = model.folder / "classes"
-    sources = [*(MAIN / "java/org/bitnetonnx/edge").glob("*.java"), HERE / "Replay.java"]
+    sources = [*(MAIN / "java/org/bitnetonnx/edge").glob("*.java"), HERE / f"{name}.java"]
     _run("javac", "-encoding", "UTF-8", "-d", classes, *sources)
-    done = _run(
-        "java", "-Xcheck:jni", f"-Djava.library.path={libraries}", "-cp", classes, "Replay",
-        model.artifact, onnxruntime, model.questions, environment=environment,
+    return _run(
+        "java", "-ea", "-Xcheck:jni", f"-Djava.library.path={libraries}", "-cp", classes, name,
+        model.artifact, runtime, questions, environment=environment,
     )  # fmt: skip
-    return _ids(done)
+
+
+def _onnxruntime() -> Path:
+    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
+    return library
 
 
 def _ids(printed: str) -> list[list[int]]:
