@@ -48,7 +48,7 @@ def test_dark_and_light_have_the_same_colours() -> None:
 
 @pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: path.stem)
 def test_a_layout_grows_with_the_text(path: Path) -> None:
-    """Sizes of text are in sp, no text has a fixed height, and pictures have a name for TalkBack."""
+    """Sizes of text are in sp, no text has a fixed height, pictures have a name for TalkBack."""
     for view in ElementTree.parse(path).iter():
         size = view.get(f"{ANDROID}textSize", "16sp")
         assert size.endswith("sp"), view.attrib

@@ -47,7 +47,9 @@ def main() -> None:
     version = bitnet_onnx.__version__
     libraries = {abi: native.build(abi, BUILD) for abi in native.ABIS}
     for abis, name in ((native.ABIS, ""), (("arm64-v8a",), "-arm64-v8a")):
-        inside = {f"lib/{abi}/{path.name}": path for abi in abis for path in libraries[abi]}
+        inside: dict[str, bytes | Path] = {
+            f"lib/{abi}/{path.name}": path for abi in abis for path in libraries[abi]
+        }
         apk = args.outdir / f"bitnet-{version}{name}.apk"
         unsigned = BUILD / "unsigned.apk"
         archive.write(unsigned, files | inside)

@@ -30,7 +30,7 @@ def unpack(apk: Path, abi: str, folder: Path) -> list[Path]:
                 libraries.append(path)
     for name in _SYSTEM:
         empty = ["-shared", "-nostdlib", f"-Wl,-soname,{name}", "-x", "c", "/dev/null"]
-        subprocess.run([COMPILERS[abi], *empty, "-o", folder / name], check=True)
+        subprocess.run([COMPILERS[abi], *empty, "-o", str(folder / name)], check=True)
     return libraries
 
 
