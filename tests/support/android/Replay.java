@@ -9,7 +9,7 @@ import org.bitnetonnx.edge.Generation;
 import org.bitnetonnx.edge.Pieces;
 
 /**
- * Answers questions with the app's own class and prints a line of ids for each.
+ * Answers questions with the app's own class. Prints the kernel, and a line of ids for each question.
  *
  * <p>Arguments: the artifact, ONNX Runtime's library, and a file of questions that end with NUL.
  */
@@ -19,7 +19,7 @@ final class Replay {
     String[] questions = new String(bytes, StandardCharsets.UTF_8).split("\0");
     PrintStream out = new PrintStream(System.out, false, "UTF-8");
     try (Engine engine = new Engine(arguments[0], arguments[1], null, 1)) {
-      System.err.println(engine.describe().kernel);
+      out.println(engine.describe().kernel);
       Generation generation = engine.defaults();
       generation.doSample = false;
       generation.maxNewTokens = 32;

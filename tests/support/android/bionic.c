@@ -1,5 +1,5 @@
-// What Android's libraries want of Android's libc and glibc has not, so that they run over glibc. It
-// is preloaded. It tests their code, not Android's libc.
+// What Android's libraries want of Android's libc and glibc has not, so that they run over glibc.
+// It is preloaded. It tests their code, not Android's libc.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,11 +10,35 @@
 #include <sys/select.h>
 #include <unistd.h>
 
-char __sF[3 * 152];  // Android's stdin, stdout and stderr: only their addresses are asked for
+// Android's stdin, stdout and stderr lie in one array.
+enum { kFile = 152 };
+char __sF[3 * kFile];
+
+static FILE* real_file(FILE* file) {
+  const char* at = (const char*)file;
+  if (at < __sF || at >= __sF + sizeof(__sF)) return file;
+  return at < __sF + kFile ? stdin : at < __sF + 2 * kFile ? stdout : stderr;
+}
+
+int fflush(FILE* file) { return fflush_unlocked(real_file(file)); }
+size_t fwrite(const void* data, size_t size, size_t count, FILE* file) {
+  return fwrite_unlocked(data, size, count, real_file(file));
+}
+
+// Without versions of symbols the one of glibc's first years would be found, which knows no NULL.
+char* realpath(const char* path, char* resolved) {
+  char* found = canonicalize_file_name(path);
+  if (!found || !resolved) return found;
+  strcpy(resolved, found);
+  free(found);
+  return resolved;
+}
 
 int* __errno(void) { return &errno; }
 size_t __strlen_chk(const char* text, size_t size) { return (void)size, strlen(text); }
-char* __strchr_chk(const char* text, int byte, size_t size) { return (void)size, strchr(text, byte); }
+char* __strchr_chk(const char* text, int byte, size_t size) {
+  return (void)size, strchr(text, byte);
+}
 char* __gnu_strerror_r(int error, char* text, size_t size) { return strerror_r(error, text, size); }
 void __FD_SET_chk(int file, fd_set* set, size_t size) { (void)size, FD_SET(file, set); }
 int __FD_ISSET_chk(int file, const fd_set* set, size_t size) {

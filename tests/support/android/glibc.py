@@ -29,7 +29,7 @@ def unpack(apk: Path, abi: str, folder: Path) -> list[Path]:
                 path.write_bytes(without_versions(archive.read(name)))
                 libraries.append(path)
     for name in _SYSTEM:
-        empty = ["-shared", "-nostdlib", f"-Wl,-soname,{name}", "-x", "c", "/dev/null"]
+        empty: list[str] = ["-shared", "-nostdlib", f"-Wl,-soname,{name}", "-x", "c", "/dev/null"]
         subprocess.run([COMPILERS[abi], *empty, "-o", str(folder / name)], check=True)
     return libraries
 

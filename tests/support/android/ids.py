@@ -15,6 +15,8 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import onnxruntime
@@ -33,6 +35,33 @@ HERE = Path(__file__).parent
 MAIN = ROOT / "mobile_demo" / "android" / "app" / "src" / "main"
 DESKTOP = ROOT / "build" / "android" / "desktop"
 EMULATOR = "qemu-aarch64-static"
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """An emulated CPU: its number at Arm, what it can, and the kernel for it."""
+
+    part: str
+    features: str
+    kernel: str
+
+    @property
+    def cpuinfo(self) -> str:
+        """What Linux says about it, which ONNX Runtime reads."""
+        return (
+            f"Features\t: fp asimd aes pmull sha1 sha2 crc32 cpuid {self.features}\n"
+            f"CPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x0\n"
+            f"CPU part\t: {self.part}\nCPU revision\t: 4\n\n"
+        )
+
+
+CPUS = {
+    "cortex-a53": Cpu("0xd03", "", "arm_neon"),
+    "cortex-a72": Cpu("0xd08", "", "arm_neon"),
+    "cortex-a76": Cpu(
+        "0xd0b", "atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp", "arm_neon_dotprod"
+    ),
+}
 
 
 def apk(suffix: str = "") -> Path:
@@ -85,7 +114,7 @@ def crossing(model: Model, texts: list[str]) -> list[list[int]]:
     desktop_jvm(model.first(1))
     path = model.folder / "texts"
     path.write_text("".join(text.encode().hex() + "\n" for text in texts), "utf-8")
-    return _ids(java("Crossing", model, DESKTOP, _onnxruntime(), path))
+    return _numbers(java("Crossing", model, DESKTOP, _onnxruntime(), path))
 
 
 def x86_64(model: Model) -> list[list[int]]:
@@ -100,7 +129,7 @@ def x86_64(model: Model) -> list[list[int]]:
 
 
 def arm64(model: Model, cpu: str = "cortex-a76") -> list[list[int]]:
-    """Answer by the APK's own libraries, on an emulated CPU."""
+    """Answer by the APK's own libraries, on an emulated CPU; see that it picks its kernel."""
     folder = model.folder / "android" / "arm64-v8a"
     program, preload = model.folder / "replay", model.folder / "bionic-arm64.so"
     if not folder.exists():
@@ -110,7 +139,7 @@ def arm64(model: Model, cpu: str = "cortex-a76") -> list[list[int]]:
         source = HERE / "replay.c"
         _run(glibc.COMPILERS["arm64-v8a"], "-O1", f"-I{include}", source, "-o", program, "-ldl")
     done = _run(
-        EMULATOR, "-cpu", cpu, "-L", "/usr/aarch64-linux-gnu",
+        EMULATOR, "-cpu", cpu, "-L", _arm64_root(model.folder / cpu, cpu),
         "-E", f"LD_LIBRARY_PATH={folder}", "-E", f"LD_PRELOAD={preload}",
         program, folder / "libbitnet_edge_jni.so", model.artifact, folder / "libonnxruntime.so",
         model.questions,
@@ -121,8 +150,19 @@ def arm64(model: Model, cpu: str = "cortex-a76") -> list[list[int]]:
 WAYS: dict[str, Callable[[Model], list[list[int]]]] = {
     "desktop JVM": desktop_jvm,
     "x86_64 in a JVM": x86_64,
-    "arm64-v8a emulated": arm64,
+    **{f"arm64-v8a, {cpu} emulated": partial(arm64, cpu=cpu) for cpu in CPUS},
 }
+
+
+def _arm64_root(root: Path, cpu: str) -> Path:
+    """Return a folder where the emulator finds arm64's glibc, and what Linux says about the CPU."""
+    if not root.exists():
+        (root / "proc").mkdir(parents=True)
+        (root / "lib").symlink_to("/usr/aarch64-linux-gnu/lib")
+        each = "processor\t: {}\n" + CPUS[cpu].cpuinfo
+        described = "".join(each.format(number) for number in range(os.cpu_count() or 1))
+        (root / "proc" / "cpuinfo").write_text(described, "ascii")
+    return root
 
 
 def needs(way: str) -> list[str]:
@@ -130,9 +170,9 @@ def needs(way: str) -> list[str]:
     programs = {
         "desktop JVM": ["cmake", "c++", "javac"],
         "x86_64 in a JVM": [glibc.COMPILERS["x86_64"], "javac"],
-        "arm64-v8a emulated": [glibc.COMPILERS["arm64-v8a"], EMULATOR],
     }
-    return [name for name in programs[way] if not shutil.which(name)]
+    others = [glibc.COMPILERS["arm64-v8a"], EMULATOR]
+    return [name for name in programs.get(way, others) if not shutil.which(name)]
 
 
 def java(
@@ -158,7 +198,14 @@ def _onnxruntime() -> Path:
     return library
 
 
-def _ids(printed: str) -> list[list[int]]:
+def _ids(printed: str, kernel: str | None = None) -> list[list[int]]:
+    """Return the lines after the first, which names the kernel that ran."""
+    ran, _, answers = printed.partition("\n")
+    assert kernel in (None, ran), f"the kernel {ran}, expected {kernel}"
+    return _numbers(answers)
+
+
+def _numbers(printed: str) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in printed.splitlines()]
 
 

@@ -1,5 +1,6 @@
-// Answers questions with the C interface of a library, and prints a line of ids for each.
-// Arguments: the library, the artifact, ONNX Runtime's library, a file of questions that end with NUL.
+// Answers questions with the C interface of a library. Prints the kernel, and a line of ids for
+// each. Arguments: the library, the artifact, ONNX Runtime's library, a file of questions that end
+// with NUL.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ int main(int count, char** arguments) {
   must(CALL(bitnet_edge_open)(&options, &engine, &error), &error);
   bitnet_edge_info info;
   CALL(bitnet_edge_describe)(engine, &info);
-  fprintf(stderr, "%s\n", info.kernel);
+  printf("%s\n", info.kernel);
   bitnet_edge_generation generation;
   CALL(bitnet_edge_defaults)(engine, &generation);
   generation.do_sample = 0;
