@@ -36,12 +36,14 @@ class Preset:
     kv_cache: str
     context_length: int
     """At most this many positions."""
+    copy_library: bool = True
+    """False: an app has a library of its own, for other processors than this one."""
 
 
 # Phones: the smallest files and memory. Boards: the checkpoint's ids. Browsers: what they can run.
 PRESETS = {
-    "android": Preset("native", "int8", "int8", 4096),
-    "ios": Preset("native", "int8", "int8", 4096),
+    "android": Preset("native", "int8", "int8", 4096, copy_library=False),
+    "ios": Preset("native", "int8", "int8", 4096, copy_library=False),
     "board": Preset("native", "two-step", "float32", 2048),
     "web": Preset("stock", "int8", "float32", 2048),
 }
@@ -62,7 +64,7 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
             f"target is {found['target']!r}, expected 'stock' for web: browsers load no library",
             hint="leave --target out",
         )
-    return found
+    return found | {"copy_library": preset.copy_library}
 
 
 def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[str]:
