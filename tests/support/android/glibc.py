@@ -36,7 +36,7 @@ def unpack(apk: Path, abi: str, folder: Path) -> list[Path]:
 
 def preload(abi: str, path: Path) -> None:
     """Compile what is preloaded."""
-    options = ["-shared", "-fPIC", "-O1", "-w", "-Wl,--no-as-needed", "-o", path]
+    options: list[str | Path] = ["-shared", "-fPIC", "-O1", "-w", "-Wl,--no-as-needed", "-o", path]
     subprocess.run(
         [COMPILERS[abi], *options, HERE / "bionic.c", "-ldl", "-lm", "-lpthread"], check=True
     )

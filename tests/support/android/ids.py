@@ -1,8 +1,9 @@
 """The ids that the app's code answers with, without a phone, beside those of Python.
 
-    python -m tests.support.android.ids COUNT
+    python -m tests.support.android.ids COUNT [WORD]
 
-asks COUNT questions in each way of WAYS and prints how many answers have the same ids.
+asks COUNT questions in each way of WAYS, or in those whose names have WORD, and prints how many
+answers have the same ids.
 """
 
 from __future__ import annotations
@@ -221,16 +222,16 @@ def _run(*command: str | Path, environment: dict[str, str] | None = None) -> str
 
 
 def main() -> None:
-    count = int(sys.argv[1])
+    count, word = int(sys.argv[1]), "".join(sys.argv[2:])
     with tempfile.TemporaryDirectory() as folder:
         model = Model(Path(folder), count)
         expected = python_ids(model)
-        for way, answer in WAYS.items():
+        for way in [name for name in WAYS if word in name]:
             lacking = needs(way)
             if lacking:
                 print(f"{way}: not run, no {', '.join(lacking)}")
                 continue
-            same = sum(a == b for a, b in zip(answer(model), expected, strict=True))
+            same = sum(a == b for a, b in zip(WAYS[way](model), expected, strict=True))
             print(f"{way}: {same} of {len(expected)} answers have Python's ids", flush=True)
 
 
