@@ -97,6 +97,11 @@ def test_a_library_is_for_pages_of_16_kb(abi: str, name: str) -> None:
     loaded = [part for part in binary.segments if part.type == lief.ELF.Segment.TYPE.LOAD]
     assert loaded
     assert all(part.alignment >= PAGE for part in loaded)
+    types = lief.ELF.Segment.TYPE
+    for part in binary.segments:
+        assert part.type != types.TLS, "Android 8 and 9 know no thread-local storage"
+        if part.type == types.GNU_RELRO and name == "libbitnet_edge_jni.so":
+            assert (part.virtual_address + part.virtual_size) % PAGE == 0
     machine = "AARCH64" if abi.startswith("arm") else "X86_64"
     assert machine in str(binary.header.machine_type)
 
@@ -125,6 +130,14 @@ def test_the_model_inside_is_the_manifests(suffix: str) -> None:
     }
     assert found == manifest["files"]
     assert "chat.json" in found
+
+
+@pytest.mark.parametrize("suffix", [BOTH, ARM])
+def test_the_licences_are_inside(suffix: str) -> None:
+    with zipfile.ZipFile(apk(suffix)) as archive:
+        text = archive.read("assets/licences.txt").decode()
+    assert "Microsoft" in text
+    assert text.count("Permission is hereby granted") == 2
 
 
 def test_that_for_arm64_is_small() -> None:

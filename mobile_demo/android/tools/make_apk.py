@@ -43,6 +43,9 @@ def main() -> None:
     files = compiled()
     for path in sorted(args.model.iterdir()):
         files[f"assets/model/{path.name}"] = path
+    # Whoever passes the app on passes these on with it.
+    licences = [ROOT / "LICENSE", ROOT / "custom_ops" / "onnxruntime" / "include" / "LICENSE"]
+    files["assets/licences.txt"] = b"\n\n".join(path.read_bytes() for path in licences)
     args.outdir.mkdir(parents=True, exist_ok=True)
     version = bitnet_onnx.__version__
     libraries = {abi: native.build(abi, BUILD) for abi in native.ABIS}

@@ -35,7 +35,7 @@ final class Copy {
 
   /** Returns the manifest of what now lies in `folder`, which must not exist before. */
   Manifest to(File folder) throws ModelException {
-    File half = new File(folder.getPath() + ".part");
+    File half = new File(folder.getPath() + ModelStore.HALF);
     delete(half);
     try {
       Manifest manifest = new Manifest(manifest());
@@ -76,6 +76,7 @@ final class Copy {
   }
 
   private void room(File folder) throws ModelException {
+    folder.mkdirs(); // else no space would be found
     long free = folder.getUsableSpace();
     if (free < all) {
       throw new ModelException(

@@ -10,6 +10,7 @@ import java.util.List;
 /** The models in the app's storage, and which of them answers. */
 public final class ModelStore {
   public static final String BUNDLED = "bundled";
+  static final String HALF = ".part"; // ends the name of what is not whole
   private static final String SELECTED = "model";
 
   private final Context context;
@@ -20,6 +21,19 @@ public final class ModelStore {
     this.context = context;
     folder = new File(context.getFilesDir(), "models");
     preferences = context.getSharedPreferences("models", Context.MODE_PRIVATE);
+    deleteHalves();
+  }
+
+  /** What is left of an import that ended with the process. */
+  private void deleteHalves() {
+    String[] found = folder.list();
+    if (found != null) {
+      for (String name : found) {
+        if (name.endsWith(HALF)) {
+          Copy.delete(folder(name));
+        }
+      }
+    }
   }
 
   /** The bundled one first, then by name. */
@@ -30,7 +44,7 @@ public final class ModelStore {
     if (found != null) {
       Arrays.sort(found);
       for (String name : found) {
-        if (!name.endsWith(".part") && !name.startsWith(BUNDLED)) {
+        if (!name.endsWith(HALF) && !name.startsWith(BUNDLED)) {
           names.add(name);
         }
       }
@@ -61,7 +75,7 @@ public final class ModelStore {
 
   public void delete(String name) {
     // Renamed first: half of a model must not bear its name.
-    File half = new File(folder, name + ".part");
+    File half = new File(folder, name + HALF);
     if (folder(name).renameTo(half)) {
       Copy.delete(half);
     }
@@ -78,6 +92,9 @@ public final class ModelStore {
     String plain = wanted.replaceAll("[^\\p{L}\\p{N}._ -]", "").trim();
     if (plain.isEmpty() || plain.startsWith(".") || plain.startsWith(BUNDLED)) {
       plain = "model " + plain;
+    }
+    if (plain.endsWith(HALF)) {
+      plain += " model";
     }
     String name = plain;
     for (int i = 2; folder(name).exists(); i++) {
