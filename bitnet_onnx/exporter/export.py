@@ -74,7 +74,7 @@ def export(
     context_length: positions that may be fed, by default the config's max_position_embeddings.
     passes: the passes to run, of those whose operators the target has. They do not change a bit of
     the results.
-    copy_library: put this platform's custom-op library into the folder, where other clients find it.
+    copy_library: put this platform's custom-op library into the folder, for other clients.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written stays behind.
     """
     asked = Options(target, head, kv_cache, context_length, tuple(passes))

@@ -35,7 +35,7 @@ def _program() -> Path:
         made = BUILD / f"{path.parent.name}_{path.stem}.o"
         objects.append(made)
         if not made.exists() or made.stat().st_mtime < max(headers, path.stat().st_mtime):
-            include = ["-I", ENGINE, "-I", ENGINE / "src"]
+            include = [f"-I{ENGINE}", f"-I{ENGINE / 'src'}"]
             subprocess.run(["c++", *FLAGS, *include, "-c", path, "-o", made], check=True)
     subprocess.run(["c++", *objects, "-o", BUILD / "chat"], check=True)
     return BUILD / "chat"

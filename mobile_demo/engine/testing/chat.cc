@@ -60,10 +60,10 @@ int main(int argc, char** argv) {
       const int32_t context = number(&rest);
       std::vector<int32_t> ids;
       int32_t forgotten = 0;
-      asked = rest;
-      status = chat->prompt(asked, context, &ids, &forgotten);
+      status = chat->prompt(rest, context, &ids, &forgotten);
       write_status(status);
       if (!status.ok()) continue;
+      asked = rest;
       write_record({reinterpret_cast<const char*>(ids.data()), 4 * ids.size()});
       write_record({reinterpret_cast<const char*>(&forgotten), 4});
     } else {

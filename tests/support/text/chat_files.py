@@ -59,7 +59,7 @@ def read_ids(
             text = text.split(cut["after"])[-1]
             text = text.lstrip(cut["strip_left"]).rstrip(cut["strip_right"])
         text = text.lstrip(role["strip_left"]).rstrip(role["strip_right"])
-        tokens = role.get("tokens") or {}
+        tokens: dict[str, int] = role.get("tokens") or {}
         words = re.split(f"({'|'.join(map(re.escape, tokens))})", text) if tokens else [text]
         pieces += (tokens.get(word, word) for word in words)
         before = role.get("after", [])
