@@ -169,7 +169,7 @@ $(STOCK)/manifest.json: $(VENV)/.export $(wildcard bitnet_onnx/demo/*)
 	@rm -rf $(STOCK)
 	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(STOCK) --target stock
 
-$(ANDROID_MODEL)/manifest.json: $(VENV)/.export $(wildcard bitnet_onnx/demo/*)
+$(ANDROID_MODEL)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/*)
 	@rm -rf $(ANDROID_MODEL)
 	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(ANDROID_MODEL) --for android
 
