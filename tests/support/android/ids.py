@@ -189,7 +189,8 @@ def java(
     sources = [*(MAIN / "java/org/bitnetonnx/edge").glob("*.java"), HERE / f"{name}.java"]
     _run("javac", "-encoding", "UTF-8", "-d", classes, *sources)
     return _run(
-        "java", "-ea", "-Xcheck:jni", f"-Djava.library.path={libraries}", "-cp", classes, name,
+        "java", "-ea", "-Xcheck:jni", f"-XX:ErrorFile={model.folder}/crash.log",
+        f"-Djava.library.path={libraries}", "-cp", classes, name,
         model.artifact, runtime, questions, environment=environment,
     )  # fmt: skip
 
