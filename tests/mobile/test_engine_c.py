@@ -140,7 +140,7 @@ def test_a_piece_can_stop_the_answer(endless: Engine) -> None:
         seen.append(piece)
         return len(seen) == 2
 
-    pieces, stats = endless.send(b"Count to ten.", on_piece=enough)
+    pieces, stats = endless.send(b"Spell the word STONE.", on_piece=enough)
     assert stats.finish == STOPPED
     assert pieces[:2] == seen[:2]
     assert stats.new_ids < 20
@@ -148,7 +148,8 @@ def test_a_piece_can_stop_the_answer(endless: Engine) -> None:
     assert stats.reused_ids > 5  # what was said is a turn
 
 
-def test_one_thread_at_a_time_and_stop(endless: Engine) -> None:
+def test_one_thread_at_a_time_and_stop(endless: Engine, tokenizer: Tokenizer) -> None:
+    prompt = tokenizer.encode_chat([{"role": "user", "content": "Spell the word STONE."}])
     begun, ended, found = threading.Event(), threading.Event(), list[Stats]()
     codes: list[str] = []
 
@@ -163,12 +164,12 @@ def test_one_thread_at_a_time_and_stop(endless: Engine) -> None:
 
     def run() -> None:
         options = endless.options(max_new_tokens=100000)
-        found.append(endless.generate(endless.encode(b"Once upon"), options, piece)[1])
+        found.append(endless.generate(prompt, options, piece)[1])
         ended.set()
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert begun.wait(60)
+    assert begun.wait(60)  # at the first piece
     for call in (
         lambda: endless.encode(b"x"),
         lambda: endless.start(),
@@ -189,7 +190,7 @@ def test_one_thread_at_a_time_and_stop(endless: Engine) -> None:
 def test_calls_that_are_refused(engine: Engine) -> None:
     engine.start()
     for text in (b"\xff", b"ab\xc3", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"):
-        with pytest.raises(EdgeError, match="argument: .* is no UTF-8"):
+        with pytest.raises(EdgeError, match="argument: the text is no UTF-8"):
             engine.encode(text)
         with pytest.raises(EdgeError, match="argument: the message is no UTF-8"):
             engine.send(text)
@@ -198,7 +199,7 @@ def test_calls_that_are_refused(engine: Engine) -> None:
         ("repetition_penalty", float("nan")), ("max_new_tokens", -1), ("when_full", 2),
     ):  # fmt: skip
         with pytest.raises(EdgeError, match=f"argument: {name} is "):
-            engine.send(b"x", engine.options(do_sample=1, **{name: value}))
+            engine.send(b"x", engine.options(None, do_sample=1, **{name: value}))
     with pytest.raises(EdgeError, match="argument: a stop string is empty"):
         engine.send(b"x", engine.options([b""]))
     with pytest.raises(EdgeError, match="context: the message"):
