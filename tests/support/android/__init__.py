@@ -1,0 +1,1 @@
+"""The app for Android, run and read without a phone."""
