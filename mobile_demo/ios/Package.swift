@@ -1,0 +1,46 @@
+// swift-tools-version: 5.9
+import PackageDescription
+
+// As in custom_ops/CMakeLists.txt; tests/mobile/test_ios_package.py compares.
+let kernels = [
+  "attend_scores", "attend_scores_int8", "attend_softmax", "attend_values", "attend_values_int8",
+  "attend_weights_int8", "bf16_gemv", "int4_gemv", "int8_gemv", "read", "rows", "select",
+  "ternary_columns", "ternary_few", "ternary_gemm", "ternary_gemv", "ternary_group",
+]
+let operators = [
+  "attention/attention", "attention/attention_int8", "attention/attention_op", "attention/jobs",
+  "bf16_matmul/bf16_matmul", "bf16_matmul/bf16_matmul_op",
+  "int4_matmul/int4_matmul", "int4_matmul/int4_matmul_op",
+  "int8_matmul/int8_matmul", "int8_matmul/int8_matmul_op",
+  "rms_norm/rms_norm", "rms_norm/rms_norm_op",
+  "ternary_feed_forward/ternary_column_matmul", "ternary_feed_forward/ternary_feed_forward",
+  "ternary_feed_forward/ternary_feed_forward_op", "ternary_feed_forward/ternary_gated_matmul",
+  "ternary_group_matmul/ternary_group_matmul", "ternary_group_matmul/ternary_group_matmul_op",
+  "ternary_matmul/ternary_matmul", "ternary_matmul/ternary_matmul_op",
+  "ternary_matmul/ternary_norm_matmul",
+  "two_step_matmul/rescore", "two_step_matmul/two_step_int4_matmul",
+  "two_step_matmul/two_step_int4_matmul_op", "two_step_matmul/two_step_matmul",
+  "two_step_matmul/two_step_matmul_op",
+]
+let boundary = ["counters", "ort", "ort_op", "products", "registration"]
+
+let package = Package(
+  name: "BitnetEdge",
+  platforms: [.iOS(.v17), .macOS(.v14)],
+  products: [.library(name: "BitnetOperators", targets: ["BitnetOperators"])],
+  targets: [
+    // isa/ holds the kernels of one instruction set each: SwiftPM has no flags for single files.
+    .target(
+      name: "BitnetOperators",
+      sources: [
+        "isa", "register.cc", "custom_ops/platform/cpu.cc", "custom_ops/kernels/kernels.cc",
+      ] + kernels.map { "custom_ops/kernels/\($0)/scalar.cc" }
+        + operators.map { "custom_ops/operators/\($0).cc" }
+        + boundary.map { "custom_ops/onnxruntime/\($0).cc" },
+      cxxSettings: [
+        .headerSearchPath("."), .headerSearchPath("custom_ops"),
+        .headerSearchPath("custom_ops/onnxruntime/include"),
+      ])
+  ],
+  cxxLanguageStandard: .cxx20
+)

@@ -1,0 +1,1 @@
+../../../../../custom_ops/include/bitnet_onnx_ops.h
