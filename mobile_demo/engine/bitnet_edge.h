@@ -47,6 +47,10 @@ bitnet_edge_code bitnet_edge_open(const bitnet_edge_options* options, bitnet_edg
                                   bitnet_edge_error* error);
 void bitnet_edge_close(bitnet_edge* engine); /* NULL is allowed */
 
+/* Compares every file of a folder with the manifest's sha256, for a folder that was just copied:
+ * bitnet_edge_open does so for small files alone, as Python does. */
+bitnet_edge_code bitnet_edge_check(const char* folder, bitnet_edge_error* error);
+
 typedef struct {
   const char* name;   /* of the network: "bitnet" */
   const char* head;   /* "two-step" */

@@ -132,6 +132,14 @@ bitnet_edge_code bitnet_edge_open(const bitnet_edge_options* options, bitnet_edg
 
 void bitnet_edge_close(bitnet_edge* engine) { delete engine; }
 
+bitnet_edge_code bitnet_edge_check(const char* folder, bitnet_edge_error* error) {
+  edge::Manifest manifest;
+  Status status = folder ? edge::open_manifest(folder, &manifest)
+                         : edge::fail(BITNET_EDGE_ARGUMENT, "the folder is NULL, expected a path");
+  if (status.ok()) status = edge::check_hashes(manifest);
+  return edge::told(status, error);
+}
+
 void bitnet_edge_describe(const bitnet_edge* engine, bitnet_edge_info* info) {
   if (!info) return;
   *info = {};

@@ -21,6 +21,7 @@ struct bitnet_edge {
   std::unique_ptr<edge::Tokenizer> tokenizer;
   std::unique_ptr<edge::Conversation> conversation;  // or null, and then why_no_chat
   std::string why_no_chat;
+  std::vector<int32_t> chat_ends;  // the ids that end an answer, by chat.json
   std::unique_ptr<edge::Session> session;
   int threads = 0;
   std::vector<int32_t> answer_ids;

@@ -1,6 +1,5 @@
 #include "base/json.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -80,7 +79,9 @@ class JsonParser {
   Value& at(ptrdiff_t i) { return json_->values_[static_cast<size_t>(i)]; }
 
   bool value(int depth) {
-    if (depth > Json::kMaxDepth) return wrong("more than 64 levels", "fewer");
+    if (depth == Json::kMaxDepth && (peek() == '{' || peek() == '[')) {
+      return wrong("more than 64 levels", "fewer");
+    }
     switch (peek()) {
       case '{':
         return members(depth);
