@@ -1,4 +1,4 @@
-// swift-tools-version: 5.9
+// swift-tools-version: 6.0
 import PackageDescription
 
 // As in custom_ops/CMakeLists.txt; tests/mobile/test_ios_package.py compares.
@@ -22,12 +22,34 @@ let operators = [
   "two_step_matmul/two_step_int4_matmul_op", "two_step_matmul/two_step_matmul",
   "two_step_matmul/two_step_matmul_op",
 ]
+let notOfTheEngine = ["base/test_json.cc", "base/test_utf8.cc", "text/unicode_tables.inc"]
 let boundary = ["counters", "ort", "ort_op", "products", "registration"]
+
+// On Apple's systems ONNX Runtime is linked in. Elsewhere the engine loads its library.
+#if canImport(Darwin)
+  let onnxruntime: [Package.Dependency] = [
+    .package(
+      url: "https://github.com/microsoft/onnxruntime-swift-package-manager", from: "1.24.2")
+  ]
+  let linked: [Target.Dependency] = [
+    .product(name: "onnxruntime", package: "onnxruntime-swift-package-manager")
+  ]
+  let settings: [CXXSetting] = [.define("BITNET_EDGE_ONNXRUNTIME_LINKED")]
+#else
+  let onnxruntime: [Package.Dependency] = []
+  let linked: [Target.Dependency] = []
+  let settings: [CXXSetting] = []
+#endif
 
 let package = Package(
   name: "BitnetEdge",
   platforms: [.iOS(.v17), .macOS(.v14)],
-  products: [.library(name: "BitnetOperators", targets: ["BitnetOperators"])],
+  products: [
+    .library(name: "BitnetEdge", targets: ["BitnetEdge"]),
+    .library(name: "BitnetChat", targets: ["BitnetChat"]),
+    .executable(name: "bitnet-edge-swift", targets: ["bitnet-edge-swift"]),
+  ],
+  dependencies: onnxruntime,
   targets: [
     // isa/ holds the kernels of one instruction set each: SwiftPM has no flags for single files.
     .target(
@@ -40,7 +62,26 @@ let package = Package(
       cxxSettings: [
         .headerSearchPath("."), .headerSearchPath("custom_ops"),
         .headerSearchPath("custom_ops/onnxruntime/include"),
-      ])
+      ]),
+    // The engine in C++.
+    .target(
+      name: "BitnetEngine",
+      dependencies: ["BitnetOperators"] + linked,
+      exclude: notOfTheEngine.map { "engine/src/\($0)" },
+      sources: ["engine/src"],
+      cxxSettings: [
+        .define("BITNET_EDGE_OPERATORS_LINKED"),
+        .headerSearchPath("engine/src"),
+        .headerSearchPath("../BitnetOperators/custom_ops/include"),
+        .headerSearchPath("../BitnetOperators/custom_ops/onnxruntime/include"),
+      ] + settings),
+    // The engine as a Swift actor.
+    .target(name: "BitnetEdge", dependencies: ["BitnetEngine"]),
+    // What an app is without its screens.
+    .target(name: "BitnetChat", dependencies: ["BitnetEdge"]),
+    .executableTarget(
+      name: "bitnet-edge-swift", dependencies: ["BitnetChat"], path: "Sources/Client"),
+    .testTarget(name: "BitnetChatTests", dependencies: ["BitnetChat"]),
   ],
   cxxLanguageStandard: .cxx20
 )

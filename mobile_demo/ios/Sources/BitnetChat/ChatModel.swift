@@ -21,7 +21,7 @@ public final class ChatModel {
   /// For an alert; the screen sets it to nil when it was read.
   public var problem: String?
   public var conversation: Conversation
-  public var settings: Settings {
+  public var settings: ChatSettings {
     didSet { if settings != oldValue { store(settings, "settings") } }
   }
 
@@ -37,7 +37,7 @@ public final class ChatModel {
     library = ModelStore(folder: folder.appendingPathComponent("Models"), bundled: bundled)
     storage = Storage(folder: folder)
     self.onnxruntime = onnxruntime
-    settings = storage.load(Settings.self, "settings") ?? Settings()
+    settings = storage.load(ChatSettings.self, "settings") ?? ChatSettings()
     conversation = storage.load(Conversation.self, "conversation") ?? Conversation()
     conversation.takeBackUnanswered()
     models = library.models()

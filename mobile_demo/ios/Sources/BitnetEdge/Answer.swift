@@ -85,7 +85,7 @@ final class Delivery: @unchecked Sendable {  // `lock` guards its state
   func cancel(_ engine: Handle) {
     lock.withLock {
       cancelled = true
-      if state == .running { bitnet_edge_stop(engine.pointer) }
+      if state == .running { engine.stop() }
     }
   }
 

@@ -20,10 +20,8 @@ public actor Engine {
   }
 
   private init(_ handle: Handle) {
-    var generation = bitnet_edge_generation()
-    bitnet_edge_defaults(handle.pointer, &generation)
-    defaults = GenerationOptions(generation)
-    info = EngineInfo(handle.pointer)
+    info = handle.info
+    defaults = handle.defaults
     self.handle = handle
   }
 
@@ -34,157 +32,68 @@ public actor Engine {
   ) async throws -> Engine {
     try await withCheckedThrowingContinuation { continuation in
       DispatchQueue.global(qos: .userInitiated).async {
-        continuation.resume(
-          with: Result {
-            Engine(try Handle(folder, threads: threads, onnxruntime: onnxruntime))
-          })
+        let opened = Result {
+          Engine(try Handle(folder, threads: threads, onnxruntime: onnxruntime))
+        }
+        continuation.resume(with: opened)
       }
     }
+  }
+
+  /// Compares every file of a folder with the manifest's sha256, for a folder that was just copied.
+  public static func check(_ folder: URL) throws {
+    try withPath(folder) { folder in try checked { bitnet_edge_check(folder, $0) } }
   }
 
   /// special: the tokenizer's own bos and the like are added, and special tokens in the text are
   /// ids. Without it the text is only text.
   public func encode(_ text: String, special: Bool = false) throws -> [Int32] {
-    var count = 0
-    var ids = [Int32](repeating: 0, count: text.utf8.count + 8)
-    while true {
-      let room = ids.count
-      try withText(text) { start, bytes in
-        try check {
-          bitnet_edge_encode(
-            handle.pointer, start, bytes, special ? 1 : 0, &ids, room, &count, $0)
-        }
-      }
-      if count <= room { return Array(ids.prefix(count)) }
-      ids = [Int32](repeating: 0, count: count)
-    }
+    try handle.encode(text, special: special)
   }
 
   /// Special tokens are left out.
   public func decode(_ ids: [Int32]) throws -> String {
-    var count = 0
-    var text = [CChar](repeating: 0, count: 16 * ids.count + 16)
-    while true {
-      let room = text.count
-      try check {
-        bitnet_edge_decode(handle.pointer, ids, ids.count, &text, room, &count, $0)
-      }
-      if count <= room {
-        return text.withUnsafeBytes { String(decoding: $0.prefix(count), as: UTF8.self) }
-      }
-      text = [CChar](repeating: 0, count: count)
-    }
+    try handle.decode(ids)
   }
 
   /// Starts a conversation. What the next one has in common with the last one stays computed.
   public func startChat(system: String? = nil) throws {
-    guard let system else {
-      return try check { bitnet_edge_chat_start(handle.pointer, nil, 0, $0) }
-    }
-    try withText(system) { start, bytes in
-      try check { bitnet_edge_chat_start(handle.pointer, start, bytes, $0) }
-    }
+    try handle.startChat(system: system)
   }
 
   /// Adds a turn that was saved before.
   public func addTurn(user: String, answer: String) throws {
-    try withText(user) { user, userBytes in
-      try withText(answer) { answer, answerBytes in
-        try check {
-          bitnet_edge_chat_add(handle.pointer, user, userBytes, answer, answerBytes, $0)
-        }
-      }
-    }
+    try handle.addTurn(user: user, answer: answer)
   }
 
   /// Answers a message of the conversation. The answer, as far as it was given, becomes a turn.
   public nonisolated func send(_ text: String, options: GenerationOptions? = nil) -> Answer {
-    answer(options) { engine, generation, user, stats, error in
-      withText(text) { start, bytes in
-        bitnet_edge_chat_send(
-          engine, start, bytes, generation, Delivery.piece, user, stats, error)
-      }
-    }
+    answer(.message(text), options)
   }
 
   /// Continues ids, outside of the conversation.
   public nonisolated func generate(_ ids: [Int32], options: GenerationOptions? = nil) -> Answer {
-    answer(options) { engine, generation, user, stats, error in
-      bitnet_edge_generate(
-        engine, ids, ids.count, generation, Delivery.piece, user, stats, error)
-    }
+    answer(.ids(ids), options)
   }
 
   /// Ends the answer in progress; its figures follow in its stream.
   public nonisolated func stop() {
-    bitnet_edge_stop(handle.pointer)
+    handle.stop()
   }
 
-  private typealias Call =
-    @Sendable (
-      OpaquePointer, UnsafePointer<bitnet_edge_generation>, UnsafeMutableRawPointer,
-      UnsafeMutablePointer<bitnet_edge_stats>, UnsafeMutablePointer<bitnet_edge_error>
-    ) -> bitnet_edge_code
-
-  private nonisolated func answer(
-    _ options: GenerationOptions?, _ call: @escaping Call
-  ) -> Answer {
+  private nonisolated func answer(_ prompt: Prompt, _ options: GenerationOptions?) -> Answer {
     AsyncThrowingStream { continuation in
       let delivery = Delivery(continuation)
       let handle = handle
       continuation.onTermination = { reason in
         if case .cancelled = reason { delivery.cancel(handle) }
       }
-      Task { await run(delivery, options ?? defaults, call) }
+      Task { await run(prompt, options ?? defaults, delivery) }
     }
   }
 
-  private func run(_ delivery: Delivery, _ options: GenerationOptions, _ call: Call) {
+  private func run(_ prompt: Prompt, _ options: GenerationOptions, _ delivery: Delivery) {
     guard delivery.begin() else { return }
-    delivery.end(
-      Result {
-        var stats = bitnet_edge_stats()
-        try options.withC { generation in
-          let user = Unmanaged.passUnretained(delivery).toOpaque()
-          try check { call(handle.pointer, generation, user, &stats, $0) }
-        }
-        var count = 0
-        let ids = bitnet_edge_answer_ids(handle.pointer, &count)
-        return AnswerStats(stats, ids: Array(UnsafeBufferPointer(start: ids, count: count)))
-      })
+    delivery.end(Result { try handle.answer(prompt, options, delivery) })
   }
-}
-
-/// The engine of C, closed with its last user.
-final class Handle: @unchecked Sendable {  // `Engine` lets one thread in; any may stop an answer
-  let pointer: OpaquePointer
-
-  init(_ folder: URL, threads: Int, onnxruntime: URL?) throws {
-    var opened: OpaquePointer?
-    let threads = try int32(threads, "threads")
-    try withPath(folder) { folder in
-      try withPath(onnxruntime) { library in
-        var options = bitnet_edge_options(
-          folder: folder, onnxruntime: library, operators: nil, threads: threads)
-        try check { bitnet_edge_open(&options, &opened, $0) }
-      }
-    }
-    pointer = opened!
-  }
-
-  deinit { bitnet_edge_close(pointer) }
-}
-
-/// UTF-8 and its length; never NULL.
-private func withText<Result>(
-  _ text: String, _ body: (UnsafePointer<CChar>, Int) throws -> Result
-) rethrows -> Result {
-  try text.utf8CString.withUnsafeBufferPointer { try body($0.baseAddress!, $0.count - 1) }
-}
-
-private func withPath<Result>(
-  _ url: URL?, _ body: (UnsafePointer<CChar>?) throws -> Result
-) rethrows -> Result {
-  guard let url else { return try body(nil) }
-  return try url.withUnsafeFileSystemRepresentation(body)
 }

@@ -57,7 +57,7 @@ extension EngineError.Kind {
 }
 
 /// Calls a function of the C interface, and throws what it says.
-func check(_ call: (UnsafeMutablePointer<bitnet_edge_error>) -> bitnet_edge_code) throws {
+func checked(_ call: (UnsafeMutablePointer<bitnet_edge_error>) -> bitnet_edge_code) throws {
   var error = bitnet_edge_error()
   let code = call(&error)
   if code != BITNET_EDGE_OK { throw EngineError(code, error) }

@@ -1,7 +1,7 @@
 import BitnetEdge
 
 /// What the user chose. It is kept over starts of the app.
-public struct Settings: Codable, Equatable, Sendable {
+public struct ChatSettings: Codable, Equatable, Sendable {
   public enum Sampling: String, CaseIterable, Codable, Sendable {
     /// As the artifact's generation_config.json asks.
     case model

@@ -1,1 +1,0 @@
-../../../../../custom_ops/include/bitnet_onnx_ops.h
