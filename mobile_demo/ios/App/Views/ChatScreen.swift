@@ -57,7 +57,7 @@ struct ChatScreen: View {
       Button("Models", systemImage: "shippingbox") { sheet = .models }
     }
     ToolbarItem(placement: .automatic) {
-      Button("ChatSettings", systemImage: "gearshape") { sheet = .settings }
+      Button("Settings", systemImage: "gearshape") { sheet = .settings }
     }
   }
 

@@ -32,7 +32,7 @@ struct SettingsScreen: View {
       }
     }
     .formStyle(.grouped)
-    .navigationTitle("ChatSettings")
+    .navigationTitle("Settings")
     .toolbar {
       ToolbarItem(placement: .confirmationAction) {
         Button("Done") { dismiss() }

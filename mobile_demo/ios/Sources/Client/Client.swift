@@ -1,4 +1,3 @@
-import BitnetChat
 import BitnetEdge
 import Foundation
 

@@ -1,4 +1,3 @@
-import BitnetEdge
 import Foundation
 
 /// What the last answer cost.
