@@ -90,6 +90,7 @@ let package = Package(
     .target(name: "BitnetChat", dependencies: ["BitnetEdge"]),
     .executableTarget(
       name: "bitnet-edge-swift", dependencies: ["BitnetEdge"], path: "Sources/Client"),
+    .testTarget(name: "BitnetEdgeTests", dependencies: ["BitnetEdge"]),
     .testTarget(name: "BitnetChatTests", dependencies: ["BitnetChat"]),
   ],
   cxxLanguageStandard: .cxx20

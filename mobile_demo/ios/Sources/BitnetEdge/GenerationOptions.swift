@@ -21,6 +21,22 @@ public struct GenerationOptions: Codable, Equatable, Sendable {
   public var seed: UInt64
   public var stopStrings: [String]
   public var whenFull: WhenFull
+
+  public init(
+    maxNewTokens: Int, doSample: Bool, temperature: Double, topK: Int, topP: Double, minP: Double,
+    repetitionPenalty: Double, seed: UInt64, stopStrings: [String], whenFull: WhenFull
+  ) {
+    self.maxNewTokens = maxNewTokens
+    self.doSample = doSample
+    self.temperature = temperature
+    self.topK = topK
+    self.topP = topP
+    self.minP = minP
+    self.repetitionPenalty = repetitionPenalty
+    self.seed = seed
+    self.stopStrings = stopStrings
+    self.whenFull = whenFull
+  }
 }
 
 extension GenerationOptions {
