@@ -40,7 +40,8 @@ public struct ModelStore: Sendable {
     try files.createDirectory(at: copy, withIntermediateDirectories: false)
     for name in [Self.manifest] + listed {
       let file = source.appendingPathComponent(name)
-      guard try files.attributesOfItem(atPath: file.path)[.type] as? FileAttributeType == .typeRegular
+      guard
+        try files.attributesOfItem(atPath: file.path)[.type] as? FileAttributeType == .typeRegular
       else { throw EngineError(.artifact, "\(name) is no file, expected a file") }
       try files.copyItem(at: file, to: copy.appendingPathComponent(name))
     }

@@ -47,7 +47,8 @@ struct Arguments {
       } else if question == nil {
         question = word
       } else {
-        throw Self.wrong("'\(word)' comes after a question, expected one question in quotation marks")
+        throw Self.wrong(
+          "'\(word)' comes after a question, expected one question in quotation marks")
       }
     }
     if artifact == nil, !help { throw Self.wrong("the artifact is missing, expected its folder") }

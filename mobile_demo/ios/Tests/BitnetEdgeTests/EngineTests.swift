@@ -124,7 +124,11 @@ final class EngineTests: XCTestCase {
     XCTAssertEqual(context, .context)
     for change: (inout GenerationOptions) -> Void in [
       { $0.topP = -1 }, { $0.maxNewTokens = -1 }, { $0.maxNewTokens = .max },
-      { $0.stopStrings = ["a\0b"] }, { $0.doSample = true; $0.temperature = .nan },
+      { $0.stopStrings = ["a\0b"] },
+      {
+        $0.doSample = true
+        $0.temperature = .nan
+      },
     ] {
       var options = engine.defaults
       change(&options)
