@@ -1,38 +1,41 @@
 // swift-tools-version: 6.0
 import PackageDescription
 
-// As in custom_ops/CMakeLists.txt; tests/mobile/test_ios_package.py compares.
-let kernels = [
-  "attend_scores", "attend_scores_int8", "attend_softmax", "attend_values", "attend_values_int8",
-  "attend_weights_int8", "bf16_gemv", "int4_gemv", "int8_gemv", "read", "rows", "select",
-  "ternary_columns", "ternary_few", "ternary_gemm", "ternary_gemv", "ternary_group",
-]
+// Begin: make_sources.py writes this.
 let operators = [
-  "attention/attention", "attention/attention_int8", "attention/attention_op", "attention/jobs",
-  "bf16_matmul/bf16_matmul", "bf16_matmul/bf16_matmul_op",
-  "int4_matmul/int4_matmul", "int4_matmul/int4_matmul_op",
-  "int8_matmul/int8_matmul", "int8_matmul/int8_matmul_op",
-  "rms_norm/rms_norm", "rms_norm/rms_norm_op",
-  "ternary_feed_forward/ternary_column_matmul", "ternary_feed_forward/ternary_feed_forward",
-  "ternary_feed_forward/ternary_feed_forward_op", "ternary_feed_forward/ternary_gated_matmul",
-  "ternary_group_matmul/ternary_group_matmul", "ternary_group_matmul/ternary_group_matmul_op",
-  "ternary_matmul/ternary_matmul", "ternary_matmul/ternary_matmul_op",
-  "ternary_matmul/ternary_norm_matmul",
-  "two_step_matmul/rescore", "two_step_matmul/two_step_int4_matmul",
-  "two_step_matmul/two_step_int4_matmul_op", "two_step_matmul/two_step_matmul",
-  "two_step_matmul/two_step_matmul_op",
+  "platform/cpu.cc", "kernels/kernels.cc", "kernels/attend_scores/scalar.cc",
+  "kernels/attend_scores_int8/scalar.cc", "kernels/attend_softmax/scalar.cc",
+  "kernels/attend_values/scalar.cc", "kernels/attend_values_int8/scalar.cc",
+  "kernels/attend_weights_int8/scalar.cc", "kernels/bf16_gemv/scalar.cc",
+  "kernels/int4_gemv/scalar.cc", "kernels/int8_gemv/scalar.cc", "kernels/read/scalar.cc",
+  "kernels/rows/scalar.cc", "kernels/select/scalar.cc", "kernels/ternary_columns/scalar.cc",
+  "kernels/ternary_few/scalar.cc", "kernels/ternary_gemm/scalar.cc",
+  "kernels/ternary_gemv/scalar.cc", "kernels/ternary_group/scalar.cc",
+  "operators/attention/attention.cc", "operators/attention/attention_int8.cc",
+  "operators/attention/attention_op.cc", "operators/attention/jobs.cc",
+  "operators/bf16_matmul/bf16_matmul.cc", "operators/bf16_matmul/bf16_matmul_op.cc",
+  "operators/int4_matmul/int4_matmul.cc", "operators/int4_matmul/int4_matmul_op.cc",
+  "operators/int8_matmul/int8_matmul.cc", "operators/int8_matmul/int8_matmul_op.cc",
+  "operators/rms_norm/rms_norm.cc", "operators/rms_norm/rms_norm_op.cc",
+  "operators/ternary_feed_forward/ternary_column_matmul.cc",
+  "operators/ternary_feed_forward/ternary_feed_forward.cc",
+  "operators/ternary_feed_forward/ternary_feed_forward_op.cc",
+  "operators/ternary_feed_forward/ternary_gated_matmul.cc",
+  "operators/ternary_group_matmul/ternary_group_matmul.cc",
+  "operators/ternary_group_matmul/ternary_group_matmul_op.cc",
+  "operators/ternary_matmul/ternary_matmul.cc", "operators/ternary_matmul/ternary_matmul_op.cc",
+  "operators/ternary_matmul/ternary_norm_matmul.cc", "operators/two_step_matmul/rescore.cc",
+  "operators/two_step_matmul/two_step_int4_matmul.cc",
+  "operators/two_step_matmul/two_step_int4_matmul_op.cc",
+  "operators/two_step_matmul/two_step_matmul.cc", "operators/two_step_matmul/two_step_matmul_op.cc",
+  "onnxruntime/counters.cc", "onnxruntime/ort.cc", "onnxruntime/ort_op.cc",
+  "onnxruntime/products.cc", "onnxruntime/registration.cc",
 ]
 let notOfTheEngine = [
-  "base/test_json.cc",
-  "base/test_utf8.cc",
-  "run/test_generate.cc",
-  "run/test_generation_config.cc",
-  "run/test_manifest.cc",
-  "run/test_sampling.cc",
-  "run/test_threads.cc",
-  "text/unicode_tables.inc",
+  "base/test_json.cc", "base/test_utf8.cc", "run/test_generate.cc", "run/test_generation_config.cc",
+  "run/test_manifest.cc", "run/test_sampling.cc", "run/test_threads.cc", "text/unicode_tables.inc",
 ]
-let boundary = ["counters", "ort", "ort_op", "products", "registration"]
+// End.
 
 // On Apple's systems ONNX Runtime is linked in. Elsewhere the engine loads its library.
 #if canImport(Darwin)
@@ -60,29 +63,23 @@ let package = Package(
   ],
   dependencies: onnxruntime,
   targets: [
-    // isa/ holds the kernels of one instruction set each: SwiftPM has no flags for single files.
+    // custom_ops. isa/ holds the kernels of one instruction set each: SwiftPM has no flags for single files.
     .target(
       name: "BitnetOperators",
-      sources: [
-        "isa", "register.cc", "custom_ops/platform/cpu.cc", "custom_ops/kernels/kernels.cc",
-      ] + kernels.map { "custom_ops/kernels/\($0)/scalar.cc" }
-        + operators.map { "custom_ops/operators/\($0).cc" }
-        + boundary.map { "custom_ops/onnxruntime/\($0).cc" },
-      cxxSettings: [
-        .headerSearchPath("."), .headerSearchPath("custom_ops"),
-        .headerSearchPath("custom_ops/onnxruntime/include"),
-      ]),
-    // The engine in C++.
+      sources: ["isa", "register.cc"] + operators,
+      publicHeadersPath: "module",
+      cxxSettings: [.headerSearchPath("."), .headerSearchPath("onnxruntime/include")]),
+    // The engine in C++: mobile_demo/engine.
     .target(
       name: "BitnetEngine",
       dependencies: ["BitnetOperators"] + linked,
-      exclude: notOfTheEngine.map { "engine/src/\($0)" },
-      sources: ["engine/src"],
+      exclude: notOfTheEngine.map { "src/\($0)" },
+      sources: ["src"],
       cxxSettings: [
         .define("BITNET_EDGE_OPERATORS_LINKED"),
-        .headerSearchPath("engine/src"),
-        .headerSearchPath("../BitnetOperators/custom_ops/include"),
-        .headerSearchPath("../BitnetOperators/custom_ops/onnxruntime/include"),
+        .headerSearchPath("src"),
+        .headerSearchPath("../BitnetOperators/include"),
+        .headerSearchPath("../BitnetOperators/onnxruntime/include"),
       ] + settings),
     // The engine as a Swift actor.
     .target(name: "BitnetEdge", dependencies: ["BitnetEngine"]),

@@ -87,9 +87,10 @@ struct Arguments {
   }
 
   private func value(_ option: String, _ words: inout ArraySlice<String>) throws -> String {
-    guard let word = words.popFirst() else {
+    guard let word = words.first, !word.hasPrefix("--") else {
       throw Self.wrong("\(option) has no value, expected one after it")
     }
+    words.removeFirst()
     return word
   }
 
