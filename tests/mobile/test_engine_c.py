@@ -140,7 +140,7 @@ def test_a_piece_can_stop_the_answer(endless: Engine) -> None:
         seen.append(piece)
         return len(seen) == 2
 
-    pieces, stats = endless.send(b"Count to ten.", on_piece=enough)
+    pieces, stats = endless.send(b"Spell the word STONE.", on_piece=enough)
     assert stats.finish == STOPPED
     assert pieces[:2] == seen[:2]
     assert stats.new_ids < 20
@@ -148,7 +148,8 @@ def test_a_piece_can_stop_the_answer(endless: Engine) -> None:
     assert stats.reused_ids > 5  # what was said is a turn
 
 
-def test_one_thread_at_a_time_and_stop(endless: Engine) -> None:
+def test_one_thread_at_a_time_and_stop(endless: Engine, tokenizer: Tokenizer) -> None:
+    prompt = tokenizer.encode_chat([{"role": "user", "content": "Spell the word STONE."}])
     begun, ended, found = threading.Event(), threading.Event(), list[Stats]()
     codes: list[str] = []
 
@@ -163,12 +164,12 @@ def test_one_thread_at_a_time_and_stop(endless: Engine) -> None:
 
     def run() -> None:
         options = endless.options(max_new_tokens=100000)
-        found.append(endless.generate(endless.encode(b"Once upon"), options, piece)[1])
+        found.append(endless.generate(prompt, options, piece)[1])
         ended.set()
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert begun.wait(60)
+    assert begun.wait(60)  # at the first piece
     for call in (
         lambda: endless.encode(b"x"),
         lambda: endless.start(),
