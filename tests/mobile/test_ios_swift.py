@@ -98,7 +98,7 @@ def place(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def built(place: Place) -> Place:
-    place.swift("build", "--product", "bitnet-edge-swift")
+    place.swift("build")
     return place
 
 
@@ -152,7 +152,40 @@ def test_the_tests_of_the_package(built: Place) -> None:
 
 
 def test_the_screens_are_swift(place: Place) -> None:
-    files = sorted((place.folder / "mobile_demo" / "ios" / "App").rglob("*.swift"))
-    assert len(files) > 5
-    done = place.run(["swiftc", "-frontend", "-parse", *files])
+    done = place.run(["swiftc", "-frontend", "-parse", *screens(place)])
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("version", ["5", "6"])
+def test_the_screens_agree_with_the_package(built: Place, version: str) -> None:
+    """By the types of BitnetChat, and a stand-in for those of SwiftUI."""
+    stand_ins = built.folder / "swiftui"
+    made = built.folder / "stand-ins"
+    shutil.copytree(ROOT / "tests" / "support" / "swiftui", stand_ins, dirs_exist_ok=True)
+    made.mkdir(exist_ok=True)
+    parts = [*((path.stem, [path]) for path in sorted(stand_ins.glob("others/*.swift"))),
+             ("SwiftUI", sorted(stand_ins.glob("*.swift")))]  # fmt: skip
+    for module, files in parts:
+        done = built.run(
+            ["swiftc", "-parse-as-library", "-emit-module", "-module-name", module, "-I", made,
+             "-o", made / f"{module}.swiftmodule", *files]
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    products = built.folder / "build" / "release"
+    engine = built.path(products / "BitnetEngine.build" / "module.modulemap")
+    call = ["swiftc", "-typecheck", "-parse-as-library", "-swift-version", version, "-I", made,
+            "-I", products / "Modules", "-Xcc", f"-fmodule-map-file={engine}"]  # fmt: skip
+    done = built.run([*call, *screens(built)])
+    assert done.returncode == 0, done.stderr
+    # What the screens say of the package is seen: a name that it has not is refused.
+    (wrong,) = [path for path in screens(built) if path.name == "Composer.swift"]
+    text = wrong.read_text("utf-8")
+    wrong.write_text(text.replace("model.canSend", "model.canSing"), "utf-8")
+    assert "canSing" in built.run([*call, *screens(built)]).stderr
+    wrong.write_text(text, "utf-8")
+
+
+def screens(place: Place) -> list[Path]:
+    found = sorted((place.folder / "mobile_demo" / "ios" / "App").rglob("*.swift"))
+    assert len(found) > 5
+    return found
