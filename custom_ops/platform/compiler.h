@@ -16,6 +16,12 @@
 #define BITNET_ARM 0
 #endif
 
+#if defined(__clang__)
+// Contraction to FMA would change roundings. Builds that can pass flags have this as a flag, too;
+// SwiftPM passes none.
+#pragma clang fp contract(off)
+#endif
+
 #if defined(__GNUC__)
 // For a loop over an array of registers: unrolled early, so that the array stays in registers.
 #define UNROLL _Pragma("GCC unroll 16")

@@ -1,0 +1,1 @@
+../../../../engine/bitnet_edge.h

@@ -1,0 +1,2 @@
+#define SOURCE "kernels/attend_weights_int8/arm_neon.cc"
+#include "isa/arm_neon.h"

@@ -1,0 +1,2 @@
+#define SOURCE "kernels/attend_scores/x86_avx2.cc"
+#include "isa/x86_avx2.h"
