@@ -22,7 +22,7 @@ void parallel(const Pool& pool, size_t count, const Body& body) {
 
 // A task should read this many bytes of weights, which takes some microseconds: to hand it to
 // another thread takes about one.
-constexpr size_t kTaskBytes = 48 * 1024;
+constexpr size_t kTaskBytes = 128 * 1024;
 
 // Rows of each task, so that all tasks have one size, their number divides well by the number of
 // threads, and a task has at most `limit` rows, a multiple of `step`.

@@ -57,7 +57,7 @@ static void bf16_rows(size_t k, const double* x, const uint8_t* w, float* y) {
 
 void bf16_gemv_avx512vnni(size_t rows, size_t k, const double* x, const uint8_t* w, float* y) {
   size_t n = 0;
-  for (; n + 4 <= rows; n += 4) bf16_rows<4>(k, x, w + 2 * n * k, y + n);
+  for (; n + 2 <= rows; n += 2) bf16_rows<2>(k, x, w + 2 * n * k, y + n);
   for (; n < rows; n++) bf16_rows<1>(k, x, w + 2 * n * k, y + n);
 }
 
