@@ -40,7 +40,10 @@ CTEST := $(dir $(CMAKE))ctest
 ZIG := $(if $(shell command -v $${CXX:-c++}),,$$($(PY) -m custom_ops.wheels --here))
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
-CXX_SOURCES := $(filter-out custom_ops/onnxruntime/include/%,$(filter %.h %.cc %.inc %.c,$(OPS_SOURCES)))
+NATIVE := mobile_demo/engine
+EDGE := build/edge
+EDGE_SOURCES := $(shell find $(NATIVE) -type f)
+CXX_SOURCES := $(filter-out custom_ops/onnxruntime/include/%,$(shell git ls-files '*.h' '*.cc' '*.inc' '*.c'))
 WEB := mobile_demo/web
 PAGE := bitnet_onnx/web/index.html
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/*.ts $(WEB)/*.html)
@@ -61,8 +64,9 @@ demo-web: $(STOCK)/manifest.json $(PAGE)
 
 web: $(PAGE)
 
-test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(PAGE)
+test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(EDGE)/.tests $(PAGE)
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
+	@$(CTEST) --test-dir $(EDGE) --output-on-failure
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-web: $(VENV)/.dev $(LIB) $(PAGE)
@@ -89,6 +93,10 @@ sanitize: $(VENV)/.compiler
 	    -DBITNET_ONNX_FUZZ_ROUNDS=$(ROUNDS) && \
 	  $(CMAKE) --build build/sanitize-$(name) --parallel $(JOBS) && \
 	  $(CTEST) --test-dir build/sanitize-$(name) -j $(JOBS) --output-on-failure &&) true
+	@$(CMAKE) -S $(NATIVE) -B build/sanitize-edge -DBITNET_EDGE_TESTS=ON -DCMAKE_BUILD_TYPE=Debug \
+	  -DBITNET_EDGE_OPERATORS=loaded -DBITNET_EDGE_SANITIZE=address,undefined $(ZIG)
+	@$(CMAKE) --build build/sanitize-edge --parallel $(JOBS)
+	@$(CTEST) --test-dir build/sanitize-edge -j $(JOBS) --output-on-failure
 
 fuzz: $(VENV)/.dev $(LIB)
 	@$(PY) -m tests.support.fuzz --rounds $(if $(filter command,$(origin ROUNDS)),$(ROUNDS),1000) $(ARGS)
@@ -159,6 +167,11 @@ $(LIB): $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
 
 $(BUILD)/.tests: $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
 	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
+	@touch $@
+
+$(EDGE)/.tests: $(VENV)/.compiler $(EDGE_SOURCES) $(OPS_SOURCES)
+	@$(CMAKE) -S $(NATIVE) -B $(EDGE) -DBITNET_EDGE_TESTS=ON $(ZIG)
+	@$(CMAKE) --build $(EDGE) --parallel $(JOBS)
 	@touch $@
 
 $(ARTIFACT)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/*)
