@@ -241,7 +241,7 @@ void prefetch_query(const Attention& op, const Job& job) {
   for (size_t i = 0; i < job.heads * op.d; i += 16) PREFETCH(query + i);
 }
 
-// For prefill: each task takes the next kJobs jobs until none is left, so that threads end together.
+// For prefill: each task takes the next kJobs jobs until none is left: threads end together.
 void many(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
           void* scratch, const Pool& pool) {
   std::atomic<size_t> next(0);
