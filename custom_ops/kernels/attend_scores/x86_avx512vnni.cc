@@ -17,11 +17,10 @@ static inline __m512d fold(const __m512d* v) {
   }
   UNROLL for (int i = 0; i < 2; i++) {
     const __m512d moved = _mm512_mask_blend_pd(0xcc, x[i + 2], x[i]);
-    y[i] = _mm512_add_pd(_mm512_mask_blend_pd(0xcc, x[i], x[i + 2]),
-                         _mm512_permutex_pd(moved, 0x4e));
+    y[i] =
+        _mm512_add_pd(_mm512_mask_blend_pd(0xcc, x[i], x[i + 2]), _mm512_permutex_pd(moved, 0x4e));
   }
-  return _mm512_add_pd(_mm512_mask_blend_pd(0xaa, y[0], y[1]),
-                       _mm512_shuffle_pd(y[0], y[1], 0x55));
+  return _mm512_add_pd(_mm512_mask_blend_pd(0xaa, y[0], y[1]), _mm512_shuffle_pd(y[0], y[1], 0x55));
 }
 
 // R heads by T positions, T 4 or 1.

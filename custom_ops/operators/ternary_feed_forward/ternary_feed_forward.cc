@@ -13,9 +13,8 @@ static size_t product_bytes(const TernaryFeedForward& op) {
 }
 
 size_t ternary_feed_forward_scratch(const TernaryFeedForward& op) {
-  return product_bytes(op) +
-         larger(ternary_gated_matmul_scratch(op.m, op.k),
-                ternary_column_matmul_scratch(op.m, op.n, op.width));
+  return product_bytes(op) + larger(ternary_gated_matmul_scratch(op.m, op.k),
+                                    ternary_column_matmul_scratch(op.m, op.n, op.width));
 }
 
 void ternary_feed_forward(const Kernels& kernels, const TernaryFeedForward& op, void* scratch,
