@@ -59,6 +59,8 @@ struct Kernels {
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
   AddSums* add_sums;
+  AddReals* add_reals;
+  DivideReals* divide_reals;
   SelectValues* select_values;
   SelectOpen* select_open;
   Read* read;

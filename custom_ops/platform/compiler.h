@@ -32,6 +32,12 @@
 // Keeps a vector in a register. GCC would load it again for each instruction that takes it.
 #define KEEP(x) __asm__("" : "+v"(x))
 #define PREFETCH(p) __builtin_prefetch(p)
+// For a loop whose output may be its input: no round reads what another one writes.
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
 // Not those of the standard library, whose copies in two instruction sets the linker would merge.
 #define COUNT_BITS(x) static_cast<size_t>(__builtin_popcount(x))
 #define LOWEST_BIT(x) static_cast<size_t>(__builtin_ctz(x))
@@ -41,6 +47,7 @@
 #include <intrin.h>
 #define UNROLL
 #define ROLLED
+#define INDEPENDENT __pragma(loop(ivdep))
 #define RESTRICT __restrict
 #define KEEP(x)
 #if BITNET_X86

@@ -7,18 +7,20 @@ static constexpr size_t kAhead = 4096;  // bytes that a stream of keys is prefet
 
 static inline __mmask8 first(size_t count) { return static_cast<__mmask8>((1u << count) - 1); }
 
-// The same of eight vectors.
+// The same of eight vectors. Half of the lanes stay where they are: FMA needs a port of those that
+// move lanes.
 static inline __m512d fold(const __m512d* v) {
   __m512d x[4], y[2];
   UNROLL for (int i = 0; i < 4; i++) {
-    const __m512d a = v[i / 2 * 4 + i % 2], b = v[i / 2 * 4 + i % 2 + 2];
-    x[i] = _mm512_add_pd(_mm512_shuffle_f64x2(a, b, 0x44), _mm512_shuffle_f64x2(a, b, 0xee));
+    x[i] = _mm512_add_pd(_mm512_mask_blend_pd(0xf0, v[i], v[i + 4]),
+                         _mm512_shuffle_f64x2(v[i], v[i + 4], 0x4e));
   }
   UNROLL for (int i = 0; i < 2; i++) {
-    y[i] = _mm512_add_pd(_mm512_shuffle_f64x2(x[i], x[i + 2], 0x88),
-                         _mm512_shuffle_f64x2(x[i], x[i + 2], 0xdd));
+    const __m512d moved = _mm512_mask_blend_pd(0xcc, x[i + 2], x[i]);
+    y[i] =
+        _mm512_add_pd(_mm512_mask_blend_pd(0xcc, x[i], x[i + 2]), _mm512_permutex_pd(moved, 0x4e));
   }
-  return _mm512_add_pd(_mm512_unpacklo_pd(y[0], y[1]), _mm512_unpackhi_pd(y[0], y[1]));
+  return _mm512_add_pd(_mm512_mask_blend_pd(0xaa, y[0], y[1]), _mm512_shuffle_pd(y[0], y[1], 0x55));
 }
 
 // R heads by T positions, T 4 or 1.

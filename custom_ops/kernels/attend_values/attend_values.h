@@ -8,8 +8,8 @@ namespace bitnet {
 
 // sums[r * s_stride + i] += weights[r * stride + t] * v[t * d + i] for t = 0, 1, ..., i < width.
 // Each product is exact, as the weights hold float32 values. A row of sums is padded to a multiple
-// of kPadHead; the padding may hold anything. A call takes a few positions, so that v stays in the
-// first cache for all rows, and prefetches those kAttendAhead further on in the order of memory.
+// of kPadHead; the padding may hold anything. A call of at most kAttendAhead positions, which stay
+// in the first cache for all rows, prefetches those kAttendAhead further on in the order of memory.
 template <typename Cache>
 using AttendValues = void(size_t rows, size_t positions, size_t width, size_t d,
                           const double* weights, size_t stride, const Cache* v, double* sums,

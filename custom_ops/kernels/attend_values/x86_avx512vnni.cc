@@ -15,9 +15,12 @@ static inline void blend(size_t positions, size_t d, const double* weights, size
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int j = 0; j < 4; j++) acc[r][j] = _mm512_loadu_pd(sums + r * s_stride + 8 * j);
   }
+  const bool few = positions <= kAttendAhead;
   for (size_t t = 0; t < positions; t++, v += d) {
-    ahead.next();
-    ahead.next();
+    if (few) {
+      ahead.next();
+      ahead.next();
+    }
     __m512d value[4];
     UNROLL for (int j = 0; j < 4; j++) value[j] = load(v + 8 * j);
     UNROLL for (int r = 0; r < R; r++) {

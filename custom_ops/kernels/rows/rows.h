@@ -31,6 +31,7 @@ using WidenBf16 = void(const float* x, size_t count, size_t padded, double* out)
 // l+2, l+1. Each square is exact. With a residual, sum = x + residual takes the place of x.
 // weight: float32 [k], at any address
 // residual and sum: [k], or null
+// y: may be x
 using RmsNormRow = void(size_t k, const float* x, const float* residual, float* sum,
                         const uint8_t* weight, float epsilon, float* y);
 
@@ -51,6 +52,12 @@ using GateRow = void(size_t count, const float* up, float* y);
 // sums[i] += more[i]
 using AddSums = void(size_t count, const int32_t* more, int32_t* sums);
 
+// The same of float64.
+using AddReals = void(size_t count, const double* more, double* sums);
+
+// y[i] = float32(sums[i] / total)
+using DivideReals = void(size_t count, const double* sums, double total, float* y);
+
 #define KERNEL(isa, needs)              \
   QuantizeInt8 quantize_int8_##isa;     \
   QuantizeInt16 quantize_int16_##isa;   \
@@ -61,7 +68,9 @@ using AddSums = void(size_t count, const int32_t* more, int32_t* sums);
   ScaleSums scale_sums_##isa;           \
   ScaleSumsEach scale_sums_each_##isa;  \
   GateRow gate_##isa;                   \
-  AddSums add_sums_##isa;
+  AddSums add_sums_##isa;               \
+  AddReals add_reals_##isa;             \
+  DivideReals divide_reals_##isa;
 #include "kernels/rows/kernels.inc"
 
 }  // namespace bitnet

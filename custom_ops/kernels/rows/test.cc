@@ -20,6 +20,8 @@ struct Row {
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
   AddSums* add_sums;
+  AddReals* add_reals;
+  DivideReals* divide_reals;
 } const kRows[] = {
 #define KERNEL(isa, needs) \
   {#isa,                   \
@@ -33,7 +35,9 @@ struct Row {
    scale_sums_##isa,       \
    scale_sums_each_##isa,  \
    gate_##isa,             \
-   add_sums_##isa},
+   add_sums_##isa,         \
+   add_reals_##isa,        \
+   divide_reals_##isa},
 #include "kernels/rows/kernels.inc"
 };
 
@@ -190,6 +194,19 @@ void test_ends(const Row& row, size_t count) {
   for (size_t i = 0; i < count; i++) total[i] = static_cast<int32_t>(i) - 7;
   row.add_sums(count, sums.data, total.data);
   for (size_t i = 0; i < count; i++) CHECK(total[i] == sums[i] + static_cast<int32_t>(i) - 7);
+  Guarded<double> more(count), real(count);
+  for (size_t i = 0; i < count; i++) {
+    more[i] = random.real();
+    real[i] = i % 6 == 1 ? -INFINITY : random.real() * 9;
+  }
+  row.divide_reals(count, real.data, 0.7, y.data);
+  for (size_t i = 0; i < count; i++) {
+    CHECK(same_bits(y[i], static_cast<float>(real.data[i] / 0.7)));
+  }
+  Guarded<double> added(count);
+  memcpy(added.data, real.data, count * sizeof(double));
+  row.add_reals(count, more.data, added.data);
+  for (size_t i = 0; i < count; i++) CHECK(added[i] == real[i] + more[i]);
   const float gates[] = {0, -0.0f, 1e-30f, -3, 2.5f, NAN, INFINITY, -INFINITY};
   for (size_t i = 0; i < count; i++) y[i] = gates[random.below(8)];
   const Guarded<float>& before = y;

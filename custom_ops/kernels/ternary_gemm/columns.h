@@ -1,4 +1,5 @@
-// How a kernel reads columns, for all but scalar and AVX-512: this many at a time, all blocks of
+// For all but scalar and AVX-512: how many activation rows of a GEMM are done at a time, so that
+// their sums stay in the first cache, and how columns are read: this many at a time, all blocks of
 // them, while the next ones are prefetched.
 #pragma once
 
@@ -7,6 +8,7 @@
 
 namespace bitnet {
 
+static constexpr size_t kSlice = 128;
 static constexpr size_t kColumns = 128;
 
 // A sixteenth of the prefetches of a block of the next columns, `part` of 16. They come between

@@ -41,8 +41,9 @@ using Tile = void (*)(size_t, const uint8_t*, const int8_t*, size_t, const int32
 static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>,
                               tile<5>, tile<6>, tile<7>, tile<8>};
 
-// Panels of 32 weight rows by 2 blocks are unpacked once for all activation rows.
-static constexpr size_t kPanelBlocks = 2;
+// Panels of 32 weight rows by 10 blocks, which the second cache holds, are unpacked once for all
+// activation rows. The sums of a tile are in registers meanwhile.
+static constexpr size_t kPanelBlocks = 10;
 
 void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
                              const int32_t* q_sums, const uint8_t* w, int32_t* sums,
@@ -56,6 +57,10 @@ void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
     const __mmask16 high = static_cast<__mmask16>((1u << (rows - rows0)) - 1);
     for (size_t b0 = 0; b0 < blocks; b0 += kPanelBlocks) {
       const size_t count = blocks - b0 < kPanelBlocks ? blocks - b0 : kPanelBlocks;
+      for (size_t r = 0; r < rows; r++) {
+        const uint8_t* row = w + (n0 + r) * row_bytes + b0 * kBlockBytes;
+        for (size_t b = 0; b < count; b++) PREFETCH(row + b * kBlockBytes);
+      }
       for (size_t b = 0; b < count; b++) {
         const uint8_t* from = w + n0 * row_bytes + (b0 + b) * kBlockBytes;
         uint8_t* to = panel + b * 64 * kQuadBytes;
@@ -71,7 +76,7 @@ void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
   }
 }
 
-static constexpr size_t kChunk = 256;  // columns
+static constexpr size_t kChunk = 1024;  // columns: their panel stays in the first cache
 static constexpr size_t kHalfBytes = kChunk / 4 * kQuadBytes;
 
 void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, size_t q_stride,

@@ -11,7 +11,7 @@ namespace bitnet {
 namespace {
 
 constexpr size_t kRotateRows = 16;  // new positions of one task
-constexpr size_t kBlock = 16;       // positions whose values stay in the first cache for all heads
+constexpr size_t kJobs = 4;         // jobs that a thread takes at a time, if there are many
 
 // row: bytes of one position of one head
 void keep_past(const Attention& op, const void* past, void* present, size_t row, const Pool& pool) {
@@ -79,10 +79,12 @@ template <typename Cache>
 void blend(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
            const Span& span, double* sums) {
   const Cache* values = static_cast<const Cache*>(op.present_value) + first_of(op, job) * op.d;
-  for (size_t t = span.begin; t < span.end; t += kBlock) {
+  // One query's values come from memory, those of many from a cache.
+  const size_t block = op.count == 1 ? kAttendAhead : kSpan;
+  for (size_t t = span.begin; t < span.end; t += block) {
     for (size_t h = 0; h < room.group; h += kAttendRows) {
       values_of(kernels, Cache())(smaller(kAttendRows, room.group - h),
-                                  smaller(kBlock, span.end - t), op.d, op.d,
+                                  smaller(block, span.end - t), op.d, op.d,
                                   room.weights + h * room.stride + t, room.stride,
                                   values + t * op.d, sums + h * room.width, room.width);
     }
@@ -95,7 +97,7 @@ void accumulate(const Kernels& kernels, const Attention& op, const Job& job, con
   const size_t slot = room.group * room.width;
   memset(one, 0, slot * sizeof *one);
   blend<Cache>(kernels, op, job, room, span, one);
-  for (size_t i = 0; i < slot; i++) room.sums[i] += one[i];
+  kernels.add_reals(slot, one, room.sums);
 }
 
 template <typename Cache>
@@ -109,22 +111,19 @@ void softmax(const Kernels& kernels, const Job& job, const Room& room) {
   }
 }
 
-// The result: the sum of the first slot and those from `begin` to `end`, in order.
-void finish(const Attention& op, const Job& job, const Room& room, size_t begin, size_t end) {
+// Adds the slots from `begin` to `end` to the first one, in order.
+void join(const Kernels& kernels, const Room& room, size_t begin, size_t end) {
   const size_t slot = room.group * room.width;
+  for (size_t s = begin; s < end; s++) kernels.add_reals(slot, room.sums + s * slot, room.sums);
+}
+
+// The result: the sum of the first slot and those from `begin` to `end`, in order.
+void finish(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
+            size_t begin, size_t end) {
+  join(kernels, room, begin, end);
   for (size_t h = 0; h < room.group; h++) {
-    float* y = op.y + (head_of(op, job) + h) * op.d;
-    for (size_t i = 0; i < op.d; i += kPadHead) {
-      const double* sums = room.sums + h * room.width + i;
-      double total[kPadHead];
-      memcpy(total, sums, sizeof total);
-      for (size_t s = begin; s < end; s++) {
-        for (size_t e = 0; e < kPadHead; e++) total[e] += sums[s * slot + e];
-      }
-      for (size_t e = 0; e < kPadHead; e++) total[e] /= room.totals[h];
-      const size_t count = smaller(kPadHead, op.d - i);
-      for (size_t e = 0; e < count; e++) y[i + e] = static_cast<float>(total[e]);
-    }
+    kernels.divide_reals(op.d, room.sums + h * room.width, room.totals[h],
+                         op.y + (head_of(op, job) + h) * op.d);
   }
 }
 
@@ -139,7 +138,7 @@ void attend(const Kernels& kernels, const Attention& op, const Steps& steps, con
   for (size_t i = 0; i < spans; i++) {
     steps.accumulate(kernels, op, job, room, span_of(job, i), room.sums + slot);
   }
-  finish(op, job, room, 0, 0);
+  finish(kernels, op, job, room, 0, 0);
 }
 
 // The task that scores the last span of a split job takes the softmax.
@@ -176,10 +175,8 @@ void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps,
   if (room.unsummed->fetch_sub(1) > 1) return;
   const size_t spans = parts(job.positions, kSpan), end = smaller(window.end, spans);
   const size_t first = window.slot_of(room.joined->load()), last = window.slot_of(end);
-  if (end == spans) return finish(op, job, room, first, last);
-  for (size_t s = first; s < last; s++) {
-    for (size_t i = 0; i < slot; i++) room.sums[i] += room.sums[s * slot + i];
-  }
+  if (end == spans) return finish(kernels, op, job, room, first, last);
+  join(kernels, room, first, last);
   room.joined->store(end);
 }
 
@@ -239,15 +236,24 @@ void split(const Kernels& kernels, const Attention& op, const Plan& plan, const 
   }
 }
 
-// For prefill: each task takes every kWorkers-th job, so that long and short jobs are shared out.
+void prefetch_query(const Attention& op, const Job& job) {
+  const float* query = query_of(op, job);
+  for (size_t i = 0; i < job.heads * op.d; i += 16) PREFETCH(query + i);
+}
+
+// For prefill: each task takes the next kJobs jobs until none is left: threads end together.
 void many(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
           void* scratch, const Pool& pool) {
+  std::atomic<size_t> next(0);
   parallel(pool, kWorkers, [&](size_t worker) {
     Room room = room_of(op, plan, scratch, worker);
-    for (size_t index = worker; index < plan.jobs; index += kWorkers) {
-      const Job job = job_of(op, plan, index);
-      room.group = job.heads;
-      attend(kernels, op, steps, job, room);
+    for (size_t first = next.fetch_add(kJobs); first < plan.jobs; first = next.fetch_add(kJobs)) {
+      for (size_t index = first; index < smaller(first + kJobs, plan.jobs); index++) {
+        const Job job = job_of(op, plan, index);
+        room.group = job.heads;
+        if (index + 1 < plan.jobs) prefetch_query(op, job_of(op, plan, index + 1));
+        attend(kernels, op, steps, job, room);
+      }
     }
   });
 }

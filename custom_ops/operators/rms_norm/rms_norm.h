@@ -14,7 +14,7 @@ struct RmsNorm {
   const float* x;         // [m, k]
   const uint8_t* weight;  // float32 [k], at any address
   float epsilon;
-  float* y;                         // [m, k]
+  float* y;                         // [m, k], may be x
   const float* residual = nullptr;  // [m, k], or null
   float* sum = nullptr;             // [m, k], where there is a residual
 };

@@ -1,12 +1,15 @@
 #include "operators/ternary_feed_forward/ternary_column_matmul.h"
 
+#include <atomic>
+
 #include "operators/ternary_matmul/int8_rows.h"
 
 namespace bitnet {
 namespace {
 
-constexpr size_t kMaxParts = 8;  // tasks that share the columns of one activation row
-constexpr size_t kWorkers = 16;  // tasks at a time that have room for their sums
+constexpr size_t kMaxParts = 8;     // tasks that share the columns of one activation row
+constexpr size_t kWorkers = 16;     // tasks at a time that have room for their sums
+constexpr size_t kBlockTall = 128;  // activation rows by one block of outputs: a tile
 
 // Scratch of `one`: sums [kMaxParts, padded n], index and values [k + kSelectSlack], q [padded k].
 void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
@@ -96,20 +99,21 @@ void several(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratc
   });
 }
 
-// Scratch of `many`: sums [kWorkers, kTall, 256], and that of int8_rows.
+// Scratch of `many`: sums [kWorkers, kBlockTall, 256], and that of int8_rows.
 void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
   const size_t blocks = blocks_of(op.n), row_bytes = blocks * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
   for (size_t first = 0; first < op.m; first += kSlab) {
     const size_t m = smaller(kSlab, op.m - first);
-    const Int8Rows rows =
-        int8_rows(kernels, op.x + first * op.k, m, op.k, sums + kWorkers * kTall * kBlockK, pool);
-    const size_t width = rows.blocks * kBlockK, tiles = blocks * parts(m, kTall);
+    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k,
+                                    sums + kWorkers * kBlockTall * kBlockK, pool);
+    const size_t width = rows.blocks * kBlockK, tiles = blocks * parts(m, kBlockTall);
+    std::atomic<size_t> next(0);  // a tile is long: who is free takes one
     parallel(pool, smaller(tiles, kWorkers), [&](size_t worker) {
-      int32_t* own = sums + worker * kTall * kBlockK;
-      for (size_t tile = worker; tile < tiles; tile += kWorkers) {
-        const size_t block = tile % blocks, i0 = tile / blocks * kTall;
-        const size_t tall = smaller(kTall, m - i0), n0 = block * kBlockK;
+      int32_t* own = sums + worker * kBlockTall * kBlockK;
+      for (size_t tile = next++; tile < tiles; tile = next++) {
+        const size_t block = tile % blocks, i0 = tile / blocks * kBlockTall;
+        const size_t tall = smaller(kBlockTall, m - i0), n0 = block * kBlockK;
         kernels.ternary_columns_gemm(tall, op.k, rows.q + i0 * width, width, rows.q_sums + i0,
                                      op.w + block * kBlockBytes, row_bytes, own, kBlockK);
         for (size_t i = 0; i < tall; i++) {
@@ -131,7 +135,7 @@ size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
            width;
   }
   if (m > kFewActivations) {
-    return kWorkers * kTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);
+    return kWorkers * kBlockTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);
   }
   return (kMaxParts * m * stride + padded(k + 1, 16)) * sizeof(int32_t) + m * width +
          int8_rows_scratch(m, k);

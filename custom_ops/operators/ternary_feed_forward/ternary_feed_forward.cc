@@ -7,15 +7,14 @@
 
 namespace bitnet {
 
-// Scratch: the product of gate and up, its norm where no output takes it, and what each step needs.
+// Scratch: the product of gate and up, and what each step needs.
 static size_t product_bytes(const TernaryFeedForward& op) {
   return padded(op.m * op.n * sizeof(float), 64);
 }
 
 size_t ternary_feed_forward_scratch(const TernaryFeedForward& op) {
-  return (op.normed ? 1 : 2) * product_bytes(op) +
-         larger(ternary_gated_matmul_scratch(op.m, op.k),
-                ternary_column_matmul_scratch(op.m, op.n, op.width));
+  return product_bytes(op) + larger(ternary_gated_matmul_scratch(op.m, op.k),
+                                    ternary_column_matmul_scratch(op.m, op.n, op.width));
 }
 
 void ternary_feed_forward(const Kernels& kernels, const TernaryFeedForward& op, void* scratch,
@@ -23,11 +22,7 @@ void ternary_feed_forward(const Kernels& kernels, const TernaryFeedForward& op, 
   char* free = static_cast<char*>(scratch);
   float* product = reinterpret_cast<float*>(free);
   free += product_bytes(op);
-  float* normed = op.normed;
-  if (!normed) {
-    normed = reinterpret_cast<float*>(free);
-    free += product_bytes(op);
-  }
+  float* normed = op.normed ? op.normed : product;
   ternary_gated_matmul(kernels,
                        {.m = op.m,
                         .k = op.k,

@@ -47,7 +47,7 @@ void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
     const size_t width = rows.blocks * kBlockK, row_bytes = rows.blocks * kBlockBytes;
     each_rectangle(rows, op.n, pool, [&](size_t i0, size_t tall, size_t n0, size_t count) {
       int32_t gates[kSums], sums[kSums];
-      float up[kSums];
+      float up[kWidest];
       const int8_t* q = rows.q + i0 * width;
       kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.gate + n0 * row_bytes,
                            gates, count);
@@ -56,6 +56,7 @@ void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
       for (size_t i = 0; i < tall; i++) {
         const float act_scale = rows.act_scales[i0 + i];
         float* y = op.y + (first + i0 + i) * op.n + n0;
+        prefetch_row(y + kAhead * op.n, count);
         kernels.scale_sums(count, gates + i * count, load_float(op.gate_scale, 0) / act_scale, y);
         kernels.scale_sums(count, sums + i * count, load_float(op.up_scale, 0) / act_scale, up);
         kernels.gate(count, up, y);

@@ -3,16 +3,19 @@
 
 #include "kernels/kernels.h"
 #include "operators/ternary.h"
+#include "platform/compiler.h"
 #include "platform/pool.h"
 #include "platform/sizes.h"
 
 namespace bitnet {
 
 constexpr size_t kSlab = 512;            // activation rows quantized at a time: bounds the scratch
-constexpr size_t kTall = 128;            // activation rows of one rectangle
-constexpr size_t kSums = 4096;           // int32 sums that a rectangle keeps on its stack
+constexpr size_t kTall = kSlab;          // activation rows of one rectangle
+constexpr size_t kSums = 16384;          // int32 sums that a rectangle keeps on its stack
+constexpr size_t kWidest = 1024;         // weight rows of one rectangle at most
 constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
 constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
+constexpr size_t kAhead = 8;             // rows of results that are prefetched ahead
 static_assert(kTall * kTileN <= kSums, "a rectangle of one tile fits");
 
 struct Int8Rows {
@@ -43,11 +46,17 @@ inline Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size
   return rows;
 }
 
+// Asks for what is written soon: rows of a rectangle lie far from each other.
+inline void prefetch_row(const float* y, size_t count) {
+  for (size_t i = 0; i < count; i += 16) PREFETCH(y + i);
+}
+
 // Calls body(i0, m, n0, count) for each rectangle of m activation rows, from i0 on, by `count` of n
-// weight rows, from n0 on: at most kSums sums.
+// weight rows, from n0 on: at most kSums sums, and at most kWidest rows.
 template <typename Body>
 void each_rectangle(const Int8Rows& rows, size_t n, const Pool& pool, const Body& body) {
-  const size_t tall = smaller(rows.m, kTall), fits = kSums / tall / kTileN * kTileN;
+  const size_t tall = smaller(rows.m, kTall);
+  const size_t fits = smaller(kSums / tall / kTileN * kTileN, kWidest);
   const size_t worth = kTaskWork / (tall * rows.blocks * kBlockK) / kTileN * kTileN;
   const size_t wide = worth < kTileN ? kTileN : smaller(worth, fits), across = parts(n, wide);
   parallel(pool, across * parts(rows.m, tall), [&](size_t task) {

@@ -5,6 +5,8 @@
 namespace bitnet {
 namespace {
 
+constexpr size_t kFewSums = 4096;  // int32 sums that a task of few rows keeps on its stack
+
 void scale(const Kernels& kernels, const TernaryMatMul& op, float act_scale, size_t count,
            size_t n0, const int32_t* sums, float* y) {
   if (op.row_scales) {
@@ -18,9 +20,9 @@ void scale(const Kernels& kernels, const TernaryMatMul& op, float act_scale, siz
 void few(const Kernels& kernels, const TernaryMatMul& op, const Int8Rows& rows, float* y,
          const Pool& pool) {
   const size_t row_bytes = rows.blocks * kBlockBytes;
-  const size_t each = rows_per_task(op.n, row_bytes, 4, kSums / rows.m);
+  const size_t each = rows_per_task(op.n, row_bytes, 4, kFewSums / rows.m);
   parallel(pool, parts(op.n, each), [&](size_t task) {
-    int32_t sums[kSums];
+    int32_t sums[kFewSums];
     const size_t n0 = task * each, count = smaller(each, op.n - n0);
     const uint8_t* w = op.w + n0 * row_bytes;
     kernels.ternary_few(rows.m, count, rows.blocks, rows.q, rows.q_sums, w, nullptr, sums, count);
@@ -38,8 +40,9 @@ void gemm(const Kernels& kernels, const TernaryMatMul& op, const Int8Rows& rows,
     kernels.ternary_gemm(m, count, rows.blocks, rows.q + i0 * width, rows.q_sums + i0,
                          op.w + n0 * row_bytes, sums, count);
     for (size_t i = 0; i < m; i++) {
-      scale(kernels, op, rows.act_scales[i0 + i], count, n0, sums + i * count,
-            y + (i0 + i) * op.n + n0);
+      float* to = y + (i0 + i) * op.n + n0;
+      prefetch_row(to + kAhead * op.n, count);
+      scale(kernels, op, rows.act_scales[i0 + i], count, n0, sums + i * count, to);
     }
   });
 }
