@@ -139,7 +139,8 @@ def _print_compositions() -> None:
     print(f"constexpr size_t kFirstPairOfPlane1 = {sum(ord(c) < 0x10000 for c, _, _ in pairs)};")
     order = sorted(range(len(pairs)), key=lambda i: pairs[i][1:])
     _print("uint16_t kPairsByParts[]", order)
-    units, starts = [], []
+    units: list[int] = []
+    starts: list[int] = []
     for _, text in replaced:
         starts.append(len(units))
         units += memoryview(text.encode("utf-16-le")).cast("H").tolist()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,7 +169,7 @@ def test_streams_and_stop_strings_are_pythons(name: str, program: Path, tmp_path
         assert [piece.decode() for piece in found] == expected
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "normalizer": {"type": "Lowercase"},
     "pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "always"},
     "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
