@@ -55,7 +55,9 @@ class Place(NamedTuple):
             f"{name}={self.path(value) if isinstance(value, Path) else value}"
             for name, value in environment.items()
         ]
-        enter = ["chroot", str(self.root)] if CHROOT else []
+        # Swift finds its libraries through /proc; the mount ends with the process.
+        mounted = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+        enter = ["unshare", "--mount", "sh", "-c", mounted, str(self.root)] if CHROOT else []
         package = self.path(self.folder / "mobile_demo" / "ios")
         line = ["env", *said, "sh", "-c", 'cd "$0" && exec "$@"', package, *words]
         return subprocess.run([*enter, *line], input=stdin, capture_output=True, text=True)
