@@ -12,4 +12,3 @@ export DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get update -q
 chroot "$root" apt-get install -qy --no-install-recommends swiftlang libc6-dev libstdc++-14-dev git
 chroot "$root" apt-get clean
-chroot "$root" swift --version

@@ -47,7 +47,7 @@ class Place(NamedTuple):
         return str(Path("/") / path.relative_to(self.root))
 
     def run(
-        self, call: Sequence[str | Path], stdin: str = "", **environment: str | Path
+        self, call: Sequence[str | Path], stdin: str = "", /, **environment: str | Path
     ) -> subprocess.CompletedProcess[str]:
         """Run a program there; paths are given as this system has them."""
         words = [self.path(word) if isinstance(word, Path) else word for word in call]
@@ -55,15 +55,25 @@ class Place(NamedTuple):
             f"{name}={self.path(value) if isinstance(value, Path) else value}"
             for name, value in environment.items()
         ]
-        enter = ["chroot", str(self.root)] if CHROOT else []
+        # Swift finds its libraries through /proc; the mount ends with the process.
+        mounted = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+        enter = ["unshare", "--mount", "sh", "-c", mounted, str(self.root)] if CHROOT else []
         package = self.path(self.folder / "mobile_demo" / "ios")
         line = ["env", *said, "sh", "-c", 'cd "$0" && exec "$@"', package, *words]
         return subprocess.run([*enter, *line], input=stdin, capture_output=True, text=True)
 
     def swift(self, *arguments: str, **environment: str | Path) -> str:
         build = self.folder / "build"
-        command = ["swift", arguments[0], "-c", "release", "--scratch-path", build, *arguments[1:]]
-        done = self.run(command, **environment)
+        command: list[str | Path] = [
+            "swift",
+            arguments[0],
+            "-c",
+            "release",
+            "--scratch-path",
+            build,
+            *arguments[1:],
+        ]
+        done = self.run(command, "", **environment)
         said = done.stdout + done.stderr
         assert done.returncode == 0, said[-6000:]
         return said
@@ -163,9 +173,9 @@ def test_the_screens_agree_with_the_package(built: Place, version: str) -> None:
     made = built.folder / "stand-ins"
     shutil.copytree(ROOT / "tests" / "support" / "swiftui", stand_ins, dirs_exist_ok=True)
     made.mkdir(exist_ok=True)
-    parts = [*((path.stem, [path]) for path in sorted(stand_ins.glob("others/*.swift"))),
-             ("SwiftUI", sorted(stand_ins.glob("*.swift")))]  # fmt: skip
-    for module, files in parts:
+    parts = {path.stem: [path] for path in sorted(stand_ins.glob("others/*.swift"))}
+    parts["SwiftUI"] = sorted(stand_ins.glob("*.swift"))
+    for module, files in parts.items():
         done = built.run(
             ["swiftc", "-parse-as-library", "-emit-module", "-module-name", module, "-I", made,
              "-o", made / f"{module}.swiftmodule", *files]
@@ -173,8 +183,9 @@ def test_the_screens_agree_with_the_package(built: Place, version: str) -> None:
         assert done.returncode == 0, done.stderr
     products = built.folder / "build" / "release"
     engine = built.path(products / "BitnetEngine.build" / "module.modulemap")
-    call = ["swiftc", "-typecheck", "-parse-as-library", "-swift-version", version, "-I", made,
-            "-I", products / "Modules", "-Xcc", f"-fmodule-map-file={engine}"]  # fmt: skip
+    call: list[str | Path] = ["swiftc", "-typecheck", "-parse-as-library"]
+    call += ["-swift-version", version, "-I", made, "-I", products / "Modules"]
+    call += ["-Xcc", f"-fmodule-map-file={engine}"]
     done = built.run([*call, *screens(built)])
     assert done.returncode == 0, done.stderr
     # What the screens say of the package is seen: a name that it has not is refused.
