@@ -14,7 +14,7 @@ import pytest
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.edge_chat import EdgeChat, EdgeError
+from tests.support.native.edge_chat import EdgeChat, EdgeError
 from tests.support.text.chat_files import chat_folder, chat_json
 from tests.support.text.fakes import ScriptedSession
 from tests.support.text.published_templates import CONCATENATIONS, OTHERS

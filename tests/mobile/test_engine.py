@@ -20,7 +20,7 @@ from bitnet_onnx.generation.sampling import Sampler
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.artifacts import configured
-from tests.support.edge import Answer, answers, opened, program
+from tests.support.native.edge import Answer, answers, opened, program
 from tests.support.paths import DEMO
 from tests.support.questions import LIMIT, prompts, questions
 from tests.support.questions import answers as python_answers

@@ -16,7 +16,7 @@ from bitnet_onnx.generation.text import generate_text, of_chat
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.artifacts import configured
-from tests.support.edge_c import EdgeError, Engine, Stats, library
+from tests.support.native.edge_c import EdgeError, Engine, Stats, library
 from tests.support.questions import questions
 
 EOS, STOP_STRING, LENGTH, STOPPED = range(4)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from bitnet_onnx.runtime.session import Session
-from tests.support.edge import onnxruntime_library
+from tests.support.native.edge import onnxruntime_library
 from tests.support.paths import ROOT
 from tests.support.questions import LIMIT, answers, compared, questions
 

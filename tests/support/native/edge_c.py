@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.support.edge import onnxruntime_library, program
+from tests.support.native.edge import onnxruntime_library, program
 
 __all__ = ["EdgeError", "Engine", "Generation", "Stats", "library"]
 
