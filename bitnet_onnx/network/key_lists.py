@@ -181,21 +181,25 @@ GGUF_KEYS = (
 FAMILIES = (
     Family("attention", "attn attention softcap sliding alibi local_global temperature_tuning",
            "window swa head kv q k v qk qkv mask causal sink mla query key value bidirectional"
-           " lambda indexer"),
-    Family("positions", "rope rotary position yarn theta ntk", "pos nope mrope"),
-    Family("norms", "norm", "eps epsilon rms ln subln preln postln gamma"),
-    Family("scales", "scal multipl dim_model softmax", "mup factor logit clip clamp cap limit"),
+           " lambda indexer multiquery differential"),
+    Family("positions", "rope rotary position yarn theta ntk", "pos nope mrope xpos"),
+    Family("norms", "norm unit_offset plus_one subtract_mean", "eps epsilon rms ln subln preln"
+           " postln gamma centering sandwich"),
+    Family("scales", "scal multipl dim_model softmax", "mup factor logit clip clamp cap limit"
+           " gain"),
     Family("biases", "bias"),
     Family("experts", "expert moe", "router routed routing topk shared gate gating"),
-    Family("quantization", "quant ternar bitwidth zero_point", "bit wbit nbit abit binary"
+    Family("quantization", "quant ternar bitwidth zero_point sign_only low_rank per_tensor"
+           " per_token per_channel", "bit wbit nbit abit binary"
            " codebook group act activation weight sparse sparsity compression pruned zeropoint"
-           " precision int2 int4 int8 fp4 fp6 fp8 nf4 mxfp4 mxfp8 nvfp4 gptq awq aqlm vq hqq"),
+           " precision int2 int4 int8 fp4 fp6 fp8 nf4 mxfp4 mxfp8 nvfp4 gptq awq aqlm vq hqq"
+           " onebit trit plane twn outlier svd channelwise lut"),
     Family("transforms of the basis", "hadamard rotat permut walsh quarot spinquant", "transform"
            " basis prism had fwht rht dct orthogonal butterfly"),
     Family("the structure of layers", "layer embed embd residual glu", "block mlp ffn feed ssm"
            " mamba conv recurrent state dense depth skip parallel hidden tie gated relu relu2 silu"
            " gelu nonlinearity loop ut hyper altup laurel"),
     Family("further predictions", "mtp nextn medusa speculat", "eagle draft"),
-    Family("adapters", "lora adapter", "peft ia3"),
+    Family("adapters", "lora adapter virtual_token prompt_tuning", "peft ia3"),
     Family("other inputs", "vision multimodal", "image audio video pixel encoder decoder cross"),
 )  # fmt: skip

@@ -121,6 +121,15 @@ CHANGING: list[tuple[str, Any]] = [
     ("residual_scale_pdrop", 0.5),
     ("_attn_implementation_window", 8),
     ("use_flash_attn_window", 8),
+    *(
+        (key, 2)
+        for key in """
+        trit_planes num_planes trits onebit sign_only twn_threshold outlier_channels svd_rank
+        low_rank per_tensor per_token channelwise lut xpos use_xpos add_unit_offset plus_one
+        mean_centering subtract_mean sandwich multiquery differential virtual_tokens prompt_tuning
+        resid_gain headwise_gain
+    """.split()
+    ),
 ]
 
 
