@@ -140,14 +140,7 @@ def verify(
         checkpoint = open_checkpoint(checkpoint)
     if not isinstance(artifact, Artifact):
         artifact = Artifact.open(artifact)
-    room = artifact.context_length + 1  # the last id of all is not fed
-    if max_new_tokens is None:
-        longest = (
-            min(LENGTHS[-1], room // 2) if prompts is None else max(map(len, prompts), default=0)
-        )
-        max_new_tokens = max(1, min(STEPS, room - longest))
-    if prompts is None:
-        prompts = default_prompts(artifact.vocab_size, room - max_new_tokens)
+    prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)
     network = load_reference(checkpoint, against, artifact.head)
@@ -168,6 +161,21 @@ def verify(
             )
             for prompt in prompts
         ]
+
+
+def _fitting(
+    artifact: Artifact, prompts: Sequence[Sequence[int]] | None, steps: int | None
+) -> tuple[Sequence[Sequence[int]], int]:
+    """Return prompts and steps; what is not given leaves room in the context for the other."""
+    room = artifact.context_length + 1  # the last id of all is not fed
+    if steps is None:
+        longest = (
+            min(LENGTHS[-1], room // 2) if prompts is None else max(map(len, prompts), default=0)
+        )
+        steps = max(1, min(STEPS, room - longest))
+    if prompts is None:
+        prompts = default_prompts(artifact.vocab_size, room - steps)
+    return prompts, steps
 
 
 def _check(
