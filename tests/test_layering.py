@@ -27,7 +27,7 @@ operators: domain steps blocks norm ternary ternary_group feed_forward head two_
     positions attention_steps attention attention_int8 attention_qkv catalog .
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save last describe export
-runtime: integers pages calls cache.growing open steps users session
+runtime: integers pages calls cache.growing graph open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 generation: fields config bans sampling loop text chat model
