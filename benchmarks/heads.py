@@ -164,6 +164,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=128256, help="of random rows")
     parser.add_argument("--features", type=int, default=2560, help="of random rows")
     args = parser.parse_args()
+    if args.network not in ("random", "demo") and not Path(args.network).is_file():
+        parser.error(f"the network {args.network} is not a file, expected random, demo or a file")
+    if args.text is not None and not args.text.is_file():
+        parser.error(f"--text is {args.text}, expected a file")
+    if args.start < 0 or args.positions < SEQUENCE:
+        parser.error(f"expected a --start of 0 or more and at least {SEQUENCE} --positions")
     if args.text is None:
         from pydoc_data.topics import topics
 
@@ -176,7 +182,10 @@ def main() -> None:
         network = demo_network(text)
     else:
         network = gguf_network(Path(args.network), text)
-    print(json.dumps(count(network, args.start, args.positions)))
+    found = count(network, args.start, args.positions)
+    if not found["positions"]:
+        parser.error(f"the text ends before {SEQUENCE} positions after --start {args.start}")
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("--ffn-zeros", type=float, default=0.5)
     parser.add_argument("--retries", type=int, default=3, help="for a disturbed measurement")
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds is {args.rounds}, expected 1 or more")
     engines = chosen(args.engines)
     args.work.mkdir(parents=True, exist_ok=True)
     models = {

@@ -23,7 +23,7 @@ export(checkpoint, output, *, target='native', head='bf16', kv_cache='float32',
     context_length=None, revision=None, ignore_keys=(), allow_degenerate=False,
     passes=('projections', 'attention', 'zeros', 'norms'), copy_library=True,
     progress=False)
-verify(checkpoint, artifact, prompts=None, max_new_tokens=64, *, against='torch', progress=False)
+verify(checkpoint, artifact, prompts=None, max_new_tokens=None, *, against='torch', progress=False)
 open_checkpoint(source, *, revision=None, i2s_layout='x86', ignore_keys=(), allow_degenerate=False)
 Model(session, tokenizer, generation_config=None)
 Model.generate(prompt, config=None, *, tools=None, documents=None,

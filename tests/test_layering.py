@@ -25,7 +25,7 @@ model: exact layers grouped binary rotary decoder networks.bitnet networks.bitne
     networks.llama networks.trilm networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
 operators: domain steps blocks norm ternary ternary_group feed_forward head two_step int4_head
     positions attention_steps attention attention_int8 attention_qkv catalog .
-runtime: integers pages calls cache.growing open steps users session
+runtime: integers pages calls cache.growing graph open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 exporter: options traced trace editing readers passes.projections passes.attention passes.zeros

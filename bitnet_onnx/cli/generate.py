@@ -46,16 +46,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..artifact import Artifact
+    from ..generation.loop import generate
     from ..generation.text import TextResult, generate_text, text_stream
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
 
     artifact = Artifact.open(args.artifact)
-    tokenizer = Tokenizer.from_folder(artifact.folder)
+    needs_text = args.prompt_ids is None or args.format != "ids"
+    has_text = (artifact.folder / "tokenizer.json").exists()
+    tokenizer = Tokenizer.from_folder(artifact.folder) if needs_text or has_text else None
     prompts = _prompts(args, tokenizer)
     config = generation_config(args, artifact.folder)
+    if tokenizer is None and config.stop_strings:  # they are found in text
+        tokenizer = Tokenizer.from_folder(artifact.folder)
     with Session(artifact, threads=args.threads) as opened:
         session = watched(opened)
+        if tokenizer is None:
+            (result,) = generate(session, prompts, config)
+            _print(args.format, [TextResult("", result)])
+            say_speed(result)
+            return
         if len(prompts) > 1:
             _print(args.format, generate_text(session, tokenizer, prompts, config))
             return
@@ -67,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         say_speed(stream.result)
 
 
-def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
+def _prompts(args: argparse.Namespace, tokenizer: Tokenizer | None) -> list[list[int]]:
     given = [args.prompt is not None, args.prompt_ids is not None, args.prompts_file is not None]
     if sum(given) > 1:
         raise GenerationError(
@@ -75,7 +85,7 @@ def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
             "--prompts-file"
         )
     options = template_options(args)
-    plain = args.ignore_chat_template or not tokenizer.has_chat_template
+    plain = args.ignore_chat_template or tokenizer is None or not tokenizer.has_chat_template
     if options and (plain or args.prompt_ids is not None):
         raise GenerationError(
             "--tools, --documents or --template-variable are given for a prompt without a chat"
@@ -83,6 +93,7 @@ def _prompts(args: argparse.Namespace, tokenizer: Tokenizer) -> list[list[int]]:
         )
     if args.prompt_ids is not None:
         return [prompt_ids(args.prompt_ids)]
+    assert tokenizer is not None
     if args.prompts_file is not None:
         texts = lines_of(args.prompts_file)
     else:

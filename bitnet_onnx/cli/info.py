@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,6 +57,8 @@ def _here() -> dict[str, Any]:
     from .. import native
     from ..errors import LibraryError
 
+    if os.environ.get("BITNET_ONNX_KERNEL"):
+        native.active_kernel()  # what was asked for by name is refused, as in other commands
     found: dict[str, Any] = {
         "bitnet-onnx": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",

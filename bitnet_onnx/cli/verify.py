@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt-ids", metavar="1,2,3", action="append", help="default: three random prompts"
     )
     parser.add_argument("--prompts-file", type=Path, help="a text file, one plain prompt a line")
-    parser.add_argument("--max-new-tokens", type=int, default=64, help="steps after each prompt")
+    parser.add_argument(
+        "--max-new-tokens", type=int, help="steps after each prompt; default: 64, if they fit"
+    )
     add_format(parser, "text", "json")
 
 

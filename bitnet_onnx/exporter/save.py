@@ -47,6 +47,11 @@ def save(model: ir.Model, readers: Readers, folder: Path, part: int | None, prog
             max_shard_size_bytes=part,
             callback=lambda *_: bar.update(),
         )
+        # Those that stay inside are read here: onnx_ir would wrap what a reader raises.
+        for name, value in initializers.items():
+            if isinstance(value.const_value, ir.LazyTensor):
+                value.const_value = value.const_value.raw()
+                value.const_value.name = name
         proto = ir.to_proto(stored)
     if part is not None:
         _rename_parts(proto, folder)

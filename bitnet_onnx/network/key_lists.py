@@ -42,14 +42,24 @@ CONFIG_KEYS = (
     Tolerated("transformers_version transformers.js_config _name_or_path _commit_hash", DESCRIBES),
     Tolerated("architectures auto_map custom_pipelines", "classes; model_type names the network"),
     Tolerated("torch_dtype dtype", "the type of the file; numbers here are float32"),
-    Tolerated("_attn_implementation* attn_implementation use_flash_attn*", "the same attention"),
+    Tolerated(
+        "_attn_implementation _attn_implementation_autoset _attn_implementation_internal"
+        " attn_implementation use_flash_attn use_flash_attn_2 use_flash_attention",
+        "the same attention",
+    ),
     Tolerated("use_cache cache_implementation", "keeps keys and values, and changes no number"),
     Tolerated("unsloth_version unsloth_fixed finetuning_task problem_type", DESCRIBES),
     Tolerated("id2label label2id num_labels task_specific_params", "of classifiers and pipelines"),
-    Tolerated("return_dict* output_* use_return_dict keys_to_ignore_at_inference", OUTPUTS),
+    Tolerated("return_dict return_dict_in_generate use_return_dict output_past", OUTPUTS),
+    Tolerated("output_attentions output_hidden_states output_logits output_scores", OUTPUTS),
+    Tolerated("output_router_logits keys_to_ignore_at_inference", OUTPUTS),
     Tolerated("torchscript use_bfloat16 tf_legacy_loss chunk_size_feed_forward", OUTPUTS),
     Tolerated("initializer_range initializer_factor", TRAINING),
-    Tolerated("*_dropout *_dropout_prob *_pdrop dropout", TRAINING),
+    Tolerated("dropout attention_dropout attn_dropout attention_probs_dropout_prob", TRAINING),
+    Tolerated("hidden_dropout hidden_dropout_prob activation_dropout ffn_dropout", TRAINING),
+    Tolerated("ff_dropout mlp_dropout resid_dropout residual_dropout emb_dropout", TRAINING),
+    Tolerated("embd_dropout embed_dropout embedding_dropout classifier_dropout", TRAINING),
+    Tolerated("summary_first_dropout attn_pdrop resid_pdrop embd_pdrop emb_pdrop", TRAINING),
     Tolerated("router_aux_loss_coef gradient_checkpointing loss_type", TRAINING),
     Tolerated("weight_decay fuse_cross_entropy fused_linear_cross_entropy", TRAINING),
     Tolerated("mup_denominator", "only the draft model of MiniCPM4 computes with it"),
@@ -171,21 +181,25 @@ GGUF_KEYS = (
 FAMILIES = (
     Family("attention", "attn attention softcap sliding alibi local_global temperature_tuning",
            "window swa head kv q k v qk qkv mask causal sink mla query key value bidirectional"
-           " lambda indexer"),
-    Family("positions", "rope rotary position yarn theta ntk", "pos nope mrope"),
-    Family("norms", "norm", "eps epsilon rms ln subln preln postln gamma"),
-    Family("scales", "scal multipl dim_model softmax", "mup factor logit clip clamp cap limit"),
+           " lambda indexer multiquery differential"),
+    Family("positions", "rope rotary position yarn theta ntk", "pos nope mrope xpos"),
+    Family("norms", "norm unit_offset plus_one subtract_mean", "eps epsilon rms ln subln preln"
+           " postln gamma centering sandwich"),
+    Family("scales", "scal multipl dim_model softmax", "mup factor logit clip clamp cap limit"
+           " gain"),
     Family("biases", "bias"),
     Family("experts", "expert moe", "router routed routing topk shared gate gating"),
-    Family("quantization", "quant ternar bitwidth zero_point", "bit wbit nbit abit binary"
+    Family("quantization", "quant ternar bitwidth zero_point sign_only low_rank per_tensor"
+           " per_token per_channel", "bit wbit nbit abit binary"
            " codebook group act activation weight sparse sparsity compression pruned zeropoint"
-           " precision int2 int4 int8 fp4 fp6 fp8 nf4 mxfp4 mxfp8 nvfp4 gptq awq aqlm vq hqq"),
+           " precision int2 int4 int8 fp4 fp6 fp8 nf4 mxfp4 mxfp8 nvfp4 gptq awq aqlm vq hqq"
+           " onebit trit plane twn outlier svd channelwise lut"),
     Family("transforms of the basis", "hadamard rotat permut walsh quarot spinquant", "transform"
            " basis prism had fwht rht dct orthogonal butterfly"),
     Family("the structure of layers", "layer embed embd residual glu", "block mlp ffn feed ssm"
            " mamba conv recurrent state dense depth skip parallel hidden tie gated relu relu2 silu"
            " gelu nonlinearity loop ut hyper altup laurel"),
     Family("further predictions", "mtp nextn medusa speculat", "eagle draft"),
-    Family("adapters", "lora adapter", "peft ia3"),
+    Family("adapters", "lora adapter virtual_token prompt_tuning", "peft ia3"),
     Family("other inputs", "vision multimodal", "image audio video pixel encoder decoder cross"),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from .. import native
 from ..artifact import MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
 from .cache.growing import CacheLayout
+from .graph import Graph
 from .integers import integer
 from .pages import ask_for_huge_pages
 
@@ -61,6 +62,10 @@ def open_runtime(
             hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
         ) from error
     _check_graph(artifact, runtime)
+    shown = Graph.of(model or artifact.model_path.read_bytes())
+    for field, of_graph in shown._asdict().items():
+        if of_graph is not None:
+            _compare(artifact, field, of_graph)
     ask_for_huge_pages(artifact.folder)
     return runtime
 

@@ -35,6 +35,7 @@ CLOSE = {
     **dict.fromkeys(("int8", "int6", "int4"), 1e-4),
 }
 INPUTS_CLOSE = 1e-5
+STEPS, LENGTHS = 64, (1, 7, 32)  # by default: after each prompt, and of the prompts
 
 
 @dataclass(frozen=True)
@@ -115,14 +116,15 @@ def verify(
     checkpoint: Checkpoint | str | Path,
     artifact: Artifact | str | Path,
     prompts: Sequence[Sequence[int]] | None = None,
-    max_new_tokens: int = 64,
+    max_new_tokens: int | None = None,
     *,
     against: str = "torch",
     progress: bool = False,
 ) -> list[Comparison]:
     """Compare logits and greedy ids over ``max_new_tokens`` steps after each prompt.
 
-    prompts: ids; by default three random prompts. against: ``torch`` for this package's reference,
+    prompts: ids; by default three random prompts. max_new_tokens: by default 64. In a short context
+    what is not given is as short as it has to be. against: ``torch`` for this package's reference,
     ``transformers`` for its class and loader. The artifact is the same network where every
     Comparison ``agrees``.
 
@@ -138,7 +140,7 @@ def verify(
         checkpoint = open_checkpoint(checkpoint)
     if not isinstance(artifact, Artifact):
         artifact = Artifact.open(artifact)
-    prompts = default_prompts(artifact.vocab_size) if prompts is None else prompts
+    prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)
     network = load_reference(checkpoint, against, artifact.head)
@@ -159,6 +161,21 @@ def verify(
             )
             for prompt in prompts
         ]
+
+
+def _fitting(
+    artifact: Artifact, prompts: Sequence[Sequence[int]] | None, steps: int | None
+) -> tuple[Sequence[Sequence[int]], int]:
+    """Return prompts and steps; what is not given leaves room in the context for the other."""
+    room = artifact.context_length + 1  # the last id of all is not fed
+    if steps is None:
+        longest = (
+            min(LENGTHS[-1], room // 2) if prompts is None else max(map(len, prompts), default=0)
+        )
+        steps = max(1, min(STEPS, room - longest))
+    if prompts is None:
+        prompts = default_prompts(artifact.vocab_size, room - steps)
+    return prompts, steps
 
 
 def _check(
@@ -254,7 +271,7 @@ def relative_difference(
     return float(excess.max().clip(0) / np.abs(expected).max())
 
 
-def default_prompts(vocab_size: int) -> list[list[int]]:
+def default_prompts(vocab_size: int, longest: int = LENGTHS[-1]) -> list[list[int]]:
     """Return three random prompts of different lengths, the same in every call."""
     rng = np.random.default_rng(0)
-    return [rng.integers(0, vocab_size, length).tolist() for length in (1, 7, 32)]
+    return [rng.integers(0, vocab_size, max(1, min(n, longest))).tolist() for n in LENGTHS]

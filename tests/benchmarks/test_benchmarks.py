@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -151,6 +152,31 @@ def test_plots_are_drawn_with_matplotlib(tmp_path: Path) -> None:
     peers.plot(RESULTS, {"ours": "bitnet_onnx", "ik": "ik"}, tmp_path / "peers.svg")
     cost.plot({"batch": {1: [9.0], 2: [18.0]}, "threads": {1: [9.0]}}, tmp_path / "cost.svg")
     assert "<svg" in (tmp_path / "peers.svg").read_text() + (tmp_path / "cost.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "words"),
+    [
+        (heads, ["no.gguf"], "no.gguf is not a file, expected random, demo or a file"),
+        (heads, ["demo", "--text", "no.txt"], "--text is no.txt, expected a file"),
+        (heads, ["random", "--positions", "0"], "at least 512 --positions"),
+        (heads, ["random", "--positions", "511"], "at least 512 --positions"),
+        (heads, ["random", "--start", "-1"], "a --start of 0 or more"),
+        (peers, ["--rounds", "0"], "--rounds is 0, expected 1 or more"),
+        (peers, ["--rounds", "-2"], "--rounds is -2, expected 1 or more"),
+    ],
+)
+def test_what_would_measure_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    module: ModuleType, arguments: list[str], words: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["x", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_plot_without_matplotlib_exits_with_a_hint(

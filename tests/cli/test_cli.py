@@ -288,6 +288,39 @@ def test_info_shows_a_manifest_without_the_library(demo_artifact: Path) -> None:
     assert found["artifact"]["task"] == "text-generation"
 
 
+@pytest.mark.parametrize("kernel", ["nope", "scalar,avx2"])
+def test_info_refuses_a_forced_kernel_that_cannot_run(kernel: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bitnet_onnx", "info"],
+        env=os.environ | {"BITNET_ONNX_KERNEL": kernel},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"BITNET_ONNX_KERNEL is {kernel!r}, expected one" in done.stderr
+    assert "hint: unset BITNET_ONNX_KERNEL" in done.stderr
+
+
+def test_ids_need_no_tokenizer(
+    demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(demo_artifact, bare)
+    manifest = json.loads((bare / "manifest.json").read_text())
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).unlink()
+        del manifest["files"][name]
+    (bare / "manifest.json").write_text(json.dumps(manifest))
+    given = ("--prompt-ids", "5,6,7", "--max-new-tokens", "5", "--temperature", "0")
+    printed = []
+    for folder in (demo_artifact, bare):
+        assert main(["generate", str(folder), *given, "--format", "ids"]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    for needs_text in ([*given], [*given, "--format", "json"], ["a", "--format", "ids"]):
+        assert "tokenizer.json" in refused(capsys, "generate", bare, *needs_text)
+
+
 def test_web_refuses_an_artifact_that_a_browser_cannot_run(
     demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -107,6 +107,29 @@ CHANGING: list[tuple[str, Any]] = [
     ("use_moe", True),
     ("mlp_only_layers", [0]),
     ("lm_head_bias", True),
+    ("output_multiplier_scale", 0.577),
+    ("output_multiplier", 0.5),
+    ("output_scale", 2.0),
+    ("output_softcap", 30.0),
+    ("output_bias", True),
+    ("output_norm", True),
+    ("output_gate", True),
+    ("output_router_scale", 2.0),
+    ("return_dict_scale", 2),
+    ("hadamard_dropout", 1),
+    ("expert_dropout", 0.5),
+    ("residual_scale_pdrop", 0.5),
+    ("_attn_implementation_window", 8),
+    ("use_flash_attn_window", 8),
+    *(
+        (key, 2)
+        for key in """
+        trit_planes num_planes trits onebit sign_only twn_threshold outlier_channels svd_rank
+        low_rank per_tensor per_token channelwise lut xpos use_xpos add_unit_offset plus_one
+        mean_centering subtract_mean sandwich multiquery differential virtual_tokens prompt_tuning
+        resid_gain headwise_gain
+    """.split()
+    ),
 ]
 
 
@@ -169,6 +192,14 @@ def test_a_key_inside_an_object_of_its_own_is_refused() -> None:
         ("initializer_range", 0.1),
         ("attention_probs_dropout_prob", 0.1),
         ("embedding_dropout", 0.0),
+        ("hidden_dropout_prob", 0.1),
+        ("classifier_dropout", None),
+        ("resid_pdrop", 0.1),
+        ("embd_pdrop", 0.1),
+        ("output_router_logits", True),
+        ("output_hidden_states", True),
+        ("return_dict_in_generate", True),
+        ("_attn_implementation_autoset", True),
         ("decoder_sparse_step", 1),
         ("mlp_only_layers", []),
         ("norm_topk_prob", False),

@@ -12,7 +12,9 @@ import pytest
 
 from bitnet_onnx.artifact import Artifact, write_manifest
 from bitnet_onnx.errors import ArtifactError, GenerationError, SessionError
+from bitnet_onnx.exporter.export import export
 from bitnet_onnx.runtime.session import Session
+from tests.support import checkpoints
 
 
 def changed(folder: Path, target: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
@@ -30,13 +32,13 @@ def changed(folder: Path, target: Path, change: Callable[[onnx.ModelProto], obje
     return target
 
 
-def lying(folder: Path, target: Path, **fields: Any) -> Path:
-    target.mkdir()
+def lying(folder: Path, copy: Path, **fields: Any) -> Path:
+    copy.mkdir()
     for path in folder.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    manifest = json.loads((target / "manifest.json").read_text())
-    (target / "manifest.json").write_text(json.dumps(manifest | fields))
-    return target
+        (copy / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | fields))
+    return copy
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,9 @@ def lying(folder: Path, target: Path, **fields: Any) -> Path:
         *[("head_dim", value) for value in (1, 33, 2**31 - 1)],
         *[("vocab_size", value) for value in (1, 95, 97, 2**31 - 1)],
         *[("kv_cache", value) for value in ("float16", "int8")],
+        *[("context_length", value) for value in (1, 63, 65, 2**31 - 1)],
+        *[("head", value) for value in ("float32", "int6", "int4", "two-step", "two-step-int4")],
+        ("target", "stock"),
     ],
 )
 def test_a_size_that_is_not_the_graphs_is_named(
@@ -59,6 +64,32 @@ def test_a_size_that_is_not_the_graphs_is_named(
     ) as caught:
         Session(folder, threads=1)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("target", "head", "lies"),
+    [
+        ("native", "two-step-int4", {"head": "bf16"}),
+        ("native", "float32", {"head": "bf16"}),
+        ("native", "int6", {"head": "int4"}),
+        ("stock", "bf16", {"head": "float32"}),
+        ("stock", "int8", {"head": "bf16"}),
+        ("stock", "float32", {"context_length": 65}),
+        ("stock", "int8", {"target": "native"}),
+    ],
+)
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_option_that_is_not_the_graphs_is_named(
+    tmp_path: Path, target: str, head: str, lies: dict[str, Any], tied: bool
+) -> None:
+    checkpoint = checkpoints.make(tmp_path / "c", layers=1, tied=tied)
+    made = export(checkpoint, tmp_path / "a", target=target, head=head)
+    Session(made, threads=1).close()
+    (name,) = lies
+    for custom_ops in (True, False):
+        folder = lying(made, tmp_path / str(custom_ops), **lies)
+        with pytest.raises(ArtifactError, match=rf"{name} is .*, but model\.onnx has "):
+            Session(folder, threads=1, custom_ops=custom_ops)
 
 
 def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
@@ -85,14 +116,6 @@ def test_a_graph_with_other_names_is_refused(
     folder = changed(pair[1], tmp_path / "a", lambda model: _rename(model, old, new))
     with pytest.raises(ArtifactError, match=rf"model\.onnx (lacks {old}|needs {new}), expected"):
         Session(folder, threads=1)
-
-
-def test_a_context_that_no_memory_holds_takes_none(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    folder = lying(pair[1], tmp_path / "a", context_length=2**31 - 1)
-    session = Session(folder, threads=1)
-    right = Session(pair[1], threads=1)
-    assert (session.prefill([5, 6]) == right.prefill([5, 6])).all()
-    assert (session.decode([7]) == right.decode([7])).all()
 
 
 def test_a_binding_that_onnx_runtime_refuses_is_a_session_error(pair: tuple[Path, Path]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
+from bitnet_onnx.exporter.export import export
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.compare import verify
@@ -165,6 +166,19 @@ def test_an_impossible_comparison_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         verify(open_checkpoint(pair[0]), Artifact.open(pair[1]), prompts, steps, against=against)
+
+
+@pytest.mark.parametrize("context", [1, 2, 8, 40])
+def test_the_defaults_fit_a_short_context(tmp_path: Path, context: int) -> None:
+    checkpoint = checkpoints.make(tmp_path / "c", layers=1)
+    artifact = export(checkpoint, tmp_path / "a", context_length=context)
+    found = verify(checkpoint, artifact)
+    assert all(one.agrees for one in found)
+    for one in found:
+        assert 1 <= one.steps <= context + 1 - len(one.prompt)
+    (given,) = verify(checkpoint, artifact, [[5]])
+    assert given.steps == min(64, context)
+    assert [len(one.prompt) for one in verify(checkpoint, artifact, max_new_tokens=context)][2] == 1
 
 
 def test_prompts_come_from_a_file(

@@ -135,6 +135,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "extra": ({"remove_extra_whitespaces": True}, "remove_extra_whitespaces is not false"),
     "charsmap": ({"precompiled_charsmap": [1, 2]}, "precompiled_charsmap is not false"),
     "sep": ({"add_sep_token": True}, "add_sep_token is not false"),
+    "lowercase": ({"normalizer.lowercase": True}, "normalizer.lowercase is not false"),
+    "lowercase 1": ({"normalizer.lowercase": 1}, "normalizer.lowercase is not false"),
+    "added": ({"added_tokens": ["x y"]}, "added_tokens holds 'x y', which token_type does not m"),
+    "added 5": ({"added_tokens": 5}, "added_tokens is missing or not an array of texts"),
     "unknown": ({"unknown_token_id": 1 << 20}, "unknown_token_id is 1048576, expected 0 to"),
 }
 
@@ -154,6 +158,7 @@ def test_what_would_give_other_ids_is_refused_by_its_key(tmp_path: Path, case: s
     [
         ({}, [1], []),
         ({"add_bos_token": True, "add_eos_token": False}, [1], []),
+        ({"added_tokens": ["[x]", "<|user|>"], "normalizer.lowercase": False}, [1], []),
         ({"add_bos_token": False}, [], []),
         ({"add_eos_token": True}, [1], [2]),
         ({"add_bos_token": False, "add_eos_token": True, "eos_token_id": 1}, [], [1]),

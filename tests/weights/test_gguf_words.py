@@ -97,6 +97,8 @@ def test_an_unknown_name_is_refused_with_those_that_are_read(tmp_path: Path, nam
         ({"add_eos_token": True, "eos_token_id": None}, "eos_token_id is missing, but it is add"),
         ({"pre": "tekken", "bos_token_id": None}, "bos_token_id is missing, but it is added"),
         ({"add_sep_token": True}, "add_sep_token is not false, which is not supported"),
+        ({"normalizer.lowercase": True}, "normalizer.lowercase is not false, which is not supp"),
+        ({"added_tokens": ["the"]}, "added_tokens holds 'the', which token_type does not mark"),
     ],
 )
 def test_what_would_give_other_ids_is_refused_by_its_key(

@@ -30,7 +30,12 @@ BPE, SENTENCEPIECE = "gpt2", "llama"
 # The ids of llama.cpp where the keys are missing.
 IDS: dict[str, dict[str, int]] = {BPE: {}, SENTENCEPIECE: {"bos": 1, "eos": 2, "unknown": 0}}
 PREFIX = "tokenizer.ggml."
-NOT_OBEYED = ("add_sep_token", "remove_extra_whitespaces", "precompiled_charsmap")
+NOT_OBEYED = (
+    "add_sep_token",
+    "remove_extra_whitespaces",
+    "precompiled_charsmap",
+    "normalizer.lowercase",
+)
 BESIDE = "put the model's own tokenizer.json and tokenizer_config.json beside the file"
 
 
@@ -133,10 +138,15 @@ class Vocabulary:
         return prefix
 
     def check_flags(self) -> None:
-        """Refuse what would change a text before it is cut."""
+        """Refuse what would change a text before it is cut, or cut it elsewhere."""
         for name in NOT_OBEYED:
             if self._file.fields.get(PREFIX + name, False) is not False:
                 self.refuse(name, "is not false, which is not supported")
+        whole = {self.tokens[id] for id in self.of_type(UNKNOWN, CONTROL, USER_DEFINED)}
+        for token in self._texts("added_tokens") if self.has("added_tokens") else []:
+            if token not in whole:
+                found = f"holds {str(token)[:60]!r}, which token_type does not mark as added"
+                self.refuse("added_tokens", found)
 
     def flag(self, name: str, default: bool) -> bool:
         value = self._scalar(name)
