@@ -25,11 +25,12 @@ model: exact layers grouped binary rotary decoder networks.bitnet networks.bitne
     networks.llama networks.trilm networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
 operators: domain steps blocks norm ternary ternary_group feed_forward head two_step int4_head
     positions attention_steps attention attention_int8 attention_qkv catalog .
-exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
-    passes.norms stock save last describe export
 runtime: integers pages calls cache.growing open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
+exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
+    passes.norms stock save last chat_rules chat_probes chat_learn
+    chat_file describe export
 generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown

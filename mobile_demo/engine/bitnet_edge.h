@@ -47,6 +47,10 @@ bitnet_edge_code bitnet_edge_open(const bitnet_edge_options* options, bitnet_edg
                                   bitnet_edge_error* error);
 void bitnet_edge_close(bitnet_edge* engine); /* NULL is allowed */
 
+/* Compares every file of a folder with the manifest's sha256, for a folder that was just copied:
+ * bitnet_edge_open does so for small files alone, as Python does. */
+bitnet_edge_code bitnet_edge_check(const char* folder, bitnet_edge_error* error);
+
 typedef struct {
   const char* name;   /* of the network: "bitnet" */
   const char* head;   /* "two-step" */
@@ -64,19 +68,29 @@ void bitnet_edge_describe(const bitnet_edge* engine, bitnet_edge_info* info);
 
 /* Options of generation, under transformers' names and with their meanings. */
 typedef struct {
-  int32_t max_new_tokens;
+  int32_t max_new_tokens; /* 0: as many as the artifact's generation_config.json says, or 512 */
   int32_t do_sample; /* 0: greedy */
-  float temperature;
-  int32_t top_k; /* 0: off */
-  float top_p;   /* 1: off */
-  float min_p;   /* 0: off */
-  float repetition_penalty; /* 1: off */
-  uint64_t seed;
+  int32_t top_k;     /* 0: off */
+  double temperature;
+  double top_p;              /* 1: off */
+  double min_p;              /* 0: off */
+  double repetition_penalty; /* 1: off */
+  uint64_t seed;             /* the same seed draws the same numbers as in the page for browsers */
   const char* const* stop_strings; /* NUL-terminated, not shown */
   size_t stop_string_count;
+  int32_t when_full; /* what an answer does when it fills the context, a bitnet_edge_when_full */
 } bitnet_edge_generation;
 
-/* What the artifact's generation_config.json asks for, with max_new_tokens 512 and a seed of 0. */
+typedef enum {
+  BITNET_EDGE_FULL_ENDS = 0, /* it ends there, as in Python */
+  /* It goes on: the session forgets what is in the middle, and computes anew the beginning and the
+   * newest half of the context. The beginning is what comes before the first message of a
+   * conversation, the system prompt most often; at least 4 ids, at most a quarter of the context. */
+  BITNET_EDGE_FULL_FORGETS = 1
+} bitnet_edge_when_full;
+
+/* What the artifact's generation_config.json asks for, and a seed of 0. when_full is
+ * BITNET_EDGE_FULL_FORGETS. */
 void bitnet_edge_defaults(const bitnet_edge* engine, bitnet_edge_generation* generation);
 
 /* Text to ids, as the checkpoint's own tokenizer makes them. special: the tokenizer's own bos and
@@ -96,7 +110,7 @@ typedef int (*bitnet_edge_piece)(const char* text, size_t bytes, void* user);
 typedef enum {
   BITNET_EDGE_FINISH_STOP = 0,        /* an end-of-sequence token */
   BITNET_EDGE_FINISH_STOP_STRING = 1, /* one of stop_strings */
-  BITNET_EDGE_FINISH_LENGTH = 2,      /* max_new_tokens, or the context is full */
+  BITNET_EDGE_FINISH_LENGTH = 2,      /* max_new_tokens, or the context is full: see when_full */
   BITNET_EDGE_FINISH_STOPPED = 3      /* by the caller */
 } bitnet_edge_finish;
 
@@ -106,12 +120,13 @@ typedef struct {
   int32_t reused_ids;    /* of them, in the cache already */
   int32_t new_ids;       /* the answer's, its end-of-sequence token included */
   int32_t forgotten;     /* turns of the conversation that the context had no room for */
+  int32_t shifts;        /* how often the answer filled the context and went on */
   double first_seconds;  /* from the call to the first id */
   double decode_seconds; /* from the first id to the last one */
 } bitnet_edge_stats;
 
 /* Continues ids. The cache keeps what it has in common with them. The new ids can be read with
- * bitnet_edge_answer_ids. stats may be NULL. */
+ * bitnet_edge_answer_ids. generation may be NULL for the defaults, and piece and stats for none. */
 bitnet_edge_code bitnet_edge_generate(bitnet_edge* engine, const int32_t* ids, size_t count,
                                       const bitnet_edge_generation* generation,
                                       bitnet_edge_piece piece, void* user,

@@ -11,7 +11,7 @@
 
 #include "base/status.h"
 
-namespace bitnet_edge {
+namespace edge {
 
 class Json;
 
@@ -117,4 +117,4 @@ Status parse(std::string_view text, const char* name, Json* out);
 // Reads and parses a file of a folder, which must hold an object.
 Status read_json(const std::string& folder, const char* name, Json* out);
 
-}  // namespace bitnet_edge
+}  // namespace edge

@@ -6,7 +6,7 @@
 
 #include "bitnet_edge.h"
 
-namespace bitnet_edge {
+namespace edge {
 
 struct Status {
   bitnet_edge_code code = BITNET_EDGE_OK;
@@ -24,4 +24,4 @@ Status fail(bitnet_edge_code code, const char* format, ...);
 // The text between quotation marks for a sentence: control characters escaped, a long one cut.
 std::string quoted(std::string_view text);
 
-}  // namespace bitnet_edge
+}  // namespace edge

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace bitnet_edge {
+namespace edge {
 
 // The code point at text[*place], which moves behind it. Bytes that are no UTF-8 give -1, and
 // *place moves behind the longest part of them that began a character, as Unicode recommends.
@@ -20,4 +20,4 @@ void append_code_point(std::string* text, uint32_t code_point);
 // The text with U+FFFD for each part that is no UTF-8.
 std::string lossy(std::string_view bytes);
 
-}  // namespace bitnet_edge
+}  // namespace edge

@@ -9,7 +9,7 @@
 
 #include "text/tokenizer.h"
 
-namespace bitnet_edge {
+namespace edge {
 
 // Decodes ids one by one; the joined pieces are Tokenizer::decode of all ids. Special tokens around
 // thoughts and tool calls are shown: an answer cannot be read without them.
@@ -21,8 +21,8 @@ class StreamDecoder {
 
  private:
   const Tokenizer& tokenizer_;
-  std::string window_;      // bytes whose text is not all certain
-  size_t emitted_ = 0;      // characters of its text that were returned
+  std::string window_;  // bytes whose text is not all certain
+  size_t emitted_ = 0;  // characters of its text that were returned
 };
 
 // Cuts streamed text before the stop string that ends first; of two that end together, the longer.
@@ -64,4 +64,4 @@ class AnswerText {
   std::vector<Waiting> waiting_;  // given to stop_ and not certain yet
 };
 
-}  // namespace bitnet_edge
+}  // namespace edge

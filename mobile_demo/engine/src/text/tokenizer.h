@@ -11,7 +11,7 @@
 
 #include "base/status.h"
 
-namespace bitnet_edge {
+namespace edge {
 
 class Tokenizer {
  public:
@@ -49,7 +49,7 @@ class Tokenizer {
   bool hidden(int32_t id) const;
   bool knows(int32_t id) const;
   // What the id stands for, as bytes that may be a part of a character. Empty where it is unknown.
-  std::string_view bytes(int32_t id) const;
+  std::string bytes(int32_t id) const;
 
  private:
   Tokenizer();
@@ -57,4 +57,4 @@ class Tokenizer {
   std::unique_ptr<Parts> parts_;
 };
 
-}  // namespace bitnet_edge
+}  // namespace edge

@@ -1,0 +1,134 @@
+#include "run/graph.h"
+
+#include "base/file.h"
+
+namespace edge {
+namespace {
+
+constexpr std::string_view kPast = "past_key_values.";
+
+std::string dims_of(const Port& port) {
+  std::string text;
+  for (const int64_t dim : port.dims) {
+    text += (text.empty() ? "" : ", ") + (dim < 0 ? std::string("?") : std::to_string(dim));
+  }
+  return "[" + text + "]";
+}
+
+Status other_graph(const Manifest& manifest, const std::string& stated, const std::string& found) {
+  return fail(BITNET_EDGE_ARTIFACT,
+              "%s: %s, but %s %s, expected the manifest of this graph; export the checkpoint again",
+              join(manifest.folder, kManifest).c_str(), stated.c_str(), kModel, found.c_str());
+}
+
+Status compare(const Manifest& manifest, const char* field, int64_t stated, int64_t found) {
+  if (found == stated || found < 0) return {};  // a size left open is negative
+  return other_graph(manifest, std::string(field) + " is " + std::to_string(stated),
+                     "has " + std::to_string(found));
+}
+
+const Port* find(const std::vector<Port>& ports, const std::string& name) {
+  for (const Port& port : ports) {
+    if (port.name == name) return &port;
+  }
+  return nullptr;
+}
+
+int64_t count_layers(const std::vector<Port>& inputs) {
+  constexpr std::string_view end = ".key";
+  int64_t layers = 0;
+  for (const Port& port : inputs) {
+    const std::string_view name = port.name;
+    layers += name.size() > kPast.size() + end.size() && name.substr(0, kPast.size()) == kPast &&
+              name.substr(name.size() - end.size()) == end;
+  }
+  return layers;
+}
+
+Status check_part(const Manifest& manifest, const CachePart& part, const Port& port) {
+  const size_t rank = part.scales ? 3 : 4;
+  if (port.type != part.type || port.dims.size() != rank) {
+    return other_graph(manifest, "kv_cache is " + manifest.kv_cache,
+                       "has a " + port.name + " of " + name_of(port.type) + " " + dims_of(port));
+  }
+  Status status =
+      compare(manifest, "num_key_value_heads", manifest.num_key_value_heads, port.dims[1]);
+  if (!status.ok() || part.scales) return status;
+  return compare(manifest, "head_dim", manifest.head_dim, port.dims[3]);
+}
+
+Status check_fed(const Manifest& manifest, const Runtime& runtime) {
+  constexpr char describes[] = "describes a cache";
+  for (const char* name : {kIds, kMask, kKept}) {
+    const Port* port = find(runtime.inputs(), name);
+    if (!port) port = find(runtime.optional_inputs(), name);
+    if (!port) return other_graph(manifest, describes, std::string("lacks ") + name);
+    if (port->type != Type::kInt64) {
+      return other_graph(manifest, describes,
+                         std::string("has an ") + name + " of " + name_of(port->type));
+    }
+  }
+  const Port* logits = find(runtime.outputs(), kLogits);
+  if (!logits) return other_graph(manifest, describes, std::string("lacks ") + kLogits);
+  if (logits->type != Type::kFloat32 || logits->dims.size() != 3) {
+    return other_graph(manifest, describes,
+                       std::string("has logits of ") + name_of(logits->type) + " " +
+                           dims_of(*logits));
+  }
+  return compare(manifest, "vocab_size", manifest.vocab_size, logits->dims[2]);
+}
+
+Status check_no_others(const Manifest& manifest, const Runtime& runtime,
+                       const std::vector<CachePart>& parts) {
+  for (const Port& port : runtime.inputs()) {
+    bool known = port.name == kIds || port.name == kMask || port.name == kKept;
+    for (int layer = 0; layer < manifest.num_hidden_layers; layer++) {
+      for (const CachePart& part : parts) known = known || port.name == part.past(layer);
+    }
+    if (!known) return other_graph(manifest, "describes a cache", "needs " + port.name);
+  }
+  return {};
+}
+
+std::string named(std::string_view begin, int layer, const char* suffix) {
+  return std::string(begin) + std::to_string(layer) + "." + suffix;
+}
+
+}  // namespace
+
+std::string CachePart::past(int layer) const { return named(kPast, layer, suffix); }
+std::string CachePart::present(int layer) const { return named("present.", layer, suffix); }
+
+std::vector<CachePart> cache_parts(const Manifest& manifest) {
+  Type type = Type::kFloat32;
+  if (manifest.kv_cache == "float16") type = Type::kFloat16;
+  if (manifest.kv_cache == "int8") type = Type::kInt8;
+  std::vector<CachePart> parts = {{"key", type, false}, {"value", type, false}};
+  if (type == Type::kInt8) {
+    parts.push_back({"key_scale", Type::kFloat32, true});
+    parts.push_back({"value_scale", Type::kFloat32, true});
+  }
+  return parts;
+}
+
+Status check_graph(const Manifest& manifest, const Runtime& runtime) {
+  Status status = compare(manifest, "num_hidden_layers", manifest.num_hidden_layers,
+                          count_layers(runtime.inputs()));
+  if (status.ok()) status = check_fed(manifest, runtime);
+  const std::vector<CachePart> parts = cache_parts(manifest);
+  if (status.ok()) status = check_no_others(manifest, runtime, parts);
+  for (int layer = 0; status.ok() && layer < manifest.num_hidden_layers; layer++) {
+    for (const CachePart& part : parts) {
+      for (const bool past : {true, false}) {
+        const std::string name = past ? part.past(layer) : part.present(layer);
+        const Port* port = find(past ? runtime.inputs() : runtime.outputs(), name);
+        if (!port) return other_graph(manifest, "describes a cache", "lacks " + name);
+        status = check_part(manifest, part, *port);
+        if (!status.ok()) return status;
+      }
+    }
+  }
+  return status;
+}
+
+}  // namespace edge
