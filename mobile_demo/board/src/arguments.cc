@@ -22,6 +22,7 @@ the terminal; or, where stdin is no terminal, each line of it, as a question of 
   --threads N               default: one for each fast core
   --onnxruntime FILE        ONNX Runtime's library; default: beside the program, or the system's
   --stats                   print speed and memory to stderr
+  --check                   compare every file with its hash in the manifest, and end
   --json                    print each answer as a JSON object on one line: text, ids, stats
   --serve [ADDRESS]         answer POST /v1/chat/completions: 127.0.0.1:PORT, [::1]:PORT or
                             unix:PATH; default: 127.0.0.1:8080
@@ -68,7 +69,8 @@ static Outcome count(std::string_view name, const std::string& text, int least, 
   return read;
 }
 
-static Outcome number(std::string_view name, const std::string& text, std::optional<double>* value) {
+static Outcome number(std::string_view name, const std::string& text,
+                      std::optional<double>* value) {
   char* end;
   // strtod knows more: blanks, hexadecimal numbers, and words for infinity.
   const bool plain = !text.empty() && text.find_first_not_of("+-.0123456789eE") == text.npos;
@@ -136,6 +138,7 @@ class Parser {
   bool* flag() {
     if (name_ == "--stats") return &arguments_.stats;
     if (name_ == "--json") return &arguments_.json;
+    if (name_ == "--check") return &arguments_.check;
     if (name_ == "--ignore-chat-template") return &arguments_.ignore_chat_template;
     if (name_ == "--version") return &arguments_.version;
     if (name_ == "--help" || name_ == "-h") return &arguments_.help;
@@ -215,6 +218,8 @@ class Parser {
     if (positionals_ == 0) return wrong("no artifact is given, expected the folder of one");
     if (arguments_.ignore_chat_template && arguments_.system)
       return wrong("--system is given with --ignore-chat-template, expected one of them");
+    if (arguments_.check && (arguments_.serve || arguments_.question))
+      return wrong("--check is given with something to answer, expected it alone");
     if (!arguments_.serve) return {};
     const char* other = arguments_.question               ? "a question"
                         : arguments_.system               ? "--system"

@@ -13,7 +13,8 @@ struct Arguments {
   std::optional<std::string> question, system, onnxruntime, serve;
   int threads = 0;
   Changes changes;
-  bool ignore_chat_template = false, stats = false, json = false, help = false, version = false;
+  bool ignore_chat_template = false, stats = false, json = false, check = false, help = false,
+       version = false;
 };
 
 extern const char kHelp[];

@@ -33,6 +33,7 @@ Outcome Asking::answer(const std::string& text) {
     if (!arguments_.json) written = write_out(shown);
     return written.ok();
   };
+  asked.generation.when_full = when_full_;
   Answer given;
   forget_interrupt();
   done = arguments_.ignore_chat_template
@@ -109,6 +110,7 @@ Outcome Asking::obey(const std::string& command) {
 Outcome Asking::chat(Lines& lines) {
   Outcome done = begin();
   if (!done.ok()) return done;
+  when_full_ = BITNET_EDGE_FULL_FORGETS;
   say("type a message; /help lists commands, /quit or Ctrl-D ends");
   std::string text;
   for (bool more = true; more;) {

@@ -23,6 +23,8 @@ class Asking {
 
   const Arguments& arguments_;
   Model& model_;
+  // Only a conversation goes on where the context is full; else an answer ends, as in Python.
+  bitnet_edge_when_full when_full_ = BITNET_EDGE_FULL_ENDS;
 };
 
 }  // namespace board

@@ -34,6 +34,10 @@ static Outcome run(int count, const char* const* words) {
   if (!parsed.ok()) return parsed;
   if (arguments.help) return write_out(kHelp);
   if (arguments.version) return write_out("bitnet-edge " BITNET_EDGE_VERSION "\n");
+  if (arguments.check) {
+    const Outcome checked = Model::check(arguments.artifact);
+    return checked.ok() ? write_out("every file has the hash that the manifest says\n") : checked;
+  }
   if (arguments.serve) return serve(arguments);
   Model model;
   const char* const onnxruntime = arguments.onnxruntime ? arguments.onnxruntime->c_str() : nullptr;

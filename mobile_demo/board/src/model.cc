@@ -29,6 +29,11 @@ Outcome Model::open(const std::string& folder, const char* onnxruntime, int thre
   return outcome(code, error);
 }
 
+Outcome Model::check(const std::string& folder) {
+  bitnet_edge_error error = {};
+  return outcome(bitnet_edge_check(folder.c_str(), &error), error);
+}
+
 Outcome Model::can_chat() const {
   if (info_.can_chat) return {};
   const char* const why = bitnet_edge_why_no_chat(engine_);

@@ -31,6 +31,8 @@ class Model {
   ~Model() { bitnet_edge_close(engine_); }
 
   Outcome open(const std::string& folder, const char* onnxruntime, int threads);
+  // Compares the folder's files with the hashes of its manifest.
+  static Outcome check(const std::string& folder);
   // Refuses an artifact that has no conversation.
   Outcome can_chat() const;
   bitnet_edge_generation defaults() const;

@@ -64,8 +64,9 @@ std::string json_line(const Model& model, const bitnet_edge_generation& generati
   const char* const reason = finish_reason(stats.finish);
   line += "], \"finish_reason\": " + (reason == nullptr ? "null" : json_string(reason));
   line += format(", \"prompt_tokens\": %d, \"stats\": {", stats.prompt_ids);
-  line += format("\"cached_tokens\": %d, \"new_tokens\": %d, \"forgotten_turns\": %d, ",
-                 stats.reused_ids, stats.new_ids, stats.forgotten);
+  line +=
+      format("\"cached_tokens\": %d, \"new_tokens\": %d, \"forgotten_turns\": %d, \"shifts\": %d, ",
+             stats.reused_ids, stats.new_ids, stats.forgotten, stats.shifts);
   line += format("\"first_token_seconds\": %.6f, \"decode_seconds\": %.6f, ", stats.first_seconds,
                  stats.decode_seconds);
   line += format("\"tokens_per_second\": %.3f, \"memory_bytes\": %zu, ", decode_speed(stats),

@@ -197,6 +197,7 @@ void Server::complete(const Request& request, Client& client) {
     begin();
     return (shown.empty() || client.send(chunk(label, shown))) && !client.is_gone();
   };
+  options.generation.when_full = BITNET_EDGE_FULL_ENDS;
   Answer given;
   done = model_.send(asked.question, options.generation, piece, &given);
   if (end_signal() != 0) {
