@@ -6,10 +6,12 @@ core when all loads hit the L1 cache (they are prefetched). A device then reads 
 speed of its cores or of its memory, whichever is slower. The prediction is for the dense 2B-4T
 shape, without attention and without the savings from zeros. It needs LLVM 17 or later
 (``LLVM_MCA`` names the program): earlier ones use the model of Cortex-A57 for all larger Arm cores.
+``--write`` renews the file from which ``bitnet-onnx export --for`` predicts.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -20,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ROOT / "custom_ops"
+RATES = ROOT / "bitnet_onnx" / "exporter" / "devices.json"
 BODY_BYTES, HEAD_BYTES = 521e6, 328e6  # ternary weights, int8 head: one token reads all of them
 TURNS = 200
 
@@ -91,6 +94,8 @@ class Device:
     cores: tuple[tuple[int, str, float], ...]
     peak: float
     share: float = 0.7
+    group: str | None = None
+    """The ``--for`` of bitnet-onnx export whose table the device is in."""
 
     def rate(self, cycles: dict[tuple[str, str, str], float], function: str) -> float:
         """Return the bytes a second that all cores consume together."""
@@ -101,16 +106,23 @@ class Device:
 
 
 DEVICES = (
-    Device("Raspberry Pi 4", "neon", ((4, "cortex-a72", 1.8),), 12.8, 0.35),
-    Device("Raspberry Pi 5", "neon_dotprod", ((4, "neoverse-n1", 2.4),), 17.1),
-    Device("mid-range phone: 2 A78, LPDDR4X", "neon_dotprod", ((2, "neoverse-n1", 2.4),), 17.1),
+    Device("Raspberry Pi 4", "neon", ((4, "cortex-a72", 1.8),), 12.8, 0.35, "board"),
+    Device("Raspberry Pi 5", "neon_dotprod", ((4, "neoverse-n1", 2.4),), 17.1, group="board"),
+    Device(
+        "mid-range phone: 2 A78, LPDDR4X",
+        "neon_dotprod",
+        ((2, "neoverse-n1", 2.4),),
+        17.1,
+        group="android",
+    ),
     Device(
         "flagship phone: X4 and 3 A720, LPDDR5X",
         "neon_dotprod",
         ((1, "neoverse-v1", 3.3), (3, "neoverse-n2", 3.0)),
         76.8,
+        group="android",
     ),
-    Device("Apple M1: 4 large cores", "neon_dotprod", ((4, "apple-m1", 3.2),), 68.3),
+    Device("Apple M1: 4 large cores", "neon_dotprod", ((4, "apple-m1", 3.2),), 68.3, group="ios"),
     Device("Cobalt 100: 1 thread", "neon_dotprod", ((1, "neoverse-n2", 3.4),), 40),
     Device("Cobalt 100: 8 threads", "neon_dotprod", ((8, "neoverse-n2", 3.4),), 200),
 )
@@ -231,13 +243,35 @@ def print_devices(cycles: dict[tuple[str, str, str], float]) -> None:
         )
 
 
+def write_rates(cycles: dict[tuple[str, str, str], float], version: str) -> None:
+    """Write the bytes a second of each device that a reader of ``--for`` may have."""
+    devices = [
+        {
+            "name": device.name,
+            "for": device.group,
+            "memory": round(device.peak * device.share * 1e9),
+            "ternary": round(device.rate(cycles, "ternary_gemv")),
+            "head": round(device.rate(cycles, "int8_gemv")),
+        }
+        for device in DEVICES
+        if device.group
+    ]
+    made = {"made_by": "python -m benchmarks.arm --write", "llvm": version, "devices": devices}
+    RATES.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Predict the speed of the Arm kernels.")
+    parser.add_argument("--write", action="store_true", help=f"renew {RATES.relative_to(ROOT)}")
+    args = parser.parse_args()
     mca = newest_mca()
     version = subprocess.run([mca, "--version"], capture_output=True, text=True).stdout
     print("Predicted, not measured.", *re.findall(r"LLVM version \S+", version), "\n")
     cycles = print_loops(mca)
     print("\nDecode of the 2B-4T shape, predicted, not measured:\n")
     print_devices(cycles)
+    if args.write:
+        write_rates(cycles, " ".join(re.findall(r"LLVM version (\S+)", version)))
 
 
 if __name__ == "__main__":

@@ -5,23 +5,29 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .common import add_checkpoint, add_output, opened_checkpoint
+from .common import add_checkpoint, add_output, opened_checkpoint, say
 
 HELP = "export a checkpoint to an artifact folder"
+OPTIONS = ("target", "head", "kv_cache", "context_length")  # of export(), whose defaults hold
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     add_output(parser, "the folder")
     parser.add_argument(
+        "--for",
+        dest="device",
+        choices=("android", "ios", "board", "web"),
+        help="sets target, head, cache and context as such a device wants them, and prints the "
+        "size, the expected memory and the predicted tokens/s; options that are given win",
+    )
+    parser.add_argument(
         "--target",
-        default="native",
         help="native: uses the custom-op library (default); stock: uses only ONNX Runtime's own "
         "operators, for browsers and runtimes that cannot load a library",
     )
     parser.add_argument(
         "--head",
-        default="bf16",
         help="bf16: the checkpoint's own bits (default); float32: for tables that do not fit bf16; "
         "two-step: the 64 largest logits of bf16, found by an int8 scan with a proven bound; "
         "two-step-int4: the same from a 4-bit scan, with a statistical bound; int8, int6, int4: "
@@ -29,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kv-cache",
-        default="float32",
         help="the type of cached keys and values; float32: unrounded (default); float16: half the "
         "memory; int8: about a quarter, and the fastest at long contexts",
     )
@@ -39,15 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..artifact import Artifact
+    from ..exporter.chat_file import why_no_chat
+    from ..exporter.devices import expectations, wanted
     from ..exporter.export import export
 
-    folder = export(
-        opened_checkpoint(args),
-        args.output,
-        target=args.target,
-        head=args.head,
-        kv_cache=args.kv_cache,
-        context_length=args.context_length,
-        progress=sys.stderr.isatty(),
-    )
+    checkpoint = opened_checkpoint(args)
+    given = {name: getattr(args, name) for name in OPTIONS}
+    if args.device is not None:
+        given = wanted(args.device, checkpoint.config, given)
+    options = {name: value for name, value in given.items() if value is not None}
+    folder = export(checkpoint, args.output, progress=sys.stderr.isatty(), **options)
+    if reason := why_no_chat(folder):
+        say(f"note: apps without Python cannot chat with this model: {reason}")
+    if args.device is not None:
+        for line in expectations(args.device, checkpoint.config, Artifact.open(folder)):
+            say(line)
     print(folder)

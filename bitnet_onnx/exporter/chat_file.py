@@ -85,7 +85,9 @@ def _plain(folder: Path) -> tokenizers.Tokenizer:
     content = read_text(folder / "tokenizer.json")
     backend = load(content, "tokenizer.json")
     if not isinstance(backend.model, tokenizers.models.BPE) or '"ByteLevel"' not in content:
-        raise TokenizerError("the tokenizer is not a byte-level BPE, which is what native apps read")
+        raise TokenizerError(
+            "the tokenizer is not a byte-level BPE, which is what native apps read"
+        )
     backend.no_truncation()
     backend.no_padding()
     backend.model.dropout = None
@@ -161,15 +163,17 @@ class _Proof:
         return rules
 
     def _check_neutral(self, rules: Rules, roles: Sequence[str]) -> None:
-        line, text, both = (encoded(self._plain, text) for text in ("\n", "a", "\na"))
-        if line + text != both:
+        line, letter, both = (encoded(self._plain, text) for text in ("\n", "a", "\na"))
+        if line + letter != both:
             raise TokenizerError("the tokenizer puts a blank before each text")
         tried = [("assistant", THOUGHTS, "an answer with thoughts")]
         for name in roles:
-            tried += [(name, text, f"a text of the {name} such as {text[:40]!r}") for text in NEUTRAL]
-            for length in self._literals.lengths:
-                text = ("word " * length)[:length]
-                tried.append((name, text, f"a text of {length} characters"))
+            what = f"a text of the {name} such as"
+            tried += [(name, text, f"{what} {text[:40]!r}") for text in NEUTRAL]
+            tried += [
+                (name, ("word " * length)[:length], f"a text of {length} characters")
+                for length in self._literals.lengths
+            ]
         for name, text, what in tried:
             for messages in around(name, text):
                 self._require(rules, messages, what)

@@ -15,7 +15,16 @@ from ..text.chat_input import MARKERS
 from ..text.template_sandbox import Environment
 from .chat_rules import BLANKS
 
-__all__ = ["EMPTY", "NEUTRAL", "THOUGHTS", "Literals", "around", "conversation", "mixed", "of_literal"]
+__all__ = [
+    "EMPTY",
+    "NEUTRAL",
+    "THOUGHTS",
+    "Literals",
+    "around",
+    "conversation",
+    "mixed",
+    "of_literal",
+]
 
 Message = dict[str, str]
 # Texts that no template should look into.

@@ -17,6 +17,7 @@ from ..artifact import CHECKPOINT_CONFIG, CONFIG, LAST, TASK, data_files, write_
 from ..files import sha256, write_text
 from ..network.config import BitNetConfig
 from ..weights.checkpoint.base import Checkpoint
+from .chat_file import write_chat
 from .options import Options
 
 __all__ = ["describe"]
@@ -38,6 +39,7 @@ def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Pa
         _write_json(folder / "genai_config.json", genai_config(config, options, library))
     if not (folder / "generation_config.json").exists():
         _write_json(folder / "generation_config.json", _special_ids(config))
+    write_chat(folder)
     write_manifest(folder, _manifest(checkpoint, options))
 
 

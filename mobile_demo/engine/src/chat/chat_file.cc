@@ -41,8 +41,8 @@ class Reader {
   }
 
   int32_t id(const Value* value, const char* name) {
-    const bool good = value && value->is_integer() && value->integer() >= 0 &&
-                      value->integer() <= INT32_MAX;
+    const bool good =
+        value && value->is_integer() && value->integer() >= 0 && value->integer() <= INT32_MAX;
     return expect(good, name, "an id") ? static_cast<int32_t>(value->integer()) : 0;
   }
 
@@ -140,18 +140,18 @@ void read_conversation(const Value* value, Reader* reader, ChatFile* file) {
   const Value* system = value->get("system");
   file->takes_system = !system->is_null();
   if (file->takes_system) {
-    if (!reader->object(system, "system",
-                        {"strip_left", "strip_right", "cut", "refused", "blank", "before",
-                         "after"})) {
+    if (!reader->object(
+            system, "system",
+            {"strip_left", "strip_right", "cut", "refused", "blank", "before", "after"})) {
       return;
     }
     file->system = reader->role(*system);
     file->before_system = reader->parts(system->get("before"), "before");
     file->after_system = reader->parts(system->get("after"), "after");
   }
-  const Value* user = reader->object(
-      value->get("user"), "user",
-      {"strip_left", "strip_right", "cut", "refused", "blank", "before"});
+  const Value* user =
+      reader->object(value->get("user"), "user",
+                     {"strip_left", "strip_right", "cut", "refused", "blank", "before"});
   if (!user) return;
   file->user = reader->role(*user);
   file->before_user = reader->parts(user->get("before"), "before");

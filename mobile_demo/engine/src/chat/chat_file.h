@@ -1,5 +1,5 @@
-// chat.json: what the export found the model's chat template to be. bitnet_onnx/exporter/chat_rules.py
-// writes it, docs/artifact.md describes it.
+// chat.json: what the export found the model's chat template to be.
+// bitnet_onnx/exporter/chat_rules.py writes it, docs/artifact.md describes it.
 #pragma once
 
 #include <stdint.h>
@@ -31,7 +31,7 @@ struct ChatFile {
   Parts before_system, after_system;
   Parts before_user;  // before the first question, without a system prompt
   Parts before_assistant, after_assistant;
-  Parts prompt;  // behind the last question
+  Parts prompt;         // behind the last question
   Parts answer_tokens;  // special tokens that stay themselves in an answer
 };
 

@@ -32,8 +32,8 @@ std::string said_after(const Tokenizer& tokenizer, const std::vector<int32_t>& t
 Status check_parts(const Parts& parts, const Tokenizer& tokenizer) {
   for (const Part& part : parts) {
     if (part.kind != Part::kToken) continue;
-    const bool same = part.text.empty() ? tokenizer.knows(part.id)
-                                        : tokenizer.id_of(part.text) == part.id;
+    const bool same =
+        part.text.empty() ? tokenizer.knows(part.id) : tokenizer.id_of(part.text) == part.id;
     if (same) continue;
     return fail(BITNET_EDGE_ARTIFACT,
                 "chat.json has the token %s with the id %d, expected one of tokenizer.json; export "
@@ -54,9 +54,9 @@ Status Conversation::open(const std::string& folder, const Tokenizer& tokenizer,
   if (!file.unsupported.empty()) {
     return fail(BITNET_EDGE_UNSUPPORTED, "%s", file.unsupported.c_str());
   }
-  for (const Parts* parts : {&file.before_system, &file.after_system, &file.before_user,
-                             &file.before_assistant, &file.after_assistant, &file.prompt,
-                             &file.answer_tokens}) {
+  for (const Parts* parts :
+       {&file.before_system, &file.after_system, &file.before_user, &file.before_assistant,
+        &file.after_assistant, &file.prompt, &file.answer_tokens}) {
     status = check_parts(*parts, tokenizer);
     if (!status.ok()) return status;
   }

@@ -5,8 +5,9 @@
 namespace edge {
 namespace {
 
-const char* const kMonths[] = {"January", "February", "March",     "April",   "May",      "June",
-                               "July",    "August",   "September", "October", "November", "December"};
+const char* const kMonths[] = {"January",   "February", "March",    "April",
+                               "May",       "June",     "July",     "August",
+                               "September", "October",  "November", "December"};
 const char* const kDays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                              "Thursday", "Friday", "Saturday"};
 
@@ -20,16 +21,26 @@ std::string field(char code, const struct tm& day) {
   const std::string month = kMonths[static_cast<unsigned>(day.tm_mon) % 12];
   const std::string weekday = kDays[static_cast<unsigned>(day.tm_wday) % 7];
   switch (code) {
-    case 'd': return number(day.tm_mday, 2);
-    case 'b': return month.substr(0, 3);
-    case 'B': return month;
-    case 'Y': return number(day.tm_year + 1900, 4);
-    case 'y': return number(day.tm_year % 100, 2);
-    case 'm': return number(day.tm_mon + 1, 2);
-    case 'a': return weekday.substr(0, 3);
-    case 'A': return weekday;
-    case 'j': return number(day.tm_yday + 1, 3);
-    default: return {};
+    case 'd':
+      return number(day.tm_mday, 2);
+    case 'b':
+      return month.substr(0, 3);
+    case 'B':
+      return month;
+    case 'Y':
+      return number(day.tm_year + 1900, 4);
+    case 'y':
+      return number(day.tm_year % 100, 2);
+    case 'm':
+      return number(day.tm_mon + 1, 2);
+    case 'a':
+      return weekday.substr(0, 3);
+    case 'A':
+      return weekday;
+    case 'j':
+      return number(day.tm_yday + 1, 3);
+    default:
+      return {};
   }
 }
 

@@ -1,0 +1,133 @@
+"""What kinds of devices want of an export, and what is to be expected there.
+
+Knows presets, sizes, and the rates that ``python -m benchmarks.arm`` predicts; knows no weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..artifact import Artifact
+from ..errors import ConfigError
+from ..network.config import BitNetConfig
+from ..network.parts import parts_of
+from .options import KV_CACHES
+from .stock import memory, weight_counts
+
+__all__ = ["PRESETS", "Preset", "expectations", "wanted"]
+
+RATES = Path(__file__).with_name("devices.json")
+CHUNK = 256  # positions of a prompt in one step
+_RUNTIME = 40e6  # bytes of ONNX Runtime and the library
+_LEAST = 64e6  # bytes of weights a token: smaller models do not wait for memory alone
+_SCANNED = ("int8", "two-step")  # heads that read int8 rows in each step
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The options of ``export`` for a kind of device; an option that is given wins."""
+
+    target: str
+    head: str
+    kv_cache: str
+    context_length: int
+    """At most this many positions."""
+
+
+# Phones: the smallest files and memory. Boards: the checkpoint's ids. Browsers: what they can run.
+PRESETS = {
+    "android": Preset("native", "int8", "int8", 4096),
+    "ios": Preset("native", "int8", "int8", 4096),
+    "board": Preset("native", "two-step", "float32", 2048),
+    "web": Preset("stock", "int8", "float32", 2048),
+}
+
+
+def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options for a kind of device; those of ``given`` that are not None win.
+
+    Raises ConfigError where the device cannot run one.
+    """
+    preset = PRESETS[name]
+    preset = replace(
+        preset, context_length=min(preset.context_length, config.max_position_embeddings)
+    )
+    found = {key: getattr(preset, key) if value is None else value for key, value in given.items()}
+    if name == "web" and found["target"] != "stock":
+        raise ConfigError(
+            f"target is {found['target']!r}, expected 'stock' for web: browsers load no library",
+            hint="leave --target out",
+        )
+    return found
+
+
+def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[str]:
+    """Yield what an artifact takes on such devices, and how fast they are predicted to be."""
+    yield (
+        f"for {name}: target {artifact.target}, head {artifact.head}, cache {artifact.kv_cache},"
+        f" context {artifact.context_length}"
+    )
+    size = sum(entry["size"] for entry in artifact.manifest["files"].values())
+    weights = artifact.data_size
+    if artifact.target == "stock":
+        weights = memory(config, artifact.head)
+    cache, rest = cache_bytes(artifact), _rest(config)
+    yield f"size: {_shown(size)}"
+    yield (
+        f"expected memory: {_shown(weights + cache + rest)}, of which {_shown(weights)} weights,"
+        f" {_shown(cache)} the cache of {artifact.context_length} positions"
+    )
+    speeds = [f"{device} {speed:.0f}" for device, speed in predicted(name, config, artifact)]
+    if speeds:
+        yield f"tokens/s, predicted, not measured: {'; '.join(speeds)}"
+    else:
+        yield f"tokens/s: {_why_none(name, config, artifact)}"
+
+
+def cache_bytes(artifact: Artifact) -> int:
+    """Return the bytes of a full cache; an int8 one has a scale for each position and head."""
+    of_head = artifact.head_dim * KV_CACHES[artifact.kv_cache].itemsize
+    of_head += 4 if artifact.kv_cache == "int8" else 0
+    heads = 2 * artifact.num_hidden_layers * artifact.num_key_value_heads
+    return heads * of_head * artifact.context_length
+
+
+def predicted(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[tuple[str, float]]:
+    """Yield devices and tokens/s, without attention and without the savings from zeros."""
+    linears, table = weight_counts(config).values()
+    body = linears / 4
+    if _why_none(name, config, artifact):
+        return
+    for device in json.loads(RATES.read_text("utf-8"))["devices"]:
+        if device["for"] == name:
+            seconds = body / min(device["memory"], device["ternary"])
+            seconds += table / min(device["memory"], device["head"])
+            yield device["name"], 1 / seconds
+
+
+def _why_none(name: str, config: BitNetConfig, artifact: Artifact) -> str:
+    """Return why nothing is predicted; "" where something is."""
+    linears, table = weight_counts(config).values()
+    if artifact.target == "stock":
+        return "not predicted for the stock target"
+    if artifact.head not in _SCANNED:
+        return f"not predicted for the head {artifact.head}, but for {' and '.join(_SCANNED)}"
+    if any(linear.group_size is not None for linear in parts_of(config).linears.values()):
+        return "not predicted for weights in groups"
+    if linears / 4 + table < _LEAST:
+        return f"not predicted for models of less than {_shown(_LEAST)} of weights"
+    return ""
+
+
+def _rest(config: BitNetConfig) -> float:
+    """Return the bytes of the runtime and of the activations of a step."""
+    row = 8 * config.hidden_size + 4 * config.intermediate_size
+    return _RUNTIME + 4.0 * (CHUNK * row + config.vocab_size)
+
+
+def _shown(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
