@@ -72,11 +72,8 @@ Status stop_strings_of(const bitnet_edge_generation& given, std::vector<std::str
 std::vector<int32_t> ends_of(const bitnet_edge& engine, bool of_chat) {
   std::vector<int32_t> ids = engine.config.eos_ids;
   if (engine.config.has_eos && !of_chat) return ids;
-  const std::vector<int32_t>& own = engine.tokenizer->eos();
-  ids.insert(ids.end(), own.begin(), own.end());
-  if (engine.conversation) {
-    const std::vector<int32_t>& chat = engine.conversation->eos_ids();
-    ids.insert(ids.end(), chat.begin(), chat.end());
+  for (const std::vector<int32_t>* own : {&engine.tokenizer->eos(), &engine.chat_ends}) {
+    ids.insert(ids.end(), own->begin(), own->end());
   }
   return ids;
 }

@@ -1,6 +1,7 @@
 // Opens an artifact: its manifest, options, tokenizer and conversation, and at last its weights.
 #include <algorithm>
 
+#include "chat/chat_file.h"
 #include "engine.h"
 #include "run/threads.h"
 
@@ -10,6 +11,8 @@ namespace {
 constexpr int kMostThreads = 1024;
 
 Status open_chat(bitnet_edge* engine) {
+  ChatFile file;  // the tokens that end an answer stand there without a conversation, too
+  if (read_chat_file(engine->manifest.folder, &file).ok()) engine->chat_ends = file.eos_token_ids;
   Status status = Conversation::open(engine->manifest.folder, *engine->tokenizer,
                                      &engine->conversation);
   if (status.code == BITNET_EDGE_UNSUPPORTED) {

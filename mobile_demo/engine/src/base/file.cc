@@ -16,9 +16,10 @@ static Status cannot_read(const std::string& path) {
   return fail(BITNET_EDGE_ARTIFACT, "%s cannot be read: %s", path.c_str(), strerror(errno));
 }
 
-// A descriptor that closes itself.
+// A descriptor that closes itself. A pipe with the name of a file must not be waited for.
 struct Opened {
-  explicit Opened(const std::string& path) : fd(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {}
+  explicit Opened(const std::string& path)
+      : fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
   ~Opened() {
     if (fd >= 0) close(fd);
   }

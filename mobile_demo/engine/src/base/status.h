@@ -6,6 +6,11 @@
 
 #include "bitnet_edge.h"
 
+// A Swift package cannot pass -ffp-contract=off, and all platforms compute the same numbers.
+#if defined(__clang__)
+#pragma clang fp contract(off)
+#endif
+
 namespace edge {
 
 struct Status {

@@ -51,9 +51,11 @@ class Tokenizer {
   // What the id stands for, as bytes that may be a part of a character. Empty where it is unknown.
   std::string bytes(int32_t id) const;
 
+  struct Files;
+  struct Parts;
+
  private:
   Tokenizer();
-  struct Parts;
   std::unique_ptr<Parts> parts_;
 };
 

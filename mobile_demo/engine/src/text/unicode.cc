@@ -29,6 +29,7 @@ constexpr uint32_t kL = 19, kV = 21, kT = 28;
 struct Mark {
   uint32_t c;
   uint8_t combining;
+  size_t place = 0;  // in a run of marks
 };
 
 constexpr size_t kPairCount = sizeof kPairsByParts / sizeof kPairsByParts[0];
@@ -62,9 +63,9 @@ static size_t find(size_t count, uint32_t c, const At& at) {
 static void decompose(uint32_t c, std::vector<Mark>* out) {
   if (c >= kSyllables && c < kSyllables + kL * kV * kT) {
     const uint32_t i = c - kSyllables;
-    out->push_back({kLeading + i / (kV * kT), 0});
-    out->push_back({kVowels + i / kT % kV, 0});
-    if (i % kT) out->push_back({kTrailing + i % kT, 0});
+    out->push_back({kLeading + i / (kV * kT), 0, 0});
+    out->push_back({kVowels + i / kT % kV, 0, 0});
+    if (i % kT) out->push_back({kTrailing + i % kT, 0, 0});
     return;
   }
   if (c >= 0xc0) {
@@ -86,7 +87,7 @@ static void decompose(uint32_t c, std::vector<Mark>* out) {
       return;
     }
   }
-  out->push_back({c, combining_class(c)});
+  out->push_back({c, combining_class(c), 0});
 }
 
 // What two characters compose to, 0 for nothing.
@@ -103,19 +104,19 @@ static uint32_t composed(uint32_t a, uint32_t b) {
   const auto parts = [](size_t pair) {
     return uint64_t{part_of_pair(pair, 1)} << 32 | part_of_pair(pair, 2);
   };
-  const uint16_t* at = std::lower_bound(
-      kPairsByParts, end, wanted,
-      [&](uint16_t pair, uint64_t value) { return parts(pair) < value; });
+  const uint16_t* at =
+      std::lower_bound(kPairsByParts, end, wanted,
+                       [&](uint16_t pair, uint64_t value) { return parts(pair) < value; });
   return at != end && parts(*at) == wanted ? part_of_pair(*at, 0) : 0;
 }
 
 static void order_marks(std::vector<Mark>* text) {
   for (size_t i = 0; i < text->size(); i++) {
     const size_t start = i;
-    while (i < text->size() && (*text)[i].combining) i++;
-    std::stable_sort(text->begin() + static_cast<ptrdiff_t>(start),
-                     text->begin() + static_cast<ptrdiff_t>(i),
-                     [](Mark a, Mark b) { return a.combining < b.combining; });
+    for (; i < text->size() && (*text)[i].combining; i++) (*text)[i].place = i;
+    std::sort(text->data() + start, text->data() + i, [](const Mark& a, const Mark& b) {
+      return a.combining != b.combining ? a.combining < b.combining : a.place < b.place;
+    });
   }
 }
 
@@ -123,7 +124,7 @@ static void compose(std::vector<Mark>* text) {
   constexpr size_t kNone = static_cast<size_t>(-1);
   size_t kept = 0, starter = kNone;
   uint8_t last = 0;  // the combining class before, of what was kept behind the starter
-  for (const Mark mark : *text) {
+  for (const Mark& mark : *text) {
     const bool adjacent = starter != kNone && starter + 1 == kept;
     if (starter != kNone && (adjacent || (last != 0 && last < mark.combining))) {
       if (const uint32_t c = composed((*text)[starter].c, mark.c)) {
@@ -151,7 +152,7 @@ std::string nfc(std::string_view text) {
   compose(&marks);
   std::string out;
   out.reserve(text.size());
-  for (const Mark mark : marks) append_code_point(&out, mark.c);
+  for (const Mark& mark : marks) append_code_point(&out, mark.c);
   return out;
 }
 

@@ -1,0 +1,70 @@
+// Tokens that are found in a text before it is cut into words: special ones and others.
+#pragma once
+
+#include <stdint.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/vocabulary.h"
+
+namespace edge {
+
+struct Added {
+  std::string content;
+  bool single_word = false;  // only where no letter or digit is beside it
+  bool lstrip = false;       // it takes the blanks before it
+  bool rstrip = false;       // and those behind it
+  bool normalized = false;   // looked for in the normalized text
+  bool special = false;
+
+  bool operator==(const Added& other) const {
+    return content == other.content && single_word == other.single_word && lstrip == other.lstrip &&
+           rstrip == other.rstrip && normalized == other.normalized && special == other.special;
+  }
+};
+
+class AddedTokens {
+ public:
+  static constexpr size_t kMaxTokens = 1 << 16;
+
+  // Adds a token or changes its flags, as the tokenizers package does. A token that the vocabulary
+  // lacks gets the next id.
+  Status add(const Added& token, const Vocabulary& vocabulary);
+
+  // To be called after the last token was added.
+  void index(bool nfc);
+
+  // The parts of a text: added tokens with their ids, and what is between them with -1. Special
+  // ones are text unless `special`.
+  struct Part {
+    size_t begin, end;
+    int32_t id;
+  };
+  std::vector<Part> split(std::string_view text, bool normalized, bool special) const;
+
+  const Added* get(int32_t id) const;
+  bool is_special(std::string_view content) const { return special_.count(content) > 0; }
+  int32_t id_of(std::string_view content) const;  // -1: none
+  const std::map<int32_t, Added>& all() const { return by_id_; }
+
+ private:
+  // What is looked for. Its flags are those of by_id_, which may have changed since.
+  struct Text {
+    std::string content;
+    int32_t id;
+    size_t place = 0;  // of two that normalize to one text, the earlier one counts
+  };
+  const Text* longest_at(std::string_view text, size_t place, bool normalized) const;
+
+  std::map<int32_t, Added> by_id_;
+  std::map<std::string, int32_t, std::less<>> ids_;
+  std::vector<Added> order_[2];                 // special ones, others
+  std::set<std::string, std::less<>> special_;  // those in order_[0]
+  std::vector<Text> first_bytes_[2][256];       // by `normalized`; longer ones first
+};
+
+}  // namespace edge
