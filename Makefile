@@ -52,18 +52,18 @@ NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 BOARD := mobile_demo/board
 ARCH ?=
 QUESTION ?= What is 27 + 5?
-EDGE_SOURCES := $(shell find mobile_demo/engine $(BOARD) -name '*.h' -o -name '*.cc' -o -name '*.inc')
+BOARD_SOURCES := $(shell find mobile_demo/engine $(BOARD) -name '*.h' -o -name '*.cc' -o -name '*.inc')
 ifeq ($(filter-out $(shell uname -m) $(if $(filter x86_64,$(shell uname -m)),amd64,arm64),$(ARCH)),)
-EDGE := build/board
-EDGE_NEEDS := $(VENV)/.export $(VENV)/.compiler
-EDGE_SETTINGS = $(ZIG) -DBITNET_EDGE_ONNXRUNTIME="$$($(PY) -c 'import onnxruntime; print(*onnxruntime.__path__)')"
+BOARD_BUILD := build/board
+BOARD_NEEDS := $(VENV)/.export $(VENV)/.compiler
+BOARD_SETTINGS = $(ZIG) -DBITNET_EDGE_ONNXRUNTIME="$$($(PY) -c 'import onnxruntime; print(*onnxruntime.__path__)')"
 else ifeq ($(ARCH),arm64)
-EDGE := build/board-arm64
-EDGE_NEEDS := $(EDGE)/.onnxruntime
-EDGE_SETTINGS = -DBITNET_EDGE_ONNXRUNTIME=$(CURDIR)/$(EDGE)/wheel/onnxruntime \
+BOARD_BUILD := build/board-arm64
+BOARD_NEEDS := $(BOARD_BUILD)/.onnxruntime
+BOARD_SETTINGS = -DBITNET_EDGE_ONNXRUNTIME=$(CURDIR)/$(BOARD_BUILD)/wheel/onnxruntime \
     -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/$(BOARD)/aarch64-linux-gnu.cmake
 CPU ?= cortex-a72
-EMULATE := $(BOARD)/emulated.sh $(CPU) $(EDGE)
+EMULATE := $(BOARD)/emulated.sh $(CPU) $(BOARD_BUILD)
 else
 $(error ARCH is $(ARCH), expected arm64 or none)
 endif
@@ -91,8 +91,8 @@ test-web: $(VENV)/.dev $(LIB) $(PAGE)
 measure-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) $(WEB)/measure.py $(ARGS)
 
-board: $(EDGE)/bitnet-edge $(ARTIFACT)/manifest.json
-	@$(EMULATE) $(EDGE)/bitnet-edge $(ARTIFACT) '$(QUESTION)' --stats $(ARGS)
+board: $(BOARD_BUILD)/bitnet-edge $(ARTIFACT)/manifest.json
+	@$(EMULATE) $(BOARD_BUILD)/bitnet-edge $(ARTIFACT) '$(QUESTION)' --stats $(ARGS)
 
 lint: $(VENV)/.dev $(WEB)/node_modules/.installed
 	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
@@ -101,21 +101,21 @@ lint: $(VENV)/.dev $(WEB)/node_modules/.installed
 	@$(PY) -m mypy
 	@$(NPM) run --silent lint
 
-$(EDGE)/bitnet-edge: $(EDGE)/CMakeCache.txt $(OPS_SOURCES) $(EDGE_SOURCES)
-	@$(CMAKE) --build $(EDGE) --parallel $(JOBS)
+$(BOARD_BUILD)/bitnet-edge: $(BOARD_BUILD)/CMakeCache.txt $(OPS_SOURCES) $(BOARD_SOURCES)
+	@$(CMAKE) --build $(BOARD_BUILD) --parallel $(JOBS)
 	@touch $@
 
-$(EDGE)/CMakeCache.txt: $(EDGE_NEEDS) bitnet_onnx/__init__.py $(wildcard $(BOARD)/*.cmake) \
+$(BOARD_BUILD)/CMakeCache.txt: $(BOARD_NEEDS) bitnet_onnx/__init__.py $(wildcard $(BOARD)/*.cmake) \
     $(BOARD)/CMakeLists.txt mobile_demo/engine/CMakeLists.txt custom_ops/CMakeLists.txt
-	@$(CMAKE) -S $(BOARD) -B $(EDGE) -DCMAKE_BUILD_TYPE=Release -DBITNET_EDGE_TESTS=ON $(EDGE_SETTINGS)
+	@$(CMAKE) -S $(BOARD) -B $(BOARD_BUILD) -DCMAKE_BUILD_TYPE=Release -DBITNET_EDGE_TESTS=ON $(BOARD_SETTINGS)
 	@touch $@
 
-$(EDGE)/.onnxruntime: $(BOARD)/onnxruntime-arm64.txt $(VENV)/.venv
+$(BOARD_BUILD)/.onnxruntime: $(BOARD)/onnxruntime-arm64.txt $(VENV)/.venv
 	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static >/dev/null || { \
 	  echo 'ARCH=arm64 needs: apt-get install g++-aarch64-linux-gnu qemu-user-static' >&2; exit 1; }
-	@$(PY) -m pip download --disable-pip-version-check --no-deps --require-hashes -r $< -d $(EDGE) \
+	@$(PY) -m pip download --disable-pip-version-check --no-deps --require-hashes -r $< -d $(BOARD_BUILD) \
 	  --only-binary=:all: --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.12
-	@$(PY) -m zipfile -e $(EDGE)/onnxruntime-*.whl $(EDGE)/wheel
+	@$(PY) -m zipfile -e $(BOARD_BUILD)/onnxruntime-*.whl $(BOARD_BUILD)/wheel
 	@touch $@
 
 # Optimized a little: GCC takes twice as long for more, and the tests as long.
