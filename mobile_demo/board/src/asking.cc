@@ -35,7 +35,6 @@ Outcome Asking::answer(const std::string& text) {
   };
   asked.generation.when_full = when_full_;
   Answer given;
-  forget_interrupt();
   done = arguments_.ignore_chat_template
              ? model_.continue_text(text, asked.generation, piece, &given)
              : model_.send(text, asked.generation, piece, &given);
@@ -132,6 +131,7 @@ Outcome Asking::chat(Lines& lines) {
     done = answer(text.compare(0, 2, "//") == 0 ? text.substr(1) : text);
     if (done.ends) return done;
     if (done.code == kInterrupted) {
+      forget_interrupt();
       say("stopped; Ctrl-C again ends the chat");
     } else {
       report(done);

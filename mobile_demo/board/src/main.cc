@@ -21,7 +21,8 @@ static void out_of_memory() {
 static Outcome ask(const Arguments& arguments, Model& model) {
   Outcome able = arguments.ignore_chat_template ? Outcome() : model.can_chat();
   if (!able.ok()) return able;
-  catch_interrupts();
+  able = catch_interrupts();
+  if (!able.ok()) return able;
   Asking asking(arguments, model);
   Lines lines;
   if (arguments.question && *arguments.question != "-") return asking.one(*arguments.question);

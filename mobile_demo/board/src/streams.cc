@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/utf8.h"
+#include "interrupts.h"
 
 namespace board {
 
@@ -57,18 +58,15 @@ Outcome Lines::fill() {
     return useless(
         format("line %zu of stdin has more than %zu bytes, expected fewer", number_ + 1, kLongest));
   }
+  pollfd ready[] = {{0, POLLIN, 0}, {wake_descriptor(), POLLIN, 0}};
+  if (poll(ready, 2, -1) < 0 && errno == EINTR) return {};
+  if (interrupted()) return {kInterrupted, "", "", true};
   buffer_.resize(had + 65536);
   const ssize_t size = read(0, buffer_.data() + had, buffer_.size() - had);
   const int error = errno;
   buffer_.resize(had + (size > 0 ? static_cast<size_t>(size) : 0));
   if (size == 0) ended_ = true;
-  if (size >= 0) return {};
-  if (error == EINTR) return {kInterrupted, "", "", true};
-  if (error == EAGAIN) {
-    pollfd ready = {0, POLLIN, 0};
-    poll(&ready, 1, -1);
-    return {};
-  }
+  if (size >= 0 || error == EINTR || error == EAGAIN) return {};
   return useless(format("stdin cannot be read: %s", strerror(error)));
 }
 

@@ -83,7 +83,7 @@ Outcome Server::open() {
 }
 
 Outcome Server::run() {
-  while (end_signal() == 0) {
+  while (last_signal() == 0) {
     std::vector<pollfd> watched = {{wake_descriptor(), POLLIN, 0}};
     const bool room = connections_.size() < kConnections;
     watched.push_back({room ? listener_.descriptor() : -1, POLLIN, 0});
@@ -102,12 +102,12 @@ Outcome Server::run() {
       const bool ready = watched[i + 2].revents != 0;
       if (ready ? read_from(connection) : now() < connection.until)
         kept.push_back(std::move(connections_[i]));
-      if (end_signal() != 0) break;
+      if (last_signal() != 0) break;
     }
     connections_ = std::move(kept);
     if (watched[1].revents != 0) accept_one();
   }
-  return {end_signal() == SIGINT ? kInterrupted : 0, "", "", false};
+  return {last_signal() == SIGINT ? kInterrupted : 0, "", "", false};
 }
 
 void Server::accept_one() {
@@ -200,7 +200,7 @@ void Server::complete(const Request& request, Client& client) {
   options.generation.when_full = BITNET_EDGE_FULL_ENDS;
   Answer given;
   done = model_.send(asked.question, options.generation, piece, &given);
-  if (end_signal() != 0) {
+  if (last_signal() != 0) {
     if (!begun) client.send(refusal(503, "the server ends, expected a later request", ""));
   } else if (!done.ok() && begun) {
     report(done);
@@ -219,11 +219,10 @@ void Server::complete(const Request& request, Client& client) {
 }  // namespace
 
 Outcome serve(const Arguments& arguments) {
-  catch_ends();
-  if (wake_descriptor() < 0) return refused("no pipe can be made, expected free descriptors");
+  Outcome done = catch_ends();
   Server server(arguments);
-  const Outcome opened = server.open();
-  return opened.ok() ? server.run() : opened;
+  if (done.ok()) done = server.open();
+  return done.ok() ? server.run() : done;
 }
 
 }  // namespace board
