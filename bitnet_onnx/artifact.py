@@ -26,6 +26,7 @@ LAST = "model_last.onnx"  # the graph for clients that read the logits of the la
 WEIGHTS = "model.onnx_data"  # further parts: model.onnx_data_1, model.onnx_data_2, ...
 CONFIG = "config.json"  # what other clients read
 CHECKPOINT_CONFIG = "checkpoint_config.json"  # what the network is
+CHAT = "chat.json"  # the chat template for programs without Jinja
 MANIFEST = "manifest.json"
 TASK = "text-generation"
 TARGETS = ("native", "stock")  # on the custom-op library; on ONNX Runtime's operators alone

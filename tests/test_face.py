@@ -21,7 +21,8 @@ FACE = """
 load(artifact, *, threads=0, custom_ops=True, generation_config=None)
 export(checkpoint, output, *, target='native', head='bf16', kv_cache='float32',
     context_length=None, revision=None, ignore_keys=(), allow_degenerate=False,
-    passes=('projections', 'attention', 'zeros', 'norms'), progress=False)
+    passes=('projections', 'attention', 'zeros', 'norms'), copy_library=True,
+    progress=False)
 verify(checkpoint, artifact, prompts=None, max_new_tokens=64, *, against='torch', progress=False)
 open_checkpoint(source, *, revision=None, i2s_layout='x86', ignore_keys=(), allow_degenerate=False)
 Model(session, tokenizer, generation_config=None)

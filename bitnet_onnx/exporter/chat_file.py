@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import tokenizers
 
+from ..artifact import CHAT
 from ..errors import TokenizerError
 from ..files import write_text
 from ..text.backend import added_around, encoded, load_backend, named_tokens, read_text
@@ -26,9 +27,8 @@ from .chat_learn import Template, learned
 from .chat_probes import EMPTY, NEUTRAL, THOUGHTS, Literals, around, conversation, mixed, of_literal
 from .chat_rules import FORMAT_VERSION, Part, Parts, Rules
 
-__all__ = ["CHAT", "why_no_chat", "write_chat"]
+__all__ = ["proven", "why_no_chat", "write_chat"]
 
-CHAT = "chat.json"
 _DAYS = (datetime(2031, 2, 3, 4, 5, 6), datetime(2040, 12, 25, 23, 59, 58))
 _MIXED = 60  # random conversations of the proof
 _MOST = 8  # texts of a role that may be refused
@@ -71,7 +71,7 @@ def proven(folder: Path, tokenizer: Tokenizer) -> Rules:
     template = Template(sources, names)
     rules = _begun(learned(template, literals, special), added_around(backend)[0])
     _check_tokens(rules, backend)
-    proof = _Proof(tokenizer, plain, template, literals)
+    proof = _Proof(tokenizer, plain, template, literals, sorted(_special(backend)))
     try:
         return proof.of(rules)
     except TokenizerError:
@@ -138,9 +138,10 @@ class _Proof:
         plain: tokenizers.Tokenizer,
         template: Template,
         literals: Literals,
+        special: Sequence[str],
     ) -> None:
         self._tokenizer, self._plain = tokenizer, plain
-        self._template, self._literals = template, literals
+        self._template, self._literals, self._special = template, literals, special
 
     def of(self, rules: Rules) -> Rules:
         """Return the rules with what they refuse; raise TokenizerError where they are wrong."""
@@ -153,7 +154,7 @@ class _Proof:
                 rules = self._refusing(rules, name, text, of_literal(text))
         for first, last in self._literals.pairs():
             rules = self._refusing(rules, "user", first, [f"{first}x{last}"])
-        every = [*self._literals.texts, *_special(self._plain)][:200]
+        every = [*self._literals.texts, *self._special][:200]
 
         def usable(name: str, text: str) -> bool:
             return not rules.role(name).refuses(text)
@@ -166,7 +167,8 @@ class _Proof:
         line, letter, both = (encoded(self._plain, text) for text in ("\n", "a", "\na"))
         if line + letter != both:
             raise TokenizerError("the tokenizer puts a blank before each text")
-        tried = [("assistant", THOUGHTS, "an answer with thoughts")]
+        written = " ".join(self._special)
+        tried = [("user", written, "special tokens in a text"), ("assistant", THOUGHTS, "thoughts")]
         for name in roles:
             what = f"a text of the {name} such as"
             tried += [(name, text, f"{what} {text[:40]!r}") for text in NEUTRAL]

@@ -24,6 +24,7 @@ RATES = Path(__file__).with_name("devices.json")
 CHUNK = 256  # positions of a prompt in one step
 _RUNTIME = 40e6  # bytes of ONNX Runtime and the library
 _LEAST = 64e6  # bytes of weights a token: smaller models do not wait for memory alone
+_ROUNDED = ("int8", "int6", "int4")  # heads that other logits come from than the checkpoint's
 _SCANNED = ("int8", "two-step")  # heads that read int8 rows in each step
 
 
@@ -36,12 +37,14 @@ class Preset:
     kv_cache: str
     context_length: int
     """At most this many positions."""
+    copy_library: bool = True
+    """False: an app has a library of its own, for other processors than this one."""
 
 
 # Phones: the smallest files and memory. Boards: the checkpoint's ids. Browsers: what they can run.
 PRESETS = {
-    "android": Preset("native", "int8", "int8", 4096),
-    "ios": Preset("native", "int8", "int8", 4096),
+    "android": Preset("native", "int8", "int8", 4096, copy_library=False),
+    "ios": Preset("native", "int8", "int8", 4096, copy_library=False),
     "board": Preset("native", "two-step", "float32", 2048),
     "web": Preset("stock", "int8", "float32", 2048),
 }
@@ -62,7 +65,7 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
             f"target is {found['target']!r}, expected 'stock' for web: browsers load no library",
             hint="leave --target out",
         )
-    return found
+    return found | {"copy_library": preset.copy_library}
 
 
 def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[str]:
@@ -71,6 +74,13 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
         f"for {name}: target {artifact.target}, head {artifact.head}, cache {artifact.kv_cache},"
         f" context {artifact.context_length}"
     )
+    rounded = [f"the {artifact.head} head"] if artifact.head in _ROUNDED else []
+    rounded += [f"the {artifact.kv_cache} cache"] if artifact.kv_cache != "float32" else []
+    if rounded:
+        yield (
+            f"note: {' and '.join(rounded)} {'round' if rounded[1:] else 'rounds'}, so ids can"
+            " differ from the checkpoint's; --head two-step and --kv-cache float32 keep them"
+        )
     size = sum(entry["size"] for entry in artifact.manifest["files"].values())
     weights = artifact.data_size
     if artifact.target == "stock":

@@ -53,8 +53,9 @@ def export(
     ignore_keys: Collection[str] = (),
     allow_degenerate: bool = False,
     passes: Collection[str] = PASSES,
+    copy_library: bool = True,
     progress: bool = False,
-) -> Path:  # long: its docstring says what each of ten options means
+) -> Path:  # long: its docstring says what each of eleven options means
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: an open one, or a folder, a .gguf file, or a Hugging Face Hub id, of which
@@ -73,6 +74,7 @@ def export(
     context_length: positions that may be fed, by default the config's max_position_embeddings.
     passes: the passes to run, of those whose operators the target has. They do not change a bit of
     the results.
+    copy_library: put this platform's custom-op library into the folder, for other clients.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written stays behind.
     """
     asked = Options(target, head, kv_cache, context_length, tuple(passes))
@@ -106,7 +108,7 @@ def export(
         save(graph, readers, folder, PART if stock else None, progress)
         if options.kv_cache != "int8":  # no client that needs it can feed the scales of a cache
             save_last(folder)
-        describe(folder, checkpoint, options, library)
+        describe(folder, checkpoint, options, library if copy_library else None)
     for name in data_files(Path(output)):
         forget(Path(output) / name)
     return Path(output)

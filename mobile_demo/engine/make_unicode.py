@@ -1,6 +1,6 @@
 """Write the engine's Unicode tables, as the installed tokenizers package has them.
 
-    python mobile_demo/engine/make_unicode.py > mobile_demo/engine/src/text/unicode_tables.inc
+    python mobile_demo/engine/make_unicode.py > mobile_demo/engine/src/unicode/unicode_tables.inc
 
 The package knows Unicode three times over, each of another version: its regular expressions, those
 of its added tokens, and its normalizers. So it is asked about every code point.

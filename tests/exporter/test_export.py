@@ -177,6 +177,7 @@ def test_the_manifest_describes_the_folder(tied: Pair, untied: Pair) -> None:
         "model.onnx",
         "model.onnx_data",
         "model_last.onnx",
+        "chat.json",
         "config.json",
         "checkpoint_config.json",
         "generation_config.json",

@@ -51,7 +51,7 @@ bool set_all(int count, char** arguments, bitnet_edge_generation* generation,
   for (int i = 0; i < count; i++) {
     const char* equal = strchr(arguments[i], '=');
     if (!equal) return false;
-    const std::string name(arguments[i], equal);
+    const std::string name(arguments[i], static_cast<size_t>(equal - arguments[i]));
     if (!set(name.c_str(), strtod(equal + 1, nullptr), generation, options)) return false;
   }
   return true;

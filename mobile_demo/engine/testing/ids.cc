@@ -52,8 +52,9 @@ static void stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids,
     write_record(answer.add(id));
     if (answer.stopped()) break;
   }
+  const bool stopped = answer.stopped();
   write_record(answer.finish());
-  write_record(answer.stopped() ? "stopped" : "ended");
+  write_record(stopped ? "stopped" : "ended");
 }
 
 int main(int argc, char** argv) {

@@ -53,13 +53,13 @@ class Reader {
     return found;
   }
 
-  Strip strip(const Value& object) {
+  ChatStrip strip(const Value& object) {
     return {characters(object.get("strip_left"), "strip_left"),
             characters(object.get("strip_right"), "strip_right")};
   }
 
-  Role role(const Value& object) {
-    Role role;
+  ChatRole role(const Value& object) {
+    ChatRole role;
     role.strip = strip(object);
     role.blank = flag(object.get("blank"), "blank");
     if (const Value* cut = object.get("cut"); cut && !cut->is_null()) {
@@ -78,8 +78,8 @@ class Reader {
     return role;
   }
 
-  Parts parts(const Value* value, const char* name) {
-    Parts found;
+  ChatParts parts(const Value* value, const char* name) {
+    ChatParts found;
     if (!expect(value && value->is_array(), name, "a list of parts")) return found;
     for (const Value& item : *value) {
       if (item.get("token")) {
@@ -87,21 +87,21 @@ class Reader {
         found.push_back(token(item.get("token"), item.get("id")));
       } else if (item.get("date")) {
         if (!object(&item, name, {"date"})) break;
-        found.push_back({Part::kDate, text(item.get("date"), "date"), -1});
+        found.push_back({ChatPart::kDate, text(item.get("date"), "date"), -1});
         expect(known_date(found.back().text), "date", "a form of %d %b %B %Y %y %m %a %A %j");
       } else {
         if (!object(&item, name, {"text"})) break;
-        found.push_back({Part::kText, text(item.get("text"), "text"), -1});
+        found.push_back({ChatPart::kText, text(item.get("text"), "text"), -1});
       }
     }
     return found;
   }
 
-  Parts answer_tokens(const Value* value) {
-    Parts found;
+  ChatParts answer_tokens(const Value* value) {
+    ChatParts found;
     if (!expect(value && value->is_object(), "tokens", "an object of ids")) return found;
     for (auto at = value->begin(); at != value->end(); ++at) {
-      found.push_back({Part::kToken, std::string(at.key()), id(&*at, "tokens")});
+      found.push_back({ChatPart::kToken, std::string(at.key()), id(&*at, "tokens")});
       expect(!at.key().empty(), "tokens", "tokens that are not empty");
     }
     return found;
@@ -118,8 +118,8 @@ class Reader {
   }
 
  private:
-  Part token(const Value* written, const Value* number) {
-    return {Part::kToken, text(written, "token"), id(number, "id")};
+  ChatPart token(const Value* written, const Value* number) {
+    return {ChatPart::kToken, text(written, "token"), id(number, "id")};
   }
 
   std::vector<std::string> characters(const Value* value, const char* name) {

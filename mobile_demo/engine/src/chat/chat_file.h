@@ -13,26 +13,26 @@
 namespace edge {
 
 // What stands around the messages: a text, a special token, or the form of a date.
-struct Part {
+struct ChatPart {
   enum Kind { kText, kToken, kDate };
   Kind kind;
   std::string text;  // of a token: how it is written, "" where the tokenizer adds it
   int32_t id;
 };
 
-using Parts = std::vector<Part>;
+using ChatParts = std::vector<ChatPart>;
 
 struct ChatFile {
   std::vector<int32_t> eos_token_ids;
   std::string unsupported;  // why there is no conversation; "": there is one
 
   bool takes_system = false;
-  Role system, user, assistant;
-  Parts before_system, after_system;
-  Parts before_user;  // before the first question, without a system prompt
-  Parts before_assistant, after_assistant;
-  Parts prompt;         // behind the last question
-  Parts answer_tokens;  // special tokens that stay themselves in an answer
+  ChatRole system, user, assistant;
+  ChatParts before_system, after_system;
+  ChatParts before_user;  // before the first question, without a system prompt
+  ChatParts before_assistant, after_assistant;
+  ChatParts prompt;         // behind the last question
+  ChatParts answer_tokens;  // special tokens that stay themselves in an answer
 };
 
 // ARTIFACT where the file is damaged, UNSUPPORTED where it is missing or of a later version. A file

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/utf8.h"
+#include "chat/chat_text.h"
 #include "chat/date.h"
-#include "chat/written.h"
 
 namespace edge {
 namespace {
@@ -29,9 +29,9 @@ std::string said_after(const Tokenizer& tokenizer, const std::vector<int32_t>& t
   return whole.substr(place);
 }
 
-Status check_parts(const Parts& parts, const Tokenizer& tokenizer) {
-  for (const Part& part : parts) {
-    if (part.kind != Part::kToken) continue;
+Status check_parts(const ChatParts& parts, const Tokenizer& tokenizer) {
+  for (const ChatPart& part : parts) {
+    if (part.kind != ChatPart::kToken) continue;
     const bool same =
         part.text.empty() ? tokenizer.knows(part.id) : tokenizer.id_of(part.text) == part.id;
     if (same) continue;
@@ -54,7 +54,7 @@ Status Conversation::open(const std::string& folder, const Tokenizer& tokenizer,
   if (!file.unsupported.empty()) {
     return fail(BITNET_EDGE_UNSUPPORTED, "%s", file.unsupported.c_str());
   }
-  for (const Parts* parts :
+  for (const ChatParts* parts :
        {&file.before_system, &file.after_system, &file.before_user, &file.before_assistant,
         &file.after_assistant, &file.prompt, &file.answer_tokens}) {
     status = check_parts(*parts, tokenizer);
@@ -135,8 +135,8 @@ Status Conversation::encode(size_t first, std::string_view text, std::vector<int
   const time_t now = time(nullptr);
   struct tm day = {};
   localtime_r(&now, &day);
-  Written chat(file_.answer_tokens, day);
-  const Parts* before = &file_.before_user;
+  ChatText chat(file_.answer_tokens, day);
+  const ChatParts* before = &file_.before_user;
   if (has_system_) {
     chat.add(file_.before_system);
     chat.add(file_.system.written(system_));

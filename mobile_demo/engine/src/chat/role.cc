@@ -29,7 +29,7 @@ bool all_blank(std::string_view text) {
 
 }  // namespace
 
-std::string_view Strip::apply(std::string_view text) const {
+std::string_view ChatStrip::apply(std::string_view text) const {
   for (bool again = true; again;) {
     again = false;
     for (const std::string& blank : left) {
@@ -49,13 +49,13 @@ std::string_view Strip::apply(std::string_view text) const {
   return text;
 }
 
-std::string_view Role::written(std::string_view text) const {
+std::string_view ChatRole::written(std::string_view text) const {
   const size_t at = cut.empty() ? std::string_view::npos : text.rfind(cut);
   if (at != std::string_view::npos) text = behind_cut.apply(text.substr(at + cut.size()));
   return strip.apply(text);
 }
 
-Status Role::check(std::string_view text, const char* what) const {
+Status ChatRole::check(std::string_view text, const char* what) const {
   if (!is_utf8(text)) {
     return fail(BITNET_EDGE_ARGUMENT, "%s is not valid UTF-8, expected a text", what);
   }

@@ -10,15 +10,15 @@
 namespace edge {
 
 // Characters that are taken from the ends of a text.
-struct Strip {
+struct ChatStrip {
   std::vector<std::string> left, right;  // UTF-8
   std::string_view apply(std::string_view text) const;
 };
 
-struct Role {
-  Strip strip;
+struct ChatRole {
+  ChatStrip strip;
   std::string cut;  // what follows the last one is written alone, where a text has it; "": nothing
-  Strip behind_cut;
+  ChatStrip behind_cut;
   std::vector<std::string> refused;  // texts that hold one are written in a way of their own
   bool blank = true;                 // whether a text of blanks is written as others are
 

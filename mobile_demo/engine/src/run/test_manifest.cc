@@ -195,7 +195,7 @@ int main(int argc, char** argv) {
   a_good_one();
   wrong_ones();
   wrong_files();
-  damaged(argc > 1 ? strtoul(argv[1], nullptr, 10) : 2000);
+  damaged(argc > 1 ? strtoul(argv[1], nullptr, 10) : 300);
   for (const char* file : {"model.onnx", "model.onnx_data", "manifest.json"}) {
     unlink(edge::join(folder, file).c_str());
   }

@@ -3,21 +3,14 @@
 #include <algorithm>
 
 #include "base/utf8.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
 
 namespace edge {
 
 Status AddedTokens::add(const Added& token, const Vocabulary& vocabulary) {
   if (token.content.empty()) return {};
-  const bool was_special = special_.count(token.content);
-  if (token.special && !was_special) {
-    order_[0].push_back(token);
-    special_.insert(token.content);
-  }
   int32_t id = id_of(token.content);
   if (id < 0) id = vocabulary.id_of(token.content);
-  const auto found = by_id_.find(id);
-  if (found != by_id_.end() && found->second == token) return {};
   if (id < 0) {
     id = vocabulary.size();
     if (!by_id_.empty()) id = std::max(id, by_id_.rbegin()->first + 1);
@@ -26,29 +19,30 @@ Status AddedTokens::add(const Added& token, const Vocabulary& vocabulary) {
     return fail(BITNET_EDGE_ARTIFACT,
                 "the tokenizer has more than %zu added tokens, expected fewer", kMaxTokens);
   }
+  if (token.special) special_.insert(token.content);
   ids_[token.content] = id;
   by_id_[id] = token;
-  if (!token.special && !was_special) order_[1].push_back(token);
   return {};
 }
 
-void AddedTokens::index(bool has_nfc) {
-  for (const std::vector<Added>& tokens : order_) {
-    for (const Added& token : tokens) {
-      std::string content = token.normalized && has_nfc ? nfc(token.content) : token.content;
-      auto& bucket = first_bytes_[token.normalized][static_cast<uint8_t>(content[0])];
-      bucket.push_back({std::move(content), id_of(token.content), 0});
+Status AddedTokens::index(bool normalizes) {
+  for (const auto& [id, token] : by_id_) {
+    if (normalizes && nfc(token.content) != token.content) {
+      return fail(BITNET_EDGE_UNSUPPORTED,
+                  "the added token %s is not in the normalization form C, which this engine does "
+                  "not know, expected it to be",
+                  quoted(token.content).c_str());
     }
+    first_bytes_[token.normalized][static_cast<uint8_t>(token.content[0])].push_back(id);
   }
   for (auto& buckets : first_bytes_) {
     for (auto& bucket : buckets) {
-      for (size_t i = 0; i < bucket.size(); i++) bucket[i].place = i;
-      std::sort(bucket.begin(), bucket.end(), [](const Text& a, const Text& b) {
-        return a.content.size() != b.content.size() ? a.content.size() > b.content.size()
-                                                    : a.place < b.place;
+      std::sort(bucket.begin(), bucket.end(), [&](int32_t a, int32_t b) {
+        return get(a)->content.size() > get(b)->content.size();
       });
     }
   }
+  return {};
 }
 
 const Added* AddedTokens::get(int32_t id) const {
@@ -61,12 +55,12 @@ int32_t AddedTokens::id_of(std::string_view content) const {
   return found == ids_.end() ? -1 : found->second;
 }
 
-const AddedTokens::Text* AddedTokens::longest_at(std::string_view text, size_t place,
-                                                 bool normalized) const {
-  for (const Text& found : first_bytes_[normalized][static_cast<uint8_t>(text[place])]) {
-    if (text.substr(place, found.content.size()) == found.content) return &found;
+int32_t AddedTokens::longest_at(std::string_view text, size_t place, bool normalized) const {
+  for (const int32_t id : first_bytes_[normalized][static_cast<uint8_t>(text[place])]) {
+    const std::string& content = get(id)->content;
+    if (text.substr(place, content.size()) == content) return id;
   }
-  return nullptr;
+  return -1;
 }
 
 // The class of the character that ends at a place, or that begins there.
@@ -86,14 +80,14 @@ std::vector<AddedTokens::Part> AddedTokens::split(std::string_view text, bool no
   std::vector<Part> parts;
   size_t done = 0, other;
   for (size_t place = 0; place < text.size();) {
-    const Text* found = longest_at(text, place, normalized);
-    if (!found) {
+    const int32_t id = longest_at(text, place, normalized);
+    if (id < 0) {
       place++;
       continue;
     }
-    size_t begin = place, end = place + found->content.size();
+    const Added& token = *get(id);
+    size_t begin = place, end = place + token.content.size();
     place = end;
-    const Added& token = *get(found->id);
     if (!special && special_.count(token.content)) continue;
     if (token.single_word) {
       if (begin > 0 && (class_before(text, begin, &other) & kWord)) continue;
@@ -107,7 +101,7 @@ std::vector<AddedTokens::Part> AddedTokens::split(std::string_view text, bool no
       while (end < text.size() && (class_behind(text, end, &other) & kSpace)) end = other;
     }
     if (done < begin) parts.push_back({done, begin, -1});
-    parts.push_back({begin, end, found->id});
+    parts.push_back({begin, end, id});
     done = end;
   }
   if (done < text.size()) parts.push_back({done, text.size(), -1});

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text/vocabulary.h"
+#include "words/vocabulary.h"
 
 namespace edge {
 
@@ -35,8 +35,8 @@ class AddedTokens {
   // lacks gets the next id.
   Status add(const Added& token, const Vocabulary& vocabulary);
 
-  // To be called after the last token was added.
-  void index(bool nfc);
+  // To be called after the last token was added. normalizes: texts are brought into NFC.
+  Status index(bool normalizes);
 
   // The parts of a text: added tokens with their ids, and what is between them with -1. Special
   // ones are text unless `special`.
@@ -52,19 +52,12 @@ class AddedTokens {
   const std::map<int32_t, Added>& all() const { return by_id_; }
 
  private:
-  // What is looked for. Its flags are those of by_id_, which may have changed since.
-  struct Text {
-    std::string content;
-    int32_t id;
-    size_t place = 0;  // of two that normalize to one text, the earlier one counts
-  };
-  const Text* longest_at(std::string_view text, size_t place, bool normalized) const;
+  int32_t longest_at(std::string_view text, size_t place, bool normalized) const;
 
   std::map<int32_t, Added> by_id_;
   std::map<std::string, int32_t, std::less<>> ids_;
-  std::vector<Added> order_[2];                 // special ones, others
-  std::set<std::string, std::less<>> special_;  // those in order_[0]
-  std::vector<Text> first_bytes_[2][256];       // by `normalized`; longer ones first
+  std::set<std::string, std::less<>> special_;  // those that were special once, too
+  std::vector<int32_t> first_bytes_[2][256];    // by `normalized`; longer ones first
 };
 
 }  // namespace edge

@@ -1,7 +1,7 @@
 // A chat: texts of people between ids of the template. Special tokens in the texts stay text.
 #include "base/utf8.h"
 #include "text/tokenizer_parts.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
 
 namespace edge {
 

@@ -5,8 +5,8 @@
 #include <optional>
 #include <set>
 
-#include "text/keys.h"
 #include "text/tokenizer_parts.h"
+#include "words/keys.h"
 
 namespace edge {
 

@@ -4,9 +4,9 @@
 
 #include "base/file.h"
 #include "base/utf8.h"
-#include "text/keys.h"
 #include "text/tokenizer_parts.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
+#include "words/keys.h"
 
 namespace edge {
 
@@ -60,7 +60,8 @@ Status Tokenizer::open(const std::string& folder, std::unique_ptr<Tokenizer>* ou
         {file.root(), config.root(), map.root(), added.root(), generation.root()}, known);
   }
   if (!status.ok()) return status;
-  parts.added.index(parts.nfc);
+  status = parts.added.index(parts.nfc);
+  if (!status.ok()) return status;
   parts.split_special = truthy(config.get("split_special_tokens"));
   const auto ends = [&](int32_t id) {
     return std::find(parts.eos.begin(), parts.eos.end(), id) != parts.eos.end();
@@ -124,7 +125,8 @@ std::string Tokenizer::decode(const int32_t* ids, size_t count, bool skip_specia
 
 static std::string_view token_of(const Tokenizer::Parts& parts, int32_t id) {
   if (const Added* added = parts.added.get(id)) return added->content;
-  return parts.bpe.vocabulary().has(id) ? parts.bpe.vocabulary().token(id) : std::string_view();
+  const Vocabulary& vocabulary = parts.bpe.vocabulary();
+  return vocabulary.has(id) ? vocabulary.token(id) : std::string_view();
 }
 
 std::string Tokenizer::bytes(int32_t id) const {
@@ -142,8 +144,7 @@ std::string Tokenizer::bytes(int32_t id) const {
 int32_t Tokenizer::id_of(std::string_view token) const { return parts_->id_of(token); }
 
 bool Tokenizer::special(int32_t id) const {
-  const std::string_view token = token_of(*parts_, id);
-  return !token.empty() && parts_->added.is_special(token);
+  return parts_->added.is_special(token_of(*parts_, id));
 }
 
 int32_t Tokenizer::size() const {
@@ -158,10 +159,9 @@ const std::vector<int32_t>& Tokenizer::head() const { return parts_->head; }
 const std::vector<int32_t>& Tokenizer::eos() const { return parts_->eos; }
 
 bool Tokenizer::hidden(int32_t id) const {
-  const std::string_view token = token_of(*parts_, id);
-  const bool marker =
-      std::find(std::begin(kMarkers), std::end(kMarkers), token) != std::end(kMarkers);
-  return special(id) && !marker;
+  const Added* added = parts_->added.get(id);
+  if (!added || !added->special || !special(id)) return false;
+  return std::find(std::begin(kMarkers), std::end(kMarkers), added->content) == std::end(kMarkers);
 }
 
 bool Tokenizer::knows(int32_t id) const {

@@ -1,6 +1,6 @@
 #include "text/tokenizer_class.h"
 
-#include "text/keys.h"
+#include "words/keys.h"
 
 namespace edge {
 

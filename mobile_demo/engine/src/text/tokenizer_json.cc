@@ -1,6 +1,6 @@
 // Reads tokenizer.json, but for its added tokens.
-#include "text/keys.h"
 #include "text/tokenizer_parts.h"
+#include "words/keys.h"
 
 namespace edge {
 
@@ -115,8 +115,8 @@ static Status read_template(const Value& processor, std::vector<int32_t>* head,
                 "the post_processor of tokenizer.json changes or repeats the text, expected one "
                 "that adds special tokens before and behind it");
   }
-  head->insert(head->begin(), before.begin(), before.end());
-  tail->insert(tail->end(), behind.begin(), behind.end());
+  *head = std::move(before);
+  *tail = std::move(behind);
   return status;
 }
 
@@ -126,9 +126,11 @@ Status Tokenizer::Parts::read_post_processor(const Value& processor, int depth) 
     return only_keys(processor, "the post_processor",
                      {"type", "add_prefix_space", "trim_offsets", "use_regex"});
   }
-  if (type == "TemplateProcessing") return read_template(processor, &head, &tail);
+  if (type == "TemplateProcessing" && head.empty() && tail.empty()) {
+    return read_template(processor, &head, &tail);
+  }
   if (type != "Sequence" || depth > kMaxDepth) {
-    return unsupported("post_processor", type, "TemplateProcessing, ByteLevel or both");
+    return unsupported("post_processor", type, "one TemplateProcessing, ByteLevel or both");
   }
   Status status = only_keys(processor, "the post_processor", {"type", "processors"});
   for (const Value& step : part_of(processor, "processors")) {

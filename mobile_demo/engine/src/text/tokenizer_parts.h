@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "text/added.h"
-#include "text/bpe.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_class.h"
-#include "text/words.h"
+#include "words/bpe.h"
+#include "words/words.h"
 
 namespace edge {
 

@@ -1,28 +1,28 @@
-#include "chat/written.h"
+#include "chat/chat_text.h"
 
 #include "chat/date.h"
 
 namespace edge {
 
-void Written::add(const Parts& parts) {
-  for (const Part& part : parts) {
-    if (part.kind == Part::kToken) {
+void ChatText::add(const ChatParts& parts) {
+  for (const ChatPart& part : parts) {
+    if (part.kind == ChatPart::kToken) {
       items_.push_back({part.text, part.id, nullptr});
     } else {
-      add(part.kind == Part::kDate ? written_date(part.text, day_) : part.text);
+      add(part.kind == ChatPart::kDate ? written_date(part.text, day_) : part.text);
     }
   }
 }
 
-void Written::add(std::string_view text) {
+void ChatText::add(std::string_view text) {
   if (!text.empty()) items_.push_back({std::string(text), -1, nullptr});
 }
 
-void Written::add_answer(std::string_view text) {
+void ChatText::add_answer(std::string_view text) {
   while (!text.empty()) {
     size_t at = std::string_view::npos;
-    const Part* token = nullptr;  // the first one, and of those at one place the longest
-    for (const Part& part : answer_tokens_) {
+    const ChatPart* token = nullptr;  // the first one, and of those at one place the longest
+    for (const ChatPart& part : answer_tokens_) {
       const size_t found = text.find(part.text);
       if (found == std::string_view::npos) continue;
       if (!token || found < at || (found == at && part.text.size() > token->text.size())) {
@@ -38,8 +38,8 @@ void Written::add_answer(std::string_view text) {
   add(text);
 }
 
-bool Written::add_reply(std::string_view answer, std::string_view said,
-                        const std::vector<int32_t>& ids) {
+bool ChatText::add_reply(std::string_view answer, std::string_view said,
+                         const std::vector<int32_t>& ids) {
   if (said.size() < answer.size()) return false;
   const size_t before = said.size() - answer.size();
   if (said.substr(before) != answer || !take_back(said.substr(0, before))) return false;
@@ -48,7 +48,7 @@ bool Written::add_reply(std::string_view answer, std::string_view said,
 }
 
 // Removes a text from the end of the chat; false, and nothing is removed, where it is not there.
-bool Written::take_back(std::string_view text) {
+bool ChatText::take_back(std::string_view text) {
   size_t count = items_.size();
   while (!text.empty()) {
     if (count == 0) return false;
@@ -68,7 +68,7 @@ bool Written::take_back(std::string_view text) {
   return true;
 }
 
-Status Written::encode(const Tokenizer& tokenizer, std::vector<int32_t>* ids) const {
+Status ChatText::encode(const Tokenizer& tokenizer, std::vector<int32_t>* ids) const {
   std::vector<Tokenizer::Piece> pieces;
   for (const Item& item : items_) {
     const bool is_ids = item.reply || item.id >= 0;

@@ -1,4 +1,4 @@
-#include "text/bpe.h"
+#include "words/bpe.h"
 
 #include <algorithm>
 

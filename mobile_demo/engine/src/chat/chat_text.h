@@ -13,12 +13,12 @@
 
 namespace edge {
 
-class Written {
+class ChatText {
  public:
-  Written(const Parts& answer_tokens, const struct tm& day)
+  ChatText(const ChatParts& answer_tokens, const struct tm& day)
       : answer_tokens_(answer_tokens), day_(day) {}
 
-  void add(const Parts& parts);
+  void add(const ChatParts& parts);
   void add(std::string_view text);  // what a person wrote: special tokens in it are text
   void add_answer(std::string_view text);
 
@@ -37,7 +37,7 @@ class Written {
   };
   bool take_back(std::string_view text);
 
-  const Parts& answer_tokens_;
+  const ChatParts& answer_tokens_;
   const struct tm& day_;
   std::vector<Item> items_;
 };

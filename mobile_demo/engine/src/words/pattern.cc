@@ -1,7 +1,7 @@
-#include "text/pattern.h"
+#include "words/pattern.h"
 
 #include "base/utf8.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
 
 namespace edge {
 

@@ -1,4 +1,4 @@
-#include "text/keys.h"
+#include "words/keys.h"
 
 namespace edge {
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/json.h"
-#include "text/bpe.h"
-#include "text/pattern.h"
+#include "words/bpe.h"
+#include "words/pattern.h"
 
 namespace edge {
 

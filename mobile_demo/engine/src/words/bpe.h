@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "text/vocabulary.h"
+#include "words/vocabulary.h"
 
 namespace edge {
 

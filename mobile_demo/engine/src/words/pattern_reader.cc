@@ -1,7 +1,7 @@
 // Reads a regular expression into alternatives of items.
 #include "base/utf8.h"
-#include "text/pattern.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
+#include "words/pattern.h"
 
 namespace edge {
 

@@ -1,7 +1,7 @@
-#include "text/words.h"
+#include "words/words.h"
 
-#include "text/keys.h"
-#include "text/unicode.h"
+#include "unicode/unicode.h"
+#include "words/keys.h"
 
 namespace edge {
 

@@ -1,4 +1,4 @@
-#include "text/vocabulary.h"
+#include "words/vocabulary.h"
 
 #include <inttypes.h>
 

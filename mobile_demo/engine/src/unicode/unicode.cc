@@ -1,4 +1,4 @@
-#include "text/unicode.h"
+#include "unicode/unicode.h"
 
 #include <stddef.h>
 
@@ -9,7 +9,7 @@
 
 namespace edge {
 
-#include "text/unicode_tables.inc"
+#include "unicode/unicode_tables.inc"
 
 template <size_t N>
 static uint8_t run_of(const uint32_t (&runs)[N], uint32_t c) {
