@@ -8,6 +8,7 @@ of its added tokens, and its normalizers. So it is asked about every code point.
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -113,7 +114,7 @@ def _combining() -> dict[str, int]:
 
 
 def _neighbours(items: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return zip(items, items[1:], strict=False)
+    return itertools.pairwise(items)
 
 
 def _print_compositions() -> None:

@@ -26,7 +26,7 @@ def _program() -> Path:
     if shutil.which("c++") is None:
         pytest.skip("there is no C++ compiler")
     BUILD.mkdir(parents=True, exist_ok=True)
-    folders = ("src/base", "src/text", "src/chat")
+    folders = ("src/base", "src/unicode", "src/words", "src/text", "src/chat")
     sources = [path for folder in folders for path in sorted((ENGINE / folder).glob("*.cc"))]
     sources = [path for path in sources if not path.name.startswith("test_")]
     headers = max(path.stat().st_mtime for path in ENGINE.rglob("*.[hi]*"))

@@ -1,10 +1,7 @@
 #include "chat/chat_file.h"
 
-#include <initializer_list>
-
 #include "base/file.h"
 #include "base/json.h"
-#include "base/utf8.h"
 #include "chat/date.h"
 
 namespace edge {
@@ -12,167 +9,165 @@ namespace {
 
 constexpr char kName[] = "chat.json";
 constexpr int64_t kVersion = 1;
+constexpr char kRole[] = "strip_left strip_right cut refused blank";
 
-// Reads the fields of one object after another; the first failure stays.
-class Reader {
+// Reads one field after another; the first failure stays.
+class ChatReader {
  public:
+  explicit ChatReader(ChatFile* file) : file_(file) {}
   Status status;
 
-  // An object with these fields and no other.
-  const Value* object(const Value* value, const char* name,
-                      std::initializer_list<const char*> fields) {
-    if (!expect(value && value->is_object(), name, "an object")) return nullptr;
-    for (const char* field : fields) {
-      if (!expect(value->get(field), field, "a value")) return nullptr;
+  void read(const Value& root) {
+    ids(root.get("eos_token_ids"), "eos_token_ids", &file_->eos_token_ids);
+    const Value* reason = root.get("unsupported");
+    if (!object(&root, kName, "format_version eos_token_ids",
+                reason ? "unsupported" : "conversation")) {
+      return;
     }
-    if (!expect(value->size() == fields.size(), name, "the fields of version 1 alone")) {
-      return nullptr;
+    if (!reason) return conversation(root.get("conversation"));
+    text(reason, "unsupported", &file_->unsupported);
+    expect(!file_->unsupported.empty(), "unsupported", "a reason");
+  }
+
+ private:
+  void conversation(const Value* value) {
+    if (!object(value, "conversation", "system user assistant prompt")) return;
+    const Value* system = value->get("system");
+    file_->takes_system = !system->is_null();
+    if (file_->takes_system && role(system, "system", "before after", &file_->system)) {
+      parts(system, "before", kBeforeSystem);
+      parts(system, "after", kAfterSystem);
     }
-    return value;
+    const Value* user = value->get("user");
+    if (role(user, "user", "before", &file_->user)) parts(user, "before", kBeforeUser);
+    const Value* assistant = value->get("assistant");
+    if (role(assistant, "assistant", "before after tokens", &file_->assistant)) {
+      parts(assistant, "before", kBeforeAssistant);
+      parts(assistant, "after", kAfterAssistant);
+      answer_tokens(assistant->get("tokens"));
+    }
+    parts(value, "prompt", kPrompt);
   }
 
-  std::string text(const Value* value, const char* name) {
-    if (!expect(value && value->is_string(), name, "a string")) return {};
-    return value->string();
-  }
-
-  bool flag(const Value* value, const char* name) {
-    return expect(value && value->is_bool(), name, "true or false") && value->boolean();
-  }
-
-  int32_t id(const Value* value, const char* name) {
-    const bool good =
-        value && value->is_integer() && value->integer() >= 0 && value->integer() <= INT32_MAX;
-    return expect(good, name, "an id") ? static_cast<int32_t>(value->integer()) : 0;
-  }
-
-  std::vector<int32_t> ids(const Value* value, const char* name) {
-    std::vector<int32_t> found;
-    if (!expect(value && value->is_array(), name, "a list of ids")) return found;
-    for (const Value& item : *value) found.push_back(id(&item, name));
-    return found;
-  }
-
-  ChatStrip strip(const Value& object) {
-    return {characters(object.get("strip_left"), "strip_left"),
-            characters(object.get("strip_right"), "strip_right")};
-  }
-
-  ChatRole role(const Value& object) {
-    ChatRole role;
-    role.strip = strip(object);
-    role.blank = flag(object.get("blank"), "blank");
-    if (const Value* cut = object.get("cut"); cut && !cut->is_null()) {
-      if (this->object(cut, "cut", {"after", "strip_left", "strip_right"})) {
-        role.cut = text(cut->get("after"), "after");
-        role.behind_cut = strip(*cut);
-        expect(!role.cut.empty(), "after", "a text that is not empty");
+  bool role(const Value* value, const char* name, const char* further, ChatRole* role) {
+    if (!object(value, name, kRole, further)) return false;
+    strip(value, &role->strip);
+    const Value* blank = value->get("blank");
+    expect(blank->is_bool(), "blank", "true or false");
+    role->blank = blank->boolean();
+    const Value* cut = value->get("cut");
+    if (!cut->is_null() && object(cut, "cut", "after strip_left strip_right")) {
+      text(cut->get("after"), "after", &role->cut);
+      expect(!role->cut.empty(), "after", "a text that is not empty");
+      strip(cut, &role->behind_cut);
+    }
+    const Value* refused = value->get("refused");
+    if (expect(refused->is_array(), "refused", "a list of strings")) {
+      for (const Value& item : *refused) {
+        role->refused.emplace_back();
+        text(&item, "refused", &role->refused.back());
+        expect(!role->refused.back().empty(), "refused", "texts that are not empty");
       }
     }
-    const Value* refused = object.get("refused");
-    if (!expect(refused && refused->is_array(), "refused", "a list of strings")) return role;
-    for (const Value& item : *refused) {
-      role.refused.push_back(text(&item, "refused"));
-      expect(!role.refused.back().empty(), "refused", "texts that are not empty");
-    }
-    return role;
+    return true;
   }
 
-  ChatParts parts(const Value* value, const char* name) {
-    ChatParts found;
-    if (!expect(value && value->is_array(), name, "a list of parts")) return found;
+  void strip(const Value* value, ChatStrip* strip) {
+    text(value->get("strip_left"), "strip_left", &strip->left);
+    text(value->get("strip_right"), "strip_right", &strip->right);
+  }
+
+  void parts(const Value* owner, const char* name, ChatPlace place) {
+    const Value* value = owner->get(name);
+    if (!expect(value->is_array(), name, "a list of parts")) return;
     for (const Value& item : *value) {
-      if (item.get("token")) {
-        if (!object(&item, name, {"token", "id"})) break;
-        found.push_back(token(item.get("token"), item.get("id")));
-      } else if (item.get("date")) {
-        if (!object(&item, name, {"date"})) break;
-        found.push_back({ChatPart::kDate, text(item.get("date"), "date"), -1});
-        expect(known_date(found.back().text), "date", "a form of %d %b %B %Y %y %m %a %A %j");
-      } else {
-        if (!object(&item, name, {"text"})) break;
-        found.push_back({ChatPart::kText, text(item.get("text"), "text"), -1});
+      ChatPart& part = added(place, item.get("token")  ? ChatPart::kToken
+                                    : item.get("date") ? ChatPart::kDate
+                                                       : ChatPart::kText);
+      static const char* const kFields[] = {"text", "token", "date"};
+      const char* field = kFields[part.kind];
+      const bool is_token = part.kind == ChatPart::kToken;
+      if (!object(&item, name, field, is_token ? "id" : "")) return;
+      text(item.get(field), field, &part.text);
+      if (is_token) id(item.get("id"), "id", &part.id);
+      if (part.kind == ChatPart::kDate) {
+        expect(known_date(part.text), "date", "a form of %d %b %B %Y %y %m %a %A %j");
       }
     }
-    return found;
   }
 
-  ChatParts answer_tokens(const Value* value) {
-    ChatParts found;
-    if (!expect(value && value->is_object(), "tokens", "an object of ids")) return found;
+  void answer_tokens(const Value* value) {
+    if (!expect(value->is_object(), "tokens", "an object of ids")) return;
     for (auto at = value->begin(); at != value->end(); ++at) {
-      found.push_back({ChatPart::kToken, std::string(at.key()), id(&*at, "tokens")});
-      expect(!at.key().empty(), "tokens", "tokens that are not empty");
+      ChatPart& part = added(kAnswerTokens, ChatPart::kToken);
+      part.text = at.key();
+      id(&*at, "tokens", &part.id);
+      expect(!part.text.empty(), "tokens", "tokens that are not empty");
     }
-    return found;
+  }
+
+  ChatPart& added(ChatPlace place, ChatPart::Kind kind) {
+    ChatParts& parts = file_->parts[place];
+    parts.emplace_back();
+    parts.back().kind = kind;
+    return parts.back();
+  }
+
+  // An object with these fields, which blanks separate, and no other.
+  bool object(const Value* value, const char* name, const char* fields, const char* further = "") {
+    if (!expect(value && value->is_object(), name, "an object")) return false;
+    size_t count = 0;
+    for (std::string_view rest : {std::string_view(fields), std::string_view(further)}) {
+      while (!rest.empty()) {
+        const std::string_view field = rest.substr(0, rest.find(' '));
+        if (!expect(value->get(field), std::string(field).c_str(), "a value")) return false;
+        count++;
+        rest.remove_prefix(field.size() < rest.size() ? field.size() + 1 : field.size());
+      }
+    }
+    return expect(value->size() == count, name, "the fields of version 1 alone");
+  }
+
+  void text(const Value* value, const char* name, std::string* out) {
+    if (expect(value->is_string(), name, "a string")) *out = value->text();
+  }
+
+  void ids(const Value* value, const char* name, std::vector<int32_t>* out) {
+    if (!expect(value && value->is_array(), name, "a list of ids")) return;
+    for (const Value& item : *value) {
+      out->push_back(0);
+      id(&item, name, &out->back());
+    }
+  }
+
+  void id(const Value* value, const char* name, int32_t* out) {
+    const int64_t number = value->is_integer() ? value->integer() : -1;
+    if (expect(number >= 0 && number <= INT32_MAX, name, "an id")) {
+      *out = static_cast<int32_t>(number);
+    }
   }
 
   bool expect(bool good, const char* name, const char* what) {
     if (!good && status.ok()) {
-      status = fail(BITNET_EDGE_ARTIFACT,
-                    "%s: %s is missing or not what it should be, expected %s; export the "
-                    "checkpoint again",
-                    kName, name, what);
+      status =
+          fail(BITNET_EDGE_ARTIFACT,
+               "%s: %s is missing or of another form, expected %s; export the checkpoint again",
+               kName, name, what);
     }
     return good && status.ok();
   }
 
- private:
-  ChatPart token(const Value* written, const Value* number) {
-    return {ChatPart::kToken, text(written, "token"), id(number, "id")};
-  }
-
-  std::vector<std::string> characters(const Value* value, const char* name) {
-    const std::string all = text(value, name);
-    std::vector<std::string> found;
-    for (size_t place = 0; place < all.size();) {
-      const size_t start = place;
-      next_code_point(all, &place);
-      found.push_back(all.substr(start, place - start));
-    }
-    return found;
-  }
+  ChatFile* file_;
 };
-
-void read_conversation(const Value* value, Reader* reader, ChatFile* file) {
-  const char* const name = "conversation";
-  if (!reader->object(value, name, {"system", "user", "assistant", "prompt"})) return;
-  const Value* system = value->get("system");
-  file->takes_system = !system->is_null();
-  if (file->takes_system) {
-    if (!reader->object(
-            system, "system",
-            {"strip_left", "strip_right", "cut", "refused", "blank", "before", "after"})) {
-      return;
-    }
-    file->system = reader->role(*system);
-    file->before_system = reader->parts(system->get("before"), "before");
-    file->after_system = reader->parts(system->get("after"), "after");
-  }
-  const Value* user =
-      reader->object(value->get("user"), "user",
-                     {"strip_left", "strip_right", "cut", "refused", "blank", "before"});
-  if (!user) return;
-  file->user = reader->role(*user);
-  file->before_user = reader->parts(user->get("before"), "before");
-  const Value* assistant = reader->object(
-      value->get("assistant"), "assistant",
-      {"strip_left", "strip_right", "cut", "refused", "blank", "before", "after", "tokens"});
-  if (!assistant) return;
-  file->assistant = reader->role(*assistant);
-  file->before_assistant = reader->parts(assistant->get("before"), "before");
-  file->after_assistant = reader->parts(assistant->get("after"), "after");
-  file->answer_tokens = reader->answer_tokens(assistant->get("tokens"));
-  file->prompt = reader->parts(value->get("prompt"), "prompt");
-}
 
 }  // namespace
 
 Status read_chat_file(const std::string& folder, ChatFile* file) {
   if (!file_exists(join(folder, kName))) {
     return fail(BITNET_EDGE_UNSUPPORTED,
-                "the artifact has no chat.json, which bitnet-onnx export writes for checkpoints "
-                "with a tokenizer; export the checkpoint again");
+                "the artifact has no %s, which bitnet-onnx export writes for checkpoints with a "
+                "tokenizer; export the checkpoint again",
+                kName);
   }
   Json json;
   Status status = read_json(folder, kName, &json);
@@ -180,23 +175,13 @@ Status read_chat_file(const std::string& folder, ChatFile* file) {
   const Value* version = json.get("format_version");
   if (!version || !version->is_integer() || version->integer() != kVersion) {
     return fail(BITNET_EDGE_UNSUPPORTED,
-                "%s: format_version is not 1, expected 1; update the app or export the "
-                "checkpoint again",
+                "%s: format_version is not 1, expected 1; update the app or export the checkpoint "
+                "again",
                 kName);
   }
-  Reader reader;
-  ChatFile found;
-  found.eos_token_ids = reader.ids(json.get("eos_token_ids"), "eos_token_ids");
-  if (const Value* reason = json.get("unsupported")) {
-    reader.object(&json.root(), kName, {"format_version", "eos_token_ids", "unsupported"});
-    found.unsupported = reader.text(reason, "unsupported");
-    reader.expect(!found.unsupported.empty(), "unsupported", "a reason");
-  } else {
-    reader.object(&json.root(), kName, {"format_version", "eos_token_ids", "conversation"});
-    read_conversation(json.get("conversation"), &reader, &found);
-  }
-  if (reader.status.ok()) *file = std::move(found);
-  return reader.status;
+  ChatReader reader(file);
+  reader.read(json.root());
+  return std::move(reader.status);
 }
 
 }  // namespace edge

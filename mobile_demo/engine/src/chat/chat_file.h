@@ -15,12 +15,24 @@ namespace edge {
 // What stands around the messages: a text, a special token, or the form of a date.
 struct ChatPart {
   enum Kind { kText, kToken, kDate };
-  Kind kind;
+  Kind kind = kText;
   std::string text;  // of a token: how it is written, "" where the tokenizer adds it
-  int32_t id;
+  int32_t id = -1;
 };
 
 using ChatParts = std::vector<ChatPart>;
+
+// Where parts stand: before a role's message, or between it and the next question.
+enum ChatPlace {
+  kBeforeSystem,
+  kAfterSystem,
+  kBeforeUser,  // the first question, without a system prompt
+  kBeforeAssistant,
+  kAfterAssistant,
+  kPrompt,        // behind the last question
+  kAnswerTokens,  // special tokens that stay themselves in an answer
+  kChatPlaces
+};
 
 struct ChatFile {
   std::vector<int32_t> eos_token_ids;
@@ -28,15 +40,11 @@ struct ChatFile {
 
   bool takes_system = false;
   ChatRole system, user, assistant;
-  ChatParts before_system, after_system;
-  ChatParts before_user;  // before the first question, without a system prompt
-  ChatParts before_assistant, after_assistant;
-  ChatParts prompt;         // behind the last question
-  ChatParts answer_tokens;  // special tokens that stay themselves in an answer
+  ChatParts parts[kChatPlaces];
 };
 
-// ARTIFACT where the file is damaged, UNSUPPORTED where it is missing or of a later version. A file
-// with a reason in `unsupported` is read without a failure.
+// ARTIFACT where the file is damaged, UNSUPPORTED where it is missing or of a later version; then
+// nothing in *file counts. A file with a reason in `unsupported` is read without a failure.
 Status read_chat_file(const std::string& folder, ChatFile* file);
 
 }  // namespace edge

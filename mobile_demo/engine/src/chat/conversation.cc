@@ -54,10 +54,8 @@ Status Conversation::open(const std::string& folder, const Tokenizer& tokenizer,
   if (!file.unsupported.empty()) {
     return fail(BITNET_EDGE_UNSUPPORTED, "%s", file.unsupported.c_str());
   }
-  for (const ChatParts* parts :
-       {&file.before_system, &file.after_system, &file.before_user, &file.before_assistant,
-        &file.after_assistant, &file.prompt, &file.answer_tokens}) {
-    status = check_parts(*parts, tokenizer);
+  for (const ChatParts& parts : file.parts) {
+    status = check_parts(parts, tokenizer);
     if (!status.ok()) return status;
   }
   *out = std::move(made);
@@ -135,26 +133,26 @@ Status Conversation::encode(size_t first, std::string_view text, std::vector<int
   const time_t now = time(nullptr);
   struct tm day = {};
   localtime_r(&now, &day);
-  ChatText chat(file_.answer_tokens, day);
-  const ChatParts* before = &file_.before_user;
+  ChatText chat(file_.parts[kAnswerTokens], day);
+  ChatPlace before = kBeforeUser;
   if (has_system_) {
-    chat.add(file_.before_system);
+    chat.add(file_.parts[kBeforeSystem]);
     chat.add(file_.system.written(system_));
-    before = &file_.after_system;
+    before = kAfterSystem;
   }
   for (size_t i = first; i < turns_.size(); i++) {
     const Turn& turn = turns_[i];
-    chat.add(*before);
+    chat.add(file_.parts[before]);
     chat.add(file_.user.written(turn.user));
-    chat.add(file_.before_assistant);
+    chat.add(file_.parts[kBeforeAssistant]);
     const std::string_view answer = file_.assistant.written(turn.answer);
     const bool whole = turn.has_ids && !answer.empty() && answer == turn.answer;
     if (!whole || !chat.add_reply(answer, turn.said, turn.ids)) chat.add_answer(answer);
-    before = &file_.after_assistant;
+    before = kAfterAssistant;
   }
-  chat.add(*before);
+  chat.add(file_.parts[before]);
   chat.add(file_.user.written(text));
-  chat.add(file_.prompt);
+  chat.add(file_.parts[kPrompt]);
   return chat.encode(tokenizer_, ids);
 }
 

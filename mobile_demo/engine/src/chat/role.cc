@@ -5,13 +5,7 @@
 namespace edge {
 namespace {
 
-bool begins(std::string_view text, std::string_view with) {
-  return text.substr(0, with.size()) == with;
-}
-
-bool ends(std::string_view text, std::string_view with) {
-  return text.size() >= with.size() && text.substr(text.size() - with.size()) == with;
-}
+bool continues(char byte) { return (byte & 0xc0) == 0x80; }
 
 // What str.strip of Python removes.
 bool is_blank(int32_t c) {
@@ -30,21 +24,17 @@ bool all_blank(std::string_view text) {
 }  // namespace
 
 std::string_view ChatStrip::apply(std::string_view text) const {
-  for (bool again = true; again;) {
-    again = false;
-    for (const std::string& blank : left) {
-      if (!begins(text, blank)) continue;
-      text.remove_prefix(blank.size());
-      again = true;
-    }
+  while (!text.empty()) {
+    size_t size = 1;  // of the first character
+    while (size < text.size() && continues(text[size])) size++;
+    if (left.find(text.substr(0, size)) == std::string::npos) break;
+    text.remove_prefix(size);
   }
-  for (bool again = true; again;) {
-    again = false;
-    for (const std::string& blank : right) {
-      if (!ends(text, blank)) continue;
-      text.remove_suffix(blank.size());
-      again = true;
-    }
+  while (!text.empty()) {
+    size_t size = 1;  // of the last one
+    while (size < text.size() && continues(text[text.size() - size])) size++;
+    if (right.find(text.substr(text.size() - size)) == std::string::npos) break;
+    text.remove_suffix(size);
   }
   return text;
 }

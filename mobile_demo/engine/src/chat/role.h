@@ -11,7 +11,7 @@ namespace edge {
 
 // Characters that are taken from the ends of a text.
 struct ChatStrip {
-  std::vector<std::string> left, right;  // UTF-8
+  std::string left, right;
   std::string_view apply(std::string_view text) const;
 };
 
