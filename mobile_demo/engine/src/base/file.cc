@@ -16,6 +16,7 @@ static Status cannot_read(const std::string& path) {
   return fail(BITNET_EDGE_ARTIFACT, "%s cannot be read: %s", path.c_str(), strerror(errno));
 }
 
+namespace {
 // A descriptor that closes itself. A pipe with the name of a file must not be waited for.
 struct Opened {
   explicit Opened(const std::string& path)
@@ -26,6 +27,7 @@ struct Opened {
   Opened(const Opened&) = delete;
   int fd;
 };
+}  // namespace
 
 bool file_exists(const std::string& path) {
   const Opened file(path);

@@ -10,6 +10,14 @@ namespace edge {
 constexpr size_t kRoom = sizeof(bitnet_edge_error::sentence);
 constexpr size_t kQuoted = 160;  // bytes of a quoted text
 
+Status::Status() = default;
+Status::Status(bitnet_edge_code code, std::string sentence)
+    : code(code), sentence(std::move(sentence)) {}
+Status::Status(const Status& other) = default;
+Status::Status(Status&& other) = default;
+Status& Status::operator=(Status&& other) = default;
+Status::~Status() = default;
+
 Status fail(bitnet_edge_code code, const char* format, ...) {
   char sentence[kRoom];
   va_list arguments;

@@ -13,7 +13,15 @@
 
 namespace edge {
 
+// What C++ makes by itself is written out, as it would be put in at every return.
 struct Status {
+  Status();
+  Status(bitnet_edge_code code, std::string sentence);
+  Status(const Status& other);
+  Status(Status&& other);
+  Status& operator=(Status&& other);
+  ~Status();
+
   bitnet_edge_code code = BITNET_EDGE_OK;
   std::string sentence;
 

@@ -13,6 +13,8 @@ namespace edge {
 constexpr const char* kNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                   "pad_token", "cls_token", "mask_token"};
 
+namespace {
+
 // A token as a file writes it. Where `normalized` is missing, it follows from `special`.
 struct Declared {
   Added token;
@@ -52,6 +54,8 @@ struct Merged {
     return nullptr;
   }
 };
+
+}  // namespace
 
 static Status read_token(const Value& written, const char* where, bool special, Declared* out) {
   const Value* content = written.is_object() ? written.get("content") : &written;

@@ -26,11 +26,13 @@ static uint8_t combining_class(uint32_t c) {
 constexpr uint32_t kSyllables = 0xac00, kLeading = 0x1100, kVowels = 0x1161, kTrailing = 0x11a7;
 constexpr uint32_t kL = 19, kV = 21, kT = 28;
 
+namespace {
 struct Mark {
   uint32_t c;
   uint8_t combining;
   size_t place = 0;  // in a run of marks
 };
+}  // namespace
 
 constexpr size_t kPairCount = sizeof kPairsByParts / sizeof kPairsByParts[0];
 constexpr size_t kReplacedCount = sizeof kReplaced / sizeof kReplaced[0];

@@ -24,6 +24,8 @@ const Bpe::Merge* Bpe::merge_of(int32_t a, int32_t b) const {
   return nullptr;
 }
 
+namespace {
+
 // Where the part that begins at a place of the word ends, and its neighbours.
 struct Part {
   int32_t id;  // -1: merged into the part before
@@ -40,6 +42,8 @@ struct Candidate {
     return rank != other.rank ? rank > other.rank : place > other.place;
   }
 };
+
+}  // namespace
 
 void Bpe::encode(std::string_view word, std::vector<int32_t>* ids) const {
   if (whole_words_) {
