@@ -53,7 +53,9 @@ def test_a_conversation_with_commands(person: Person) -> None:
     person.sees("> ")
     person.types(f"//{QUESTION}\r")
     person.sees("> ")
-    person.types("word " * 500 + "\r")
+    person.types("word " * 500 + "\r")  # with an earlier turn it does not fit
+    person.sees(r"\r\nthe context is full: the oldest 1 turn was forgotten\r\n[^>]*> ")
+    person.types("word " * 800 + "\r")
     person.sees("error: .*context of 512[^>]*> ")
     person.types(f"{QUESTION}\r")
     assert "32\r\n" in person.sees("> ")

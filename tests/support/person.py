@@ -16,7 +16,7 @@ pty = pytest.importorskip("pty")
 
 __all__ = ["Person"]
 
-PATIENCE = 8  # seconds, on a machine that is busy
+PATIENCE = 60  # seconds, on a machine that is busy
 
 
 class Person:

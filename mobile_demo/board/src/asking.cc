@@ -40,15 +40,15 @@ Outcome Asking::answer(const std::string& text) {
              : model_.send(text, asked.generation, piece, &given);
   if (!written.ok()) return written;
   if (!done.ok()) return done;
-  if (given.stats.forgotten > 0) {
-    say("the context is full: the oldest %d %s forgotten", given.stats.forgotten,
-        given.stats.forgotten == 1 ? "turn was" : "turns were");
-  }
   if (interrupted()) {
     if (!arguments_.json) write_out("\n");
     return {kInterrupted, "", "", false};
   }
   written = write_out(arguments_.json ? json_line(model_, asked.generation, given) : "\n");
+  if (given.stats.forgotten > 0) {
+    say("the context is full: the oldest %d %s forgotten", given.stats.forgotten,
+        given.stats.forgotten == 1 ? "turn was" : "turns were");
+  }
   if (written.ok() && arguments_.stats) say_speed(given);
   return written;
 }
