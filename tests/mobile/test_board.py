@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from bitnet_onnx import __version__
-from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support.artifacts import with_json
 from tests.support.board import BUILD, board_shell, program, run
 from tests.support.environment import is_one_sentence
-from tests.support.paths import DEMO, ROOT
+from tests.support.paths import ROOT
 from tests.support.questions import LIMIT, answers, questions
 
 QUESTION = "What is 27 + 5?"
@@ -28,15 +28,12 @@ README = ROOT / "mobile_demo" / "board" / "README.md"
 
 
 @pytest.fixture(scope="module")
-def unwilling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unwilling(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an artifact whose chat template is not a concatenation of turns."""
-    checkpoint = tmp_path_factory.mktemp("checkpoint") / "c"
-    checkpoint.mkdir()
-    for path in DEMO.iterdir():
-        (checkpoint / path.name).write_bytes(path.read_bytes())
-    template = "{% for m in messages %}{{ m['content'] | upper }}{% endfor %}"
-    (checkpoint / "chat_template.jinja").write_text(template)
-    return export(checkpoint, tmp_path_factory.mktemp("unwilling") / "artifact")
+    reason = "the chat template changes a message, expected one that writes it"
+    values = {"format_version": 1, "eos_token_ids": [2], "unsupported": reason}
+    folder = tmp_path_factory.mktemp("unwilling") / "artifact"
+    return with_json(demo_artifact, folder, "chat.json", values)
 
 
 def records(done: subprocess.CompletedProcess[bytes]) -> list[dict[str, object]]:
@@ -86,9 +83,7 @@ def test_plain_text_is_continued_as_python_does(demo_artifact: Path, form: str) 
             GenerationConfig(max_new_tokens=8, eos_token_id=tokenizer.eos_token_ids),
         )  # fmt: skip
     flags = ("--json",) if form == "json" else ()
-    done = run(
-        demo_artifact, QUESTION, "--ignore-chat-template", "--max-new-tokens", "8", *flags
-    )
+    done = run(demo_artifact, QUESTION, "--ignore-chat-template", "--max-new-tokens", "8", *flags)
     if form == "json":
         assert records(done)[0]["ids"] == expected.ids
     else:
@@ -220,13 +215,16 @@ def test_an_artifact_without_a_conversation_says_why(unwilling: Path) -> None:
     done = run(unwilling, QUESTION)
     assert done.returncode == 2
     assert is_one_sentence(done.stderr.decode())
+    assert b"the chat template changes a message" in done.stderr
     assert b"hint: --ignore-chat-template continues plain text" in done.stderr
     assert run(unwilling, QUESTION, "--ignore-chat-template").returncode == 0
     assert run(unwilling, "--serve", "127.0.0.1:0").returncode == 2
 
 
 def test_a_damaged_copy_is_found(demo_artifact: Path, tmp_path: Path) -> None:
-    assert run(demo_artifact, "--check").stdout == b"every file has the hash that the manifest says\n"
+    assert (
+        run(demo_artifact, "--check").stdout == b"every file has the hash that the manifest says\n"
+    )
     for path in demo_artifact.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     data = bytearray((tmp_path / "model.onnx_data").read_bytes())

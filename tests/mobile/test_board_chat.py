@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support.artifacts import configured
 from tests.support.board import program
-from tests.support.paths import DEMO
 from tests.support.person import Person
 
 QUESTION = "What is 27 + 5?"
 
 
 @pytest.fixture(scope="module")
-def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def endless(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an artifact whose continued texts have no end: its eos is the padding token."""
-    checkpoint = tmp_path_factory.mktemp("checkpoint") / "c"
-    shutil.copytree(DEMO, checkpoint)
-    path = checkpoint / "generation_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"eos_token_id": 3}))
-    return export(checkpoint, tmp_path_factory.mktemp("endless") / "artifact")
+    config = json.loads((demo_artifact / "generation_config.json").read_text("utf-8"))
+    folder = tmp_path_factory.mktemp("endless") / "artifact"
+    return configured(demo_artifact, folder, config | {"eos_token_id": 3})
 
 
 @pytest.fixture

@@ -65,9 +65,10 @@ Outcome changed(const bitnet_edge_generation& defaults, const Changes& changes, 
     made.do_sample = 0;
     made.temperature = 1;  // without effect
   }
+  asked->texts = changes.stop_strings;
   asked->stops.clear();
-  if (!changes.stop_strings.empty()) {
-    for (const std::string& text : changes.stop_strings) asked->stops.push_back(text.c_str());
+  if (!asked->texts.empty()) {
+    for (const std::string& text : asked->texts) asked->stops.push_back(text.c_str());
     made.stop_strings = asked->stops.data();
     made.stop_string_count = asked->stops.size();
   }

@@ -26,9 +26,14 @@ struct Changes {
 // How the options are called where they come from: "--top-k", or "top_k" in a request.
 enum class Names { kOptions, kFields };
 
-// Options with their changes. `generation` points into `stops`.
+// Options with their changes. `generation` points into `stops`, and these into `texts`.
 struct Asked {
-  bitnet_edge_generation generation;
+  Asked() = default;
+  Asked(const Asked&) = delete;
+  Asked& operator=(const Asked&) = delete;
+
+  bitnet_edge_generation generation = {};
+  std::vector<std::string> texts;
   std::vector<const char*> stops;
 };
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -42,8 +43,11 @@ static Outcome unusable(const std::string& what, int error) {
   return refused(format("%s cannot be served on: %s", what.c_str(), strerror(error)));
 }
 
-// Whether nobody listens at a socket that an ended program has left.
+// Whether nobody listens at a socket that an ended program has left. Another file refuses a
+// connection, too.
 static bool is_left_over(const sockaddr_un& address) {
+  struct stat file;
+  if (lstat(address.sun_path, &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
   const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (probe < 0) return false;
   const bool refused =
