@@ -69,8 +69,8 @@ void bitnet_edge_describe(const bitnet_edge* engine, bitnet_edge_info* info);
 /* Options of generation, under transformers' names and with their meanings. */
 typedef struct {
   int32_t max_new_tokens; /* 0: as many as the artifact's generation_config.json says, or 512 */
-  int32_t do_sample; /* 0: greedy */
-  int32_t top_k;     /* 0: off */
+  int32_t do_sample;      /* 0: greedy */
+  int32_t top_k;          /* 0: off */
   double temperature;
   double top_p;              /* 1: off */
   double min_p;              /* 0: off */
@@ -85,7 +85,8 @@ typedef enum {
   BITNET_EDGE_FULL_ENDS = 0, /* it ends there, as in Python */
   /* It goes on: the session forgets what is in the middle, and computes anew the beginning and the
    * newest half of the context. The beginning is what comes before the first message of a
-   * conversation, the system prompt most often; at least 4 ids, at most a quarter of the context. */
+   * conversation, the system prompt most often; at least 4 ids, at most a quarter of the context.
+   */
   BITNET_EDGE_FULL_FORGETS = 1
 } bitnet_edge_when_full;
 
@@ -99,7 +100,8 @@ void bitnet_edge_defaults(const bitnet_edge* engine, bitnet_edge_generation* gen
 bitnet_edge_code bitnet_edge_encode(bitnet_edge* engine, const char* text, size_t bytes,
                                     int special, int32_t* ids, size_t room, size_t* count,
                                     bitnet_edge_error* error);
-/* Ids to text; special tokens are left out. Writes at most `room` bytes and always the full count. */
+/* Ids to text; special tokens are left out. Writes at most `room` bytes and always the full count.
+ */
 bitnet_edge_code bitnet_edge_decode(bitnet_edge* engine, const int32_t* ids, size_t count,
                                     char* text, size_t room, size_t* bytes,
                                     bitnet_edge_error* error);
@@ -129,15 +131,15 @@ typedef struct {
  * bitnet_edge_answer_ids. generation may be NULL for the defaults, and piece and stats for none. */
 bitnet_edge_code bitnet_edge_generate(bitnet_edge* engine, const int32_t* ids, size_t count,
                                       const bitnet_edge_generation* generation,
-                                      bitnet_edge_piece piece, void* user,
-                                      bitnet_edge_stats* stats, bitnet_edge_error* error);
+                                      bitnet_edge_piece piece, void* user, bitnet_edge_stats* stats,
+                                      bitnet_edge_error* error);
 
 /* Starts a conversation; system may be NULL. The cache keeps what the next one has in common. */
 bitnet_edge_code bitnet_edge_chat_start(bitnet_edge* engine, const char* system, size_t bytes,
                                         bitnet_edge_error* error);
 /* Adds a turn that was saved before, so that a conversation goes on after a restart. */
-bitnet_edge_code bitnet_edge_chat_add(bitnet_edge* engine, const char* user_text,
-                                      size_t user_bytes, const char* answer, size_t answer_bytes,
+bitnet_edge_code bitnet_edge_chat_add(bitnet_edge* engine, const char* user_text, size_t user_bytes,
+                                      const char* answer, size_t answer_bytes,
                                       bitnet_edge_error* error);
 /* Answers a message. The answer, as far as it was given, becomes a turn of the conversation. */
 bitnet_edge_code bitnet_edge_chat_send(bitnet_edge* engine, const char* text, size_t bytes,

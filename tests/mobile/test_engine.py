@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bitnet_onnx.exporter.export import export
+from bitnet_onnx.files import sha256
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.generation.sampling import Sampler
@@ -98,16 +99,12 @@ def test_long_prompts_in_chunks(long: Path, threads: int) -> None:
 def test_a_full_context_ends_as_in_python(small: Path) -> None:
     given = [text_ids(small, count) for count in (CONTEXT - 3, CONTEXT - 1, CONTEXT)]
     config = GenerationConfig(max_new_tokens=40, eos_token_id=())
-    with configured_session(small) as session:
+    with Session(small) as session:
         expected = [generate(session, [prompt], config)[0].ids for prompt in given]
     folder = configured(small, small.parent / "endless", {"eos_token_id": []})
     found = answers(folder, given, max_new_tokens=40, when_full=0)
     assert [answer.ids for answer in found if isinstance(answer, Answer)] == expected
     assert all(a.finish == LENGTH and not a.shifts for a in found if isinstance(a, Answer))
-
-
-def configured_session(folder: Path) -> Session:
-    return Session(folder)
 
 
 def test_a_full_context_goes_on(small: Path) -> None:
@@ -293,8 +290,6 @@ def test_damaged_files(demo_artifact: Path, tmp_path: Path) -> None:
         code, said = opened(folder)
         assert code == 2
         assert "expected" in said
-        from bitnet_onnx.files import sha256
-
         path = folder / "model.onnx"
         manifest["files"]["model.onnx"] = {"size": len(bytes_), "sha256": sha256(path)}
         (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -61,8 +61,8 @@ def answers(
     artifact: Path, prompts: Sequence[Sequence[int]], **options: float
 ) -> list[Answer | str]:
     """Continue each prompt in one session; a string is the sentence of an error."""
-    call = [program("edge_answers"), artifact, onnxruntime_library(), ""]
-    call += [f"{name}={value!r}" for name, value in options.items()]  # type: ignore[misc]
+    call: list[str | Path] = [program("edge_answers"), artifact, onnxruntime_library(), ""]
+    call += [f"{name}={value!r}" for name, value in options.items()]
     lines = "".join(" ".join(map(str, prompt)) + "\n" for prompt in prompts)
     done = subprocess.run(call, input=lines, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, (done.stdout, done.stderr)

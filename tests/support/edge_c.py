@@ -91,9 +91,7 @@ class Engine:
     def __init__(self, folder: Path, threads: int = 1) -> None:
         self.library = library()
         self.handle = ctypes.c_void_p()
-        options = Options(
-            os.fsencode(folder), os.fsencode(onnxruntime_library()), None, threads
-        )
+        options = Options(os.fsencode(folder), os.fsencode(onnxruntime_library()), None, threads)
         self._call("open", ctypes.byref(options), ctypes.byref(self.handle))
 
     def __enter__(self) -> Engine:

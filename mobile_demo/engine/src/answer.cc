@@ -48,7 +48,7 @@ Status limit_of(const GenerationConfig& config, int32_t given, size_t prompt, in
 
 Status sampling_of(const bitnet_edge& engine, const bitnet_edge_generation& given,
                    Sampling* sampling) {
-  *sampling = {given.do_sample != 0, given.temperature,         given.top_k, given.top_p,
+  *sampling = {given.do_sample != 0, given.temperature,        given.top_k, given.top_p,
                given.min_p,          given.repetition_penalty, given.seed};
   if (Status status = check_sampling(*sampling); !status.ok()) return status;
   if (sampling->samples() && !engine.config.not_sampled.empty()) {
@@ -109,8 +109,8 @@ Status answer(bitnet_edge* engine, const std::vector<int32_t>& prompt,
   }
   Status status = check_prompt(*engine->session, prompt);
   if (status.ok()) {
-    status = limit_of(engine->config, generation.max_new_tokens, prompt.size(),
-                      &options.max_new_tokens);
+    status =
+        limit_of(engine->config, generation.max_new_tokens, prompt.size(), &options.max_new_tokens);
   }
   if (status.ok()) status = sampling_of(*engine, generation, &options.sampling);
   if (status.ok()) status = stop_strings_of(generation, &stop_strings);

@@ -62,7 +62,8 @@ Status check_text(const char* name, const char* text, size_t bytes) {
 
 Status check_ids(const int32_t* ids, size_t count) {
   if ((ids || !count) && count <= kMostIds) return {};
-  return fail(BITNET_EDGE_ARGUMENT, "the ids are %s, expected a list of ids", ids ? "too many" : "NULL");
+  return fail(BITNET_EDGE_ARGUMENT, "the ids are %s, expected a list of ids",
+              ids ? "too many" : "NULL");
 }
 
 Status has_chat(const bitnet_edge& engine) {
@@ -94,8 +95,8 @@ Status send(bitnet_edge* engine, std::string_view text, const bitnet_edge_genera
             Output* output, bitnet_edge_stats* stats) {
   std::vector<int32_t> prompt;
   int32_t forgotten = 0;
-  Status status = engine->conversation->prompt(text, engine->session->context_length(), &prompt,
-                                               &forgotten);
+  Status status =
+      engine->conversation->prompt(text, engine->session->context_length(), &prompt, &forgotten);
   LoopResult result;
   if (status.ok()) {
     status = answer(engine, prompt, options_of(engine, generation), true, output, &result);
@@ -123,9 +124,8 @@ bitnet_edge_code bitnet_edge_open(const bitnet_edge_options* options, bitnet_edg
                       error);
   }
   std::unique_ptr<bitnet_edge> opened(new (std::nothrow) bitnet_edge);
-  const Status status =
-      opened ? edge::open_engine(*options, opened.get())
-             : edge::fail(BITNET_EDGE_MEMORY, "there is no memory for an engine");
+  const Status status = opened ? edge::open_engine(*options, opened.get())
+                               : edge::fail(BITNET_EDGE_MEMORY, "there is no memory for an engine");
   if (status.ok()) *engine = opened.release();
   return edge::told(status, error);
 }
@@ -205,8 +205,8 @@ bitnet_edge_code bitnet_edge_decode(bitnet_edge* engine, const int32_t* ids, siz
 
 bitnet_edge_code bitnet_edge_generate(bitnet_edge* engine, const int32_t* ids, size_t count,
                                       const bitnet_edge_generation* generation,
-                                      bitnet_edge_piece piece, void* user,
-                                      bitnet_edge_stats* stats, bitnet_edge_error* error) {
+                                      bitnet_edge_piece piece, void* user, bitnet_edge_stats* stats,
+                                      bitnet_edge_error* error) {
   const Use use(engine);
   Status status = use.status;
   if (status.ok()) status = edge::check_ids(ids, count);
@@ -231,8 +231,8 @@ bitnet_edge_code bitnet_edge_chat_start(bitnet_edge* engine, const char* system,
   return edge::told(status, error);
 }
 
-bitnet_edge_code bitnet_edge_chat_add(bitnet_edge* engine, const char* user_text,
-                                      size_t user_bytes, const char* answer, size_t answer_bytes,
+bitnet_edge_code bitnet_edge_chat_add(bitnet_edge* engine, const char* user_text, size_t user_bytes,
+                                      const char* answer, size_t answer_bytes,
                                       bitnet_edge_error* error) {
   const Use use(engine);
   Status status = use.status;

@@ -13,8 +13,8 @@ constexpr int kMostThreads = 1024;
 Status open_chat(bitnet_edge* engine) {
   ChatFile file;  // the tokens that end an answer stand there without a conversation, too
   if (read_chat_file(engine->manifest.folder, &file).ok()) engine->chat_ends = file.eos_token_ids;
-  Status status = Conversation::open(engine->manifest.folder, *engine->tokenizer,
-                                     &engine->conversation);
+  Status status =
+      Conversation::open(engine->manifest.folder, *engine->tokenizer, &engine->conversation);
   if (status.code == BITNET_EDGE_UNSUPPORTED) {
     engine->conversation.reset();
     engine->why_no_chat = status.sentence;

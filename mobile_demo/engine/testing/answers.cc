@@ -1,5 +1,5 @@
-// Ids in, ids out, through the C interface: each line of stdin is a prompt of ids, and its answer is
-// a line "<ids> | <finish> <prompt> <reused> <new> <shifts>", or "error <code> <sentence>".
+// Ids in, ids out, through the C interface: each line of stdin is a prompt of ids, and its answer
+// is a line "<ids> | <finish> <prompt> <reused> <new> <shifts>", or "error <code> <sentence>".
 //   edge_answers FOLDER ONNXRUNTIME OPERATORS [name=value ...]
 // ONNXRUNTIME and OPERATORS may be "". The names are those of bitnet_edge_generation, and threads.
 // With FOLDER alone it only opens.

@@ -63,8 +63,8 @@ Status generate(Session* session, const std::vector<int32_t>& prompt, const Loop
     (result->ids.size() == 1 ? result->first_seconds : result->decode_seconds) += time - last;
     const IdReader::Answer answer = reader.read(reader.context, id);
     last = now();  // the reader's time is its own
-    const bool eos = std::find(options.eos_ids.begin(), options.eos_ids.end(), id) !=
-                     options.eos_ids.end();
+    const bool eos =
+        std::find(options.eos_ids.begin(), options.eos_ids.end(), id) != options.eos_ids.end();
     const bool full = session->ids().size() >= context;
     if (eos) {
       result->finish = BITNET_EDGE_FINISH_STOP;

@@ -50,9 +50,9 @@ constexpr Refused kRefused[] = {
     {"watermarking_config", Off::kNever},
 };
 // They say where a cache lies, not what the next id is.
-constexpr const char* kCaches[] = {
-    "dynamic", "dynamic_full",   "static", "offloaded",     "offloaded_static",
-    "paged",   "sliding_window", "hybrid", "hybrid_chunked"};
+constexpr const char* kCaches[] = {"dynamic",        "dynamic_full",     "static",
+                                   "offloaded",      "offloaded_static", "paged",
+                                   "sliding_window", "hybrid",           "hybrid_chunked"};
 
 bool is_off(const Value& value, Off off) {
   switch (off) {
@@ -162,9 +162,9 @@ Status parse_generation_config(const Value& root, const std::string& name,
   for (const Refused& refused : kRefused) {
     const Value* value = given(root, refused.name);
     if (!value || is_off(*value, refused.off)) continue;
-    Status status = fail(BITNET_EDGE_UNSUPPORTED,
-                         "%s: %s is not implemented, expected the file without it; %s",
-                         name.c_str(), refused.name, kChange);
+    Status status =
+        fail(BITNET_EDGE_UNSUPPORTED, "%s: %s is not implemented, expected the file without it; %s",
+             name.c_str(), refused.name, kChange);
     if (!refused.sampling) return status;
     if (config->not_sampled.empty()) config->not_sampled = status.sentence;
   }

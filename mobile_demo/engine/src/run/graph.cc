@@ -1,5 +1,7 @@
 #include "run/graph.h"
 
+#include <stdio.h>
+
 #include "base/file.h"
 
 namespace edge {
@@ -10,21 +12,34 @@ constexpr std::string_view kPast = "past_key_values.";
 std::string dims_of(const Port& port) {
   std::string text;
   for (const int64_t dim : port.dims) {
-    text += (text.empty() ? "" : ", ") + (dim < 0 ? std::string("?") : std::to_string(dim));
+    text += text.empty() ? "[" : ", ";
+    text += dim < 0 ? "?" : std::to_string(dim);
   }
-  return "[" + text + "]";
+  return text += "]";
 }
 
-Status other_graph(const Manifest& manifest, const std::string& stated, const std::string& found) {
-  return fail(BITNET_EDGE_ARTIFACT,
-              "%s: %s, but %s %s, expected the manifest of this graph; export the checkpoint again",
-              join(manifest.folder, kManifest).c_str(), stated.c_str(), kModel, found.c_str());
+// stated: what the manifest says; found: a verb with what the graph has; name: the end of it.
+Status other_graph(const Manifest& manifest, const char* found, const std::string& name,
+                   const char* stated = "it describes a cache") {
+  return fail(
+      BITNET_EDGE_ARTIFACT,
+      "%s: %s, but %s %s%s, expected the manifest of this graph; export the checkpoint again",
+      join(manifest.folder, kManifest).c_str(), stated, kModel, found, name.c_str());
 }
 
 Status compare(const Manifest& manifest, const char* field, int64_t stated, int64_t found) {
   if (found == stated || found < 0) return {};  // a size left open is negative
-  return other_graph(manifest, std::string(field) + " is " + std::to_string(stated),
-                     "has " + std::to_string(found));
+  char says[64];
+  snprintf(says, sizeof(says), "%s is %lld", field, static_cast<long long>(stated));
+  return other_graph(manifest, "has ", std::to_string(found), says);
+}
+
+// A port of another type or rank.
+Status other_port(const Manifest& manifest, const Port& port) {
+  char says[32], type[32];
+  snprintf(says, sizeof(says), "kv_cache is %s", manifest.kv_cache.c_str());
+  snprintf(type, sizeof(type), " of %s ", name_of(port.type));
+  return other_graph(manifest, "has a ", port.name + type + dims_of(port), says);
 }
 
 const Port* find(const std::vector<Port>& ports, const std::string& name) {
@@ -48,8 +63,7 @@ int64_t count_layers(const std::vector<Port>& inputs) {
 Status check_part(const Manifest& manifest, const CachePart& part, const Port& port) {
   const size_t rank = part.scales ? 3 : 4;
   if (port.type != part.type || port.dims.size() != rank) {
-    return other_graph(manifest, "kv_cache is " + manifest.kv_cache,
-                       "has a " + port.name + " of " + name_of(port.type) + " " + dims_of(port));
+    return other_port(manifest, port);
   }
   Status status =
       compare(manifest, "num_key_value_heads", manifest.num_key_value_heads, port.dims[1]);
@@ -58,22 +72,16 @@ Status check_part(const Manifest& manifest, const CachePart& part, const Port& p
 }
 
 Status check_fed(const Manifest& manifest, const Runtime& runtime) {
-  constexpr char describes[] = "describes a cache";
   for (const char* name : {kIds, kMask, kKept}) {
     const Port* port = find(runtime.inputs(), name);
     if (!port) port = find(runtime.optional_inputs(), name);
-    if (!port) return other_graph(manifest, describes, std::string("lacks ") + name);
-    if (port->type != Type::kInt64) {
-      return other_graph(manifest, describes,
-                         std::string("has an ") + name + " of " + name_of(port->type));
-    }
+    if (!port) return other_graph(manifest, "lacks ", name);
+    if (port->type != Type::kInt64) return other_port(manifest, *port);
   }
   const Port* logits = find(runtime.outputs(), kLogits);
-  if (!logits) return other_graph(manifest, describes, std::string("lacks ") + kLogits);
+  if (!logits) return other_graph(manifest, "lacks ", kLogits);
   if (logits->type != Type::kFloat32 || logits->dims.size() != 3) {
-    return other_graph(manifest, describes,
-                       std::string("has logits of ") + name_of(logits->type) + " " +
-                           dims_of(*logits));
+    return other_port(manifest, *logits);
   }
   return compare(manifest, "vocab_size", manifest.vocab_size, logits->dims[2]);
 }
@@ -85,13 +93,16 @@ Status check_no_others(const Manifest& manifest, const Runtime& runtime,
     for (int layer = 0; layer < manifest.num_hidden_layers; layer++) {
       for (const CachePart& part : parts) known = known || port.name == part.past(layer);
     }
-    if (!known) return other_graph(manifest, "describes a cache", "needs " + port.name);
+    if (!known) return other_graph(manifest, "needs ", port.name);
   }
   return {};
 }
 
 std::string named(std::string_view begin, int layer, const char* suffix) {
-  return std::string(begin) + std::to_string(layer) + "." + suffix;
+  std::string name(begin);
+  name += std::to_string(layer);
+  name += '.';
+  return name += suffix;
 }
 
 }  // namespace
@@ -122,7 +133,7 @@ Status check_graph(const Manifest& manifest, const Runtime& runtime) {
       for (const bool past : {true, false}) {
         const std::string name = past ? part.past(layer) : part.present(layer);
         const Port* port = find(past ? runtime.inputs() : runtime.outputs(), name);
-        if (!port) return other_graph(manifest, "describes a cache", "lacks " + name);
+        if (!port) return other_graph(manifest, "lacks ", name);
         status = check_part(manifest, part, *port);
         if (!status.ok()) return status;
       }

@@ -18,7 +18,7 @@ constexpr char kAgain[] = "export or copy the artifact again";
 struct Choice {
   const char* name;
   const char* known[8];  // ends with null
-  std::string Manifest::*field;
+  std::string Manifest::* field;
 };
 constexpr Choice kChoices[] = {
     {"task", {"text-generation"}, nullptr},
@@ -31,7 +31,7 @@ constexpr Choice kChoices[] = {
 
 struct Size {
   const char* name;
-  int32_t Manifest::*field;
+  int32_t Manifest::* field;
 };
 constexpr Size kSizes[] = {{"context_length", &Manifest::context_length},
                            {"vocab_size", &Manifest::vocab_size},

@@ -19,9 +19,11 @@ using Name = const char* (*)();
 
 constexpr const char* kLibraries[] = {
 #ifdef __APPLE__
-    "libonnxruntime.dylib", "onnxruntime.framework/onnxruntime",
+    "libonnxruntime.dylib",
+    "onnxruntime.framework/onnxruntime",
 #else
-    "libonnxruntime.so", "libonnxruntime.so.1",
+    "libonnxruntime.so",
+    "libonnxruntime.so.1",
 #endif
 };
 #ifdef __APPLE__
@@ -264,9 +266,9 @@ Status Runtime::read_ports() {
       status = h.checked(kind.info(h.session, i, &info), BITNET_EDGE_RUNTIME, cannot);
       kind.ports->emplace_back();
       if (status.ok()) status = h.read_port(name, info, &kind.ports->back());
-      status = status.ok() ? h.checked(api.AllocatorFree(h.allocator, name), BITNET_EDGE_RUNTIME,
-                                       cannot)
-                           : status;
+      status = status.ok()
+                   ? h.checked(api.AllocatorFree(h.allocator, name), BITNET_EDGE_RUNTIME, cannot)
+                   : status;
     }
     if (!status.ok()) return status;
   }
@@ -301,11 +303,12 @@ Status Binding::bind(bool input, const char* name, Type type, const std::vector<
   size_t bytes = size_of(type);
   for (const int64_t dim : dims) bytes *= static_cast<size_t>(dim);
   OrtValue* value = nullptr;
-  OrtStatus* failed = h.api->CreateTensorWithDataAsOrtValue(
-      h.memory, data, bytes, dims.data(), dims.size(), type_for(type), &value);
+  OrtStatus* failed = h.api->CreateTensorWithDataAsOrtValue(h.memory, data, bytes, dims.data(),
+                                                            dims.size(), type_for(type), &value);
   if (!failed) {
     OrtIoBinding* binding = static_cast<OrtIoBinding*>(binding_);
-    failed = input ? h.api->BindInput(binding, name, value) : h.api->BindOutput(binding, name, value);
+    failed =
+        input ? h.api->BindInput(binding, name, value) : h.api->BindOutput(binding, name, value);
     h.api->ReleaseValue(value);  // the binding holds it
   }
   return h.checked(failed, BITNET_EDGE_RUNTIME, std::string("refused to bind ") + name);

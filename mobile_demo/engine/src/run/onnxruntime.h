@@ -1,7 +1,7 @@
 // ONNX Runtime, loaded at run time: a graph with named ports, and calls of it with bound buffers.
 //
-// Only onnxruntime.cc includes its C API. Nothing links the library, since each release versions its
-// symbols anew and a program that is linked to one refuses the next.
+// Only onnxruntime.cc includes its C API. Nothing links the library, since each release versions
+// its symbols anew and a program that is linked to one refuses the next.
 #pragma once
 
 #include <stddef.h>

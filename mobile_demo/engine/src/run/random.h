@@ -1,5 +1,5 @@
-// Numbers for sampling: xoshiro128** (Blackman and Vigna, 2018), seeded by SplitMix32, as in the page
-// for browsers: a seed gives the same draws there. NumPy's differ.
+// Numbers for sampling: xoshiro128** (Blackman and Vigna, 2018), seeded by SplitMix32, as in the
+// page for browsers: a seed gives the same draws there. NumPy's differ.
 #pragma once
 
 #include <stdint.h>

@@ -1,20 +1,31 @@
 #include "run/sampling.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 
 namespace edge {
 namespace {
 
-// The k-th largest value, 1 <= k <= size.
+// The k-th largest value, 1 <= k <= size (quickselect, which is smaller than the library's).
 template <typename Number>
 Number kth_largest(const Number* values, size_t size, size_t k) {
   std::vector<Number> work(values, values + size);
-  std::nth_element(work.begin(), work.begin() + (k - 1), work.end(), std::greater<Number>());
-  return work[k - 1];
+  ptrdiff_t low = 0, high = static_cast<ptrdiff_t>(size) - 1;
+  const ptrdiff_t wanted = static_cast<ptrdiff_t>(k) - 1;
+  while (low < high) {
+    const Number pivot = work[low + (high - low) / 2];
+    ptrdiff_t left = low, right = high;
+    while (left <= right) {
+      while (work[left] > pivot) left++;
+      while (work[right] < pivot) right--;
+      if (left <= right) std::swap(work[left++], work[right--]);
+    }
+    if (wanted > right && wanted < left) break;
+    (wanted <= right ? high : low) = wanted <= right ? right : left;
+  }
+  return work[wanted];
 }
 
 // The first of the largest values; NaN is the largest, as in NumPy.
@@ -28,7 +39,9 @@ size_t argmax(const float* values, size_t size) {
 }
 
 double sum(const std::vector<double>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0);
+  double total = 0;
+  for (const double value : values) total += value;
+  return total;
 }
 
 Status check_finite(float highest) {
@@ -39,11 +52,11 @@ Status check_finite(float highest) {
               static_cast<double>(highest));
 }
 
-// Keeps the ids whose weight is marked.
-void keep(const std::vector<bool>& kept, Distribution* d) {
+// Leaves out the ids whose weight is below 0.
+void drop_negative(Distribution* d) {
   size_t count = 0;
   for (size_t i = 0; i < d->ids.size(); i++) {
-    if (!kept[i]) continue;
+    if (d->probabilities[i] < 0) continue;
     d->ids[count] = d->ids[i];
     d->probabilities[count++] = d->probabilities[i];
   }
@@ -51,40 +64,51 @@ void keep(const std::vector<bool>& kept, Distribution* d) {
   d->probabilities.resize(count);
 }
 
+struct Place {
+  double weight;
+  size_t place;
+};
+
+// For qsort: the larger weight first, and of equals the lower place.
+int compare_places(const void* a, const void* b) {
+  const Place &x = *static_cast<const Place*>(a), &y = *static_cast<const Place*>(b);
+  if (x.weight != y.weight) return x.weight > y.weight ? -1 : 1;
+  return x.place < y.place ? -1 : 1;
+}
+
 // The fewest likeliest ids whose weights reach top_p of all; of equals, the lower id.
 void keep_nucleus(double top_p, Distribution* d) {
-  const std::vector<double>& weights = d->probabilities;
+  std::vector<double>& weights = d->probabilities;
   const double limit = top_p * sum(weights);
   // Sorting the likeliest few is enough unless the distribution is very flat.
   for (size_t count = std::min<size_t>(1024, weights.size());;
        count = std::min(count * 8, weights.size())) {
     const double least = kth_largest(weights.data(), weights.size(), count);
-    std::vector<size_t> order;
+    std::vector<Place> order;
     for (size_t i = 0; i < weights.size(); i++) {
-      if (weights[i] >= least) order.push_back(i);
+      if (weights[i] >= least) order.push_back({weights[i], i});
     }
-    std::sort(order.begin(), order.end(), [&weights](size_t a, size_t b) {
-      return weights[a] != weights[b] ? weights[a] > weights[b] : a < b;
-    });
+    qsort(order.data(), order.size(), sizeof(Place), compare_places);
     size_t size = 0;
     double reached = 0;
     do {
-      reached += weights[order[size++]];
+      reached += order[size++].weight;
     } while (reached < limit && size < order.size());
     if (reached < limit && order.size() < weights.size()) continue;
-    std::vector<bool> kept(weights.size(), false);
-    for (size_t i = 0; i < size; i++) kept[order[i]] = true;
-    keep(kept, d);
+    for (double& weight : weights) weight = -1;
+    for (size_t i = 0; i < size; i++) weights[order[i].place] = order[i].weight;
+    drop_negative(d);
     return;
   }
 }
 
 void keep_likely(double min_p, Distribution* d) {
-  const std::vector<double>& weights = d->probabilities;
-  const double least = min_p * *std::max_element(weights.begin(), weights.end());
-  std::vector<bool> kept(weights.size());
-  for (size_t i = 0; i < weights.size(); i++) kept[i] = weights[i] >= least;
-  keep(kept, d);
+  double highest = 0;
+  for (const double weight : d->probabilities) highest = std::max(highest, weight);
+  for (double& weight : d->probabilities) {
+    if (weight < min_p * highest) weight = -1;
+  }
+  drop_negative(d);
 }
 
 }  // namespace
@@ -118,7 +142,7 @@ Sampler::Sampler(const Sampling& sampling, size_t vocab_size)
 void Sampler::observe(const int32_t* ids, size_t count) {
   for (size_t i = 0; !is_seen_.empty() && i < count; i++) {
     if (is_seen_[ids[i]]) continue;
-    is_seen_[ids[i]] = true;
+    is_seen_[ids[i]] = 1;
     seen_.push_back(ids[i]);
   }
 }
@@ -143,8 +167,7 @@ Status Sampler::distribution(float* logits, Distribution* d) const {
   for (size_t id = 0; id < vocab_size_; id++) {
     if (logits[id] < least) continue;
     d->ids.push_back(static_cast<int32_t>(id));
-    d->probabilities.push_back(
-        exp((double{logits[id]} - double{highest}) / sampling_.temperature));
+    d->probabilities.push_back(exp((double{logits[id]} - double{highest}) / sampling_.temperature));
   }
   if (sampling_.top_p < 1) keep_nucleus(sampling_.top_p, d);
   if (sampling_.min_p > 0) keep_likely(sampling_.min_p, d);

@@ -51,7 +51,7 @@ class Sampler {
   const Sampling sampling_;
   const size_t vocab_size_;
   std::vector<int32_t> seen_;
-  std::vector<bool> is_seen_;
+  std::vector<uint8_t> is_seen_;
   Random random_;
 };
 

@@ -84,8 +84,8 @@ Status Session::prefill(const int32_t* ids, int32_t count, bool last) {
   if (status.ok()) status = binding->input(kKept, Type::kInt64, {1}, &kept);
   if (status.ok()) status = binding->input(kIds, Type::kInt64, {1, count}, fed_.data());
   if (status.ok()) {
-    status = binding->output(kLogits, Type::kFloat32, {1, none ? 0 : 1, vocab_size_},
-                             logits_.get());
+    status =
+        binding->output(kLogits, Type::kFloat32, {1, none ? 0 : 1, vocab_size_}, logits_.get());
   }
   if (status.ok()) status = binding->run();
   if (status.ok()) ids_.insert(ids_.end(), ids, ids + count);

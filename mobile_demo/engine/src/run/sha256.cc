@@ -93,7 +93,8 @@ Status sha256(const std::string& path, std::string* hex) {
   if (filled < 0) return fail(BITNET_EDGE_ARTIFACT, "%s cannot be read", path.c_str());
   hex->clear();
   for (const uint32_t word : state) {
-    for (int shift = 28; shift >= 0; shift -= 4) hex->push_back("0123456789abcdef"[word >> shift & 15]);
+    for (int shift = 28; shift >= 0; shift -= 4)
+      hex->push_back("0123456789abcdef"[word >> shift & 15]);
   }
   return {};
 }

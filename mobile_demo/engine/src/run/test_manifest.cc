@@ -152,7 +152,8 @@ static void wrong_files() {
   CHECK(open_with(manifest, &m).ok());
   CASE("no folder");
   const Status status = edge::open_manifest(edge::join(folder, "nothing"), &m);
-  CHECK(status.code == BITNET_EDGE_ARTIFACT && strstr(status.sentence.c_str(), "bitnet-onnx export"));
+  CHECK(status.code == BITNET_EDGE_ARTIFACT &&
+        strstr(status.sentence.c_str(), "bitnet-onnx export"));
 }
 
 // Bytes cut off, dropped, doubled or replaced: an error or a manifest, and nothing else.

@@ -55,7 +55,9 @@ int main() {
   const std::vector<System> systems = {
       {"a phone, 4 + 4", 4, {250, 250, 250, 250, 1024, 1024, 1024, 1024}, {}},
       {"a phone, 4 + 3 + 1", 4, {325, 325, 325, 325, 828, 828, 828, 1024}, {}},
-      {"a phone that tells frequencies", 4, {},
+      {"a phone that tells frequencies",
+       4,
+       {},
        {1800000, 1800000, 1800000, 1800000, 2420000, 2420000, 2420000, 2840000}},
       {"a Raspberry Pi", 4, {1024, 1024, 1024, 1024}, {}},
       {"cores that tell nothing", 0 + 1, {}, {}},

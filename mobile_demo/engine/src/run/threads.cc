@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bitset>
 #include <vector>
 #ifdef __APPLE__
 #include <sys/sysctl.h>
@@ -28,10 +29,11 @@ std::string read_some(const std::string& path) {
   return std::string(text, got > 0 ? static_cast<size_t>(got) : 0);
 }
 
+using Marks = std::bitset<kMostCores>;
+
 // "0-3,6" as a mark for each number. All are marked where there is no such list.
-std::vector<bool> listed(const std::string& list) {
-  std::vector<bool> found(kMostCores, false);
-  bool any = false;
+Marks listed(const std::string& list) {
+  Marks found;
   for (const char* at = list.c_str(); *at;) {
     char* end;
     const long first = strtol(at, &end, 10);
@@ -39,12 +41,12 @@ std::vector<bool> listed(const std::string& list) {
     long last = first;
     if (*end == '-') last = strtol(end + 1, &end, 10);
     for (long core = std::max(first, 0L); core <= std::min(last, kMostCores - 1L); core++) {
-      found[core] = any = true;
+      found[core] = true;
     }
     if (*end != ',') break;
     at = end + 1;
   }
-  return any ? found : std::vector<bool>(kMostCores, true);
+  return found.any() ? found : found.set();
 }
 
 std::string after(const std::string& text, const char* key) {
@@ -61,8 +63,8 @@ bool is_physical(const std::string& core, int number) {
 }  // namespace
 
 int big_cores(const std::string& sys_cpu, const std::string& proc_status) {
-  const std::vector<bool> online = listed(read_some(sys_cpu + "/online"));
-  const std::vector<bool> allowed = listed(after(read_some(proc_status), "Cpus_allowed_list:"));
+  const Marks online = listed(read_some(sys_cpu + "/online"));
+  const Marks allowed = listed(after(read_some(proc_status), "Cpus_allowed_list:"));
   std::vector<long> speeds;
   for (int number = 0; number < kMostCores; number++) {
     const std::string core = sys_cpu + "/cpu" + std::to_string(number);
