@@ -171,8 +171,7 @@ class _Proof:
         line, letter, both = (encoded(self._plain, text) for text in ("\n", "a", "\na"))
         if line + letter != both:
             raise TokenizerError("the tokenizer puts a blank before each text")
-        written = " ".join(self._special)
-        tried = [("user", written, "special tokens in a text"), ("assistant", THOUGHTS, "thoughts")]
+        tried = [("assistant", THOUGHTS, "an answer with thoughts")]
         for name in roles:
             what = f"a text of the {name} such as"
             tried += [(name, text, f"{what} {text[:40]!r}") for text in NEUTRAL]
@@ -180,6 +179,7 @@ class _Proof:
                 (name, ("word " * length)[:length], f"a text of {length} characters")
                 for length in self._literals.lengths
             ]
+        tried.append(("user", " ".join(self._special), "special tokens in a text"))
         for name, text, what in tried:
             for messages in around(name, text):
                 self._require(rules, messages, what)

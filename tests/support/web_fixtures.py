@@ -19,39 +19,20 @@ import tokenizers
 from bitnet_onnx.artifact import MANIFEST, Artifact
 from bitnet_onnx.errors import ArtifactError, GenerationError, TokenizerError
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
-from bitnet_onnx.generation.sampling import Sampler
-from bitnet_onnx.generation.text import generate_text, text_stream
+from bitnet_onnx.generation.text import generate_text
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.replies import Reply
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
+from mobile_demo.vectors.make import LIMIT, VECTORS
 from tests.support.paths import DEMO
 from tests.support.text import folders
 from tests.support.text.templates import CALLED, EXPRESSIONS, STATEMENTS, TALK, TEMPLATES
 
 QUESTIONS = 60
 WRONG = [None, True, "", "x", 0, -1, 0.5, 1 << 31, 3, [], [1], {}, {"x": 1}]  # for most fields
-LIMIT = 32  # new tokens; the longest answer is shorter
 POSTS = ("none", "bos", "bytelevel", "boseos")
-TEXTS = [
-    "What is 27 + 5?",
-    "  two  spaces,\ttabs\nand\r\nlines  ",
-    "Grüße, 你好, 🙂👩‍👩‍👧 and a\u0301",
-    "<|eot_id|> is written by a user <|begin_of_text|>",
-    "ABC AbC abcDEF 12345 !?.,;:—“quoted”",
-    "\u0000\u00ad\ufeff\ue000\uffff",
-]
-SAMPLING: list[dict[str, Any]] = [
-    {"top_k": 0},
-    {"temperature": 0.3, "top_k": 7},
-    {"top_k": 0, "top_p": 0.9},
-    {"top_k": 20, "top_p": 0.5, "min_p": 0.05},
-    {"temperature": 1.7, "top_k": 0, "min_p": 0.2},
-    {"repetition_penalty": 1.3, "top_k": 5},
-    {"temperature": 1e-30, "top_k": 0},
-]
 
 
 GENERATION: list[dict[str, Any]] = [
@@ -80,19 +61,14 @@ def write(folder: Path) -> None:
         export(DEMO, artifact, target="stock")
     session, tokenizer = Session(artifact, threads=1), Tokenizer.from_folder(artifact)
     cases = {
+        **json.loads(VECTORS.read_text("utf-8")),
         "questions": questions(session, tokenizer),
-        "texts": texts(tokenizer),
-        "streams": streams(tokenizer),
-        "chats": chats(tokenizer),
         "templates": templates(),
         "rewritten": rewritten(),
         "tokenizers": tokenizer_cases(),
-        "conversation": conversation(session, tokenizer),
-        "stopped": stopped(session, tokenizer),
         "generation": generation(session, tokenizer),
         "special": special(session, tokenizer),
         "manifests": manifests(artifact),
-        "sampling": sampling(),
     }
     (folder / "cases.json").write_text(json.dumps(cases), "utf-8")
 
@@ -138,42 +114,6 @@ def special(session: Session, tokenizer: Tokenizer) -> dict[str, Any]:
     config = GenerationConfig(eos_token_id=(), stop_strings=stop)
     (done,) = generate_text(session, tokenizer, [prompt], config)
     return {"prompt": prompt, "stop": stop, "text": done.text, "ids": done.result.ids}
-
-
-def texts(tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    found = []
-    for text in TEXTS:
-        ids = tokenizer.encode(text)
-        decoded = tokenizer.decode(ids, skip_special_tokens=False)
-        found.append({"text": text, "ids": ids, "decoded": decoded})
-    return found
-
-
-def streams(tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """Random ids, most of them pieces of characters, as text that comes piece by piece."""
-    random, found = np.random.default_rng(0), []
-    for highest in (260, tokenizer.vocab_size):
-        ids = random.integers(0, highest, 200).tolist()
-        decoder = StreamDecoder(tokenizer)
-        pieces = [decoder.push(id) for id in ids]
-        found.append({"ids": ids, "pieces": [*pieces, decoder.flush()]})
-    return found
-
-
-def chats(tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    found = []
-    for text in TEXTS:
-        messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
-        after = [{"role": "user", "content": text}]
-        found.append(
-            {
-                "messages": messages,
-                "ids": tokenizer.encode_chat(messages),
-                "after": after,
-                "after_ids": tokenizer.encode_after_reply(messages, after),
-            }
-        )
-    return found
 
 
 def templates() -> list[dict[str, Any]]:
@@ -248,38 +188,6 @@ def tokenizer_case(name: str, files: folders.Files) -> dict[str, Any]:
     return {"name": name, "files": files, "texts": texts, "chats": chats, "rows": rows}
 
 
-def conversation(session: Session, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    """Enough turns that the oldest ones are forgotten."""
-    chat, turns = Chat(session, tokenizer), []
-    for number in range(30):
-        text = f"What is {10 + number} + {number % 9}?"
-        "".join(chat.send(text, max_new_tokens=LIMIT))
-        assert chat.result is not None
-        result = chat.result
-        turns.append(
-            {
-                "text": text,
-                "ids": result.ids,
-                "prompt_tokens": result.prompt_tokens,
-                "cached_tokens": result.cached_tokens,
-                "kept": len(chat.turns),
-            }
-        )
-    return turns
-
-
-def stopped(session: Session, tokenizer: Tokenizer) -> dict[str, Any]:
-    question = "Where is Grace? Grace ran to the cellar."
-    prompt = tokenizer.encode_chat([{"role": "user", "content": question}])
-    free = text_stream(session, tokenizer, prompt, GenerationConfig(max_new_tokens=LIMIT))
-    stop = "".join(free)[2:4]
-    cut = text_stream(
-        session, tokenizer, prompt, GenerationConfig(max_new_tokens=LIMIT, stop_strings=[stop])
-    )
-    text = "".join(cut)
-    return {"prompt": prompt, "stop": stop, "text": text, "ids": cut.result.ids}
-
-
 def manifests(artifact: Path) -> list[dict[str, Any]]:
     """The manifest, changed in every field, and whether Python refuses it."""
     text = (artifact / MANIFEST).read_text("utf-8")
@@ -311,22 +219,6 @@ def is_refused(artifact: Path, manifest: dict[str, Any]) -> bool:
         except ArtifactError:
             return True
     return False
-
-
-def sampling() -> dict[str, Any]:
-    logits = np.random.default_rng(1).standard_normal(3000).astype(np.float32) * 3
-    logits[100:110] = logits[7]  # ties
-    said = [5, 7, 9, int(logits.argmax())]
-    cases = []
-    for params in SAMPLING:
-        sampler = Sampler(GenerationConfig(do_sample=True, **params))
-        sampler.observe(said)
-        ids, probabilities = sampler.distribution(logits)
-        cases.append({"params": params, "ids": ids.tolist(), "p": probabilities.tolist()})
-    greedy = Sampler(GenerationConfig(repetition_penalty=1.3))
-    greedy.observe(said)
-    chosen = [greedy.sample(logits) for _ in range(20)]
-    return {"logits": logits.tolist(), "said": said, "cases": cases, "greedy": chosen}
 
 
 if __name__ == "__main__":

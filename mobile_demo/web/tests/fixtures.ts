@@ -1,4 +1,7 @@
-/** What `tests/support/web_fixtures.py` wrote: an artifact, and what Python makes of it. */
+/**
+ * What `tests/support/web_fixtures.py` wrote: an artifact, and what Python makes of it. The vectors
+ * of `mobile_demo/vectors` are among it.
+ */
 
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
@@ -11,6 +14,8 @@ export interface Cases {
   texts: { text: string; ids: number[]; decoded: string }[];
   streams: { ids: number[]; pieces: string[] }[];
   chats: { messages: Message[]; ids: number[]; after: Message[]; after_ids: number[] | null }[];
+  turns: { messages: Message[]; ids: number[] }[];
+  stops: { strings: string[]; pieces: string[]; shown: string[] }[];
   templates: { source: string; messages: Message[]; text: string | null }[];
   rewritten: { source: string; messages: Message[]; reply: number[]; ids: number[] }[];
   tokenizers: {

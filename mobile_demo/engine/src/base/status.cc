@@ -11,8 +11,7 @@ constexpr size_t kRoom = sizeof(bitnet_edge_error::sentence);
 constexpr size_t kQuoted = 160;  // bytes of a quoted text
 
 Status::Status() = default;
-Status::Status(bitnet_edge_code code, std::string sentence)
-    : code(code), sentence(std::move(sentence)) {}
+Status::Status(bitnet_edge_code what, std::string says) : code(what), sentence(std::move(says)) {}
 Status::Status(const Status& other) = default;
 Status::Status(Status&& other) = default;
 Status& Status::operator=(Status&& other) = default;

@@ -16,7 +16,7 @@ namespace edge {
 // What C++ makes by itself is written out, as it would be put in at every return.
 struct Status {
   Status();
-  Status(bitnet_edge_code code, std::string sentence);
+  Status(bitnet_edge_code what, std::string says);
   Status(const Status& other);
   Status(Status&& other);
   Status& operator=(Status&& other);

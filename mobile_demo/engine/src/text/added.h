@@ -3,8 +3,6 @@
 
 #include <stdint.h>
 
-#include <map>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +27,7 @@ struct Added {
 
 class AddedTokens {
  public:
-  static constexpr size_t kMaxTokens = 1 << 16;
+  static constexpr size_t kMaxTokens = 1 << 14;
 
   // Adds a token or changes its flags, as the tokenizers package does. A token that the vocabulary
   // lacks gets the next id.
@@ -46,18 +44,26 @@ class AddedTokens {
   };
   std::vector<Part> split(std::string_view text, bool normalized, bool special) const;
 
+  struct Entry {
+    Added token;
+    int32_t id;
+    bool once_special;  // which it stays for the tokenizers package
+  };
   const Added* get(int32_t id) const;
-  bool is_special(std::string_view content) const { return special_.count(content) > 0; }
   int32_t id_of(std::string_view content) const;  // -1: none
-  const std::map<int32_t, Added>& all() const { return by_id_; }
+  bool is_special(std::string_view content) const;
+  size_t size() const { return entries_.size(); }
+  const Entry& by_id(size_t i) const { return entries_[by_id_[i]]; }  // in the order of ids
 
  private:
-  int32_t longest_at(std::string_view text, size_t place, bool normalized) const;
+  size_t place_of(int32_t id) const;  // in by_id_, also where it would be
+  size_t place_of(std::string_view content) const;
+  const Entry* entry_of(std::string_view content) const;
+  const Entry* longest_at(std::string_view text, size_t place, bool normalized) const;
 
-  std::map<int32_t, Added> by_id_;
-  std::map<std::string, int32_t, std::less<>> ids_;
-  std::set<std::string, std::less<>> special_;  // those that were special once, too
-  std::vector<int32_t> first_bytes_[2][256];    // by `normalized`; longer ones first
+  std::vector<Entry> entries_;
+  std::vector<uint32_t> by_id_, by_content_;   // places in entries_
+  std::vector<uint32_t> first_bytes_[2][256];  // by `normalized`; longer ones first
 };
 
 }  // namespace edge

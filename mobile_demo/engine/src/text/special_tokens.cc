@@ -3,7 +3,6 @@
 // bitnet_onnx/text/backend.py.
 #include <algorithm>
 #include <optional>
-#include <set>
 
 #include "text/tokenizer_parts.h"
 #include "words/keys.h"
@@ -146,7 +145,37 @@ static Status read_extra(const Merged& config, std::vector<Named>* out) {
   return status;
 }
 
-using ById = std::map<int64_t, Declared>;
+// Declared tokens by id; of two with one id, the later one counts.
+namespace {
+struct ById {
+  std::vector<std::pair<int64_t, Declared>> tokens;  // in the order of ids
+
+  size_t place_of(int64_t id) const {  // from the end, as files list them in order
+    size_t place = tokens.size();
+    while (place > 0 && tokens[place - 1].first >= id) place--;
+    return place;
+  }
+  bool has(int64_t id) const {
+    const size_t place = place_of(id);
+    return place < tokens.size() && tokens[place].first == id;
+  }
+  Status put(int64_t id, const Declared& token) {
+    if (tokens.size() >= AddedTokens::kMaxTokens) {
+      return fail(BITNET_EDGE_ARTIFACT,
+                  "the tokenizer declares more than %zu tokens, expected fewer",
+                  AddedTokens::kMaxTokens);
+    }
+    const size_t place = place_of(id);
+    if (has(id)) {
+      tokens[place].second = token;
+      return {};
+    }
+    tokens.push_back({id, token});
+    for (size_t i = tokens.size() - 1; i > place; i--) std::swap(tokens[i], tokens[i - 1]);
+    return {};
+  }
+};
+}  // namespace
 
 static Status wrong_id(const char* where) {
   return fail(BITNET_EDGE_ARTIFACT, "%s is not readable, expected added tokens by their ids",
@@ -166,8 +195,8 @@ static Status read_list(const Value& list, ById* declared, AddedTokens* added, c
     Declared token;
     if (status.ok()) status = read_token(entry, "tokenizer.json", false, &token);
     if (status.ok() && added) status = added->add(token.whole(), bpe.vocabulary());
+    if (status.ok()) status = declared->put(id->integer(), token);
     if (!status.ok()) return status;
-    (*declared)[id->integer()] = token;
   }
   return {};
 }
@@ -185,7 +214,7 @@ static Status read_decoder(const Value& decoder, ById* out) {
     }
     Declared token;
     if (status.ok()) status = read_token(*entry, "added_tokens_decoder", false, &token);
-    (*out)[id] = token;
+    if (status.ok()) status = out->put(id, token);
   }
   return status;
 }
@@ -210,27 +239,25 @@ static Status read_ends(const Value& generation, std::vector<int32_t>* eos) {
   return {};
 }
 
-using Names = std::set<std::string, std::less<>>;
-
-static Names texts_of(const std::vector<Named>& tokens) {
-  Names names;
-  for (const Named& token : tokens) names.insert(token.token.token.content);
-  return names;
+static bool names(const std::vector<Named>& tokens, std::string_view text) {
+  return std::any_of(tokens.begin(), tokens.end(),
+                     [&](const Named& named) { return named.token.token.content == text; });
 }
 
 // "added_tokens_decoder" declares all tokens; else added_tokens.json and tokenizer.json do.
-static Status read_declared(const Tokenizer::Files& files, const Names& special, ById* declared) {
+static Status read_declared(const Tokenizer::Files& files, const std::vector<Named>& named,
+                            const std::vector<Named>& extra, ById* declared) {
   if (const Value* decoder = files.config.get("added_tokens_decoder")) {
-    declared->clear();
+    declared->tokens.clear();
     return read_decoder(*decoder, declared);
   }
   for (Value::Iterator entry = files.added.begin(); entry != files.added.end(); ++entry) {
     if (!entry->is_integer()) return wrong_id("added_tokens.json");
-    if (declared->count(entry->integer())) continue;  // what tokenizer.json says counts more
+    if (declared->has(entry->integer())) continue;  // what tokenizer.json says counts more
     Declared token;
     token.token.content = std::string(entry.key());
-    token.token.special = special.count(entry.key()) > 0;
-    (*declared)[entry->integer()] = token;
+    token.token.special = names(named, entry.key()) || names(extra, entry.key());
+    if (const Status status = declared->put(entry->integer(), token); !status.ok()) return status;
   }
   return {};
 }
@@ -241,37 +268,35 @@ static std::vector<Declared> missing(const Tokenizer::Parts& parts, const ById& 
                                      const std::vector<Named>& named,
                                      const std::vector<Named>& extra) {
   std::vector<Declared> fresh;
-  Names contents, changed;
-  for (const auto& [id, token] : parts.added.all()) contents.insert(token.content);
-  for (const auto& [id, token] : declared) {
+  const auto renewed = [&](std::string_view text) {
+    return std::any_of(fresh.begin(), fresh.end(),
+                       [&](const Declared& token) { return token.token.content == text; });
+  };
+  for (const auto& [id, token] : declared.tokens) {
     const Added* has = parts.added.get(parts.added.id_of(token.token.content));
-    if (has && *has == token.whole()) continue;
-    fresh.push_back(token);
-    contents.insert(token.token.content);
+    if (!has || !(*has == token.whole())) fresh.push_back(token);
   }
   for (const std::vector<Named>* tokens : {&named, &extra}) {
     for (const Named& token : *tokens) {
-      const std::string& content = token.token.token.content;
-      if (contents.count(content) || parts.id_of(content) < 0) continue;
-      contents.insert(content);
+      const std::string& text = token.token.token.content;
+      if (parts.added.id_of(text) >= 0 || renewed(text) || parts.id_of(text) < 0) continue;
       fresh.push_back(token.token);
     }
   }
-  for (const Declared& token : fresh) changed.insert(token.token.content);
-  const Names names = texts_of(named);
-  for (const auto& [id, token] : parts.added.all()) {
-    if (names.count(token.content) && !changed.count(token.content) && !token.special) {
+  for (size_t i = 0; i < parts.added.size(); i++) {
+    const Added& token = parts.added.by_id(i).token;
+    if (!token.special && names(named, token.content) && !renewed(token.content)) {
       fresh.push_back({token, token.normalized});
     }
   }
   for (Declared& token : fresh) {
-    token.token.special = token.token.special || names.count(token.token.content);
+    token.token.special = token.token.special || names(named, token.token.content);
   }
   return fresh;
 }
 
 static Status check_ids(const Tokenizer::Parts& parts, const ById& declared, const char* where) {
-  for (const auto& [id, token] : declared) {
+  for (const auto& [id, token] : declared.tokens) {
     const int32_t given = parts.id_of(token.token.content);
     if (given == id) continue;
     return fail(BITNET_EDGE_ARTIFACT,
@@ -315,9 +340,7 @@ Status Tokenizer::Parts::read_tokens(const Files& files, const TokenizerClass* k
   std::vector<Named> named, extra;
   if (status.ok()) status = read_named(config, &named);
   if (status.ok()) status = read_extra(config, &extra);
-  Names special = texts_of(named);
-  for (const std::string& text : texts_of(extra)) special.insert(text);
-  if (status.ok()) status = read_declared(files, special, &declared);
+  if (status.ok()) status = read_declared(files, named, extra, &declared);
   if (!status.ok()) return status;
   for (const Declared& token : missing(*this, declared, named, extra)) {
     if (status.ok()) status = added.add(token.whole(), bpe.vocabulary());

@@ -149,8 +149,8 @@ bool Tokenizer::special(int32_t id) const {
 
 int32_t Tokenizer::size() const {
   int32_t size = parts_->bpe.vocabulary().size();
-  for (const auto& [id, token] : parts_->added.all()) {
-    size += parts_->bpe.vocabulary().id_of(token.content) < 0;
+  for (size_t i = 0; i < parts_->added.size(); i++) {
+    size += parts_->bpe.vocabulary().id_of(parts_->added.by_id(i).token.content) < 0;
   }
   return size;
 }

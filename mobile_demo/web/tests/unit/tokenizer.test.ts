@@ -19,6 +19,15 @@ test.each(cases.chats)("a chat of $messages.1.content", ({ messages, ids, after,
   expect(tokenizer.encodeAfterReply(messages, after)).toEqual(after_ids);
 });
 
+test.each(cases.turns)("a conversation of $messages.length messages", ({ messages, ids }) => {
+  expect(tokenizer.encodeChat(messages)).toEqual(ids);
+});
+
+test.each(cases.stops)("stop strings $strings", ({ strings, pieces, shown }) => {
+  const stop = new StopStrings(strings);
+  expect([...pieces.map((piece) => stop.push(piece)), stop.flush()]).toEqual(shown);
+});
+
 test.each(cases.streams)("streams whole characters only", ({ ids, pieces }) => {
   const decoder = new StreamDecoder(tokenizer);
   expect([...ids.map((id) => decoder.push(id)), decoder.flush()]).toEqual(pieces);
