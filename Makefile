@@ -81,7 +81,7 @@ demo-web: $(STOCK)/manifest.json $(PAGE)
 
 web: $(PAGE)
 
-test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(PAGE)
+test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(PAGE) $(BOARD_BUILD)/bitnet-edge
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
@@ -95,7 +95,7 @@ board: $(BOARD_BUILD)/bitnet-edge $(ARTIFACT)/manifest.json
 	@$(EMULATE) $(BOARD_BUILD)/bitnet-edge $(ARTIFACT) '$(QUESTION)' --stats $(ARGS)
 
 lint: $(VENV)/.dev $(WEB)/node_modules/.installed
-	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
+	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES) $(filter %.h %.cc,$(BOARD_SOURCES))
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy

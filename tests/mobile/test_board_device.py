@@ -57,7 +57,7 @@ def test_the_debian_package_holds_what_runs(
 ) -> None:
     program()
     cpack = shutil.which("cpack") or str(ROOT / ".venv" / "bin" / "cpack")
-    call = [cpack, "--config", build / "CPackConfig.cmake", "-B", tmp_path]
+    call: list[str | Path] = [cpack, "--config", build / "CPackConfig.cmake", "-B", tmp_path]
     subprocess.run(call, check=True, capture_output=True)
     (package,) = tmp_path.glob("bitnet-edge_*.deb")
     fields = subprocess.run(
@@ -71,7 +71,8 @@ def test_the_debian_package_holds_what_runs(
     assert {"README.md", "copyright", "onnxruntime-LICENSE"} <= {
         path.name for path in doc.iterdir()
     }
-    emulated = [BOARD / "emulated.sh", "cortex-a72", tmp_path] if build == ARM else []
+    emulator: list[str | Path] = [BOARD / "emulated.sh", "cortex-a72", tmp_path]
+    emulated = emulator if build == ARM else []
     done = subprocess.run(
         [*emulated, system / "usr" / "bin" / "bitnet-edge", demo_artifact, "What is 27 + 5?"],
         capture_output=True, env=of_another_cpu(), timeout=600,
