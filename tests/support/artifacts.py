@@ -10,7 +10,7 @@ import onnx
 
 from bitnet_onnx.files import sha256
 
-__all__ = ["configured", "initializers"]
+__all__ = ["configured", "initializers", "with_json"]
 
 
 def initializers(folder: Path) -> dict[str, onnx.TensorProto]:
@@ -19,14 +19,19 @@ def initializers(folder: Path) -> dict[str, onnx.TensorProto]:
 
 def configured(artifact: Path, folder: Path, values: dict[str, Any]) -> Path:
     """Link an artifact's files into a new folder, with another generation_config.json."""
+    return with_json(artifact, folder, "generation_config.json", values)
+
+
+def with_json(artifact: Path, folder: Path, name: str, values: dict[str, Any]) -> Path:
+    """Link an artifact's files into a new folder, with other values in one of them."""
     folder.mkdir()
     for path in artifact.iterdir():
         (folder / path.name).symlink_to(path)
     manifest = json.loads((artifact / "manifest.json").read_text("utf-8"))
-    config = folder / "generation_config.json"
-    config.unlink(missing_ok=True)
-    config.write_text(json.dumps(values))
-    manifest["files"][config.name] = {"size": config.stat().st_size, "sha256": sha256(config)}
+    changed = folder / name
+    changed.unlink(missing_ok=True)
+    changed.write_text(json.dumps(values))
+    manifest["files"][name] = {"size": changed.stat().st_size, "sha256": sha256(changed)}
     (folder / "manifest.json").unlink()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
