@@ -173,7 +173,7 @@ test.each([
   [changed((fields) => delete fields["format_version"]), /format_version is undefined/],
   [changed((fields) => (fields["new"] = 1)), /the field new is unknown/],
   [changed((fields) => delete fields["head"]), /the field head is missing/],
-  [changed((fields) => (fields["head"] = "int4")), /head is "int4"/],
+  [changed((fields) => (fields["head"] = "int3")), /head is "int3"/],
   [changed((fields) => (fields["vocab_size"] = 0)), /vocab_size is 0/],
   [changed((fields) => (fields["target"] = "native")), /a library that browsers cannot load/],
   [changed((fields) => (fields["files"] = {})), /files must list model.onnx/],
