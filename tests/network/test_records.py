@@ -19,6 +19,7 @@ WORDS = re.compile("|".join(rf"(?<![\w-]){re.escape(n)}(?![\w-])" for n in NAMES
 # Lines where such a text means something else, or gives the default.
 OTHER_MEANINGS = {
     'DOMAIN = "bitnet"',
+    'DOMAIN = b"bitnet"',
     '"quant_method": "bitnet",',
     'read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")',
     'read.one_of(section, f"{NAME}.quant_method", ("bitnet", None), None)',
