@@ -1,7 +1,7 @@
 // Int4MatMul(X float32 [..., K], W uint8 [N, 128 * ceil(K / 256)], levels int8 [N, 8 * ceil(K /
 //            256)], scale float32 [N]) -> Y float32 [..., N]
 // Int6MatMul: the same with W [N, 192 * ceil(K / 256)]
-#include "operators/int4_matmul/int4_inputs.h"
+#include "onnxruntime/int4_inputs.h"
 #include "operators/ternary.h"
 
 namespace bitnet {

@@ -1,7 +1,7 @@
 // TwoStepInt4MatMul(X float32 [..., K], W bfloat16 [N, K], codes, levels and scale as of
 // Int4MatMul,
 //                   bound float32 [N]) -> Y float32 [..., N]
-#include "operators/int4_matmul/int4_inputs.h"
+#include "onnxruntime/int4_inputs.h"
 #include "operators/two_step_matmul/two_step_int4_matmul.h"
 
 namespace bitnet {
