@@ -3,14 +3,12 @@
 #include <string.h>
 
 #include "operators/ternary.h"
+#include "operators/wide_sums.h"
 
 namespace bitnet {
 namespace {
 
-constexpr size_t kSlab = 256;   // activation rows at a time: bounds the scratch
-constexpr size_t kSums = 2048;  // int64 sums that a task keeps on its stack
-
-size_t slab_of(size_t m) { return smaller(m, kSlab); }
+size_t slab_of(size_t m) { return smaller(m, kWideSlab); }
 
 // q: [blocks, kBlockK]
 void split(const int16_t* q, size_t blocks, SplitBlock* to) {
@@ -42,7 +40,7 @@ void int4_matmul(const Kernels& kernels, const Int4MatMul& op, void* scratch, co
   const size_t slab = slab_of(op.m), blocks = blocks_of(op.k);
   const size_t row_bytes = int4_row_bytes(op.bits, op.k);
   const size_t tall = smaller(op.m, kInt4Rows);
-  const size_t rows = rows_per_task(op.n, row_bytes, 4, kSums / tall);
+  const size_t rows = rows_per_task(op.n, row_bytes, 4, kWideSums / tall);
   SplitBlock* x = static_cast<SplitBlock*>(scratch);
   int16_t* q = reinterpret_cast<int16_t*>(x + slab * blocks);
   float* inverse = reinterpret_cast<float*>(q + blocks * kBlockK);
@@ -54,19 +52,14 @@ void int4_matmul(const Kernels& kernels, const Int4MatMul& op, void* scratch, co
       split(q, blocks, x + i * blocks);
     }
     parallel(pool, parts(op.n, rows), [&](size_t task) {
-      int64_t sums[kSums];
+      int64_t sums[kWideSums];
       const size_t n0 = task * rows, count = smaller(op.n - n0, rows);
       for (size_t i0 = 0; i0 < m; i0 += kInt4Rows) {
         const size_t here = smaller(kInt4Rows, m - i0);
         gemv(here, count, blocks, x + i0 * blocks, op.w + n0 * row_bytes,
              reinterpret_cast<const int8_t*>(op.levels) + n0 * blocks * kLevels, sums, count);
-        for (size_t i = 0; i < here; i++) {
-          float* y = op.y + (first + i0 + i) * op.n + n0;
-          for (size_t n = 0; n < count; n++) {
-            const float sum = static_cast<float>(sums[i * count + n]);
-            y[n] = sum * load_float(op.scale, n0 + n) * inverse[i0 + i];
-          }
-        }
+        scale_wide_sums(here, count, sums, op.scale + n0, inverse + i0,
+                        op.y + (first + i0) * op.n + n0, op.n);
       }
     });
   }

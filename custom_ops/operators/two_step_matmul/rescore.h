@@ -19,6 +19,25 @@ constexpr size_t kTasks = 64;  // tasks that read rows of w: many, as these may 
 // room for x, padded.
 float slack_of(const Kernels& kernels, const float* x, size_t k, int16_t* q);
 
+// Scratch of the second step: x in float64 and q, each padded, and the heaps of `largest`.
+struct SecondStep {
+  double* x;
+  int16_t* q;
+  float* heaps;
+};
+
+inline size_t second_step_bytes(size_t k, size_t largest_size) {
+  return padded(k, kPadInt8) * (sizeof(double) + sizeof(int16_t)) +
+         kParts * largest_size * sizeof(float);
+}
+
+inline SecondStep second_step_of(void* scratch, size_t k) {
+  const size_t stride = padded(k, kPadInt8);
+  double* x = static_cast<double*>(scratch);
+  int16_t* q = reinterpret_cast<int16_t*>(x + stride);
+  return {x, q, reinterpret_cast<float*>(q + stride)};
+}
+
 // A heap of the `size` largest values so far, the smallest first: `value` replaces it.
 void replace_first(float* heap, size_t size, float value);
 

@@ -5,7 +5,6 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kHeaps = kParts * kFirst;  // floats
 static_assert(kKeep <= kFirst, "room for both heaps");
 
 void second_step(const Kernels& kernels, const TwoStepInt4MatMul& op, const double* x, float slack,
@@ -23,12 +22,9 @@ void second_step(const Kernels& kernels, const TwoStepInt4MatMul& op, const doub
 
 }  // namespace
 
-// For the scan. After it: x in float64 and q, and the heaps.
+// For the scan; after it for the second step.
 size_t two_step_int4_matmul_scratch(size_t m, size_t k) {
-  const size_t scan = int4_matmul_scratch(m, k);
-  const size_t rest =
-      padded(k, kPadInt8) * (sizeof(double) + sizeof(int16_t)) + kHeaps * sizeof(float);
-  return scan > rest ? scan : rest;
+  return larger(int4_matmul_scratch(m, k), second_step_bytes(k, kFirst));
 }
 
 void two_step_int4_matmul(const Kernels& kernels, const TwoStepInt4MatMul& op, void* scratch,
@@ -45,16 +41,13 @@ void two_step_int4_matmul(const Kernels& kernels, const TwoStepInt4MatMul& op, v
                .scale = op.scale,
                .y = op.y},
               scratch, pool);
-  const size_t stride = padded(op.k, kPadInt8);
-  double* wide = static_cast<double*>(scratch);
-  int16_t* q = reinterpret_cast<int16_t*>(wide + stride);
-  float* heaps = reinterpret_cast<float*>(q + stride);
+  const SecondStep step = second_step_of(scratch, op.k);
   for (size_t i = 0; i < op.m; i++) {
     const float* x = op.x + i * op.k;
-    const float slack = slack_of(kernels, x, op.k, q);
+    const float slack = slack_of(kernels, x, op.k, step.q);
     if (slack != slack) continue;
-    kernels.widen_bf16(x, op.k, padded(op.k, kPadBf16), wide);
-    second_step(kernels, op, wide, slack, op.y + i * op.n, heaps, pool);
+    kernels.widen_bf16(x, op.k, padded(op.k, kPadBf16), step.x);
+    second_step(kernels, op, step.x, slack, op.y + i * op.n, step.heaps, pool);
   }
 }
 
