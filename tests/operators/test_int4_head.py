@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 import torch
@@ -40,6 +39,7 @@ from tests.support.nodes.one_node import (
     two_step_int4,
     two_step_int4_choice,
 )
+from tests.support.nodes.two_steps import check_choice, check_largest, random_table
 from tests.support.questions import answers, compared
 from tests.support.sessions import scores
 
@@ -111,35 +111,11 @@ def test_deviations_hold_for_independent_tokens_and_are_not_loose() -> None:
 
 def check(x: np.ndarray, made: dict[str, np.ndarray]) -> np.ndarray:
     """All four choose the same rows; the largest are exact where the bounds hold."""
-    found = run(OP, x, made, library=True)
-    exact = run("Bf16MatMul", x, {"W": made["W"]}, library=True)
     copy = {"W": made["codes"], "levels": made["levels"], "scale": made["scale"]}
     rough = run("Int4MatMul", x, copy, library=True)
     choice = two_step_int4_choice(x, made)
-    np.testing.assert_array_equal(found, np.where(choice, exact, rough))
-    least = np.sort(exact)[:, -64:][:, :1]
-    np.testing.assert_array_equal(found[exact >= least], exact[exact >= least])
-    assert (found < least)[exact < least].all()
-
-    table = torch.from_numpy(made["W"].view(np.uint16)).view(torch.bfloat16)
-    names = ("codes", "levels", "scale", "bound")
-    rest = [torch.from_numpy(made[name]) for name in names]
-    for other, precise in (
-        (run(OP, x, made, library=False), run("Bf16MatMul", x, {"W": made["W"]}, library=False)),
-        (
-            ops.two_step_int4_matmul(torch.from_numpy(x), table, *rest).numpy(),
-            ops.bf16_matmul(torch.from_numpy(x), table).numpy(),
-        ),
-    ):
-        np.testing.assert_array_equal(other, np.where(choice, precise, rough))
+    check_choice(OP, x, made, rough, choice, ops.two_step_int4_matmul)
     return choice
-
-
-def random_table(seed: int, rows: int, features: int, spread: float) -> np.ndarray:
-    """Rows of very different sizes where ``spread`` is not 0."""
-    random = np.random.default_rng(seed)
-    sizes = 10.0 ** random.uniform(-spread, spread, (rows, 1))
-    return (random.standard_normal((rows, features)) * sizes).astype(ml_dtypes.bfloat16)
 
 
 @settings(max_examples=40)
@@ -263,10 +239,8 @@ def test_the_bodies_give_the_logits_of_the_library(folders: Folders, head: str) 
 def test_the_largest_logits_are_those_of_the_bf16_artifact(folders: Folders) -> None:
     found = scores(Session(folders("two-step-int4")[1]), IDS)
     exact = scores(Session(folders("bf16")[1]), IDS)
-    least = np.sort(exact)[:, -64:][:, :1]
-    np.testing.assert_array_equal(found[exact >= least], exact[exact >= least])
+    check_largest(found, exact)
     assert (found != exact).any()
-    assert (found < least)[exact < least].all()
 
 
 def test_verify_says_what_is_compared(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
