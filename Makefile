@@ -43,8 +43,6 @@ ZIG := $(if $(shell command -v $${CXX:-c++}),,$$($(PY) -m custom_ops.wheels --he
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
 OPS_SOURCES := $(shell find custom_ops -type f)
 NATIVE := mobile_demo/engine
-EDGE := build/edge
-EDGE_SOURCES := $(shell find $(NATIVE) -type f)
 CXX_SOURCES := $(filter-out custom_ops/onnxruntime/include/%,$(shell git ls-files '*.h' '*.cc' '*.inc' '*.c'))
 WEB := mobile_demo/web
 PAGE := bitnet_onnx/web/index.html
@@ -86,9 +84,9 @@ demo-web: $(STOCK)/manifest.json $(PAGE)
 
 web: $(PAGE)
 
-test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(EDGE)/.tests $(PAGE) $(BOARD_BUILD)/bitnet-edge
+test: $(VENV)/.dev $(LIB) $(BUILD)/.tests $(BOARD_BUILD)/.tests $(PAGE)
 	@$(CTEST) --test-dir $(BUILD) --output-on-failure
-	@$(CTEST) --test-dir $(EDGE) --output-on-failure
+	@$(CTEST) --test-dir $(BOARD_BUILD) --output-on-failure
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-web: $(VENV)/.dev $(LIB) $(PAGE)
@@ -108,6 +106,11 @@ lint: $(VENV)/.dev $(WEB)/node_modules/.installed
 	@$(NPM) run --silent lint
 
 $(BOARD_BUILD)/bitnet-edge: $(BOARD_BUILD)/CMakeCache.txt $(OPS_SOURCES) $(BOARD_SOURCES)
+	@$(CMAKE) --build $(BOARD_BUILD) --target bitnet-edge --parallel $(JOBS)
+	@touch $@
+
+# The engine's tests, too.
+$(BOARD_BUILD)/.tests: $(BOARD_BUILD)/bitnet-edge
 	@$(CMAKE) --build $(BOARD_BUILD) --parallel $(JOBS)
 	@touch $@
 
@@ -209,11 +212,6 @@ $(LIB): $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
 
 $(BUILD)/.tests: $(BUILD)/CMakeCache.txt $(OPS_SOURCES)
 	@$(CMAKE) --build $(BUILD) --parallel $(JOBS)
-	@touch $@
-
-$(EDGE)/.tests: $(VENV)/.compiler $(EDGE_SOURCES) $(OPS_SOURCES)
-	@$(CMAKE) -S $(NATIVE) -B $(EDGE) -DBITNET_EDGE_TESTS=ON $(ZIG)
-	@$(CMAKE) --build $(EDGE) --parallel $(JOBS)
 	@touch $@
 
 $(ARTIFACT)/manifest.json: $(VENV)/.export $(LIB) $(wildcard bitnet_onnx/demo/*)

@@ -19,6 +19,7 @@ from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.generation.sampling import Sampler
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
+from mobile_demo.vectors import make
 from tests.support.artifacts import configured
 from tests.support.native.edge import Answer, answers, opened, program
 from tests.support.paths import DEMO
@@ -173,14 +174,8 @@ def test_a_seed_repeats_an_answer(head: str, tmp_path: Path, asked: list[dict[st
 
 
 SAMPLING: list[dict[str, Any]] = [
-    {"top_k": 0},
-    {"temperature": 0.3, "top_k": 7},
-    {"top_k": 0, "top_p": 0.9},
-    {"top_k": 20, "top_p": 0.5, "min_p": 0.05},
-    {"temperature": 1.7, "top_k": 0, "min_p": 0.2},
-    {"repetition_penalty": 1.3, "top_k": 5},
+    *make.SAMPLING,
     {"repetition_penalty": 0.7, "top_k": 0, "top_p": 0.99, "temperature": 0.8},
-    {"temperature": 1e-30, "top_k": 0},
 ]
 
 

@@ -21,6 +21,7 @@ from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.gguf.container import GgufFile
 from bitnet_onnx.weights.gguf.tokenizer import GgufText
 from tests.support.environment import no_network
+from tests.support.native.edge import program as built
 from tests.support.paths import DEMO, ROOT
 from tests.support.text import edge
 from tests.support.text.edge_files import made
@@ -31,8 +32,8 @@ COUNT = 2000
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return edge.build(tmp_path_factory.mktemp("edge"), "ids")
+def program() -> Path:
+    return built("edge_ids")
 
 
 def llama3(folder: Path) -> None:
@@ -216,7 +217,7 @@ def test_the_tables_are_those_of_the_package() -> None:
 
 @pytest.mark.slow
 def test_damaged_files_and_any_prompt(tmp_path: Path) -> None:
-    program = edge.build(tmp_path, "fuzz_text", sanitized=True)
+    program = edge.sanitized(tmp_path, "fuzz_text")
     done = subprocess.run([program, "20000"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0 failures" in done.stdout

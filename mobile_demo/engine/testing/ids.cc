@@ -7,23 +7,11 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "testing/records.h"
 #include "text/stream.h"
 #include "text/tokenizer.h"
 
 using namespace edge;
-
-static bool read_record(std::string* out) {
-  uint32_t size;
-  if (fread(&size, 1, 4, stdin) != 4 || size > (1u << 30)) return false;
-  out->assign(size, '\0');
-  return fread(&(*out)[0], 1, size, stdin) == size;
-}
-
-static void write_record(std::string_view bytes) {
-  const uint32_t size = static_cast<uint32_t>(bytes.size());
-  fwrite(&size, 4, 1, stdout);
-  fwrite(bytes.data(), 1, bytes.size(), stdout);
-}
 
 static void write_ids(const std::vector<int32_t>& ids) {
   write_record({reinterpret_cast<const char*>(ids.data()), 4 * ids.size()});

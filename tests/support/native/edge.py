@@ -15,8 +15,7 @@ from tests.support.paths import ROOT
 
 __all__ = ["Answer", "answers", "onnxruntime_library", "opened", "program"]
 
-BUILD = Path(os.environ.get("BITNET_EDGE_BUILD", ROOT / "build" / "edge"))
-MAKE = "cmake -S mobile_demo/engine -B build/edge -DBITNET_EDGE_TESTS=ON; cmake --build build/edge"
+BUILD = Path(os.environ.get("BITNET_EDGE_BUILD", ROOT / "build" / "board" / "engine"))
 
 
 class Answer(NamedTuple):
@@ -35,7 +34,7 @@ def program(name: str) -> Path:
     """Return a program or library of the engine's build."""
     path = BUILD / name
     if not path.is_file():
-        pytest.skip(f"the engine is not built: {MAKE}")
+        pytest.skip("the engine is not built: make build/board/.tests")
     return path
 
 

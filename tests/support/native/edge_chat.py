@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
-import pytest
-
-from tests.support.paths import ROOT
+from tests.support.native.edge import program
 
 __all__ = ["EdgeChat", "EdgeError"]
-
-ENGINE = ROOT / "mobile_demo" / "engine"
-BUILD = ROOT / "build" / "edge_chat"
-FLAGS = "-std=c++17 -O1 -fno-exceptions -fno-rtti -Wall -Wextra -Werror".split()
-
-
-@cache
-def _program() -> Path:
-    """Compile it, each file once; skip the test where there is no compiler."""
-    if shutil.which("c++") is None:
-        pytest.skip("there is no C++ compiler")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    folders = ("src/base", "src/unicode", "src/words", "src/text", "src/chat")
-    sources = [path for folder in folders for path in sorted((ENGINE / folder).glob("*.cc"))]
-    sources = [path for path in sources if not path.name.startswith("test_")]
-    headers = max(path.stat().st_mtime for path in ENGINE.rglob("*.[hi]*"))
-    objects = []
-    for path in (*sources, ENGINE / "testing" / "chat.cc"):
-        made = BUILD / f"{path.parent.name}_{path.stem}.o"
-        objects.append(made)
-        if not made.exists() or made.stat().st_mtime < max(headers, path.stat().st_mtime):
-            include = [f"-I{ENGINE}", f"-I{ENGINE / 'src'}"]
-            subprocess.run(["c++", *FLAGS, *include, "-c", path, "-o", made], check=True)
-    subprocess.run(["c++", *objects, "-o", BUILD / "chat"], check=True)
-    return BUILD / "chat"
 
 
 class EdgeError(Exception):
@@ -55,7 +26,7 @@ class EdgeChat:
 
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
-            [_program(), folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [program("edge_chat"), folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         try:
             self._check()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-__all__ = ["ENGINE", "SCRIPTS", "build", "called", "ids_of", "opened", "records", "strings"]
+__all__ = ["ENGINE", "SCRIPTS", "called", "ids_of", "opened", "records", "sanitized", "strings"]
 
 ENGINE = ROOT / "mobile_demo" / "engine"
 FLAGS = "-std=c++17 -O1 -fno-exceptions -fno-rtti -Wall -Wextra -Werror".split()
@@ -32,8 +32,8 @@ SCRIPTS = [
 MARKS = "\u0300\u0301\u0308\u0323\u0327\u0345\u05b0\u093c\u3099"
 
 
-def build(folder: Path, name: str, sanitized: bool = False) -> Path:
-    """Return a program of the engine's testing folder, with its text part only."""
+def sanitized(folder: Path, name: str) -> Path:
+    """Build a program of the engine's testing folder with sanitizers, with its text part only."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler")
@@ -41,7 +41,7 @@ def build(folder: Path, name: str, sanitized: bool = False) -> Path:
     sources = [p for part in parts for p in sorted((ENGINE / "src" / part).glob("*.cc"))]
     program = folder / name
     subprocess.run(
-        [compiler, *FLAGS, *(SANITIZERS if sanitized else ()), "-I", ENGINE, "-I", ENGINE / "src",
+        [compiler, *FLAGS, *SANITIZERS, "-I", ENGINE, "-I", ENGINE / "src",
          ENGINE / "testing" / f"{name}.cc", *(p for p in sources if not p.name.startswith("test_")),
          "-o", program],
         check=True,
