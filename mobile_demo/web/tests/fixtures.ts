@@ -6,8 +6,8 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Message } from "../src/engine/chat-template.ts";
-import type { SamplingParams } from "../src/engine/sampling.ts";
+import type { SamplingParams } from "../engine/src/sampling/sampling.ts";
+import type { Message } from "../engine/src/text/chat-template.ts";
 
 export interface Cases {
   questions: { question: string; prompt: number[]; ids: number[]; text: string }[];

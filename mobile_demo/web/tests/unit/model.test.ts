@@ -2,15 +2,15 @@
 
 import * as ort from "onnxruntime-web";
 import { beforeAll, expect, test } from "vitest";
-import { openArtifact } from "../../src/engine/artifact.ts";
-import { Chat } from "../../src/engine/chat.ts";
-import { EngineError } from "../../src/engine/errors.ts";
-import { Model } from "../../src/engine/model.ts";
-import type { Ort } from "../../src/engine/runtime.ts";
-import { Session } from "../../src/engine/session.ts";
-import { MemoryStore } from "../../src/engine/store.ts";
-import { TextStream } from "../../src/engine/text.ts";
-import { Tokenizer } from "../../src/engine/tokenizer.ts";
+import { openArtifact } from "../../engine/src/artifact/artifact.ts";
+import { MemoryStore } from "../../engine/src/artifact/store.ts";
+import { EngineError } from "../../engine/src/errors.ts";
+import { Chat } from "../../engine/src/model/chat.ts";
+import { Model } from "../../engine/src/model/model.ts";
+import type { Ort } from "../../engine/src/model/runtime.ts";
+import { Session } from "../../engine/src/model/session.ts";
+import { TextStream } from "../../engine/src/model/text.ts";
+import { Tokenizer } from "../../engine/src/text/tokenizer.ts";
 import { cases, version1 } from "../fixtures.ts";
 import { FolderServer } from "./folder-server.ts";
 

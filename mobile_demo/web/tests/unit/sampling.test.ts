@@ -1,9 +1,9 @@
 /** The distributions and greedy choices of Python's sampler; draws that follow them. */
 
 import { expect, test } from "vitest";
-import { Random } from "../../src/engine/random.ts";
-import { Sampler } from "../../src/engine/sampling.ts";
-import { kthLargest } from "../../src/engine/select.ts";
+import { Random } from "../../engine/src/sampling/random.ts";
+import { Sampler } from "../../engine/src/sampling/sampling.ts";
+import { kthLargest } from "../../engine/src/sampling/select.ts";
 import { cases } from "../fixtures.ts";
 
 const { sampling } = cases;

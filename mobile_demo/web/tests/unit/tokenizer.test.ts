@@ -1,10 +1,10 @@
 /** The same ids and the same text as Python's tokenizer, from the same files. */
 
 import { expect, test } from "vitest";
-import { guard } from "../../src/engine/chat-template.ts";
-import { StopStrings } from "../../src/engine/stop-strings.ts";
-import { StreamDecoder } from "../../src/engine/stream-decoder.ts";
-import { Tokenizer } from "../../src/engine/tokenizer.ts";
+import { guard } from "../../engine/src/text/chat-template.ts";
+import { StopStrings } from "../../engine/src/text/stop-strings.ts";
+import { StreamDecoder } from "../../engine/src/text/stream-decoder.ts";
+import { Tokenizer } from "../../engine/src/text/tokenizer.ts";
 import { artifactFiles, cases } from "../fixtures.ts";
 
 const tokenizer = new Tokenizer(artifactFiles());
