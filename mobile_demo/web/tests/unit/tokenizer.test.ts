@@ -7,32 +7,6 @@ import { StreamDecoder } from "../../engine/src/text/stream-decoder.ts";
 import { Tokenizer } from "../../engine/src/text/tokenizer.ts";
 import { artifactFiles, cases } from "../fixtures.ts";
 
-const tokenizer = new Tokenizer(artifactFiles());
-
-test.each(cases.texts)("encodes and decodes $text", ({ text, ids, decoded }) => {
-  expect(tokenizer.encode(text)).toEqual(ids);
-  expect(tokenizer.decode(ids)).toBe(decoded);
-});
-
-test.each(cases.chats)("a chat of $messages.1.content", ({ messages, ids, after, after_ids }) => {
-  expect(tokenizer.encodeChat(messages)).toEqual(ids);
-  expect(tokenizer.encodeAfterReply(messages, after)).toEqual(after_ids);
-});
-
-test.each(cases.turns)("a conversation of $messages.length messages", ({ messages, ids }) => {
-  expect(tokenizer.encodeChat(messages)).toEqual(ids);
-});
-
-test.each(cases.stops)("stop strings $strings", ({ strings, pieces, shown }) => {
-  const stop = new StopStrings(strings);
-  expect([...pieces.map((piece) => stop.push(piece)), stop.flush()]).toEqual(shown);
-});
-
-test.each(cases.streams)("streams whole characters only", ({ ids, pieces }) => {
-  const decoder = new StreamDecoder(tokenizer);
-  expect([...ids.map((id) => decoder.push(id)), decoder.flush()]).toEqual(pieces);
-});
-
 // What the library for browsers does in another way is refused by name.
 const REFUSED: Record<string, RegExp> = {
   "single-word": /the added token "cat", which is a single word, which this page cannot do/,
