@@ -77,7 +77,7 @@ def program(name: str) -> Path:
 
 def tool(name: str, *arguments: str, cwd: Path, fails: bool = False) -> str:
     """Return what one of the page's development tools says."""
-    command = [program("node"), WEB / "node_modules" / name, *arguments]
+    command = [str(program("node")), str(WEB / "node_modules" / name), *arguments]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     said = done.stdout + done.stderr
     assert bool(done.returncode) == fails, said
