@@ -32,6 +32,8 @@ __all__ = ["proven", "why_no_chat", "write_chat"]
 _DAYS = (datetime(2031, 2, 3, 4, 5, 6), datetime(2040, 12, 25, 23, 59, 58))
 _MIXED = 60  # random conversations of the proof
 _MOST = 8  # texts of a role that may be refused
+_NO_TOKENIZER = "the checkpoint has no tokenizer.json"
+_NO_TEMPLATE = "the checkpoint has no chat template"
 _THOUGHT = "</think>"  # every answer of a model that thinks has one
 
 Messages = Sequence[dict[str, str]]
@@ -53,22 +55,25 @@ def write_chat(folder: Path) -> None:
     write_text(folder / CHAT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
 
 
-def why_no_chat(folder: Path) -> str | None:
-    """Return the reason where an artifact has no conversation for programs without Jinja."""
+def why_no_chat(folder: Path, jinja: bool = False) -> str | None:
+    """Return the reason where an artifact has no conversation for programs without Jinja.
+
+    jinja: return a reason only where programs with Jinja have no conversation, either.
+    """
     if not (folder / CHAT).exists():
-        return "the checkpoint has no tokenizer.json"
+        return _NO_TOKENIZER
     reason: str | None = json.loads(read_text(folder / CHAT)).get("unsupported")
-    return reason
+    return reason if not jinja or reason == _NO_TEMPLATE else None
 
 
 def proven(
     folder: Path, loaded: Loaded, sources: Mapping[str, str] | None, tokenizer: Tokenizer
 ) -> Rules:
     """Return the rules of a folder's template; raise TokenizerError with the reason otherwise."""
+    if sources is None:
+        raise TokenizerError(_NO_TEMPLATE)
     plain = _Plain(folder, loaded)
     backend, config, names = loaded.backend, loaded.config, named_tokens(loaded.config)
-    if sources is None:
-        raise TokenizerError("the checkpoint has no chat template")
     special = {} if config.get("split_special_tokens") else _special(backend)
     literals = Literals(sources.get(DEFAULT, ""), names)
     template = Template(sources, names)

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 import bitnet_onnx
+from bitnet_onnx.cli.main import main
 from tests.support import clients
-from tests.support.paths import ROOT
+from tests.support.paths import DEMO, ROOT
 
 WEB = ROOT / "mobile_demo" / "web"
 ENGINE = WEB / "engine"
@@ -124,6 +125,14 @@ def project(tarball: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def artifact_for_web(tmp_path: Path) -> Path:
+    artifact = tmp_path / "made" / "for web"
+    artifact.parent.mkdir()
+    assert main(["export", str(DEMO), "-o", str(artifact), "--for", "web"]) == 0
+    return artifact
+
+
 def paths(value: Any) -> Iterator[str]:
     """Yield the paths of package.json's exports."""
     for inner in value.values() if isinstance(value, dict) else ():
@@ -193,11 +202,14 @@ def test_a_wrong_use_is_an_error_of_types(project: Path, right: str, wrong: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["stock_artifact", "split_artifact"])
+@pytest.mark.parametrize("kind", ["stock_artifact", "split_artifact", "artifact_for_web"])
 def test_the_ids_under_node(
-    target: str, request: pytest.FixtureRequest, project: Path, cases: clients.Cases
+    kind: str, request: pytest.FixtureRequest, project: Path, cases: clients.Cases
 ) -> None:
-    shutil.copytree(request.getfixturevalue(target), project / "model")
+    artifact: Path = request.getfixturevalue(kind)
+    if kind == "artifact_for_web":  # its head rounds
+        cases = clients.ours(artifact)
+    shutil.copytree(artifact, project / "model")
     (project / "questions.json").write_text(json.dumps([question for question, _ in cases]))
     (project / "ask.ts").write_text(shown("node") + IN_NODE)
     tool("typescript/bin/tsc", *STRICT, *RESOLUTIONS["nodenext"], "ask.ts", cwd=project)
