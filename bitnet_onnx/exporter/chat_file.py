@@ -8,7 +8,7 @@ much differs, the file holds the reason and no rules.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ import tokenizers
 from ..artifact import CHAT
 from ..errors import TokenizerError
 from ..files import write_text
-from ..text.backend import added_around, encoded, load_backend, named_tokens, read_text
+from ..text.backend import Loaded, added_around, encoded, load_backend, named_tokens, read_text
 from ..text.chat_template import DEFAULT, read_templates
 from ..text.library import load
 from ..text.tokenizer import Tokenizer
@@ -32,6 +32,8 @@ __all__ = ["proven", "why_no_chat", "write_chat"]
 _DAYS = (datetime(2031, 2, 3, 4, 5, 6), datetime(2040, 12, 25, 23, 59, 58))
 _MIXED = 60  # random conversations of the proof
 _MOST = 8  # texts of a role that may be refused
+_NO_TOKENIZER = "the checkpoint has no tokenizer.json"
+_NO_TEMPLATE = "the checkpoint has no chat template"
 _THOUGHT = "</think>"  # every answer of a model that thinks has one
 
 Messages = Sequence[dict[str, str]]
@@ -43,29 +45,35 @@ def write_chat(folder: Path) -> None:
         return
     found: dict[str, Any] = {"format_version": FORMAT_VERSION, "eos_token_ids": []}
     try:
-        tokenizer = Tokenizer.from_folder(folder)
+        loaded = load_backend(folder)
+        templates = read_templates(folder, loaded.config)
+        tokenizer = Tokenizer(loaded.backend, loaded.config, loaded.generation_config, templates)
         found["eos_token_ids"] = list(tokenizer.eos_token_ids)
-        found["conversation"] = proven(folder, tokenizer).to_json()
+        found["conversation"] = proven(folder, loaded, templates, tokenizer).to_json()
     except TokenizerError as error:
         found["unsupported"] = str(error).replace(f"{folder}/", "")
     write_text(folder / CHAT, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
 
 
-def why_no_chat(folder: Path) -> str | None:
-    """Return the reason where an artifact has no conversation for programs without Jinja."""
+def why_no_chat(folder: Path, jinja: bool = False) -> str | None:
+    """Return the reason where an artifact has no conversation for programs without Jinja.
+
+    jinja: return a reason only where programs with Jinja have no conversation, either.
+    """
     if not (folder / CHAT).exists():
-        return "the checkpoint has no tokenizer.json"
+        return _NO_TOKENIZER
     reason: str | None = json.loads(read_text(folder / CHAT)).get("unsupported")
-    return reason
+    return reason if not jinja or reason == _NO_TEMPLATE else None
 
 
-def proven(folder: Path, tokenizer: Tokenizer) -> Rules:
+def proven(
+    folder: Path, loaded: Loaded, sources: Mapping[str, str] | None, tokenizer: Tokenizer
+) -> Rules:
     """Return the rules of a folder's template; raise TokenizerError with the reason otherwise."""
-    plain = _plain(folder)
-    backend, config = load_backend(folder)
-    sources, names = read_templates(folder, config), named_tokens(config)
     if sources is None:
-        raise TokenizerError("the checkpoint has no chat template")
+        raise TokenizerError(_NO_TEMPLATE)
+    plain = _Plain(folder, loaded)
+    backend, config, names = loaded.backend, loaded.config, named_tokens(loaded.config)
     special = {} if config.get("split_special_tokens") else _special(backend)
     literals = Literals(sources.get(DEFAULT, ""), names)
     template = Template(sources, names)
@@ -80,19 +88,29 @@ def proven(folder: Path, tokenizer: Tokenizer) -> Rules:
         return proof.of(replace(rules, system=None, before_system=(), after_system=()))
 
 
-def _plain(folder: Path) -> tokenizers.Tokenizer:
-    """Return the tokenizer as native apps read it: its file alone, special tokens as text."""
-    content = read_text(folder / "tokenizer.json")
-    backend = load(content, "tokenizer.json")
-    if not isinstance(backend.model, tokenizers.models.BPE) or '"ByteLevel"' not in content:
-        raise TokenizerError(
-            "the tokenizer is not a byte-level BPE, which is what native apps read"
-        )
-    backend.no_truncation()
-    backend.no_padding()
-    backend.model.dropout = None
-    backend.encode_special_tokens = True
-    return backend
+class _Plain:
+    """The tokenizer as native apps read it: its file alone, special tokens as text."""
+
+    def __init__(self, folder: Path, loaded: Loaded) -> None:
+        content = read_text(folder / "tokenizer.json")
+        # A large vocabulary takes a second to read.
+        backend = loaded.backend if loaded.is_file else load(content, "tokenizer.json")
+        if not isinstance(backend.model, tokenizers.models.BPE) or '"ByteLevel"' not in content:
+            raise TokenizerError(
+                "the tokenizer is not a byte-level BPE, which is what native apps read"
+            )
+        backend.no_truncation()
+        backend.no_padding()
+        backend.model.dropout = None
+        self._backend = backend
+
+    def ids(self, text: str) -> list[int]:
+        before = self._backend.encode_special_tokens  # the tokenizer of the folder may be the same
+        self._backend.encode_special_tokens = True
+        try:
+            return encoded(self._backend, text)
+        finally:
+            self._backend.encode_special_tokens = before
 
 
 def _special(backend: tokenizers.Tokenizer) -> dict[str, int]:
@@ -135,7 +153,7 @@ class _Proof:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        plain: tokenizers.Tokenizer,
+        plain: _Plain,
         template: Template,
         literals: Literals,
         special: Sequence[str],
@@ -168,7 +186,7 @@ class _Proof:
         return rules
 
     def _check_neutral(self, rules: Rules, roles: Sequence[str]) -> None:
-        line, letter, both = (encoded(self._plain, text) for text in ("\n", "a", "\na"))
+        line, letter, both = map(self._plain.ids, ("\n", "a", "\na"))
         if line + letter != both:
             raise TokenizerError("the tokenizer puts a blank before each text")
         tried = [("assistant", THOUGHTS, "an answer with thoughts")]
@@ -215,7 +233,7 @@ class _Proof:
             expected = self._tokenizer.encode_chat(messages)
         except TokenizerError:  # the template refuses it
             return False
-        return rules.ids(messages, lambda text: encoded(self._plain, text)) == expected
+        return rules.ids(messages, self._plain.ids) == expected
 
     def _same_text(self, rules: Rules, messages: Messages) -> bool:
         """Return ``_same`` for many: a text is rendered in a fraction of the time."""

@@ -15,8 +15,8 @@ from ..artifact import Artifact
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
-from .options import KV_CACHES
-from .stock import memory, weight_counts
+from .options import KV_CACHES, Options
+from .stock import check_network, memory, weight_counts
 
 __all__ = ["PRESETS", "Preset", "expectations", "wanted"]
 
@@ -49,6 +49,8 @@ PRESETS = {
     "web": Preset("stock", "int8", "float32", 2048),
 }
 
+_NATIVE = [name for name, preset in PRESETS.items() if preset.target == "native"]
+
 
 def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options for a kind of device; those of ``given`` that are not None win.
@@ -60,11 +62,15 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
         preset, context_length=min(preset.context_length, config.max_position_embeddings)
     )
     found = {key: getattr(preset, key) if value is None else value for key, value in given.items()}
-    if name == "web" and found["target"] != "stock":
-        raise ConfigError(
-            f"target is {found['target']!r}, expected 'stock' for web: browsers load no library",
-            hint="leave --target out",
-        )
+    if name == "web":
+        if found["target"] != "stock":
+            raise ConfigError(
+                f"target is {found['target']!r}, expected 'stock' for web: browsers load no"
+                " library",
+                hint="leave --target out",
+            )
+        options = Options(**found, passes=()).for_network(config)
+        check_network(config, options, f"for another device: {', '.join(_NATIVE)}")
     return found | {"copy_library": preset.copy_library}
 
 
@@ -74,12 +80,17 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
         f"for {name}: target {artifact.target}, head {artifact.head}, cache {artifact.kv_cache},"
         f" context {artifact.context_length}"
     )
-    rounded = [f"the {artifact.head} head"] if artifact.head in _ROUNDED else []
-    rounded += [f"the {artifact.kv_cache} cache"] if artifact.kv_cache != "float32" else []
+    exact = "bf16" if artifact.target == "stock" else "two-step"
+    rounded = {}
+    if artifact.head in _ROUNDED:
+        rounded[f"the {artifact.head} head"] = f"--head {exact}"
+    if artifact.kv_cache != "float32":
+        rounded[f"the {artifact.kv_cache} cache"] = "--kv-cache float32"
     if rounded:
+        s = "s" if len(rounded) == 1 else ""
         yield (
-            f"note: {' and '.join(rounded)} {'round' if rounded[1:] else 'rounds'}, so ids can"
-            " differ from the checkpoint's; --head two-step and --kv-cache float32 keep them"
+            f"note: {' and '.join(rounded)} round{s}, so ids can differ from the checkpoint's;"
+            f" {' and '.join(rounded.values())} keep{s} them"
         )
     size = sum(entry["size"] for entry in artifact.manifest["files"].values())
     weights = artifact.data_size

@@ -37,28 +37,33 @@ PART = 1 << 30  # bytes of one data file: a browser holds it in one piece, a pho
 MEMORY = 4 << 30  # bytes that WebAssembly can address
 
 
-def check_network(config: BitNetConfig, options: Options) -> None:
-    """Raise ConfigError for a network, a head or a cache that stock operators cannot run."""
+def check_network(
+    config: BitNetConfig, options: Options, elsewhere: str = "with --target native"
+) -> None:
+    """Raise ConfigError for a network, a head or a cache that stock operators cannot run.
+
+    elsewhere: how its hints name the export that can.
+    """
     if options.head not in STOCK_HEADS:
         raise ConfigError(
             f"head is {options.head!r}, which only the custom operator makes exact and fast",
-            hint="export with --head bf16 for the same ids, or with --target native",
+            hint=f"export with --head bf16 for the same ids, or {elsewhere}",
         )
     if options.kv_cache == "int8":
         raise ConfigError(
             "kv_cache is 'int8', which only the custom operator makes exact and fast",
-            hint="export with --kv-cache float16, or with --target native",
+            hint=f"export with --kv-cache float16, or {elsewhere}",
         )
     if config.group_size is not None:
         raise ConfigError(
             f"group_size is {config.group_size}, which no stock operator makes exact and fast",
-            hint="export with --target native",
+            hint=f"export {elsewhere}",
         )
     if (needed := memory(config, options.head)) > MEMORY:
         raise ConfigError(
             f"the weights take {needed / 1e9:.1f} GB at run time, expected at most "
             f"{MEMORY / 1e9:.1f} GB for a browser",
-            hint="export with --head int8 if you have not, or with --target native",
+            hint=f"export with --head int8 if you have not, or {elsewhere}",
         )
 
 

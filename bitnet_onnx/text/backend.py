@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .library import in_a_sentence, load
 from .tokenizer_class import builder_of, default_names, rebuilt
 
 __all__ = [
+    "Loaded",
     "added_around",
     "cleaned",
     "cleans_up",
@@ -37,8 +39,20 @@ _CLEANED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
-def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
-    """Return the tokenizer of a folder, and its tokenizer_config.json with the names in force.
+@dataclass(frozen=True)
+class Loaded:
+    """The tokenizer of a folder, and what configures it."""
+
+    backend: tokenizers.Tokenizer
+    config: dict[str, Any]
+    """tokenizer_config.json, with the names in force."""
+    generation_config: dict[str, Any]
+    is_file: bool
+    """Whether tokenizer.json alone makes the same tokenizer."""
+
+
+def load_backend(folder: Path) -> Loaded:
+    """Read the tokenizer of a folder as transformers builds it.
 
     Named tokens come from the class too, and from special_tokens_map.json where
     tokenizer_config.json has no added_tokens_decoder. Raises TokenizerError naming the file.
@@ -63,14 +77,15 @@ def load_backend(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
             if written is None
             else _tokens(written, "tokenizer.json")
         )
-    _add(backend, declared, config)
+    added = _add(backend, declared, config)
     for name in ("bos_token", "eos_token"):
         text = named_tokens(given).get(name)
         if text is not None and backend.token_to_id(text) is None:
             raise TokenizerError(
                 f"{name} in tokenizer_config.json is {text!r}, expected a token of tokenizer.json"
             )
-    return backend, config
+    generation_config = _optional(folder / "generation_config.json")
+    return Loaded(backend, config, generation_config, builder is None and added == 0)
 
 
 def named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
@@ -167,8 +182,8 @@ def _add(
     backend: tokenizers.Tokenizer,
     declared: Mapping[int, tokenizers.AddedToken],
     config: Mapping[str, Any],
-) -> None:
-    """Add the tokens that the tokenizer lacks, in transformers' order.
+) -> int:
+    """Add the tokens that the tokenizer lacks, in transformers' order; return their number.
 
     Declared tokens may be new, with the id that is declared. Named ones must be in the vocabulary:
     transformers would give them a new id, for which the model has no row.
@@ -198,6 +213,7 @@ def _add(
                 f" tokenizer gives it {backend.token_to_id(token.content)}, expected one id",
                 hint="take tokenizer.json and tokenizer_config.json from the same download",
             )
+    return len(new)
 
 
 def _named(config: Mapping[str, Any]) -> Iterator[tokenizers.AddedToken]:
@@ -255,4 +271,5 @@ def _text(token: Any, where: str = "tokenizer_config.json") -> str:
 
 
 def _optional(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, empty where there is no file."""
     return read_object(path, TokenizerError) if path.exists() else {}

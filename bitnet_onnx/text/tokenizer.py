@@ -16,7 +16,6 @@ import numpy.typing as npt
 import tokenizers
 
 from ..errors import TokenizerError
-from ..files import read_object
 from .backend import added_around, cleaned, cleans_up, encoded, load_backend, named_tokens, token_id
 from .chat_input import MARKERS, ChatInput, Message, guard
 from .chat_template import DEFAULT, ChatTemplates, read_templates
@@ -86,11 +85,9 @@ class Tokenizer:
         Raises TokenizerError naming the file.
         """
         folder = Path(path)
-        backend, config = load_backend(folder)
-        generation_config = {}
-        if (folder / "generation_config.json").exists():
-            generation_config = read_object(folder / "generation_config.json", TokenizerError)
-        return cls(backend, config, generation_config, read_templates(folder, config))
+        loaded = load_backend(folder)
+        templates = read_templates(folder, loaded.config)
+        return cls(loaded.backend, loaded.config, loaded.generation_config, templates)
 
     @property
     def bos_token_id(self) -> int | None:

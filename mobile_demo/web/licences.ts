@@ -19,7 +19,7 @@ export function licences(folder: string): Plugin {
     dependencies: Record<string, string>;
   };
   const texts = Object.keys(dependencies).map((name) => {
-    const root = join(folder, "node_modules", name);
+    const root = join(import.meta.dirname, "node_modules", name);
     const about = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Package;
     const holder = SAID_IN_CODE[name];
     const text = holder === undefined ? readFileSync(join(root, "LICENSE"), "utf8") : mit(holder);

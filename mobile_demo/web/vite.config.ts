@@ -11,7 +11,7 @@ export default defineConfig({
     conditions: ["onnxruntime-web-use-extern-wasm", "browser", "module", "import", "default"],
   },
   worker: { format: "es" },
-  plugins: [licences(here), buildList(resolve(here, "public"))],
+  plugins: [licences(resolve(here, "engine")), buildList(resolve(here, "public"))],
   build: {
     target: "es2022",
     outDir: resolve(here, "../../bitnet_onnx/web"),
@@ -21,7 +21,7 @@ export default defineConfig({
     rolldownOptions: {
       input: {
         index: resolve(here, "index.html"),
-        engine: resolve(here, "src/engine/index.ts"),
+        engine: resolve(here, "src/engine.ts"),
         "service-worker": resolve(here, "src/service-worker.ts"),
       },
       // The engine keeps its name and exports: other pages import it.

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitnet_onnx.errors import TokenizerError
+from bitnet_onnx.exporter import chat_file
+from bitnet_onnx.text import backend, library
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.text.chat_files import chat_folder, chat_json, read_ids, refused
 from tests.support.text.fakes import SPECIAL, backend_json
@@ -246,6 +248,30 @@ def test_a_config_that_changes_the_tokenizer_is_noticed(tmp_path: Path) -> None:
     changed = changed_tokenizer(added_tokens=[*added[:4], {**added[4], "special": False}])
     folder = chat_folder(tmp_path, CONCATENATIONS["LLaMA 3"], changed, x_token=SPECIAL[4])
     assert "special tokens in a text" in chat_json(folder)["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("config", "times"),
+    [
+        ({}, 1),
+        ({"split_special_tokens": True}, 1),
+        ({"tokenizer_class": "GPT2Tokenizer", "unk_token": None}, 2),
+        ({"added_tokens_decoder": {"300": {"content": "<new>", "special": True}}}, 2),
+    ],
+)
+def test_the_tokenizer_is_read_once_where_its_file_is_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], times: int
+) -> None:
+    read = []
+
+    def counted(content: str, name: str) -> tokenizers.Tokenizer:
+        read.append(name)
+        return library.load(content, name)
+
+    for module in (backend, chat_file):
+        monkeypatch.setattr(module, "load", counted)
+    found = chat_json(chat_folder(tmp_path, CONCATENATIONS["ChatML"], **config))
+    assert len(read) == times, found
 
 
 def test_an_export_writes_the_file_and_lists_it(demo_artifact: Path) -> None:

@@ -17,6 +17,9 @@ from bitnet_onnx.exporter.devices import PRESETS, RATES, cache_bytes, expectatio
 from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.weights.synthesize import PRESETS as SHAPES
 from tests.support import checkpoints
+from tests.support.text.chat_files import chat_folder
+from tests.support.text.published_templates import CONCATENATIONS
+from tests.support.text.templates import TEMPLATES
 
 NOTHING: dict[str, Any] = dict.fromkeys(("target", "head", "kv_cache", "context_length"))
 
@@ -48,6 +51,53 @@ def test_a_device_gets_what_it_wants_and_what_is_given_wins(name: str) -> None:
 def test_a_target_that_a_browser_cannot_run_is_refused() -> None:
     with pytest.raises(ConfigError, match="target is 'native', expected 'stock' for web"):
         wanted("web", config(), NOTHING | {"target": "native"})
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "sentence", "first"),
+    [
+        ({}, {"head": "two-step"}, "head is 'two-step', which only", "--head bf16 for the same"),
+        ({}, {"head": "int4"}, "head is 'int4', which only", "--head bf16 for the same ids, or "),
+        ({}, {"kv_cache": "int8"}, "kv_cache is 'int8', which only", "--kv-cache float16, or "),
+        (
+            {"vocab_size": 3 * 10**5, "num_hidden_layers": 60},
+            {"head": "bf16"},
+            "the weights take 5.7 GB at run time, expected at most 4.3 GB for a browser",
+            "--head int8 if you have not, or ",
+        ),
+        ({}, {"head": "int9"}, "head is 'int9', expected one of: ", None),
+        ({}, {"context_length": 9999}, "context_length is 9999, expected 1 to 4096", None),
+    ],
+)
+def test_what_a_browser_cannot_run_is_refused_before_the_weights_are_read(
+    network: dict[str, Any], given: dict[str, Any], sentence: str, first: str | None
+) -> None:
+    with pytest.raises(ConfigError) as found:
+        wanted("web", config(**network), NOTHING | given)
+    assert str(found.value).startswith(sentence)
+    if first is None:
+        assert found.value.hint is None
+    else:
+        assert (found.value.hint or "").startswith(f"export with {first}")
+        assert (found.value.hint or "").endswith("for another device: android, ios, board")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_network_that_a_device_cannot_run_is_one_sentence(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = checkpoints.make_grouped(tmp_path / "c")
+    code = main(["export", str(source), "-o", str(tmp_path / "a"), "--for", name])
+    said = [line for line in capsys.readouterr().err.splitlines() if ": " in line]
+    if name != "web":
+        assert code == 0
+        return
+    assert code == 2
+    assert said[-2:] == [
+        "error: group_size is 128, which no stock operator makes exact and fast",
+        "hint: export for another device: android, ios, board",
+    ]
+    assert not (tmp_path / "a").exists()
 
 
 def test_sizes_are_those_of_the_measured_shape() -> None:
@@ -88,6 +138,59 @@ def test_rounding_is_named() -> None:
         lines = list(expectations("board", config(), artifact(head=head, kv_cache=cache)))
         notes = [line for line in lines if line.startswith("note: ")]
         assert [note.removeprefix("note: ").split(",")[0] for note in notes] == rounds
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, "--head two-step and --kv-cache float32 keep them"),
+        ({"kv_cache": "float32"}, "--head two-step keeps them"),
+        ({"head": "two-step"}, "--kv-cache float32 keeps them"),
+        ({"target": "stock", "kv_cache": "float32"}, "--head bf16 keeps them"),
+        ({"target": "stock", "kv_cache": "float16"}, "--head bf16 and --kv-cache float32 keep"),
+    ],
+)
+def test_what_keeps_the_ids_is_what_the_target_can_run(changes: dict[str, Any], kept: str) -> None:
+    name = "web" if changes.get("target") == "stock" else "android"
+    assert kept in list(expectations(name, config(), artifact(**changes)))[1]
+
+
+def with_chat(folder: Path, template: str | None) -> Path:
+    """Make a tiny checkpoint with the files of a tokenizer."""
+    source = checkpoints.make(folder, layers=1)
+    chat_folder(source, template)
+    (source / "chat.json").unlink()
+    return source
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "note"),
+    [
+        (CONCATENATIONS["ChatML"], "web", None),
+        (CONCATENATIONS["ChatML"], "board", None),
+        (TEMPLATES["counts the turns"], "web", None),
+        (TEMPLATES["counts the turns"], "board", "apps without Python cannot chat with this model"),
+        (None, "web", "the page cannot chat with this model: the checkpoint has no chat template"),
+        (
+            None,
+            "ios",
+            "apps without Python cannot chat with this model: the checkpoint has no chat",
+        ),
+    ],
+)
+def test_who_cannot_chat_is_said(
+    template: str | None,
+    name: str,
+    note: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = with_chat(tmp_path / "c", template)
+    assert main(["export", str(source), "-o", str(tmp_path / "a"), "--for", name]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "cannot chat" in line]
+    assert len(notes) == (note is not None)
+    assert all(line.startswith(f"note: {note}") for line in notes)
+    assert "chat.json" in Artifact.open(tmp_path / "a").manifest["files"]
 
 
 @pytest.mark.parametrize(

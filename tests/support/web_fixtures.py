@@ -25,7 +25,7 @@ from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.replies import Reply
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
-from mobile_demo.vectors.make import LIMIT, VECTORS
+from mobile_demo.vectors.make import LIMIT
 from tests.support.paths import DEMO
 from tests.support.text import folders
 from tests.support.text.templates import CALLED, EXPRESSIONS, STATEMENTS, TALK, TEMPLATES
@@ -61,7 +61,6 @@ def write(folder: Path) -> None:
         export(DEMO, artifact, target="stock")
     session, tokenizer = Session(artifact, threads=1), Tokenizer.from_folder(artifact)
     cases = {
-        **json.loads(VECTORS.read_text("utf-8")),
         "questions": questions(session, tokenizer),
         "templates": templates(),
         "rewritten": rewritten(),

@@ -1,21 +1,38 @@
 /**
- * What `tests/support/web_fixtures.py` wrote: an artifact, and what Python makes of it. The vectors
- * of `mobile_demo/vectors` are among it.
+ * The vectors of `mobile_demo/vectors`, and what `tests/support/web_fixtures.py` wrote: an artifact,
+ * and what Python makes of it.
  */
 
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import type { Message } from "../src/engine/chat-template.ts";
-import type { SamplingParams } from "../src/engine/sampling.ts";
+import { join, resolve } from "node:path";
+import type { SamplingParams } from "../engine/src/sampling/sampling.ts";
+import type { Message } from "../engine/src/text/chat-template.ts";
 
-export interface Cases {
-  questions: { question: string; prompt: number[]; ids: number[]; text: string }[];
+export interface Vectors {
   texts: { text: string; ids: number[]; decoded: string }[];
   streams: { ids: number[]; pieces: string[] }[];
   chats: { messages: Message[]; ids: number[]; after: Message[]; after_ids: number[] | null }[];
   turns: { messages: Message[]; ids: number[] }[];
   stops: { strings: string[]; pieces: string[]; shown: string[] }[];
+  conversation: {
+    text: string;
+    ids: number[];
+    prompt_tokens: number;
+    cached_tokens: number;
+    kept: number;
+  }[];
+  stopped: { prompt: number[]; stop: string; text: string; ids: number[] };
+  sampling: {
+    logits: number[];
+    said: number[];
+    cases: { params: Partial<SamplingParams>; ids: number[]; p: number[] }[];
+    greedy: number[];
+  };
+}
+
+export interface Cases {
+  questions: { question: string; prompt: number[]; ids: number[]; text: string }[];
   templates: { source: string; messages: Message[]; text: string | null }[];
   rewritten: { source: string; messages: Message[]; reply: number[]; ids: number[] }[];
   tokenizers: {
@@ -25,14 +42,6 @@ export interface Cases {
     chats: { messages: Message[]; ids: number[] | null }[];
     rows: { ids: number[]; text: string; pieces: string[] }[];
   }[];
-  conversation: {
-    text: string;
-    ids: number[];
-    prompt_tokens: number;
-    cached_tokens: number;
-    kept: number;
-  }[];
-  stopped: { prompt: number[]; stop: string; text: string; ids: number[] };
   generation: {
     values: Record<string, unknown>;
     refused: string | null;
@@ -42,12 +51,6 @@ export interface Cases {
   }[];
   special: { prompt: number[]; stop: string; text: string; ids: number[] };
   manifests: { text: string; refused: boolean }[];
-  sampling: {
-    logits: number[];
-    said: number[];
-    cases: { params: Partial<SamplingParams>; ids: number[]; p: number[] }[];
-    greedy: number[];
-  };
 }
 
 const folder = process.env["BITNET_ONNX_FIXTURES"];
@@ -56,6 +59,8 @@ if (!folder)
     "BITNET_ONNX_FIXTURES names no folder: python -m tests.support.web_fixtures FOLDER",
   );
 
+export const VECTORS = resolve(import.meta.dirname, "../../vectors");
+export const vectors = JSON.parse(readFileSync(join(VECTORS, "vectors.json"), "utf8")) as Vectors;
 export const artifact = join(folder, "artifact");
 export const cases = JSON.parse(readFileSync(join(folder, "cases.json"), "utf8")) as Cases;
 

@@ -1,6 +1,6 @@
 /** What can be done about a failure, as buttons. */
 
-import { EngineError } from "../engine/errors.ts";
+import { EngineError } from "bitnet-onnx-engine/remote";
 import type { Way } from "./notices.ts";
 
 export interface Ways {

@@ -1,10 +1,8 @@
 /** The page: loads the model, passes messages to the engine, shows what comes back. */
 
-import type { Turn } from "../engine/chat.ts";
-import { EngineError } from "../engine/errors.ts";
-import type { ModelFacts } from "../engine/protocol.ts";
-import { RemoteEngine } from "../engine/remote.ts";
-import { megabytes } from "../engine/units.ts";
+import type { ModelFacts, Turn } from "bitnet-onnx-engine";
+import { EngineError, megabytes } from "bitnet-onnx-engine/remote";
+import { RemoteEngine } from "../remote.ts";
 import { prepareComposer, refuse, setAnswering, setReady } from "./composer.ts";
 import { element } from "./elements.ts";
 import { isAboutMessage, sentence, waysOut } from "./failures.ts";

@@ -1,7 +1,6 @@
 /** What outlives a reload: the settings, and the conversation with the ids of its answers. */
 
-import type { Turn } from "../engine/chat.ts";
-import type { SamplingParams } from "../engine/sampling.ts";
+import type { SamplingParams, Turn } from "bitnet-onnx-engine";
 
 export interface PageSettings extends SamplingParams {
   system: string;

@@ -1,7 +1,6 @@
 /** The settings dialog: reads and writes the form, and keeps what was chosen. */
 
-import type { Defaults } from "../engine/generation-config.ts";
-import type { AnswerOptions } from "../engine/protocol.ts";
+import type { AnswerOptions, Defaults } from "bitnet-onnx-engine";
 import { element } from "./elements.ts";
 import { DEFAULTS, differing, type PageSettings, savedSettings, saveSettings } from "./saved.ts";
 

@@ -1,8 +1,7 @@
 /** The line below the model's name, and the progress of loading. */
 
-import type { LoadProgress } from "../engine/model.ts";
-import type { ModelFacts } from "../engine/protocol.ts";
-import { megabytes } from "../engine/units.ts";
+import type { LoadProgress, ModelFacts } from "bitnet-onnx-engine";
+import { megabytes } from "bitnet-onnx-engine/remote";
 import { element, make } from "./elements.ts";
 
 const line = element("status", HTMLParagraphElement);

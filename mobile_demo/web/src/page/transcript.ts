@@ -1,6 +1,6 @@
 /** The messages on the screen; the scroller follows the last one unless the reader has left it. */
 
-import type { Turn } from "../engine/chat.ts";
+import type { Turn } from "bitnet-onnx-engine";
 import { element, make } from "./elements.ts";
 
 const list = element("transcript", HTMLOListElement);

@@ -1,6 +1,6 @@
 /** Figures as short texts. */
 
-import type { GenerationResult } from "../engine/generate.ts";
+import type { GenerationResult } from "bitnet-onnx-engine";
 
 export function speed(tokens: number, seconds: number): string {
   return tokens > 1 && seconds > 0 ? `${((tokens - 1) / seconds).toFixed(0)} tokens/s` : "";

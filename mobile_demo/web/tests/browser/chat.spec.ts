@@ -1,6 +1,6 @@
 /** The page as a person uses it. */
 
-import { cases } from "../fixtures.ts";
+import { cases, vectors } from "../fixtures.ts";
 import { answered, ask, babble, lastAnswer, message, ready } from "./person.ts";
 import { expect, test } from "./serve.ts";
 
@@ -58,16 +58,16 @@ test("a reload brings back settings and conversation, without a second download"
   site.replaced.set("manifest.json", (text) => text.replace('"demo"', '"other"'));
   await page.goto(site.url);
   await ready(page);
-  const first = await ask(page, cases.conversation[0]!.text);
+  const first = await ask(page, vectors.conversation[0]!.text);
   await page.reload();
   await ready(page);
   expect(site.requests.filter((url) => url === WEIGHTS)).toHaveLength(1);
   await expect(page.locator("#transcript li")).toHaveCount(2);
   await expect(lastAnswer(page).locator(".text")).toHaveText(first);
-  await ask(page, cases.conversation[1]!.text);
+  await ask(page, vectors.conversation[1]!.text);
   const saved = await page.evaluate(() => localStorage.getItem("bitnet-onnx.conversation"));
   const { turns } = JSON.parse(saved!) as { turns: { replyIds: number[] }[] };
-  expect(turns[1]!.replyIds).toEqual(cases.conversation[1]!.ids.slice(0, -1));
+  expect(turns[1]!.replyIds).toEqual(vectors.conversation[1]!.ids.slice(0, -1));
 });
 
 test("settings are checked and kept; a new chat is empty and says what to try", async ({

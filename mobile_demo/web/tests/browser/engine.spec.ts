@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
-import type * as Engine from "../../src/engine/index.ts";
+import type * as Engine from "../../src/engine.ts";
 import { cases } from "../fixtures.ts";
 import { expect, test } from "./serve.ts";
 

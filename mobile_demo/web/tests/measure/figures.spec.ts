@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chromium, type Page, test } from "@playwright/test";
-import type * as Engine from "../../src/engine/index.ts";
+import type * as Engine from "../../src/engine.ts";
 import { Server, Site } from "../site.ts";
 
 interface Plan {

@@ -1,10 +1,10 @@
 /** Download, store, resume, check: what can go wrong between a server and a whole model. */
 
 import { expect, test } from "vitest";
-import { type Artifact, openArtifact } from "../../src/engine/artifact.ts";
-import { EngineError } from "../../src/engine/errors.ts";
-import { parseManifest } from "../../src/engine/manifest.ts";
-import { MemoryStore } from "../../src/engine/store.ts";
+import { type Artifact, openArtifact } from "../../engine/src/artifact/artifact.ts";
+import { parseManifest } from "../../engine/src/artifact/manifest.ts";
+import { MemoryStore } from "../../engine/src/artifact/store.ts";
+import { EngineError } from "../../engine/src/errors.ts";
 import { artifactFiles, cases } from "../fixtures.ts";
 import { FolderServer } from "./folder-server.ts";
 

@@ -1,8 +1,8 @@
 /** The same text as Python's templates, or an error: never another text. */
 
 import { expect, test } from "vitest";
-import { EngineError } from "../../src/engine/errors.ts";
-import { Tokenizer } from "../../src/engine/tokenizer.ts";
+import { EngineError } from "../../engine/src/errors.ts";
+import { Tokenizer } from "../../engine/src/text/tokenizer.ts";
 import { artifactFiles, cases } from "../fixtures.ts";
 
 const TOOLS = [{ name: "weather" }];

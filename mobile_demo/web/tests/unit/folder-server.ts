@@ -1,5 +1,12 @@
-/** A `fetch` that serves the artifact and can be told to misbehave. */
+/** A `fetch` that serves the artifact and can be told to misbehave; the model behind it. */
 
+import * as ort from "onnxruntime-web";
+import { openArtifact } from "../../engine/src/artifact/artifact.ts";
+import { MemoryStore } from "../../engine/src/artifact/store.ts";
+import { Model } from "../../engine/src/model/model.ts";
+import type { Ort } from "../../engine/src/model/runtime.ts";
+import { Session } from "../../engine/src/model/session.ts";
+import { Tokenizer } from "../../engine/src/text/tokenizer.ts";
 import { artifactFiles } from "../fixtures.ts";
 
 export class FolderServer {
@@ -47,4 +54,15 @@ export class FolderServer {
       { highWaterMark: 0 }, // an error would drop what waits
     );
   }
+}
+
+/** The whole engine under Node, on onnxruntime-web's WASM. */
+export async function openModel(): Promise<{ model: Model; session: Session }> {
+  ort.env.wasm.numThreads = 1;
+  const artifact = await openArtifact("http://here/", {
+    store: new MemoryStore(),
+    fetch: new FolderServer().fetch,
+  });
+  const session = await Session.create(ort as Ort, artifact.manifest, artifact.files);
+  return { model: new Model(artifact, new Tokenizer(artifact.files), session, 1), session };
 }

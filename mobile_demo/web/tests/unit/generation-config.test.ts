@@ -2,13 +2,16 @@
 
 import * as ort from "onnxruntime-web";
 import { beforeAll, expect, test } from "vitest";
-import { openArtifact } from "../../src/engine/artifact.ts";
-import { parseGenerationConfig, readGenerationConfig } from "../../src/engine/generation-config.ts";
-import { Model } from "../../src/engine/model.ts";
-import type { Ort } from "../../src/engine/runtime.ts";
-import { Session } from "../../src/engine/session.ts";
-import { MemoryStore } from "../../src/engine/store.ts";
-import { Tokenizer } from "../../src/engine/tokenizer.ts";
+import { openArtifact } from "../../engine/src/artifact/artifact.ts";
+import { MemoryStore } from "../../engine/src/artifact/store.ts";
+import {
+  parseGenerationConfig,
+  readGenerationConfig,
+} from "../../engine/src/model/generation-config.ts";
+import { Model } from "../../engine/src/model/model.ts";
+import type { Ort } from "../../engine/src/model/runtime.ts";
+import { Session } from "../../engine/src/model/session.ts";
+import { Tokenizer } from "../../engine/src/text/tokenizer.ts";
 import { cases } from "../fixtures.ts";
 import { FolderServer } from "./folder-server.ts";
 

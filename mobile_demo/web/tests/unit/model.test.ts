@@ -2,31 +2,23 @@
 
 import * as ort from "onnxruntime-web";
 import { beforeAll, expect, test } from "vitest";
-import { openArtifact } from "../../src/engine/artifact.ts";
-import { Chat } from "../../src/engine/chat.ts";
-import { EngineError } from "../../src/engine/errors.ts";
-import { Model } from "../../src/engine/model.ts";
-import type { Ort } from "../../src/engine/runtime.ts";
-import { Session } from "../../src/engine/session.ts";
-import { MemoryStore } from "../../src/engine/store.ts";
-import { TextStream } from "../../src/engine/text.ts";
-import { Tokenizer } from "../../src/engine/tokenizer.ts";
-import { cases, version1 } from "../fixtures.ts";
-import { FolderServer } from "./folder-server.ts";
+import { openArtifact } from "../../engine/src/artifact/artifact.ts";
+import { MemoryStore } from "../../engine/src/artifact/store.ts";
+import { EngineError } from "../../engine/src/errors.ts";
+import { Chat } from "../../engine/src/model/chat.ts";
+import type { Model } from "../../engine/src/model/model.ts";
+import type { Ort } from "../../engine/src/model/runtime.ts";
+import { Session } from "../../engine/src/model/session.ts";
+import { TextStream } from "../../engine/src/model/text.ts";
+import { cases, vectors, version1 } from "../fixtures.ts";
+import { FolderServer, openModel } from "./folder-server.ts";
 
 const LIMIT = { max_new_tokens: 32 };
 let model: Model;
 let session: Session;
 
 beforeAll(async () => {
-  ort.env.wasm.numThreads = 1;
-  const artifact = await openArtifact("http://here/", {
-    store: new MemoryStore(),
-    fetch: new FolderServer().fetch,
-  });
-  const tokenizer = new Tokenizer(artifact.files);
-  session = await Session.create(ort as Ort, artifact.manifest, artifact.files);
-  model = new Model(artifact, tokenizer, session, 1);
+  ({ model, session } = await openModel());
 });
 
 test("answers held-out questions with Python's ids", async () => {
@@ -55,22 +47,6 @@ test("a model of version 1 of the format gives the same ids", async () => {
   await old.release();
 });
 
-test("a conversation reuses and forgets what Python's does", async () => {
-  session.truncate(0);
-  const chat = model.chat();
-  for (const turn of cases.conversation) {
-    const stream = chat.send(turn.text, LIMIT);
-    for await (const _ of stream);
-    const { ids, promptTokens, cachedTokens } = stream.answer.result;
-    expect(ids, turn.text).toEqual(turn.ids);
-    expect({ promptTokens, cachedTokens, kept: chat.turns.length }).toEqual({
-      promptTokens: turn.prompt_tokens,
-      cachedTokens: turn.cached_tokens,
-      kept: turn.kept,
-    });
-  }
-});
-
 test("a conversation takes nothing from the cache of what was asked in between", async () => {
   const chat = model.chat();
   const send = async ({ text }: { text: string }) => {
@@ -78,7 +54,7 @@ test("a conversation takes nothing from the cache of what was asked in between",
     for await (const _ of stream);
     return stream.answer.result;
   };
-  const [first, second] = cases.conversation;
+  const [first, second] = vectors.conversation;
   await send(first!);
   // Other ids, as many as the chat left behind.
   const prompt = session.ids.map((id) => (id + 1) % 800);
@@ -88,21 +64,13 @@ test("a conversation takes nothing from the cache of what was asked in between",
 });
 
 test("a conversation that was saved goes on", async () => {
-  const [first, second] = cases.conversation;
+  const [first, second] = vectors.conversation;
   const turns = [{ user: first!.text, reply: "ignored", replyIds: first!.ids.slice(0, -1) }];
   const chat = model.chat();
   chat.start(null, turns);
   const stream = chat.send(second!.text, LIMIT);
   for await (const _ of stream);
   expect(stream.answer.result.ids).toEqual(second!.ids);
-});
-
-test("a stop string ends the answer and is not shown", async () => {
-  const { prompt, stop, text, ids } = cases.stopped;
-  const stream = model.generate(prompt, { ...LIMIT, stop_strings: [stop] });
-  for await (const _ of stream);
-  expect(stream.text).toBe(text);
-  expect(stream.result).toMatchObject({ ids, finishReason: "stop_string" });
 });
 
 test("a prompt in several chunks gives the logits of one by one", async () => {

@@ -1,29 +1,12 @@
-/** The distributions and greedy choices of Python's sampler; draws that follow them. */
+/** Draws that follow the distributions, which `vectors.test.ts` compares with Python's. */
 
 import { expect, test } from "vitest";
-import { Random } from "../../src/engine/random.ts";
-import { Sampler } from "../../src/engine/sampling.ts";
-import { kthLargest } from "../../src/engine/select.ts";
-import { cases } from "../fixtures.ts";
+import { Random } from "../../engine/src/sampling/random.ts";
+import { Sampler } from "../../engine/src/sampling/sampling.ts";
+import { kthLargest } from "../../engine/src/sampling/select.ts";
+import { vectors } from "../fixtures.ts";
 
-const { sampling } = cases;
-const logits = Float32Array.from(sampling.logits);
-
-test.each(sampling.cases)("the distribution of $params", ({ params, ids, p }) => {
-  const sampler = new Sampler({ do_sample: true, ...params });
-  sampler.observe(sampling.said);
-  const found = sampler.distribution(logits);
-  expect([...found.ids]).toEqual(ids);
-  for (const [place, probability] of found.probabilities.entries()) {
-    expect(Math.abs(probability - p[place]!)).toBeLessThan(1e-12);
-  }
-});
-
-test("greedy with a repetition penalty", () => {
-  const sampler = new Sampler({ repetition_penalty: 1.3 });
-  sampler.observe(sampling.said);
-  expect(sampling.greedy.map(() => sampler.sample(logits))).toEqual(sampling.greedy);
-});
+const logits = Float32Array.from(vectors.sampling.logits);
 
 test("draws follow the probabilities", () => {
   const sampler = new Sampler({ do_sample: true, top_k: 0, seed: 1 });

@@ -1,15 +1,15 @@
 /** An artifact on a server becomes a model that answers. The engine's front door. */
 
-import { type Artifact, openArtifact } from "./artifact.ts";
+import { type Artifact, openArtifact } from "../artifact/artifact.ts";
+import { dataFiles, type Manifest } from "../artifact/manifest.ts";
+import { defaultStore, type Store } from "../artifact/store.ts";
+import type { Message } from "../text/chat-template.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
 import { Chat } from "./chat.ts";
-import type { Message } from "./chat-template.ts";
 import { type Defaults, readGenerationConfig } from "./generation-config.ts";
-import { dataFiles, type Manifest } from "./manifest.ts";
-import { openRuntime, threadsFor } from "./runtime.ts";
+import { openRuntime, threadsFor, type WasmPaths } from "./runtime.ts";
 import { Session } from "./session.ts";
-import { defaultStore, type Store } from "./store.ts";
 import { type TextOptions, TextStream } from "./text.ts";
-import { Tokenizer } from "./tokenizer.ts";
 
 const WARM_UP = 300; // milliseconds
 
@@ -20,6 +20,8 @@ export type LoadProgress =
 export interface LoadOptions {
   /** Default: 1 for small models, at most 4 for others; a page needs isolation for more than 1. */
   threads?: number;
+  /** Where the files of onnxruntime-web lie; default: where it finds them itself. */
+  wasmPaths?: WasmPaths;
   store?: Store;
   fetch?: typeof fetch;
   signal?: AbortSignal;
@@ -88,7 +90,8 @@ export async function loadModel(url: string, options: LoadOptions = {}): Promise
     0,
   );
   const threads = threadsFor(bytes, options.threads);
-  const session = await Session.create(await openRuntime(threads), manifest, files);
+  const ort = await openRuntime(threads, options.wasmPaths);
+  const session = await Session.create(ort, manifest, files);
   await warmUp(session);
   return new Model(artifact, tokenizer, session, threads);
 }

@@ -3,8 +3,8 @@
  * It counts and ends as in `bitnet_onnx/generation/`.
  */
 
-import { EngineError } from "./errors.ts";
-import { Sampler, type SamplingParams } from "./sampling.ts";
+import { EngineError } from "../errors.ts";
+import { Sampler, type SamplingParams } from "../sampling/sampling.ts";
 import type { PrefillProgress, SessionLike } from "./session.ts";
 
 /** "aborted" by the user; "length" also where the context is full. */

@@ -1,10 +1,10 @@
 /** Generated ids as text, as they come: whole characters only, cut at stop strings. */
 
+import { StopStrings } from "../text/stop-strings.ts";
+import { StreamDecoder } from "../text/stream-decoder.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import { type GenerateOptions, type GenerationResult, TokenStream } from "./generate.ts";
 import type { SessionLike } from "./session.ts";
-import { StopStrings } from "./stop-strings.ts";
-import { StreamDecoder } from "./stream-decoder.ts";
-import type { Tokenizer } from "./tokenizer.ts";
 
 export interface TextOptions extends GenerateOptions {
   stop_strings?: readonly string[];

@@ -3,8 +3,8 @@
  * Where the server cannot be reached, the last complete download is used.
  */
 
+import { EngineError } from "../errors.ts";
 import { download } from "./download.ts";
-import { EngineError } from "./errors.ts";
 import { dataFiles, MANIFEST, type Manifest, MODEL, parseManifest } from "./manifest.ts";
 import type { Store } from "./store.ts";
 

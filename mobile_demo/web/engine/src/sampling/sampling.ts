@@ -4,7 +4,7 @@
  * transformers, as in `bitnet_onnx/generation/`.
  */
 
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
 import { Random } from "./random.ts";
 import { argmax, kthLargest } from "./select.ts";
 

@@ -3,11 +3,11 @@
  * the ids that the model chose: encoding their text again can give other ids.
  */
 
-import type { Message } from "./chat-template.ts";
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
+import type { Message } from "../text/chat-template.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 import type { SessionLike } from "./session.ts";
 import { type TextOptions, TextStream } from "./text.ts";
-import type { Tokenizer } from "./tokenizer.ts";
 
 /** `replyIds` leave out the eos that ended them. */
 export interface Turn {

@@ -5,7 +5,7 @@
  * kept, and the next try asks for the rest with a Range header.
  */
 
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
 import type { FileEntry } from "./manifest.ts";
 import type { Store } from "./store.ts";
 import { megabytes } from "./units.ts";

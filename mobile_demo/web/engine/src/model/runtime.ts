@@ -5,10 +5,10 @@
  * onnxruntime-web 1.30 with WebGPU lacks it on the processor too, and refuses the graph.
  */
 
-import module from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
-import binary from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
-
 export type Ort = typeof import("onnxruntime-web/wasm");
+
+/** A folder's URL, or those of the two files `ort-wasm-simd-threaded.mjs` and `.wasm`. */
+export type WasmPaths = string | { mjs?: string; wasm?: string };
 
 const MOST_THREADS = 4; // more are slow cores of a phone, which the fast ones wait for
 const SMALL = 16e6; // bytes of weights: below, a second thread costs more than it gains
@@ -20,13 +20,9 @@ export function threadsFor(bytes: number, wanted?: number): number {
   return wanted ?? useful;
 }
 
-export async function openRuntime(threads: number): Promise<Ort> {
+export async function openRuntime(threads: number, wasmPaths?: WasmPaths): Promise<Ort> {
   const ort = await import("onnxruntime-web/wasm");
-  ort.env.wasm.wasmPaths = { mjs: absolute(module), wasm: absolute(binary) };
+  if (wasmPaths !== undefined) ort.env.wasm.wasmPaths = wasmPaths;
   ort.env.wasm.numThreads = threads;
   return ort;
-}
-
-function absolute(url: string): string {
-  return new URL(url, import.meta.url).href;
 }

@@ -1,6 +1,6 @@
 /** Cuts a text that comes in pieces before the stop string that is complete first. */
 
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
 
 /**
  * Text that may begin a stop string is held back until that is decided. Where two are complete at

@@ -1,13 +1,13 @@
 /** The engine in a worker: one model, one chat, one request at a time; only "stop" may overtake. */
 
-import { forgetAll } from "./artifact.ts";
-import type { Chat, ChatStream } from "./chat.ts";
-import { EngineError } from "./errors.ts";
+import { forgetAll } from "../artifact/artifact.ts";
+import { defaultStore } from "../artifact/store.ts";
+import { EngineError } from "../errors.ts";
+import type { Chat, ChatStream } from "../model/chat.ts";
+import { loadModel, type Model } from "../model/model.ts";
+import type { TextStream } from "../model/text.ts";
 import { usedMemory, watchMemory } from "./memory.ts";
-import { loadModel, type Model } from "./model.ts";
 import type { AnswerOptions, Reply, Request } from "./protocol.ts";
-import { defaultStore } from "./store.ts";
-import type { TextStream } from "./text.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
@@ -55,12 +55,12 @@ async function serve(request: Exclude<Request, { type: "stop" }>): Promise<void>
   }
 }
 
-async function load({ url, threads }: Extract<Request, { type: "load" }>): Promise<void> {
+async function load({ url, options }: Extract<Request, { type: "load" }>): Promise<void> {
   const before = model;
   model = chat = undefined;
   await before?.release();
   model = await loadModel(url, {
-    ...(threads === undefined ? {} : { threads }),
+    ...options,
     onProgress: (progress) => reply({ type: "progress", progress }),
   });
   chat = model.chat();

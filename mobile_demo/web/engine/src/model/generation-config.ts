@@ -3,9 +3,9 @@
  * would change an answer and is not done here is refused by name, as in `bitnet_onnx/generation/`.
  */
 
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
+import { checkedParams } from "../sampling/sampling.ts";
 import type { GenerateOptions } from "./generate.ts";
-import { checkedParams } from "./sampling.ts";
 
 /** What the file says; a caller's options go before it. */
 export type Defaults = Omit<Partial<GenerateOptions>, "onPrefill" | "seed"> & {

@@ -4,6 +4,7 @@
  */
 
 import { Tokenizer as Backend } from "@huggingface/tokenizers";
+import { EngineError } from "../errors.ts";
 import { shownBytes } from "./byte-tokens.ts";
 import {
   ChatTemplates,
@@ -14,7 +15,6 @@ import {
   type TemplateOptions,
 } from "./chat-template.ts";
 import { cleaned } from "./clean-up.ts";
-import { EngineError } from "./errors.ts";
 import { aroundReplies, type Reply } from "./replies.ts";
 import {
   type Files,

@@ -1,13 +1,13 @@
 /** What the page's thread and the engine's worker say to each other. */
 
-import type { Turn } from "./chat.ts";
-import type { Message } from "./chat-template.ts";
-import type { Failure } from "./errors.ts";
-import type { GenerationResult } from "./generate.ts";
-import type { Defaults } from "./generation-config.ts";
-import type { Manifest } from "./manifest.ts";
-import type { LoadProgress } from "./model.ts";
-import type { SamplingParams } from "./sampling.ts";
+import type { Manifest } from "../artifact/manifest.ts";
+import type { Failure } from "../errors.ts";
+import type { Turn } from "../model/chat.ts";
+import type { GenerationResult } from "../model/generate.ts";
+import type { Defaults } from "../model/generation-config.ts";
+import type { LoadOptions, LoadProgress } from "../model/model.ts";
+import type { SamplingParams } from "../sampling/sampling.ts";
+import type { Message } from "../text/chat-template.ts";
 
 /** TextOptions without the function, which cannot be sent. */
 export interface AnswerOptions extends Partial<SamplingParams> {
@@ -31,8 +31,11 @@ export type Answer = GenerationResult & {
   turns: Turn[];
 };
 
+/** LoadOptions without what cannot be sent. */
+export type SentOptions = Pick<LoadOptions, "threads" | "wasmPaths">;
+
 export type Request =
-  | { type: "load"; url: string; threads: number | undefined }
+  | { type: "load"; url: string; options: SentOptions }
   | { type: "start"; system: string | null; turns: Turn[] }
   | { type: "send"; text: string; options: AnswerOptions }
   | { type: "generate"; prompt: number[] | string | Message[]; options: AnswerOptions }

@@ -3,7 +3,7 @@
  * The rules are those of docs/artifact.md, which `bitnet_onnx/artifact.py` follows too.
  */
 
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
 
 export const MANIFEST = "manifest.json";
 export const MODEL = "model.onnx";

@@ -6,8 +6,8 @@
  */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
-import { EngineError } from "./errors.ts";
-import { dataFiles, type Manifest, MODEL } from "./manifest.ts";
+import { dataFiles, type Manifest, MODEL } from "../artifact/manifest.ts";
+import { EngineError } from "../errors.ts";
 import type { Ort } from "./runtime.ts";
 
 const CHUNK = 64; // positions of one prefill step: bounds the logits, shows progress, can be stopped

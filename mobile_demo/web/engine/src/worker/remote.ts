@@ -1,10 +1,10 @@
 /** The engine in its worker, as the page's thread sees it. Requests wait for each other. */
 
-import type { Turn } from "./chat.ts";
-import type { Message } from "./chat-template.ts";
-import { EngineError } from "./errors.ts";
-import type { LoadOptions } from "./model.ts";
-import type { Answer, AnswerOptions, ModelFacts, Reply, Request } from "./protocol.ts";
+import { EngineError } from "../errors.ts";
+import type { Turn } from "../model/chat.ts";
+import type { LoadOptions } from "../model/model.ts";
+import type { Message } from "../text/chat-template.ts";
+import type { Answer, AnswerOptions, ModelFacts, Reply, Request, SentOptions } from "./protocol.ts";
 
 export interface AnswerListener {
   onPrefill?: (done: number, total: number) => void;
@@ -23,10 +23,10 @@ export class RemoteEngine {
 
   async load(
     url: string,
-    { threads, onProgress }: Pick<LoadOptions, "threads" | "onProgress"> = {},
+    { onProgress, ...options }: SentOptions & Pick<LoadOptions, "onProgress"> = {},
   ): Promise<ModelFacts & { memory: number }> {
     const absolute = new URL(url, location.href).href;
-    const loaded = await this.#ask({ type: "load", url: absolute, threads }, "loaded", (reply) => {
+    const loaded = await this.#ask({ type: "load", url: absolute, options }, "loaded", (reply) => {
       if (reply.type === "progress") onProgress?.(reply.progress);
     });
     return { ...loaded.facts, memory: loaded.memory };
@@ -109,5 +109,5 @@ export class RemoteEngine {
 }
 
 function startWorker(): Worker {
-  return new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name: "engine" });
+  return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "engine" });
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Template } from "@huggingface/jinja";
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
 import { compile } from "./jinja.ts";
 
 export interface Message {

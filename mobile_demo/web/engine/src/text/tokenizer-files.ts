@@ -3,7 +3,7 @@
  * tokens, and the named ones. The rules are those of `bitnet_onnx/text/backend.py`.
  */
 
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
 import { builderOf, defaultNames, rebuilt } from "./tokenizer-class.ts";
 
 export type Json = Record<string, unknown>;

@@ -3,7 +3,7 @@
  * are those of `bitnet_onnx/text/tokenizer_class.py`.
  */
 
-import { EngineError } from "./errors.ts";
+import { EngineError } from "../errors.ts";
 import type { Json } from "./tokenizer-files.ts";
 
 const PLAIN = ["PreTrainedTokenizer", "TokenizersBackend", "PythonBackend", "BloomTokenizer"];
