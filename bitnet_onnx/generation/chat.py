@@ -214,12 +214,7 @@ class Chat:
         room = context // 4
         ids = self._encode(turns, turn)
         if turns and len(ids) + room > context:
-            # Half the context at once: after each removal the remaining turns are computed again.
-            while turns and len(ids) > context // 2:
-                turns = turns[1:]
-                while turns and turns[0].messages[0]["role"] == "tool":
-                    turns = turns[1:]  # its call is forgotten
-                ids = self._encode(turns, turn)
+            turns, ids = self._newest(turns, turn, context // 2)
         if len(ids) > context:
             raise GenerationError(
                 f"the message makes a prompt of {len(ids)} tokens without any earlier turn,"
@@ -227,6 +222,25 @@ class Chat:
                 hint="shorten the message or the system prompt",
             )
         return turns, ids
+
+    def _newest(self, turns: list[Turn], turn: Turn, most: int) -> Fitted:
+        """Leave out as few turns as make it at most so many ids, and all where none do.
+
+        It is half the context at once: what is left is computed again. Halving asks for few
+        encodings of a long conversation.
+        """
+        tools = [turn.messages[0]["role"] == "tool" for turn in turns]  # its call is forgotten
+        starts = [0, *(i for i, tool in enumerate(tools) if i and not tool), len(turns)]
+        too_long, first = 0, len(starts) - 1
+        ids = self._encode([], turn)
+        while first - too_long > 1 and len(ids) <= most:
+            middle = (too_long + first) // 2
+            found = self._encode(turns[starts[middle] :], turn)
+            if len(found) > most:
+                too_long = middle
+            else:
+                first, ids = middle, found
+        return turns[starts[first] :], ids
 
     def _encode(self, turns: Sequence[Turn], turn: Turn) -> list[int]:
         """Return the ids of the whole conversation, each answer with the ids the model chose."""

@@ -111,10 +111,17 @@ class Sampler:
         if not self._seen:
             return logits
         seen = np.fromiter(self._seen, dtype=np.int64, count=len(self._seen))
-        penalty = np.float32(self.config.repetition_penalty)
         said = logits[seen]
         logits = logits.copy()
-        logits[seen] = np.where(said < 0, said * penalty, said / penalty)
+        with np.errstate(all="ignore"):  # said below
+            penalty = np.float32(self.config.repetition_penalty)
+            logits[seen] = changed = np.where(said < 0, said * penalty, said / penalty)
+        # Minus infinity is a token that is never chosen.
+        if (broken := np.isfinite(said) & ~(changed < np.inf)).any():
+            raise GenerationError(
+                f"repetition_penalty is {self.config.repetition_penalty:g}, which makes a logit of "
+                f"{said[broken][0]:g} infinite, expected a number nearer to 1"
+            )
         return logits
 
 

@@ -87,7 +87,10 @@ typedef enum {
    * newest half of the context. The beginning is what comes before the first message of a
    * conversation, the system prompt most often; at least 4 ids, at most a quarter of the context.
    */
-  BITNET_EDGE_FULL_FORGETS = 1
+  BITNET_EDGE_FULL_FORGETS = 1,
+  /* As FULL_ENDS, and a conversation that is longer than the context is refused with
+   * BITNET_EDGE_CONTEXT, where the others leave out its oldest turns. */
+  BITNET_EDGE_FULL_REFUSES = 2
 } bitnet_edge_when_full;
 
 /* What the artifact's generation_config.json asks for, and a seed of 0. when_full is

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 
 import pytest
 
 from bitnet_onnx.errors import GenerationError, SessionError, TokenizerError
-from bitnet_onnx.generation.chat import Chat
+from bitnet_onnx.generation.chat import Chat, Turn
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import text_stream
 from bitnet_onnx.text.tokenizer import Tokenizer
@@ -203,6 +204,26 @@ def test_a_full_context_forgets_the_oldest_turns_but_not_the_system_prompt() -> 
     assert all("the context is full: the oldest" in notice for notice in notices)
     # Most turns compute only their own ids: forgetting frees half the context at once.
     assert sum(count > 40 for count in computed) <= 1 + len(notices)
+
+
+def test_a_long_conversation_is_encoded_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = Chat(FakeSession(context_length=256), make_tokenizer(CHATML))
+    chat.turns = [Turn(f"hello {number}", "world", ()) for number in range(500)]
+    count, encode = 0, chat._encode
+
+    def counted(turns: Sequence[Turn], turn: Turn) -> list[int]:
+        nonlocal count
+        count += 1
+        return encode(turns, turn)
+
+    monkeypatch.setattr(chat, "_encode", counted)
+    list(chat.send("hello", max_new_tokens=1))
+    assert count <= 2 + 9  # halving 500
+    kept = len(chat.turns) - 1
+    turn = chat.turns.pop()
+    assert len(encode(chat.turns, turn)) <= 128
+    assert len(encode([Turn("hello 1", "world", ()), *chat.turns], turn)) > 128
+    assert kept
 
 
 def test_a_message_longer_than_the_context_is_refused_and_changes_nothing() -> None:

@@ -150,7 +150,11 @@ REFUSED = [
     (("ART", "--serve=unix:"), "expected 1 to 107"),
     (("ART", "--serve=unix:" + "a" * 108), "expected 1 to 107"),
     (("ART", "--serve=unix:/no/such/folder/socket"), "cannot be served on: No such file"),
-    (("ART", "--check", "hi"), "--check is given with something to answer"),
+    (("ART", "--check", "hi"), "--check is given with another option or a question"),
+    (("ART", "--check", "--json"), "--check is given with another option or a question"),
+    (("ART", "--stop-string=x", "--check"), "--check is given with another option or a question"),
+    (("ART", "hi", "--stop-string", b"\xff"), "a stop string is no UTF-8"),
+    (("ART", "hi", "--onnxruntime", ""), "--onnxruntime is empty"),
 ]  # fmt: skip
 
 
@@ -181,7 +185,7 @@ def test_a_mistake_is_one_sentence_and_2(
         ("""exec "$@" Hello >&-""", 2, "error: stdout is closed, expected a place"),
         ("""exec "$@" --help > /dev/full""", 2, "error: stdout cannot be written: No space left"),
         ("""exec "$@" --version >&-""", 2, "error: stdout is closed, expected a place"),
-        ("""exec "$@" --check > /dev/full""", 2, "error: stdout cannot be written: No space left"),
+        ("""exec "$1" "$2" --check > /dev/full""", 2, "error: stdout cannot be written: No space left"),
         ("""exec "$@" Hello 2>&- """, 0, ""),
         ("""exec "$@" Hello --stats 2> /dev/full""", 0, ""),
         ("""exec "$@" --nothing 2>&-""", 2, ""),

@@ -201,12 +201,49 @@ def test_options_out_of_range_are_refused(
         (b"GET /../../etc/passwd HTTP/1.1\r\n" + HOST + b"\r\n", 404),
         (b"GET /v1/models HTTP/2\r\n" + HOST + b"\r\n", 505),
         (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nHost: [::1]:99999\r\n\r\n", 403),
+        (b"GET http://example.org/v1/models HTTP/1.1\r\n" + HOST + b"\r\n", 403),
+        (b"GET http://localhost HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+        (b"GET /v1/models/other HTTP/1.1\r\n" + HOST + b"\r\n", 404),
     ],
 )
 def test_requests_that_are_refused(server: Served, request_bytes: bytes, status: int) -> None:
     said = server.raw(request_bytes)
     assert said.startswith(b"HTTP/1.1 %d " % status), said
     assert json.loads(said.split(b"\r\n\r\n", 1)[1])["error"]["message"]
+    still_serves(server)
+
+
+def test_head_gets_the_head_alone(server: Served) -> None:
+    for target, status in ((b"/v1/models", 200), (b"/v1/chat/completions", 405), (b"/", 404)):
+        said = server.raw(b"HEAD " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert said.startswith(b"HTTP/1.1 %d " % status)
+        assert said.endswith(b"\r\n\r\n")
+        assert said.count(b"\r\n\r\n") == 1
+
+
+def test_models_are_listed_and_described(server: Served, demo_artifact: Path) -> None:
+    name = demo_artifact.name.encode()
+    ends = b" HTTP/1.1\r\n" + HOST + b"\r\n"
+    status, listed = server.parsed(b"GET http://localhost/v1/models" + ends)
+    assert status == 200
+    status, one = server.parsed(b"GET /v1/models/" + name + ends)
+    assert status == 200
+    assert json.loads(listed)["data"] == [json.loads(one)]
+    assert json.loads(one)["id"] == name.decode()
+
+
+def test_values_that_turn_an_option_off_are_taken(server: Served) -> None:
+    assert text_of(completion(server, USER, top_p=1, top_k=0, min_p=0)) == "32"
+
+
+def test_a_conversation_beyond_the_context_is_refused_as_openai_refuses_it(server: Served) -> None:
+    turn = [USER, {"role": "assistant", "content": "32"}]
+    for turns in (60, 6000):
+        status, said = server.post({"messages": turn * turns + [USER]})
+        error = json.loads(said)["error"]
+        assert (status, error["param"]) == (400, "messages")
+        assert error["code"] == "context_length_exceeded"
     still_serves(server)
 
 
@@ -251,7 +288,7 @@ def test_clients_that_say_nothing_are_cut_off(demo_artifact: Path) -> None:
     with served(demo_artifact) as server:
         idle = [server.connect() for _ in range(20)]
         still_serves(server)
-        assert idle[0].recv(1) == b""
+        assert idle[0].recv(100).startswith(b"HTTP/1.1 408 ")
         for client in idle:
             client.close()
 

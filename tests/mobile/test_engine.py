@@ -247,6 +247,11 @@ def test_options_of_sampling_are_refused_when_it_is_asked_for(
         ("vocab_size", 831),
         ("kv_cache", "int8"),
         ("kv_cache", "float16"),
+        ("context_length", 16),
+        ("context_length", 2147483647),
+        ("head", "two-step"),
+        ("head", "float32"),
+        ("target", "stock"),
     ],
 )
 def test_a_manifest_of_another_graph(
@@ -291,6 +296,22 @@ def test_damaged_files(demo_artifact: Path, tmp_path: Path) -> None:
         code, said = opened(folder)
         assert code == 2
         assert said.startswith("error ")
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop", "gone"])
+def test_what_is_no_file_is_said_to_be_none(demo_artifact: Path, tmp_path: Path, kind: str) -> None:
+    folder = linked(demo_artifact, tmp_path / "a", {})
+    path = folder / "model.onnx_data"
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path)
+    code, said = opened(folder)
+    assert code == 2
+    words = {"folder": "is not a file", "loop": "symbolic links", "gone": "does not exist"}[kind]
+    assert str(path) in said
+    assert words in said
 
 
 def test_a_missing_runtime(demo_artifact: Path, tmp_path: Path) -> None:

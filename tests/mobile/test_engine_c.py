@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bitnet_onnx.generation.chat import Chat
+from bitnet_onnx.generation.chat import Chat, Turn
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.text import generate_text, of_chat
 from bitnet_onnx.runtime.session import Session
@@ -106,6 +106,33 @@ def test_the_oldest_turns_are_forgotten(engine: Engine, demo_artifact: Path) -> 
     assert notices
 
 
+def test_a_caller_can_ask_that_no_turn_is_forgotten(engine: Engine) -> None:
+    engine.start()
+    for _ in range(40):
+        engine.add(b"Which is bigger, 53 or 62?", b"Sixty-two is bigger than that.")
+    with pytest.raises(EdgeError, match="context: the conversation makes a prompt of .* turns"):
+        engine.send(b"x", engine.options(when_full=2))
+    _, stats = engine.send(b"What is 1 + 1?", engine.options(when_full=0))
+    assert stats.forgotten > 10
+
+
+def test_a_long_saved_conversation_is_encoded_a_few_times(
+    engine: Engine, demo_artifact: Path
+) -> None:
+    engine.start()
+    for _ in range(15000):  # 45 minutes, if each turn that is left out asked for an encoding
+        engine.add(b"a", b"b")
+    _, stats = engine.send(b"What is 1 + 1?", engine.options(max_new_tokens=1))
+    with Session(demo_artifact) as session:
+        chat = Chat(session, Tokenizer.from_folder(demo_artifact))
+        chat.turns = [Turn("a", "b", ())] * 15000
+        list(chat.send("What is 1 + 1?", max_new_tokens=1))
+    assert stats.forgotten == 15000 + 1 - len(chat.turns)
+    assert chat.result is not None
+    assert stats.prompt_ids == chat.result.prompt_tokens
+    engine.start()
+
+
 def test_a_saved_conversation_goes_on(engine: Engine) -> None:
     engine.start()
     engine.add(b"What is 2 + 2?", b"4")
@@ -196,12 +223,18 @@ def test_calls_that_are_refused(engine: Engine) -> None:
             engine.send(text)
     for name, value in (
         ("temperature", -1.0), ("top_p", 0.0), ("min_p", 2.0), ("top_k", -1),
-        ("repetition_penalty", float("nan")), ("max_new_tokens", -1), ("when_full", 2),
+        ("repetition_penalty", float("nan")), ("max_new_tokens", -1), ("when_full", 3),
     ):  # fmt: skip
         with pytest.raises(EdgeError, match=f"argument: {name} is "):
             engine.send(b"x", engine.options(None, do_sample=1, **{name: value}))
     with pytest.raises(EdgeError, match="argument: a stop string is empty"):
         engine.send(b"x", engine.options([b""]))
+    for stop in (b"\xff", b"ab\xc3"):
+        with pytest.raises(EdgeError, match="argument: a stop string is no UTF-8"):
+            engine.send(b"x", engine.options([stop]))
+    for penalty in (1e-300, 1e-44, 1e-39):
+        with pytest.raises(EdgeError, match="argument: repetition_penalty is .* infinite"):
+            engine.send(b"What is 27 + 5?", engine.options(repetition_penalty=penalty))
     with pytest.raises(EdgeError, match="context: the message"):
         engine.send(b"word " * 2000)
     _, stats = engine.send(b"What is 1 + 1?")

@@ -121,9 +121,8 @@ class Parser {
     bool* const flag = this->flag();
     if (flag != nullptr) {
       if (inside_) return wrong(format("%s has a value, expected none", name_.c_str()));
-      const Outcome first = once(name_);
       *flag = true;
-      return first;
+      return once(name_);
     }
     if (name_ == "--do-sample" || name_ == "--no-do-sample") {
       if (inside_) return wrong(format("%s has a value, expected none", name_.c_str()));
@@ -201,7 +200,10 @@ class Parser {
       changes.stop_strings.push_back(text_);
     }
     if (name_ == "--system") arguments_.system = text_;
-    if (name_ == "--onnxruntime") arguments_.onnxruntime = text_;
+    if (name_ == "--onnxruntime") {
+      if (text_.empty()) return wrong("--onnxruntime is empty, expected a file");
+      arguments_.onnxruntime = text_;
+    }
     return {};
   }
 
@@ -218,8 +220,9 @@ class Parser {
     if (positionals_ == 0) return wrong("no artifact is given, expected the folder of one");
     if (arguments_.ignore_chat_template && arguments_.system)
       return wrong("--system is given with --ignore-chat-template, expected one of them");
-    if (arguments_.check && (arguments_.serve || arguments_.question))
-      return wrong("--check is given with something to answer, expected it alone");
+    if (arguments_.check &&
+        (arguments_.question || given_.size() > 1 || !arguments_.changes.stop_strings.empty()))
+      return wrong("--check is given with another option or a question, expected it alone");
     if (!arguments_.serve) return {};
     const char* other = arguments_.question               ? "a question"
                         : arguments_.system               ? "--system"

@@ -30,9 +30,10 @@ static uint64_t drawn_seed() {
 
 // The first option that has no effect without sampling.
 static const char* of_sampling(const Changes& changes, bool options) {
-  if (changes.top_k) return options ? "--top-k" : "top_k";
-  if (changes.top_p) return options ? "--top-p" : "top_p";
-  if (changes.min_p) return options ? "--min-p" : "min_p";
+  // A client may write the values that turn them off.
+  if (changes.top_k && (options || *changes.top_k != 0)) return options ? "--top-k" : "top_k";
+  if (changes.top_p && (options || *changes.top_p != 1)) return options ? "--top-p" : "top_p";
+  if (changes.min_p && (options || *changes.min_p != 0)) return options ? "--min-p" : "min_p";
   if (changes.seed) return options ? "--seed" : "seed";
   return nullptr;
 }

@@ -109,6 +109,7 @@ Outcome Model::continue_text(const std::string& text, const bitnet_edge_generati
 }
 
 Outcome Model::take(bitnet_edge_code code, const bitnet_edge_error& error, Answer* answer) {
+  answer->code = code;
   if (code != BITNET_EDGE_OK) return outcome(code, error);
   size_t count = 0;
   const int32_t* const ids = bitnet_edge_answer_ids(engine_, &count);

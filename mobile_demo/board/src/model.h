@@ -19,6 +19,7 @@ struct Answer {
   std::string text;
   std::vector<int32_t> ids;
   bitnet_edge_stats stats = {};
+  bitnet_edge_code code = BITNET_EDGE_OK;  // why there is none
 };
 
 class Model {

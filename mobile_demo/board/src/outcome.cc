@@ -43,23 +43,25 @@ static void print(std::string line) {
   }
 }
 
-void say(const char* format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  print(formatted(format, arguments));
-  va_end(arguments);
-}
-
-// Names of files may hold anything; a report is one line.
-static std::string one_line(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+// Names of files may hold anything, also what a terminal obeys.
+static std::string shown(std::string text, bool one_line) {
+  for (char& c : text) {
+    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    if (control && (one_line || c != '\n')) c = ' ';
+  }
   return text;
 }
 
+void say(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  print(shown(formatted(format, arguments), false));
+  va_end(arguments);
+}
+
 int report(const Outcome& outcome) {
-  if (!outcome.sentence.empty()) print("error: " + one_line(outcome.sentence));
-  if (!outcome.hint.empty()) print("hint: " + one_line(outcome.hint));
+  if (!outcome.sentence.empty()) print("error: " + shown(outcome.sentence, true));
+  if (!outcome.hint.empty()) print("hint: " + shown(outcome.hint, true));
   return outcome.code;
 }
 

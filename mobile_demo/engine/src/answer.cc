@@ -1,6 +1,7 @@
 // One answer: the options of the caller and the artifact, ids from the loop, text to the caller.
 #include <algorithm>
 
+#include "base/utf8.h"
 #include "engine.h"
 #include "text/stream.h"
 
@@ -63,6 +64,9 @@ Status stop_strings_of(const bitnet_edge_generation& given, std::vector<std::str
     if (!string || !*string) {
       return fail(BITNET_EDGE_ARGUMENT, "a stop string is empty, expected a text");
     }
+    if (!is_utf8(string)) {
+      return fail(BITNET_EDGE_ARGUMENT, "a stop string is no UTF-8, expected UTF-8");
+    }
     strings->push_back(string);
   }
   return {};
@@ -104,8 +108,9 @@ Status answer(bitnet_edge* engine, const std::vector<int32_t>& prompt,
   LoopOptions options;
   std::vector<std::string> stop_strings;
   if (generation.when_full != BITNET_EDGE_FULL_ENDS &&
-      generation.when_full != BITNET_EDGE_FULL_FORGETS) {
-    return fail(BITNET_EDGE_ARGUMENT, "when_full is %d, expected 0 or 1", generation.when_full);
+      generation.when_full != BITNET_EDGE_FULL_FORGETS &&
+      generation.when_full != BITNET_EDGE_FULL_REFUSES) {
+    return fail(BITNET_EDGE_ARGUMENT, "when_full is %d, expected 0 to 2", generation.when_full);
   }
   Status status = check_prompt(*engine->session, prompt);
   if (status.ok()) {
@@ -118,7 +123,6 @@ Status answer(bitnet_edge* engine, const std::vector<int32_t>& prompt,
   options.eos_ids = ends_of(*engine, of_chat);
   options.goes_on = generation.when_full == BITNET_EDGE_FULL_FORGETS;
   options.kept = of_chat ? engine->system_ids : 0;
-  engine->stop = false;
   Reader reader{engine, AnswerText(*engine->tokenizer, std::move(stop_strings)), output};
   status = generate(engine->session.get(), prompt, options, engine->stop,
                     IdReader{Reader::read, &reader}, result);

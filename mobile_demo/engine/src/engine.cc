@@ -93,14 +93,14 @@ bitnet_edge_generation options_of(const bitnet_edge* engine,
 
 Status send(bitnet_edge* engine, std::string_view text, const bitnet_edge_generation* generation,
             Output* output, bitnet_edge_stats* stats) {
+  const bitnet_edge_generation options = options_of(engine, generation);
   std::vector<int32_t> prompt;
   int32_t forgotten = 0;
   Status status =
-      engine->conversation->prompt(text, engine->session->context_length(), &prompt, &forgotten);
+      engine->conversation->prompt(text, engine->session->context_length(), &prompt, &forgotten,
+                                   options.when_full != BITNET_EDGE_FULL_REFUSES);
   LoopResult result;
-  if (status.ok()) {
-    status = answer(engine, prompt, options_of(engine, generation), true, output, &result);
-  }
+  if (status.ok()) status = answer(engine, prompt, options, true, output, &result);
   if (!status.ok()) return status;
   tell(result, prompt.size(), forgotten, stats);
   if (result.ids.empty()) return {};  // stopped before the first one
@@ -209,6 +209,7 @@ bitnet_edge_code bitnet_edge_generate(bitnet_edge* engine, const int32_t* ids, s
                                       bitnet_edge_error* error) {
   const Use use(engine);
   Status status = use.status;
+  if (status.ok()) engine->stop = false;
   if (status.ok()) status = edge::check_ids(ids, count);
   if (!status.ok()) return edge::told(status, error);
   edge::Output output{piece, user, {}};
@@ -252,6 +253,7 @@ bitnet_edge_code bitnet_edge_chat_send(bitnet_edge* engine, const char* text, si
                                        bitnet_edge_stats* stats, bitnet_edge_error* error) {
   const Use use(engine);
   Status status = use.status;
+  if (status.ok()) engine->stop = false;
   if (status.ok()) status = edge::has_chat(*engine);
   if (status.ok()) status = edge::check_text("the message", text, bytes);
   edge::Output output{piece, user, {}};

@@ -100,7 +100,7 @@ class Reader {
 
   Outcome seed(const Value& value) {
     if (!value.is_integer() || value.integer() < 0)
-      return wrong("is another value, expected an integer from 0");
+      return wrong("is another value, expected an integer from 0 to 9223372036854775807");
     made_.changes.seed = static_cast<uint64_t>(value.integer());
     return {};
   }

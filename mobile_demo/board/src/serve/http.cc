@@ -1,7 +1,10 @@
 #include "serve/http.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include <algorithm>
 
 #include "outcome.h"
 
@@ -32,6 +35,7 @@ bool is_own_host(std::string_view host) {
   if (port) {
     const std::string_view digits = host.substr(colon + 1);
     if (digits.size() > 5 || digits.find_first_not_of("0123456789") != digits.npos) return false;
+    if (atoi(std::string(digits).c_str()) > 65535) return false;
     host = host.substr(0, colon);
   }
   for (const char* own : {"localhost", "127.0.0.1", "[::1]"})
@@ -70,6 +74,13 @@ Request::State Request::head(std::string_view text) {
     return refuse(400, "the first line is not that of a request");
   method_ = line.substr(0, space);
   target_ = line.substr(space + 1, second - space - 1);
+  constexpr std::string_view scheme = "http://";  // as a client writes it to a proxy
+  if (same_word(target_.substr(0, scheme.size()), scheme)) {
+    const size_t path = std::min(target_.find('/', scheme.size()), target_.size());
+    if (!is_own_host(target_.substr(scheme.size(), path - scheme.size())))
+      return refuse(403, "the target is of another host, expected localhost, 127.0.0.1 or [::1]");
+    target_.erase(0, path);
+  }
   if (line.substr(second + 1) != "HTTP/1.1" && line.substr(second + 1) != "HTTP/1.0")
     return refuse(505, "the request's version is unknown, expected HTTP/1.1");
   for (size_t at = first; at != text.npos;) {
@@ -127,6 +138,11 @@ Request::State Request::complete() {
   const size_t came = bytes_.size() - body_at_;
   if (came > length_) return refuse(400, "more bytes follow the body, expected one request");
   return came == length_ ? kComplete : kIncomplete;
+}
+
+void Request::expire(double seconds) {
+  refuse(408,
+         format("the request is not complete after %.0f seconds, expected all of it", seconds));
 }
 
 bool Request::wants_continue() {

@@ -23,6 +23,9 @@ class Request {
   // Whether the client waits for a word before it sends the body; true once.
   bool wants_continue();
 
+  // It came too late.
+  void expire(double seconds);
+
   const std::string& method() const { return method_; }
   const std::string& target() const { return target_; }
   std::string_view body() const { return std::string_view(bytes_).substr(body_at_); }

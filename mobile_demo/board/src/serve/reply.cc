@@ -26,6 +26,10 @@ bool Client::send(std::string_view bytes) {
   return !gone_;
 }
 
+bool Client::reply(std::string_view whole) {
+  return send(head_only_ ? whole.substr(0, whole.find("\r\n\r\n") + 4) : whole);
+}
+
 bool Client::is_gone() const {
   char byte;
   const ssize_t size = recv(descriptor_, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -78,14 +82,21 @@ const char kStreamHead[] =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
     "Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n";
 
-std::string json_error(int status, const std::string& sentence, const std::string& field) {
-  const char* const type = status < 500 ? "invalid_request_error" : "server_error";
-  return "{\"error\": {\"message\": " + json_string(sentence) + ", \"type\": " + json_string(type) +
-         ", \"param\": " + (field.empty() ? "null" : json_string(field)) + ", \"code\": null}}\n";
+static std::string json_or_null(std::string_view text) {
+  return text.empty() ? "null" : json_string(text);
 }
 
-std::string refusal(int status, const std::string& sentence, const std::string& field) {
-  return response(status, "application/json", json_error(status, sentence, field));
+std::string json_error(int status, const std::string& sentence, const std::string& field,
+                       const char* code) {
+  const bool of_client = status < 500 || status == 505;
+  return "{\"error\": {\"message\": " + json_string(sentence) +
+         ", \"type\": " + json_string(of_client ? "invalid_request_error" : "server_error") +
+         ", \"param\": " + json_or_null(field) + ", \"code\": " + json_or_null(code) + "}}\n";
+}
+
+std::string refusal(int status, const std::string& sentence, const std::string& field,
+                    const char* code) {
+  return response(status, "application/json", json_error(status, sentence, field, code));
 }
 
 static std::string usage(const bitnet_edge_stats& stats) {
@@ -142,10 +153,18 @@ std::string last_chunks(const Label& label, const bitnet_edge_stats& stats, bool
   return made + "data: [DONE]\n\n";
 }
 
+static std::string object_of(const std::string& model) {
+  return "{\"id\": " + json_string(model) +
+         ", \"object\": \"model\", \"created\": 0, \"owned_by\": \"local\"}";
+}
+
 std::string models(const std::string& model) {
   return response(200, "application/json",
-                  "{\"object\": \"list\", \"data\": [{\"id\": " + json_string(model) +
-                      ", \"object\": \"model\", \"created\": 0, \"owned_by\": \"local\"}]}\n");
+                  "{\"object\": \"list\", \"data\": [" + object_of(model) + "]}\n");
+}
+
+std::string one_model(const std::string& model) {
+  return response(200, "application/json", object_of(model) + "\n");
 }
 
 }  // namespace board

@@ -23,8 +23,9 @@
 
 namespace board {
 
-static constexpr size_t kConnections = 16;     // a client more waits in the system's queue
-static constexpr double kRequestSeconds = 10;  // from the connection to the request's last byte
+static constexpr size_t kConnections = 16;  // a client more waits in the system's queue
+// From the connection to the request's last byte, without the time of answers to others.
+static constexpr double kRequestSeconds = 10;
 
 namespace {
 
@@ -48,6 +49,8 @@ class Server {
  private:
   void accept_one();
   bool read_from(Connection& connection);  // false: it is done with
+  void refuse(Connection& connection);
+  void end(Connection& connection);
   void answer(const Request& request, Client& client);
   void complete(const Request& request, Client& client);
   Outcome prepare(const Completion& asked, std::string* field);
@@ -95,13 +98,22 @@ Outcome Server::run() {
     const int milliseconds = static_cast<int>(std::max(0.0, until - now()) * 1000) + 1;
     if (poll(watched.data(), watched.size(), milliseconds) < 0 && errno != EINTR)
       return refused(format("waiting for requests failed: %s", strerror(errno)));
-    // What has come is read before a time is up: an answer to another may have taken longer.
     std::vector<std::unique_ptr<Connection>> kept;
     for (size_t i = 0; i < connections_.size(); ++i) {
       Connection& connection = *connections_[i];
-      const bool ready = watched[i + 2].revents != 0;
-      if (ready ? read_from(connection) : now() < connection.until)
-        kept.push_back(std::move(connections_[i]));
+      const double begun = now();
+      bool goes_on = watched[i + 2].revents == 0 || read_from(connection);
+      if (goes_on && now() >= connection.until) {
+        connection.request.expire(kRequestSeconds);
+        refuse(connection);
+        goes_on = false;
+      }
+      // An answer keeps the others waiting.
+      const double waited = now() - begun;
+      for (const auto& other : connections_)
+        if (other) other->until += waited;
+      for (const auto& other : kept) other->until += waited;
+      if (goes_on) kept.push_back(std::move(connections_[i]));
       if (last_signal() != 0) break;
     }
     connections_ = std::move(kept);
@@ -125,35 +137,52 @@ bool Server::read_from(Connection& connection) {
   const ssize_t size = recv(connection.descriptor, bytes, sizeof bytes, 0);
   if (size < 0) return errno == EAGAIN || errno == EINTR;
   if (size == 0) return false;
-  Client client(connection.descriptor);
   Request& request = connection.request;
   const Request::State state = request.add(std::string_view(bytes, static_cast<size_t>(size)));
-  if (state == Request::kRefused) client.send(refusal(request.status(), request.sentence(), ""));
-  if (state == Request::kComplete) answer(request, client);
+  Client client(connection.descriptor, request.method() == "HEAD");
   if (state == Request::kIncomplete) {
     if (request.wants_continue()) client.send("HTTP/1.1 100 Continue\r\n\r\n");
-    return now() < connection.until;
+    return true;
   }
-  // Bytes that are not read yet would make the system break off what was sent.
-  shutdown(connection.descriptor, SHUT_WR);
-  for (int i = 0; i < 64 && recv(connection.descriptor, bytes, sizeof bytes, 0) > 0; ++i) {
+  if (state == Request::kRefused) {
+    refuse(connection);
+  } else {
+    answer(request, client);
+    end(connection);
   }
   return false;
 }
 
+void Server::refuse(Connection& connection) {
+  const Request& request = connection.request;
+  Client client(connection.descriptor, request.method() == "HEAD");
+  client.reply(refusal(request.status(), request.sentence(), ""));
+  end(connection);
+}
+
+// Bytes that are not read yet would make the system break off what was sent.
+void Server::end(Connection& connection) {
+  char bytes[16384];
+  shutdown(connection.descriptor, SHUT_WR);
+  for (int i = 0; i < 64 && recv(connection.descriptor, bytes, sizeof bytes, 0) > 0; ++i) {
+  }
+}
+
 void Server::answer(const Request& request, Client& client) {
   const std::string target = request.target().substr(0, request.target().find('?'));
-  const bool completions = target == "/v1/chat/completions", list = target == "/v1/models";
-  if (!completions && !list) {
-    client.send(
+  const bool completions = target == "/v1/chat/completions", list = target == "/v1/models",
+             one = target == "/v1/models/" + name_;
+  const bool gets = request.method() == "GET" || request.method() == "HEAD";
+  if (!completions && !list && !one) {
+    client.reply(
         refusal(404, "the path is unknown, expected /v1/chat/completions or /v1/models", ""));
-  } else if (request.method() != (completions ? "POST" : "GET")) {
-    client.send(refusal(
+  } else if (completions ? request.method() != "POST" : !gets) {
+    client.reply(refusal(
         405,
         format("the method is another, expected %s of this path", completions ? "POST" : "GET"),
         ""));
-  } else if (list) {
-    client.send(models(name_));
+  } else if (!completions) {
+    client.reply(list ? models(name_) : one_model(name_));
   } else {
     complete(request, client);
   }
@@ -197,7 +226,7 @@ void Server::complete(const Request& request, Client& client) {
     begin();
     return (shown.empty() || client.send(chunk(label, shown))) && !client.is_gone();
   };
-  options.generation.when_full = BITNET_EDGE_FULL_ENDS;
+  options.generation.when_full = BITNET_EDGE_FULL_REFUSES;
   Answer given;
   done = model_.send(asked.question, options.generation, piece, &given);
   if (last_signal() != 0) {
@@ -206,7 +235,8 @@ void Server::complete(const Request& request, Client& client) {
     report(done);
     client.send("data: " + json_error(500, done.sentence, "") + "\n");
   } else if (!done.ok()) {
-    client.send(refusal(400, done.sentence, "messages"));
+    const bool full = given.code == BITNET_EDGE_CONTEXT;
+    client.send(refusal(400, done.sentence, "messages", full ? "context_length_exceeded" : ""));
   } else if (asked.stream) {
     begin();
     client.send(last_chunks(label, given.stats, asked.include_usage));

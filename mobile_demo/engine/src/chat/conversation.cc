@@ -88,7 +88,7 @@ Status Conversation::add(std::string_view user, std::string_view answer) {
 }
 
 Status Conversation::prompt(std::string_view text, int32_t context, std::vector<int32_t>* ids,
-                            int32_t* forgotten) {
+                            int32_t* forgotten, bool forgets) {
   Status status = file_.user.check(text, "the message");
   for (const Turn& turn : turns_) {
     if (status.ok()) status = file_.assistant.check(turn.answer, "an answer before");
@@ -98,13 +98,16 @@ Status Conversation::prompt(std::string_view text, int32_t context, std::vector<
   size_t first = 0;
   std::vector<int32_t> found;
   status = encode(first, text, &found);
-  if (status.ok() && !turns_.empty() && found.size() + most / 4 > most) {
-    // Half the context at once: each time, all that is left is computed again.
-    while (status.ok() && first < turns_.size() && found.size() > most / 2) {
-      status = encode(++first, text, &found);
-    }
+  if (status.ok() && forgets && !turns_.empty() && found.size() + most / 4 > most) {
+    status = fit(text, most / 2, &first, &found);
   }
   if (!status.ok()) return status;
+  if (found.size() > most && first < turns_.size()) {
+    return fail(BITNET_EDGE_CONTEXT,
+                "the conversation makes a prompt of %zu tokens, expected at most the context of "
+                "%zu; leave out its oldest turns",
+                found.size(), most);
+  }
   if (found.size() > most) {
     return fail(BITNET_EDGE_CONTEXT,
                 "the message makes a prompt of %zu tokens without any earlier turn, expected at "
@@ -127,6 +130,27 @@ void Conversation::answered(std::string_view text, std::string answer,
   turns_.push_back(
       {std::string(text), std::move(answer), std::move(answer_ids), std::move(said), true});
   left_out_ = 0;
+}
+
+// Leaves out as few turns as make it at most so many ids, and all of them where none do: half the
+// context at once, since what is left is computed again. Halving asks for few encodings.
+Status Conversation::fit(std::string_view text, size_t most, size_t* first,
+                         std::vector<int32_t>* ids) const {
+  size_t too_long = 0;
+  *first = turns_.size();
+  Status status = encode(*first, text, ids);
+  while (status.ok() && *first - too_long > 1 && ids->size() <= most) {
+    const size_t middle = too_long + (*first - too_long) / 2;
+    std::vector<int32_t> found;
+    status = encode(middle, text, &found);
+    if (found.size() > most) {
+      too_long = middle;
+    } else {
+      *first = middle;
+      *ids = std::move(found);
+    }
+  }
+  return status;
 }
 
 Status Conversation::encode(size_t first, std::string_view text, std::vector<int32_t>* ids) const {

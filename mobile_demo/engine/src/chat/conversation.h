@@ -29,10 +29,10 @@ class Conversation {
   // Adds a turn that was saved as text.
   Status add(std::string_view user, std::string_view answer);
   // The ids of the whole conversation with this message. Where the context has no room for them and
-  // an answer, the oldest turns are left out, and `forgotten` counts them. The conversation stays
-  // as it is until `answered`.
+  // an answer, the oldest turns are left out if it `forgets`, and `forgotten` counts them. The
+  // conversation stays as it is until `answered`.
   Status prompt(std::string_view text, int32_t context, std::vector<int32_t>* ids,
-                int32_t* forgotten);
+                int32_t* forgotten, bool forgets = true);
   // Makes the last prompt and its answer a turn. answer: as it was shown. answer_ids: as the model
   // chose them, without the one of eos_ids that ended them. Not to be called where none came.
   void answered(std::string_view text, std::string answer, std::vector<int32_t> answer_ids);
@@ -47,6 +47,7 @@ class Conversation {
 
   explicit Conversation(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
   Status encode(size_t first, std::string_view text, std::vector<int32_t>* ids) const;
+  Status fit(std::string_view text, size_t most, size_t* first, std::vector<int32_t>* ids) const;
 
   const Tokenizer& tokenizer_;
   ChatFile file_;

@@ -97,10 +97,11 @@ Status read_integer(const Value& root, const std::string& name, const char* fiel
                     int32_t* integer) {
   const Value* value = given(root, field);
   if (!value) return {};
-  if (!value->is_integer() || value->integer() < least || value->integer() > INT32_MAX) {
+  if (!value->is_integer() || value->integer() < least) {
     return wrong(name, field, least ? "an integer of at least 1" : "an integer of at least 0");
   }
-  *integer = static_cast<int32_t>(value->integer());
+  // More than any context and vocabulary has, as all that is above it.
+  *integer = static_cast<int32_t>(value->integer() < INT32_MAX ? value->integer() : INT32_MAX);
   return {};
 }
 
@@ -146,11 +147,12 @@ Status read_endings(const Value& root, const std::string& name, GenerationConfig
   }
   if (const Value* value = given(root, "stop_strings")) {
     const bool good = for_each(*value, [config](const Value& text) {
-      if (!text.is_string() || text.text().empty()) return false;
+      // The C interface ends them with NUL.
+      if (text.text().empty() || text.text().find('\0') != std::string_view::npos) return false;
       config->stop_strings.push_back(text.string());
       return true;
     });
-    if (!good) return wrong(name, "stop_strings", "texts that are not empty");
+    if (!good) return wrong(name, "stop_strings", "texts that are not empty, without NUL");
   }
   return {};
 }

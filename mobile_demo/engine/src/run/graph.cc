@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "run/onnx_file.h"
 
 namespace edge {
 namespace {
@@ -98,6 +99,25 @@ Status check_no_others(const Manifest& manifest, const Runtime& runtime,
   return {};
 }
 
+Status check_word(const Manifest& manifest, const char* field, const std::string& stated,
+                  std::string_view found) {
+  if (found.empty() || found == stated) return {};
+  return other_graph(manifest, "has ", std::string(found), (field + (" is " + stated)).c_str());
+}
+
+// What only the file shows; a graph beyond the limit was not made by an export.
+Status check_file(const Manifest& manifest) {
+  constexpr size_t limit = size_t{256} << 20;
+  std::string model;
+  Status status = read_file(join(manifest.folder, kModel), limit, &model);
+  if (!status.ok()) return status;
+  const Shown shown = shown_by(model);
+  status = check_word(manifest, "target", manifest.target, shown.native ? "native" : "stock");
+  if (status.ok()) status = check_word(manifest, "head", manifest.head, shown.head);
+  if (!status.ok()) return status;
+  return compare(manifest, "context_length", manifest.context_length, shown.context_length);
+}
+
 std::string named(std::string_view begin, int layer, const char* suffix) {
   std::string name(begin);
   name += std::to_string(layer);
@@ -139,7 +159,7 @@ Status check_graph(const Manifest& manifest, const Runtime& runtime) {
       }
     }
   }
-  return status;
+  return status.ok() ? check_file(manifest) : status;
 }
 
 }  // namespace edge

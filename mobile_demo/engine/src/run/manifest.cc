@@ -1,7 +1,9 @@
 #include "run/manifest.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -209,13 +211,18 @@ Status read_files(const std::string& path, const Value& files, Manifest* manifes
 Status check_file(const Manifest& manifest, const ListedFile& listed, bool hashed) {
   const std::string path = join(manifest.folder, listed.name.c_str());
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait
-  if (file < 0) {
+  if (file < 0 && errno == ENOENT) {
     return fail(BITNET_EDGE_ARTIFACT, "%s does not exist but is in the manifest; %s", path.c_str(),
                 kAgain);
   }
+  if (file < 0) {
+    return fail(BITNET_EDGE_ARTIFACT, "%s cannot be read: %s", path.c_str(), strerror(errno));
+  }
+  char first;
+  const bool readable = read(file, &first, 1) >= 0;  // a folder has a size, too
   const int64_t size = lseek(file, 0, SEEK_END);
   close(file);
-  if (size < 0) {
+  if (!readable || size < 0) {
     return fail(BITNET_EDGE_ARTIFACT, "%s is not a file but is in the manifest; %s", path.c_str(),
                 kAgain);
   }

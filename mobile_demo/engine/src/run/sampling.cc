@@ -148,15 +148,24 @@ void Sampler::observe(const int32_t* ids, size_t count) {
 }
 
 // In float32, as Python computes it.
-void Sampler::penalize(float* logits) const {
+Status Sampler::penalize(float* logits) const {
   const float penalty = static_cast<float>(sampling_.repetition_penalty);
   for (const int32_t id : seen_) {
-    logits[id] = logits[id] < 0 ? logits[id] * penalty : logits[id] / penalty;
+    const float found = logits[id];
+    logits[id] = found < 0 ? found * penalty : found / penalty;
+    // Minus infinity is an id that is never chosen.
+    if (isfinite(found) && !(logits[id] < INFINITY)) {
+      return fail(BITNET_EDGE_ARGUMENT,
+                  "repetition_penalty is %g, which makes a logit of %g infinite, expected a number "
+                  "nearer to 1",
+                  sampling_.repetition_penalty, double{found});
+    }
   }
+  return {};
 }
 
 Status Sampler::distribution(float* logits, Distribution* d) const {
-  penalize(logits);
+  if (Status status = penalize(logits); !status.ok()) return status;
   const float highest = logits[argmax(logits, vocab_size_)];
   if (Status status = check_finite(highest); !status.ok()) return status;
   // Logits equal to the k-th are kept. Dividing by a temperature changes no order.
@@ -194,9 +203,9 @@ Status Sampler::sample(float* logits, int32_t* id) {
     status = distribution(logits, &found);
     if (status.ok()) *id = draw(found);
   } else {
-    penalize(logits);
+    status = penalize(logits);
     const size_t largest = argmax(logits, vocab_size_);
-    status = check_finite(logits[largest]);
+    if (status.ok()) status = check_finite(logits[largest]);
     *id = static_cast<int32_t>(largest);
   }
   if (status.ok()) observe(id, 1);

@@ -45,7 +45,7 @@ class Sampler {
   Status distribution(float* logits, Distribution* distribution) const;
 
  private:
-  void penalize(float* logits) const;
+  Status penalize(float* logits) const;
   int32_t draw(const Distribution& distribution);
 
   const Sampling sampling_;

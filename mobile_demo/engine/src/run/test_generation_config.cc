@@ -38,6 +38,11 @@ int main() {
   CHECK(c.sampling.samples() && c.sampling.temperature == 0.7 && c.sampling.top_k == 5);
   CHECK(c.sampling.top_p == 0.9 && c.sampling.min_p == 0.05);
   CHECK(c.sampling.repetition_penalty == 1.1 && c.max_length == 30 && c.max_new_tokens == 9);
+  c = good(R"({"max_new_tokens": 99999999999, "max_length": 3000000000, "top_k": 5000000000})");
+  CHECK(c.max_new_tokens == INT32_MAX && c.max_length == INT32_MAX);
+  CHECK(c.sampling.top_k == INT32_MAX);
+  refused("{\"stop_strings\": [\"3\\u0000x\"]}", "stop_strings");
+  refused("{\"stop_strings\": \"\\u0000\"}", "stop_strings");
   c = good(R"({"eos_token_id": [45, 2], "stop_strings": ["-T", "###"], "temperature": null})");
   CHECK(c.has_eos && c.eos_ids.size() == 2 && c.eos_ids[0] == 45 && c.stop_strings[1] == "###");
   c = good(R"({"eos_token_id": 7, "stop_strings": "x"})");
@@ -72,7 +77,6 @@ int main() {
   refused(R"({"eos_token_id": "</s>"})", "eos_token_id");
   refused(R"({"eos_token_id": [-1]})", "eos_token_id");
   refused(R"({"max_length": 0})", "max_length");
-  refused(R"({"max_new_tokens": 99999999999})", "max_new_tokens");
   refused(R"({"stop_strings": [""]})", "stop_strings");
   return failures != 0;
 }
