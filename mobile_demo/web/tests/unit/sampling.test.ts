@@ -51,3 +51,11 @@ test.each([Number.NaN, Infinity])("a logit that is %d is a sentence", (value) =>
   expect(() => new Sampler().sample(broken)).toThrow(/the model is damaged/);
   expect(() => new Sampler({ do_sample: true }).sample(broken)).toThrow(/the model is damaged/);
 });
+
+test.each([1e-300, 1e-44, 1e-39])("a penalty of %d makes no float", (repetition_penalty) => {
+  for (const do_sample of [false, true]) {
+    const sampler = new Sampler({ repetition_penalty, do_sample });
+    sampler.observe([0, 1]);
+    expect(() => sampler.sample(Float32Array.of(3, -3, 1))).toThrow(/repetition_penalty is .* inf/);
+  }
+});

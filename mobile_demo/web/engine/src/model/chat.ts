@@ -63,11 +63,7 @@ export class Chat {
     let turns = this.turns;
     let ids = this.#encode(turns, text);
     if (turns.length && ids.length + Math.floor(context / 4) > context) {
-      // Half the context at once: each time, all that is left is computed again.
-      while (turns.length && ids.length > Math.floor(context / 2)) {
-        turns = turns.slice(1);
-        ids = this.#encode(turns, text);
-      }
+      [turns, ids] = this.#newest(text, Math.floor(context / 2));
     }
     if (ids.length <= context) return [turns, ids];
     throw new EngineError(
@@ -75,6 +71,23 @@ export class Chat {
       `The message makes a prompt of ${ids.length} tokens, expected at most the context of ${context}.`,
       "Shorten the message or the system prompt.",
     );
+  }
+
+  /**
+   * Leave out as few turns as make it at most so many ids, and all where none do: half the context
+   * at once, since what is left is computed again. Halving asks for few encodings.
+   */
+  #newest(text: string, most: number): [Turn[], number[]] {
+    let tooLong = 0;
+    let first = this.turns.length;
+    let ids = this.#encode([], text);
+    while (first - tooLong > 1 && ids.length <= most) {
+      const middle = Math.floor((tooLong + first) / 2);
+      const found = this.#encode(this.turns.slice(middle), text);
+      if (found.length > most) tooLong = middle;
+      else [first, ids] = [middle, found];
+    }
+    return [this.turns.slice(first), ids];
   }
 
   #encode(turns: readonly Turn[], text: string): number[] {

@@ -125,6 +125,13 @@ export class Sampler {
     for (const id of this.#seen) {
       const said = changed[id]!;
       changed[id] = said < 0 ? said * penalty : said / penalty;
+      // Minus infinity is an id that is never chosen.
+      if (Number.isFinite(said) && !(changed[id]! < Number.POSITIVE_INFINITY)) {
+        throw new EngineError(
+          "options",
+          `repetition_penalty is ${this.#params.repetition_penalty}, which makes a logit of ${said} infinite, expected a number nearer to 1.`,
+        );
+      }
     }
     return changed;
   }
