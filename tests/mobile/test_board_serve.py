@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import stat
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from bitnet_onnx.files import sha256
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
@@ -245,6 +247,24 @@ def test_a_conversation_beyond_the_context_is_refused_as_openai_refuses_it(serve
         assert (status, error["param"]) == (400, "messages")
         assert error["code"] == "context_length_exceeded"
     still_serves(server)
+
+
+def test_what_the_model_cannot_is_no_fault_of_the_client(
+    demo_artifact: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(demo_artifact, folder)
+    weights = folder / "model.onnx_data"
+    weights.write_bytes(b"\xc0\x7f" * (weights.stat().st_size // 2))  # NaN
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    size, digest = weights.stat().st_size, sha256(weights)
+    manifest["files"][weights.name] = {"size": size, "sha256": digest}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with served(folder) as server:
+        status, said = server.post({"messages": [USER]})
+    error = json.loads(said)["error"]
+    assert (status, error["type"], error["param"]) == (500, "server_error", None)
+    assert "the highest logit is nan" in error["message"]
 
 
 def test_clients_that_go_away_or_wait_harm_nobody(server: Served) -> None:

@@ -236,7 +236,11 @@ void Server::complete(const Request& request, Client& client) {
     client.send("data: " + json_error(500, done.sentence, "") + "\n");
   } else if (!done.ok()) {
     const bool full = given.code == BITNET_EDGE_CONTEXT;
-    client.send(refusal(400, done.sentence, "messages", full ? "context_length_exceeded" : ""));
+    const bool of_client =
+        full || given.code == BITNET_EDGE_ARGUMENT || given.code == BITNET_EDGE_UNSUPPORTED;
+    if (!of_client) report(done);
+    client.send(refusal(of_client ? 400 : 500, done.sentence, of_client ? "messages" : "",
+                        full ? "context_length_exceeded" : ""));
   } else if (asked.stream) {
     begin();
     client.send(last_chunks(label, given.stats, asked.include_usage));
