@@ -60,7 +60,7 @@ Status Tokenizer::open(const std::string& folder, std::unique_ptr<Tokenizer>* ou
         {file.root(), config.root(), map.root(), added.root(), generation.root()}, known);
   }
   if (!status.ok()) return status;
-  status = parts.added.index(parts.nfc);
+  status = parts.added.index(parts.nfc.get());
   if (!status.ok()) return status;
   parts.split_special = truthy(config.get("split_special_tokens"));
   const auto ends = [&](int32_t id) {
@@ -85,7 +85,7 @@ void Tokenizer::Parts::encode(std::string_view text, bool special,
     }
     std::string_view between = text.substr(part.begin, part.end - part.begin);
     std::string normal;
-    if (nfc) between = normal = edge::nfc(between);
+    if (nfc) between = normal = nfc->normalized(between);
     for (const AddedTokens::Part& inner : added.split(between, true, special)) {
       if (inner.id >= 0) {
         ids->push_back(inner.id);
