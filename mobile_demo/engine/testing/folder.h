@@ -85,6 +85,9 @@ class Folder {
     FILE* file = fopen((path_ + "/" + name).c_str(), "wb");
     if (!file || fwrite(content.data(), 1, content.size(), file) != content.size()) abort();
     fclose(file);
+    for (const std::string& known : names_) {
+      if (known == name) return;
+    }
     names_.push_back(name);
   }
   const std::string& path() const { return path_; }

@@ -227,14 +227,10 @@ const struct {
   void (*test)(const Value& vectors, Replayed* with);
   bool computes;  // with the model
 } kReplays[] = {
-    {"texts", test_texts, false},
-    {"streams", test_streams, false},
-    {"stops", test_stops, false},
-    {"chats", test_chats, false},
-    {"turns", test_turns, false},
-    {"conversation", test_conversation, true},
-    {"stopped", test_stopped, true},
-    {"sampling", test_sampling, false},
+    {"texts", test_texts, false},    {"streams", test_streams, false},
+    {"stops", test_stops, false},    {"chats", test_chats, false},
+    {"turns", test_turns, false},    {"conversation", test_conversation, true},
+    {"stopped", test_stopped, true}, {"sampling", test_sampling, false},
 };
 
 void replay(const Value& vectors, Replayed* with) {
@@ -264,8 +260,8 @@ int main(int argc, char** argv) {
   root = argc > 1 ? argv[1] : inside == std::string::npos ? "." : root.substr(0, inside) + ".";
   Json json;
   Replayed with;
-  const Status status = open(join(root, "mobile_demo/vectors"), join(root, "bitnet_onnx/demo"),
-                             &json, &with);
+  const Status status =
+      open(join(root, "mobile_demo/vectors"), join(root, "bitnet_onnx/demo"), &json, &with);
   if (!status.ok()) {
     fprintf(stderr, "%s\n", status.sentence.c_str());
     return 1;

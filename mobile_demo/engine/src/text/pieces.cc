@@ -26,8 +26,7 @@ static std::string_view stripped(std::string_view text, bool left, bool right) {
 }
 
 // A template's token beside a message's text must be what the whole chat, encoded at once, has.
-static Status check_beside(const Added* token, const Nfc* nfc, std::string_view text,
-                           bool before) {
+static Status check_beside(const Added* token, const Nfc* nfc, std::string_view text, bool before) {
   if (!token || text.empty()) return {};
   size_t place = before ? text.size() - 1 : 0;
   while (before && place > 0 && (text[place] & 0xc0) == 0x80) place--;

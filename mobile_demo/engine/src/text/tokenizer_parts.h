@@ -27,7 +27,7 @@ struct Tokenizer::Parts {
   Bpe bpe;
   Words words;
   AddedTokens added;
-  std::unique_ptr<Nfc> nfc;  // where the tokenizer normalizes
+  std::unique_ptr<Nfc> nfc;    // where the tokenizer normalizes
   bool split_special = false;  // special tokens in a text are text for the tokenizer itself, too
   std::vector<int32_t> head, tail, eos;
 

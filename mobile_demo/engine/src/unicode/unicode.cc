@@ -125,8 +125,9 @@ void Nfc::decompose(uint32_t c, std::vector<Mark>* out) const {
     return;
   }
   if (c >= 0xc0) {
-    const auto found = std::lower_bound(wholes_.begin(), wholes_.end(), c,
-                                        [](const Whole& whole, uint32_t to) { return whole.c < to; });
+    const auto found =
+        std::lower_bound(wholes_.begin(), wholes_.end(), c,
+                         [](const Whole& whole, uint32_t to) { return whole.c < to; });
     if (found != wholes_.end() && found->c == c) {
       for (uint32_t i = 0; i < found->count; i++) decompose(parts_[found->start + i], out);
       return;
