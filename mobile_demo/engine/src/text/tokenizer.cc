@@ -11,7 +11,7 @@
 namespace edge {
 
 // Tokens around a model's thoughts and tool calls: an answer shows them.
-constexpr std::string_view kMarkers[] = {
+constexpr char kMarkers[][20] = {
     "<think>",           "</think>",       "<tool_call>",  "</tool_call>", "<|tool_call|>",
     "<|/tool_call|>",    "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]",       "<|tool_call_start|>",
     "<|tool_call_end|>", "<tool_calls>",   "</tool_calls>"};
@@ -161,7 +161,10 @@ const std::vector<int32_t>& Tokenizer::eos() const { return parts_->eos; }
 bool Tokenizer::hidden(int32_t id) const {
   const Added* added = parts_->added.get(id);
   if (!added || !added->special || !special(id)) return false;
-  return std::find(std::begin(kMarkers), std::end(kMarkers), added->content) == std::end(kMarkers);
+  for (const char* marker : kMarkers) {
+    if (added->content == marker) return false;
+  }
+  return true;
 }
 
 bool Tokenizer::knows(int32_t id) const {
