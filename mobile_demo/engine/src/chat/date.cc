@@ -7,10 +7,10 @@ namespace {
 
 // Arrays, not pointers, which are relocated at each start.
 constexpr char kMonths[][10] = {"January",   "February", "March",    "April",
-                               "May",       "June",     "July",     "August",
-                               "September", "October",  "November", "December"};
+                                "May",       "June",     "July",     "August",
+                                "September", "October",  "November", "December"};
 constexpr char kDays[][10] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
-                             "Thursday", "Friday", "Saturday"};
+                              "Thursday", "Friday", "Saturday"};
 
 std::string number(int value, int digits) {
   char text[16];

@@ -6,7 +6,7 @@
 namespace edge {
 
 constexpr char kNames[][11] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                  "pad_token", "cls_token", "mask_token"};
+                               "pad_token", "cls_token", "mask_token"};
 
 namespace {
 
