@@ -65,9 +65,7 @@ def computed(server: Served) -> int:
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_an_answer_stops_when_its_client_is_gone(
-    server: Served, stream: bool, reset: bool
-) -> None:
+def test_an_answer_stops_when_its_client_is_gone(server: Served, stream: bool, reset: bool) -> None:
     client = asked(server, stream=stream)
     if stream:
         assert client.recv(100).startswith(b"HTTP/1.1 200 OK")

@@ -74,6 +74,7 @@ struct TokenizerJson {
 class Folder {
  public:
   Folder() {
+    if (const char* place = getenv("TMPDIR")) path_.replace(0, 4, place);
     if (!mkdtemp(&path_[0])) abort();
   }
   ~Folder() {
