@@ -32,6 +32,17 @@ def long_functions(source: str) -> Iterator[str]:
                 yield f"{node.name}: {length}"
 
 
+def test_files_of_the_native_apps_are_short() -> None:
+    """Those that people write; a table that a program made says so in its first line."""
+    patterns = ("engine/**/*.cc", "engine/**/*.h", "board/**/*.cc", "board/**/*.h",
+                "android/**/*.java", "android/**/*.cc", "android/**/*.c", "android/**/*.h",
+                "ios/**/*.swift")  # fmt: skip
+    paths = [path for pattern in patterns for path in (ROOT / "mobile_demo").glob(pattern)]
+    assert len(paths) > 100
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in paths}
+    assert {p.name: n for p, n in lengths.items() if n > FILE_LINES} == {}
+
+
 def test_files_of_the_package_are_short() -> None:
     lengths = {path: len(path.read_text("utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
     assert {p.name: n for p, n in lengths.items() if n > FILE_LINES} == {}

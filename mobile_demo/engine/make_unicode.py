@@ -18,6 +18,7 @@ CHARACTERS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 # The bits of a character's class, in order; unicode.h has the same.
 PATTERNS = (r"\p{L}", r"\p{N}", r"\p{M}", r"\s", r"\d")
 HANGUL = range(0xAC00, 0xAC00 + 11172)  # composed and decomposed by a formula
+STOP, LONGEST = 32, 4  # unicode.cc has the latter
 NFC, NFD = (form.normalize_str for form in (normalizers.NFC(), normalizers.NFD()))
 
 
@@ -26,13 +27,15 @@ def main() -> None:
     print("// clang-format off")
     classes = _classes()
     _print("uint8_t kAsciiClass[128]", classes[:128])
-    _print("uint32_t kClassRuns[]", _runs(zip(CHARACTERS, classes, strict=True)))
+    _print_runs("Class", zip(CHARACTERS, classes, strict=True))
     combining = _combining()
-    _print("uint32_t kCombiningRuns[]", _runs((c, combining.get(c, 0)) for c in CHARACTERS))
-    _print_compositions()
+    _print_runs("Combining", ((c, combining.get(c, 0)) for c in CHARACTERS))
+    pairs, replaced = _compositions()
+    _print("uint8_t kPairs[]", _pairs(pairs))
+    _print("uint8_t kReplaced[]", _replaced(replaced))
 
 
-def _print(name: str, numbers: Iterable[int]) -> None:
+def _print(name: str, numbers: Iterable[int | str]) -> None:
     print(f"constexpr {name} = {{")
     line = ""
     for number in numbers:
@@ -43,14 +46,38 @@ def _print(name: str, numbers: Iterable[int]) -> None:
     print(f"{line}}};")
 
 
-def _runs(values: Iterable[tuple[str, int]]) -> list[int]:
-    """Return where each run of characters with one value starts, with the value in 8 bits."""
-    runs, last = [], -1
-    for character, value in values:
-        if value != last:
-            runs.append(ord(character) << 8 | value)
-            last = value
-    return runs
+def _bytes(number: int) -> list[int]:
+    """Seven bits a byte, the low ones first; the last byte has the highest bit clear."""
+    found = []
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return [*found, number]
+
+
+def _unsigned(number: int) -> int:
+    """0, -1, 1, -2, ... as 0, 1, 2, 3, ..."""
+    return 2 * number if number >= 0 else -2 * number - 1
+
+
+def _print_runs(name: str, values: Iterable[tuple[str, int]]) -> None:
+    """Print where each run of characters with one value starts, as the distance to the one before.
+
+    A number is a distance and, in its rest, the value's place in a list. Every so many runs there
+    is a stop, from which a search can begin.
+    """
+    runs = [next(run) for _, run in itertools.groupby(values, lambda pair: pair[1])]
+    known = sorted({value for _, value in runs})
+    written: list[int] = []
+    stops, last = [], 0
+    for number, (character, value) in enumerate(runs):
+        if number % STOP == 0:
+            stops.append(f"{{{ord(character)},{len(written)}}}")
+        written += _bytes((ord(character) - last) * len(known) + known.index(value))
+        last = ord(character)
+    _print(f"uint8_t k{name}Values[]", known)
+    _print(f"Stop k{name}Stops[]", stops)
+    _print(f"uint8_t k{name}Runs[]", written)
 
 
 def _classes() -> list[int]:
@@ -117,39 +144,49 @@ def _neighbours(items: Sequence[str]) -> Iterator[tuple[str, str]]:
     return itertools.pairwise(items)
 
 
-def _print_compositions() -> None:
-    """Print pairs that compose, and what is replaced where NFC does not give it back.
-
-    A pair's three characters are of one plane, and the planes follow each other, so 16 bits are
-    enough for each.
-    """
+def _compositions() -> tuple[list[tuple[int, int, int]], list[tuple[int, str]]]:
+    """Return pairs that compose, as (second, first, whole), and what NFC replaces for good."""
     pairs, replaced = [], []
     for c in CHARACTERS:
         parts = NFD(c)
         if parts == c or ord(c) in HANGUL:
             continue
         if NFC(c) != c:
-            replaced.append((c, NFC(c)))
+            replaced.append((ord(c), NFC(c)))
             continue
         first, second = NFC(parts[:-1]), parts[-1]
-        if len(first) != 1 or len({ord(x) >> 16 for x in (first, second, c)}) != 1:
+        if len(first) != 1:
             raise SystemExit(f"U+{ord(c):04X} is composed in another way, expected a pair")
-        pairs.append((c, first, second))
-    _print("uint16_t kPairs[]", (ord(x) & 0xFFFF for pair in pairs for x in pair))
-    print(f"constexpr size_t kFirstPairOfPlane1 = {sum(ord(c) < 0x10000 for c, _, _ in pairs)};")
-    order = sorted(range(len(pairs)), key=lambda i: pairs[i][1:])
-    _print("uint16_t kPairsByParts[]", order)
-    units: list[int] = []
-    starts: list[int] = []
-    for _, text in replaced:
-        starts.append(len(units))
-        units += memoryview(text.encode("utf-16-le")).cast("H").tolist()
-    _print("uint16_t kReplaced[]", (ord(c) & 0xFFFF for c, _ in replaced))
-    for plane in (1, 2):
-        count = sum(ord(c) < plane << 16 for c, _ in replaced)
-        print(f"constexpr size_t kFirstReplacedOfPlane{plane} = {count};")
-    _print("uint16_t kReplacedStart[]", [*starts, len(units)])
-    _print("uint16_t kReplacedBy[]", units)
+        pairs.append((ord(second), ord(first), ord(c)))
+    return sorted(pairs), replaced
+
+
+def _pairs(pairs: Iterable[tuple[int, int, int]]) -> Iterator[int]:
+    """For each second character: how many pairs it has, and their first and whole characters."""
+    last = 0
+    for second, group in itertools.groupby(pairs, lambda pair: pair[0]):
+        members = [pair[1:] for pair in group]
+        yield from _bytes(second - last)
+        yield from _bytes(len(members))
+        last, before = second, (0, 0)
+        for first, whole in members:
+            step = first - before[0]
+            yield from _bytes(step)
+            yield from _bytes(_unsigned(whole - before[1] - step))
+            before = (first, whole)
+
+
+def _replaced(replaced: Iterable[tuple[int, str]]) -> Iterator[int]:
+    """Each character with the number of those that replace it, and these."""
+    last = before = 0
+    for c, text in replaced:
+        if len(text) > LONGEST:
+            raise SystemExit(f"U+{c:04X} is replaced by {len(text)}, expected at most {LONGEST}")
+        yield from _bytes((c - last) * LONGEST + len(text) - 1)
+        last = c
+        for part in map(ord, text):
+            yield from _bytes(_unsigned(part - before))
+            before = part
 
 
 if __name__ == "__main__":

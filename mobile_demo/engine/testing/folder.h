@@ -74,6 +74,7 @@ struct TokenizerJson {
 class Folder {
  public:
   Folder() {
+    if (const char* place = getenv("TMPDIR")) path_.replace(0, 4, place);
     if (!mkdtemp(&path_[0])) abort();
   }
   ~Folder() {
@@ -85,6 +86,9 @@ class Folder {
     FILE* file = fopen((path_ + "/" + name).c_str(), "wb");
     if (!file || fwrite(content.data(), 1, content.size(), file) != content.size()) abort();
     fclose(file);
+    for (const std::string& known : names_) {
+      if (known == name) return;
+    }
     names_.push_back(name);
   }
   const std::string& path() const { return path_; }

@@ -3,6 +3,7 @@
 //     fuzz_text [rounds] [seed]
 #include "base/utf8.h"
 #include "testing/check.h"
+#include "testing/damage.h"
 #include "testing/folder.h"
 #include "text/stream.h"
 #include "text/tokenizer.h"
@@ -91,33 +92,7 @@ const char* const kTexts[] = {
     "ww",         "\u0301\u0323",
 };
 
-template <size_t N>
-const char* any(const char* const (&list)[N], Random* random) {
-  return list[random->below(N)];
-}
-
-void spoil(std::string* text, Random* random) {
-  for (size_t i = random->below(4) + 1; i > 0; i--) {
-    const size_t place = random->below(text->size() + 1);
-    const size_t length = random->below(random->below(3) ? 12 : 200);
-    switch (random->below(5)) {
-      case 0:
-        text->insert(place, any(kWords, random));
-        break;
-      case 1:
-        text->erase(place, length);
-        break;
-      case 2:
-        text->replace(place, std::min(length, text->size() - place), any(kWords, random));
-        break;
-      case 3:
-        text->insert(place, text->substr(random->below(text->size() + 1), length));
-        break;
-      default:
-        if (place < text->size()) (*text)[place] = static_cast<char>(random->next());
-    }
-  }
-}
+void spoil(std::string* text, Random* random) { spoil(text, kWords, random); }
 
 std::string prompt(Random* random) {
   std::string text;

@@ -114,6 +114,8 @@ def served(artifact: Path, *arguments: str, on: str = "127.0.0.1:0") -> Iterator
     try:
         assert process.stderr is not None
         line = process.stderr.readline().decode()
+        if "--stats" in arguments:  # the model comes first
+            line = process.stderr.readline().decode()
         found = re.fullmatch(r"serving \S+ on (\S+); Ctrl-C ends\n", line)
         assert found, line
         yield Served(process, found[1])

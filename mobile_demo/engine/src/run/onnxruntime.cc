@@ -17,31 +17,9 @@ using GetApiBase = const OrtApiBase* (*)();
 using RegisterOperators = OrtStatus* (*)(OrtSessionOptions*, const OrtApiBase*);
 using Name = const char* (*)();
 
-constexpr const char* kLibraries[] = {
-#ifdef __APPLE__
-    "libonnxruntime.dylib",
-    "onnxruntime.framework/onnxruntime",
-#else
-    "libonnxruntime.so",
-    "libonnxruntime.so.1",
-#endif
-};
-#ifdef __APPLE__
-constexpr char kOperators[] = "libbitnet_onnx_ops.dylib";
-#else
-constexpr char kOperators[] = "libbitnet_onnx_ops.so";
-#endif
-
 template <typename Function>
 Function as(void* symbol) {
   return reinterpret_cast<Function>(symbol);
-}
-
-Status no_library(const std::string& where, const std::string& why) {
-  return fail(BITNET_EDGE_RUNTIME,
-              "ONNX Runtime cannot be loaded from %s: %s; name its library, which PyPI's "
-              "onnxruntime has as onnxruntime/capi/libonnxruntime.so.*",
-              where.c_str(), why.empty() ? "it has no OrtGetApiBase" : why.c_str());
 }
 
 Status find_api_base(const std::string& given, const OrtApiBase** base) {
@@ -54,22 +32,8 @@ Status find_api_base(const std::string& given, const OrtApiBase** base) {
   }
   *base = OrtGetApiBase();
 #else
-  constexpr char symbol[] = "OrtGetApiBase";
-  std::string why;
   void* found = nullptr;
-  if (!given.empty()) {
-    found = load_symbol(given.c_str(), symbol, &why);
-    if (!found) return no_library(given, why);
-  }
-  if (!found) found = find_symbol(symbol);
-  std::vector<std::string> folders = own_folders();
-  folders.push_back("");  // the system's search
-  for (const std::string& folder : folders) {
-    for (const char* name : kLibraries) {
-      if (!found) found = load_symbol((folder + name).c_str(), symbol, &why);
-    }
-  }
-  if (!found) return no_library("the program's folder or the system's libraries", why);
+  if (Status status = find_onnxruntime(given, &found); !status.ok()) return status;
   *base = as<GetApiBase>(found)();
 #endif
   return {};
@@ -186,13 +150,7 @@ Status Runtime::register_operators(const RuntimeOptions& options) {
     active_kernel = bitnet_onnx_active_kernel;
     kernels = bitnet_onnx_kernels;
 #else
-    for (const std::string& folder : own_folders()) {
-      if (load_symbol((folder + kOperators).c_str(), "RegisterCustomOps", &why)) {
-        path = folder + kOperators;
-        break;
-      }
-    }
-    if (path.empty()) path = kOperators;
+    path = operators_beside();
 #endif
   }
   if (!add) {

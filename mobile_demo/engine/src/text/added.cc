@@ -76,10 +76,10 @@ Status AddedTokens::add(const Added& token, const Vocabulary& vocabulary) {
   return {};
 }
 
-Status AddedTokens::index(bool normalizes) {
+Status AddedTokens::index(const Nfc* nfc) {
   for (uint32_t i = 0; i < entries_.size(); i++) {
     const Added& token = entries_[i].token;
-    if (normalizes && nfc(token.content) != token.content) {
+    if (nfc && nfc->normalized(token.content) != token.content) {
       return fail(BITNET_EDGE_UNSUPPORTED,
                   "the added token %s is not in the normalization form C, which this engine does "
                   "not know, expected it to be",

@@ -11,6 +11,8 @@
 
 namespace edge {
 
+class Nfc;
+
 struct Added {
   std::string content;
   bool single_word = false;  // only where no letter or digit is beside it
@@ -33,8 +35,8 @@ class AddedTokens {
   // lacks gets the next id.
   Status add(const Added& token, const Vocabulary& vocabulary);
 
-  // To be called after the last token was added. normalizes: texts are brought into NFC.
-  Status index(bool normalizes);
+  // To be called after the last token was added. nfc: what texts are brought into, or null.
+  Status index(const Nfc* nfc);
 
   // The parts of a text: added tokens with their ids, and what is between them with -1. Special
   // ones are text unless `special`.

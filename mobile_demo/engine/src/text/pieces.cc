@@ -26,13 +26,14 @@ static std::string_view stripped(std::string_view text, bool left, bool right) {
 }
 
 // A template's token beside a message's text must be what the whole chat, encoded at once, has.
-static Status check_beside(const Added* token, bool nfc_on, std::string_view text, bool before) {
+static Status check_beside(const Added* token, const Nfc* nfc, std::string_view text, bool before) {
   if (!token || text.empty()) return {};
   size_t place = before ? text.size() - 1 : 0;
   while (before && place > 0 && (text[place] & 0xc0) == 0x80) place--;
   const uint8_t bits = class_of(static_cast<uint32_t>(next_code_point(text, &place)));
-  const bool joins = token->normalized && nfc_on && !before &&
-                     nfc(token->content + std::string(text)) != nfc(token->content) + nfc(text);
+  const bool joins = token->normalized && nfc && !before &&
+                     nfc->normalized(token->content + std::string(text)) !=
+                         nfc->normalized(token->content) + nfc->normalized(text);
   if (!joins && !(token->single_word && (bits & kWord))) return {};
   return fail(
       BITNET_EDGE_UNSUPPORTED,
@@ -60,8 +61,8 @@ Status Tokenizer::encode_pieces(const std::vector<Piece>& pieces, std::vector<in
     }
     const Added* left = ids->empty() ? nullptr : parts_->added.get(ids->back());
     const Added* right = i < pieces.size() ? parts_->added.get(pieces[i].ids.front()) : nullptr;
-    Status status = check_beside(left, parts_->nfc, text, false);
-    if (status.ok()) status = check_beside(right, parts_->nfc, text, true);
+    Status status = check_beside(left, parts_->nfc.get(), text, false);
+    if (status.ok()) status = check_beside(right, parts_->nfc.get(), text, true);
     if (!status.ok()) return status;
     const std::string_view kept = stripped(text, left && left->rstrip, right && right->lstrip);
     // Behind an answer's ids no blank is put in, as in the middle of a text.

@@ -11,7 +11,7 @@
 namespace edge {
 
 // Tokens around a model's thoughts and tool calls: an answer shows them.
-constexpr std::string_view kMarkers[] = {
+constexpr char kMarkers[][20] = {
     "<think>",           "</think>",       "<tool_call>",  "</tool_call>", "<|tool_call|>",
     "<|/tool_call|>",    "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]",       "<|tool_call_start|>",
     "<|tool_call_end|>", "<tool_calls>",   "</tool_calls>"};
@@ -60,7 +60,7 @@ Status Tokenizer::open(const std::string& folder, std::unique_ptr<Tokenizer>* ou
         {file.root(), config.root(), map.root(), added.root(), generation.root()}, known);
   }
   if (!status.ok()) return status;
-  status = parts.added.index(parts.nfc);
+  status = parts.added.index(parts.nfc.get());
   if (!status.ok()) return status;
   parts.split_special = truthy(config.get("split_special_tokens"));
   const auto ends = [&](int32_t id) {
@@ -85,7 +85,7 @@ void Tokenizer::Parts::encode(std::string_view text, bool special,
     }
     std::string_view between = text.substr(part.begin, part.end - part.begin);
     std::string normal;
-    if (nfc) between = normal = edge::nfc(between);
+    if (nfc) between = normal = nfc->normalized(between);
     for (const AddedTokens::Part& inner : added.split(between, true, special)) {
       if (inner.id >= 0) {
         ids->push_back(inner.id);
@@ -161,7 +161,10 @@ const std::vector<int32_t>& Tokenizer::eos() const { return parts_->eos; }
 bool Tokenizer::hidden(int32_t id) const {
   const Added* added = parts_->added.get(id);
   if (!added || !added->special || !special(id)) return false;
-  return std::find(std::begin(kMarkers), std::end(kMarkers), added->content) == std::end(kMarkers);
+  for (const char* marker : kMarkers) {
+    if (added->content == marker) return false;
+  }
+  return true;
 }
 
 bool Tokenizer::knows(int32_t id) const {

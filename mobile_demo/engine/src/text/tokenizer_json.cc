@@ -58,16 +58,17 @@ Status Tokenizer::Parts::read_normalizer(const Value& normalizer) {
   const std::string_view type = type_of(normalizer);
   if (type == "null") return {};
   if (type == "NFC") {
-    nfc = true;
+    nfc.reset(new Nfc);
     return only_keys(normalizer, "the normalizer", {"type"});
   }
   if (type != "Sequence") return unsupported("normalizer", type, "null or NFC");
   Status status = only_keys(normalizer, "the normalizer", {"type", "normalizers"});
-  for (const Value& step : part_of(normalizer, "normalizers")) {
+  const Value& steps = part_of(normalizer, "normalizers");
+  for (const Value& step : steps) {
     if (status.ok() && type_of(step) != "NFC")
       status = unsupported("normalizer", type_of(step), "NFC");
-    nfc = true;
   }
+  if (steps.size() > 0) nfc.reset(new Nfc);
   return status;
 }
 

@@ -1,12 +1,14 @@
 // What a Tokenizer consists of, and who reads what of it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "text/added.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_class.h"
+#include "unicode/unicode.h"
 #include "words/bpe.h"
 #include "words/words.h"
 
@@ -25,7 +27,7 @@ struct Tokenizer::Parts {
   Bpe bpe;
   Words words;
   AddedTokens added;
-  bool nfc = false;
+  std::unique_ptr<Nfc> nfc;    // where the tokenizer normalizes
   bool split_special = false;  // special tokens in a text are text for the tokenizer itself, too
   std::vector<int32_t> head, tail, eos;
 

@@ -1,99 +1,143 @@
 #include "unicode/unicode.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "base/utf8.h"
 
 namespace edge {
+namespace {
+
+// Where a search of a table may begin: the first character of a run, and its number's place.
+struct Stop {
+  uint32_t start;
+  uint16_t place;
+};
 
 #include "unicode/unicode_tables.inc"
 
-template <size_t N>
-static uint8_t run_of(const uint32_t (&runs)[N], uint32_t c) {
-  return static_cast<uint8_t>(*(std::upper_bound(runs, runs + N, c << 8 | 0xff) - 1));
+// A number that make_unicode.py wrote.
+uint32_t next_number(const uint8_t** at) {
+  uint32_t number = 0;
+  for (int shift = 0;; shift += 7) {
+    const uint8_t byte = *(*at)++;
+    number |= static_cast<uint32_t>(byte & 0x7f) << shift;
+    if (byte < 0x80) return number;
+  }
 }
 
-uint8_t class_of(uint32_t c) { return c < 128 ? kAsciiClass[c] : run_of(kClassRuns, c); }
+uint32_t moved(uint32_t from, uint32_t by) { return by & 1 ? from - by / 2 - 1 : from + by / 2; }
 
-static uint8_t combining_class(uint32_t c) {
-  return c < 0x300 ? uint8_t{0} : run_of(kCombiningRuns, c);
+struct Runs {
+  const Stop *stops, *stops_end;
+  const uint8_t *runs, *runs_end;
+  const uint8_t* values;
+  uint32_t value_count;
+
+  uint8_t value_of(uint32_t c) const {
+    const Stop* stop = std::upper_bound(
+        stops, stops_end, c, [](uint32_t wanted, const Stop& s) { return wanted < s.start; });
+    uint32_t start = (--stop)->start;
+    const uint8_t* at = runs + stop->place;
+    uint32_t value = next_number(&at) % value_count;  // its distance is that from the run before
+    while (at != runs_end) {
+      const uint32_t next = next_number(&at);
+      start += next / value_count;
+      if (start > c) break;
+      value = next % value_count;
+    }
+    return values[value];
+  }
+};
+
+uint8_t combining_class(uint32_t c) {
+  constexpr Runs kRuns = {kCombiningStops,  std::end(kCombiningStops),
+                          kCombiningRuns,   std::end(kCombiningRuns),
+                          kCombiningValues, sizeof kCombiningValues};
+  return c < 0x300 ? uint8_t{0} : kRuns.value_of(c);
 }
 
 // Hangul syllables: kL leading consonants, kV vowels, kT trailing consonants with none.
 constexpr uint32_t kSyllables = 0xac00, kLeading = 0x1100, kVowels = 0x1161, kTrailing = 0x11a7;
 constexpr uint32_t kL = 19, kV = 21, kT = 28;
+constexpr uint32_t kLongest = 4;  // characters that replace one
 
-namespace {
-struct Mark {
-  uint32_t c;
-  uint8_t combining;
-  size_t place = 0;  // in a run of marks
-};
+uint64_t parts_of(uint32_t first, uint32_t second) { return uint64_t{second} << 32 | first; }
+
 }  // namespace
 
-constexpr size_t kPairCount = sizeof kPairsByParts / sizeof kPairsByParts[0];
-constexpr size_t kReplacedCount = sizeof kReplaced / sizeof kReplaced[0];
-
-static uint32_t part_of_pair(size_t pair, size_t part) {
-  return kPairs[3 * pair + part] | (pair < kFirstPairOfPlane1 ? 0u : 0x10000u);
+uint8_t class_of(uint32_t c) {
+  constexpr Runs kRuns = {kClassStops,          std::end(kClassStops), kClassRuns,
+                          std::end(kClassRuns), kClassValues,          sizeof kClassValues};
+  return c < 128 ? kAsciiClass[c] : kRuns.value_of(c);
 }
 
-static uint32_t replaced_at(size_t i) {
-  const uint32_t plane = (i >= kFirstReplacedOfPlane1) + (i >= kFirstReplacedOfPlane2);
-  return kReplaced[i] | plane << 16;
-}
+struct Nfc::Mark {
+  uint32_t c;
+  uint8_t combining;
+};
 
-// Where a rising sequence reaches c; `count` where it does not hold c.
-template <typename At>
-static size_t find(size_t count, uint32_t c, const At& at) {
-  size_t low = 0, high = count;
-  while (low < high) {
-    const size_t middle = (low + high) / 2;
-    if (at(middle) < c) {
-      low = middle + 1;
-    } else {
-      high = middle;
+Nfc::Nfc() {
+  uint32_t first, whole, second = 0;
+  for (const uint8_t* at = kPairs; at != std::end(kPairs);) {
+    second += next_number(&at);
+    first = whole = 0;
+    for (uint32_t left = next_number(&at); left > 0; left--) {
+      const uint32_t step = next_number(&at);
+      first += step;
+      whole = moved(whole + step, next_number(&at));
+      pairs_.push_back({parts_of(first, second), whole});
+      parts_.push_back(first);
+      parts_.push_back(second);
+      add(whole, 2);
     }
   }
-  return low < count && at(low) == c ? low : count;
+  uint32_t c = 0, part = 0;
+  for (const uint8_t* at = kReplaced; at != std::end(kReplaced);) {
+    const uint32_t next = next_number(&at), count = next % kLongest + 1;
+    c += next / kLongest;
+    for (uint32_t i = 0; i < count; i++) {
+      part = moved(part, next_number(&at));
+      parts_.push_back(part);
+    }
+    add(c, count);
+  }
+  qsort(wholes_.data(), wholes_.size(), sizeof(Whole), [](const void* a, const void* b) {
+    const uint32_t one = static_cast<const Whole*>(a)->c, other = static_cast<const Whole*>(b)->c;
+    return (one > other) - (one < other);
+  });
+}
+
+void Nfc::add(uint32_t whole, size_t count) {
+  wholes_.push_back(
+      {whole, static_cast<uint16_t>(parts_.size() - count), static_cast<uint16_t>(count)});
 }
 
 // No character's parts go deeper than a few levels.
-static void decompose(uint32_t c, std::vector<Mark>* out) {
+void Nfc::decompose(uint32_t c, std::vector<Mark>* out) const {
   if (c >= kSyllables && c < kSyllables + kL * kV * kT) {
     const uint32_t i = c - kSyllables;
-    out->push_back({kLeading + i / (kV * kT), 0, 0});
-    out->push_back({kVowels + i / kT % kV, 0, 0});
-    if (i % kT) out->push_back({kTrailing + i % kT, 0, 0});
+    out->push_back({kLeading + i / (kV * kT), 0});
+    out->push_back({kVowels + i / kT % kV, 0});
+    if (i % kT) out->push_back({kTrailing + i % kT, 0});
     return;
   }
   if (c >= 0xc0) {
-    const size_t pair = find(kPairCount, c, [](size_t i) { return part_of_pair(i, 0); });
-    if (pair < kPairCount) {
-      decompose(part_of_pair(pair, 1), out);
-      decompose(part_of_pair(pair, 2), out);
-      return;
-    }
-    const size_t i = find(kReplacedCount, c, replaced_at);
-    if (i < kReplacedCount) {
-      for (size_t j = kReplacedStart[i]; j < kReplacedStart[i + 1]; j++) {
-        uint32_t unit = kReplacedBy[j];
-        if (unit >= 0xd800 && unit < 0xdc00) {
-          unit = 0x10000 + (unit - 0xd800) * 0x400 + (kReplacedBy[++j] - 0xdc00u);
-        }
-        decompose(unit, out);
-      }
+    const auto found =
+        std::lower_bound(wholes_.begin(), wholes_.end(), c,
+                         [](const Whole& whole, uint32_t to) { return whole.c < to; });
+    if (found != wholes_.end() && found->c == c) {
+      for (uint32_t i = 0; i < found->count; i++) decompose(parts_[found->start + i], out);
       return;
     }
   }
-  out->push_back({c, combining_class(c), 0});
+  out->push_back({c, combining_class(c)});
 }
 
 // What two characters compose to, 0 for nothing.
-static uint32_t composed(uint32_t a, uint32_t b) {
+uint32_t Nfc::composed(uint32_t a, uint32_t b) const {
   if (a >= kLeading && a < kLeading + kL && b >= kVowels && b < kVowels + kV) {
     return kSyllables + ((a - kLeading) * kV + (b - kVowels)) * kT;
   }
@@ -101,28 +145,34 @@ static uint32_t composed(uint32_t a, uint32_t b) {
       b > kTrailing && b < kTrailing + kT) {
     return a + (b - kTrailing);
   }
-  const uint64_t wanted = uint64_t{a} << 32 | b;
-  const uint16_t* end = kPairsByParts + kPairCount;
-  const auto parts = [](size_t pair) {
-    return uint64_t{part_of_pair(pair, 1)} << 32 | part_of_pair(pair, 2);
-  };
-  const uint16_t* at =
-      std::lower_bound(kPairsByParts, end, wanted,
-                       [&](uint16_t pair, uint64_t value) { return parts(pair) < value; });
-  return at != end && parts(*at) == wanted ? part_of_pair(*at, 0) : 0;
+  const uint64_t parts = parts_of(a, b);
+  const auto found =
+      std::lower_bound(pairs_.begin(), pairs_.end(), parts,
+                       [](const Pair& pair, uint64_t to) { return pair.parts < to; });
+  return found != pairs_.end() && found->parts == parts ? found->whole : 0;
 }
 
-static void order_marks(std::vector<Mark>* text) {
-  for (size_t i = 0; i < text->size(); i++) {
-    const size_t start = i;
-    for (; i < text->size() && (*text)[i].combining; i++) (*text)[i].place = i;
-    std::sort(text->data() + start, text->data() + i, [](const Mark& a, const Mark& b) {
-      return a.combining != b.combining ? a.combining < b.combining : a.place < b.place;
-    });
+// Marks of one class keep their order.
+void Nfc::order(std::vector<Mark>* text) {
+  std::vector<Mark> marks;
+  for (size_t start = 0, end; start < text->size(); start = end + 1) {
+    for (end = start; end < text->size() && (*text)[end].combining; end++) {
+    }
+    if (end - start < 2) continue;
+    size_t places[256] = {};  // of the next mark of each class
+    for (size_t i = start; i < end; i++) places[(*text)[i].combining]++;
+    size_t next = start;
+    for (size_t& place : places) {
+      const size_t count = place;
+      place = next;
+      next += count;
+    }
+    marks.assign(text->data() + start, text->data() + end);
+    for (const Mark& mark : marks) (*text)[places[mark.combining]++] = mark;
   }
 }
 
-static void compose(std::vector<Mark>* text) {
+void Nfc::compose(std::vector<Mark>* text) const {
   constexpr size_t kNone = static_cast<size_t>(-1);
   size_t kept = 0, starter = kNone;
   uint8_t last = 0;  // the combining class before, of what was kept behind the starter
@@ -141,7 +191,7 @@ static void compose(std::vector<Mark>* text) {
   text->resize(kept);
 }
 
-std::string nfc(std::string_view text) {
+std::string Nfc::normalized(std::string_view text) const {
   std::vector<Mark> marks;
   bool plain = true;
   for (size_t place = 0; place < text.size();) {
@@ -150,7 +200,7 @@ std::string nfc(std::string_view text) {
     decompose(c, &marks);
   }
   if (plain) return std::string(text);  // no character below is changed or composes
-  order_marks(&marks);
+  order(&marks);
   compose(&marks);
   std::string out;
   out.reserve(text.size());
