@@ -109,7 +109,8 @@ bitnet_edge_code bitnet_edge_decode(bitnet_edge* engine, const int32_t* ids, siz
                                     char* text, size_t room, size_t* bytes,
                                     bitnet_edge_error* error);
 
-/* Gets each piece of an answer: whole UTF-8 characters. A value other than 0 stops the answer. */
+/* Gets each piece of an answer: whole UTF-8 characters, none of them where an id shows no text yet.
+ * A value other than 0 stops the answer. */
 typedef int (*bitnet_edge_piece)(const char* text, size_t bytes, void* user);
 
 typedef enum {

@@ -17,7 +17,6 @@ struct Reader {
   Output* output;
 
   bool give(const std::string& piece) {
-    if (piece.empty()) return true;
     output->text += piece;
     return !output->piece || output->piece(piece.data(), piece.size(), output->user) == 0;
   }
@@ -126,7 +125,9 @@ Status answer(bitnet_edge* engine, const std::vector<int32_t>& prompt,
   Reader reader{engine, AnswerText(*engine->tokenizer, std::move(stop_strings)), output};
   status = generate(engine->session.get(), prompt, options, engine->stop,
                     IdReader{Reader::read, &reader}, result);
-  if (status.ok()) reader.give(reader.text.finish());
+  if (status.ok()) {
+    if (const std::string rest = reader.text.finish(); !rest.empty()) reader.give(rest);
+  }
   if (status.ok()) engine->answer_ids = result->ids;
   return status;
 }

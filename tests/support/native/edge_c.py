@@ -170,8 +170,10 @@ class Engine:
         pieces, stats = list[bytes](), Stats()
 
         def read(text: int, size: int, _user: int) -> int:
-            pieces.append(ctypes.string_at(text, size))
-            return int((on_piece and on_piece(pieces[-1])) or 0)
+            piece = ctypes.string_at(text, size)
+            if piece:  # none: an id that shows no text yet
+                pieces.append(piece)
+            return int((on_piece and on_piece(piece)) or 0)
 
         given = None if options is None else ctypes.byref(options)
         self._call(name, self.handle, *prompt, given, PIECE(read), None, ctypes.byref(stats))

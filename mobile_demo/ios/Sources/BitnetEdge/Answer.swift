@@ -103,7 +103,7 @@ final class Delivery: @unchecked Sendable {  // `lock` guards its state
   /// Returns what the engine wants to know: 0 to go on.
   private func take(_ text: UnsafePointer<CChar>?, _ bytes: Int) -> Int32 {
     let piece = UnsafeRawBufferPointer(start: text, count: bytes)
-    continuation.yield(.text(String(decoding: piece, as: UTF8.self)))
+    if !piece.isEmpty { continuation.yield(.text(String(decoding: piece, as: UTF8.self))) }
     return lock.withLock { cancelled ? 1 : 0 }
   }
 
