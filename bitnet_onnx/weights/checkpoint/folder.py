@@ -33,6 +33,10 @@ OTHERS = {
     "adapter_config.json": "an adapter",
     "hadamard.json": "a rotated basis",
 }
+FLOATS_NOTE = (
+    "config.json has no quantization_config, so the linears are float; the float masters of a "
+    "BitNet need one with linear_class 'autobitlinear' and quantization_mode 'online'"
+)
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -106,12 +110,15 @@ class FolderCheckpoint(Checkpoint):
 
     @property
     def notes(self) -> tuple[str, ...]:
+        floats = (FLOATS_NOTE,) if self.config.float_linears else ()
+        return (*super().notes, *floats, *self._tokenizer_notes())
+
+    def _tokenizer_notes(self) -> tuple[str, ...]:
         texts = self.text_files()
         slow = next((n for n in SLOW_TOKENIZERS if (self.folder / n).is_file()), None)
         if "tokenizer.json" in texts or slow is None:
-            return super().notes
+            return ()
         return (
-            *super().notes,
             f"the tokenizer is only in {slow}, which is not read, so the artifact takes and gives "
             "ids; for text make a tokenizer.json with transformers: "
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
