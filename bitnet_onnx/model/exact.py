@@ -1,4 +1,4 @@
-"""The specification of norm and attention, which every implementation can meet to the bit.
+"""The specification of norm, attention and float products, which implementations can meet.
 
 Sums are float64 of exact products, so their order changes a float32 result about once in 1e8. All
 else is float32, each operation rounded. The kernels' order is in custom_ops/. With an int8 cache
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..weights.ternary import SMALLEST, absmax_int8, absmax_int16
 
-__all__ = ["attention", "attention_int8", "exponential", "kept_int8", "rms_norm"]
+__all__ = ["attention", "attention_int8", "exponential", "kept_int8", "product", "rms_norm"]
 
 SPAN = 64  # positions whose weights are rounded together
 
@@ -25,6 +25,11 @@ def rms_norm(x: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
     wide = x.double()
     mean = (wide * wide).sum(dim=-1, keepdim=True) / x.shape[-1]
     return x * (1.0 / (mean + eps.double()).sqrt()).float() * weight
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply x float32 [..., K] by float weights [N, K] in float64, rounded to float32 once."""
+    return (x.double() @ weight.double().T).float()
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The parts of a network: every tensor that a checkpoint holds, by its published name.
 
 They are made once from the config, for all code that reads, writes, traces or exports weights.
-Knows names, shapes, and which operator multiplies by a weight; knows no values.
+Knows names and shapes; knows no values.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ __all__ = ["Linear", "Parts", "parts_of"]
 
 @dataclass(frozen=True)
 class Linear:
-    """One BitLinear, W [rows, features]; ``name`` is without ``.weight``."""
+    """One linear, W [rows, features]; ``name`` is without ``.weight``."""
 
     name: str
     rows: int
     features: int
-    operator: str
-    """The ONNX operator of its product, in the domain ``bitnet``."""
     group_size: int | None = None
     """Weights of a row that share a scale; None: all weights of all rows share one."""
     splits: int | None = None
     """Equal parts of K, each with its own scale and operator; None: K is not split."""
+    bias: bool = False
+    """Whether a bias [rows] is added."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -63,6 +63,11 @@ class Parts:
     """The name of the embedding where the two are tied."""
 
     @property
+    def biases(self) -> dict[str, int]:
+        """Name -> size of every bias."""
+        return {f"{name}.bias": linear.rows for name, linear in self.linears.items() if linear.bias}
+
+    @property
     def tables(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self.embedding, self.head)))
 
@@ -85,7 +90,7 @@ def parts_of(config: BitNetConfig) -> Parts:
     embedding = "model.embed_tokens.weight"
     return Parts(
         linears={
-            name: Linear(name, *shape, _operator(config), config.group_size, _splits(config))
+            name: Linear(name, *shape, config.group_size, _splits(config), _has_bias(config, name))
             for name, shape in linears.items()
         },
         norms={**norms, "model.norm.weight": config.hidden_size},
@@ -122,10 +127,8 @@ def _norm_sizes(config: BitNetConfig) -> dict[str, int]:
     return sizes
 
 
-def _operator(config: BitNetConfig) -> str:
-    if config.group_size is None:
-        return "TernaryMatMul"
-    return "TernaryFloatMatMul" if config.float_activations else "TernaryGroupMatMul"
+def _has_bias(config: BitNetConfig, linear: str) -> bool:
+    return config.attention_bias if ".self_attn." in linear else config.mlp_bias
 
 
 def _splits(config: BitNetConfig) -> int | None:
