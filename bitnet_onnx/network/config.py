@@ -72,6 +72,15 @@ class BitNetConfig:
     """MiniCPM: each residual branch is multiplied by scale_depth / sqrt(num_hidden_layers)."""
     dim_model_base: int | None = None
     """MiniCPM: the last norm's output is divided by hidden_size / dim_model_base."""
+    num_local_experts: int = 0
+    """The experts of each layer; 0: the feed-forward network is one."""
+    num_experts_per_tok: int = 0
+    """The experts that each token goes through."""
+    shared_intermediate_size: int = 0
+    """The inner features of a feed-forward network beside the experts; 0: there is none."""
+    output_router_logits: bool = False
+    """Whether ``forward`` returns router logits, and the loss has the balance loss in it."""
+    router_aux_loss_coef: float = 0.0
     not_read: tuple[str, ...] = field(default=(), compare=False)
     """Keys that nothing reads and that are on no list of ``keys.py``."""
     ignored_keys: tuple[str, ...] = field(default=(), compare=False)

@@ -22,6 +22,7 @@ __all__ = [
     "BLOCK",
     "absmax_int8",
     "absmax_int16",
+    "absmean_experts",
     "absmean_ternary",
     "group_absmean",
     "group_sums",
@@ -56,6 +57,16 @@ def absmean_ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
     weight = weight.float()
     inverse = 1.0 / weight.abs().mean().clamp(min=EPSILON)
     return (weight * inverse).round().clamp(-1, 1), (1.0 / inverse).reshape(1)
+
+
+def absmean_experts(weight: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Quantize masters [E, N, K] by absmean: codes (float32 [E, N, K]) and scale [E, parts].
+
+    Each expert and each of ``parts`` equal parts of its rows is a matrix of its own.
+    """
+    made = [absmean_ternary(part) for rows in weight for part in rows.chunk(parts)]
+    codes = torch.cat([part for part, _ in made]).view(weight.shape)
+    return codes, torch.cat([scale for _, scale in made]).view(-1, parts)
 
 
 def group_absmean(weight: Tensor, size: int) -> tuple[Tensor, Tensor]:
