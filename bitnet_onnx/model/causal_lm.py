@@ -40,7 +40,7 @@ class BitNetModel(nn.Module):
         layer = getattr(network, "DecoderLayer", DecoderLayer)
         self.layers = nn.ModuleList(layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.scale_emb = config.scale_emb
+        self.scale_emb = config.scale_emb * config.embedding_multiplier
         self.width = config.hidden_size / (config.dim_model_base or config.hidden_size)
 
     def forward(
@@ -88,20 +88,21 @@ class BitNetForCausalLM(nn.Module):
     def from_checkpoint(cls, checkpoint: Checkpoint) -> BitNetForCausalLM:
         """Return the network with the checkpoint's weights, in evaluation mode.
 
-        Linear weights are int8 codes, or float masters, which can be trained further, where the
-        checkpoint holds masters.
+        Linear weights are int8 codes, or floats, which can be trained further, where the
+        checkpoint holds masters or float linears.
         """
         with torch.device("meta"):
             model = cls(checkpoint.config)
-        for name in checkpoint.parts.linears:
+        for name in (*checkpoint.parts.linears, *checkpoint.parts.experts):
             linear: Any = model.get_submodule(name)
             if checkpoint.packed:
                 linear.set_ternary(*checkpoint.ternary(name))
             else:
                 linear.weight = nn.Parameter(checkpoint.tensor(f"{name}.weight").float())
-        for name in (*checkpoint.parts.norms, *checkpoint.parts.tables):
-            owner = model.get_submodule(name.removesuffix(".weight"))
-            owner.weight = nn.Parameter(checkpoint.tensor(name).float())
+        parts = checkpoint.parts
+        for name in (*parts.norms, *parts.tables, *parts.biases, *parts.routers):
+            owner, _, kind = name.rpartition(".")
+            setattr(model.get_submodule(owner), kind, nn.Parameter(checkpoint.tensor(name).float()))
         return model.eval()
 
     @property
@@ -149,18 +150,21 @@ class BitNetForCausalLM(nn.Module):
             position_ids = past_length + torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         rope = rotary_tables(self.config, position_ids)
         mask = causal_mask(x.shape[1], past_length, attention_mask)
+        mixture = self.config.mixture
         if output_router_logits is None:
-            output_router_logits = self.config.output_router_logits
+            output_router_logits = mixture is not None and mixture.output_router_logits
         with recording(self, output_attentions, output_router_logits) as found:
             states, present = self.model(x, rope, mask, past)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = F.linear(states[-1][:, kept], self.head_weight.float())
+        if self.config.logits_scaling != 1:
+            logits = logits / self.config.logits_scaling
         loss = None if labels is None else next_token_loss(logits, labels)
         balance = None
-        if found.router_logits:
-            k = self.config.num_experts_per_tok
+        if mixture is not None and found.router_logits:
+            k = mixture.num_experts_per_tok
             balance = balance_loss(found.router_logits, k, attention_mask)
-            loss = None if loss is None else loss + self.config.router_aux_loss_coef * balance
+            loss = None if loss is None else loss + mixture.router_aux_loss_coef * balance
         return CausalLMOutput(
             loss,
             logits,

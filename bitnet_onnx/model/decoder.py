@@ -1,4 +1,4 @@
-"""The part that the networks share: the LLaMA decoder with BitLinear for its seven linears.
+"""The part that the networks share: the LLaMA decoder, with the config's kind of linears.
 
 A network's own file derives ``Attention`` and ``MLP`` from these and defines what is special.
 Knows tensors and the config; knows no network. Shapes: B batch, S new tokens, P past tokens,
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ..network.config import BitNetConfig
 from .exact import attention, attention_int8, attention_shares, kept_int8
-from .layers import BitLinear, RMSNorm
+from .layers import RMSNorm
+from .linears import linear
 from .rotary import rotate
 
 __all__ = ["MLP", "Attend", "Attention", "DecoderLayer", "KeyValue", "empty"]
@@ -55,16 +56,15 @@ class DecoderLayer(nn.Module):
 class Attention(nn.Module):
     """Grouped-query attention with rotary positions; each network defines ``project``."""
 
-    linear: type[BitLinear] = BitLinear
-
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
         width = config.num_attention_heads * config.head_dim
         kv_width = config.num_key_value_heads * config.head_dim
-        self.q_proj = self.linear(config.hidden_size, width, config)
-        self.k_proj = self.linear(config.hidden_size, kv_width, config)
-        self.v_proj = self.linear(config.hidden_size, kv_width, config)
-        self.o_proj = self.linear(width, config.hidden_size, config)
+        bias = config.attention_bias
+        self.q_proj = linear(config, config.hidden_size, width, bias)
+        self.k_proj = linear(config, config.hidden_size, kv_width, bias)
+        self.v_proj = linear(config, config.hidden_size, kv_width, bias)
+        self.o_proj = linear(config, width, config.hidden_size, bias)
         self.attend = Attend(config.num_attention_heads, config.num_key_value_heads)
 
     def forward(
@@ -163,13 +163,12 @@ def heads(x: Tensor, count: int) -> Tensor:
 class MLP(nn.Module):
     """The three linears of the gated feed-forward; each network defines ``forward``."""
 
-    linear: type[BitLinear] = BitLinear
-
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
-        self.gate_proj = self.linear(config.hidden_size, config.intermediate_size, config)
-        self.up_proj = self.linear(config.hidden_size, config.intermediate_size, config)
-        self.down_proj = self.linear(config.intermediate_size, config.hidden_size, config)
+        hidden, inner, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        self.gate_proj = linear(config, hidden, inner, bias)
+        self.up_proj = linear(config, hidden, inner, bias)
+        self.down_proj = linear(config, inner, hidden, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x [B, S, H] -> [B, S, H]."""

@@ -1,4 +1,4 @@
-"""The specification of norm, attention and routing, which every implementation meets to the bit.
+"""The specification of norm, attention, routing and float products: all can meet it to the bit.
 
 Sums are float64 of exact products, so their order changes a float32 result about once in 1e8. All
 else is float32, each operation rounded. The kernels' order is in custom_ops/. With an int8 cache
@@ -18,9 +18,9 @@ __all__ = [
     "attention_shares",
     "exponential",
     "kept_int8",
+    "product",
     "rms_norm",
     "route",
-    "router_logits",
     "silu",
 ]
 
@@ -35,6 +35,11 @@ def rms_norm(x: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
     wide = x.double()
     mean = (wide * wide).sum(dim=-1, keepdim=True) / x.shape[-1]
     return x * (1.0 / (mean + eps.double()).sqrt()).float() * weight
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply x float32 [..., K] by float weights [N, K] in float64, rounded to float32 once."""
+    return (x.double() @ weight.double().T).float()
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor:
@@ -154,11 +159,6 @@ def silu(x: Tensor) -> Tensor:
     """
     e = exponential(-x.abs())
     return x * (torch.where(x < 0, e, 1.0) / (1.0 + e))
-
-
-def router_logits(x: Tensor, router: Tensor) -> Tensor:
-    """Multiply x [..., K] by router [E, K] -> [..., E]: float64 sums, rounded to float32."""
-    return (x.double() @ router.double().T).float()
 
 
 def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

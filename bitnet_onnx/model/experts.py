@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..network.config import BitNetConfig
 from ..weights.ternary import absmax_int8, absmean_experts
-from .exact import route, router_logits, silu
+from .exact import product, route, silu
 from .layers import StraightThrough
 
 __all__ = ["ExpertLinear", "Experts", "FloatExpertLinear", "Router", "balance_loss"]
@@ -24,12 +24,13 @@ class Router(nn.Module):
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
-        self.layer = nn.Linear(config.hidden_size, config.num_local_experts, bias=False)
+        assert config.mixture is not None
+        self.layer = nn.Linear(config.hidden_size, config.mixture.num_local_experts, bias=False)
         nn.init.normal_(self.layer.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the logits of all experts: x [T, H] -> [T, E]."""
-        return self.layer(x) if self.training else router_logits(x, self.layer.weight)
+        return self.layer(x) if self.training else product(x, self.layer.weight)
 
 
 class FloatExpertLinear(nn.Module):
@@ -46,7 +47,7 @@ class FloatExpertLinear(nn.Module):
     def forward(self, x: Tensor, expert: int) -> Tensor:
         """Multiply x [T, K] by one expert's matrix -> [T, N]."""
         weight = self.weight[expert]
-        return F.linear(x, weight) if self.training else (x.double() @ weight.double().T).float()
+        return F.linear(x, weight) if self.training else product(x, weight)
 
 
 class ExpertLinear(FloatExpertLinear):
@@ -103,16 +104,13 @@ class Experts(nn.Module):
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
-        hidden, inner, count = (
-            config.hidden_size,
-            config.intermediate_size,
-            config.num_local_experts,
-        )
-        linear = FloatExpertLinear if config.record.weights == "float" else ExpertLinear
+        assert config.mixture is not None
+        hidden, inner = config.hidden_size, config.intermediate_size
+        count, self.k = config.mixture.num_local_experts, config.mixture.num_experts_per_tok
+        linear = FloatExpertLinear if config.float_linears else ExpertLinear
         self.router = Router(config)
         self.input_linear = linear(count, hidden, 2 * inner, parts=2)
         self.output_linear = linear(count, inner, hidden)
-        self.k = config.num_experts_per_tok
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x [..., H] -> [..., H]."""
@@ -123,8 +121,8 @@ class Experts(nn.Module):
             rows, places = (chosen == expert).nonzero(as_tuple=True)
             gate, up = self.input_linear(tokens[rows], expert).chunk(2, dim=-1)
             inner = (F.silu(gate) if self.training else silu(gate)) * up
-            product = self.output_linear(inner, expert) * shares[rows, places, None]
-            total = total.index_add(0, rows, product)
+            y = self.output_linear(inner, expert) * shares[rows, places, None]
+            total = total.index_add(0, rows, y)
         return total.view_as(x)
 
     def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The layers of all networks: RMSNorm and BitLinear.
+"""The layers of all networks: RMSNorm, BitLinear and FloatLinear.
 
 Knows tensors and the number format; knows no network.
 Sources: arXiv 2402.17764, arXiv 2504.12285, transformers' ``integrations/bitnet.py``.
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ..network.config import BitNetConfig
 from ..weights.ternary import absmax_int8, absmean_ternary
-from .exact import rms_norm
+from .exact import product, rms_norm
 
-__all__ = ["BitLinear", "RMSNorm", "StraightThrough"]
+__all__ = ["BitLinear", "FloatLinear", "RMSNorm", "StraightThrough"]
 
 
 class RMSNorm(nn.Module):
@@ -86,6 +86,30 @@ class BitLinear(nn.Module):
         return F.linear(
             StraightThrough.apply(x, rounded), StraightThrough.apply(self.weight, weight)
         )
+
+
+class FloatLinear(nn.Module):
+    """``y = x · Wᵀ + b``: neither weights nor activations are quantized, b may be None.
+
+    The sum of exact products is float64 and rounded to float32 once, then b is added. So bfloat16
+    weights give the same bits in every kernel; see Bf16MatMul in ``operators/head.py``.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).normal_(0, 0.02))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return F.linear(x, self.weight, self.bias)
+        y = product(x, self.weight)
+        return y if self.bias is None else y + self.bias
 
 
 class StraightThrough(torch.autograd.Function):

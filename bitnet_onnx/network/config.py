@@ -16,21 +16,22 @@ from ..files import read_object
 from . import fields as read
 from .key_lists import CONFIG_KEYS
 from .keys import sort_out
-from .quantization import GROUP_SIZE, Quantization, read_grouped, read_quantization
+from .mixture import Mixture, read_mixture
+from .quantization import (
+    FLOAT,
+    GROUP_SIZE,
+    GROUPED,
+    UNQUANTIZED,
+    Quantization,
+    grouped_section,
+    read_grouped,
+    read_quantization,
+)
 from .records import RECORDS, Network, of_config
 from .rope import RopeScaling, read_rope
+from .sizes import MAX_FEATURES, MAX_LAYERS, MAX_VOCABULARY, attention_sizes
 
-__all__ = ["MASTERS", "BitNetConfig"]
-
-# The sums of W1.58A8 stay exact in float32 while 128 * K <= 2**24.
-MAX_FEATURES = 1 << 17
-MAX_VOCABULARY = 1 << 24
-MAX_LAYERS = 1024
-MASTERS = (
-    "float weights are not supported; if these are the float masters of a BitNet with int8 "
-    "activations, add a quantization_config with linear_class 'autobitlinear' and "
-    "quantization_mode 'online'"
-)
+__all__ = ["BitNetConfig"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class BitNetConfig:
     eos_token_id: tuple[int, ...]
     pad_token_id: int | None
     quantization: str | None
-    """``offline``: ternary weights are stored; ``online`` and None, not declared: masters are."""
+    """``offline``: ternary weights are stored; ``online`` and None, not declared: masters are;
+    ``float``: the linears are not quantized."""
     divide_by_scale: bool
     """``linear_class: bitlinear`` divides by ``weight_scale``, ``autobitlinear`` multiplies."""
     network: str = "bitnet"
@@ -72,15 +74,20 @@ class BitNetConfig:
     """MiniCPM: each residual branch is multiplied by scale_depth / sqrt(num_hidden_layers)."""
     dim_model_base: int | None = None
     """MiniCPM: the last norm's output is divided by hidden_size / dim_model_base."""
-    num_local_experts: int = 0
-    """The experts of each layer; 0: the feed-forward network is one."""
-    num_experts_per_tok: int = 0
-    """The experts that each token goes through."""
-    shared_intermediate_size: int = 0
-    """The inner features of a feed-forward network beside the experts; 0: there is none."""
-    output_router_logits: bool = False
-    """Whether ``forward`` returns router logits, and the loss has the balance loss in it."""
-    router_aux_loss_coef: float = 0.0
+    embedding_multiplier: float = 1.0
+    """Granite: the factor of the embedding."""
+    attention_multiplier: float = 1.0
+    """Granite: the factor of the scores, in place of 1 / sqrt(head_dim)."""
+    residual_multiplier: float = 1.0
+    """Granite: the factor of each residual branch."""
+    logits_scaling: float = 1.0
+    """Granite: logits are divided by it."""
+    attention_bias: bool = False
+    """Whether q, k, v and o, float linears, add a bias."""
+    mlp_bias: bool = False
+    """Whether gate, up and down, float linears, add a bias."""
+    mixture: Mixture | None = None
+    """The experts of each layer; None: one feed-forward network."""
     not_read: tuple[str, ...] = field(default=(), compare=False)
     """Keys that nothing reads and that are on no list of ``keys.py``."""
     ignored_keys: tuple[str, ...] = field(default=(), compare=False)
@@ -89,6 +96,15 @@ class BitNetConfig:
     @property
     def record(self) -> Network:
         return RECORDS[self.network]
+
+    @property
+    def float_linears(self) -> bool:
+        """Whether the linears are the checkpoint's own floats."""
+        return self.quantization == FLOAT
+
+    def grouped(self) -> BitNetConfig:
+        """Return the config of float linears that hold code times scale in groups."""
+        return replace(self, **GROUPED._asdict())
 
     @classmethod
     def from_file(cls, path: Path, ignore_keys: Collection[str] = ()) -> BitNetConfig:
@@ -124,7 +140,7 @@ class BitNetConfig:
     def _read(cls, fields: read.Fields) -> BitNetConfig:
         network = _network(fields)
         read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
-        hidden, heads, kv_heads, head_dim = _attention_sizes(fields, network)
+        hidden, heads, kv_heads, head_dim = attention_sizes(fields, network)
         inner = read.size(fields, "intermediate_size", MAX_FEATURES)
         widths = {
             "hidden_size": hidden,
@@ -156,7 +172,9 @@ class BitNetConfig:
             rope_scaling=scaling,
             quantization_groups=_quantization_groups(fields, network, widths),
             **quantization._asdict(),
-            **(_residual_scales(fields) if network.scaled_residuals else {}),
+            **_scales(fields, network),
+            **_biases(fields, network, quantization),
+            mixture=read_mixture(fields, network.shared_expert) if network.experts else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -174,7 +192,7 @@ class BitNetConfig:
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
             "hidden_act": network.hidden_act,
-            "attention_bias": False,
+            "attention_bias": self.attention_bias,
             "max_position_embeddings": self.max_position_embeddings,
             "rope_theta": self.rope_theta,
             "rms_norm_eps": self.rms_norm_eps,
@@ -186,20 +204,22 @@ class BitNetConfig:
         }
         if network.weights == "binary":
             fields["quantization_groups"] = self.quantization_groups
-        if network.scaled_residuals:
-            names = ("scale_emb", "scale_depth", "dim_model_base")
-            fields |= {name: getattr(self, name) for name in names}
+        if self.mlp_bias:
+            fields["mlp_bias"] = True
+        fields |= {name: getattr(self, name) for name in network.scales}
+        fields |= {} if self.mixture is None else self.mixture.to_dict()
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
         if self.group_size is not None:
-            if self.quantization == "online" or not self.float_activations:
+            published = self.quantization == "offline" and self.float_activations
+            if network.weights != "grouped" or not published:
                 fields["quantization_config"] = {
                     "quant_method": "bitnet",
                     "quantization_mode": self.quantization,
                     "group_size": self.group_size,
                     "activations": None if self.float_activations else "int8",
                 }
-        elif self.quantization is not None:
+        elif self.quantization not in (None, FLOAT):
             fields["quantization_config"] = {
                 "quant_method": "bitnet",
                 "linear_class": "bitlinear" if self.divide_by_scale else "autobitlinear",
@@ -212,7 +232,7 @@ class BitNetConfig:
 
 
 def _network(fields: dict[str, Any]) -> Network:
-    """Return the network's record; refuse a config that does not say its linears are quantized."""
+    """Return the network's record; refuse one that is unknown."""
     known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
     read.one_of(fields, "model_type", known, None)
     read.one_of(fields, "weight_bits", (1, None), None)
@@ -222,54 +242,22 @@ def _network(fields: dict[str, Any]) -> Network:
     return network
 
 
-def _attention_sizes(fields: dict[str, Any], network: Network) -> tuple[int, int, int, int]:
-    """Read hidden_size, num_attention_heads, num_key_value_heads and head_dim."""
-    hidden = read.size(fields, "hidden_size", MAX_FEATURES)
-    heads = read.size(fields, "num_attention_heads", MAX_FEATURES)
-    kv_heads = read.size(fields, "num_key_value_heads", heads, default=heads)
-    if heads % kv_heads:
-        raise ConfigError(
-            f"num_attention_heads is {heads}, expected a multiple of num_key_value_heads {kv_heads}"
-        )
-    if fields.get("head_dim") is None and network.head_dim is None and hidden % heads:
-        raise ConfigError(
-            f"hidden_size is {hidden}, expected a multiple of num_attention_heads {heads} "
-            "where head_dim is not given"
-        )
-    default = network.head_dim or hidden // heads
-    head_dim = read.size(fields, "head_dim", MAX_FEATURES, default=default)
-    if head_dim % 2:
-        raise ConfigError(f"head_dim is {head_dim}, expected an even number")
-    width = heads * head_dim
-    if network.attention_norm is not None and width != hidden:
-        raise ConfigError(
-            f"num_attention_heads * head_dim is {width}, expected hidden_size {hidden}: the norm "
-            "before o_proj has hidden_size entries"
-        )
-    if width > MAX_FEATURES:
-        raise ConfigError(
-            f"num_attention_heads * head_dim is {width}, expected at most {MAX_FEATURES}"
-        )
-    return hidden, heads, kv_heads, head_dim
-
-
 def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> Quantization:
     if network.weights == "binary" and fields.get("quantization_config") is not None:
         raise ConfigError(
             f"quantization_config is given, expected none for model_type {network.model_type!r}: "
             "its checkpoints hold float masters"
         )
-    if network.weights != "grouped":
+    if network.weights == "float" and fields.get("quantization_config") is None:
+        return UNQUANTIZED
+    asked = network.weights == "float" and not network.experts and grouped_section(fields)
+    if network.weights != "grouped" and not asked:
         return read_quantization(fields)
     for name, features in widths.items():
         if features % GROUP_SIZE:
-            which = ""
-            if network.may_be_float:
-                which = f"model_type is {network.model_type!r} without a quantization_config, and "
             raise ConfigError(
-                f"{which}{name} is {features}, expected a multiple of {GROUP_SIZE}: this many "
-                "weights share a scale",
-                hint=MASTERS if network.may_be_float else None,
+                f"{name} is {features}, expected a multiple of {GROUP_SIZE}: this many weights "
+                "share a scale"
             )
     return read_grouped(fields)
 
@@ -287,10 +275,20 @@ def _quantization_groups(fields: dict[str, Any], network: Network, widths: dict[
     return groups
 
 
-def _residual_scales(fields: dict[str, Any]) -> dict[str, Any]:
-    """Read the three scales of MiniCPM, with the defaults of its class."""
+def _scales(fields: dict[str, Any], network: Network) -> dict[str, Any]:
+    """Read the numbers by which a network multiplies, with the defaults of its class: all 1."""
     return {
-        "scale_emb": read.positive(fields, "scale_emb", 1.0),
-        "scale_depth": read.positive(fields, "scale_depth", 1.0),
-        "dim_model_base": read.size(fields, "dim_model_base", MAX_FEATURES, default=1),
+        name: read.size(fields, name, MAX_FEATURES, default=1)
+        if name == "dim_model_base"
+        else read.positive(fields, name, 1.0)
+        for name in network.scales
     }
+
+
+def _biases(
+    fields: dict[str, Any], network: Network, quantization: Quantization
+) -> dict[str, bool]:
+    """Read which linears have a bias; where it is not read, a field of true is refused."""
+    if quantization.quantization != FLOAT:
+        return {}
+    return {name: read.flag(fields, name, False) for name in network.biases}

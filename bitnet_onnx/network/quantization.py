@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError
 from . import fields as read
 
-__all__ = ["GROUP_SIZE", "Quantization", "read_grouped", "read_quantization"]
+__all__ = [
+    "FLOAT",
+    "GROUPED",
+    "GROUP_SIZE",
+    "UNQUANTIZED",
+    "Quantization",
+    "grouped_section",
+    "read_grouped",
+    "read_quantization",
+]
 
 NAME = "quantization_config"
 GROUP_SIZE = 128
@@ -19,6 +28,9 @@ MODES = ("offline", "online")
 
 # transformers leaves the listed modules in float; these are never BitLinear.
 FLOAT_MODULES = {"lm_head", "model.embed_tokens", "embed_tokens", "model.norm"}
+
+
+FLOAT = "float"
 
 
 class Quantization(NamedTuple):
@@ -29,6 +41,16 @@ class Quantization(NamedTuple):
     linear_norm_eps: float | None = None
     group_size: int | None = None
     float_activations: bool = False
+
+
+UNQUANTIZED = Quantization(FLOAT, float_activations=True)
+GROUPED = Quantization("offline", group_size=GROUP_SIZE, float_activations=True)
+
+
+def grouped_section(fields: dict[str, Any]) -> bool:
+    """Return whether the section asks for a scale for each group of weights."""
+    section = fields.get(NAME)
+    return isinstance(section, dict) and section.get("group_size") is not None
 
 
 def read_quantization(fields: dict[str, Any]) -> Quantization:
@@ -58,7 +80,7 @@ def read_grouped(fields: dict[str, Any]) -> Quantization:
     """
     section = read.section(fields, NAME)
     if section is None:
-        return Quantization("offline", group_size=GROUP_SIZE, float_activations=True)
+        return GROUPED
     read.one_of(section, f"{NAME}.quant_method", ("bitnet", None), None)
     read.one_of(section, f"{NAME}.group_size", (GROUP_SIZE,), None)
     read.one_of(section, f"{NAME}.linear_class", (None,), None)

@@ -28,6 +28,8 @@ class Gguf:
     """Whether the two rows of q and k that rotate together are stored side by side."""
     metadata_suffices: bool = True
     """Whether the metadata holds the whole config; if not, the file needs a config.json beside."""
+    grouped: bool = False
+    """Whether ternary linears have a scale for each 128 weights and take float activations."""
     sentencepiece: bool = False
     """Whether published files come with a SentencePiece tokenizer."""
     words: str = "default"
@@ -49,29 +51,35 @@ class Network:
     head_dim: int | None = None
     """The default; None: hidden_size / num_attention_heads."""
     tie_word_embeddings: bool = False
-    weights: Literal["ternary", "grouped", "binary"] = "ternary"
-    """``ternary``: one scale per tensor; ``grouped``: one for each 128 weights of a row;
-    ``binary``: -1 and +1, normalized and quantized in ``quantization_groups`` parts of K."""
+    weights: Literal["ternary", "float", "grouped", "binary"] = "ternary"
+    """The linears where config.json has no quantization_config. ``ternary``: masters, one scale
+    per tensor; ``float``: as they are, or grouped where the tensors are; ``grouped``: ternary,
+    one scale for each 128 weights of a row, for float activations; ``binary``: -1 and +1,
+    normalized and quantized in ``quantization_groups`` parts of K."""
     attention_norm: str | None = None
     """The norm before o_proj, over hidden_size."""
     feed_forward_norm: str | None = None
     """The norm before down_proj, over intermediate_size."""
     head_norms: tuple[str, ...] = ()
     """Norms of each head of q and k, over head_dim."""
-    scaled_residuals: bool = False
-    """Whether config.json has ``scale_emb``, ``scale_depth`` and ``dim_model_base``."""
+    scales: tuple[str, ...] = ()
+    """Numbers in config.json by which it multiplies; the config has fields of these names."""
+    biases: tuple[str, ...] = ()
+    """Fields of config.json that give float linears a bias."""
+    experts: bool = False
+    """Whether the feed-forward network is a mixture of experts: ``block_sparse_moe``."""
+    shared_expert: bool = False
+    """Whether ``shared_mlp``, which all tokens go through, may stand beside the experts."""
     own_field: str | None = None
     """A field that no other network with the same model_type has in its config.json."""
-    needs_quantization_config: bool = False
-    """Whether a config.json without one describes the same body with float activations."""
-    may_be_float: bool = False
-    """Whether a config.json like its own may also describe float weights: the tensors decide."""
     in_transformers: bool = True
     """Whether transformers has a class for it."""
     tokenizer_class: str | None = None
     """The tokenizer that transformers registers for the model_type, where it registers one."""
     gguf: Gguf = field(default_factory=Gguf)
 
+
+GRANITE = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
 
 _LIST = (
     Network(  # microsoft/bitnet-b1.58-2B-4T
@@ -102,25 +110,16 @@ _LIST = (
         feed_forward_norm="mlp.ffn_layernorm",
         gguf=Gguf(("bitnet",), written=True, sentencepiece=True),
     ),
-    Network(  # Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58
+    Network(  # Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58; grouped: TriLM; float: SmolLM2
         name="llama",
         model_type="llama",
         architecture="LlamaForCausalLM",
         hidden_act="silu",
         rope_theta=1e4,
         rms_norm_eps=1e-6,
-        needs_quantization_config=True,
+        weights="float",
+        biases=("attention_bias", "mlp_bias"),
         gguf=Gguf(("llama",), written=True, pairs=True),
-    ),
-    Network(  # SpectraSuite's TriLM, and others stored as code times scale
-        name="trilm",
-        model_type="llama",
-        architecture="LlamaForCausalLM",
-        hidden_act="silu",
-        rope_theta=1e4,
-        rms_norm_eps=1e-6,
-        weights="grouped",
-        may_be_float=True,
     ),
     Network(  # the first BitNet, arXiv 2310.11453; no checkpoint was published
         name="bitnet_2023",
@@ -132,7 +131,7 @@ _LIST = (
         weights="binary",
         in_transformers=False,
     ),
-    Network(  # PrismML Ternary-Bonsai
+    Network(  # grouped: PrismML Ternary-Bonsai; float: Qwen3
         name="qwen3",
         model_type="qwen3",
         architecture="Qwen3ForCausalLM",
@@ -140,10 +139,49 @@ _LIST = (
         rope_theta=1e4,
         rms_norm_eps=1e-6,
         head_dim=128,
-        weights="grouped",
+        weights="float",
+        biases=("attention_bias",),
         head_norms=("self_attn.q_norm", "self_attn.k_norm"),
         tokenizer_class="Qwen2Tokenizer",
-        gguf=Gguf(("qwen3",)),
+        gguf=Gguf(("qwen3",), grouped=True),
+    ),
+    Network(  # IBM Granite 3: LLaMA with four multipliers
+        name="granite",
+        model_type="granite",
+        architecture="GraniteForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        weights="float",
+        biases=("attention_bias", "mlp_bias"),
+        scales=GRANITE,
+    ),
+    Network(  # IBM PowerMoE and Granite 3 MoE
+        name="granitemoe",
+        model_type="granitemoe",
+        architecture="GraniteMoeForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        weights="float",
+        biases=("attention_bias",),
+        scales=GRANITE,
+        experts=True,
+        gguf=Gguf(("granitemoe",), pairs=True, words="refact"),
+    ),
+    Network(  # the same with a network beside the experts
+        name="granitemoeshared",
+        model_type="granitemoeshared",
+        architecture="GraniteMoeSharedForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        weights="float",
+        biases=("attention_bias",),
+        scales=GRANITE,
+        experts=True,
+        shared_expert=True,
+        gguf=Gguf(("granitemoe",), pairs=True, words="refact"),
     ),
     Network(  # OpenBMB BitCPM4
         name="minicpm",
@@ -154,11 +192,12 @@ _LIST = (
         rms_norm_eps=1e-6,
         tie_word_embeddings=True,
         weights="grouped",
-        scaled_residuals=True,
+        scales=("scale_emb", "scale_depth", "dim_model_base"),
         in_transformers=False,
         gguf=Gguf(
             ("minicpm",),
             pairs=True,
+            grouped=True,
             metadata_suffices=False,
             unused_tensors=("rope_factors_long.weight", "rope_factors_short.weight"),
         ),
@@ -176,10 +215,8 @@ def of_config(fields: Mapping[str, Any]) -> Network | None:
         declared = network.model_type == model_type and fields.get(network.own_field) is not None
         if declared or fields.get("architectures") == [network.architecture]:
             return network
-    named = [n for n in _LIST if n.model_type == model_type and n.own_field is None]
-    if fields.get("quantization_config") is None:
-        named = [network for network in named if not network.needs_quantization_config]
-    return named[0] if named else None
+    named = (n for n in _LIST if n.model_type == model_type and n.own_field is None)
+    return next(named, None)
 
 
 def of_architecture(architecture: str) -> list[Network]:

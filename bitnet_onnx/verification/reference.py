@@ -159,7 +159,8 @@ def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
     if not config.record.in_transformers:
         name = config.record.architecture
         raise ConfigError(f"{checkpoint.path}: transformers has no class {name}", hint=hint)
-    if config.group_size is None or "quantization_config" not in config.to_dict():
+    published = config.quantization == "offline" and config.float_activations
+    if config.group_size is None or published:
         return
     raise ConfigError(
         f"{checkpoint.path}: transformers does not know quantization_config.group_size", hint=hint

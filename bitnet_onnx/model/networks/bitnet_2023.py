@@ -7,19 +7,14 @@ fields, no quantization_config, and ``quantization_groups`` (default 1). Tensors
 
 from __future__ import annotations
 
-from ..binary import BinaryLinear
 from . import llama
 
 __all__ = ["MLP", "Attention"]
 
 
 class Attention(llama.Attention):
-    """LLaMA's attention with binary linears."""
-
-    linear = BinaryLinear
+    """LLaMA's attention."""
 
 
 class MLP(llama.MLP):
-    """LLaMA's feed-forward with binary linears."""
-
-    linear = BinaryLinear
+    """LLaMA's feed-forward."""

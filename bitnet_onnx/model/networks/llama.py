@@ -1,5 +1,7 @@
-"""LLaMA with BitLinear: Falcon3-1.58bit, Falcon-E, Llama3-8B-1.58. SiLU, no sub-norms.
+"""LLaMA: SiLU, no sub-norms.
 
+Falcon3-1.58bit, Falcon-E and Llama3-8B-1.58 have BitLinear, TriLM (arXiv 2407.12327) has ternary
+weights with a scale for each part of a matrix and float activations, SmolLM2 has float linears.
 Sources: transformers' ``LlamaForCausalLM`` and ``replace_with_bitnet_linear``.
 """
 

@@ -12,7 +12,6 @@ import math
 from torch import Tensor
 
 from ...network.config import BitNetConfig
-from ..grouped import GroupLinear
 from . import llama
 
 __all__ = ["MLP", "Attention"]
@@ -26,8 +25,6 @@ def branch_scale(config: BitNetConfig) -> float:
 class Attention(llama.Attention):
     """``o(attend(q(x), k(x), v(x))) * scale_depth / sqrt(layers)``."""
 
-    linear = GroupLinear
-
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__(config)
         self.scale = branch_scale(config)
@@ -38,8 +35,6 @@ class Attention(llama.Attention):
 
 class MLP(llama.MLP):
     """``down(silu(gate(x)) * up(x)) * scale_depth / sqrt(layers)``."""
-
-    linear = GroupLinear
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__(config)

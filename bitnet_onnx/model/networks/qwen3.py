@@ -1,6 +1,6 @@
-"""Ternary-Bonsai: a Qwen3 body, LLaMA's with an RMSNorm of each head of q and k before rope.
+"""Qwen3, and Ternary-Bonsai: LLaMA's body with an RMSNorm of each head of q and k before rope.
 
-Source: transformers' ``Qwen3ForCausalLM``, which computes with the dequantized weights.
+Source: transformers' ``Qwen3ForCausalLM``, which computes Bonsai with the dequantized weights.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...network.config import BitNetConfig
-from ..grouped import GroupLinear
 from ..layers import RMSNorm
 from . import llama
 
@@ -17,8 +16,6 @@ __all__ = ["MLP", "Attention"]
 
 class Attention(llama.Attention):
     """``o(attend(norm(q(x)), norm(k(x)), v(x)))``."""
-
-    linear = GroupLinear
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__(config)
@@ -35,6 +32,4 @@ def each_head(x: Tensor, norm: RMSNorm) -> Tensor:
 
 
 class MLP(llama.MLP):
-    """LLaMA's feed-forward with linears of group scales."""
-
-    linear = GroupLinear
+    """LLaMA's feed-forward."""

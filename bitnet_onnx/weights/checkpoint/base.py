@@ -57,7 +57,7 @@ class Checkpoint(ABC):
         return (f"nothing reads these keys: {', '.join(self.not_read)}",)
 
     def tensor(self, name: str) -> Tensor:
-        """Read a norm, table or master weight as stored; refuse a NaN or an infinity in it.
+        """Read a norm, table, bias, float or master weight; refuse a NaN or an infinity in it.
 
         A degenerate one is refused too, unless ``allow_degenerate``.
         """
@@ -66,6 +66,10 @@ class Checkpoint(ABC):
             self._refuse_degenerate(name, degenerate.of_norm, stored)
         elif name in self.parts.tables:
             self._refuse_degenerate(name, degenerate.of_table, stored)
+        elif name in self.parts.biases:
+            return stored
+        elif self.config.float_linears:
+            self._check_rows(name.removesuffix(".weight"), stored)
         elif not self.packed:
             self._check_masters(name.removesuffix(".weight"), stored)
         return stored
@@ -73,8 +77,13 @@ class Checkpoint(ABC):
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         """Read a BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier (``scale``).
 
-        Degenerate codes are refused, unless ``allow_degenerate``.
+        Degenerate codes are refused, unless ``allow_degenerate``, and so is a float linear.
         """
+        if self.config.float_linears:
+            raise CheckpointError(
+                f"{self.path}: {linear}.weight is float, expected a ternary weight: this network "
+                "has float linears",
+            )
         codes, scale = self._ternary(linear)
         self._check_rows(linear, codes)
         self._refuse_degenerate(f"the scale of {linear}", degenerate.of_scale, scale)

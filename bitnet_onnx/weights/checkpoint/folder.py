@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError, ConfigError
-from ...network.config import MASTERS, BitNetConfig
+from ...network.config import BitNetConfig
+from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
@@ -53,8 +54,8 @@ class FolderCheckpoint(Checkpoint):
         # tensor among large ones would keep the freed memory around it from being reused.
         self._scales: dict[str, float | Tensor] = {}
         self._check()
-        if self.config.record.may_be_float:
-            self._refuse_floats()
+        if self.config.float_linears and self._is_grouped():
+            self.config, self.packed = self.config.grouped(), True
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
 
@@ -142,22 +143,26 @@ class FolderCheckpoint(Checkpoint):
         linears = [f"{name}.weight" for name in self.parts.linears]
         if self.packed and self.config.group_size is None:
             linears += [f"{name}_scale" for name in linears]
-        return frozenset([*linears, *self.parts.norms, *self.parts.tables])
+        parts = self.parts
+        return frozenset([*linears, *parts.norms, *parts.tables, *parts.biases])
 
-    def _refuse_floats(self) -> None:
-        """Refuse float weights under a config.json that ternary ones have, too."""
-        name = next(iter(self.parts.linears))
+    def _is_grouped(self) -> bool:
+        """Return whether float linears hold code times scale, as of TriLM: the first one decides.
+
+        Refuse a few magnitudes that are not -s, 0 and +s in each group.
+        """
+        linears = self.parts.linears
+        if any(linear.features % GROUP_SIZE or linear.bias for linear in linears.values()):
+            return False
+        name = next(iter(linears))
+        stored = self._tensor(f"{name}.weight")
         try:
-            self._ternary(name)
-        except CheckpointError as error:
-            if degenerate.few_magnitudes(self._tensor(f"{name}.weight")):
+            self._grouped(f"{name}.weight", stored, GROUP_SIZE)
+        except CheckpointError:
+            if degenerate.few_magnitudes(stored):
                 raise
-            raise ConfigError(
-                f"{self.folder / CONFIG}: model_type is {self.config.record.model_type!r} without "
-                f"a quantization_config, and {name}.weight is not ternary, expected -s, 0 and +s "
-                "in each group",
-                hint=MASTERS,
-            ) from error
+            return False
+        return True
 
     def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
         """Return tensor name -> its shape and the types that it may have."""
@@ -176,7 +181,7 @@ class FolderCheckpoint(Checkpoint):
                     "the packed layout"
                 )
             expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
-        for name, size in self.parts.norms.items():
+        for name, size in (*self.parts.norms.items(), *self.parts.biases.items()):
             expected[name] = ((size,), FLOATS)
         tables = self.parts.tables
         for name in [*tables, HEAD] if HEAD in self._where else tables:

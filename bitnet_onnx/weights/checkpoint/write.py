@@ -77,6 +77,12 @@ def refuse_unpackable(config: BitNetConfig) -> None:
             "network",
             hint="store the float masters: the state_dict itself",
         )
+    if config.float_linears:
+        raise ConfigError(
+            f"the linears of this {config.record.model_type!r} are float, expected a ternary "
+            "network for the packed layout",
+            hint="keep the checkpoint as it is: export reads it",
+        )
     if config.group_size is not None:
         raise ConfigError(
             f"model_type {config.network!r} has no packed layout, which holds one scale per "

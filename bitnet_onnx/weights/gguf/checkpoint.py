@@ -27,7 +27,13 @@ from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
 from ..checkpoint.files import read_texts
 from .blocks import I2S_BLOCKS, unpack_i2s, unpack_ptq1, unpack_q2, unpack_tq1, unpack_tq2
-from .config import GgufConfig, architecture, refuse_another_config, unread_keys
+from .config import (
+    GgufConfig,
+    architecture,
+    refuse_another_config,
+    ternary_linears,
+    unread_keys,
+)
 from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, SIZES, TensorInfo, type_name
 from .names import gguf_name, permuted_heads, unpermute_heads
 from .parts import open_gguf
@@ -55,13 +61,11 @@ ROWS_AT_A_TIME = 4096  # of a quantized table
 
 
 class GgufCheckpoint(Checkpoint):
-    """A .gguf file with ternary linears; a config.json beside it is preferred to its metadata.
+    """A .gguf file; a config.json beside it is preferred to its metadata.
 
     i2s_layout: ``x86``, as published, or ``arm``; the file does not say which one it has.
     Raises ConfigError or CheckpointError naming the file and the field or tensor.
     """
-
-    packed = True
 
     def __init__(
         self,
@@ -77,15 +81,14 @@ class GgufCheckpoint(Checkpoint):
         self.i2s_layout = i2s_layout
         self._beside = path.with_name("config.json")
         if self._beside.is_file():
-            config = BitNetConfig.from_file(self._beside, ignore_keys)
-            # A GGUF file always stores codes, and their scale multiplies.
-            self.config = replace(config, quantization="offline", divide_by_scale=False)
+            self.config = self._stored(BitNetConfig.from_file(self._beside, ignore_keys))
             self.architecture, self._notes = architecture(self._file), []
             refuse_another_config(self._file, self.config)
         else:
             metadata = GgufConfig(self._file)
             self.config, self._notes = metadata.config(), metadata.notes
             self.architecture = metadata.architecture
+        self.packed = not self.config.float_linears
         unread = unread_keys(self._file, self.config.record, self._beside.is_file(), ignore_keys)
         self.not_read = tuple(dict.fromkeys((*self.config.not_read, *unread.noted)))
         self.ignored_keys = (*self.config.ignored_keys, *unread.ignored)
@@ -101,12 +104,20 @@ class GgufCheckpoint(Checkpoint):
         texts = [] if beside else self._text().notes
         return (*self._notes, *texts, *super().notes)
 
+    def _stored(self, config: BitNetConfig) -> BitNetConfig:
+        """Return a config as the file stores its network."""
+        if config.float_linears:
+            return config.grouped() if ternary_linears(self._file) else config
+        # A GGUF file stores codes, and their scale multiplies.
+        return replace(config, quantization="offline", divide_by_scale=False)
+
     def _tensor(self, name: str) -> Tensor:
         info = self._where[name]
         stored = self._floats(info)
         if not all(x.isfinite() for x in stored.aminmax()):
             self._refuse(info, "holds a NaN or an infinity")
-        return stored
+        heads = permuted_heads(self.config, self.architecture, name.rpartition(".")[0])
+        return unpermute_heads(stored, heads) if heads else stored
 
     def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         info = self._where[f"{linear}.weight"]
@@ -158,10 +169,12 @@ class GgufCheckpoint(Checkpoint):
     def _check(self) -> dict[str, TensorInfo]:
         """Return canonical name -> tensor; refuse a missing, unknown or wrong tensor."""
         expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-        one_scale = self.config.group_size is None
+        types: tuple[int, ...] = (*FLOATS, *QUANTIZED)
+        if self.packed:
+            types = (*([I2_S] if self.config.group_size is None else []), *GROUPED)
         for name, linear in self.parts.linears.items():
-            expected[f"{name}.weight"] = (linear.shape, (*([I2_S] if one_scale else []), *GROUPED))
-        for name, size in self.parts.norms.items():
+            expected[f"{name}.weight"] = (linear.shape, types)
+        for name, size in (*self.parts.norms.items(), *self.parts.biases.items()):
             expected[name] = ((size,), tuple(FLOATS))
         for name in self.parts.tables:
             shape = (self.config.vocab_size, self.config.hidden_size)

@@ -16,10 +16,18 @@ from ...errors import CheckpointError, ConfigError
 from ...network.config import BitNetConfig
 from ...network.key_lists import GGUF_KEYS
 from ...network.keys import Unread, sort_out
+from ...network.quantization import GROUP_SIZE
 from ...network.records import RECORDS, Network, of_architecture
-from .container import GgufFile
+from .container import TERNARY, GgufFile
 
-__all__ = ["ACTIVATION", "GgufConfig", "architecture", "refuse_another_config", "unread_keys"]
+__all__ = [
+    "ACTIVATION",
+    "GgufConfig",
+    "architecture",
+    "refuse_another_config",
+    "ternary_linears",
+    "unread_keys",
+]
 
 FIELDS = {
     "max_position_embeddings": "context_length",
@@ -38,6 +46,7 @@ IDS = {
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
+BIASES = {"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_gate.bias"}
 ACTIVATION = "bitnet.hidden_act"  # this package's own key; llama.cpp ignores it
 SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model
 CHECKED = ("vocab_size", "rope.dimension_count", "attention.value_length")
@@ -47,6 +56,12 @@ COMPARED = ("num_attention_heads", "num_key_value_heads", "rope_theta", "rms_nor
 SCALES = ("embedding_scale", "residual_scale", "logit_scale")  # of MiniCPM
 READ = ("general.architecture", "general.alignment", "tokenizer.ggml.eot_token_id", ACTIVATION)
 THETA = 10000.0  # llama.cpp's default of rope.freq_base
+
+
+def ternary_linears(file: GgufFile) -> bool:
+    """Return whether the first linear has a ternary type; all must have types of one kind."""
+    first = file.tensors.get("blk.0.attn_q.weight")
+    return first is not None and first.type in TERNARY
 
 
 def architecture(file: GgufFile) -> str:
@@ -159,13 +174,19 @@ class GgufConfig:
             file.refuse("token_embd.weight", "is missing", "download the file again")
         fields["vocab_size"] = table.shape[0]
         fields["tie_word_embeddings"] = "output.weight" not in file.tensors
-        if network.weights != "grouped":
-            fields["quantization_config"] = {
-                "quant_method": "bitnet",
-                "linear_class": "autobitlinear",
-                "quantization_mode": "offline",
-            }
+        fields["quantization_config"] = self._quantization(network)
+        for name in network.biases:
+            fields[name] = BIASES[name] in file.tensors
         return fields, keys
+
+    def _quantization(self, network: Network) -> dict[str, Any] | None:
+        """Return the section that the types of the linears stand for, None for float ones."""
+        if network.weights == "float" and not ternary_linears(self._file):
+            return None
+        section = {"quant_method": "bitnet", "quantization_mode": "offline"}
+        if network.gguf.grouped:
+            return {**section, "group_size": GROUP_SIZE}
+        return {**section, "linear_class": "autobitlinear"}
 
     def _network(self) -> Network:
         """Return the architecture's network; of two, the activation or the tokenizer decides.

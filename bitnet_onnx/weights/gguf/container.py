@@ -31,6 +31,7 @@ __all__ = [
     "PTQ1_0",
     "Q2_0",
     "SIZES",
+    "TERNARY",
     "GgufFile",
     "TensorInfo",
     "type_name",
@@ -42,6 +43,7 @@ I2_S_TAIL = 32  # bytes after the codes: the scale, and padding
 Q2_0 = 42
 Q2_BLOCKS = (128, 64)
 PQ2_0, PTQ1_0 = 142, 143
+TERNARY = (I2_S, Q2_0, PQ2_0, PTQ1_0, GGMLQuantizationType.TQ1_0, GGMLQuantizationType.TQ2_0)
 NAMES = {I2_S: "I2_S", Q2_0: "Q2_0", PQ2_0: "PQ2_0", PTQ1_0: "PTQ1_0"}
 SIZES = {  # weights and bytes of a block
     **{int(type): sizes for type, sizes in GGML_QUANT_SIZES.items()},

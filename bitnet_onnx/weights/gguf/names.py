@@ -37,16 +37,16 @@ def gguf_name(network: Network, name: str) -> str | None:
 
     ``model.layers.3.mlp.up_proj.weight`` -> ``blk.3.ffn_up.weight``.
     """
-    stem = name.removesuffix(".weight")
+    stem, _, kind = name.rpartition(".")
     if stem in _OUTER:
-        return f"{_OUTER[stem]}.weight"
+        return f"{_OUTER[stem]}.{kind}"
     names: dict[str | None, str] = {
         **_LAYER,
         network.attention_norm: "attn_sub_norm",
         network.feed_forward_norm: "ffn_sub_norm",
     }
     layer, _, inner = stem.removeprefix("model.layers.").partition(".")
-    return f"blk.{layer}.{names[inner]}.weight" if inner in names else None
+    return f"blk.{layer}.{names[inner]}.{kind}" if inner in names else None
 
 
 def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
@@ -61,13 +61,13 @@ def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:
 
 
 def permute_heads(rows: Tensor, heads: int) -> Tensor:
-    """Reorder the rows [N, K] of q or k from halves to pairs.
+    """Reorder the rows of q or k, [N, K] or a bias [N], from halves to pairs.
 
     Row ``half * D/2 + i`` of a head becomes row ``2 i + half``.
     """
-    return rows.view(heads, 2, -1, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+    return rows.unflatten(0, (heads, 2, -1)).transpose(1, 2).reshape(rows.shape)
 
 
 def unpermute_heads(rows: Tensor, heads: int) -> Tensor:
     """Reorder the rows from pairs to halves: the inverse of ``permute_heads``."""
-    return rows.view(heads, -1, 2, rows.shape[1]).transpose(1, 2).reshape(rows.shape)
+    return rows.unflatten(0, (heads, -1, 2)).transpose(1, 2).reshape(rows.shape)

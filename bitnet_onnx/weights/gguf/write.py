@@ -83,6 +83,11 @@ def write_gguf(
 
 def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
     config, network = checkpoint.config, checkpoint.config.record
+    if config.float_linears:
+        raise CheckpointError(
+            f"{checkpoint.path}: the linears of this {network.model_type!r} are float, expected "
+            "a ternary network for I2_S"
+        )
     if config.group_size is not None:
         raise CheckpointError(
             f"{checkpoint.path}: model_type {network.model_type!r} is not written as GGUF: "
