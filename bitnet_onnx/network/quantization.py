@@ -27,7 +27,10 @@ GROUP_SIZE = 128
 MODES = ("offline", "online")
 
 # transformers leaves the listed modules in float; these are never BitLinear.
-FLOAT_MODULES = {"lm_head", "model.embed_tokens", "embed_tokens", "model.norm"}
+FLOAT_MODULES = {
+    "lm_head", "model.embed_tokens", "embed_tokens", "model.norm",
+    "router", "router.layer", "block_sparse_moe.router", "block_sparse_moe.router.layer",
+}  # fmt: skip
 
 
 FLOAT = "float"

@@ -215,13 +215,14 @@ def unpack_published(packed: Tensor) -> Tensor:
     """Unpack microsoft/bitnet-b1.58-2B-4T's layout: uint8 [N/4, K] -> int8 [N, K] in {-1, 0, +1}.
 
     Bits ``2i, 2i+1`` of packed row ``r`` hold output row ``i * N/4 + r``, as code = weight + 1.
+    Experts [E, N/4, K] are packed each by itself.
     """
-    return torch.cat([(packed >> (2 * i)) & 3 for i in range(FIELDS)]).to(torch.int8) - 1
+    return torch.cat([(packed >> (2 * i)) & 3 for i in range(FIELDS)], dim=-2).to(torch.int8) - 1
 
 
 def pack_published(codes: Tensor) -> Tensor:
     """Pack as ``unpack_published`` reads: int8 [N, K] -> uint8 [N/4, K], N a multiple of 4."""
-    quarters = (codes + 1).to(torch.uint8).chunk(FIELDS)
+    quarters = (codes + 1).to(torch.uint8).chunk(FIELDS, dim=-2)
     packed = quarters[0].clone()
     for i in range(1, FIELDS):
         packed |= quarters[i] << (2 * i)

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ...errors import CheckpointError
 from ...files import read_object
+from .experts import canonical
 from .pickled import PickledFile
 from .templates import with_templates
 
@@ -50,7 +51,7 @@ class Weights:
     files: list[Path]
     index: Path | None = None
     places: dict[str, str] = field(default_factory=dict)
-    """Tensor name -> file name, as the index says."""
+    """Canonical tensor name -> file name, as the index says."""
 
     def without_unneeded(self, needed: frozenset[str]) -> Weights:
         """Leave out missing files that hold none of the tensors that the network needs."""
@@ -86,7 +87,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     for name in found.values():
         if not isinstance(name, str) or Path(name).name != name or "\0" in name:
             raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
-    return found
+    return {canonical(name): file for name, file in found.items()}
 
 
 def open_weights(path: Path) -> safe_open | PickledFile:

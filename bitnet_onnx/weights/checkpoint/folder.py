@@ -19,6 +19,7 @@ from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
+from .experts import Renamed, expert_scales, scale_shapes
 from .files import CONFIG, open_weights, read_texts, weights_of
 
 __all__ = ["FolderCheckpoint"]
@@ -33,6 +34,7 @@ OTHERS = {
     "adapter_config.json": "an adapter",
     "hadamard.json": "a rotated basis",
 }
+Shapes = tuple[tuple[int, ...], ...]
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -48,13 +50,13 @@ class FolderCheckpoint(Checkpoint):
         self.packed = self.config.quantization == "offline"
         _refuse_other_networks(folder, ignore_keys)
         self._weights = weights_of(folder).without_unneeded(self._needed())
-        self._files = {path.name: open_weights(path) for path in self._weights.files}
+        self._files = {path.name: Renamed(open_weights(path)) for path in self._weights.files}
         self._where = self._locate()
         # Of masters, so that none is quantized twice; a single number as such, since a small
         # tensor among large ones would keep the freed memory around it from being reused.
         self._scales: dict[str, float | Tensor] = {}
         self._check()
-        if self.config.float_linears and self._is_grouped():
+        if self.config.float_linears and not self.parts.experts and self._is_grouped():
             self.config, self.packed = self.config.grouped(), True
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
@@ -69,7 +71,7 @@ class FolderCheckpoint(Checkpoint):
         stored = self._tensor(f"{linear}.weight")
         if not self.packed:
             self._check_masters(linear, stored)
-            codes, scale = quantize(self.config, stored)
+            codes, scale = quantize(self.config, linear, stored)
             self._multiplier(f"{linear}.weight", scale)
             self._scales[linear] = scale.item() if scale.numel() == 1 else scale
             return codes.to(torch.int8), scale
@@ -94,9 +96,12 @@ class FolderCheckpoint(Checkpoint):
         if self.config.group_size is not None:
             return self._ternary(linear)[1]
         name = f"{linear}.weight_scale"
-        scale = self._tensor(name).float().reshape(1)
-        if scale.item() <= 0:
-            raise self._error(name, f"is {scale.item()}, expected above 0")
+        if (experts := self.parts.experts.get(linear)) is not None:
+            scale = expert_scales(self._tensor(name), experts)
+        else:
+            scale = self._tensor(name).float().reshape(1)
+        if (least := scale.min().item()) <= 0:
+            raise self._error(name, f"is {least}, expected above 0")
         return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
 
     @property
@@ -140,11 +145,11 @@ class FolderCheckpoint(Checkpoint):
 
     def _needed(self) -> frozenset[str]:
         """Return the names of the tensors without which the network is not whole."""
-        linears = [f"{name}.weight" for name in self.parts.linears]
+        linears = [f"{name}.weight" for name in (*self.parts.linears, *self.parts.experts)]
         if self.packed and self.config.group_size is None:
             linears += [f"{name}_scale" for name in linears]
         parts = self.parts
-        return frozenset([*linears, *parts.norms, *parts.tables, *parts.biases])
+        return frozenset([*linears, *parts.norms, *parts.tables, *parts.biases, *parts.routers])
 
     def _is_grouped(self) -> bool:
         """Return whether float linears hold code times scale, as of TriLM: the first one decides.
@@ -164,28 +169,32 @@ class FolderCheckpoint(Checkpoint):
             return False
         return True
 
-    def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
-        """Return tensor name -> its shape and the types that it may have."""
-        expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
-        for name, linear in self.parts.linears.items():
-            rows, features = linear.shape
-            expected[f"{name}.weight"] = ((rows, features), FLOATS)
+    def _expected(self) -> dict[str, tuple[Shapes, tuple[torch.dtype, ...]]]:
+        """Return tensor name -> the shapes and the types that it may have."""
+        expected: dict[str, tuple[Shapes, tuple[torch.dtype, ...]]] = {}
+        parts = self.parts
+        for linear in (*parts.linears.values(), *parts.experts.values()):
+            *before, rows, features = linear.shape
+            weight = f"{linear.name}.weight"
+            expected[weight] = ((linear.shape,), FLOATS)
             if not self.packed or self.config.group_size is not None:
                 continue
-            expected[f"{name}.weight_scale"] = ((1,), FLOATS)
-            if self._dtype(f"{name}.weight") in FLOATS:
+            scales = scale_shapes(linear) if before else ((1,), (), (1, 1))
+            expected[f"{linear.name}.weight_scale"] = (scales, FLOATS)
+            if self._dtype(weight) in FLOATS:
                 continue  # transformers' save_pretrained turns packed codes into floats
             if rows % 4:
                 raise CheckpointError(
-                    f"{self.folder / CONFIG}: {name} has {rows} rows, expected a multiple of 4 for "
-                    "the packed layout"
+                    f"{self.folder / CONFIG}: {linear.name} has {rows} rows, expected a multiple "
+                    "of 4 for the packed layout"
                 )
-            expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
-        for name, size in (*self.parts.norms.items(), *self.parts.biases.items()):
-            expected[name] = ((size,), FLOATS)
-        tables = self.parts.tables
-        for name in [*tables, HEAD] if HEAD in self._where else tables:
-            expected[name] = ((self.config.vocab_size, self.config.hidden_size), FLOATS)
+            expected[weight] = (((*before, rows // 4, features),), (torch.uint8,))
+        for name, size in (*parts.norms.items(), *parts.biases.items()):
+            expected[name] = (((size,),), FLOATS)
+        for name, shape in parts.routers.items():
+            expected[name] = ((shape,), FLOATS)
+        for name in [*parts.tables, HEAD] if HEAD in self._where else parts.tables:
+            expected[name] = (((self.config.vocab_size, self.config.hidden_size),), FLOATS)
         return expected
 
     def _check(self) -> None:
@@ -202,11 +211,11 @@ class FolderCheckpoint(Checkpoint):
                 f"{self.folder / self._where[unknown[0]]}: {unknown[0]!r} is not a tensor of this "
                 f"network ({len(unknown)} such in all)"
             )
-        for name, (shape, dtypes) in expected.items():
+        for name, (shapes, dtypes) in expected.items():
             piece = self._files[self._where[name]].get_slice(name)
             found = tuple(piece.get_shape())
-            if found != shape and not (name.endswith("_scale") and found in ((), (1, 1))):
-                raise self._error(name, f"has the shape {list(found)}, expected {list(shape)}")
+            if found not in shapes:
+                raise self._error(name, f"has the shape {list(found)}, expected {list(shapes[0])}")
             if (dtype := self._dtype(name)) not in dtypes:
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
                 found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
