@@ -23,8 +23,9 @@ weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint
     synthesize
 model: exact layers grouped binary rotary decoder networks.bitnet networks.bitnet_b1_58
     networks.llama networks.trilm networks.bitnet_2023 networks.qwen3 networks.minicpm causal_lm .
-operators: domain steps blocks norm ternary ternary_group feed_forward head two_step int4_head
-    positions attention_steps attention attention_int8 attention_qkv catalog .
+operators: domain steps blocks norm ternary ternary_group feed_forward head experts
+    float_experts two_step int4_head positions attention_steps attention attention_int8
+    attention_qkv catalog .
 runtime: integers pages calls cache.growing graph open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
