@@ -4,8 +4,8 @@ Everything else is compared with them. Module attributes carry the checkpoint's 
 weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
 
 In the order data passes: ``exact`` (norm, attention, routing, float products), ``layers``,
-``grouped``, ``binary``, ``linears`` (which of them), ``experts``, ``rotary``, ``decoder`` (shared by
-the networks), one small file for each network, ``outputs`` (what a pass takes and returns beside
+``grouped``, ``binary``, ``linears`` (which of them), ``experts``, ``rotary``, ``decoder`` (shared
+by the networks), one small file for each network, ``outputs`` (what a pass takes and returns beside
 logits), ``causal_lm`` (embedding, layers, head, greedy generation).
 """
 

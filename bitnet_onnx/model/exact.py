@@ -7,6 +7,8 @@ the sums are of integers: exact in any order. Knows tensors and the number forma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ __all__ = [
     "attention_shares",
     "exponential",
     "kept_int8",
+    "mixture",
     "product",
     "rms_norm",
     "route",
@@ -153,16 +156,16 @@ def exponential(x: Tensor) -> Tensor:
 
 
 def silu(x: Tensor) -> Tensor:
-    """Compute ``x * sigmoid(x)`` in float32; ``sigmoid = (x < 0 ? e : 1) / (1 + e)``, e = exp(-|x|).
+    """Compute ``x * sigmoid(x)`` in float32: ``sigmoid = (x < 0 ? e : 1) / (1 + e)``.
 
-    exp is ``exponential``, so every operation has one result.
+    ``e = exponential(-|x|)``, so every operation has one result.
     """
     e = exponential(-x.abs())
     return x * (torch.where(x < 0, e, 1.0) / (1.0 + e))
 
 
 def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Choose the k largest of logits [..., E]: experts int64 [..., k], ascending, and shares [..., k].
+    """Choose the k largest of logits [..., E] -> experts int64, ascending, and shares [..., k].
 
     Of equal logits the one of the lowest expert comes first. A share is the softmax over the chosen
     logits; its sum is in float64.
@@ -171,3 +174,19 @@ def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     kept = logits.gather(-1, chosen)
     weights = exponential(kept - kept.amax(dim=-1, keepdim=True)).double()
     return chosen, (weights / weights.sum(dim=-1, keepdim=True)).float()
+
+
+def mixture(
+    x: Tensor, chosen: Tensor, shares: Tensor, expert: Callable[[int, Tensor], Tensor]
+) -> Tensor:
+    """Add the results of the chosen experts of each token x [T, H], each times its share: [T, H].
+
+    ``expert(number, tokens)`` computes one of them for some tokens. The sum is float32, starts from
+    0, and adds the lowest expert first.
+    """
+    total = torch.zeros_like(x)
+    for number in chosen.unique().tolist():  # ascending
+        tokens, places = (chosen == number).nonzero(as_tuple=True)
+        y = expert(number, x[tokens]) * shares[tokens, places, None]
+        total = total.index_add(0, tokens, y)
+    return total

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..network.config import BitNetConfig
 from ..weights.ternary import absmax_int8, absmean_experts
-from .exact import product, route, silu
+from .exact import mixture, product, route, silu
 from .layers import StraightThrough
 
 __all__ = ["ExpertLinear", "Experts", "FloatExpertLinear", "Router", "balance_loss"]
@@ -116,14 +116,12 @@ class Experts(nn.Module):
         """Compute x [..., H] -> [..., H]."""
         tokens = x.flatten(0, -2)
         chosen, shares = self.route(self.router(tokens))
-        total = torch.zeros_like(tokens)
-        for expert in chosen.unique().tolist():  # ascending
-            rows, places = (chosen == expert).nonzero(as_tuple=True)
-            gate, up = self.input_linear(tokens[rows], expert).chunk(2, dim=-1)
-            inner = (F.silu(gate) if self.training else silu(gate)) * up
-            y = self.output_linear(inner, expert) * shares[rows, places, None]
-            total = total.index_add(0, rows, y)
-        return total.view_as(x)
+        return mixture(tokens, chosen, shares, self.expert).view_as(x)
+
+    def expert(self, number: int, x: Tensor) -> Tensor:
+        """Compute one expert: x [T, H] -> [T, H]."""
+        gate, up = self.input_linear(x, number).chunk(2, dim=-1)
+        return self.output_linear((F.silu(gate) if self.training else silu(gate)) * up, number)
 
     def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return the experts [T, k] of each token, and their shares."""
@@ -137,8 +135,8 @@ def balance_loss(logits: list[Tensor], k: int, mask: Tensor | None) -> Tensor:
     """Return the loss that is least where experts are used evenly (arXiv 2101.03961, equation 4).
 
     ``E * sum over e of f_e * P_e``: f_e is the number of times that expert e is among the k of a
-    token, and P_e its softmax over all experts, both averaged over the tokens of all layers. logits:
-    [T, E] of each layer; mask: 0 where a token is padding, [B, S] with B * S = T.
+    token, and P_e its softmax over all experts, both averaged over the tokens of all layers.
+    logits: [T, E] of each layer; mask: 0 where a token is padding, [B, S] with B * S = T.
     """
     shares = torch.cat(logits).softmax(dim=-1)
     count = shares.shape[-1]

@@ -27,7 +27,7 @@ OTHER_MEANINGS = {
     'fields = {"model_type": "bitnet", **PRESETS[preset], "quantization_config": quantization}',
     'SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model',
     'BPE, SENTENCEPIECE = "gpt2", "llama"',
-    '__all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]',
+    '__all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel"]',
     '"BitNetForCausalLM",',
 }
 

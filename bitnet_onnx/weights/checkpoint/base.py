@@ -77,7 +77,8 @@ class Checkpoint(ABC):
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         """Read a BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier (``scale``).
 
-        Of a linear of experts they are [E, N, K] and [E, parts]. Degenerate codes are refused, unless ``allow_degenerate``, and so is a float linear.
+        Of a linear of experts they are [E, N, K] and [E, parts]. Degenerate codes are refused,
+        unless ``allow_degenerate``, and so is a float linear.
         """
         if self.config.float_linears:
             raise CheckpointError(
@@ -132,7 +133,8 @@ class Checkpoint(ABC):
     def scale(self, linear: str) -> Tensor:
         """Read only a BitLinear's multiplier, float32 [quantization_groups], [1] for most networks.
 
-        Of a linear of experts it is [E, parts]. With a group_size it is [N, K / group_size], and 0 for a group of zeros.
+        Of a linear of experts it is [E, parts]. With a group_size it is [N, K / group_size], and 0
+        for a group of zeros.
         """
 
     @abstractmethod
