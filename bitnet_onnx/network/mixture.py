@@ -31,7 +31,10 @@ class Mixture:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a config.json: the inverse of ``read_mixture``."""
-        return asdict(self)
+        fields = asdict(self)
+        if not self.shared_intermediate_size:  # most networks have no such field
+            del fields["shared_intermediate_size"]
+        return fields
 
 
 def read_mixture(fields: dict[str, Any], shared: bool) -> Mixture:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...network.parts import ExpertLinear
 
-__all__ = ["Renamed", "canonical", "expert_scales", "scale_shapes"]
+__all__ = ["Renamed", "canonical", "expert_scales", "scale_shapes", "written_scales"]
 
 NEWER = {
     "block_sparse_moe.experts.gate_up_proj": "block_sparse_moe.input_linear.weight",
@@ -55,3 +55,8 @@ def expert_scales(stored: Tensor, linear: ExpertLinear) -> Tensor:
     """Return the scale of each expert and part, [count, parts]."""
     each = stored.float().reshape(1 if stored.numel() == 1 else linear.count, -1)
     return each.expand(linear.count, linear.parts).contiguous()
+
+
+def written_scales(scale: Tensor) -> Tensor:
+    """Return scales [count, parts] in the shape in which they are stored."""
+    return scale.squeeze(1)  # which leaves two parts as they are

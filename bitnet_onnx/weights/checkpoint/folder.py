@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...errors import CheckpointError, ConfigError
 from ...network.config import BitNetConfig
+from ...network.parts import ExpertLinear, Linear
 from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
@@ -173,13 +174,15 @@ class FolderCheckpoint(Checkpoint):
         """Return tensor name -> the shapes and the types that it may have."""
         expected: dict[str, tuple[Shapes, tuple[torch.dtype, ...]]] = {}
         parts = self.parts
-        for linear in (*parts.linears.values(), *parts.experts.values()):
+        linears: list[Linear | ExpertLinear] = [*parts.linears.values(), *parts.experts.values()]
+        for linear in linears:
             *before, rows, features = linear.shape
             weight = f"{linear.name}.weight"
             expected[weight] = ((linear.shape,), FLOATS)
             if not self.packed or self.config.group_size is not None:
                 continue
-            scales = scale_shapes(linear) if before else ((1,), (), (1, 1))
+            each = isinstance(linear, ExpertLinear)
+            scales = scale_shapes(linear) if each else ((1,), (), (1, 1))
             expected[f"{linear.name}.weight_scale"] = (scales, FLOATS)
             if self._dtype(weight) in FLOATS:
                 continue  # transformers' save_pretrained turns packed codes into floats
