@@ -181,8 +181,9 @@ class FolderCheckpoint(Checkpoint):
             expected[weight] = ((linear.shape,), FLOATS)
             if not self.packed or self.config.group_size is not None:
                 continue
-            each = isinstance(linear, ExpertLinear)
-            scales = scale_shapes(linear) if each else ((1,), (), (1, 1))
+            scales: Shapes = ((1,), (), (1, 1))
+            if isinstance(linear, ExpertLinear):
+                scales = scale_shapes(linear)
             expected[f"{linear.name}.weight_scale"] = (scales, FLOATS)
             if self._dtype(weight) in FLOATS:
                 continue  # transformers' save_pretrained turns packed codes into floats
