@@ -36,8 +36,11 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
     parts = checkpoint.parts
     readers: Readers = {}
     for linear in parts.linears.values():
-        readers |= _linear(checkpoint, linear)
-    for name in parts.norms:
+        if checkpoint.config.float_linears:
+            readers |= _float_linear(checkpoint, f"{linear.name}.weight", options.linears)
+        else:
+            readers |= _linear(checkpoint, linear)
+    for name in (*parts.norms, *parts.biases):
         readers[name] = partial(_float32, checkpoint, name)
     table = _float32 if options.head == "float32" else _bf16
     if options.head == "int8":
@@ -60,6 +63,12 @@ def _linear(checkpoint: Checkpoint, linear: Linear) -> Readers:
         readers[f"{name}.weight"] = partial(_codes, checkpoint, linear, split)
         readers[f"{name}.weight_scale"] = partial(_multiplier, checkpoint, linear, split)
     return readers
+
+
+def _float_linear(checkpoint: Checkpoint, name: str, linears: str) -> Readers:
+    if linears == "int8":
+        return _int8_table(checkpoint, name)
+    return {name: partial(_float32 if linears == "float32" else _rounded, checkpoint, name)}
 
 
 def _codes(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
@@ -86,7 +95,16 @@ def _bf16(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
             "without loss",
             hint="export with --head float32, or with --head int8 where this table is the head",
         )
-    return ir.tensor(bits.view(torch.uint16).numpy().view(BF16), name=name)
+    return _bits(bits, name)
+
+
+def _rounded(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
+    """Read a weight as bfloat16, rounded where it does not fit."""
+    return _bits(checkpoint.tensor(name).to(torch.bfloat16), name)
+
+
+def _bits(stored: torch.Tensor, name: str) -> ir.TensorProtocol:
+    return ir.tensor(stored.view(torch.uint16).numpy().view(BF16), name=name)
 
 
 def _int8_table(checkpoint: Checkpoint, table: str) -> Readers:
