@@ -30,8 +30,8 @@ operators: domain steps blocks norm ternary ternary_group feed_forward head expe
 runtime: integers pages calls cache.growing graph open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
-exporter: options defaults traced trace editing readers passes.projections passes.attention passes.zeros
-    passes.norms stock save last chat_rules chat_probes chat_learn chat_file devices describe
+exporter: options defaults traced_experts traced trace editing readers passes.projections
+    passes.attention passes.zeros passes.norms stock save last chat_rules chat_probes chat_learn chat_file devices describe
     export
 generation: fields config bans sampling loop text chat model
 verification: taps reference compare

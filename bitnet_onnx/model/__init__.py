@@ -14,6 +14,7 @@ from __future__ import annotations
 from .binary import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel
 from .decoder import KeyValue, empty, heads
+from .experts import Experts
 from .grouped import GroupLinear
 from .layers import BitLinear, FloatLinear, RMSNorm
 from .outputs import CausalLMOutput
@@ -26,6 +27,7 @@ __all__ = [
     "BitNetForCausalLM",
     "BitNetModel",
     "CausalLMOutput",
+    "Experts",
     "FloatLinear",
     "GroupLinear",
     "KeyValue",

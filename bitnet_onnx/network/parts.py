@@ -11,7 +11,7 @@ from functools import cache
 
 from .config import BitNetConfig
 
-__all__ = ["ExpertLinear", "Linear", "Parts", "parts_of"]
+__all__ = ["MIXTURE", "ExpertLinear", "Linear", "Parts", "parts_of"]
 
 MIXTURE = "block_sparse_moe"
 ROUTER = f"{MIXTURE}.router.layer.weight"

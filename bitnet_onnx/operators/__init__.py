@@ -16,7 +16,7 @@ from .catalog import functions, stock_functions, translations
 from .domain import DOMAIN, OPSET, VERSION
 from .experts import ternary_experts
 from .feed_forward import ternary_feed_forward
-from .float_experts import bf16_experts, int8_experts
+from .float_experts import bf16_experts, float_experts, int8_experts
 from .head import bf16_matmul, int8_matmul
 from .int4_head import level_matmul, two_step_int4_matmul
 from .norm import add_rms_norm, rms_norm
@@ -35,6 +35,7 @@ __all__ = [
     "add_rms_norm",
     "bf16_experts",
     "bf16_matmul",
+    "float_experts",
     "functions",
     "group_query_attention",
     "group_query_attention_int8",

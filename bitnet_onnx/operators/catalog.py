@@ -55,6 +55,7 @@ OPERATORS = (
     experts.TernaryExperts,
     float_experts.Bf16Experts,
     float_experts.Int8Experts,
+    float_experts.FloatExperts,
 )
 # For the target stock, where attention and the norm keep their usual bodies.
 PACKED = (ternary.packed_form, head.packed_form, experts.packed_form)
@@ -62,6 +63,9 @@ UNPACKED = (ternary.unpacked_form, head.unpacked_form, experts.unpacked_form)
 OTHERS = (
     head.bf16_form,
     head.Int8Rows,
+    float_experts.bf16_form,
+    float_experts.int8_form,
+    float_experts.FloatExperts,
     attention.GroupQueryAttention,
     attention.GroupQueryAttentionF16,
     norm.RMSNorm,

@@ -17,6 +17,7 @@ from ..exporter.passes.norms import NORM_LINEAR
 from ..exporter.passes.projections import JOINABLE, PARTS
 from ..exporter.passes.zeros import FEED_FORWARD
 from ..exporter.stock import activations
+from ..network.parts import MIXTURE
 from ..operators import DOMAIN
 from ..runtime.session import Session
 from ..runtime.steps import Ids, Steps
@@ -90,7 +91,9 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
     """Yield the input X and the weight's name of every ternary product and two-step head."""
     if target == "stock":
         for weight in model.graph.initializers.values():
-            if str(weight.name).startswith("model.layers.") and weight.dtype == ir.DataType.UINT8:
+            name = str(weight.name)
+            linear = name.startswith("model.layers.") and MIXTURE not in name
+            if linear and weight.dtype == ir.DataType.UINT8:
                 yield activations(weight), str(weight.name)
         return
     for node in model.graph:
