@@ -18,8 +18,8 @@ ROOMS = """
 network: fields key_lists keys rope quantization records sizes mixture config parts
 weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
     checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts
-    checkpoint.hub checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words
-    gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
+    checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names gguf.config
+    gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
     synthesize
 model: exact layers grouped binary linears experts rotary decoder networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
@@ -31,7 +31,8 @@ runtime: integers pages calls cache.growing graph open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 exporter: options defaults traced_experts traced trace editing readers passes.projections
-    passes.attention passes.zeros passes.norms stock save last chat_rules chat_probes chat_learn chat_file devices describe
+    passes.attention passes.zeros passes.norms stock save last chat_rules chat_probes chat_learn
+    chat_file devices describe
     export
 generation: fields config bans sampling loop text chat model
 verification: taps reference compare

@@ -155,6 +155,7 @@ _LIST = (
         weights="float",
         biases=("attention_bias", "mlp_bias"),
         scales=GRANITE,
+        gguf=Gguf(("granite",), pairs=True),
     ),
     Network(  # IBM PowerMoE and Granite 3 MoE
         name="granitemoe",
@@ -167,7 +168,7 @@ _LIST = (
         biases=("attention_bias",),
         scales=GRANITE,
         experts=True,
-        gguf=Gguf(("granitemoe",), pairs=True, words="refact"),
+        gguf=Gguf(("granitemoe",), pairs=True),
     ),
     Network(  # the same with a network beside the experts
         name="granitemoeshared",
@@ -181,7 +182,7 @@ _LIST = (
         scales=GRANITE,
         experts=True,
         shared_expert=True,
-        gguf=Gguf(("granitemoe",), pairs=True, words="refact"),
+        gguf=Gguf(("granitemoe",), pairs=True),
     ),
     Network(  # OpenBMB BitCPM4
         name="minicpm",

@@ -1,4 +1,4 @@
-"""A session that also returns the input of each BitLinear and of a two-step head.
+"""A session that also returns the input of each linear and of a two-step head.
 
 It serves comparisons, not speed. Knows the graph's operators by name; does not know checkpoints.
 """
@@ -24,6 +24,7 @@ from ..runtime.steps import Ids, Steps
 
 __all__ = ["TappedSession"]
 
+FLOAT_LINEARS = ("Bf16MatMul", "Int8MatMul")
 TWO_STEP = ("TwoStepMatMul", "TwoStepInt4MatMul")
 
 
@@ -102,11 +103,16 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
             yield _normed(node), str(input_of(node, 7).name)
         elif node.op_type == NORM_LINEAR:
             yield _normed(node), str(input_of(node, 1).name)
-        elif node.domain == DOMAIN and node.op_type in (*JOINABLE, *TWO_STEP):
+        elif node.domain == DOMAIN and node.op_type in (*JOINABLE, *FLOAT_LINEARS, *TWO_STEP):
             x, *others = (value for value in node.inputs if value is not None)
             for name in (str(value.name) for value in others):
-                if name.endswith(".weight"):
+                if name.endswith(".weight") and _is_tapped(node.op_type, name):
                     yield x, name
+
+
+def _is_tapped(operator: str, weight: str) -> bool:
+    """Return whether it is a linear or the head of two steps; any other head has no tap."""
+    return operator not in FLOAT_LINEARS or weight.startswith("model.layers.")
 
 
 def _normed(node: ir.Node) -> ir.Value:
