@@ -19,8 +19,8 @@ network: fields key_lists keys rope quantization records sizes mixture config pa
 weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
     checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts
     checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names gguf.config
-    gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
-    synthesize
+    gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint
+    gguf.write open convert presets synthesize
 model: exact layers grouped binary linears experts rotary decoder networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
     networks.granitemoe networks.granitemoeshared networks.minicpm outputs causal_lm .
