@@ -22,7 +22,7 @@ from tests.support import granite_networks as granite
 from tests.support.checkpoints import close
 from tests.support.oracle_networks import greedy, ids_of
 
-VARIANTS, SHARED = granite.VARIANTS, {"shared": 24}
+VARIANTS, SHARED = granite.VARIANTS, granite.SHARED
 STEPS = 64
 
 

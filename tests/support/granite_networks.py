@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["SIZES", "VARIANTS", "absmean", "bitlinear", "draw", "save", "ternary"]
+__all__ = ["SHARED", "SIZES", "VARIANTS", "absmean", "bitlinear", "draw", "save", "ternary"]
 
 SIZES: dict[str, Any] = {
     "vocab_size": 97,
@@ -34,6 +34,7 @@ SIZES: dict[str, Any] = {
     "logits_scaling": 2.0,
     "tie_word_embeddings": True,
 }
+SHARED: dict[str, Any] = {"shared": 24}
 ODD = {
     "embedding_multiplier": 11.3,
     "attention_multiplier": 0.0371,
