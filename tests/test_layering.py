@@ -32,8 +32,7 @@ text: tokenizer_class library backend template_limits template_filters template_
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 exporter: options defaults traced_experts traced trace editing readers passes.projections
     passes.attention passes.zeros passes.norms stock save last chat_rules chat_probes chat_learn
-    chat_file devices describe
-    export
+    chat_file devices describe export
 generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown

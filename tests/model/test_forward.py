@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import checkpoints
+from tests.support import checkpoints, granite_networks
 from tests.support import oracle_networks as oracle
 from tests.support.oracle_networks import ids_of
 
@@ -39,6 +39,10 @@ NETWORKS: dict[str, Callable[[Path], Path]] = {
     "llama": lambda folder: oracle.make_llama(folder, "bitlinear"),
     "qwen3": lambda folder: oracle.save(oracle.qwen3(), folder, torch.float16),
     "trilm": trilm,
+    "granitemoe": lambda folder: granite_networks.save(granite_networks.draw(seed=3), folder),
+    "granitemoeshared": lambda folder: granite_networks.save(
+        granite_networks.draw(**granite_networks.SHARED), folder
+    ),
 }
 Pair = tuple[BitNetForCausalLM, Any]
 

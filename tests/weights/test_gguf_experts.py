@@ -87,7 +87,11 @@ def test_ternary_experts_have_a_scale_each(tmp_path: Path, kind: str) -> None:
 @torch.no_grad()
 def test_multipliers_that_a_file_leaves_out_are_those_of_llama_cpp(tmp_path: Path) -> None:
     """0 stands for one that is not given, and attention divides by sqrt(head_dim) without one."""
-    ones = {"embedding_multiplier": 1.0, "residual_multiplier": 1.0, "attention_multiplier": 0.25}
+    ones: dict[str, Any] = {
+        "embedding_multiplier": 1.0,
+        "residual_multiplier": 1.0,
+        "attention_multiplier": 0.25,
+    }
     theirs = granite_networks.draw(**ones)
     expected = open_checkpoint(granite_networks.save(theirs, tmp_path / "c")).config
     for absent in (None, 0.0):
