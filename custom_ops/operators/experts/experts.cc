@@ -7,10 +7,13 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kSlab = 512;  // tokens, and rows of experts, at a time: bounds the scratch
-constexpr size_t kWide = 32;   // a multiple of this many weight rows goes to a task
-constexpr size_t kTaskWork = 2u << 20;  // multiply-adds that are worth a task, some 20 us
-constexpr size_t kPrepareWork = 16384;  // activations that are worth a task, some 10 us
+constexpr size_t kSlab = 512;     // tokens, and rows of experts, at a time: bounds the scratch
+constexpr size_t kFewRows = 128;  // whose results are kept before they are added
+constexpr size_t kWide = 32;      // a multiple of this many weight rows goes to a task
+constexpr size_t kWorthBytes = 2 * kTaskBytes;  // of weights: each task starts at another address
+constexpr size_t kTaskWork = 2u << 20;          // multiply-adds that are worth a task, some 20 us
+constexpr size_t kPrepareWork = 16384;          // activations that are worth a task, some 10 us
+constexpr size_t kAddWork = 65536;              // results whose sum is worth a task
 static_assert(kWide * kExpertTall <= kExpertSums, "the narrowest task of the most rows fits");
 
 // Rows of one expert, a part of a slab.
@@ -23,6 +26,7 @@ struct Room {
   Routing routing;
   ExpertRows x, sorted, inner;  // of tokens, and of rows of experts
   float* opened;                // [rows, inner]: silu(gate) * up
+  float* results;               // [at most kFewRows, k]
   Segment* segments;
   size_t bytes;
 };
@@ -59,6 +63,7 @@ Room room_in(const Experts& op, void* scratch) {
   room.sorted = parts.rows(*op.kind, rows, op.k);
   room.inner = parts.rows(*op.kind, rows, op.inner);
   room.opened = parts.take<float>(rows * op.inner);
+  room.results = parts.take<float>(smaller(rows, kFewRows) * op.k);
   room.segments = parts.take<Segment>(rows);
   room.bytes = parts.next - begin;
   return room;
@@ -93,10 +98,10 @@ void gather(const ExpertRows& x, const int32_t* tokens, size_t count, const Expe
 }
 
 // How many of `n` weight rows a task takes: at most kExpertSums results of `most` rows at a time,
-// and no more than kTaskBytes or kTaskWork, so that all tasks have about one size.
+// and no more than kWorthBytes or kTaskWork, so that all tasks have about one size.
 size_t wide_for(size_t n, size_t most, size_t bytes, size_t work) {
   const size_t fits = kExpertSums / most / kWide * kWide;
-  const size_t worth = smaller(kTaskBytes / bytes, kTaskWork / work) / kWide * kWide;
+  const size_t worth = smaller(kWorthBytes / bytes, kTaskWork / work) / kWide * kWide;
   const size_t wide = worth < kWide ? kWide : smaller(worth, fits);
   return padded(parts(n, parts(n, wide)), kWide);
 }
@@ -127,6 +132,12 @@ size_t segments_of(const Experts& op, const Routing& routing, size_t begin, size
   return made;
 }
 
+size_t most_rows(const Segment* segments, size_t count) {
+  size_t most = 0;
+  for (size_t s = 0; s < count; s++) most = larger(most, segments[s].rows);
+  return most;
+}
+
 // The scales of the weights from row n0 on of a part of n rows; null for weights that have none.
 const uint8_t* scales_of(const ExpertKind& kind, const uint8_t* scales, size_t part, size_t n,
                          size_t n0) {
@@ -150,17 +161,57 @@ void open_gates(const Kernels& kernels, const Experts& op, const Room& room, con
   for (size_t i = 0; i < s.rows; i++) kernels.silu(count, up + i * count, gate + i * op.inner);
 }
 
-// Adds the results n0 to n0 + count - 1 of a segment to those of its tokens.
-void add_down(const Kernels& kernels, const Experts& op, const Room& room, const Segment& s,
-              size_t begin, size_t n0, size_t count, float* y) {
-  float results[kExpertSums];
+// The results n0 to n0 + count - 1 of a segment, before their shares.
+void multiply_down(const Kernels& kernels, const Experts& op, const Room& room, const Segment& s,
+                   size_t n0, size_t count, float* results, size_t stride) {
   const uint8_t* w = op.down + (s.expert * op.k + n0) * op.kind->row_bytes(op.inner);
   op.kind->multiply(kernels, s.rows, count, from_row(room.inner, s.first), w,
-                    scales_of(*op.kind, op.down_scale, s.expert, op.k, n0), results, count);
-  for (size_t i = 0; i < s.rows; i++) {
-    const size_t row = begin + s.first + i, token = static_cast<size_t>(room.routing.tokens[row]);
-    kernels.add_scaled(count, results + i * count, room.routing.shares[row], y + token * op.k + n0);
+                    scales_of(*op.kind, op.down_scale, s.expert, op.k, n0), results, stride);
+}
+
+// Adds results of rows of experts, times their shares, to those of their tokens.
+void add_rows(const Kernels& kernels, const Experts& op, const Routing& routing, size_t first,
+              size_t rows, size_t n0, size_t count, const float* results, size_t stride, float* y) {
+  for (size_t i = first; i < first + rows; i++, results += stride) {
+    const size_t token = static_cast<size_t>(routing.tokens[i]);
+    kernels.add_scaled(count, results, routing.shares[i], y + token * op.k + n0);
   }
+}
+
+// Few rows: tasks read long parts of one expert. The results are added when all are there.
+void down_few(const Kernels& kernels, const Experts& op, const Room& room, size_t made,
+              size_t begin, size_t count, float* y, const Pool& pool) {
+  const size_t most = most_rows(room.segments, made);
+  const size_t wide = wide_for(op.k, most, op.kind->row_bytes(op.inner), most * op.inner);
+  const size_t across = parts(op.k, wide);
+  parallel(pool, made * across, [&](size_t task) {
+    const Segment& s = room.segments[task / across];
+    const size_t n0 = task % across * wide;
+    multiply_down(kernels, op, room, s, n0, smaller(wide, op.k - n0),
+                  room.results + s.first * op.k + n0, op.k);
+  });
+  const size_t each = padded(parts(op.k, parts(count * op.k, kAddWork)), kWide);
+  parallel(pool, parts(op.k, each), [&](size_t task) {
+    const size_t n0 = task * each;
+    add_rows(kernels, op, room.routing, begin, count, n0, smaller(each, op.k - n0),
+             room.results + n0, op.k, y);
+  });
+}
+
+// Many rows: a task adds its part of the results while it has them.
+void down_many(const Kernels& kernels, const Experts& op, const Room& room, size_t made,
+               size_t begin, size_t count, float* y, const Pool& pool) {
+  const size_t wide = wide_for(op.k, most_rows(room.segments, made), op.kind->row_bytes(op.inner),
+                               count * op.inner);
+  parallel(pool, parts(op.k, wide), [&](size_t task) {
+    float results[kExpertSums];
+    const size_t n0 = task * wide, here = smaller(wide, op.k - n0);
+    for (size_t i = 0; i < made; i++) {
+      const Segment& s = room.segments[i];
+      multiply_down(kernels, op, room, s, n0, here, results, here);
+      add_rows(kernels, op, room.routing, begin + s.first, s.rows, n0, here, results, here, y);
+    }
+  });
 }
 
 // The rows `begin` to begin + count - 1 of the experts; y of the slab's first token.
@@ -169,7 +220,6 @@ void slab(const Kernels& kernels, const Experts& op, const Room& room, size_t be
   Segment* segments = room.segments;
   const size_t made = segments_of(op, room.routing, begin, count, segments);
   gather(room.x, room.routing.tokens + begin, count, room.sorted, pool);
-
   const Segment& last = segments[made - 1];
   parallel(pool, last.task + parts(op.inner, last.wide), [&](size_t task) {
     size_t s = made - 1;
@@ -177,16 +227,7 @@ void slab(const Kernels& kernels, const Experts& op, const Room& room, size_t be
     open_gates(kernels, op, room, segments[s], (task - segments[s].task) * segments[s].wide);
   });
   prepare(kernels, *op.kind, room.opened, count, room.inner, pool);
-
-  size_t most = 1;
-  for (size_t s = 0; s < made; s++) most = larger(most, segments[s].rows);
-  const size_t wide = wide_for(op.k, most, made * op.kind->row_bytes(op.inner), count * op.inner);
-  parallel(pool, parts(op.k, wide), [&](size_t task) {
-    const size_t n0 = task * wide;
-    for (size_t s = 0; s < made; s++) {
-      add_down(kernels, op, room, segments[s], begin, n0, smaller(wide, op.k - n0), y);
-    }
-  });
+  (count <= kFewRows ? down_few : down_many)(kernels, op, room, made, begin, count, y, pool);
 }
 
 }  // namespace
