@@ -179,8 +179,7 @@ class BitNetConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a ``config.json``: the inverse of ``from_dict``."""
-        eos = self.eos_token_id
-        network = self.record
+        eos, network = self.eos_token_id, self.record
         fields: dict[str, Any] = {
             "architectures": [network.architecture],
             "model_type": network.model_type,
@@ -204,10 +203,9 @@ class BitNetConfig:
         }
         if network.weights == "binary":
             fields["quantization_groups"] = self.quantization_groups
-        if self.mlp_bias:
-            fields["mlp_bias"] = True
+        fields |= {"mlp_bias": True} if self.mlp_bias else {}
         fields |= {name: getattr(self, name) for name in network.scales}
-        fields |= {} if self.mixture is None else self.mixture.to_dict()
+        fields |= self.mixture.to_dict() if self.mixture else {}
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
         if self.group_size is not None:

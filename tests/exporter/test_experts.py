@@ -17,8 +17,8 @@ from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import granite_networks as granite
-from tests.support.granite_networks import SHARED, VARIANTS
+from tests.support.granite import networks as granite
+from tests.support.granite.networks import SHARED, VARIANTS
 from tests.support.oracle_networks import ids_of
 
 STEPS = 64

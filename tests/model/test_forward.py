@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import checkpoints, granite_networks
+from tests.support import checkpoints
 from tests.support import oracle_networks as oracle
+from tests.support.granite import networks as granite_networks
 from tests.support.oracle_networks import ids_of
 
 transformers = pytest.importorskip("transformers", minversion="5.0")

@@ -18,8 +18,8 @@ from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.weights.checkpoint.write import save_packed
 from bitnet_onnx.weights.convert import convert
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import granite_networks as granite
 from tests.support.checkpoints import close
+from tests.support.granite import networks as granite
 from tests.support.oracle_networks import greedy, ids_of
 
 VARIANTS, SHARED = granite.VARIANTS, granite.SHARED

@@ -15,7 +15,8 @@ from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.weights.checkpoint.base import Checkpoint
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import granite_gguf, granite_networks
+from tests.support.granite import files as granite_gguf
+from tests.support.granite import networks as granite_networks
 from tests.support.oracle_networks import ids_of
 
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType as Type
 from gguf.quants import quantize
 from torch import Tensor
 
-from tests.support.granite_networks import absmean
+from tests.support.granite.networks import absmean
 
 __all__ = ["metadata", "tensors_of", "write"]
 
