@@ -14,7 +14,7 @@ from .sizes import MAX_FEATURES
 
 __all__ = ["Mixture", "read_mixture"]
 
-MAX_EXPERTS = 4096
+MAX_EXPERTS = 1024  # as many as the library takes
 
 
 @dataclass(frozen=True)
