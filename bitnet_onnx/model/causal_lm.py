@@ -124,7 +124,7 @@ class BitNetForCausalLM(nn.Module):
         past_key_values: Any = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        use_cache: bool = True,
+        use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         *,
         output_hidden_states: bool = False,
@@ -168,7 +168,7 @@ class BitNetForCausalLM(nn.Module):
         return CausalLMOutput(
             loss,
             logits,
-            returned(given, present, past_length, use_cache),
+            returned(given, present, past_length, use_cache is not False),
             tuple(states) if output_hidden_states else None,
             tuple(found.attentions) or None,
             tuple(found.router_logits) or None,

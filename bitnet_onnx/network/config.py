@@ -250,7 +250,7 @@ def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, in
         return UNQUANTIZED
     asked = network.weights == "float" and not network.experts and grouped_section(fields)
     if network.weights != "grouped" and not asked:
-        return read_quantization(fields)
+        return read_quantization(fields, network.experts)
     for name, features in widths.items():
         if features % GROUP_SIZE:
             raise ConfigError(

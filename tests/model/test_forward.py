@@ -35,11 +35,23 @@ def trilm(folder: Path) -> Path:
     return oracle.save(oracle.group_weights(model, torch.float32, 3), folder)
 
 
+def granite(folder: Path) -> Path:
+    """Return a dense Granite: its multipliers are not 1."""
+    sizes = {name: granite_networks.SIZES[name] for name in DENSE}
+    torch.manual_seed(5)
+    model = transformers.GraniteForCausalLM(transformers.GraniteConfig(**sizes)).eval()
+    for name, parameter in model.named_parameters():
+        parameter.data.normal_(1.0, 0.2) if "norm" in name else parameter.data.normal_(0, 0.2)
+    return oracle.save(model, folder)
+
+
+DENSE = [name for name in granite_networks.SIZES if "experts" not in name]
 NETWORKS: dict[str, Callable[[Path], Path]] = {
     "bitnet": lambda folder: checkpoints.make(folder, vocab_size=96),
     "llama": lambda folder: oracle.make_llama(folder, "bitlinear"),
     "qwen3": lambda folder: oracle.save(oracle.qwen3(), folder, torch.float16),
     "trilm": trilm,
+    "granite": granite,
     "granitemoe": lambda folder: granite_networks.save(granite_networks.draw(seed=3), folder),
     "granitemoeshared": lambda folder: granite_networks.save(
         granite_networks.draw(**granite_networks.SHARED), folder
@@ -124,6 +136,7 @@ def test_use_cache_and_the_positions_to_keep(pair: Pair) -> None:
     ours, theirs = pair
     ids, kept = ids_of(8, seed=4), torch.tensor([1, 4, 7])
     assert ours(ids, use_cache=False).past_key_values is None
+    assert ours(ids, use_cache=None).past_key_values is not None
     assert theirs(ids, use_cache=False).past_key_values is None
     for keep in (0, 3, kept):
         found, expected = (network(ids, logits_to_keep=keep) for network in pair)

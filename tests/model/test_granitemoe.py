@@ -244,6 +244,36 @@ def test_what_a_config_declares_is_obeyed_or_refused(changes: dict[str, Any], me
         BitNetConfig.from_dict(fields)
 
 
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"use_rms_norm": True}, "use_rms_norm is True, expected one of: False, None"),
+        ({"group_size": 128}, "group_size is 128, expected one of: None"),
+        (
+            {"modules_to_not_convert": ["lm_head", "block_sparse_moe"]},
+            "leaves block_sparse_moe in float",
+        ),
+        ({"modules_to_not_convert": ["router"]}, "a list with 'lm_head'"),
+        ({"quant_method": "gptq"}, "quant_method is 'gptq'"),
+    ],
+)
+def test_a_quantization_of_other_kinds_is_refused(section: dict[str, Any], message: str) -> None:
+    fields = {"model_type": "granitemoe", **granite.SIZES}
+    with pytest.raises(ConfigError, match=message):
+        BitNetConfig.from_dict(fields | {"quantization_config": section})
+    named = {"quant_method": "bitnet", "modules_to_not_convert": ["lm_head", "router"]}
+    assert not BitNetConfig.from_dict(fields | {"quantization_config": named}).float_linears
+
+
+def test_only_ternary_experts_are_packed_and_none_is_written_as_gguf(tmp_path: Path) -> None:
+    folder = granite.save(granite.draw(), tmp_path / "c")
+    with pytest.raises(ConfigError, match="are float, expected a ternary network"):
+        convert(folder, tmp_path / "p", to="packed")
+    packed = convert(declare(folder, "online"), tmp_path / "q", to="packed")
+    with pytest.raises(CheckpointError, match="not written as GGUF"):
+        convert(packed, tmp_path / "m.gguf", to="gguf")
+
+
 def test_a_config_is_written_as_it_was_read() -> None:
     for model_type in ("granitemoe", "granitemoeshared"):
         fields = {"model_type": model_type, "shared_intermediate_size": 24, **granite.SIZES}
