@@ -143,7 +143,7 @@ def mix(op: Builder, x: Value, router: Value, k: Value | Attribute, expert: Expe
 
     count = op.Squeeze(op.Shape(used))
     total = steps.loop(op, count, op.Expand(0.0, op.Shape(rows)), "M H", step, FLOAT)
-    return op.Reshape(total, op.Shape(x))
+    return op.Reshape(total, op.Shape(x), allowzero=1)
 
 
 def _route(op: Builder, logits: Value, k: Value | Attribute) -> tuple[Value, Value]:

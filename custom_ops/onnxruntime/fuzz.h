@@ -60,6 +60,7 @@ Dims table(const Sizes& s) { return {s.positions, s.half}; }
 struct Operator {
   const char* name;
   std::vector<Shape> inputs;
+  int64_t k = 1;  // the attribute of a mixture
 };
 
 const Operator kOperators[] = {
@@ -77,6 +78,7 @@ const Operator kOperators[] = {
     {"TwoStepInt4MatMul", {x, plain, codes4, levels, of_n, of_n}},
     {"RMSNorm", {x, of_k, one}},
     {"TernaryExperts", {x, router, gate_up_packed, two_each, down_packed, each_expert}},
+    {"TernaryExperts", {x, router, gate_up_packed, two_each, down_packed, each_expert}, 3},
     {"Bf16Experts", {x, router, gate_up_plain, down_plain}},
     {"Int8Experts", {x, router, gate_up_plain, gate_up_rows, down_plain, router}},
     {"AddRMSNorm", {x, x, of_k, one}},
