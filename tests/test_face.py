@@ -19,7 +19,7 @@ from tests.support.paths import PACKAGE, ROOT
 
 FACE = """
 load(artifact, *, threads=0, custom_ops=True, generation_config=None)
-export(checkpoint, output, *, target='native', head='bf16', kv_cache='float32',
+export(checkpoint, output, *, target='native', head=None, linears=None, kv_cache='float32',
     context_length=None, revision=None, ignore_keys=(), allow_degenerate=False,
     passes=('projections', 'attention', 'zeros', 'norms'), copy_library=True,
     progress=False)

@@ -208,25 +208,30 @@ class BitNetConfig:
         fields |= self.mixture.to_dict() if self.mixture else {}
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
+        section = self._quantization_config()
+        return fields if section is None else {**fields, "quantization_config": section}
+
+    def _quantization_config(self) -> dict[str, Any] | None:
+        """Return the section, None where published files of the network have none."""
         if self.group_size is not None:
             published = self.quantization == "offline" and self.float_activations
-            if network.weights != "grouped" or not published:
-                fields["quantization_config"] = {
-                    "quant_method": "bitnet",
-                    "quantization_mode": self.quantization,
-                    "group_size": self.group_size,
-                    "activations": None if self.float_activations else "int8",
-                }
-        elif self.quantization not in (None, FLOAT):
-            fields["quantization_config"] = {
+            if self.record.weights == "grouped" and published:
+                return None
+            return {
                 "quant_method": "bitnet",
-                "linear_class": "bitlinear" if self.divide_by_scale else "autobitlinear",
                 "quantization_mode": self.quantization,
+                "group_size": self.group_size,
+                "activations": None if self.float_activations else "int8",
             }
-            if self.linear_norm_eps is not None:
-                norm = {"use_rms_norm": True, "rms_norm_eps": self.linear_norm_eps}
-                fields["quantization_config"] |= norm
-        return fields
+        if self.quantization in (None, FLOAT):
+            return None
+        norm = {"use_rms_norm": True, "rms_norm_eps": self.linear_norm_eps}
+        return {
+            "quant_method": "bitnet",
+            "linear_class": "bitlinear" if self.divide_by_scale else "autobitlinear",
+            "quantization_mode": self.quantization,
+            **({} if self.linear_norm_eps is None else norm),
+        }
 
 
 def _network(fields: dict[str, Any]) -> Network:

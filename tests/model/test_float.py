@@ -71,7 +71,7 @@ def test_the_stock_target_gives_the_ids_of_the_native_one(
         for _ in range(12):
             logits.append(session.decode([int(logits[-1].argmax())])[0].copy())
         found.append(torch.from_numpy(np.stack(logits)))
-    assert close(*found, bound=1e-4 if linears == "int8" else 1e-5)  # it rounds activations
+    assert close(found[0], found[1], 1e-4 if linears == "int8" else 1e-5)  # it rounds activations
     assert found[0].argmax(-1).tolist() == found[1].argmax(-1).tolist()
 
 
@@ -129,7 +129,7 @@ def test_joined_projections_change_no_bit(tmp_path: Path) -> None:
         found = [
             Session(tmp_path / name, threads=1).prefill(ids_of(9, 5)[0].tolist()) for name in names
         ]
-        assert np.array_equal(*found), linears
+        assert np.array_equal(found[0], found[1]), linears
 
 
 def test_a_float_network_trains(tmp_path: Path) -> None:

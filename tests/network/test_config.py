@@ -10,6 +10,7 @@ import pytest
 
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.network.records import RECORDS
 from bitnet_onnx.network.rope import RopeScaling
 from tests.support.checkpoints import config_fields
 
@@ -291,21 +292,20 @@ def test_without_a_quantization_config_linears_are_float(model_type: str) -> Non
 
 
 def test_the_multipliers_of_granite_are_read_and_have_defaults() -> None:
-    names = ("embedding_multiplier", "attention_multiplier", "residual_multiplier")
-    names = (*names, "logits_scaling")
-    granite = WIDE | {"model_type": "granite"}
+    granite: dict[str, Any] = WIDE | {"model_type": "granite"}
+    names = RECORDS["granite"].scales
     config = BitNetConfig.from_dict(config_fields(**granite))
     assert [getattr(config, name) for name in names] == [1.0] * 4
     for number, name in enumerate(names):
         value = 0.25 + number
-        config = BitNetConfig.from_dict(config_fields(**granite, **{name: value}))
+        config = BitNetConfig.from_dict(config_fields(**granite | {name: value}))
         assert getattr(config, name) == value
         assert BitNetConfig.from_dict(config.to_dict()) == config
         for wrong in (0, -1, "1", None, True):
             with pytest.raises(ConfigError, match=f"{name} is "):
-                BitNetConfig.from_dict(config_fields(**granite, **{name: wrong}))
+                BitNetConfig.from_dict(config_fields(**granite | {name: wrong}))
         with pytest.raises(ConfigError, match=f"{name} is 12"):
-            BitNetConfig.from_dict(config_fields(**LLAMA, **{name: 12}))
+            BitNetConfig.from_dict(config_fields(**LLAMA | {name: 12}))
 
 
 def test_the_first_bitnet_refuses_wrong_quantization_fields() -> None:

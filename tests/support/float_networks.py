@@ -22,7 +22,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
-GRANITE = {
+GRANITE: dict[str, Any] = {
     "embedding_multiplier": 12.0,
     "attention_multiplier": 0.0625,
     "residual_multiplier": 0.22,
