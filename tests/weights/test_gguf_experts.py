@@ -53,6 +53,21 @@ def test_a_file_holds_the_network_that_it_was_made_from(
     assert checkpoint.config.mixture == folder.config.mixture
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_dense_granite_has_the_same_multipliers(tmp_path: Path, bias: bool) -> None:
+    transformers = pytest.importorskip("transformers", minversion="5.0")
+    sizes = {k: v for k, v in granite_networks.SIZES.items() if "experts" not in k}
+    torch.manual_seed(6)
+    config = transformers.GraniteConfig(**sizes, attention_bias=bias, mlp_bias=bias)
+    theirs = transformers.GraniteForCausalLM(config).eval()
+    for name, parameter in theirs.named_parameters():
+        parameter.data.normal_(1.0, 0.2) if "norm" in name else parameter.data.normal_(0, 0.2)
+    path = granite_gguf.write(tmp_path / "m.gguf", theirs, architecture="granite")
+    expected = theirs(ids_of(9, seed=1, batch=2, vocab=97)).logits
+    assert near(logits(open_checkpoint(path)), expected)
+
+
 @pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1", "Q5_1", "F16"])
 def test_quantized_experts_are_those_of_the_gguf_package(tmp_path: Path, kind: str) -> None:
     theirs = granite_networks.draw(intermediate_size=64)

@@ -28,6 +28,9 @@ ONE = {
     "self_attn.k_proj": MODEL_TENSOR.ATTN_K,
     "self_attn.v_proj": MODEL_TENSOR.ATTN_V,
     "self_attn.o_proj": MODEL_TENSOR.ATTN_OUT,
+    "mlp.gate_proj": MODEL_TENSOR.FFN_GATE,
+    "mlp.up_proj": MODEL_TENSOR.FFN_UP,
+    "mlp.down_proj": MODEL_TENSOR.FFN_DOWN,
     "block_sparse_moe.router.weight": MODEL_TENSOR.FFN_GATE_INP,
     "block_sparse_moe.experts.down_proj": MODEL_TENSOR.FFN_DOWN_EXP,
     "shared_mlp.output_linear.weight": MODEL_TENSOR.FFN_DOWN_SHEXP,
@@ -82,7 +85,7 @@ def tensors_of(network: Any) -> dict[str, Tensor]:
 def metadata(network: Any) -> dict[str, Any]:
     """Return the metadata of a GraniteMoe, with keys without their prefix."""
     config = network.config
-    shared = getattr(config, "shared_intermediate_size", 0)
+    shared = getattr(config, "shared_intermediate_size", 0) or None
     return {
         "context_length": config.max_position_embeddings,
         "embedding_length": config.hidden_size,
@@ -94,13 +97,13 @@ def metadata(network: Any) -> dict[str, Any]:
         "rope.freq_base": float(config.rope_parameters["rope_theta"]),
         "rope.dimension_count": config.hidden_size // config.num_attention_heads,
         "vocab_size": config.vocab_size,
-        "expert_count": config.num_local_experts,
-        "expert_used_count": config.num_experts_per_tok,
+        "expert_count": getattr(config, "num_local_experts", None),
+        "expert_used_count": getattr(config, "num_experts_per_tok", None),
         "attention.scale": float(config.attention_multiplier),
         "embedding_scale": float(config.embedding_multiplier),
         "residual_scale": float(config.residual_multiplier),
         "logit_scale": float(config.logits_scaling),
-        **({"expert_shared_feed_forward_length": shared} if shared else {}),
+        "expert_shared_feed_forward_length": shared,
     }
 
 
