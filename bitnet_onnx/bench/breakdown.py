@@ -30,6 +30,7 @@ __all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown"]
 STEPS = 24
 ATTENTION = "GroupQueryAttention"
 FEED_FORWARD = "TernaryFeedForward"
+EXPERTS = ("TernaryExperts", "Bf16Experts", "Int8Experts")
 WEIGHT_TYPES = ("uint8", "int8", "bfloat16")  # a float input may be an activation
 
 
@@ -88,14 +89,15 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
         FEED_FORWARD: profiled.skipped.rows + profiled.skipped.columns,
         "TwoStepMatMul": profiled.skipped.head,
         "TwoStepInt4MatMul": profiled.skipped.head,
+        **dict.fromkeys(EXPERTS, profiled.skipped.experts),
     }
     costs = [
         replace(cost, bytes=cost.bytes - unread.get(cost.operator.partition(" ")[0], 0) // STEPS)
         for cost in _costs(events, profiled.seconds, cache_bytes)
     ]
     costs.sort(key=lambda cost: -cost.seconds)
-    linears = [cost for cost in costs if _kind(cost).endswith(("MatMul", FEED_FORWARD))]
-    ternary = [cost for cost in linears if _kind(cost).startswith("Ternary")]
+    linears = [cost for cost in costs if _kind(cost).endswith(("MatMul", FEED_FORWARD, *EXPERTS))]
+    ternary = [cost for cost in linears if _kind(cost).startswith(("Ternary", *EXPERTS))]
     head = [cost for cost in linears if cost not in ternary]
     clocks = native.Counters()
     unprofiled = Session(artifact, threads=threads, counters=clocks)

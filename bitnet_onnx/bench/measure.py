@@ -124,15 +124,15 @@ def _summary(
     rates = [(new_tokens - 1) / run.rest for run in times if new_tokens > 1] or [0.0]
     decode = statistics.median(rates)
     bandwidth = read_bandwidth(threads)
-    rows, columns, head = (
+    rows, columns, head, experts = (
         statistics.median(run.skipped[i] for run in times) / max(1, new_tokens - 1)
-        for i in range(3)
+        for i in range(4)
     )
     skippable = _matrix_bytes(artifact) if rows + columns else None
     kernel, read = artifact.target, None
     if artifact.target == "native":
         kernel = native.active_kernel()
-        read = weight_bytes(artifact) - int(rows + columns + head)
+        read = weight_bytes(artifact) - int(rows + columns + head + experts)
     return BenchResult(
         machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
         kernel=kernel,

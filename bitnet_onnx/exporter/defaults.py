@@ -31,7 +31,8 @@ def default_linears(checkpoint: Checkpoint) -> str:
     """Return bf16 where it holds all weights of float linears, else float32."""
     if not checkpoint.config.float_linears:
         return LINEARS[0]
-    names = (f"{name}.weight" for name in checkpoint.parts.linears)
+    parts = checkpoint.parts
+    names = (f"{name}.weight" for name in (*parts.linears, *parts.experts))
     return EXACT if fits_bf16(checkpoint, names) else WIDE
 
 

@@ -147,6 +147,8 @@ def _why_none(name: str, config: BitNetConfig, artifact: Artifact) -> str:
         return f"not predicted for the head {artifact.head}, but for {' and '.join(_SCANNED)}"
     if config.float_linears:
         return "not predicted for float linears"
+    if config.mixture is not None:
+        return "not predicted for a mixture of experts"
     if any(linear.group_size is not None for linear in parts_of(config).linears.values()):
         return "not predicted for weights in groups"
     if linears / 4 + table < _LEAST:

@@ -40,7 +40,9 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
             readers |= _float_linear(checkpoint, f"{linear.name}.weight", options.linears)
         else:
             readers |= _linear(checkpoint, linear)
-    for name in (*parts.norms, *parts.biases):
+    for name in parts.experts:
+        readers |= _experts(checkpoint, name, options.linears)
+    for name in (*parts.norms, *parts.biases, *parts.routers):
         readers[name] = partial(_float32, checkpoint, name)
     table = _float32 if options.head == "float32" else _bf16
     if options.head == "int8":
@@ -69,6 +71,18 @@ def _float_linear(checkpoint: Checkpoint, name: str, linears: str) -> Readers:
     if linears == "int8":
         return _int8_table(checkpoint, name)
     return {name: partial(_float32 if linears == "float32" else _rounded, checkpoint, name)}
+
+
+def _experts(checkpoint: Checkpoint, linear: str, linears: str) -> Readers:
+    """Return readers of one linear of every expert."""
+    if linears != "ternary":
+        return _float_linear(checkpoint, f"{linear}.weight", linears)
+    return {
+        f"{linear}.weight": lambda: np.stack(
+            [pack(codes).numpy() for codes in checkpoint.ternary(linear)[0]]
+        ),
+        f"{linear}.weight_scale": lambda: checkpoint.scale(linear).squeeze(1).numpy(),
+    }
 
 
 def _codes(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
@@ -108,7 +122,14 @@ def _bits(stored: torch.Tensor, name: str) -> ir.TensorProtocol:
 
 
 def _int8_table(checkpoint: Checkpoint, table: str) -> Readers:
-    rows = _cached(lambda: int8_rows(checkpoint.tensor(table)), readers=2)
+    """Return readers of a table [V, H], or of the tables of all experts [E, N, K], in int8."""
+
+    def rounded() -> tuple[torch.Tensor, torch.Tensor]:
+        stored = checkpoint.tensor(table)
+        rows, scales = int8_rows(stored.flatten(0, -2))
+        return rows.view(stored.shape), scales.view(stored.shape[:-1])
+
+    rows = _cached(rounded, readers=2)
     return {table: lambda: rows()[0].numpy(), f"{table}_scale": lambda: rows()[1].numpy()}
 
 

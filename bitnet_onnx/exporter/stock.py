@@ -30,7 +30,9 @@ __all__ = ["PART", "activations", "check_network", "to_blocks", "to_stock"]
 CONTRIB = "com.microsoft"
 PRODUCTS = ("MatMulNBits", "MatMul")
 LINEAR_BITS, HEAD_BITS = 2, 8
-OPERATORS = {"ternary": "TernaryMatMul", "int8": "Int8MatMul"}  # those that may stay packed
+# Those that may stay packed.
+OPERATORS = {"ternary": "TernaryMatMul", "int8": "Int8MatMul"}
+EXPERTS = {"TernaryMatMul": "TernaryExperts", "Int8MatMul": "Int8Experts"}
 STOCK_HEADS = ("bf16", "int8", "float32")
 ROTARY = 16  # head_dim must be a multiple of it for com.microsoft's attention
 # Linears, or an int8 head, of at most this many bytes as float32 are unpacked at load. MatMulNBits
@@ -90,12 +92,15 @@ def packed_operators(config: BitNetConfig, head: str, linears: str) -> set[str]:
     for kind, count in zip((linears, head), weight_counts(config), strict=True):
         if kind in OPERATORS:
             counts[OPERATORS[kind]] += count
-    return {name for name, count in counts.items() if 4 * count > UNPACKED}
+    packed = {name for name, count in counts.items() if 4 * count > UNPACKED}
+    return packed | {EXPERTS[name] for name in packed}
 
 
 def weight_counts(config: BitNetConfig) -> tuple[int, int]:
     """Return the number of weights of all linears, and that of the head."""
-    linears = sum(n.rows * n.features for n in parts_of(config).linears.values())
+    parts = parts_of(config)
+    linears = sum(n.rows * n.features for n in parts.linears.values())
+    linears += sum(n.count * n.rows * n.features for n in parts.experts.values())
     return linears, config.vocab_size * config.hidden_size
 
 

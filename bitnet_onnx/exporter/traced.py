@@ -17,6 +17,7 @@ from ..model import (
     BinaryLinear,
     BitLinear,
     BitNetModel,
+    Experts,
     FloatLinear,
     GroupLinear,
     KeyValue,
@@ -27,6 +28,7 @@ from ..network.parts import parts_of
 from ..weights.levels import code_bytes
 from ..weights.ternary import packed_width
 from .options import FLOAT_LINEARS, HEADS, LEVEL_BITS, Options
+from .traced_experts import TracedExperts
 
 __all__ = ["TracedBitNet"]
 
@@ -250,6 +252,8 @@ class TracedBitNet(nn.Module):
         for name in parts_of(config).linears:
             self.set_submodule(name, packed(self.get_submodule(name), options.linears))
         for name, module in list(self.named_modules()):
+            if isinstance(module, Experts):
+                self.set_submodule(name, TracedExperts(module, options.linears))
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
         for layer in self.model.layers:

@@ -3,18 +3,21 @@
 Everything else is compared with them. Module attributes carry the checkpoint's tensor names, so
 weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
 
-In the order data passes: ``exact`` (norm, attention, float products), ``layers``, ``grouped``,
-``binary``, ``linears`` (which of them), ``rotary``, ``decoder`` (shared by the networks), one small
-file for each network, ``causal_lm`` (embedding, layers, head, greedy generation).
+In the order data passes: ``exact`` (norm, attention, routing, float products), ``layers``,
+``grouped``, ``binary``, ``linears`` (which of them), ``experts``, ``rotary``, ``decoder`` (shared
+by the networks), one small file for each network, ``outputs`` (what a pass takes and returns beside
+logits), ``causal_lm`` (embedding, layers, head, greedy generation).
 """
 
 from __future__ import annotations
 
 from .binary import BinaryLinear
-from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
+from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel
 from .decoder import KeyValue, empty, heads
+from .experts import Experts
 from .grouped import GroupLinear
 from .layers import BitLinear, FloatLinear, RMSNorm
+from .outputs import CausalLMOutput
 from .rotary import rotary_tables, rotate
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "BitNetForCausalLM",
     "BitNetModel",
     "CausalLMOutput",
+    "Experts",
     "FloatLinear",
     "GroupLinear",
     "KeyValue",

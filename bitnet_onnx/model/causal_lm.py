@@ -9,46 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..weights.checkpoint.base import Checkpoint
-from .decoder import KeyValue, empty
+from .decoder import DecoderLayer, KeyValue, empty
+from .experts import balance_loss
 from .layers import RMSNorm
+from .outputs import CausalLMOutput, past_of, recording, returned
 from .rotary import rotary_tables
 
-__all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]
+__all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel"]
 
 IGNORED = -100  # the label of a position without loss
-
-
-class CausalLMOutput(NamedTuple):
-    """``loss`` is None without labels; ``logits`` [B, S or logits_to_keep, V] float32."""
-
-    loss: Tensor | None
-    logits: Tensor
-    past_key_values: list[KeyValue]
-
-
-class DecoderLayer(nn.Module):
-    def __init__(self, config: BitNetConfig) -> None:
-        super().__init__()
-        network: Any = import_module(f"{__package__}.networks.{config.network}")
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = network.Attention(config)
-        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.mlp = network.MLP(config)
-
-    def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, past: KeyValue | None
-    ) -> tuple[Tensor, KeyValue]:
-        y, present = self.self_attn(self.input_layernorm(x), rope, mask, past)
-        x = x + y
-        return x + self.mlp(self.post_attention_layernorm(x)), present
 
 
 class BitNetModel(nn.Module):
@@ -58,10 +36,32 @@ class BitNetModel(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        network: Any = import_module(f"{__package__}.networks.{config.network}")
+        layer = getattr(network, "DecoderLayer", DecoderLayer)
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.scale_emb = config.scale_emb * config.embedding_multiplier
         self.width = config.hidden_size / (config.dim_model_base or config.hidden_size)
+
+    def forward(
+        self,
+        x: Tensor,
+        rope: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        past: list[KeyValue],
+    ) -> tuple[list[Tensor], list[KeyValue]]:
+        """Compute the input of each layer, then that of the head, and each layer's cache.
+
+        x: rows of the embedding [B, S, H]; rope: cos, sin [B, S, D]; mask bool [B, 1, S, T] or None
+        where each position sees itself and those before; past: empty without one.
+        """
+        states, presents = [self.first(x.float())], []
+        for i, layer in enumerate(self.layers):
+            x, present = layer(states[-1], rope, mask, past[i] if past else None)
+            states.append(x)
+            presents.append(present)
+        states[-1] = self.last(states[-1])
+        return states, presents
 
     def first(self, x: Tensor) -> Tensor:
         """Turn rows of the embedding into the input of the first layer."""
@@ -93,14 +93,14 @@ class BitNetForCausalLM(nn.Module):
         """
         with torch.device("meta"):
             model = cls(checkpoint.config)
-        for name in checkpoint.parts.linears:
+        for name in (*checkpoint.parts.linears, *checkpoint.parts.experts):
             linear: Any = model.get_submodule(name)
             if checkpoint.packed:
                 linear.set_ternary(*checkpoint.ternary(name))
             else:
                 linear.weight = nn.Parameter(checkpoint.tensor(f"{name}.weight").float())
         parts = checkpoint.parts
-        for name in (*parts.norms, *parts.tables, *parts.biases):
+        for name in (*parts.norms, *parts.tables, *parts.biases, *parts.routers):
             owner, _, kind = name.rpartition(".")
             setattr(model.get_submodule(owner), kind, nn.Parameter(checkpoint.tensor(name).float()))
         return model.eval()
@@ -118,37 +118,69 @@ class BitNetForCausalLM(nn.Module):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: list[KeyValue] | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        logits_to_keep: int = 0,
-    ) -> CausalLMOutput:
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        *,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        output_router_logits: bool | None = None,
+        cache: Any = None,
+    ) -> CausalLMOutput:  # long: what each of transformers' arguments means
         """Compute logits and the loss; arguments and results mean the same as in transformers.
 
-        input_ids [B, S]; attention_mask [B, T], 0 where a token is padding; position_ids [B, S],
-        by default P, P+1, ... (as in transformers, not derived from the mask); labels [B, S], -100
-        where a position has no loss, shifted by one here; logits_to_keep: the number of last
-        positions to keep, 0 for all.
+        input_ids [B, S], or inputs_embeds [B, S, H] in their place; attention_mask [B, T], 0 where
+        a token is padding; position_ids [B, S], by default P, P+1, ... (as in transformers, not
+        derived from the mask); past_key_values, or ``cache``: an earlier result's, or a
+        DynamicCache, which is extended; labels [B, S], -100 where a position has no loss, shifted
+        by one here; logits_to_keep: the number of last positions to keep, 0 for all, or a tensor of
+        positions. With output_router_logits, by default the config's, the loss has the routers'
+        balance loss in it. Raises ConfigError for a wrong argument.
         """
-        past_length = past_key_values[0][0].shape[2] if past_key_values else 0
+        given = cache if past_key_values is None else past_key_values
+        past = past_of(given)
+        past_length = past[0][0].shape[2] if past else 0
+        x = self.embedded(input_ids, inputs_embeds)
         if position_ids is None:
-            steps = torch.arange(input_ids.shape[1], device=input_ids.device)
-            position_ids = (past_length + steps).unsqueeze(0)
+            position_ids = past_length + torch.arange(x.shape[1], device=x.device).unsqueeze(0)
         rope = rotary_tables(self.config, position_ids)
-        mask = causal_mask(input_ids.shape[1], past_length, attention_mask)
-        x = self.model.first(self.model.embed_tokens(input_ids).float())
-        present: list[KeyValue] = []
-        for i, layer in enumerate(self.model.layers):
-            x, key_value = layer(x, rope, mask, past_key_values[i] if past_key_values else None)
-            present.append(key_value)
-        x = self.model.last(x[:, -logits_to_keep:])
-        logits = F.linear(x, self.head_weight.float())
+        mask = causal_mask(x.shape[1], past_length, attention_mask)
+        mixture = self.config.mixture
+        if output_router_logits is None:
+            output_router_logits = mixture is not None and mixture.output_router_logits
+        with recording(self, output_attentions, output_router_logits) as found:
+            states, present = self.model(x, rope, mask, past)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = F.linear(states[-1][:, kept], self.head_weight.float())
         if self.config.logits_scaling != 1:
             logits = logits / self.config.logits_scaling
         loss = None if labels is None else next_token_loss(logits, labels)
-        return CausalLMOutput(loss, logits, present)
+        balance = None
+        if mixture is not None and found.router_logits:
+            k = mixture.num_experts_per_tok
+            balance = balance_loss(found.router_logits, k, attention_mask)
+            loss = None if loss is None else loss + mixture.router_aux_loss_coef * balance
+        return CausalLMOutput(
+            loss,
+            logits,
+            returned(given, present, past_length, use_cache is not False),
+            tuple(states) if output_hidden_states else None,
+            tuple(found.attentions) or None,
+            tuple(found.router_logits) or None,
+            balance,
+        )
+
+    def embedded(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """Return the rows of the embedding [B, S, H] of one of the two."""
+        if (input_ids is None) == (inputs_embeds is None):
+            both = "neither" if input_ids is None else "both"
+            raise ConfigError(f"{both} of input_ids and inputs_embeds is given, expected one")
+        return self.model.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
 
     @torch.no_grad()
     def generate(

@@ -7,20 +7,50 @@ T = P + S, H hidden, D head_dim.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..network.config import BitNetConfig
-from .exact import attention, attention_int8, kept_int8
+from .exact import attention, attention_int8, attention_shares, kept_int8
+from .layers import RMSNorm
 from .linears import linear
 from .rotary import rotate
 
-__all__ = ["MLP", "Attention", "KeyValue", "empty"]
+__all__ = ["MLP", "Attend", "Attention", "DecoderLayer", "KeyValue", "empty"]
 
 # Keys and values, each [B, num_key_value_heads, T, D]; with int8 also the scales of the keys and of
 # the values, each [B, num_key_value_heads, T].
 KeyValue = tuple[Tensor, ...]
+
+
+class DecoderLayer(nn.Module):
+    """Attention and a feed-forward network, each with a norm before it and a residual around it."""
+
+    def __init__(self, config: BitNetConfig) -> None:
+        super().__init__()
+        network: Any = import_module(f"{__package__}.networks.{config.network}")
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = network.Attention(config)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.add_feed_forward(network, config)
+
+    def add_feed_forward(self, network: Any, config: BitNetConfig) -> None:
+        """Make the modules that ``feed_forward`` calls."""
+        self.mlp = network.MLP(config)
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        return self.mlp(x)
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, past: KeyValue | None
+    ) -> tuple[Tensor, KeyValue]:
+        y, present = self.self_attn(self.input_layernorm(x), rope, mask, past)
+        x = x + y
+        return x + self.feed_forward(self.post_attention_layernorm(x)), present
 
 
 class Attention(nn.Module):
@@ -88,15 +118,27 @@ class Attend(nn.Module):
                 query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
             )
         else:
-            count = query.shape[2]
-            causal = torch.ones(1, 1, count, count, dtype=torch.bool, device=query.device).tril()
-            seen = causal if mask is None else mask
             key, value, *scales = present
             if scales:
-                y = attention_int8(query, key, value, scales[0], scales[1], seen)
+                y = attention_int8(query, key, value, scales[0], scales[1], seen(query, mask))
             else:
-                y = attention(query, key, value, seen)
+                y = attention(query, key, value, seen(query, mask))
         return y.transpose(1, 2).flatten(2), present
+
+    def shares(
+        self, query: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, present: KeyValue
+    ) -> Tensor:
+        """Return the softmax weights of query [B, S, heads * D]: [B, heads, S, T]."""
+        query = rotate(heads(query, self.num_heads), rope)
+        return attention_shares(query, present[0], present[2:3], seen(query, mask))
+
+
+def seen(query: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mask, without one the causal mask of query [B, heads, S, D]."""
+    if mask is not None:
+        return mask
+    count = query.shape[2]
+    return torch.ones(1, 1, count, count, dtype=torch.bool, device=query.device).tril()
 
 
 def keep(new: tuple[Tensor, Tensor], dtype: torch.dtype) -> KeyValue:

@@ -1,4 +1,4 @@
-"""The specification of norm, attention and float products, which implementations can meet.
+"""The specification of norm, attention, routing and float products: all can meet it to the bit.
 
 Sums are float64 of exact products, so their order changes a float32 result about once in 1e8. All
 else is float32, each operation rounded. The kernels' order is in custom_ops/. With an int8 cache
@@ -7,12 +7,25 @@ the sums are of integers: exact in any order. Knows tensors and the number forma
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..weights.ternary import SMALLEST, absmax_int8, absmax_int16
 
-__all__ = ["attention", "attention_int8", "exponential", "kept_int8", "product", "rms_norm"]
+__all__ = [
+    "attention",
+    "attention_int8",
+    "attention_shares",
+    "exponential",
+    "kept_int8",
+    "mixture",
+    "product",
+    "rms_norm",
+    "route",
+    "silu",
+]
 
 SPAN = 64  # positions whose weights are rounded together
 
@@ -38,12 +51,29 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor
     query [B, heads, S, D], key and value [B, kv_heads, T, D], seen bool [B or 1, 1, S, T]
     -> [B, heads, S, D].
     """
+    wide = float_weights(query, key, seen).double()
+    values = value.unsqueeze(2).double()
+    return (wide @ values / wide.sum(dim=-1, keepdim=True)).float().flatten(1, 2)
+
+
+def attention_shares(
+    query: Tensor, key: Tensor, key_scale: tuple[Tensor, ...], seen: Tensor
+) -> Tensor:
+    """Return the softmax of attention, [B, heads, S, T]; key_scale has one tensor for int8 keys."""
+    if key_scale:
+        weights = int8_weights(query, key, key_scale[0], seen)
+    else:
+        weights = float_weights(query, key, seen)
+    wide = weights.double()
+    return (wide / wide.sum(dim=-1, keepdim=True)).float().flatten(1, 2)
+
+
+def float_weights(query: Tensor, key: Tensor, seen: Tensor) -> Tensor:
+    """Return ``exp(score - max)`` of query and key, [B, kv_heads, heads of each, S, T]."""
     grouped = query.unflatten(1, (key.shape[1], -1))  # [B, kv_heads, heads of each, S, D]
-    keys, values, seen = (part.unsqueeze(2) for part in (key, value, seen))
-    products = (grouped.double() @ keys.double().transpose(-1, -2)).float()
+    products = (grouped.double() @ key.unsqueeze(2).double().transpose(-1, -2)).float()
     scores = products / query.new_tensor(query.shape[-1]).sqrt()
-    wide = softmax_weights(scores, seen).double()
-    return (wide @ values.double() / wide.sum(dim=-1, keepdim=True)).float().flatten(1, 2)
+    return softmax_weights(scores, seen.unsqueeze(2))
 
 
 def softmax_weights(scores: Tensor, seen: Tensor) -> Tensor:
@@ -90,21 +120,25 @@ def attention_int8(
     A NaN or an infinity in query, or in a key or value that is seen, makes every head that reads it
     NaN.
     """
-    grouped = query.unflatten(1, (key.shape[1], -1))  # [B, kv_heads, heads of each, S, D]
-    q, step = _with_step(*absmax_int16(grouped))
-    products = (q @ key.unsqueeze(2).double().transpose(-1, -2)).float()
-    root = query.new_tensor(query.shape[-1]).sqrt()
-    by_position = [scale[:, :, None, None] for scale in (key_scale, value_scale)]
-    seen = seen.unsqueeze(2)
-    weights = softmax_weights(products * by_position[0] * (step / root), seen)
-    shares = (weights * by_position[1]).masked_fill(~seen, 0)
+    weights = int8_weights(query, key, key_scale, seen)
+    shares = (weights * value_scale[:, :, None, None]).masked_fill(~seen.unsqueeze(2), 0)
     wide = value.unsqueeze(2).double()
-    total = torch.zeros_like(q)
+    total = wide.new_zeros(*shares.shape[:-1], value.shape[-1])
     for start in range(0, key.shape[2], SPAN):
         span = slice(start, start + SPAN)
         p, step = _with_step(*absmax_int16(shares[..., span], SMALLEST))
         total = total + (p @ wide[..., span, :]) * step.double()
     return (total / weights.double().sum(dim=-1, keepdim=True)).float().flatten(1, 2)
+
+
+def int8_weights(query: Tensor, key: Tensor, key_scale: Tensor, seen: Tensor) -> Tensor:
+    """Return ``exp(score - max)`` of query and an int8 key, [B, kv_heads, heads of each, S, T]."""
+    grouped = query.unflatten(1, (key.shape[1], -1))  # [B, kv_heads, heads of each, S, D]
+    q, step = _with_step(*absmax_int16(grouped))
+    products = (q @ key.unsqueeze(2).double().transpose(-1, -2)).float()
+    root = query.new_tensor(query.shape[-1]).sqrt()
+    scores = products * key_scale[:, :, None, None] * (step / root)
+    return softmax_weights(scores, seen.unsqueeze(2))
 
 
 def exponential(x: Tensor) -> Tensor:
@@ -119,3 +153,40 @@ def exponential(x: Tensor) -> Tensor:
     for term in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
         total = total * r + term
     return total * ((n.int() + 127) << 23).view(torch.float32)
+
+
+def silu(x: Tensor) -> Tensor:
+    """Compute ``x * sigmoid(x)`` in float32: ``sigmoid = (x < 0 ? e : 1) / (1 + e)``.
+
+    ``e = exponential(-|x|)``, so every operation has one result.
+    """
+    e = exponential(-x.abs())
+    return x * (torch.where(x < 0, e, 1.0) / (1.0 + e))
+
+
+def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Choose the k largest of logits [..., E] -> experts int64, ascending, and shares [..., k].
+
+    Of equal logits the one of the lowest expert comes first. A share is the softmax over the chosen
+    logits; its sum is in float64.
+    """
+    chosen = logits.sort(dim=-1, descending=True, stable=True).indices[..., :k].sort(dim=-1).values
+    kept = logits.gather(-1, chosen)
+    weights = exponential(kept - kept.amax(dim=-1, keepdim=True)).double()
+    return chosen, (weights / weights.sum(dim=-1, keepdim=True)).float()
+
+
+def mixture(
+    x: Tensor, chosen: Tensor, shares: Tensor, expert: Callable[[int, Tensor], Tensor]
+) -> Tensor:
+    """Add the results of the chosen experts of each token x [T, H], each times its share: [T, H].
+
+    ``expert(number, tokens)`` computes one of them for some tokens. The sum is float32, starts from
+    0, and adds the lowest expert first.
+    """
+    total = torch.zeros_like(x)
+    for number in chosen.unique().tolist():  # ascending
+        tokens, places = (chosen == number).nonzero(as_tuple=True)
+        y = expert(number, x[tokens]) * shares[tokens, places, None]
+        total = total.index_add(0, tokens, y)
+    return total

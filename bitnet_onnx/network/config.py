@@ -16,6 +16,7 @@ from ..files import read_object
 from . import fields as read
 from .key_lists import CONFIG_KEYS
 from .keys import sort_out
+from .mixture import Mixture, read_mixture
 from .quantization import (
     FLOAT,
     GROUP_SIZE,
@@ -85,6 +86,8 @@ class BitNetConfig:
     """Whether q, k, v and o, float linears, add a bias."""
     mlp_bias: bool = False
     """Whether gate, up and down, float linears, add a bias."""
+    mixture: Mixture | None = None
+    """The experts of each layer; None: one feed-forward network."""
     not_read: tuple[str, ...] = field(default=(), compare=False)
     """Keys that nothing reads and that are on no list of ``keys.py``."""
     ignored_keys: tuple[str, ...] = field(default=(), compare=False)
@@ -171,12 +174,12 @@ class BitNetConfig:
             **quantization._asdict(),
             **_scales(fields, network),
             **_biases(fields, network, quantization),
+            mixture=read_mixture(fields, network.shared_expert) if network.experts else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a ``config.json``: the inverse of ``from_dict``."""
-        eos = self.eos_token_id
-        network = self.record
+        eos, network = self.eos_token_id, self.record
         fields: dict[str, Any] = {
             "architectures": [network.architecture],
             "model_type": network.model_type,
@@ -200,9 +203,9 @@ class BitNetConfig:
         }
         if network.weights == "binary":
             fields["quantization_groups"] = self.quantization_groups
-        if self.mlp_bias:
-            fields["mlp_bias"] = True
+        fields |= {"mlp_bias": True} if self.mlp_bias else {}
         fields |= {name: getattr(self, name) for name in network.scales}
+        fields |= self.mixture.to_dict() if self.mixture else {}
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
         section = self._quantization_config()
@@ -250,9 +253,9 @@ def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, in
         )
     if network.weights == "float" and fields.get("quantization_config") is None:
         return UNQUANTIZED
-    asked = network.weights == "float" and grouped_section(fields)
+    asked = network.weights == "float" and not network.experts and grouped_section(fields)
     if network.weights != "grouped" and not asked:
-        return read_quantization(fields)
+        return read_quantization(fields, network.experts)
     for name, features in widths.items():
         if features % GROUP_SIZE:
             raise ConfigError(

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 __all__ = [
     "Fields",
     "flag",
+    "not_negative",
     "one_of",
     "optional",
     "positive",
@@ -58,6 +59,14 @@ def positive(fields: dict[str, Any], name: str, default: float) -> float:
     if not number or not 0 < value <= LARGEST:
         raise ConfigError(f"{name} is {value!r}, expected a number above 0, at most {LARGEST:g}")
     return float(value)
+
+
+def not_negative(fields: dict[str, Any], name: str, default: float) -> float:
+    """Return such a number or 0, the default where the field is null."""
+    value = fields.get(name)
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    return default if value is None else positive(fields, name, default)
 
 
 def optional(fields: dict[str, Any], name: str, default: float) -> float:

@@ -11,7 +11,10 @@ from functools import cache
 
 from .config import BitNetConfig
 
-__all__ = ["Linear", "Parts", "parts_of"]
+__all__ = ["MIXTURE", "ExpertLinear", "Linear", "Parts", "parts_of"]
+
+MIXTURE = "block_sparse_moe"
+ROUTER = f"{MIXTURE}.router.layer.weight"
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,31 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class ExpertLinear:
+    """One linear of every expert, W [count, rows, features]; ``name`` is without ``.weight``."""
+
+    name: str
+    count: int
+    rows: int
+    features: int
+    parts: int
+    """Equal parts of the rows, each with its own scale: 2 where gate and up are in one tensor."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.count, self.rows, self.features
+
+
+@dataclass(frozen=True)
 class Parts:
     """All tensors of a network. Tables are [vocab_size, hidden_size]."""
 
     linears: dict[str, Linear]
     """Name -> linear, in the order of the network."""
+    experts: dict[str, ExpertLinear]
+    """Name -> the same linear of every expert; two in each layer with experts."""
+    routers: dict[str, tuple[int, int]]
+    """Name -> shape of the weight of every router, a float matrix."""
     norms: dict[str, int]
     """Name -> size of the weight of every RMSNorm."""
     embedding: str
@@ -75,16 +98,10 @@ class Parts:
 @cache
 def parts_of(config: BitNetConfig) -> Parts:
     """Return the parts of the network that a config describes."""
-    linears = {
-        f"model.layers.{layer}.{name}": shape
-        for layer in range(config.num_hidden_layers)
-        for name, shape in _linear_shapes(config).items()
-    }
-    norms = {
-        f"model.layers.{layer}.{name}.weight": size
-        for layer in range(config.num_hidden_layers)
-        for name, size in _norm_sizes(config).items()
-    }
+    layers = [f"model.layers.{layer}." for layer in range(config.num_hidden_layers)]
+    shapes, sizes = _linear_shapes(config), _norm_sizes(config)
+    linears = {layer + name: shape for layer in layers for name, shape in shapes.items()}
+    norms = {f"{layer}{name}.weight": size for layer in layers for name, size in sizes.items()}
     if config.linear_norm_eps is not None:
         norms |= {f"{name}.rms_norm.weight": features for name, (_, features) in linears.items()}
     embedding = "model.embed_tokens.weight"
@@ -93,6 +110,8 @@ def parts_of(config: BitNetConfig) -> Parts:
             name: Linear(name, *shape, config.group_size, _splits(config), _has_bias(config, name))
             for name, shape in linears.items()
         },
+        experts={e.name: e for layer in layers for e in _experts(config, layer + MIXTURE)},
+        routers={f"{layer}{ROUTER}": _router(config) for layer in layers if config.mixture},
         norms={**norms, "model.norm.weight": config.hidden_size},
         embedding=embedding,
         head=embedding if config.tie_word_embeddings else "lm_head.weight",
@@ -104,15 +123,44 @@ def _linear_shapes(config: BitNetConfig) -> dict[str, tuple[int, int]]:
     hidden, inner = config.hidden_size, config.intermediate_size
     width = config.num_attention_heads * config.head_dim
     kv_width = config.num_key_value_heads * config.head_dim
-    return {
+    attention = {
         "self_attn.q_proj": (width, hidden),
         "self_attn.k_proj": (kv_width, hidden),
         "self_attn.v_proj": (kv_width, hidden),
         "self_attn.o_proj": (hidden, width),
-        "mlp.gate_proj": (inner, hidden),
-        "mlp.up_proj": (inner, hidden),
-        "mlp.down_proj": (hidden, inner),
     }
+    if config.mixture is None:
+        return attention | {
+            "mlp.gate_proj": (inner, hidden),
+            "mlp.up_proj": (inner, hidden),
+            "mlp.down_proj": (hidden, inner),
+        }
+    if (shared := config.mixture.shared_intermediate_size) == 0:
+        return attention
+    return attention | {
+        "shared_mlp.input_linear": (2 * shared, hidden),
+        "shared_mlp.output_linear": (hidden, shared),
+    }
+
+
+def _experts(config: BitNetConfig, name: str) -> list[ExpertLinear]:
+    """Return the two linears of the experts of a layer; ``name`` is that of their module."""
+    if config.mixture is None:
+        return []
+    count, hidden, inner = (
+        config.mixture.num_local_experts,
+        config.hidden_size,
+        config.intermediate_size,
+    )
+    return [
+        ExpertLinear(f"{name}.input_linear", count, 2 * inner, hidden, parts=2),
+        ExpertLinear(f"{name}.output_linear", count, hidden, inner, parts=1),
+    ]
+
+
+def _router(config: BitNetConfig) -> tuple[int, int]:
+    assert config.mixture is not None
+    return config.mixture.num_local_experts, config.hidden_size
 
 
 def _norm_sizes(config: BitNetConfig) -> dict[str, int]:

@@ -27,7 +27,10 @@ GROUP_SIZE = 128
 MODES = ("offline", "online")
 
 # transformers leaves the listed modules in float; these are never BitLinear.
-FLOAT_MODULES = {"lm_head", "model.embed_tokens", "embed_tokens", "model.norm"}
+FLOAT_MODULES = {
+    "lm_head", "model.embed_tokens", "embed_tokens", "model.norm",
+    "router", "router.layer", "block_sparse_moe.router", "block_sparse_moe.router.layer",
+}  # fmt: skip
 
 
 FLOAT = "float"
@@ -53,8 +56,11 @@ def grouped_section(fields: dict[str, Any]) -> bool:
     return isinstance(section, dict) and section.get("group_size") is not None
 
 
-def read_quantization(fields: dict[str, Any]) -> Quantization:
-    """Read the section of a network with one scale per tensor; raise ConfigError naming a field."""
+def read_quantization(fields: dict[str, Any], experts: bool = False) -> Quantization:
+    """Read the section of a network with one scale per tensor; raise ConfigError naming a field.
+
+    experts: those of the network have no norm of their own.
+    """
     section = read.section(fields, NAME)
     if section is None:
         return Quantization()
@@ -64,7 +70,8 @@ def read_quantization(fields: dict[str, Any]) -> Quantization:
     classes = ("bitlinear", "autobitlinear", None)
     linear_class = read.one_of(section, f"{NAME}.linear_class", classes, None) or classes[0]
     mode = read.one_of(section, f"{NAME}.quantization_mode", (*MODES, None), None) or MODES[0]
-    norm = read.one_of(section, f"{NAME}.use_rms_norm", (False, True, None), None)
+    known = (False, None) if experts else (False, True, None)
+    norm = read.one_of(section, f"{NAME}.use_rms_norm", known, None)
     eps = read.optional(section, f"{NAME}.rms_norm_eps", 1e-6)
     _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
     divide = linear_class == "bitlinear"

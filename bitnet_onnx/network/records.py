@@ -66,6 +66,10 @@ class Network:
     """Numbers in config.json by which it multiplies; the config has fields of these names."""
     biases: tuple[str, ...] = ()
     """Fields of config.json that give float linears a bias."""
+    experts: bool = False
+    """Whether the feed-forward network is a mixture of experts: ``block_sparse_moe``."""
+    shared_expert: bool = False
+    """Whether ``shared_mlp``, which all tokens go through, may stand beside the experts."""
     own_field: str | None = None
     """A field that no other network with the same model_type has in its config.json."""
     in_transformers: bool = True
@@ -74,6 +78,8 @@ class Network:
     """The tokenizer that transformers registers for the model_type, where it registers one."""
     gguf: Gguf = field(default_factory=Gguf)
 
+
+GRANITE = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling")
 
 _LIST = (
     Network(  # microsoft/bitnet-b1.58-2B-4T
@@ -148,12 +154,35 @@ _LIST = (
         rms_norm_eps=1e-6,
         weights="float",
         biases=("attention_bias", "mlp_bias"),
-        scales=(
-            "embedding_multiplier",
-            "attention_multiplier",
-            "residual_multiplier",
-            "logits_scaling",
-        ),
+        scales=GRANITE,
+        gguf=Gguf(("granite",), pairs=True),
+    ),
+    Network(  # IBM PowerMoE and Granite 3 MoE
+        name="granitemoe",
+        model_type="granitemoe",
+        architecture="GraniteMoeForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        weights="float",
+        biases=("attention_bias",),
+        scales=GRANITE,
+        experts=True,
+        gguf=Gguf(("granitemoe",), pairs=True),
+    ),
+    Network(  # the same with a network beside the experts
+        name="granitemoeshared",
+        model_type="granitemoeshared",
+        architecture="GraniteMoeSharedForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        weights="float",
+        biases=("attention_bias",),
+        scales=GRANITE,
+        experts=True,
+        shared_expert=True,
+        gguf=Gguf(("granitemoe",), pairs=True),
     ),
     Network(  # OpenBMB BitCPM4
         name="minicpm",

@@ -185,6 +185,11 @@ def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
     if not config.record.in_transformers:
         name = config.record.architecture
         raise ConfigError(f"{checkpoint.path}: transformers has no class {name}", hint=hint)
+    if config.mixture is not None and not config.float_linears:
+        raise ConfigError(
+            f"{checkpoint.path}: transformers computes with float experts, where these are ternary",
+            hint=hint,
+        )
     published = config.quantization == "offline" and config.float_activations
     if config.group_size is None or published:
         return

@@ -17,6 +17,7 @@ from ..exporter.passes.norms import NORM_LINEAR
 from ..exporter.passes.projections import JOINABLE, PARTS
 from ..exporter.passes.zeros import FEED_FORWARD
 from ..exporter.stock import activations
+from ..network.parts import MIXTURE
 from ..operators import DOMAIN
 from ..runtime.session import Session
 from ..runtime.steps import Ids, Steps
@@ -117,7 +118,7 @@ def _float32_weight(node: ir.Node) -> str | None:
 
 
 def _is_linear(weight: str) -> bool:
-    return weight.startswith("model.layers.")
+    return weight.startswith("model.layers.") and MIXTURE not in weight
 
 
 def _normed(node: ir.Node) -> ir.Value:

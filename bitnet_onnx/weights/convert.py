@@ -14,7 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import CheckpointError, ConfigError
+from ..network.parts import ExpertLinear, Linear
 from .checkpoint.base import Checkpoint
+from .checkpoint.experts import written_scales
 from .checkpoint.write import write_packed
 from .gguf.write import write_gguf
 from .open import open_checkpoint
@@ -58,20 +60,25 @@ def convert(
 def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[tuple[str, Tensor]]:
     """Yield the name and content of each tensor of the packed layout, one at a time."""
     parts = checkpoint.parts
-    total = len(parts.linears) + len(parts.norms) + len(parts.tables)
+    plain = (*parts.tables, *parts.norms, *parts.routers)
+    linears: list[Linear | ExpertLinear] = [*parts.linears.values(), *parts.experts.values()]
+    total = len(plain) + len(linears)
     with tqdm(
         total=total, desc="tensors", unit="tensor", disable=not progress, file=sys.stderr
     ) as bar:
-        for name in (*parts.tables, *parts.norms):
+        for name in plain:
             yield name, as_bf16(checkpoint.tensor(name))
             bar.update()
-        for name, linear in parts.linears.items():
+        for linear in linears:
+            name = linear.name
             if linear.rows % 4:
                 raise CheckpointError(
                     f"{checkpoint.path}: {name} has {linear.rows} rows, expected a multiple of 4 "
                     "for the packed layout"
                 )
             codes, multiplier = checkpoint.ternary(name)
+            if isinstance(linear, ExpertLinear):
+                multiplier = written_scales(multiplier)
             yield f"{name}.weight", pack_published(codes)
             yield f"{name}.weight_scale", as_bf16(multiplier)
             bar.update()

@@ -29,43 +29,14 @@ from tqdm import tqdm
 from ..errors import ConfigError
 from ..files import new_folder, write_text
 from ..network.config import BitNetConfig
-from ..network.parts import parts_of
+from ..network.parts import ExpertLinear, Linear, parts_of
+from .checkpoint.experts import written_scales
 from .checkpoint.write import write_checkpoint
+from .presets import PRESETS
 
 __all__ = ["PRESETS", "synthesize"]
 
-PRESETS = {
-    "2b-4t": {
-        "vocab_size": 128256,
-        "hidden_size": 2560,
-        "intermediate_size": 6912,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 20,
-        "num_key_value_heads": 5,
-        "max_position_embeddings": 4096,
-        "rope_theta": 500000.0,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": True,
-        "bos_token_id": 128000,
-        "eos_token_id": [128001, 128009],
-    },
-    # Not a published model: 100 million weights, for phones and browsers.
-    "100m": {
-        "vocab_size": 32000,
-        "hidden_size": 768,
-        "intermediate_size": 2048,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 4,
-        "max_position_embeddings": 2048,
-        "rope_theta": 500000.0,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": True,
-        "bos_token_id": 0,
-        "eos_token_id": [1],
-    },
-}
-OUTPUTS = ("o_proj", "down_proj")  # they add to the residual stream
+OUTPUTS = ("o_proj", "down_proj", "output_linear")  # they add to the residual stream
 DEPTH = 30  # layers for which the outputs are scaled, also in a network of fewer
 INIT_STD = 0.02  # of the imagined master weights, which give the scales
 NORM_STD = 0.1  # of the norm weights, around 1
@@ -80,7 +51,7 @@ def synthesize(
     preset: str, output: str | Path, *, layers: int | None = None, ffn_zeros: float | None = None,
     seed: int = 0, progress: bool = False,
 ) -> Path:  # fmt: skip
-    """Write a checkpoint in the published packed layout; the same seed gives the same bytes.
+    """Write a checkpoint, packed or of bfloat16 linears; the same seed gives the same bytes.
 
     ffn_zeros: the share of squared-relu gates that are 0 at run time, 0 to 0.99, met within 0.02 in
     every layer over a few dozen tokens. None: not controlled, about 0.5.
@@ -93,7 +64,7 @@ def synthesize(
         "linear_class": "autobitlinear",
         "quantization_mode": "offline",
     }
-    fields = {"model_type": "bitnet", **PRESETS[preset], "quantization_config": quantization}
+    fields = {"model_type": "bitnet", "quantization_config": quantization, **PRESETS[preset]}
     if layers is not None:
         fields["num_hidden_layers"] = layers
     config = BitNetConfig.from_dict(fields)
@@ -127,9 +98,10 @@ def random_tensors(
     """
     rng = np.random.default_rng(seed)
     parts = parts_of(config)
-    linears, norms, tables = parts.linears, parts.norms, parts.tables
+    norms, tables = parts.norms, parts.tables
+    linears: list[Linear | ExpertLinear] = [*parts.linears.values(), *parts.experts.values()]
     constant = 0 if ffn_zeros is None else max(1, config.hidden_size // CONSTANT_SHARE)
-    total = len(linears) + len(norms) + len(tables)
+    total = len(linears) + len(norms) + len(tables) + len(parts.routers)
     with tqdm(
         total=total, desc="random weights", unit="tensor", disable=not progress, file=sys.stderr
     ) as bar:
@@ -147,16 +119,33 @@ def random_tensors(
                 weight[:constant] = gate_shift(config, layer, weight[constant:], ffn_zeros)
             yield name, weight.to(torch.bfloat16)
             bar.update()
-        for name, linear in linears.items():
-            shape = (linear.rows // 4, linear.features)
-            codes = BYTES.astype(np.uint8)[rng.integers(0, 81, shape, np.uint8)]
-            if name.endswith("gate_proj"):
-                codes[:, :constant] = 0b10101010  # four times +1
-            if name.endswith(OUTPUTS):
-                codes[:constant] = codes[:constant] & 0b11111100 | 1  # row r is in bits 1:0: 0
-            yield f"{name}.weight", torch.from_numpy(codes)
-            yield f"{name}.weight_scale", scale_of(name)
+        for name, shape in parts.routers.items():
+            yield name, normal(rng, shape) * INIT_STD
             bar.update()
+        for linear in linears:
+            if config.float_linears:
+                yield f"{linear.name}.weight", normal(rng, linear.shape) * std_of(linear.name)
+            else:
+                yield from random_codes(rng, linear, constant)
+            bar.update()
+
+
+def random_codes(
+    rng: np.random.Generator, linear: Linear | ExpertLinear, constant: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the packed codes of a linear, and its scale; experts have one each."""
+    name = linear.name
+    *experts, rows, features = linear.shape
+    codes = BYTES.astype(np.uint8)[rng.integers(0, 81, (*experts, rows // 4, features), np.uint8)]
+    if name.endswith("gate_proj"):
+        codes[:, :constant] = 0b10101010  # four times +1
+    if name.endswith(OUTPUTS) and constant:
+        codes[:constant] = codes[:constant] & 0b11111100 | 1  # row r is in bits 1:0: 0
+    yield f"{name}.weight", torch.from_numpy(codes)
+    scale = scale_of(name)
+    if isinstance(linear, ExpertLinear):
+        scale = written_scales(scale.expand(linear.count, linear.parts)).contiguous()
+    yield f"{name}.weight_scale", scale
 
 
 def gate_shift(config: BitNetConfig, layer: int, weight: Tensor, ffn_zeros: float) -> float:
@@ -177,10 +166,13 @@ def gate_shift(config: BitNetConfig, layer: int, weight: Tensor, ffn_zeros: floa
 
 
 def scale_of(name: str) -> Tensor:
-    """Return the multiplier of a linear."""
-    depth = math.sqrt(2 * DEPTH) if name.endswith(OUTPUTS) else 1.0
-    scale = torch.tensor([INIT_STD * math.sqrt(2 / math.pi)])
-    return (scale / depth).to(torch.bfloat16)
+    """Return the multiplier of a linear: the mean magnitude of the imagined masters."""
+    return torch.tensor([std_of(name) * math.sqrt(2 / math.pi)]).to(torch.bfloat16)
+
+
+def std_of(name: str) -> float:
+    """Return the standard deviation of a linear's weights."""
+    return INIT_STD / (math.sqrt(2 * DEPTH) if name.endswith(OUTPUTS) else 1.0)
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Tensor:

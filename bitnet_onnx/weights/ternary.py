@@ -22,6 +22,7 @@ __all__ = [
     "BLOCK",
     "absmax_int8",
     "absmax_int16",
+    "absmean_experts",
     "absmean_ternary",
     "group_absmean",
     "group_sums",
@@ -56,6 +57,16 @@ def absmean_ternary(weight: Tensor) -> tuple[Tensor, Tensor]:
     weight = weight.float()
     inverse = 1.0 / weight.abs().mean().clamp(min=EPSILON)
     return (weight * inverse).round().clamp(-1, 1), (1.0 / inverse).reshape(1)
+
+
+def absmean_experts(weight: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Quantize masters [E, N, K] by absmean: codes (float32 [E, N, K]) and scale [E, parts].
+
+    Each expert and each of ``parts`` equal parts of its rows is a matrix of its own.
+    """
+    made = [absmean_ternary(part) for rows in weight for part in rows.chunk(parts)]
+    codes = torch.cat([part for part, _ in made]).view(weight.shape)
+    return codes, torch.cat([scale for _, scale in made]).view(-1, parts)
 
 
 def group_absmean(weight: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -204,13 +215,14 @@ def unpack_published(packed: Tensor) -> Tensor:
     """Unpack microsoft/bitnet-b1.58-2B-4T's layout: uint8 [N/4, K] -> int8 [N, K] in {-1, 0, +1}.
 
     Bits ``2i, 2i+1`` of packed row ``r`` hold output row ``i * N/4 + r``, as code = weight + 1.
+    Experts [E, N/4, K] are packed each by itself.
     """
-    return torch.cat([(packed >> (2 * i)) & 3 for i in range(FIELDS)]).to(torch.int8) - 1
+    return torch.cat([(packed >> (2 * i)) & 3 for i in range(FIELDS)], dim=-2).to(torch.int8) - 1
 
 
 def pack_published(codes: Tensor) -> Tensor:
     """Pack as ``unpack_published`` reads: int8 [N, K] -> uint8 [N/4, K], N a multiple of 4."""
-    quarters = (codes + 1).to(torch.uint8).chunk(FIELDS)
+    quarters = (codes + 1).to(torch.uint8).chunk(FIELDS, dim=-2)
     packed = quarters[0].clone()
     for i in range(1, FIELDS):
         packed |= quarters[i] << (2 * i)

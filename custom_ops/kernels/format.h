@@ -36,4 +36,12 @@ constexpr float kPeakInt16 = 32512.0f;
 constexpr float kRoundMagic = 12582912.0f;
 constexpr uint32_t kRoundMagicBits = 0x4b400000;
 
+// exp(x) for x <= 0: see attend_softmax.h.
+constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
+constexpr float kLog2E = 1.44269504f;
+constexpr float kLn2High = 0.693359375f;  // 9 bits: its products with n are exact
+constexpr float kLn2Low = -2.12194440e-4f;
+constexpr float kExpTerms[8] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
+                                1.0f / 6,    0.5f,       1.0f,       1.0f};
+
 }  // namespace bitnet

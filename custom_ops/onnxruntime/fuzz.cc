@@ -190,6 +190,7 @@ bool run(const Nodes& nodes, size_t index, Random* random) {
   choose(&sizes, random);
   if (sizes.k % 128 && strstr(round.op.name, "Group") == round.op.name + 7) round.odd = true;
   if (strcmp(round.op.name, "TernaryFloatMatMul") == 0 && sizes.k % 128) round.odd = true;
+  if (sizes.batch < static_cast<uint64_t>(round.op.k)) round.odd = true;
   const size_t spoils = random->below(4);
   round.odd = round.odd || spoils > 0;
   const bool shared = random->below(2);
@@ -259,7 +260,8 @@ int main(int argc, char** argv) {
   for (size_t i = 0; i < kOperatorCount; i++) {
     for (size_t kernel = 0; kernel < count; kernel++) {
       setenv("BITNET_ONNX_KERNEL", kernels[kernel]->name, 1);
-      nodes.of[i].push_back(new fake::Node(session, kOperators[i].name));
+      nodes.of[i].push_back(
+          new fake::Node(session, kOperators[i].name, {{{"k", kOperators[i].k}}}));
     }
   }
   size_t computed = 0;

@@ -40,19 +40,12 @@ uint64_t bitnet_onnx_counters_nanoseconds(uint64_t id, const char* operator_name
   return counters && index < kOperatorCount ? read_count(counters->nanoseconds[index]) : 0;
 }
 
-static uint64_t counted(uint64_t id, Count Counters::* count) {
-  const Counters* counters = find_counters(id);
-  return counters ? read_count(counters->*count) : 0;
-}
-
-uint64_t bitnet_onnx_counters_skipped_rows(uint64_t id) {
-  return counted(id, &Counters::skipped_rows);
-}
-
-uint64_t bitnet_onnx_counters_skipped_columns(uint64_t id) {
-  return counted(id, &Counters::skipped_columns);
-}
-
-uint64_t bitnet_onnx_counters_skipped_head(uint64_t id) {
-  return counted(id, &Counters::skipped_head);
-}
+#define SKIPPED(name)                                           \
+  uint64_t bitnet_onnx_counters_skipped_##name(uint64_t id) {   \
+    const Counters* counters = find_counters(id);               \
+    return counters ? read_count(counters->skipped_##name) : 0; \
+  }
+SKIPPED(rows)
+SKIPPED(columns)
+SKIPPED(head)
+SKIPPED(experts)

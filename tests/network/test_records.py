@@ -24,10 +24,11 @@ OTHER_MEANINGS = {
     'read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")',
     'read.one_of(section, f"{NAME}.quant_method", ("bitnet", None), None)',
     'network: str = "bitnet"',
-    'fields = {"model_type": "bitnet", **PRESETS[preset], "quantization_config": quantization}',
+    'fields = {"model_type": "bitnet", "quantization_config": quantization, **PRESETS[preset]}',
+    '"model_type": "granitemoe",',
     'SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model',
     'BPE, SENTENCEPIECE = "gpt2", "llama"',
-    '__all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel", "CausalLMOutput"]',
+    '__all__ = ["IGNORED", "BitNetForCausalLM", "BitNetModel"]',
     '"BitNetForCausalLM",',
 }
 

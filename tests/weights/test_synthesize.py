@@ -99,3 +99,60 @@ def test_gates_that_are_never_zero_are_refused(
     monkeypatch.setattr(BitNetConfig, "record", silu)
     with pytest.raises(ConfigError, match="hidden_act is 'silu', expected 'relu2'"):
         synthesize("tiny", tmp_path / "c", ffn_zeros=0.5)
+
+
+SMALL = {
+    "vocab_size": 96,
+    "hidden_size": 128,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_local_experts": 10,
+    "num_experts_per_tok": 3,
+    "attention_multiplier": 1 / 32,
+}
+
+
+@pytest.mark.parametrize("name", ["powermoe-3b", "granite-1b-a400m"])
+@pytest.mark.parametrize("kind", ["", "-ternary"])
+def test_a_mixture_of_experts_uses_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    preset = module.PRESETS[f"{name}{kind}"]
+    monkeypatch.setitem(module.PRESETS, "small", preset | SMALL)
+    folder = synthesize("small", tmp_path / "c", layers=3)
+    checkpoint = open_checkpoint(folder)
+    assert checkpoint.config.float_linears == (kind == "")
+    assert checkpoint.config.embedding_multiplier == 12
+    network = BitNetForCausalLM.from_checkpoint(checkpoint)
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 96, (1, 48)))
+    with torch.inference_mode():
+        found = network(ids, output_router_logits=True, output_hidden_states=True)
+    assert found.router_logits is not None
+    assert found.hidden_states is not None
+    for logits in found.router_logits:
+        assert len(logits.topk(3).indices.unique()) == 10
+    assert all(0.1 < x.std() < 100 for x in found.hidden_states)
+    again = synthesize("small", tmp_path / "d", layers=3)
+    for file in ("model.safetensors", "config.json"):
+        assert (folder / file).read_bytes() == (again / file).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "active", "total"), [("powermoe-3b", 0.8e9, 3.3e9)])
+def test_presets_have_the_published_number_of_weights(
+    name: str, active: float, total: float
+) -> None:
+    config = BitNetConfig.from_dict(module.PRESETS[name])
+    parts, mixture = parts_of(config), config.mixture
+    assert mixture is not None
+    linears = sum(linear.rows * linear.features for linear in parts.linears.values())
+    experts = sum(e.count * e.rows * e.features for e in parts.experts.values())
+    share = mixture.num_experts_per_tok / mixture.num_local_experts
+    table = config.vocab_size * config.hidden_size
+    assert linears + experts + table == pytest.approx(total, rel=0.05)
+    assert linears + experts * share + table == pytest.approx(active, rel=0.15)
+
+
+def test_zeros_cannot_be_asked_for_where_gates_are_never_zero(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="hidden_act is 'silu'"):
+        synthesize("powermoe-3b-ternary", tmp_path / "c", ffn_zeros=0.5)

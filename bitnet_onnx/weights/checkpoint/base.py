@@ -18,7 +18,7 @@ from ...errors import CheckpointError
 from ...network.config import BitNetConfig
 from ...network.parts import Parts, parts_of
 from .. import degenerate
-from ..ternary import absmean_ternary, group_absmean, sign_binary
+from ..ternary import absmean_experts, absmean_ternary, group_absmean, sign_binary
 
 __all__ = ["Checkpoint", "quantize"]
 
@@ -78,7 +78,8 @@ class Checkpoint(ABC):
     def ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         """Read a BitLinear's codes (int8 [N, K] in {-1, 0, +1}) and its multiplier (``scale``).
 
-        Degenerate codes are refused, unless ``allow_degenerate``, and so is a float linear.
+        Of a linear of experts they are [E, N, K] and [E, parts]. Degenerate codes are refused,
+        unless ``allow_degenerate``, and so is a float linear.
         """
         if self.config.float_linears:
             raise CheckpointError(
@@ -94,7 +95,9 @@ class Checkpoint(ABC):
         """Refuse masters that are degenerate, or that are quantized already."""
         self._check_rows(linear, weight)
         quantizes = self.config.record.weights != "binary"  # twice is the same as once there
-        if quantizes and not self.allow_degenerate and degenerate.few_magnitudes(weight):
+        matrices = weight if weight.ndim > 2 else [weight]
+        few = any(degenerate.few_magnitudes(matrix) for matrix in matrices)
+        if quantizes and not self.allow_degenerate and few:
             raise CheckpointError(
                 f"{self.path}: {linear}.weight holds 0 and a few magnitudes only, expected float "
                 "masters: quantizing these weights again would change their scale",
@@ -105,7 +108,11 @@ class Checkpoint(ABC):
     def _check_rows(self, linear: str, weight: Tensor) -> None:
         heads = linear.endswith(("q_proj", "k_proj", "v_proj", "o_proj"))
         find = partial(degenerate.of_linear, head_dim=self.config.head_dim if heads else 0)
-        self._refuse_degenerate(f"{linear}.weight", find, weight)
+        if weight.ndim == 2:
+            self._refuse_degenerate(f"{linear}.weight", find, weight)
+            return
+        for expert, matrix in enumerate(weight):
+            self._refuse_degenerate(f"expert {expert} of {linear}.weight", find, matrix)
 
     def _refuse_degenerate(
         self, name: str, find: Callable[[Tensor], str | None], weight: Tensor
@@ -131,7 +138,8 @@ class Checkpoint(ABC):
     def scale(self, linear: str) -> Tensor:
         """Read only a BitLinear's multiplier, float32 [quantization_groups], [1] for most networks.
 
-        With a group_size it is [N, K / group_size], and 0 for a group of zeros.
+        Of a linear of experts it is [E, parts]. With a group_size it is [N, K / group_size], and 0
+        for a group of zeros.
         """
 
     @abstractmethod
@@ -143,8 +151,10 @@ class Checkpoint(ABC):
         """Return name -> content of its tokenizer, template and generation files."""
 
 
-def quantize(config: BitNetConfig, weight: Tensor) -> tuple[Tensor, Tensor]:
+def quantize(config: BitNetConfig, linear: str, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Quantize a master weight [N, K] as the network does: codes (float32 [N, K]), multiplier."""
+    if (experts := parts_of(config).experts.get(linear)) is not None:
+        return absmean_experts(weight, experts.parts)
     if config.record.weights == "binary":
         return sign_binary(weight, config.quantization_groups)
     if config.group_size is not None:

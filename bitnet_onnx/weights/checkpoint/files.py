@@ -6,13 +6,15 @@ tensor.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, ConfigError
 from ...files import read_object
+from .experts import canonical
 from .pickled import PickledFile
 from .templates import with_templates
 
@@ -21,17 +23,24 @@ __all__ = [
     "BIN_INDEX",
     "CONFIG",
     "INDEX",
+    "OTHERS",
     "SINGLE",
     "TEXT_FILES",
     "Weights",
     "open_weights",
     "read_texts",
+    "refuse_other_networks",
     "weights_of",
 ]
 
 CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+# Files of PEFT and of PrismML's MLX packs.
+OTHERS = {
+    "adapter_config.json": "an adapter",
+    "hadamard.json": "a rotated basis",
+}
 TEXT_FILES = (
     "generation_config.json",
     "tokenizer.json",
@@ -50,7 +59,7 @@ class Weights:
     files: list[Path]
     index: Path | None = None
     places: dict[str, str] = field(default_factory=dict)
-    """Tensor name -> file name, as the index says."""
+    """Canonical tensor name -> file name, as the index says."""
 
     def without_unneeded(self, needed: frozenset[str]) -> Weights:
         """Leave out missing files that hold none of the tensors that the network needs."""
@@ -86,7 +95,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     for name in found.values():
         if not isinstance(name, str) or Path(name).name != name or "\0" in name:
             raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
-    return found
+    return {canonical(name): file for name, file in found.items()}
 
 
 def open_weights(path: Path) -> safe_open | PickledFile:
@@ -110,3 +119,13 @@ def read_texts(folder: Path) -> dict[str, bytes]:
     """Return name -> content of the text files that the folder holds."""
     paths = (folder / name for name in TEXT_FILES)
     return with_templates(folder, {p.name: p.read_bytes() for p in paths if p.is_file()})
+
+
+def refuse_other_networks(folder: Path, ignore: Collection[str]) -> None:
+    """Refuse files beside config.json that say that the weights alone are not the network."""
+    for name, what in OTHERS.items():
+        if (folder / name).exists() and name not in ignore:
+            raise ConfigError(
+                f"{folder / name} declares {what}, which is not supported",
+                hint=f"if the weights do not need it, ignore it by name: --ignore-key {name}",
+            )

@@ -13,13 +13,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError, ConfigError
+from ...errors import CheckpointError
 from ...network.config import BitNetConfig
+from ...network.parts import ExpertLinear, Linear
 from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
-from .files import CONFIG, open_weights, read_texts, weights_of
+from .experts import Renamed, expert_scales, scale_shapes
+from .files import (
+    CONFIG,
+    OTHERS,
+    open_weights,
+    read_texts,
+    refuse_other_networks,
+    weights_of,
+)
 
 __all__ = ["FolderCheckpoint"]
 
@@ -28,11 +37,7 @@ ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
 IGNORED = ".rotary_emb.inv_freq"  # older LLaMA checkpoints hold it; this package computes it
 SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
-# Files of PEFT and of PrismML's MLX packs.
-OTHERS = {
-    "adapter_config.json": "an adapter",
-    "hadamard.json": "a rotated basis",
-}
+Shapes = tuple[tuple[int, ...], ...]
 FLOATS_NOTE = (
     "config.json has no quantization_config, so the linears are float; the float masters of a "
     "BitNet need one with linear_class 'autobitlinear' and quantization_mode 'online'"
@@ -50,15 +55,15 @@ class FolderCheckpoint(Checkpoint):
         beside = [name for name in OTHERS if name in ignore_keys and (folder / name).exists()]
         self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
-        _refuse_other_networks(folder, ignore_keys)
+        refuse_other_networks(folder, ignore_keys)
         self._weights = weights_of(folder).without_unneeded(self._needed())
-        self._files = {path.name: open_weights(path) for path in self._weights.files}
+        self._files = {path.name: Renamed(open_weights(path)) for path in self._weights.files}
         self._where = self._locate()
         # Of masters, so that none is quantized twice; a single number as such, since a small
         # tensor among large ones would keep the freed memory around it from being reused.
         self._scales: dict[str, float | Tensor] = {}
         self._check()
-        if self.config.float_linears and self._is_grouped():
+        if self.config.float_linears and not self.parts.experts and self._is_grouped():
             self.config, self.packed = self.config.grouped(), True
         if self.config.tie_word_embeddings and HEAD in self._where:
             self._untie()
@@ -73,7 +78,7 @@ class FolderCheckpoint(Checkpoint):
         stored = self._tensor(f"{linear}.weight")
         if not self.packed:
             self._check_masters(linear, stored)
-            codes, scale = quantize(self.config, stored)
+            codes, scale = quantize(self.config, linear, stored)
             self._multiplier(f"{linear}.weight", scale)
             self._scales[linear] = scale.item() if scale.numel() == 1 else scale
             return codes.to(torch.int8), scale
@@ -98,9 +103,12 @@ class FolderCheckpoint(Checkpoint):
         if self.config.group_size is not None:
             return self._ternary(linear)[1]
         name = f"{linear}.weight_scale"
-        scale = self._tensor(name).float().reshape(1)
-        if scale.item() <= 0:
-            raise self._error(name, f"is {scale.item()}, expected above 0")
+        if (experts := self.parts.experts.get(linear)) is not None:
+            scale = expert_scales(self._tensor(name), experts)
+        else:
+            scale = self._tensor(name).float().reshape(1)
+        if (least := scale.min().item()) <= 0:
+            raise self._error(name, f"is {least}, expected above 0")
         return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
 
     def dtype(self, name: str) -> torch.dtype:
@@ -152,11 +160,11 @@ class FolderCheckpoint(Checkpoint):
 
     def _needed(self) -> frozenset[str]:
         """Return the names of the tensors without which the network is not whole."""
-        linears = [f"{name}.weight" for name in self.parts.linears]
+        linears = [f"{name}.weight" for name in (*self.parts.linears, *self.parts.experts)]
         if self.packed and self.config.group_size is None:
             linears += [f"{name}_scale" for name in linears]
         parts = self.parts
-        return frozenset([*linears, *parts.norms, *parts.tables, *parts.biases])
+        return frozenset([*linears, *parts.norms, *parts.tables, *parts.biases, *parts.routers])
 
     def _is_grouped(self) -> bool:
         """Return whether float linears hold code times scale, as of TriLM: the first one decides.
@@ -176,28 +184,35 @@ class FolderCheckpoint(Checkpoint):
             return False
         return True
 
-    def _expected(self) -> dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]]:
-        """Return tensor name -> its shape and the types that it may have."""
-        expected: dict[str, tuple[tuple[int, ...], tuple[torch.dtype, ...]]] = {}
-        for name, linear in self.parts.linears.items():
-            rows, features = linear.shape
-            expected[f"{name}.weight"] = ((rows, features), FLOATS)
+    def _expected(self) -> dict[str, tuple[Shapes, tuple[torch.dtype, ...]]]:
+        """Return tensor name -> the shapes and the types that it may have."""
+        expected: dict[str, tuple[Shapes, tuple[torch.dtype, ...]]] = {}
+        parts = self.parts
+        linears: list[Linear | ExpertLinear] = [*parts.linears.values(), *parts.experts.values()]
+        for linear in linears:
+            *before, rows, features = linear.shape
+            weight = f"{linear.name}.weight"
+            expected[weight] = ((linear.shape,), FLOATS)
             if not self.packed or self.config.group_size is not None:
                 continue
-            expected[f"{name}.weight_scale"] = ((1,), FLOATS)
-            if self._dtype(f"{name}.weight") in FLOATS:
+            scales: Shapes = ((1,), (), (1, 1))
+            if isinstance(linear, ExpertLinear):
+                scales = scale_shapes(linear)
+            expected[f"{linear.name}.weight_scale"] = (scales, FLOATS)
+            if self._dtype(weight) in FLOATS:
                 continue  # transformers' save_pretrained turns packed codes into floats
             if rows % 4:
                 raise CheckpointError(
-                    f"{self.folder / CONFIG}: {name} has {rows} rows, expected a multiple of 4 for "
-                    "the packed layout"
+                    f"{self.folder / CONFIG}: {linear.name} has {rows} rows, expected a multiple "
+                    "of 4 for the packed layout"
                 )
-            expected[f"{name}.weight"] = ((rows // 4, features), (torch.uint8,))
-        for name, size in (*self.parts.norms.items(), *self.parts.biases.items()):
-            expected[name] = ((size,), FLOATS)
-        tables = self.parts.tables
-        for name in [*tables, HEAD] if HEAD in self._where else tables:
-            expected[name] = ((self.config.vocab_size, self.config.hidden_size), FLOATS)
+            expected[weight] = (((*before, rows // 4, features),), (torch.uint8,))
+        for name, size in (*parts.norms.items(), *parts.biases.items()):
+            expected[name] = (((size,),), FLOATS)
+        for name, shape in parts.routers.items():
+            expected[name] = ((shape,), FLOATS)
+        for name in [*parts.tables, HEAD] if HEAD in self._where else parts.tables:
+            expected[name] = (((self.config.vocab_size, self.config.hidden_size),), FLOATS)
         return expected
 
     def _check(self) -> None:
@@ -214,11 +229,11 @@ class FolderCheckpoint(Checkpoint):
                 f"{self.folder / self._where[unknown[0]]}: {unknown[0]!r} is not a tensor of this "
                 f"network ({len(unknown)} such in all)"
             )
-        for name, (shape, dtypes) in expected.items():
+        for name, (shapes, dtypes) in expected.items():
             piece = self._files[self._where[name]].get_slice(name)
             found = tuple(piece.get_shape())
-            if found != shape and not (name.endswith("_scale") and found in ((), (1, 1))):
-                raise self._error(name, f"has the shape {list(found)}, expected {list(shape)}")
+            if found not in shapes:
+                raise self._error(name, f"has the shape {list(found)}, expected {list(shapes[0])}")
             if (dtype := self._dtype(name)) not in dtypes:
                 listed = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
                 found_type = str(dtype or piece.get_dtype()).removeprefix("torch.")
@@ -270,16 +285,6 @@ class FolderCheckpoint(Checkpoint):
 
     def _error(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
-
-
-def _refuse_other_networks(folder: Path, ignore: Collection[str]) -> None:
-    """Refuse files beside config.json that say that the weights alone are not the network."""
-    for name, what in OTHERS.items():
-        if (folder / name).exists() and name not in ignore:
-            raise ConfigError(
-                f"{folder / name} declares {what}, which is not supported",
-                hint=f"if the weights do not need it, ignore it by name: --ignore-key {name}",
-            )
 
 
 _DTYPES = {

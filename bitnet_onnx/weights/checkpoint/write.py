@@ -18,7 +18,8 @@ from ...errors import ConfigError
 from ...files import new_folder, write_text
 from ...network.config import BitNetConfig
 from ...network.parts import parts_of
-from ..ternary import absmean_ternary, pack_published
+from ..ternary import absmean_experts, absmean_ternary, pack_published
+from .experts import written_scales
 from .files import INDEX, SINGLE
 
 __all__ = ["save_packed", "tensors_of", "write_checkpoint", "write_packed"]
@@ -58,10 +59,14 @@ def write_packed(
 def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Yield the packed tensors of a trained model's ``state_dict`` with float masters."""
     refuse_unpackable(config)
-    linears = parts_of(config).linears
+    parts = parts_of(config)
     for name, tensor in state.items():
         linear = name.removesuffix(".weight")
-        if linear in linears:
+        if linear in parts.experts:
+            codes, scale = absmean_experts(tensor, parts.experts[linear].parts)
+            yield name, pack_published(codes.to(torch.int8))
+            yield f"{linear}.weight_scale", written_scales(scale).to(torch.bfloat16)
+        elif linear in parts.linears:
             codes, scale = absmean_ternary(tensor)
             yield name, pack_published(codes.to(torch.int8))
             yield f"{linear}.weight_scale", scale.to(torch.bfloat16)

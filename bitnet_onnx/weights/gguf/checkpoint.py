@@ -35,8 +35,9 @@ from .config import (
     unread_keys,
 )
 from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, SIZES, TensorInfo, type_name
-from .names import gguf_name, permuted_heads, unpermute_heads
+from .names import gguf_names, permuted_heads, unpermute_heads
 from .parts import open_gguf
+from .scales import expert_scales, group_scales, one_scale, plausible
 from .tokenizer import GgufText
 
 __all__ = ["GgufCheckpoint"]
@@ -93,7 +94,7 @@ class GgufCheckpoint(Checkpoint):
         self.not_read = tuple(dict.fromkeys((*self.config.not_read, *unread.noted)))
         self.ignored_keys = (*self.config.ignored_keys, *unread.ignored)
         self._where = self._check()
-        if any(info.type == I2_S for info in self._where.values()):
+        if any(info.type == I2_S for infos in self._where.values() for info in infos):
             self._notes.append(
                 f"I2_S tensors are read in the {i2s_layout} layout; the file does not name one"
             )
@@ -105,7 +106,7 @@ class GgufCheckpoint(Checkpoint):
         return (*self._notes, *texts, *super().notes)
 
     def dtype(self, name: str) -> torch.dtype:
-        return FLOATS.get(self._where[name].type, torch.float32)
+        return FLOATS.get(self._where[name][0].type, torch.float32)
 
     def _stored(self, config: BitNetConfig) -> BitNetConfig:
         """Return a config as the file stores its network."""
@@ -115,15 +116,31 @@ class GgufCheckpoint(Checkpoint):
         return replace(config, quantization="offline", divide_by_scale=False)
 
     def _tensor(self, name: str) -> Tensor:
-        info = self._where[name]
-        stored = self._floats(info)
-        if not all(x.isfinite() for x in stored.aminmax()):
-            self._refuse(info, "holds a NaN or an infinity")
+        stored = joined([self._finite(info) for info in self._where[name]])
         heads = permuted_heads(self.config, self.architecture, name.rpartition(".")[0])
         return unpermute_heads(stored, heads) if heads else stored
 
+    def _finite(self, info: TensorInfo) -> Tensor:
+        stored = self._floats(info)
+        if not all(x.isfinite() for x in stored.aminmax()):
+            self._refuse(info, "holds a NaN or an infinity")
+        return stored
+
     def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
-        info = self._where[f"{linear}.weight"]
+        infos = self._where[f"{linear}.weight"]
+        pairs = [self._decoded(info) for info in infos]
+        codes, scale = joined([codes for codes, _ in pairs]), pairs[0][1]
+        if linear in self.parts.experts:
+            return codes, torch.stack([scale for _, scale in pairs], dim=1)
+        if any(not torch.equal(scale, other) for _, other in pairs):
+            self._refuse(infos[0], f"has another scale than {infos[1].name}, expected one scale")
+        if heads := permuted_heads(self.config, self.architecture, linear):
+            codes = unpermute_heads(codes, heads)
+            scale = unpermute_heads(scale, heads) if scale.ndim == 2 else scale
+        return codes, scale
+
+    def _decoded(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
+        """Return the codes (int8, -1 to 1) and the scales of a ternary tensor."""
         if info.type == I2_S:
             codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
         else:
@@ -135,15 +152,13 @@ class GgufCheckpoint(Checkpoint):
                 f"holds the code 3 in {threes} of {codes.numel()} weights, expected 0, 1 and 2",
                 hint,
             )
-        codes = codes.view(torch.int8).sub_(1).view(info.shape)
-        if heads := permuted_heads(self.config, self.architecture, linear):
-            codes = unpermute_heads(codes, heads)
-            scale = unpermute_heads(scale, heads) if scale.ndim == 2 else scale
-        return codes, scale
+        return codes.view(torch.int8).sub_(1).view(info.shape), scale
 
     def scale(self, linear: str) -> Tensor:
-        info = self._where[f"{linear}.weight"]
-        return self._i2s_scale(info) if info.type == I2_S else self._ternary(linear)[1]
+        info, *others = self._where[f"{linear}.weight"]
+        if info.type == I2_S and not others:
+            return self._i2s_scale(info)
+        return self._ternary(linear)[1]
 
     def files(self) -> list[Path]:
         return [*self._file.paths, *([self._beside] if self._beside.is_file() else [])]
@@ -161,7 +176,7 @@ class GgufCheckpoint(Checkpoint):
 
     def describe(self) -> dict[str, Any]:
         """Describe the file for ``bitnet-onnx info``."""
-        types = Counter(info.type_name for info in self._where.values())
+        types = Counter(info.type_name for infos in self._where.values() for info in infos)
         return {
             "architecture": self.architecture,
             "tensors": dict(types),
@@ -169,14 +184,22 @@ class GgufCheckpoint(Checkpoint):
             "notes": list(self.notes),
         }
 
-    def _check(self) -> dict[str, TensorInfo]:
-        """Return canonical name -> tensor; refuse a missing, unknown or wrong tensor."""
+    def _check(self) -> dict[str, tuple[TensorInfo, ...]]:
+        """Return canonical name -> tensors; refuse a missing, unknown or wrong tensor.
+
+        A canonical tensor is one in the file, or two that hold its rows one after the other.
+        """
         expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         types: tuple[int, ...] = (*FLOATS, *QUANTIZED)
         if self.packed:
             types = (*([I2_S] if self.config.group_size is None else []), *GROUPED)
         for name, linear in self.parts.linears.items():
             expected[f"{name}.weight"] = (linear.shape, types)
+        of_experts = GROUPED if self.packed else types  # I2_S has no scale for each expert
+        for name, experts in self.parts.experts.items():
+            expected[f"{name}.weight"] = (experts.shape, tuple(of_experts))
+        for name, shape in self.parts.routers.items():
+            expected[name] = (shape, tuple(FLOATS))
         for name, size in (*self.parts.norms.items(), *self.parts.biases.items()):
             expected[name] = ((size,), tuple(FLOATS))
         for name in self.parts.tables:
@@ -184,26 +207,11 @@ class GgufCheckpoint(Checkpoint):
             expected[name] = (shape, (*FLOATS, *QUANTIZED, *GROUPED))
         where = {}
         for name, (sizes, types) in expected.items():
-            stored = gguf_name(self.config.record, name)
-            info = None if stored is None else self._file.tensors.get(stored)
-            if info is None:
-                self._file.refuse(
-                    stored or name, "is missing", "download the file again, or convert it again"
-                )
-            if info.shape != sizes:
-                self._refuse(info, f"has the shape {list(info.shape)}, expected {list(sizes)}")
-            if info.type not in types:
-                listed = ", ".join(type_name(type) for type in types)
-                self._refuse(info, f"is {info.type_name}, expected one of: {listed}")
-            block = I2S_BLOCKS[self.i2s_layout]
-            if info.type == I2_S and math.prod(sizes) % block:
-                self._refuse(
-                    info,
-                    f"has {math.prod(sizes)} weights, expected a multiple of {block} for I2_S in "
-                    f"the {self.i2s_layout} layout",
-                )
-            where[name] = info
-        known = {info.name for info in where.values()}
+            stored = gguf_names(self.config.record, name)
+            if len(stored) > 1:
+                sizes = (*sizes[:-2], sizes[-2] // len(stored), sizes[-1])
+            where[name] = tuple(self._checked(part, sizes, types) for part in stored or (name,))
+        known = {info.name for infos in where.values() for info in infos}
         for network in of_architecture(self.architecture):
             known.update(network.gguf.unused_tensors)
         unknown = sorted(self._file.tensors.keys() - known)
@@ -212,6 +220,25 @@ class GgufCheckpoint(Checkpoint):
                 unknown[0], f"is not a tensor of this network ({len(unknown)} such in all)"
             )
         return where
+
+    def _checked(self, stored: str, sizes: tuple[int, ...], types: tuple[int, ...]) -> TensorInfo:
+        """Return the tensor of this name in the file; refuse another shape or type."""
+        info = self._file.tensors.get(stored)
+        if info is None:
+            self._file.refuse(stored, "is missing", "download the file again, or convert it again")
+        if info.shape != sizes:
+            self._refuse(info, f"has the shape {list(info.shape)}, expected {list(sizes)}")
+        if info.type not in types:
+            listed = ", ".join(type_name(type) for type in types)
+            self._refuse(info, f"is {info.type_name}, expected one of: {listed}")
+        block = I2S_BLOCKS[self.i2s_layout]
+        if info.type == I2_S and math.prod(sizes) % block:
+            self._refuse(
+                info,
+                f"has {math.prod(sizes)} weights, expected a multiple of {block} for I2_S in "
+                f"the {self.i2s_layout} layout",
+            )
+        return info
 
     def _refuse(self, info: TensorInfo, what: str, hint: str | None = None) -> NoReturn:
         info.reader.refuse(info.name, what, hint)
@@ -226,8 +253,9 @@ class GgufCheckpoint(Checkpoint):
         dtype = FLOATS.get(info.type)
         if dtype is not None:
             return self._read(info, dtype, math.prod(info.shape)).view(info.shape)
-        stored = self._read(info, torch.uint8, info.size).view(info.shape[0], -1)
-        rows, values = stored.numpy(), torch.empty(info.shape)
+        shape = math.prod(info.shape[:-1]), info.shape[-1]
+        stored = self._read(info, torch.uint8, info.size).view(shape[0], -1)
+        rows, values = stored.numpy(), torch.empty(shape)
         for start in range(0, len(rows), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
             if info.type in GROUPED:
@@ -237,57 +265,27 @@ class GgufCheckpoint(Checkpoint):
                 continue
             with np.errstate(invalid="ignore", over="ignore"):  # tensor() finds a damaged scale
                 values[part] = torch.from_numpy(dequantize(rows[part], Type(info.type)))
-        return values
+        return values.view(info.shape)
 
     def _codes(self, info: TensorInfo) -> Tensor:
         return self._read(info, torch.uint8, math.prod(info.shape) // 4)
 
     def _i2s_scale(self, info: TensorInfo) -> Tensor:
         at = info.start + math.prod(info.shape) // 4
-        return self._plausible(info, torch.tensor(struct.unpack_from("<f", info.reader.data, at)))
+        return plausible(info, torch.tensor(struct.unpack_from("<f", info.reader.data, at)))
 
     def _blocks(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
         """Return codes and the multiplier of a type with a scale in each block."""
         blocks = self._read(info, torch.uint8, info.size).view(-1, block_bytes(info))
         codes, scales = GROUPED[info.type](blocks)
         if self.config.group_size is not None:
-            return codes, self._group_scales(info, codes, scales.float(), self.config.group_size)
-        return codes, self._one_scale(info, codes, scales)
+            return codes, group_scales(info, codes, scales.float(), self.config.group_size)
+        return codes, (one_scale if len(info.shape) == 2 else expert_scales)(info, codes, scales)
 
-    def _one_scale(self, info: TensorInfo, codes: Tensor, scales: Tensor) -> Tensor:
-        """Return the scale that all blocks share; a block of zeros may have the scale 0."""
-        zero = (codes.view(len(scales), -1) == 1).all(dim=1)
-        used = scales[~(zero & (scales == 0))].float()
-        low, high = (x.item() for x in used.aminmax()) if len(used) else (0.0, 0.0)
-        if low != high and not math.isnan(low):
-            self._refuse(
-                info,
-                f"has block scales from {low:g} to {high:g}, expected one scale for the tensor",
-                hint="convert the original checkpoint: with a scale per block the network differs",
-            )
-        return self._plausible(info, torch.tensor([low]))
 
-    def _group_scales(self, info: TensorInfo, codes: Tensor, scales: Tensor, size: int) -> Tensor:
-        """Return scales [N, K / size] of blocks larger or smaller than a group; 0 for zeros."""
-        block = codes.numel() // len(scales)
-        unit = min(block, size)
-        used = (codes.view(-1, unit) != 1).any(dim=1).view(info.shape[0], -1, size // unit)
-        scales = scales.repeat_interleave(block // unit).view(used.shape).where(used, 0.0)
-        groups = scales.amax(dim=-1)
-        good = ((scales == groups.unsqueeze(-1)) & (scales > 0) & scales.isfinite()) | ~used
-        if not good.all():
-            row, group, part = (int(i) for i in (~good).nonzero()[0])
-            self._refuse(
-                info,
-                f"has the block scale {scales[row, group, part].item():g} in row {row}, group "
-                f"{group} of {size}, expected one finite number above 0 for the group",
-            )
-        return groups
-
-    def _plausible(self, info: TensorInfo, scale: Tensor) -> Tensor:
-        if not 0 < scale.item() < math.inf:
-            self._refuse(info, f"has the scale {scale.item()}, expected a finite number above 0")
-        return scale
+def joined(parts: list[Tensor]) -> Tensor:
+    """Return the rows of all parts, one after the other."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
 
 
 def block_bytes(info: TensorInfo) -> int:

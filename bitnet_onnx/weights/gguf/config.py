@@ -40,12 +40,25 @@ FIELDS = {
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "rope_theta": "rope.freq_base",
 }
+EXPERTS_REQUIRED = ("num_local_experts", "num_experts_per_tok")
 REQUIRED = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
 IDS = {
     "bos_token_id": "tokenizer.ggml.bos_token_id",
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
+SCALES = {  # Granite's multipliers; 0 stands for one that is not given
+    "embedding_multiplier": "embedding_scale",
+    "attention_multiplier": "attention.scale",
+    "residual_multiplier": "residual_scale",
+    "logits_scaling": "logit_scale",
+}
+EXPERTS = {
+    "num_local_experts": "expert_count",
+    "num_experts_per_tok": "expert_used_count",
+    "shared_intermediate_size": "expert_shared_feed_forward_length",
+}
+ROPE_IS_ON = "rope.scaling.finetuned"  # what it says in the files of Granite
 BIASES = {"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_gate.bias"}
 ACTIVATION = "bitnet.hidden_act"  # this package's own key; llama.cpp ignores it
 SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model
@@ -53,7 +66,7 @@ CHECKED = ("vocab_size", "rope.dimension_count", "attention.value_length")
 SCALING = ("rope.scaling.type", "rope.scaling.factor")
 # Shapes do not show these.
 COMPARED = ("num_attention_heads", "num_key_value_heads", "rope_theta", "rms_norm_eps")
-SCALES = ("embedding_scale", "residual_scale", "logit_scale")  # of MiniCPM
+OTHER_SCALES = ("embedding_scale", "residual_scale", "logit_scale")  # of MiniCPM
 READ = ("general.architecture", "general.alignment", "tokenizer.ggml.eot_token_id", ACTIVATION)
 THETA = 10000.0  # llama.cpp's default of rope.freq_base
 
@@ -81,9 +94,9 @@ def unread_keys(
     beside: whether a config.json beside the file is read in its place.
     """
     prefix = file.scalar("general.architecture")
-    names = [*FIELDS.values(), *CHECKED, *SCALING]
+    names = [*_keys(network).values(), *CHECKED, *SCALING]
     if beside and network.scales:
-        names += SCALES
+        names += OTHER_SCALES
     read = {*READ, *IDS.values(), *(f"{prefix}.{name}" for name in names)}
     if beside:
         read |= {key for key in file.fields if key.startswith(f"{prefix}.rope.")}
@@ -102,15 +115,24 @@ def unread_keys(
 def refuse_another_config(file: GgufFile, config: BitNetConfig) -> None:
     """Refuse a config.json beside the file that contradicts its metadata."""
     prefix = file.scalar("general.architecture")
-    for name in COMPARED:
-        key, expected = f"{prefix}.{FIELDS[name]}", getattr(config, name)
+    keys = _keys(config.record)
+    for name in (*COMPARED, *(name for name in config.record.scales if name in SCALES)):
+        key, expected = f"{prefix}.{keys[name]}", getattr(config, name)
         found = file.fields.get(key)
+        if found == 0 and name in SCALES:
+            continue
         if isinstance(found, (int, float)) and not isclose(found, expected, rel_tol=1e-6):
             file.refuse(
                 key,
                 f"is {found!r}, but {name} is {expected!r} in the config.json beside the file",
                 hint="put the config.json of the same model beside the file, or none",
             )
+
+
+def _keys(network: Network) -> dict[str, str]:
+    """Return the key of each field that a network has, without its prefix."""
+    scales = {name: key for name, key in SCALES.items() if name in network.scales}
+    return FIELDS | scales | (EXPERTS if network.experts else {})
 
 
 class GgufConfig:
@@ -151,8 +173,8 @@ class GgufConfig:
     def _fields(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the metadata as fields of a config.json, and the key of each field."""
         file, prefix = self._file, self.architecture
-        keys = {name: f"{prefix}.{key}" for name, key in FIELDS.items()} | IDS
         network = self._network()
+        keys = {name: f"{prefix}.{key}" for name, key in _keys(network).items()} | IDS
         fields: dict[str, Any] = {
             "model_type": network.model_type,
             "architectures": [network.architecture],
@@ -162,7 +184,7 @@ class GgufConfig:
             value = file.scalar(key)
             if value is not None:
                 fields[name] = value
-            elif name in REQUIRED:
+            elif name in REQUIRED or name == "logits_scaling" or name in EXPERTS_REQUIRED:
                 file.refuse(key, "is missing")
         fields.setdefault("rope_theta", THETA)
         fields["rope_scaling"] = self._rope_scaling()
@@ -177,7 +199,27 @@ class GgufConfig:
         fields["quantization_config"] = self._quantization(network)
         for name in network.biases:
             fields[name] = BIASES[name] in file.tensors
+        self._complete_scales(network, fields)
         return fields, keys
+
+    def _complete_scales(self, network: Network, fields: dict[str, Any]) -> None:
+        """Fill in the multipliers that a file leaves out, and refuse one without rotary positions.
+
+        Without attention.scale llama.cpp divides by the square root of head_dim.
+        """
+        optional = [name for name in network.scales if name in SCALES and name != "logits_scaling"]
+        for name in optional:
+            if fields.get(name) == 0:
+                del fields[name]
+        if "attention_multiplier" in optional and "attention_multiplier" not in fields:
+            heads = fields["num_attention_heads"]
+            head_dim = fields.get("head_dim") or (heads and fields["hidden_size"] // heads)
+            fields["attention_multiplier"] = head_dim**-0.5 if head_dim else 1.0
+        key = f"{self.architecture}.{ROPE_IS_ON}"
+        if optional and self._file.scalar(key) is False:
+            self._file.refuse(
+                key, "is False, expected True: a network without rotary positions is not supported"
+            )
 
     def _quantization(self, network: Network) -> dict[str, Any] | None:
         """Return the section that the types of the linears stand for, None for float ones."""
@@ -198,6 +240,8 @@ class GgufConfig:
         wrote name the activation; 1bitLLM's come with a SentencePiece tokenizer.
         """
         networks = of_architecture(self.architecture)
+        shared = self._file.scalar(f"{self.architecture}.{EXPERTS['shared_intermediate_size']}")
+        networks = [n for n in networks if n.shared_expert == bool(shared)] or networks
         if len(networks) == 1:
             return networks[0]
         activation = self._file.scalar(ACTIVATION)

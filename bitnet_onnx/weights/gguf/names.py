@@ -10,7 +10,7 @@ from torch import Tensor
 from ...network.config import BitNetConfig
 from ...network.records import Network, of_architecture
 
-__all__ = ["gguf_name", "permute_heads", "permuted_heads", "unpermute_heads"]
+__all__ = ["gguf_name", "gguf_names", "permute_heads", "permuted_heads", "unpermute_heads"]
 
 _OUTER = {
     "model.embed_tokens": "token_embd",
@@ -29,6 +29,13 @@ _LAYER: dict[str | None, str] = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "block_sparse_moe.router.layer": "ffn_gate_inp",
+    "block_sparse_moe.output_linear": "ffn_down_exps",
+    "shared_mlp.output_linear": "ffn_down_shexp",
+}
+_HALVES = {  # the tensors that hold the first and the last half of the rows
+    "block_sparse_moe.input_linear": ("ffn_gate_exps", "ffn_up_exps"),
+    "shared_mlp.input_linear": ("ffn_gate_shexp", "ffn_up_shexp"),
 }
 
 
@@ -47,6 +54,15 @@ def gguf_name(network: Network, name: str) -> str | None:
     }
     layer, _, inner = stem.removeprefix("model.layers.").partition(".")
     return f"blk.{layer}.{names[inner]}.{kind}" if inner in names else None
+
+
+def gguf_names(network: Network, name: str) -> tuple[str, ...]:
+    """Return the GGUF names of the tensors that hold the rows of a tensor; none: it has no name."""
+    layer, _, inner = name.removeprefix("model.layers.").partition(".")
+    if halves := _HALVES.get(inner.removesuffix(".weight")):
+        return tuple(f"blk.{layer}.{half}.weight" for half in halves)
+    single = gguf_name(network, name)
+    return () if single is None else (single,)
 
 
 def permuted_heads(config: BitNetConfig, architecture: str, linear: str) -> int:

@@ -88,11 +88,11 @@ def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
             f"{checkpoint.path}: the linears of this {network.model_type!r} are float, expected "
             "a ternary network for I2_S"
         )
-    if config.group_size is not None:
+    if config.group_size is not None or config.mixture is not None:
+        each = "expert" if config.mixture else f"{config.group_size} weights of a row"
         raise CheckpointError(
             f"{checkpoint.path}: model_type {network.model_type!r} is not written as GGUF: "
-            f"I2_S holds one scale per tensor and not one for each {config.group_size} weights "
-            "of a row"
+            f"I2_S holds one scale per tensor and not one for each {each}"
         )
     if not network.gguf.written or config.rope_scaling is not None:
         what = "rope_scaling" if network.gguf.written else network.architecture

@@ -14,13 +14,6 @@ namespace bitnet {
 // r = (x - n * kLn2High) - n * kLn2Low, exp(x) = (1 + r * (1 + r * (1/2! + ... + r * 1/7!))) * 2^n
 using AttendSoftmax = double(size_t positions, const float* scores, double* weights);
 
-constexpr float kExpLeast = -87.0f;  // exp of it is still a normal number
-constexpr float kLog2E = 1.44269504f;
-constexpr float kLn2High = 0.693359375f;  // 9 bits: its products with n are exact
-constexpr float kLn2Low = -2.12194440e-4f;
-constexpr float kExpTerms[8] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
-                                1.0f / 6,    0.5f,       1.0f,       1.0f};
-
 #define KERNEL(isa, needs) AttendSoftmax attend_softmax_##isa;
 #include "kernels/attend_softmax/kernels.inc"
 

@@ -1,0 +1,1 @@
+"""GraniteMoe networks of transformers and their GGUF files."""
