@@ -11,7 +11,7 @@ struct Row {
   TernaryGemm* gemm;
   TernaryColumnsGemm* columns;
 } const kRows[] = {
-#define KERNEL(isa, needs) {#isa, needs, ternary_gemm_##isa, ternary_columns_gemm_##isa},
+#define KERNEL(isa, needs, rows) {#isa, needs, ternary_gemm_##isa, ternary_columns_gemm_##isa},
 #include "kernels/ternary_gemm/kernels.inc"
 };
 
@@ -61,7 +61,7 @@ struct Columns {
     const size_t stride = 256 + 3;
     Guarded<int32_t> sums(m * stride - 3);
     for (size_t i = 0; i < sums.size(); i++) sums[i] = kUntouched;
-    row.columns(m, count, q.data, q_stride, q_sums.data, w.data, row_bytes, sums.data, stride);
+    row.columns(m, count, 1, q.data, q_stride, q_sums.data, w.data, row_bytes, sums.data, stride);
     for (size_t i = 0; i < m; i++) {
       int32_t expected[256] = {0};
       for (size_t k = 0; k < count; k++) {
@@ -131,7 +131,7 @@ TEST(ternary_gemm, extremes) {
           check_gemm(row, &t);
           memset(columns.q.data, activation, columns.q.size());
           columns.sum();
-          row.columns(3, k, columns.q.data, columns.q_stride, columns.q_sums.data, columns.w.data,
+          row.columns(3, k, 1, columns.q.data, columns.q_stride, columns.q_sums.data, columns.w.data,
                       64, sums.data, 256);
           const int32_t expected = static_cast<int32_t>(k) * activation * (weight_code - 1);
           for (size_t n = 0; n < sums.size(); n++) CHECK(sums[n] == expected);

@@ -79,9 +79,9 @@ void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
 static constexpr size_t kChunk = 1024;  // columns: their panel stays in the first cache
 static constexpr size_t kHalfBytes = kChunk / 4 * kQuadBytes;
 
-void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, size_t q_stride,
-                                     const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
-                                     int32_t* sums, size_t stride) {
+static void columns_block(size_t m, size_t count, const int8_t* q, size_t q_stride,
+                          const int32_t* q_sums, const uint8_t* w, size_t row_bytes, int32_t* sums,
+                          size_t stride) {
   alignas(64) uint8_t packed[2 * kHalfBytes], panel[kHalfBytes];
   const __mmask16 full = 0xffff;
   const __m512i mask = _mm512_set1_epi8(3);
@@ -112,6 +112,15 @@ void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, si
     }
     k += kChunk;
   } while (k < count);
+}
+
+void ternary_columns_gemm_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
+                                     size_t q_stride, const int32_t* q_sums, const uint8_t* w,
+                                     size_t row_bytes, int32_t* sums, size_t stride) {
+  for (size_t b = 0; b < blocks; b++) {
+    columns_block(m, count, q, q_stride, q_sums, w + b * kBlockBytes, row_bytes, sums + b * kBlockK,
+                  stride);
+  }
 }
 
 }  // namespace bitnet
