@@ -16,7 +16,6 @@ static constexpr size_t kTriples = 36, kQuads = (kBlockK - 3 * kTriples) / 4;
 static constexpr size_t kRest = (kBlockBytes - kTriples) / 4;  // quads of each of fields 0 to 2
 static constexpr size_t kDepth = 2;                            // blocks at a time
 static constexpr size_t kRows = 64, kTokens = 4;               // of a tile
-static constexpr size_t kPanels = kRowsZen4 / kRows;
 static constexpr size_t kLeast = 16;  // activation rows that are worth the tables
 static_assert(kTriples % 4 == 0 && kDepth * kTriples * 3 * 128 <= 32767, "sums fit int16");
 
@@ -41,19 +40,16 @@ struct Bytes {
   }
 };
 
-// Table entry e is for codes e % 3, e / 3 % 3 and e / 9.
+// Table entry e is for codes e % 3, e / 3 % 3 and e / 9. Activations come as x + 128; a fourth, 0,
+// takes the 128s out again.
 static constexpr int weight(int e, int i) {
-  return (i == 0 ? e % 3 : i == 1 ? e / 3 % 3 : e / 9) - 1;
+  return i == 3   ? -weight(e, 0) - weight(e, 1) - weight(e, 2)
+         : i == 0 ? e % 3 - 1
+         : i == 1 ? e / 3 % 3 - 1
+                  : e / 9 - 1;
 }
-static constexpr int last(int e, int byte) {
-  return byte ? -weight(e, 0) - weight(e, 1) - weight(e, 2) : weight(e, 2);
-}
-static constexpr Bytes kAsIs([](int i) {
-  return i / 2 % 2 ? last(i / 2, i % 2) : weight(i / 2, i % 2);
-});
-static constexpr Bytes kTurned([](int i) {
-  return i / 2 % 2 ? weight(i / 2, i % 2) : last(i / 2, i % 2);
-});
+static constexpr Bytes kEven([](int i) { return weight(i / 4 * 2, i % 4); });
+static constexpr Bytes kOdd([](int i) { return weight(i / 4 * 2 + 1, i % 4); });
 static constexpr Bytes kEntry([](int i) { return i % 4 + i / 4 % 4 * 3 + i / 16 * 9; });
 static constexpr Bytes kOrder([](int i) { return i / 4 + (i % 4 == 1 ? 32 : i % 4 == 2 ? 16 : i % 4 * 16); });
 static constexpr Bytes kPairs([](int i) { return i / 4 + (i % 2 ? 64 : 0); });
@@ -72,19 +68,21 @@ static NOINLINE void build(const int8_t* q, size_t block, size_t token, Tables* 
     _mm512_store_si512(triples + 16 * i, _mm512_mask_blend_epi16(0xaaaaaaaa, ab, c1));
     pairs = _mm512_add_epi8(pairs, _mm512_set1_epi8(16));
   }
-  const __m512i as_is = _mm512_load_si512(kAsIs.at), turned = _mm512_load_si512(kTurned.at);
+  const __m512i even = _mm512_load_si512(kEven.at), odd = _mm512_load_si512(kOdd.at);
+  const __m512i zero = _mm512_setzero_si512();
   int16_t* to = tables->triples[block * kTriples][token];
-  UNROLL for (size_t t = 0; t < kTriples; t++, to += kTokens * 32) {
+  ROLLED for (size_t t = 0; t < kTriples; t++, to += kTokens * 32) {
     const __m512i x = _mm512_set1_epi32(static_cast<int>(triples[t]));
-    _mm512_store_si512(to, _mm512_add_epi16(_mm512_maddubs_epi16(x, as_is),
-                                            _mm512_maddubs_epi16(_mm512_rol_epi32(x, 16), turned)));
+    const __m512i high = _mm512_slli_epi32(_mm512_dpbusd_epi32(zero, x, odd), 16);
+    _mm512_store_si512(
+        to, _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_dpbusd_epi32(zero, x, even), high));
   }
   // Field 3, and what the triples leave of the others. The last bytes are copied twice.
   int8_t* quads = tables->quads[token] + block * kQuads * 4;
   const __m512i ones = _mm512_set1_epi8(1);
   const __m512i all = _mm512_loadu_si512(q + 192);
   const __mmask64 rest = ~0ull << kTriples;
-  __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, all);
+  __m512i sum = _mm512_dpbusd_epi32(zero, ones, all);
   _mm512_storeu_si512(quads, all);
   UNROLL for (size_t f = 0; f < 3; f++) {
     const __m512i x = _mm512_maskz_loadu_epi8(rest, q + 64 * f);
@@ -95,15 +93,19 @@ static NOINLINE void build(const int8_t* q, size_t block, size_t token, Tables* 
 }
 
 // Codes of field f of two groups of 16 rows: those of b count 4 times.
-static inline __m512i two(__m512i a, __m512i b, int shift) {
-  const __m512i low = _mm512_set1_epi8(3), both = _mm512_set1_epi8(15);
-  const __m512i x = _mm512_srl_epi16(a, _mm_cvtsi32_si128(shift));
-  const __m512i y = shift ? _mm512_srl_epi16(b, _mm_cvtsi32_si128(shift - 2)) : _mm512_slli_epi16(b, 2);
-  return _mm512_and_si512(_mm512_ternarylogic_epi64(low, x, y, 0xca), both);
+static inline __m512i field(const __m512i pairs[2], int f) {
+  const __m512i both = _mm512_set1_epi8(15);
+  return _mm512_and_si512(f < 2 ? pairs[f] : _mm512_srli_epi16(pairs[f - 2], 4), both);
+}
+// Fields 0 and 2, and fields 1 and 3.
+static inline void pair(__m512i a, __m512i b, __m512i pairs[2]) {
+  const __m512i low = _mm512_set1_epi8(0x33);
+  pairs[0] = _mm512_ternarylogic_epi64(low, a, _mm512_slli_epi16(b, 2), 0xca);
+  pairs[1] = _mm512_ternarylogic_epi64(low, _mm512_srli_epi16(a, 2), b, 0xca);
 }
 
 // One block of 64 rows. Returns whether a code is 3.
-static NOINLINE bool unpack_rows(const uint8_t* w, size_t row_bytes, size_t block, Panel* panel) {
+static NOINLINE bool unpack_64_rows(const uint8_t* w, size_t row_bytes, size_t block, Panel* panel) {
   alignas(64) __m512i v[4][16];
   __m512i three = _mm512_setzero_si512();
   for (size_t g = 0; g < 4; g++) {
@@ -117,10 +119,15 @@ static NOINLINE bool unpack_rows(const uint8_t* w, size_t row_bytes, size_t bloc
   }
   uint8_t(*quads)[128] = panel->quads + block * kQuads;
   for (size_t i = 0; i < 16; i++) {
-    ROLLED for (int f = i < kTriples / 4 ? 3 : 0; f < 4; f++) {
-      uint8_t* to = quads[f == 3 ? i : 16 + static_cast<size_t>(f) * kRest + i - kTriples / 4];
-      _mm512_store_si512(to, two(v[0][i], v[1][i], 2 * f));
-      _mm512_store_si512(to + 64, two(v[2][i], v[3][i], 2 * f));
+    UNROLL for (int h = 0; h < 2; h++) {
+      __m512i pairs[2];
+      pair(v[2 * h][i], v[2 * h + 1][i], pairs);
+      _mm512_store_si512(quads[i] + 64 * h, field(pairs, 3));
+      if (i < kTriples / 4) continue;
+      UNROLL for (int f = 0; f < 3; f++) {
+        const size_t rest = static_cast<size_t>(f) * kRest + i - kTriples / 4;
+        _mm512_store_si512(quads[16 + rest] + 64 * h, field(pairs, f));
+      }
     }
   }
   const __m512i entry = _mm512_load_si512(kEntry.at);
@@ -143,7 +150,7 @@ static NOINLINE bool unpack_rows(const uint8_t* w, size_t row_bytes, size_t bloc
 }
 
 // One block of 256 outputs by one of 256 columns, from column k on: 4 panels.
-static NOINLINE bool unpack_columns(const uint8_t* w, size_t row_bytes, size_t k, size_t count,
+static NOINLINE bool unpack_256_columns(const uint8_t* w, size_t row_bytes, size_t k, size_t count,
                                     size_t block, Panel* panels) {
   const auto column = [&](size_t c) {  // past the last one, where q is 0, it is repeated
     return w + (k + c < count ? k + c : count - 1) * row_bytes;
@@ -158,8 +165,10 @@ static NOINLINE bool unpack_columns(const uint8_t* w, size_t row_bytes, size_t k
       const __m512i x = _mm512_load_si512(v[2 * h]), y = _mm512_load_si512(v[2 * h + 1]);
       three = _mm512_ternarylogic_epi64(three, x, _mm512_srli_epi16(x, 1), 0xf8);
       three = _mm512_ternarylogic_epi64(three, y, _mm512_srli_epi16(y, 1), 0xf8);
-      ROLLED for (int f = 0; f < 4; f++) {
-        _mm512_store_si512(panels[f].quads[block * kQuads + s] + 64 * h, two(x, y, 2 * f));
+      __m512i pairs[2];
+      pair(x, y, pairs);
+      UNROLL for (int f = 0; f < 4; f++) {
+        _mm512_store_si512(panels[f].quads[block * kQuads + s] + 64 * h, field(pairs, f));
       }
     }
   }
@@ -241,19 +250,41 @@ static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* t
   }
 }
 
-// The weights of a product: n outputs, a multiple of 64, by `blocks` blocks. unpack(n0, n, block,
-// at, panels) unpacks a block of them and returns whether a code is 3. It has no table entry; then
-// this returns false.
-template <typename Unpack>
-static inline bool look_up(size_t m, size_t n, size_t blocks, const int8_t* q, size_t q_stride,
-                           int32_t* sums, size_t stride, const Unpack& unpack) {
-  alignas(64) Panel panels[kPanels];
+// The weights of a product, of `outputs` / 64 panels. unpack(weights, block, at, panels) unpacks a
+// block of each and returns whether a code is 3.
+struct Weights {
+  const uint8_t* w;
+  size_t row_bytes, outputs, count;  // count: columns
+  bool (*unpack)(const Weights& weights, size_t block, size_t at, Panel* panels);
+};
+
+static bool unpack_rows(const Weights& s, size_t block, size_t at, Panel* panels) {
+  bool invalid = false;
+  for (size_t n = 0; n < s.outputs; n += kRows) {
+    invalid |= unpack_64_rows(s.w + n * s.row_bytes + block * kBlockBytes, s.row_bytes, at, panels++);
+  }
+  return invalid;
+}
+
+static bool unpack_columns(const Weights& s, size_t block, size_t at, Panel* panels) {
+  bool invalid = false;
+  for (size_t n = 0; n < s.outputs; n += kBlockK, panels += 4) {
+    invalid |= unpack_256_columns(s.w + n / kBlockK * kBlockBytes, s.row_bytes, block * kBlockK,
+                                  s.count, at, panels);
+  }
+  return invalid;
+}
+
+// Returns false where a code is 3: tables have no entry for it.
+static NOINLINE bool look_up(const Weights& weights, size_t m, size_t blocks, const int8_t* q,
+                             size_t q_stride, int32_t* sums, size_t stride) {
+  alignas(64) Panel panels[kRowsZen4 / kRows];
   alignas(64) Tables tables;
   int32_t spare[kRows];  // of activation rows past the last, which is repeated
   for (size_t b0 = 0; b0 < blocks; b0 += kDepth) {
     const size_t depth = blocks - b0 < kDepth ? blocks - b0 : kDepth;
     for (size_t b = 0; b < depth; b++) {
-      if (unpack(b0 + b, b, panels)) return false;
+      if (weights.unpack(weights, b0 + b, b, panels)) return false;
     }
     for (size_t m0 = 0; m0 < m; m0 += kTokens) {
       for (size_t i = 0; i < kTokens; i++) {
@@ -263,12 +294,12 @@ static inline bool look_up(size_t m, size_t n, size_t blocks, const int8_t* q, s
           build(q + at * q_stride + (b0 + b) * kBlockK, b, i, &tables);
         }
       }
-      for (size_t p = 0; p < n / kRows; p++) {
+      for (size_t n = 0; n < weights.outputs; n += kRows) {
         int32_t* rows[kTokens];
         for (size_t i = 0; i < kTokens; i++) {
-          rows[i] = m0 + i < m ? sums + (m0 + i) * stride + p * kRows : spare;
+          rows[i] = m0 + i < m ? sums + (m0 + i) * stride + n : spare;
         }
-        multiply(depth, panels + p, &tables, b0 == 0, rows);
+        multiply(depth, panels + n / kRows, &tables, b0 == 0, rows);
       }
     }
   }
@@ -278,48 +309,31 @@ static inline bool look_up(size_t m, size_t n, size_t blocks, const int8_t* q, s
 void ternary_gemm_zen4(size_t m, size_t n, size_t blocks, const int8_t* q, const int32_t* q_sums,
                        const uint8_t* w, int32_t* sums, size_t stride) {
   const size_t row_bytes = blocks * kBlockBytes;
-  size_t n0 = 0;
-  while (m >= kLeast && n - n0 >= kRows) {
-    const size_t count = n - n0 < kRowsZen4 ? (n - n0) / kRows * kRows : kRowsZen4;
-    const auto unpack = [&](size_t block, size_t at, Panel* panels) {
-      bool invalid = false;
-      for (size_t p = 0; p < count / kRows; p++) {
-        const uint8_t* from = w + (n0 + p * kRows) * row_bytes + block * kBlockBytes;
-        invalid |= unpack_rows(from, row_bytes, at, panels + p);
-      }
-      return invalid;
-    };
-    if (!look_up(m, count, blocks, q, blocks * kBlockK, sums + n0, stride, unpack)) break;
-    n0 += count;
+  for (size_t outputs; n; n -= outputs, w += outputs * row_bytes, sums += outputs) {
+    outputs = n < kRowsZen4 ? n / kRows * kRows : kRowsZen4;
+    const Weights weights = {w, row_bytes, outputs, 0, unpack_rows};
+    if (m >= kLeast && outputs &&
+        look_up(weights, m, blocks, q, blocks * kBlockK, sums, stride)) {
+      continue;
+    }
+    return ternary_gemm_avx512vnni(m, n, blocks, q, q_sums, w, sums, stride);
   }
-  if (n0 == n) return;
-  ternary_gemm_avx512vnni(m, n - n0, blocks, q, q_sums, w + n0 * row_bytes, sums + n0, stride);
 }
 
 void ternary_columns_gemm_zen4(size_t m, size_t count, size_t blocks, const int8_t* q,
                                size_t q_stride, const int32_t* q_sums, const uint8_t* w,
                                size_t row_bytes, int32_t* sums, size_t stride) {
-  constexpr size_t kMost = kPanels / 4;  // blocks of outputs
-  size_t n0 = 0;
-  while (m >= kLeast && count && n0 < blocks) {
-    const size_t wide = blocks - n0 < kMost ? blocks - n0 : kMost;
-    const auto unpack = [&](size_t block, size_t at, Panel* panels) {
-      bool invalid = false;
-      for (size_t b = 0; b < wide; b++) {
-        invalid |= unpack_columns(w + (n0 + b) * kBlockBytes, row_bytes, block * kBlockK, count, at,
-                                  panels + 4 * b);
-      }
-      return invalid;
-    };
-    if (!look_up(m, wide * kBlockK, (count + kBlockK - 1) / kBlockK, q, q_stride,
-                 sums + n0 * kBlockK, stride, unpack)) {
-      break;
+  constexpr size_t kMost = kRowsZen4 / kBlockK;
+  for (size_t wide; blocks; blocks -= wide, w += wide * kBlockBytes, sums += wide * kBlockK) {
+    wide = blocks < kMost ? blocks : kMost;
+    const Weights weights = {w, row_bytes, wide * kBlockK, count, unpack_columns};
+    if (m >= kLeast && count &&
+        look_up(weights, m, (count + kBlockK - 1) / kBlockK, q, q_stride, sums, stride)) {
+      continue;
     }
-    n0 += wide;
+    return ternary_columns_gemm_avx512vnni(m, count, blocks, q, q_stride, q_sums, w, row_bytes,
+                                           sums, stride);
   }
-  if (n0 == blocks) return;
-  ternary_columns_gemm_avx512vnni(m, count, blocks - n0, q, q_stride, q_sums, w + n0 * kBlockBytes,
-                                  row_bytes, sums + n0 * kBlockK, stride);
 }
 
 }  // namespace bitnet

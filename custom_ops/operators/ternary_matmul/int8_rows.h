@@ -35,7 +35,7 @@ inline size_t int8_rows_scratch(size_t m, size_t k) {
 }
 
 // Quantizes m <= kSlab rows of x [m, k].
-inline Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k, void* scratch,
+inline NOINLINE Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k, void* scratch,
                           const Pool& pool) {
   const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = kQuantizeWork / k + 1;
   int8_t* q = static_cast<int8_t*>(scratch);
@@ -72,7 +72,7 @@ void each_of(size_t count, const Pool& pool, const Body& body) {
 inline bool in_place(const Kernels& kernels) { return kernels.gemm_rows > kTileN; }
 
 // Weight rows of a rectangle in place, for m activation rows.
-inline size_t in_place_rows(const Kernels& kernels, size_t m, size_t k, size_t n) {
+inline NOINLINE size_t in_place_rows(const Kernels& kernels, size_t m, size_t k, size_t n) {
   const size_t down = parts(m, kInPlaceTall), worth = m * n * k / kTaskWork + 1;
   const size_t across = larger(parts(n, kernels.gemm_rows), parts(smaller(worth, kTasks), down));
   return padded(parts(n, across), 2 * kTileN);
