@@ -33,6 +33,7 @@ struct Kernels {
   TernarySelect* ternary_select;
   TernaryFew* ternary_few;
   TernaryColumnsFew* ternary_columns_few;
+  size_t gemm_rows;  // weight rows that are worth a call of ternary_gemm
   TernaryGemm* ternary_gemm;
   TernaryColumnsGemm* ternary_columns_gemm;
   TernaryColumns* ternary_columns;

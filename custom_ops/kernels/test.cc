@@ -51,6 +51,11 @@ TEST(kernels, choice) {
   CHECK(of("scalar")->ternary_gemm == ternary_gemm_scalar);
   CHECK(of("scalar")->quantize_int8 == quantize_int8_scalar);
 #if BITNET_X86
+  if (const Kernels* k = of("zen4")) {
+    CHECK(k->ternary_gemm == ternary_gemm_zen4 && k->gemm_rows == kRowsZen4);
+    CHECK(k->ternary_columns_gemm == ternary_columns_gemm_zen4);
+    CHECK(k->ternary_few == ternary_few_avx512vnni && k->rotate == rotate_avx512vnni);
+  }
   if (const Kernels* k = of("avx512vnni")) {
     CHECK(k->ternary_gemm == ternary_gemm_avx512vnni);
     CHECK(k->attend_scores == attend_scores_avx512vnni && k->rotate == rotate_avx512vnni);

@@ -43,7 +43,8 @@ static uint64_t saved_state() {
 static bool bit(uint32_t word, int index) { return (word >> index) & 1; }
 
 uint32_t detect_cpu() {
-  if (cpuid(0).eax < 7) return 0;
+  const Registers zero = cpuid(0);
+  if (zero.eax < 7) return 0;
   const Registers one = cpuid(1), seven = cpuid(7);
   const bool osxsave = bit(one.ecx, 27), fma = bit(one.ecx, 12);
   const bool f16c = bit(one.ecx, 29);
@@ -57,6 +58,8 @@ uint32_t detect_cpu() {
   const bool f = bit(seven.ebx, 16), dq = bit(seven.ebx, 17), bw = bit(seven.ebx, 30);
   const bool vl = bit(seven.ebx, 31), vnni = bit(seven.ecx, 11);
   if (avx2 && zmm && f && dq && bw && vl && vnni) features |= kCpuAvx512Vnni;
+  const bool amd = zero.ebx == 0x68747541;  // Auth[enticAMD]
+  if (amd && bit(seven.ecx, 1) && has_all(features, kCpuAvx512Vnni)) features |= kCpuZen4;
   return features;
 }
 #elif BITNET_ARM

@@ -14,8 +14,9 @@ constexpr uint32_t kCpuAvxVnni = 4;     // AVX-VNNI
 constexpr uint32_t kCpuNeon = 8;        // Arm: in every 64-bit CPU
 constexpr uint32_t kCpuDotprod = 16;    // Arm: sdot
 constexpr uint32_t kCpuI8mm = 32;       // Arm: smmla
+constexpr uint32_t kCpuZen4 = 64;       // AMD, with AVX-512 VBMI
 
-// All bits of this CPU. AVX-512 VNNI and AVX-VNNI imply AVX2; i8mm implies dotprod, and that NEON.
+// All bits of this CPU. Zen 4 implies AVX-512 VNNI, and that, as AVX-VNNI, AVX2; i8mm implies dotprod, and that NEON.
 uint32_t detect_cpu();
 
 // A kind of CPU that BITNET_ONNX_KERNEL can name.
@@ -27,6 +28,7 @@ struct Cpu {
 // Best first; the last is any CPU.
 constexpr Cpu kCpus[] = {
 #if BITNET_X86
+    {"zen4", kCpuAvx2 | kCpuAvx512Vnni | kCpuZen4},
     {"avx512vnni", kCpuAvx2 | kCpuAvx512Vnni},
     {"avxvnni", kCpuAvx2 | kCpuAvxVnni},
     {"avx2", kCpuAvx2},

@@ -15,6 +15,14 @@ inline void fill_bytes(Guarded<uint8_t>* w, Random* random) {
   for (size_t i = 0; i < w->size(); i++) (*w)[i] = static_cast<uint8_t>(random->next());
 }
 
+// Code 3, which no file has, becomes 1.
+inline void make_valid(Guarded<uint8_t>* w) {
+  for (size_t i = 0; i < w->size(); i++) {
+    const int threes = (*w)[i] & (*w)[i] >> 1 & 0x55;
+    (*w)[i] = static_cast<uint8_t>((*w)[i] & ~(2 * threes));
+  }
+}
+
 // Weights with any code, activations zero from k on.
 struct Ternary {
   size_t m, n, k, blocks;

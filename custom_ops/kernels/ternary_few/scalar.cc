@@ -23,10 +23,9 @@ void ternary_columns_few_scalar(size_t m, size_t count, size_t blocks, const int
   for (size_t i = 0; index && i < m; i++) {
     ternary_columns_scalar(count, blocks, index, q + i * q_stride, w, sums + i * stride);
   }
-  for (size_t b = 0; !index && b < blocks; b++) {
-    ternary_columns_gemm_scalar(m, count, q, q_stride, q_sums, w + b * kBlockBytes,
-                                blocks * kBlockBytes, sums + b * kBlockK, stride);
-  }
+  if (index) return;
+  ternary_columns_gemm_scalar(m, count, blocks, q, q_stride, q_sums, w, blocks * kBlockBytes, sums,
+                              stride);
 }
 
 }  // namespace bitnet

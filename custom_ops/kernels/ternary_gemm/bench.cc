@@ -43,7 +43,7 @@ BENCH(ternary_columns_gemm) {
   run_all(bench, "columns_gemm", kRows, kWide, &rows,
           [&](const Kernels& kernels, const uint8_t* w) {
             parallel(bench.pool, kRowBlocks, [&](size_t block) {
-              kernels.ternary_columns_gemm(kM, kRows, rows.q.data, kRows, rows.q_sums.data,
+              kernels.ternary_columns_gemm(kM, kRows, 1, rows.q.data, kRows, rows.q_sums.data,
                                            w + block * kBlockBytes, kRowBytes,
                                            rows.sums.data + block * kBlockK, kWide);
             });

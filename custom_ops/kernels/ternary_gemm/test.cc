@@ -11,7 +11,7 @@ struct Row {
   TernaryGemm* gemm;
   TernaryColumnsGemm* columns;
 } const kRows[] = {
-#define KERNEL(isa, needs) {#isa, needs, ternary_gemm_##isa, ternary_columns_gemm_##isa},
+#define KERNEL(isa, needs, rows) {#isa, needs, ternary_gemm_##isa, ternary_columns_gemm_##isa},
 #include "kernels/ternary_gemm/kernels.inc"
 };
 
@@ -28,19 +28,20 @@ void check_gemm(const Row& row, Ternary* t) {
   }
 }
 
-// One block of `count` columns and m activation rows with zeros from `count` on.
+// `blocks` blocks of `count` columns and m activation rows with zeros from `count` on.
 struct Columns {
-  size_t m, count, q_stride, row_bytes;
+  size_t m, count, blocks, q_stride, row_bytes;
   Guarded<uint8_t> w;
   Guarded<int8_t> q;
   Guarded<int32_t> q_sums;
 
-  Columns(size_t m, size_t count, size_t row_bytes)
+  Columns(size_t m, size_t count, size_t blocks, size_t row_bytes)
       : m(m),
         count(count),
+        blocks(blocks),
         q_stride(blocks_for(count) * 256),
         row_bytes(row_bytes),
-        w(count ? (count - 1) * row_bytes + 64 : 0),
+        w(count ? (count - 1) * row_bytes + 64 * blocks : 0),
         q(m * q_stride),
         q_sums(m) {}
 
@@ -58,19 +59,22 @@ struct Columns {
     sum();
   }
   void check(const Row& row) {
-    const size_t stride = 256 + 3;
+    const size_t outputs = 256 * blocks, stride = outputs + 3;
     Guarded<int32_t> sums(m * stride - 3);
     for (size_t i = 0; i < sums.size(); i++) sums[i] = kUntouched;
-    row.columns(m, count, q.data, q_stride, q_sums.data, w.data, row_bytes, sums.data, stride);
+    row.columns(m, count, blocks, q.data, q_stride, q_sums.data, w.data, row_bytes, sums.data,
+                stride);
     for (size_t i = 0; i < m; i++) {
-      int32_t expected[256] = {0};
+      std::vector<int32_t> expected(outputs);
       for (size_t k = 0; k < count; k++) {
-        for (size_t n = 0; n < 256; n++) {
+        for (size_t n = 0; n < outputs; n++) {
           expected[n] += q[i * q_stride + k] * (code(w.data + k * row_bytes, n) - 1);
         }
       }
-      CHECK(memcmp(sums.data + i * stride, expected, sizeof expected) == 0);
-      for (size_t n = 256; n < stride && i + 1 < m; n++) CHECK(sums[i * stride + n] == kUntouched);
+      CHECK(memcmp(sums.data + i * stride, expected.data(), 4 * outputs) == 0);
+      for (size_t n = outputs; n < stride && i + 1 < m; n++) {
+        CHECK(sums[i * stride + n] == kUntouched);
+      }
     }
   }
 };
@@ -106,7 +110,7 @@ TEST(ternary_gemm, columns) {
         CASE("ternary_columns_gemm_%s: m %zu, %zu columns %zu bytes apart, seed %zu", row.isa, m,
              count, row_bytes, seed);
         Random random = {seed};
-        Columns columns(m, count, row_bytes);
+        Columns columns(m, count, 1, row_bytes);
         columns.fill(&random);
         columns.check(row);
       }
@@ -120,7 +124,7 @@ TEST(ternary_gemm, extremes) {
     if (!tested(kRows, row)) continue;
     for (size_t k : {size_t{6912}, kTestedK}) {
       Ternary t(5, 3, k);
-      Columns columns(3, k, 64);
+      Columns columns(3, k, 1, 64);
       Guarded<int32_t> sums(3 * 256);
       for (int weight_code = 0; weight_code < 4; weight_code++) {
         memset(columns.w.data, weight_code * 0x55, columns.w.size());
@@ -131,10 +135,106 @@ TEST(ternary_gemm, extremes) {
           check_gemm(row, &t);
           memset(columns.q.data, activation, columns.q.size());
           columns.sum();
-          row.columns(3, k, columns.q.data, columns.q_stride, columns.q_sums.data, columns.w.data,
+          row.columns(3, k, 1, columns.q.data, columns.q_stride, columns.q_sums.data, columns.w.data,
                       64, sums.data, 256);
           const int32_t expected = static_cast<int32_t>(k) * activation * (weight_code - 1);
           for (size_t n = 0; n < sums.size(); n++) CHECK(sums[n] == expected);
+        }
+      }
+    }
+  }
+}
+
+// Codes of valid files, which kernels with tables look up: alone, and with one code 3 at the end.
+TEST(ternary_gemm, valid) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    for (size_t m : {1, 15, 16, 17, 18, 19, 20, 33, 40}) {
+      for (size_t k : {1, 100, 256, 257, 511, 700, 1025}) {
+        for (size_t n : {63, 64, 65, 129, 200}) {
+          const size_t seed = m * 100000 + k * 100 + n;
+          CASE("ternary_gemm_%s m %zu n %zu k %zu valid seed %zu", row.isa, m, n, k, seed);
+          Random random = {seed};
+          Ternary t(m, n, k);
+          t.fill(&random);
+          make_valid(&t.w);
+          check_gemm(row, &t);
+          t.w[t.w.size() - 1] |= 0xc0;
+          check_gemm(row, &t);
+        }
+      }
+    }
+  }
+}
+
+TEST(ternary_gemm, valid_columns) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    for (size_t m : {1, 15, 16, 17, 18, 19, 31, 40}) {
+      for (size_t count : {0, 1, 4, 63, 255, 256, 257, 513, 700, 770}) {
+        const size_t blocks = 1 + (m + count) % 6, seed = m * 10000 + count;
+        CASE("ternary_columns_gemm_%s: m %zu, %zu columns of %zu blocks, valid, seed %zu", row.isa,
+             m, count, blocks, seed);
+        Random random = {seed};
+        Columns columns(m, count, blocks, 64 * (blocks + m % 3));
+        columns.fill(&random);
+        make_valid(&columns.w);
+        columns.check(row);
+        if (count) columns.w[columns.w.size() - 1] |= 0xc0;
+        columns.check(row);
+      }
+    }
+  }
+}
+
+// More weight rows than a kernel's tables serve at a time.
+TEST(ternary_gemm, wide) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    for (size_t n : {kRowsZen4 - 1, kRowsZen4, kRowsZen4 + 70, 2 * kRowsZen4 + 64}) {
+      CASE("ternary_gemm_%s n %zu", row.isa, n);
+      Random random = {n};
+      Ternary t(18, n, 300);
+      t.fill(&random);
+      make_valid(&t.w);
+      check_gemm(row, &t);
+      t.w[kRowsZen4 / 2 * 64 + 5] |= 3;  // the first rows by multiplying, the rest as before
+      check_gemm(row, &t);
+    }
+  }
+}
+
+// The largest sums of tables: every weight has the sign of its activation, or the other one.
+TEST(ternary_gemm, largest) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    const size_t m = 17, k = 2560;
+    for (size_t n : {64, 65}) {
+      Ternary t(m, n, k);
+      Columns columns(m, k, 2, 128);
+      for (int other : {0, 1}) {
+        for (int low : {-128, -127}) {
+          CASE("ternary_gemm_%s n %zu, other sign %d, from %d", row.isa, n, other, low);
+          Random random = {n};
+          for (size_t j = 0; j < k; j++) {
+            const bool negative = random.next() & 1;
+            const int weight_code = negative == (other == 1) ? 2 : 0;
+            for (size_t i = 0; i < m; i++) {
+              const int value = negative ? low : 127;
+              t.row(i)[j] = static_cast<int8_t>(value);
+              columns.q[i * columns.q_stride + j] = static_cast<int8_t>(value);
+            }
+            for (size_t r = 0; r < n; r++) {
+              uint8_t* byte = &t.w[r * t.blocks * 64 + j / 256 * 64 + j % 64];
+              const int shift = static_cast<int>(2 * (j / 64 % 4));
+              *byte = static_cast<uint8_t>((*byte & ~(3 << shift)) | weight_code << shift);
+            }
+            memset(columns.w.data + j * 128, weight_code * 0x55, 128);
+          }
+          t.sum();
+          columns.sum();
+          check_gemm(row, &t);
+          columns.check(row);
         }
       }
     }

@@ -36,10 +36,19 @@ static void tile(size_t groups, const uint8_t* panel, const int8_t* q, size_t q_
   }
 }
 
-using Tile = void (*)(size_t, const uint8_t*, const int8_t*, size_t, const int32_t*, __mmask16,
-                      __mmask16, int32_t*, size_t);
-static const Tile kTiles[] = {tile<1>, tile<2>, tile<3>, tile<4>,
-                              tile<5>, tile<6>, tile<7>, tile<8>};
+// The same for any number of activation rows.
+static NOINLINE void tiles(size_t m, size_t groups, const uint8_t* panel, const int8_t* q,
+                           size_t q_stride, const int32_t* start, __mmask16 low, __mmask16 high,
+                           int32_t* sums, size_t stride) {
+  for (size_t tall; m; m -= tall) {
+    tall = m >= 8 ? 8 : m >= 4 ? 4 : m >= 2 ? 2 : 1;
+    const auto run = tall == 8 ? tile<8> : tall == 4 ? tile<4> : tall == 2 ? tile<2> : tile<1>;
+    run(groups, panel, q, q_stride, start, low, high, sums, stride);
+    q += tall * q_stride;
+    sums += tall * stride;
+    if (start) start += tall;
+  }
+}
 
 // Panels of 32 weight rows by 10 blocks, which the second cache holds, are unpacked once for all
 // activation rows. The sums of a tile are in registers meanwhile.
@@ -67,11 +76,8 @@ void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
         unpack_block(from, row_bytes, rows0, to);
         if (rows > 16) unpack_block(from + 16 * row_bytes, row_bytes, rows - 16, to + 64);
       }
-      for (size_t m0 = 0; m0 < m; m0 += 8) {
-        const size_t tall = m - m0 < 8 ? m - m0 : 8;
-        kTiles[tall - 1](count * 64, panel, q + m0 * q_stride + b0 * kBlockK, q_stride,
-                         b0 ? nullptr : q_sums + m0, low, high, sums + m0 * stride + n0, stride);
-      }
+      tiles(m, count * 64, panel, q + b0 * kBlockK, q_stride, b0 ? nullptr : q_sums, low, high,
+            sums + n0, stride);
     }
   }
 }
@@ -79,9 +85,9 @@ void ternary_gemm_avx512vnni(size_t m, size_t n, size_t blocks, const int8_t* q,
 static constexpr size_t kChunk = 1024;  // columns: their panel stays in the first cache
 static constexpr size_t kHalfBytes = kChunk / 4 * kQuadBytes;
 
-void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, size_t q_stride,
-                                     const int32_t* q_sums, const uint8_t* w, size_t row_bytes,
-                                     int32_t* sums, size_t stride) {
+static void columns_block(size_t m, size_t count, const int8_t* q, size_t q_stride,
+                          const int32_t* q_sums, const uint8_t* w, size_t row_bytes, int32_t* sums,
+                          size_t stride) {
   alignas(64) uint8_t packed[2 * kHalfBytes], panel[kHalfBytes];
   const __mmask16 full = 0xffff;
   const __m512i mask = _mm512_set1_epi8(3);
@@ -103,15 +109,20 @@ void ternary_columns_gemm_avx512vnni(size_t m, size_t count, const int8_t* q, si
         const __m512i codes = _mm512_srl_epi16(_mm512_loadu_si512(from + i), shift);
         _mm512_storeu_si512(panel + i, _mm512_and_si512(codes, mask));
       }
-      int32_t* to = sums + field / 2 * 64 + field % 2 * 32;
-      for (size_t m0 = 0; m0 < m; m0 += 8) {
-        const size_t tall = m - m0 < 8 ? m - m0 : 8;
-        kTiles[tall - 1](groups, panel, q + m0 * q_stride + k, q_stride, k ? nullptr : q_sums + m0,
-                         full, full, to + m0 * stride, stride);
-      }
+      tiles(m, groups, panel, q + k, q_stride, k ? nullptr : q_sums, full, full,
+            sums + field / 2 * 64 + field % 2 * 32, stride);
     }
     k += kChunk;
   } while (k < count);
+}
+
+void ternary_columns_gemm_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
+                                     size_t q_stride, const int32_t* q_sums, const uint8_t* w,
+                                     size_t row_bytes, int32_t* sums, size_t stride) {
+  for (size_t b = 0; b < blocks; b++) {
+    columns_block(m, count, q, q_stride, q_sums, w + b * kBlockBytes, row_bytes, sums + b * kBlockK,
+                  stride);
+  }
 }
 
 }  // namespace bitnet

@@ -1,14 +1,11 @@
 #include "operators/ternary_feed_forward/ternary_column_matmul.h"
 
-#include <atomic>
-
 #include "operators/ternary_matmul/int8_rows.h"
 
 namespace bitnet {
 namespace {
 
 constexpr size_t kMaxParts = 8;     // tasks that share the columns of one activation row
-constexpr size_t kWorkers = 16;     // tasks at a time that have room for their sums
 constexpr size_t kBlockTall = 128;  // activation rows by one block of outputs: a tile
 
 // Scratch of `one`: sums [kMaxParts, padded n], index and values [k + kSelectSlack], q [padded k].
@@ -99,6 +96,31 @@ void several(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratc
   });
 }
 
+// Many activation rows, where sums are in place.
+void wide(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
+  const size_t row_bytes = blocks_of(op.n) * kBlockBytes;
+  for (size_t first = 0; first < op.m; first += kSlab) {
+    const size_t m = smaller(kSlab, op.m - first);
+    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool);
+    const size_t width = rows.blocks * kBlockK;
+    const size_t most = padded(in_place_rows(kernels, m, op.k, op.n), kBlockK);
+    const size_t across = parts(op.n, most);
+    parallel(pool, across * parts(m, kInPlaceTall), [&](size_t task) {
+      const size_t n0 = task % across * most, i0 = task / across * kInPlaceTall;
+      const size_t tall = smaller(kInPlaceTall, m - i0), count = smaller(most, op.n - n0);
+      float* y = op.y + (first + i0) * op.n + n0;
+      int32_t* sums = reinterpret_cast<int32_t*>(y);
+      kernels.ternary_columns_gemm(tall, op.k, count / kBlockK, rows.q + i0 * width, width,
+                                   rows.q_sums + i0, op.w + n0 / kBlockK * kBlockBytes, row_bytes,
+                                   sums, op.n);
+      for (size_t i = 0; i < tall; i++) {
+        kernels.scale_sums_each(count, sums + i * op.n, op.scales + n0 * sizeof(float),
+                                rows.act_scales[i0 + i], y + i * op.n);
+      }
+    });
+  }
+}
+
 // Scratch of `many`: sums [kWorkers, kBlockTall, 256], and that of int8_rows.
 void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
   const size_t blocks = blocks_of(op.n), row_bytes = blocks * kBlockBytes;
@@ -108,19 +130,16 @@ void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, 
     const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k,
                                     sums + kWorkers * kBlockTall * kBlockK, pool);
     const size_t width = rows.blocks * kBlockK, tiles = blocks * parts(m, kBlockTall);
-    std::atomic<size_t> next(0);  // a tile is long: who is free takes one
-    parallel(pool, smaller(tiles, kWorkers), [&](size_t worker) {
+    each_of(tiles, pool, [&](size_t worker, size_t tile) {
       int32_t* own = sums + worker * kBlockTall * kBlockK;
-      for (size_t tile = next++; tile < tiles; tile = next++) {
-        const size_t block = tile % blocks, i0 = tile / blocks * kBlockTall;
-        const size_t tall = smaller(kBlockTall, m - i0), n0 = block * kBlockK;
-        kernels.ternary_columns_gemm(tall, op.k, rows.q + i0 * width, width, rows.q_sums + i0,
-                                     op.w + block * kBlockBytes, row_bytes, own, kBlockK);
-        for (size_t i = 0; i < tall; i++) {
-          kernels.scale_sums_each(smaller(kBlockK, op.n - n0), own + i * kBlockK,
-                                  op.scales + n0 * sizeof(float), rows.act_scales[i0 + i],
-                                  op.y + (first + i0 + i) * op.n + n0);
-        }
+      const size_t block = tile % blocks, i0 = tile / blocks * kBlockTall;
+      const size_t tall = smaller(kBlockTall, m - i0), n0 = block * kBlockK;
+      kernels.ternary_columns_gemm(tall, op.k, 1, rows.q + i0 * width, width, rows.q_sums + i0,
+                                   op.w + block * kBlockBytes, row_bytes, own, kBlockK);
+      for (size_t i = 0; i < tall; i++) {
+        kernels.scale_sums_each(smaller(kBlockK, op.n - n0), own + i * kBlockK,
+                                op.scales + n0 * sizeof(float), rows.act_scales[i0 + i],
+                                op.y + (first + i0 + i) * op.n + n0);
       }
     });
   }
@@ -146,6 +165,7 @@ void ternary_column_matmul(const Kernels& kernels, const TernaryColumnMatMul& op
   if (op.n == 0) return;
   if (op.m == 1) return one(kernels, op, scratch, pool);
   if (op.m <= kFewActivations) return several(kernels, op, scratch, pool);
+  if (in_place(kernels) && op.n % kBlockK == 0) return wide(kernels, op, scratch, pool);
   many(kernels, op, scratch, pool);
 }
 

@@ -39,6 +39,38 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, co
   });
 }
 
+// The same, where sums of gate are in place, and those of up in the scratch of the task's worker.
+void wide(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
+  int32_t* room = static_cast<int32_t*>(scratch);
+  constexpr size_t own = kInPlaceTall * kRowsZen4;
+  for (size_t first = 0; first < op.m; first += kSlab) {
+    const size_t m = smaller(kSlab, op.m - first);
+    const Int8Rows rows =
+        int8_rows(kernels, op.x + first * op.k, m, op.k, room + kWorkers * own, pool);
+    const size_t width = rows.blocks * kBlockK, row_bytes = rows.blocks * kBlockBytes;
+    const size_t most = in_place_rows(kernels, m, width, op.n), across = parts(op.n, most);
+    each_of(across * parts(m, kInPlaceTall), pool, [&](size_t worker, size_t task) {
+      const size_t n0 = task % across * most, i0 = task / across * kInPlaceTall;
+      const size_t tall = smaller(kInPlaceTall, m - i0), count = smaller(most, op.n - n0);
+      float* y = op.y + (first + i0) * op.n + n0;
+      int32_t *gates = reinterpret_cast<int32_t*>(y), *sums = room + worker * own;
+      const int8_t* q = rows.q + i0 * width;
+      kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.gate + n0 * row_bytes,
+                           gates, op.n);
+      kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.up + n0 * row_bytes,
+                           sums, count);
+      for (size_t i = 0; i < tall; i++) {
+        const float act_scale = rows.act_scales[i0 + i];
+        float up[kRowsZen4];
+        kernels.scale_sums(count, gates + i * op.n, load_float(op.gate_scale, 0) / act_scale,
+                           y + i * op.n);
+        kernels.scale_sums(count, sums + i * count, load_float(op.up_scale, 0) / act_scale, up);
+        kernels.gate(count, up, y + i * op.n);
+      }
+    });
+  }
+}
+
 // Many activation rows: both products in full, a rectangle of each while its sums are at hand.
 void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   for (size_t first = 0; first < op.m; first += kSlab) {
@@ -67,12 +99,16 @@ void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
 
 }  // namespace
 
-size_t ternary_gated_matmul_scratch(size_t m, size_t k) { return int8_rows_scratch(m, k); }
+size_t ternary_gated_matmul_scratch(size_t m, size_t k) {
+  const size_t sums = m > kFewActivations ? kWorkers * kInPlaceTall * kRowsZen4 : 0;
+  return sums * sizeof(int32_t) + int8_rows_scratch(m, k);
+}
 
 void ternary_gated_matmul(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,
                           const Pool& pool) {
   if (op.n == 0) return;
   if (op.m <= kFewActivations) return few(kernels, op, scratch, pool);
+  if (in_place(kernels)) return wide(kernels, op, scratch, pool);
   many(kernels, op, scratch, pool);
 }
 

@@ -42,6 +42,7 @@ void check_columns(const Kernels& kernels, size_t m, size_t k, size_t n, size_t 
       scratch(ternary_column_matmul_scratch(m, k, n) / 64 * 64 + 64);
   fill_share(&x, m, k, share, &random);
   fill_bytes(&w, &random);
+  if (n % 2 == 0) make_valid(&w);
   for (size_t i = 0; i < n; i++) scales[i] = 1 + random.real() / 2;
   ternary_column_matmul(
       kernels,
@@ -74,6 +75,10 @@ void check_gated(const Kernels& kernels, size_t m, size_t k, size_t n, size_t sh
   fill_share(&x, m, k, 100, &random);
   fill_bytes(&gate, &random);
   fill_bytes(&up, &random);
+  if (n % 2 == 0) {
+    make_valid(&gate);
+    make_valid(&up);
+  }
   if (share <= 100) {
     for (size_t i = 0; i < x.size(); i++) x[i] = fabsf(x[i]);
     for (size_t i = 0; i < n; i++) {
@@ -133,7 +138,7 @@ void check_skipped(const Kernels& kernels) {
 
 constexpr size_t kShapes[][3] = {{1, 1, 1},      {1, 64, 256},   {1, 300, 2560}, {2, 2560, 70},
                                  {3, 257, 513},  {1, 6912, 300}, {5, 65, 40},    {6, 300, 257},
-                                 {140, 70, 300}, {515, 33, 20}};
+                                 {140, 70, 300}, {515, 33, 20},  {20, 300, 512}, {131, 80, 1152}};
 
 template <typename Check>
 void for_shapes(const Check& check) {

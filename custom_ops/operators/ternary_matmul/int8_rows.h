@@ -1,6 +1,8 @@
 // Activation rows in int8, and the rectangles into which a product of many of them is split.
 #pragma once
 
+#include <atomic>
+
 #include "kernels/kernels.h"
 #include "operators/ternary.h"
 #include "platform/compiler.h"
@@ -16,6 +18,8 @@ constexpr size_t kWidest = 1024;         // weight rows of one rectangle at most
 constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
 constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
 constexpr size_t kAhead = 8;             // rows of results that are prefetched ahead
+constexpr size_t kInPlaceTall = 128;     // activation rows of a rectangle whose sums are in place
+constexpr size_t kTasks = 8;             // that keep some threads busy
 static_assert(kTall * kTileN <= kSums, "a rectangle of one tile fits");
 
 struct Int8Rows {
@@ -31,7 +35,7 @@ inline size_t int8_rows_scratch(size_t m, size_t k) {
 }
 
 // Quantizes m <= kSlab rows of x [m, k].
-inline Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k, void* scratch,
+inline NOINLINE Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k, void* scratch,
                           const Pool& pool) {
   const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = kQuantizeWork / k + 1;
   int8_t* q = static_cast<int8_t*>(scratch);
@@ -49,6 +53,41 @@ inline Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size
 // Asks for what is written soon: rows of a rectangle lie far from each other.
 inline void prefetch_row(const float* y, size_t count) {
   for (size_t i = 0; i < count; i += 16) PREFETCH(y + i);
+}
+
+constexpr size_t kWorkers = 16;  // tasks at a time that have room for their sums
+
+// Calls body(worker, i) for all i < count; no two at a time with the same worker < kWorkers. A body
+// is long: who is free takes one.
+template <typename Body>
+void each_of(size_t count, const Pool& pool, const Body& body) {
+  std::atomic<size_t> next(0);
+  parallel(pool, smaller(count, kWorkers), [&](size_t worker) {
+    for (size_t i = next++; i < count; i = next++) body(worker, i);
+  });
+}
+
+// Whether the kernel wants more weight rows in a rectangle than a stack has sums for. Its sums are
+// then where the results go.
+inline bool in_place(const Kernels& kernels) { return kernels.gemm_rows > kTileN; }
+
+// Weight rows of a rectangle in place, for m activation rows.
+inline NOINLINE size_t in_place_rows(const Kernels& kernels, size_t m, size_t k, size_t n) {
+  const size_t down = parts(m, kInPlaceTall), worth = m * n * k / kTaskWork + 1;
+  const size_t across = larger(parts(n, kernels.gemm_rows), parts(smaller(worth, kTasks), down));
+  return padded(parts(n, across), 2 * kTileN);
+}
+
+// Calls body(i0, m, n0, count) for each rectangle in place of m activation rows by n weight rows.
+template <typename Body>
+void each_in_place(const Kernels& kernels, const Int8Rows& rows, size_t n, const Pool& pool,
+                   const Body& body) {
+  const size_t wide = in_place_rows(kernels, rows.m, rows.blocks * kBlockK, n);
+  const size_t across = parts(n, wide);
+  parallel(pool, across * parts(rows.m, kInPlaceTall), [&](size_t task) {
+    const size_t n0 = task % across * wide, i0 = task / across * kInPlaceTall;
+    body(i0, smaller(kInPlaceTall, rows.m - i0), n0, smaller(wide, n - n0));
+  });
 }
 
 // Calls body(i0, m, n0, count) for each rectangle of m activation rows, from i0 on, by `count` of n

@@ -35,6 +35,18 @@ void few(const Kernels& kernels, const TernaryMatMul& op, const Int8Rows& rows, 
 void gemm(const Kernels& kernels, const TernaryMatMul& op, const Int8Rows& rows, float* y,
           const Pool& pool) {
   const size_t width = rows.blocks * kBlockK, row_bytes = rows.blocks * kBlockBytes;
+  if (in_place(kernels)) {
+    each_in_place(kernels, rows, op.n, pool, [&](size_t i0, size_t m, size_t n0, size_t count) {
+      int32_t* sums = reinterpret_cast<int32_t*>(y + i0 * op.n + n0);
+      kernels.ternary_gemm(m, count, rows.blocks, rows.q + i0 * width, rows.q_sums + i0,
+                           op.w + n0 * row_bytes, sums, op.n);
+      for (size_t i = 0; i < m; i++) {
+        scale(kernels, op, rows.act_scales[i0 + i], count, n0, sums + i * op.n,
+              y + (i0 + i) * op.n + n0);
+      }
+    });
+    return;
+  }
   each_rectangle(rows, op.n, pool, [&](size_t i0, size_t m, size_t n0, size_t count) {
     int32_t sums[kSums];
     kernels.ternary_gemm(m, count, rows.blocks, rows.q + i0 * width, rows.q_sums + i0,

@@ -16,6 +16,7 @@ void check_ternary(const Kernels& kernels, size_t m, size_t k, size_t n, bool ro
   Guarded<uint8_t> w(n * row), scratch(ternary_matmul_scratch(m, k) / 64 * 64 + 64);
   fill_rows(&x, m, k, &random);
   fill_bytes(&w, &random);
+  if (n % 2 == 0) make_valid(&w);
   Guarded<float> scales(row_scales ? n : 1);
   for (size_t i = 0; i < scales.size(); i++) scales[i] = 0.7f + random.real();
   ternary_matmul(kernels,
@@ -52,4 +53,17 @@ TEST(ternary_matmul, products) {
     check_ternary(kernels, m, k, n, false, pool);
     check_ternary(kernels, m, k, n, true, pool);
   });
+}
+
+// Rectangles of many weight rows, whose sums are where the results go.
+TEST(ternary_matmul, wide) {
+  const Kernels** list;
+  const size_t count = tested_kernels(&list);
+  for (size_t i = 0; i < count; i++) {
+    for (const Pool& pool : {kBackwards, kThreads}) {
+      check_ternary(*list[i], 17, 100, 1100, true, pool);
+      check_ternary(*list[i], 131, 257, 70, false, pool);
+      check_ternary(*list[i], 515, 65, 192, true, pool);
+    }
+  }
 }
