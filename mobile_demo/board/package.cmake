@@ -10,18 +10,42 @@ install(FILES "${link}" DESTINATION bin)
 install(FILES systemd/bitnet-edge.service DESTINATION lib/systemd/system)
 install(FILES README.md DESTINATION share/doc/bitnet-edge)
 install(FILES "${repository}/LICENSE" DESTINATION share/doc/bitnet-edge RENAME copyright)
-set(depends "libc6 (>= 2.34), libstdc++6 (>= 12)")
+set(missing "")
 if(onnxruntime)
   install(FILES "${onnxruntime}" DESTINATION lib/bitnet-edge RENAME libonnxruntime.so)
   # A wheel has its licence above the library's folder, an archive above lib.
   get_filename_component(above "${onnxruntime}" DIRECTORY)
-  foreach(file IN ITEMS LICENSE ThirdPartyNotices.txt)
-    install(FILES "${above}/../${file}" DESTINATION share/doc/bitnet-edge RENAME
-            onnxruntime-${file} OPTIONAL)
+  foreach(name IN ITEMS LICENSE ThirdPartyNotices.txt)
+    set(found "")
+    foreach(file IN ITEMS "${above}/${name}" "${above}/../${name}")
+      if(EXISTS "${file}")
+        set(found "${file}")
+      endif()
+    endforeach()
+    if(found)
+      install(FILES "${found}" DESTINATION share/doc/bitnet-edge RENAME onnxruntime-${name})
+    else()
+      string(APPEND missing " ${name}")
+    endif()
   endforeach()
-else()
-  string(APPEND depends ", libonnxruntime")
 endif()
+
+# Said by cpack alone: a build that nobody passes on needs neither.
+set(refused "")
+if(NOT onnxruntime)
+  set(refused "ONNX Runtime is not in this build, and Debian has no package for this one to depend on; \
+configure it with -DBITNET_EDGE_ONNXRUNTIME=FOLDER, a wheel's or an archive's")
+elseif(missing)
+  set(refused "${onnxruntime} lies without its${missing}, with which it has to be passed on; \
+unpack the whole wheel or archive, and configure the build again")
+endif()
+file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/package_check.cmake" @ONLY CONTENT
+[[set(refused [=[@refused@]=])
+if(refused)
+  message(FATAL_ERROR "no package is made: ${refused}")
+endif()
+]])
+set(CPACK_PROJECT_CONFIG_FILE "${CMAKE_CURRENT_BINARY_DIR}/package_check.cmake")
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME bitnet-edge)
@@ -34,7 +58,12 @@ chat in the terminal, or a server for this machine. No model is inside.")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION misc)
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "${depends}")
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6 (>= 2.34), libstdc++6 (>= 12)")
+# The service is told of an upgrade and of the end.
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
+    "${CMAKE_CURRENT_SOURCE_DIR}/debian/postinst;${CMAKE_CURRENT_SOURCE_DIR}/debian/prerm"
+    "${CMAKE_CURRENT_SOURCE_DIR}/debian/postrm")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION TRUE)
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE arm64)  # else that of this machine
 endif()

@@ -1,7 +1,8 @@
-"""The app's code without a phone: its class, and the APK's own libraries, give Python's ids."""
+"""The app's code without a phone: its classes, and the APK's own libraries, give Python's ids."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.android import glibc, ids
+from tests.support.android import desktop, glibc, ids
+from tests.support.artifacts import with_json
+from tests.support.native.edge import onnxruntime_library
 
 COUNT = {way: 20 if "emulated" in way else 60 for way in ids.WAYS}
 
@@ -27,12 +30,21 @@ def expected(model: ids.Model) -> list[list[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", COUNT)
+@pytest.mark.parametrize("way", [way for way in COUNT if way != "desktop JVM"])
 def test_ids_are_pythons(model: ids.Model, expected: list[list[int]], way: str) -> None:
     lacking = ids.needs(way)
     if lacking:
         pytest.skip(f"no {', '.join(lacking)}")
     assert ids.WAYS[way](model.first(COUNT[way])) == expected[: COUNT[way]]
+
+
+@pytest.mark.slow
+def test_ids_are_pythons_without_an_apk(demo_artifact: Path, tmp_path: Path) -> None:
+    lacking = ids.needs("desktop JVM")
+    if lacking:
+        pytest.skip(f"no {', '.join(lacking)}")
+    model = ids.Model(tmp_path, COUNT["desktop JVM"], demo_artifact)
+    assert ids.WAYS["desktop JVM"](model) == ids.python_ids(model)
 
 
 TEXTS = [
@@ -41,13 +53,26 @@ TEXTS = [
 ]
 
 
-@pytest.mark.slow
-def test_texts_sentences_and_exceptions_cross(model: ids.Model) -> None:
-    lacking = ids.needs("desktop JVM")
-    if lacking:
-        pytest.skip(f"no {', '.join(lacking)}")
-    tokenizer = Tokenizer.from_folder(model.artifact)
-    assert ids.crossing(model, TEXTS) == [tokenizer.encode(text) for text in TEXTS]
+def test_texts_sentences_and_exceptions_cross(demo_artifact: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.write_text("".join(text.encode().hex() + "\n" for text in TEXTS), "utf-8")
+    printed = desktop.lines("Crossing", tmp_path, demo_artifact, onnxruntime_library(), texts)
+    tokenizer = Tokenizer.from_folder(demo_artifact)
+    assert ids.numbers("\n".join(printed)) == [tokenizer.encode(text) for text in TEXTS]
+
+
+def test_a_conversation_without_a_phone(demo_artifact: Path, tmp_path: Path) -> None:
+    """Stops before the first id, another model, the end of the process: nothing is lost."""
+    chat = json.loads((demo_artifact / "chat.json").read_text("utf-8"))
+    chat["conversation"]["system"] = None
+    chat["conversation"]["user"]["refused"] = ["Ben"]
+    narrow = with_json(demo_artifact, tmp_path / "narrow", "chat.json", chat)
+    runtime = tmp_path / "onnxruntime" / "libonnxruntime.so"  # under the name that the app gives
+    runtime.parent.mkdir()
+    runtime.symlink_to(onnxruntime_library())
+    searched = {"LD_LIBRARY_PATH": str(runtime.parent)}
+    shown = desktop.lines("Talk", tmp_path, demo_artifact, narrow, environment=searched)
+    assert shown == ["done"]
 
 
 def test_versions_of_symbols_are_left_out(tmp_path: Path) -> None:

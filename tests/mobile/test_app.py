@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from mobile_demo import licences
 from mobile_demo.android.tools import make_apk
 from mobile_demo.android.tools.downloads import ANDROID_JAR, DX_JAR, FOLDER
+from tests.support.paths import ROOT
 
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 MAIN = make_apk.MAIN
@@ -85,6 +89,22 @@ def test_the_app_has_no_lambda_and_no_network() -> None:
         source = path.read_text("utf-8")
         assert "->" not in source, f"{path.name}: dx knows no lambdas"
         assert not re.search(r"java\.net|android\.net\.(?!Uri)|androidx", source), path.name
+
+
+def test_licences_of_what_an_app_links(tmp_path: Path) -> None:
+    """Also where no APK is made: an iPhone's app takes the same file, without zig's part."""
+    path = tmp_path / "Licences.txt"
+    command = [sys.executable, "-m", "mobile_demo.licences", path]
+    subprocess.run(command, cwd=ROOT, check=True)
+    text = path.read_text("utf-8")
+    assert (ROOT / "LICENSE").read_text("utf-8").strip() in text
+    for name in ("Microsoft Corporation", "Eigen", "abseil", "protobuf", "flatbuffers"):
+        assert name in text, name
+    ziglang = pytest.importorskip("ziglang")
+    whole = licences.text(Path(ziglang.__file__).parent)
+    assert whole.startswith(text.rstrip())
+    assert "LLVM Exceptions" in whole
+    assert "Zig contributors" in whole
 
 
 @pytest.mark.skipif(not shutil.which("aapt"), reason="no aapt")

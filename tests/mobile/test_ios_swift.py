@@ -17,7 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from bitnet_onnx.runtime.session import Session
+from tests.support.artifacts import with_json
 from tests.support.native.edge import onnxruntime_library
+from tests.support.native.stop_strings import CASES, QUESTION, Answer, asking, expected
 from tests.support.paths import ROOT
 from tests.support.questions import LIMIT, answers, compared, questions
 
@@ -60,7 +62,10 @@ class Place(NamedTuple):
         enter = ["unshare", "--mount", "sh", "-c", mounted, str(self.root)] if CHROOT else []
         package = self.path(self.folder / "mobile_demo" / "ios")
         line = ["env", *said, "sh", "-c", 'cd "$0" && exec "$@"', package, *words]
-        return subprocess.run([*enter, *line], input=stdin, capture_output=True, text=True)
+        return subprocess.run(
+            [*enter, *line], input=stdin, capture_output=True, encoding="utf-8",
+            errors="surrogateescape",
+        )  # fmt: skip
 
     def swift(self, *arguments: str, **environment: str | Path) -> str:
         build = self.folder / "build"
@@ -101,6 +106,11 @@ def place(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns(".build")
         )
     shutil.copytree(demo_artifact, folder / "model")
+    chat = json.loads((demo_artifact / "chat.json").read_text("utf-8"))
+    chat["conversation"]["system"] = None
+    chat["conversation"]["user"]["refused"] = ["Ben"]
+    links = tmp_path_factory.mktemp("narrow") / "links"
+    shutil.copytree(with_json(demo_artifact, links, "chat.json", chat), folder / "narrow")
     shutil.copyfile(onnxruntime_library(), folder / "libonnxruntime.so")
     yield Place(root, folder)
     shutil.rmtree(folder, ignore_errors=True)
@@ -153,10 +163,68 @@ def test_a_mistake_is_one_sentence_and_code_2(
     assert sentence in done.stderr
 
 
+def asked(built: Place, *words: str | Path, stdin: bytes = b"") -> tuple[int, list[str], str]:
+    """Return the client's exit code, the texts of its answers and what it says."""
+    onnxruntime = ("--onnxruntime", built.onnxruntime)
+    model = next((word for word in words if isinstance(word, Path)), built.model)
+    others = [word for word in words if word is not model]
+    # As bytes cross: a text would be refused here already.
+    call = [built.client, model, "--json", "--max-new-tokens", "2", *others, *onnxruntime]
+    done = built.run(call, stdin.decode("utf-8", "surrogateescape"))
+    texts = [json.loads(line)["text"] for line in done.stdout.splitlines()]
+    return done.returncode, texts, done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["one\ntwo\n", "one\r\ntwo\r\n", "one\rtwo", "\ufeffone\ntwo", "\n  \none\n\n\t\ntwo\n\n",
+     "\r\n\r\none\r\n\r\ntwo\r"],
+)  # fmt: skip
+def test_lines_of_stdin_are_those_of_the_program_for_boards(built: Place, text: str) -> None:
+    each = [asked(built, word)[1][0] for word in ("one", "two")]
+    assert asked(built, stdin=text.encode()) == (0, each, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "sentence"),
+    [
+        ([], b"caf\xe9", "line 1 of stdin holds the byte 0xe9 at offset 3, expected UTF-8 text"),
+        ([], b"\xff\n", "line 1 of stdin holds the byte 0xff at offset 0, expected UTF-8 text"),
+        ([], b"\n\xed\xa0\x80", "line 2 of stdin holds the byte 0xed at offset 0"),
+        ([], b"\n\n\xe2\x82", "line 3 of stdin holds the byte 0xe2 at offset 0"),
+        (["caf\udce9"], b"", "holds the byte 0xe9 at offset 3, expected UTF-8 text"),
+        (["Hi", "--system", "\udcff"], b"", "holds the byte 0xff at offset 0"),
+        ([" \n "], b"", "the prompt is empty, expected some text"),
+        ([""], b"", "the prompt is empty, expected some text"),
+    ],
+)
+def test_what_is_no_text_is_refused(
+    built: Place, words: list[str], stdin: bytes, sentence: str
+) -> None:
+    code, texts, talk = asked(built, *words, stdin=stdin)
+    assert (code, texts) == (2, []), talk
+    assert sentence in talk
+    assert talk.count("\n") == 1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_artifact_s_stop_strings_hold(
+    built: Place, case: str, demo_artifact: Path, tmp_path: Path
+) -> None:
+    artifact = built.folder / "stops"
+    shutil.rmtree(artifact, ignore_errors=True)
+    shutil.copytree(asking(demo_artifact, tmp_path / "links", CASES[case]), artifact)
+    call = [built.client, artifact, QUESTION, "--json", "--onnxruntime", built.onnxruntime]
+    record = json.loads(built.run(call).stdout)
+    finish = {"stopString": "stop_string"}.get(record["finish"], record["finish"])
+    assert Answer(finish, record["text"]) == expected(artifact)
+
+
 def test_the_tests_of_the_package(built: Place) -> None:
     said = built.swift(
         "test", *LINKED,
         BITNET_EDGE_MODEL=built.model, BITNET_EDGE_ONNXRUNTIME=built.onnxruntime,
+        BITNET_EDGE_NARROW_MODEL=built.folder / "narrow",
     )  # fmt: skip
     assert "skipped" not in said
 

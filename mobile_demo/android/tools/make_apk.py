@@ -14,7 +14,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import ziglang
+
 import bitnet_onnx
+from mobile_demo import licences
 from mobile_demo.android.tools import archive, downloads, native
 
 __all__: list[str] = []
@@ -44,8 +47,7 @@ def main() -> None:
     for path in sorted(args.model.iterdir()):
         files[f"assets/model/{path.name}"] = path
     # Whoever passes the app on passes these on with it.
-    licences = [ROOT / "LICENSE", ROOT / "custom_ops" / "onnxruntime" / "include" / "LICENSE"]
-    files["assets/licences.txt"] = b"\n\n".join(path.read_bytes() for path in licences)
+    files["assets/licences.txt"] = licences.text(Path(ziglang.__file__).parent).encode()
     args.outdir.mkdir(parents=True, exist_ok=True)
     version = bitnet_onnx.__version__
     libraries = {abi: native.build(abi, BUILD) for abi in native.ABIS}

@@ -86,10 +86,9 @@ final class Crossing {
     Generation nul = engine.defaults();
     nul.stopStrings = new String[] {"a\0b"};
     refused(EngineException.ARGUMENT, QUESTION, nul);
-    Generation many = engine.defaults();
-    many.stopStrings = new String[65];
-    Arrays.fill(many.stopStrings, "x");
-    refused(EngineException.ARGUMENT, QUESTION, many);
+    Generation missing = engine.defaults();
+    missing.stopStrings = new String[] {"x", null};
+    refused(EngineException.ARGUMENT, QUESTION, missing);
     StringBuilder huge = new StringBuilder();
     for (int i = 0; i < 20000; i++) {
       huge.append("stamps ");
@@ -134,7 +133,9 @@ final class Crossing {
     String last = whole.text.substring(whole.text.length() - 1);
     Generation asked = engine.defaults();
     asked.doSample = false;
-    asked.stopStrings = new String[] {"never", last};
+    asked.stopStrings = new String[1000];
+    Arrays.fill(asked.stopStrings, "never");
+    asked.stopStrings[999] = last;
     engine.startChat(null);
     Said cut = new Said();
     Stats stats = engine.send(QUESTION, asked, cut);

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -20,21 +19,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import onnxruntime
-
 from bitnet_onnx import __version__
 from bitnet_onnx.runtime.session import Session
 from custom_ops.wheels import DIST
-from mobile_demo.android.tools import native
 from tests.support import questions
-from tests.support.android import glibc
+from tests.support.android import desktop, glibc
+from tests.support.native.edge import onnxruntime_library
 from tests.support.paths import ROOT
 
-__all__ = ["WAYS", "Model", "apk", "needs", "python_ids"]
+__all__ = ["WAYS", "Model", "apk", "needs", "numbers", "python_ids"]
 
 HERE = Path(__file__).parent
-MAIN = ROOT / "mobile_demo" / "android" / "app" / "src" / "main"
-DESKTOP = ROOT / "build" / "android" / "desktop"
 EMULATOR = "qemu-aarch64-static"
 
 
@@ -70,13 +65,18 @@ def apk(suffix: str = "") -> Path:
 
 
 class Model:
-    """A folder to work in, with the model out of the APK and questions to ask it."""
+    """A folder to work in, with a model and questions to ask it."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, artifact: Path | None = None) -> None:
+        """Take the model out of the APK where no artifact is given."""
         self.folder = folder
-        self.artifact = folder / "model"
+        self.artifact = artifact or folder / "model"
         records = questions.questions()
         self.records = records[:: max(1, len(records) // count)][:count]
+        if artifact is None:
+            self._unpack()
+
+    def _unpack(self) -> None:
         self.artifact.mkdir()
         with zipfile.ZipFile(apk()) as archive:
             for name in archive.namelist():
@@ -104,18 +104,17 @@ def python_ids(model: Model) -> list[list[int]]:
 
 def desktop_jvm(model: Model) -> list[list[int]]:
     """Answer by the app's class and this machine's compiler, in a desktop's Java."""
-    options = [f"-DJNI_INCLUDE_DIR={native.java_home() / 'include'}", "-DCMAKE_BUILD_TYPE=Release"]
-    _run("cmake", "-S", MAIN / "cpp", "-B", DESKTOP, *options)
-    _run("cmake", "--build", DESKTOP, "--parallel", str(os.cpu_count()))
-    return _ids(java("Replay", model, DESKTOP, _onnxruntime(), model.questions))
-
-
-def crossing(model: Model, texts: list[str]) -> list[list[int]]:
-    """Run Crossing.java; return the ids of texts."""
-    desktop_jvm(model.first(1))
-    path = model.folder / "texts"
-    path.write_text("".join(text.encode().hex() + "\n" for text in texts), "utf-8")
-    return _numbers(java("Crossing", model, DESKTOP, _onnxruntime(), path))
+    libraries = desktop.library(model.folder)
+    return _ids(
+        desktop.java(
+            "Replay",
+            model.folder,
+            libraries,
+            model.artifact,
+            onnxruntime_library(),
+            model.questions,
+        )
+    )
 
 
 def x86_64(model: Model) -> list[list[int]]:
@@ -126,7 +125,12 @@ def x86_64(model: Model) -> list[list[int]]:
     glibc.preload("x86_64", preload)
     environment = {"LD_LIBRARY_PATH": str(folder), "LD_PRELOAD": str(preload)}
     runtime = folder / "libonnxruntime.so"
-    return _ids(java("Replay", model, folder, runtime, model.questions, environment))
+    return _ids(
+        desktop.java(
+            "Replay", model.folder, folder, model.artifact, runtime, model.questions,
+            environment=environment,
+        )
+    )  # fmt: skip
 
 
 def arm64(model: Model, cpu: str = "cortex-a76") -> list[list[int]]:
@@ -138,8 +142,10 @@ def arm64(model: Model, cpu: str = "cortex-a76") -> list[list[int]]:
         glibc.preload("arm64-v8a", preload)
         include = ROOT / "mobile_demo" / "engine"
         source = HERE / "replay.c"
-        _run(glibc.COMPILERS["arm64-v8a"], "-O1", f"-I{include}", source, "-o", program, "-ldl")
-    done = _run(
+        desktop.said(
+            glibc.COMPILERS["arm64-v8a"], "-O1", f"-I{include}", source, "-o", program, "-ldl"
+        )
+    done = desktop.said(
         EMULATOR, "-cpu", cpu, "-L", _arm64_root(model.folder / cpu, cpu),
         "-E", f"LD_LIBRARY_PATH={folder}", "-E", f"LD_PRELOAD={preload}",
         program, folder / "libbitnet_edge_jni.so", model.artifact, folder / "libonnxruntime.so",
@@ -169,57 +175,22 @@ def _arm64_root(root: Path, cpu: str) -> Path:
 def needs(way: str) -> list[str]:
     """Return the programs that a way needs and this machine lacks."""
     programs = {
-        "desktop JVM": ["cmake", "c++", "javac"],
+        "desktop JVM": desktop.PROGRAMS,
         "x86_64 in a JVM": [glibc.COMPILERS["x86_64"], "javac"],
     }
     others = [glibc.COMPILERS["arm64-v8a"], EMULATOR]
     return [name for name in programs.get(way, others) if not shutil.which(name)]
 
 
-def java(
-    name: str,
-    model: Model,
-    libraries: Path,
-    runtime: Path,
-    questions: Path,
-    environment: dict[str, str] | None = None,
-) -> str:
-    """Return what a class of this folder prints, run with the app's own."""
-    classes = model.folder / "classes"
-    sources = [*(MAIN / "java/org/bitnetonnx/edge").glob("*.java"), HERE / f"{name}.java"]
-    _run("javac", "-encoding", "UTF-8", "-d", classes, *sources)
-    return _run(
-        "java", "-ea", "-Xcheck:jni", f"-XX:ErrorFile={model.folder}/crash.log",
-        f"-Djava.library.path={libraries}", "-cp", classes, name,
-        model.artifact, runtime, questions, environment=environment,
-    )  # fmt: skip
-
-
-def _onnxruntime() -> Path:
-    (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so.*")
-    return library
-
-
 def _ids(printed: str, kernel: str | None = None) -> list[list[int]]:
     """Return the lines after the first, which names the kernel that ran."""
     ran, _, answers = printed.partition("\n")
     assert kernel in (None, ran), f"the kernel {ran}, expected {kernel}"
-    return _numbers(answers)
+    return numbers(answers)
 
 
-def _numbers(printed: str) -> list[list[int]]:
+def numbers(printed: str) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in printed.splitlines()]
-
-
-def _run(*command: str | Path, environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        env=os.environ | (environment or {}),
-    )
-    assert done.returncode == 0, f"{command[0]}\n{done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def main() -> None:

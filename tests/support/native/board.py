@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +19,17 @@ import pytest
 
 from tests.support.paths import ROOT
 
-__all__ = ["BUILD", "Served", "board_shell", "program", "run", "served"]
+__all__ = ["ARM", "BUILD", "Served", "board_shell", "needs_arm", "program", "run", "served"]
 
 PATIENCE = 60  # seconds, on a machine that is busy
 
 BUILD = Path(os.environ.get("BITNET_EDGE_BOARD", ROOT / "build" / "board"))
+ARM = Path(os.environ.get("BITNET_EDGE_BOARD_ARM64", ROOT / "build" / "board-arm64"))
+
+needs_arm = pytest.mark.skipif(
+    not (ARM / "bitnet-edge").is_file() or not shutil.which("qemu-aarch64-static"),
+    reason="the program for 64-bit Arm is not built: make board ARCH=arm64",
+)
 
 
 def program() -> Path:

@@ -119,6 +119,10 @@ public struct NavigationStack<Root: View>: PartView {
   public init(@ViewBuilder root: () -> Root) {}
 }
 
+public struct NavigationLink<Destination: View>: PartView {
+  public init(_ title: LocalizedStringKey, @ViewBuilder destination: () -> Destination) {}
+}
+
 public struct ForEach<Data: RandomAccessCollection, Content: View>: PartView
 where Data.Element: Identifiable {
   public init(_ data: Data, @ViewBuilder content: @escaping (Data.Element) -> Content) {}

@@ -1,4 +1,5 @@
 import BitnetChat
+import Foundation
 import SwiftUI
 
 /// How the model is asked.
@@ -30,6 +31,19 @@ struct SettingsScreen: View {
       } footer: {
         Text("A change opens the model again.")
       }
+      if let licences {
+        Section {
+          NavigationLink("Licences") {
+            ScrollView {
+              Text(licences)
+                .font(.footnote)
+                .textSelection(.enabled)
+                .padding()
+            }
+            .navigationTitle("Licences")
+          }
+        }
+      }
     }
     .formStyle(.grouped)
     .navigationTitle("Settings")
@@ -41,6 +55,12 @@ struct SettingsScreen: View {
     .onChange(of: model.settings.threads) {
       Task { await model.open() }
     }
+  }
+
+  /// Of what is linked in; nil where the app was built without them.
+  private var licences: String? {
+    Bundle.main.url(forResource: "Licences", withExtension: "txt")
+      .flatMap { try? String(contentsOf: $0, encoding: .utf8) }
   }
 
   private var threads: String {

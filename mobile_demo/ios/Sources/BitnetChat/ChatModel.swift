@@ -76,7 +76,9 @@ public final class ChatModel {
     conversation.draft = ""
     conversation.turns.append(Conversation.Turn(user: text))
     phase = .answering
-    work = Task { await answer(text, engine) }
+    // Asked for at once, so that a stop is not too early.
+    let parts = engine.send(text, options: settings.options(engine.defaults))
+    work = Task { await read(parts) }
   }
 
   /// Ends the answer in progress; what it said stays.
@@ -85,15 +87,15 @@ public final class ChatModel {
   }
 
   public func newChat() async {
-    await finish()
     let draft = conversation.draft
+    await finish()
     conversation = Conversation(systemPrompt: settings.systemPrompt)
     conversation.draft = draft
     figures = nil
     save()
     guard let engine else { return }
     do {
-      try await engine.resume(conversation)
+      try await resume(engine)
     } catch {
       problem = error.localizedDescription
     }
@@ -144,32 +146,38 @@ public final class ChatModel {
     }
   }
 
-  /// Goes on with the saved conversation; a model that cannot take it gets a new one.
+  /// Goes on with the saved conversation. A model that cannot take it begins a new one, and what
+  /// was said stays on the screen for the next model.
   private func resume(_ engine: Engine) async throws {
     do {
       try await engine.resume(conversation)
     } catch {
-      problem = error.localizedDescription
-      conversation = Conversation(systemPrompt: settings.systemPrompt)
-      try await engine.resume(conversation)
+      let what =
+        conversation.turns.isEmpty
+        ? "The model goes on without the system prompt" : "The model does not remember what is above"
+      problem = "\(what): \(error.localizedDescription)"
+      try await engine.startChat()
     }
   }
 
-  private func answer(_ text: String, _ engine: Engine) async {
+  private func read(_ parts: Answer) async {
     let last = conversation.turns.count - 1
+    var hasIds = false
     do {
-      for try await part in engine.send(text, options: settings.options(engine.defaults)) {
+      for try await part in parts {
         switch part {
         case .text(let piece): conversation.turns[last].answer += piece
-        case .end(let stats): figures = Figures(stats)
+        case .end(let stats):
+          hasIds = !stats.ids.isEmpty
+          if hasIds { figures = Figures(stats) }
         }
       }
     } catch {
-      // The engine's conversation is as before, so the message can be changed and sent again.
-      conversation.turns.remove(at: last)
-      if conversation.draft.isEmpty { conversation.draft = text }
+      conversation.turns[last].answer = ""
       problem = error.localizedDescription
     }
+    // Then the engine has no such turn: the message can be changed and sent again.
+    if !hasIds { conversation.takeBackUnanswered() }
     phase = .ready
     save()
   }

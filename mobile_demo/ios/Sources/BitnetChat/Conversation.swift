@@ -24,7 +24,7 @@ public struct Conversation: Codable, Equatable, Sendable {
 }
 
 extension Conversation {
-  /// A message that was not answered before the app ended is a draft again.
+  /// A message that was not answered, since the app ended or the user, is a draft again.
   mutating func takeBackUnanswered() {
     guard let last = turns.last, last.answer.isEmpty else { return }
     turns.removeLast()
@@ -33,11 +33,11 @@ extension Conversation {
 }
 
 extension Engine {
-  /// Makes the engine's conversation the saved one. A turn without an answer was never made one.
+  /// Makes the engine's conversation the saved one.
   func resume(_ conversation: Conversation) throws {
     let system = conversation.systemPrompt
     try startChat(system: system.isEmpty ? nil : system)
-    for turn in conversation.turns where !turn.answer.isEmpty {
+    for turn in conversation.turns {
       try addTurn(user: turn.user, answer: turn.answer)
     }
   }

@@ -43,6 +43,13 @@ public struct AnswerStats: Equatable, Sendable {
     return Double(ids.count - 1) / decodeSeconds
   }
 
+  /// Of an answer that was stopped before it began.
+  static var stopped: AnswerStats {
+    var c = bitnet_edge_stats()
+    c.finish = BITNET_EDGE_FINISH_STOPPED
+    return AnswerStats(c, ids: [])
+  }
+
   init(_ c: bitnet_edge_stats, ids: [Int32]) {
     switch c.finish {
     case BITNET_EDGE_FINISH_STOP: finish = .stop
@@ -60,14 +67,14 @@ public struct AnswerStats: Equatable, Sendable {
   }
 }
 
-/// An answer as the C interface sees it: where its pieces go, and whether it was cancelled.
+/// An answer as the C interface sees it: where its pieces go, and whether it was stopped.
 final class Delivery: @unchecked Sendable {  // `lock` guards its state
   private enum State { case waiting, running, over }
 
   private let continuation: Answer.Continuation
   private let lock = NSLock()
   private var state = State.waiting
-  private var cancelled = false
+  private var stopped = false
 
   init(_ continuation: Answer.Continuation) {
     self.continuation = continuation
@@ -76,15 +83,15 @@ final class Delivery: @unchecked Sendable {  // `lock` guards its state
   /// Returns whether the answer is still wanted.
   func begin() -> Bool {
     lock.withLock {
-      if !cancelled { state = .running }
-      return !cancelled
+      if !stopped { state = .running }
+      return !stopped
     }
   }
 
-  /// Ends the answer, and no other one.
-  func cancel(_ engine: Handle) {
+  /// Ends the answer, and no other one; also one that has not begun.
+  func stop(_ engine: Handle) {
     lock.withLock {
-      cancelled = true
+      stopped = true
       if state == .running { engine.stop() }
     }
   }
@@ -104,10 +111,28 @@ final class Delivery: @unchecked Sendable {  // `lock` guards its state
   private func take(_ text: UnsafePointer<CChar>?, _ bytes: Int) -> Int32 {
     let piece = UnsafeRawBufferPointer(start: text, count: bytes)
     if !piece.isEmpty { continuation.yield(.text(String(decoding: piece, as: UTF8.self))) }
-    return lock.withLock { cancelled ? 1 : 0 }
+    return lock.withLock { stopped ? 1 : 0 }
   }
 
   static let piece: bitnet_edge_piece = { text, bytes, user in
     Unmanaged<Delivery>.fromOpaque(user!).takeUnretainedValue().take(text, bytes)
+  }
+}
+
+/// The answers that were asked for and are not over.
+final class Deliveries: @unchecked Sendable {  // `lock` guards them
+  private let lock = NSLock()
+  private var open: [ObjectIdentifier: Delivery] = [:]
+
+  func add(_ delivery: Delivery) {
+    lock.withLock { open[ObjectIdentifier(delivery)] = delivery }
+  }
+
+  func remove(_ delivery: Delivery) {
+    _ = lock.withLock { open.removeValue(forKey: ObjectIdentifier(delivery)) }
+  }
+
+  func stop(_ engine: Handle) {
+    for delivery in lock.withLock({ Array(open.values) }) { delivery.stop(engine) }
   }
 }

@@ -13,6 +13,7 @@ public actor Engine {
   public nonisolated let defaults: GenerationOptions
 
   private let handle: Handle
+  private let deliveries = Deliveries()
   private let queue = SerialQueue()
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -76,24 +77,29 @@ public actor Engine {
     answer(.ids(ids), options)
   }
 
-  /// Ends the answer in progress; its figures follow in its stream.
+  /// Ends the answer in progress and those that wait for it; figures follow in their streams.
   public nonisolated func stop() {
-    handle.stop()
+    deliveries.stop(handle)
   }
 
   private nonisolated func answer(_ prompt: Prompt, _ options: GenerationOptions?) -> Answer {
     AsyncThrowingStream { continuation in
       let delivery = Delivery(continuation)
       let handle = handle
+      deliveries.add(delivery)
       continuation.onTermination = { reason in
-        if case .cancelled = reason { delivery.cancel(handle) }
+        if case .cancelled = reason { delivery.stop(handle) }
       }
       Task { await run(prompt, options ?? defaults, delivery) }
     }
   }
 
   private func run(_ prompt: Prompt, _ options: GenerationOptions, _ delivery: Delivery) {
-    guard delivery.begin() else { return }
-    delivery.end(Result { try handle.answer(prompt, options, delivery) })
+    // The engine does not hear of a stop before the call.
+    let result = Result {
+      try delivery.begin() ? handle.answer(prompt, options, delivery) : .stopped
+    }
+    deliveries.remove(delivery)
+    delivery.end(result)
   }
 }

@@ -4,11 +4,13 @@ import BitnetEngine
 /// what the artifact asks for.
 public struct GenerationOptions: Codable, Equatable, Sendable {
   /// What an answer does when it fills the context.
-  public enum WhenFull: String, Codable, Sendable {
+  public enum WhenFull: String, CaseIterable, Codable, Sendable {
     /// It ends there, as in Python.
     case ends
     /// It forgets the middle of the text, and goes on.
     case forgets
+    /// It ends there, and a conversation that is longer is refused.
+    case refuses
   }
 
   public var maxNewTokens: Int
@@ -52,7 +54,7 @@ extension GenerationOptions {
     stopStrings = (0..<c.stop_string_count).compactMap { index in
       c.stop_strings[index].map { String(cString: $0) }
     }
-    whenFull = c.when_full == Int32(BITNET_EDGE_FULL_ENDS.rawValue) ? .ends : .forgets
+    whenFull = WhenFull.allCases.first { $0.c == c.when_full } ?? .forgets
   }
 
   /// Gives `body` these options as C has them. They live as long as the call.
@@ -71,8 +73,7 @@ extension GenerationOptions {
     c.min_p = minP
     c.repetition_penalty = repetitionPenalty
     c.seed = seed
-    let full = whenFull == .ends ? BITNET_EDGE_FULL_ENDS : BITNET_EDGE_FULL_FORGETS
-    c.when_full = Int32(full.rawValue)
+    c.when_full = whenFull.c
     var strings: [UnsafePointer<CChar>?] = []
     let copies = stopStrings.map { $0.utf8CString }
     return try withPointers(to: copies[...], &strings) { pointers in
@@ -81,6 +82,16 @@ extension GenerationOptions {
         c.stop_string_count = buffer.count
         return try body(&c)
       }
+    }
+  }
+}
+
+extension GenerationOptions.WhenFull {
+  fileprivate var c: Int32 {
+    switch self {
+    case .ends: Int32(BITNET_EDGE_FULL_ENDS.rawValue)
+    case .forgets: Int32(BITNET_EDGE_FULL_FORGETS.rawValue)
+    case .refuses: Int32(BITNET_EDGE_FULL_REFUSES.rawValue)
     }
   }
 }

@@ -9,7 +9,7 @@ struct Client {
 
   static func main() async {
     do {
-      let arguments = try Arguments(Array(CommandLine.arguments.dropFirst()))
+      let arguments = try Arguments(words())
       guard let artifact = arguments.artifact, !arguments.help else {
         return write(Arguments.help)
       }
@@ -22,11 +22,26 @@ struct Client {
     }
   }
 
+  /// What was typed after the program's name.
+  private static func words() throws -> [String] {
+    try (1..<max(1, Int(CommandLine.argc))).map { number in
+      let word = CommandLine.unsafeArgv[number]!
+      let bytes = UnsafeRawBufferPointer(start: word, count: strlen(word))
+      return try utf8(bytes, of: "argument \(number)")
+    }
+  }
+
   private func run() async throws {
     try await engine.startChat(system: arguments.system)
-    if let question = arguments.question { return try await answer(question) }
+    if let question = arguments.question {
+      if isBlank(question) {
+        throw EngineError(.argument, "the prompt is empty, expected some text")
+      }
+      return try await answer(question)
+    }
     let isChat = isatty(STDIN_FILENO) != 0
-    while let line = readLine() {
+    var lines = Lines()
+    while let line = try lines.next() {
       if !isChat { try await engine.startChat(system: arguments.system) }
       try await answer(line)
     }

@@ -102,6 +102,71 @@ final class ChatModelTests: XCTestCase {
     XCTAssertLessThan(model.figures?.tokens ?? 1142, 1142)
   }
 
+  func testAStopBeforeTheFirstTokenGivesTheMessageBack() async {
+    let model = await start()
+    await ask("What is 3 + 5?", model)
+    let figures = model.figures
+    sendForLong(model)
+    model.stop()
+    while model.phase == .answering { await Task.yield() }
+    XCTAssertEqual(model.conversation.turns.map(\.user), ["What is 3 + 5?"])
+    XCTAssertEqual(model.conversation.draft, "What is 27 + 5?")
+    XCTAssertEqual(model.figures, figures)
+    XCTAssertNil(model.problem)
+    let second = await start()
+    XCTAssertEqual(second.conversation, model.conversation)
+  }
+
+  func testAnotherModelBeforeTheFirstTokenGivesTheMessageBack() async {
+    let model = await start()
+    sendForLong(model)
+    await model.open()
+    XCTAssertEqual(model.phase, .ready)
+    XCTAssertEqual(model.conversation.turns, [])
+    XCTAssertEqual(model.conversation.draft, "What is 27 + 5?")
+  }
+
+  /// A model whose template takes no system prompt, and not the word "Ben".
+  func testAModelThatCannotTakeTheConversationLeavesItThere() async throws {
+    guard let narrow = environment["BITNET_EDGE_NARROW_MODEL"] else {
+      throw XCTSkip("BITNET_EDGE_NARROW_MODEL names no model")
+    }
+    for (system, word) in [("Be short.", "Tim"), ("", "Ben"), ("Be short.", "Ben")] {
+      let first = await start()
+      first.settings.systemPrompt = system
+      await first.newChat()
+      await ask("\(word) has 84 stamps and buys 5 more. How many does \(word) have?", first)
+      let said = first.conversation
+      await first.add(URL(fileURLWithPath: narrow))
+      XCTAssertEqual(first.phase, .ready)
+      XCTAssertEqual(first.conversation, said)
+      XCTAssertTrue(first.problem?.hasPrefix("The model does not remember") ?? false)
+      first.problem = nil
+      await ask("What is 27 + 5?", first)
+      XCTAssertEqual(first.conversation.turns.map(\.answer), [said.turns[0].answer, "32"])
+      let second = await start()  // as the app starts again, with that model
+      XCTAssertEqual(second.conversation, first.conversation)
+      second.problem = nil
+      await second.choose(second.models[0])
+      XCTAssertNil(second.problem)
+      XCTAssertEqual(second.conversation, first.conversation)
+    }
+  }
+
+  func testANewChatWithoutTheSystemPromptSaysSo() async throws {
+    guard let narrow = environment["BITNET_EDGE_NARROW_MODEL"] else {
+      throw XCTSkip("BITNET_EDGE_NARROW_MODEL names no model")
+    }
+    let model = await start(bundled: URL(fileURLWithPath: narrow))
+    await ask("What is 27 + 5?", model)
+    model.settings.systemPrompt = "Be short."
+    await model.newChat()
+    XCTAssertTrue(model.problem?.hasPrefix("The model goes on without the system prompt") ?? false)
+    XCTAssertEqual(model.conversation.turns, [])
+    await ask("What is 27 + 5?", model)
+    XCTAssertEqual(model.conversation.turns.map(\.answer), ["32"])
+  }
+
   func testANewChatEndsTheAnswerInProgress() async {
     let model = await start()
     sendForLong(model)

@@ -63,6 +63,51 @@ final class EngineTests: XCTestCase {
     XCTAssertLessThan(stats?.ids.count ?? 1000, 1000)
   }
 
+  func testAStopRightAfterSendEndsTheAnswer() async throws {
+    let before = engine.send("What is 27 + 5?", options: long(1000))
+    let waits = engine.send("What is 27 + 5?", options: long(1000))
+    engine.stop()
+    for answer in [before, waits] {
+      let (_, stats) = try await read(answer)
+      XCTAssertEqual(stats.finish, .stopped)
+      XCTAssertLessThanOrEqual(stats.ids.count, 1)
+    }
+    engine.stop()  // of nothing
+    try await engine.startChat()
+    let (text, _) = try await read(engine.send("What is 27 + 5?"))
+    XCTAssertEqual(text, "32")
+  }
+
+  func testAnAnswerThatWasStoppedBeforeItBeganIsNoTurn() async throws {
+    let (_, alone) = try await read(engine.send("What is 27 + 5?"))
+    try await engine.startChat()
+    let busy = engine.generate(try await engine.encode("What is", special: true))
+    let waits = engine.send("What is 3 + 5?")
+    engine.stop()
+    _ = try await read(busy)
+    let (text, stats) = try await read(waits)
+    XCTAssertEqual(text, "")
+    if stats.ids.isEmpty {
+      let (_, next) = try await read(engine.send("What is 27 + 5?"))
+      XCTAssertEqual(next.promptTokens, alone.promptTokens)
+    }
+  }
+
+  func testFullContextsHaveThreeWays() async throws {
+    XCTAssertEqual(engine.defaults.whenFull, .forgets)
+    let question = String(repeating: "Which is bigger, 53 or 62? ", count: 8)
+    for _ in 0..<8 { try await engine.addTurn(user: question, answer: "62") }
+    var options = engine.defaults
+    options.whenFull = .refuses
+    let wrong = options
+    let engine = engine!
+    let refused = await kind { _ = try await read(engine.send("What is 27 + 5?", options: wrong)) }
+    XCTAssertEqual(refused, .context)
+    options.whenFull = .ends
+    let (_, stats) = try await read(engine.send("What is 27 + 5?", options: options))
+    XCTAssertGreaterThan(stats.forgottenTurns, 0)
+  }
+
   func testAReaderThatLeavesEndsTheAnswer() async throws {
     for try await _ in engine.send("What is 27 + 5?", options: long(1000)) { break }
     try await engine.startChat()  // waits for the answer, which would take very long

@@ -3,6 +3,7 @@
 #define BITNET_EDGE_JAVA_H_
 
 #include <jni.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bitnet_edge.h"
@@ -57,6 +58,44 @@ class Ids {
   jintArray array_;
   jint* data_ = nullptr;
   size_t size_ = 0;
+};
+
+// Strings of C: a copy of Java's arrays, each of which ends with NUL.
+class Strings {
+ public:
+  Strings(JNIEnv* env, jobjectArray arrays)
+      : size_(static_cast<size_t>(env->GetArrayLength(arrays))) {
+    data_ = static_cast<char**>(calloc(size_ + 1, sizeof(char*)));
+    for (size_t i = 0; data_ && !lost_ && i < size_; ++i) {
+      auto array =
+          static_cast<jbyteArray>(env->GetObjectArrayElement(arrays, static_cast<jsize>(i)));
+      jsize length = env->GetArrayLength(array);
+      data_[i] = static_cast<char*>(malloc(static_cast<size_t>(length) + 1));
+      lost_ = !data_[i];
+      if (!lost_) env->GetByteArrayRegion(array, 0, length, reinterpret_cast<jbyte*>(data_[i]));
+      env->DeleteLocalRef(array);
+    }
+    if (!data_ || lost_) {
+      lost_ = true;
+      jclass type = env->FindClass("java/lang/OutOfMemoryError");
+      if (type) env->ThrowNew(type, "stop strings");
+    }
+  }
+  ~Strings() {
+    for (size_t i = 0; data_ && i < size_; ++i) free(data_[i]);
+    free(data_);
+  }
+  Strings(const Strings&) = delete;
+  Strings& operator=(const Strings&) = delete;
+
+  bool lost() const { return lost_; }  // OutOfMemoryError is pending
+  const char* const* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  size_t size_;
+  char** data_;
+  bool lost_ = false;
 };
 
 inline jbyteArray java_bytes(JNIEnv* env, const char* data, size_t size) {

@@ -40,7 +40,8 @@ jintArray describe(JNIEnv* env, jclass, jlong handle, jobjectArray words) {
   return java_ids(env, sizes, 4);
 }
 
-void defaults(JNIEnv* env, jclass, jlong handle, jobject generation) {
+// Returns the stop strings; the rest goes into fields.
+jobjectArray defaults(JNIEnv* env, jclass, jlong handle, jobject generation) {
   bitnet_edge_generation asked = {};
   bitnet_edge_defaults(engine_of(handle), &asked);
   Fields fields(env, generation);
@@ -53,6 +54,16 @@ void defaults(JNIEnv* env, jclass, jlong handle, jobject generation) {
   fields.set("repetitionPenalty", asked.repetition_penalty);
   fields.set("seed", asked.seed);
   fields.set("whenFull", asked.when_full);
+  jclass bytes = env->FindClass("[B");
+  auto count = static_cast<jsize>(asked.stop_string_count);
+  jobjectArray stops = bytes ? env->NewObjectArray(count, bytes, nullptr) : nullptr;
+  for (jsize i = 0; stops && i < count; ++i) {
+    jbyteArray stop = java_bytes(env, asked.stop_strings[i], strlen(asked.stop_strings[i]));
+    if (!stop) return nullptr;
+    env->SetObjectArrayElement(stops, i, stop);
+    env->DeleteLocalRef(stop);
+  }
+  return stops;
 }
 
 jintArray encode(JNIEnv* env, jclass, jlong handle, jbyteArray text, jboolean special) {
@@ -129,19 +140,15 @@ int hand_over(const char* text, size_t size, void* user) {
   return more && !to->env->ExceptionCheck() ? 0 : 1;
 }
 
-// At most so many stop strings, each with its Java array.
-constexpr jsize kStops = 64;
-
 struct Call {
   bitnet_edge_generation generation;
-  jbyteArray arrays[kStops];
-  const char* stops[kStops];
   bitnet_edge_stats stats;
   Listener listener;
 };
 
-bool begin(JNIEnv* env, jclass engine, jobject generation, jobjectArray stops, jobject pieces,
+bool begin(JNIEnv* env, jclass engine, jobject generation, const Strings& stops, jobject pieces,
            Call* call) {
+  if (stops.lost()) return false;
   Fields fields(env, generation);
   bitnet_edge_generation& to = call->generation;
   to.max_new_tokens = fields.integer("maxNewTokens");
@@ -153,30 +160,14 @@ bool begin(JNIEnv* env, jclass engine, jobject generation, jobjectArray stops, j
   to.repetition_penalty = fields.number("repetitionPenalty");
   to.seed = static_cast<uint64_t>(fields.large("seed"));
   to.when_full = fields.integer("whenFull");
-  to.stop_strings = call->stops;
-  jsize count = env->GetArrayLength(stops);
-  if (count > kStops) {
-    bitnet_edge_error error = {BITNET_EDGE_ARGUMENT, "there are more than 64 stop strings"};
-    raise(env, error.code, error);
-    return false;
-  }
-  for (jsize i = 0; i < count; ++i) {
-    call->arrays[i] = static_cast<jbyteArray>(env->GetObjectArrayElement(stops, i));
-    call->stops[i] =
-        reinterpret_cast<const char*>(env->GetByteArrayElements(call->arrays[i], nullptr));
-    if (!call->stops[i]) return false;
-    to.stop_string_count = static_cast<size_t>(i) + 1;
-  }
+  to.stop_strings = stops.data();
+  to.stop_string_count = stops.size();
   jmethodID deliver = env->GetStaticMethodID(engine, "deliver", "(" EDGE "Pieces;[B)Z");
   call->listener = {env, engine, deliver, pieces};
   return deliver != nullptr;
 }
 
 void end(JNIEnv* env, Call* call, jobject stats) {
-  for (size_t i = 0; i < call->generation.stop_string_count; ++i) {
-    auto* bytes = reinterpret_cast<jbyte*>(const_cast<char*>(call->stops[i]));
-    env->ReleaseByteArrayElements(call->arrays[i], bytes, JNI_ABORT);
-  }
   if (env->ExceptionCheck()) return;
   Fields fields(env, stats);
   fields.set("finish", static_cast<int32_t>(call->stats.finish));
@@ -195,8 +186,9 @@ void report(JNIEnv* env, bitnet_edge_code code, const bitnet_edge_error& error) 
 }
 
 void send(JNIEnv* env, jclass type, jlong handle, jbyteArray text, jobject generation,
-          jobjectArray stops, jobject pieces, jobject stats) {
+          jobjectArray stop_strings, jobject pieces, jobject stats) {
   Bytes bytes(env, text);
+  Strings stops(env, stop_strings);
   Call call = {};
   if (!bytes.lost() && begin(env, type, generation, stops, pieces, &call)) {
     bitnet_edge_error error = {};
@@ -209,8 +201,9 @@ void send(JNIEnv* env, jclass type, jlong handle, jbyteArray text, jobject gener
 }
 
 void generate(JNIEnv* env, jclass type, jlong handle, jintArray array, jobject generation,
-              jobjectArray stops, jobject pieces, jobject stats) {
+              jobjectArray stop_strings, jobject pieces, jobject stats) {
   Ids ids(env, array);
+  Strings stops(env, stop_strings);
   Call call = {};
   if (!ids.lost() && begin(env, type, generation, stops, pieces, &call)) {
     bitnet_edge_error error = {};
@@ -242,7 +235,7 @@ const Method kMethods[] = {
     {"open", "([B[B[BI)J", reinterpret_cast<void*>(open)},
     {"close", "(J)V", reinterpret_cast<void*>(close)},
     {"describe", "(J[[B)[I", reinterpret_cast<void*>(describe)},
-    {"defaults", "(J" EDGE "Generation;)V", reinterpret_cast<void*>(defaults)},
+    {"defaults", "(J" EDGE "Generation;)[[B", reinterpret_cast<void*>(defaults)},
     {"encode", "(J[BZ)[I", reinterpret_cast<void*>(encode)},
     {"decode", "(J[I)[B", reinterpret_cast<void*>(decode)},
     {"startChat", "(J[B)V", reinterpret_cast<void*>(start_chat)},

@@ -48,7 +48,7 @@ public final class Engine implements AutoCloseable {
   /** What the artifact's generation_config.json asks for. */
   public Generation defaults() {
     Generation generation = new Generation();
-    defaults(opened(), generation);
+    generation.stopStrings = Utf8.texts(defaults(opened(), generation));
     return generation;
   }
 
@@ -124,7 +124,7 @@ public final class Engine implements AutoCloseable {
 
   private static native int[] describe(long engine, byte[][] words);
 
-  private static native void defaults(long engine, Generation generation);
+  private static native byte[][] defaults(long engine, Generation generation);
 
   private static native int[] encode(long engine, byte[] text, boolean special)
       throws EngineException;

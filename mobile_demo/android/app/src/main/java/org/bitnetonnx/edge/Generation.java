@@ -10,6 +10,10 @@ public final class Generation {
   public double minP; // 0: off
   public double repetitionPenalty = 1; // 1: off
   public long seed;
-  public int whenFull; // the context; 0: the answer ends there, 1: its beginning and newest half stay
+  /**
+   * The context. 0: the answer ends there; 1: its beginning and newest half stay; 2: as 0, and a
+   * conversation that is longer is refused.
+   */
+  public int whenFull;
   public String[] stopStrings = {}; // not shown
 }

@@ -16,6 +16,13 @@ public final class Stats {
   public double firstSeconds; // from the call to the first id
   public double decodeSeconds; // from the first id to the last one
 
+  /** Of an answer that was stopped before it began. */
+  public static Stats stopped() {
+    Stats stats = new Stats();
+    stats.finish = STOPPED;
+    return stats;
+  }
+
   /** Tokens of the answer in a second, the first one left out; 0 where there is no second one. */
   public double tokensPerSecond() {
     return newIds > 1 && decodeSeconds > 0 ? (newIds - 1) / decodeSeconds : 0;

@@ -41,7 +41,18 @@ final class Utf8 {
   static byte[][] paths(String[] texts) throws EngineException {
     byte[][] made = new byte[texts.length][];
     for (int i = 0; i < texts.length; i++) {
+      if (texts[i] == null) {
+        throw new EngineException(EngineException.ARGUMENT, "a text is null, expected none that is");
+      }
       made[i] = path(texts[i]);
+    }
+    return made;
+  }
+
+  static String[] texts(byte[][] strings) {
+    String[] made = new String[strings.length];
+    for (int i = 0; i < strings.length; i++) {
+      made[i] = text(strings[i]);
     }
     return made;
   }

@@ -115,7 +115,7 @@ public final class ChatActivity extends Activity implements Watcher, View.OnClic
       message.setSelection(unsent.length());
     }
     showButton(state);
-    if (shown == State.ANSWERING && state == State.READY) {
+    if (shown == State.ANSWERING && state == State.READY && unsent == null) {
       sayAnswer();
     }
     shown = state;

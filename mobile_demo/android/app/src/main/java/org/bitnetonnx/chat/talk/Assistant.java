@@ -1,7 +1,6 @@
 package org.bitnetonnx.chat.talk;
 
 import android.content.Context;
-import android.os.Debug;
 import android.os.Handler;
 import android.os.Looper;
 import android.os.SystemClock;
@@ -49,6 +48,7 @@ public final class Assistant {
     if (conversation == null) {
       conversation = new Conversation(settings.system());
     }
+    unsent = conversation.takeBackUnanswered(); // the process ended before there was an answer
     open();
   }
 
@@ -95,6 +95,9 @@ public final class Assistant {
   /** Opens the selected model, and gives it the conversation. */
   public void open() {
     worker.stop();
+    if (state == State.ANSWERING) { // its end will not be heard
+      unsent = conversation.takeBackUnanswered();
+    }
     threads = settings.threads();
     begin(State.OPENING);
     description = null;
@@ -193,17 +196,18 @@ public final class Assistant {
     }
 
     @Override
-    public void answered(Stats finished, String why) {
+    public void answered(Stats finished, long bytes, String why) {
       if (mine != task) {
         return;
       }
-      if (finished == null) {
+      if (finished == null || finished.newIds == 0) { // then the engine has no such turn
         conversation.turns.remove(turn);
         unsent = turn.user;
+      } else {
+        stats = finished;
+        memory = bytes;
       }
-      stats = finished;
       sentence = why;
-      memory = Debug.getPss() << 10;
       state = State.READY;
       save();
       tell();

@@ -8,10 +8,14 @@ import java.io.FileNotFoundException;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import org.json.JSONArray;
 import org.json.JSONException;
+import org.json.JSONObject;
 
 /** The conversation in the app's storage: it goes on after the process was killed. */
 final class ConversationFile {
+  private static final int VERSION = 1;
+
   private final AtomicFile file;
 
   ConversationFile(Context context) {
@@ -21,7 +25,7 @@ final class ConversationFile {
   /** null where there is none, or where another version of the app wrote it. */
   Conversation read() {
     try {
-      return Conversation.fromJson(new String(file.readFully(), StandardCharsets.UTF_8));
+      return fromJson(new String(file.readFully(), StandardCharsets.UTF_8));
     } catch (FileNotFoundException error) {
       return null;
     } catch (IOException | JSONException error) {
@@ -34,7 +38,7 @@ final class ConversationFile {
     FileOutputStream stream = null;
     try {
       stream = file.startWrite();
-      stream.write(conversation.toJson().getBytes(StandardCharsets.UTF_8));
+      stream.write(toJson(conversation).getBytes(StandardCharsets.UTF_8));
       file.finishWrite(stream);
     } catch (IOException error) { // no room: the conversation goes on unsaved
       Log.w("bitnet", "the conversation was not saved", error);
@@ -42,5 +46,33 @@ final class ConversationFile {
         file.failWrite(stream);
       }
     }
+  }
+
+  private static String toJson(Conversation conversation) {
+    try {
+      JSONArray listed = new JSONArray();
+      for (Turn turn : conversation.turns) {
+        listed.put(new JSONObject().put("user", turn.user).put("answer", turn.answer));
+      }
+      JSONObject object = new JSONObject().put("version", VERSION).put("turns", listed);
+      return object.put("system", conversation.system).toString(); // null leaves it out
+    } catch (JSONException error) {
+      throw new AssertionError(error); // only a number that is not finite
+    }
+  }
+
+  private static Conversation fromJson(String text) throws JSONException {
+    JSONObject object = new JSONObject(text);
+    if (object.getInt("version") != VERSION) {
+      throw new JSONException("version");
+    }
+    Conversation made =
+        new Conversation(object.has("system") ? object.getString("system") : null);
+    JSONArray listed = object.getJSONArray("turns");
+    for (int i = 0; i < listed.length(); i++) {
+      JSONObject turn = listed.getJSONObject(i);
+      made.turns.add(new Turn(turn.getString("user"), turn.getString("answer")));
+    }
+    return made;
   }
 }

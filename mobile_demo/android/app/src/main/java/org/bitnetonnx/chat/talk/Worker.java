@@ -1,5 +1,6 @@
 package org.bitnetonnx.chat.talk;
 
+import android.os.Debug;
 import android.os.Handler;
 import android.os.HandlerThread;
 import android.os.Looper;
@@ -27,8 +28,11 @@ final class Worker {
   interface Answering {
     void piece(String text);
 
-    /** stats: null where there is no answer; then why says what went wrong. */
-    void answered(Stats stats, String why);
+    /**
+     * stats: null where there is no answer; then why says what went wrong. memory: bytes that this
+     * process takes.
+     */
+    void answered(Stats stats, long memory, String why);
   }
 
   // By its name: the system finds it inside the APK.
@@ -38,7 +42,7 @@ final class Worker {
   private final Handler main = new Handler(Looper.getMainLooper());
   private final Handler tasks;
   private volatile Engine engine; // null before a model is open
-  private volatile boolean stopping;
+  private volatile PieceStream last; // the answer that was asked for last; null before there is one
 
   Worker(ModelStore store) {
     this.store = store;
@@ -47,9 +51,12 @@ final class Worker {
     tasks = new Handler(thread.getLooper());
   }
 
-  /** Ends the answer in progress, and one that waits for its turn. */
+  /** Ends the answer in progress, also where it waits for its turn. */
   void stop() {
-    stopping = true;
+    PieceStream asked = last;
+    if (asked != null) {
+      asked.stopped = true;
+    }
     Engine open = engine;
     if (open != null) {
       open.stop();
@@ -82,12 +89,13 @@ final class Worker {
   }
 
   void send(final String text, final Settings settings, final Answering listener) {
-    stopping = false;
+    final PieceStream pieces = new PieceStream(listener);
+    last = pieces;
     tasks.post(
         new Runnable() {
           @Override
           public void run() {
-            answer(text, settings, listener);
+            answer(text, settings, pieces);
           }
         });
   }
@@ -122,7 +130,11 @@ final class Worker {
       return null;
     } catch (EngineException error) {
       startEmpty();
-      return "The model does not remember what is above: " + error.getMessage();
+      String what =
+          conversation.turns.isEmpty()
+              ? "The model goes on without the system prompt: "
+              : "The model does not remember what is above: ";
+      return what + error.getMessage();
     }
   }
 
@@ -146,24 +158,24 @@ final class Worker {
         });
   }
 
-  private void answer(String text, Settings settings, final Answering listener) {
-    final PieceStream pieces = new PieceStream(listener);
+  private void answer(String text, Settings settings, final PieceStream pieces) {
     Stats finished = null;
     String sentence = null;
     try {
       Generation generation = settings.over(engine.defaults());
-      finished = engine.send(text, generation, pieces);
+      finished = pieces.stopped ? Stats.stopped() : engine.send(text, generation, pieces);
     } catch (EngineException error) {
       sentence = error.getMessage();
     }
     final Stats stats = finished;
     final String why = sentence;
+    final long memory = Debug.getPss() << 10; // the system counts it for milliseconds
     main.post(
         new Runnable() {
           @Override
           public void run() {
             pieces.run(); // what waits
-            listener.answered(stats, why);
+            pieces.listener.answered(stats, memory, why);
           }
         });
   }
@@ -174,6 +186,7 @@ final class Worker {
 
     private final Answering listener;
     private final StringBuilder waiting = new StringBuilder();
+    volatile boolean stopped; // the engine does not hear of a stop before the call
 
     PieceStream(Answering listener) {
       this.listener = listener;
@@ -185,7 +198,7 @@ final class Worker {
         main.postDelayed(this, MILLISECONDS);
       }
       waiting.append(text);
-      return !stopping;
+      return !stopped;
     }
 
     @Override
