@@ -135,8 +135,8 @@ TEST(ternary_gemm, extremes) {
           check_gemm(row, &t);
           memset(columns.q.data, activation, columns.q.size());
           columns.sum();
-          row.columns(3, k, 1, columns.q.data, columns.q_stride, columns.q_sums.data, columns.w.data,
-                      64, sums.data, 256);
+          row.columns(3, k, 1, columns.q.data, columns.q_stride, columns.q_sums.data,
+                      columns.w.data, 64, sums.data, 256);
           const int32_t expected = static_cast<int32_t>(k) * activation * (weight_code - 1);
           for (size_t n = 0; n < sums.size(); n++) CHECK(sums[n] == expected);
         }
