@@ -28,6 +28,7 @@ struct Tables {
   int16_t triples[kDepth * kTriples][kTokens][32];
   int8_t quads[kTokens][kDepth * kQuads * 4 + 32];
   int32_t start[kTokens];
+  int32_t activations[kTokens][kDepth * kTriples + 16];
 };
 
 // Byte i of the result is f(i).
@@ -55,42 +56,44 @@ static constexpr Bytes kOrder([](int i) {
 });
 static constexpr Bytes kPairs([](int i) { return i / 4 + (i % 2 ? 64 : 0); });
 
-// Tables of one activation row and one block of it.
-static NOINLINE void build(const int8_t* q, size_t block, size_t token, Tables* tables) {
+// What tables are made of: one activation row by one block. Each triple gets a fourth byte.
+static NOINLINE void prepare(const int8_t* q, size_t block, size_t token, Tables* tables) {
   const __m512i biased = _mm512_set1_epi8(-128);
   const __m512i a = _mm512_xor_si512(_mm512_loadu_si512(q), biased);
   const __m512i b = _mm512_xor_si512(_mm512_loadu_si512(q + 64), biased);
   const __m512i c = _mm512_xor_si512(_mm512_loadu_si512(q + 128), biased);
-  alignas(64) uint32_t triples[48];
+  int32_t* triples = tables->activations[token] + block * kTriples;
   __m512i pairs = _mm512_load_si512(kPairs.at);
   UNROLL for (int i = 0; i < 3; i++) {
     const __m512i ab = _mm512_permutex2var_epi8(a, pairs, b);
     const __m512i c1 = _mm512_permutex2var_epi8(c, pairs, biased);
-    _mm512_store_si512(triples + 16 * i, _mm512_mask_blend_epi16(0xaaaaaaaa, ab, c1));
+    _mm512_storeu_si512(triples + 16 * i, _mm512_mask_blend_epi16(0xaaaaaaaa, ab, c1));
     pairs = _mm512_add_epi8(pairs, _mm512_set1_epi8(16));
-  }
-  const __m512i even = _mm512_load_si512(kEven.at), odd = _mm512_load_si512(kOdd.at);
-  const __m512i zero = _mm512_setzero_si512();
-  int16_t* to = tables->triples[block * kTriples][token];
-  ROLLED for (size_t t = 0; t < kTriples; t++, to += kTokens * 32) {
-    const __m512i x = _mm512_set1_epi32(static_cast<int>(triples[t]));
-    const __m512i high = _mm512_slli_epi32(_mm512_dpbusd_epi32(zero, x, odd), 16);
-    _mm512_store_si512(
-        to, _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_dpbusd_epi32(zero, x, even), high));
   }
   // Field 3, and what the triples leave of the others. The last bytes are copied twice.
   int8_t* quads = tables->quads[token] + block * kQuads * 4;
-  const __m512i ones = _mm512_set1_epi8(1);
-  const __m512i all = _mm512_loadu_si512(q + 192);
-  const __mmask64 rest = ~0ull << kTriples;
-  __m512i sum = _mm512_dpbusd_epi32(zero, ones, all);
+  const __m512i ones = _mm512_set1_epi8(1), all = _mm512_loadu_si512(q + 192);
+  __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, all);
   _mm512_storeu_si512(quads, all);
   UNROLL for (size_t f = 0; f < 3; f++) {
-    const __m512i x = _mm512_maskz_loadu_epi8(rest, q + 64 * f);
+    const __m512i x = _mm512_maskz_loadu_epi8(~0ull << kTriples, q + 64 * f);
     sum = _mm512_dpbusd_epi32(sum, ones, x);
-    _mm512_mask_storeu_epi8(quads + 64 + f * kRest * 4 - kTriples, rest, x);
+    memcpy(quads + 64 + f * kRest * 4, q + 64 * f + kTriples, 32);
   }
   tables->start[token] -= _mm512_reduce_add_epi32(sum);
+}
+
+static NOINLINE void build(size_t blocks, Tables* tables) {
+  const __m512i even = _mm512_load_si512(kEven.at), odd = _mm512_load_si512(kOdd.at);
+  const __m512i zero = _mm512_setzero_si512();
+  for (size_t t = 0; t < blocks * kTriples; t++) {
+    UNROLL for (size_t i = 0; i < kTokens; i++) {
+      const __m512i x = _mm512_set1_epi32(tables->activations[i][t]);
+      const __m512i low = _mm512_dpbusd_epi32(zero, x, even);
+      const __m512i high = _mm512_slli_epi32(_mm512_dpbusd_epi32(zero, x, odd), 16);
+      _mm512_store_si512(tables->triples[t][i], _mm512_mask_blend_epi16(0xaaaaaaaa, low, high));
+    }
+  }
 }
 
 // Codes of field f of two groups of 16 rows: those of b count 4 times.

@@ -108,9 +108,10 @@ static NOINLINE bool look_up(const Weights& weights, size_t m, size_t blocks, co
         const size_t at = m0 + i < m ? m0 + i : m - 1;
         tables.start[i] = 0;
         for (size_t b = 0; b < depth; b++) {
-          build(q + at * q_stride + (b0 + b) * kBlockK, b, i, &tables);
+          prepare(q + at * q_stride + (b0 + b) * kBlockK, b, i, &tables);
         }
       }
+      build(depth, &tables);
       for (size_t n = 0; n < weights.outputs; n += kRows) {
         int32_t* rows[kTokens];
         for (size_t i = 0; i < kTokens; i++) {
