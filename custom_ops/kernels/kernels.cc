@@ -22,7 +22,7 @@ Kernels kernels_of(const Cpu& cpu) {
   take(has_all(cpu.features, needs), ternary_few_##isa, &k.ternary_few); \
   take(has_all(cpu.features, needs), ternary_columns_few_##isa, &k.ternary_columns_few);
 #include "kernels/ternary_few/kernels.inc"
-#define KERNEL(isa, needs, rows)                                             \
+#define KERNEL(isa, needs, rows)                                           \
   if (!k.ternary_gemm && has_all(cpu.features, needs)) k.gemm_rows = rows; \
   take(has_all(cpu.features, needs), ternary_gemm_##isa, &k.ternary_gemm); \
   take(has_all(cpu.features, needs), ternary_columns_gemm_##isa, &k.ternary_columns_gemm);

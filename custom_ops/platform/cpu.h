@@ -16,7 +16,8 @@ constexpr uint32_t kCpuDotprod = 16;    // Arm: sdot
 constexpr uint32_t kCpuI8mm = 32;       // Arm: smmla
 constexpr uint32_t kCpuZen4 = 64;       // AMD, with AVX-512 VBMI
 
-// All bits of this CPU. Zen 4 implies AVX-512 VNNI, and that, as AVX-VNNI, AVX2; i8mm implies dotprod, and that NEON.
+// All bits of this CPU. Zen 4 implies AVX-512 VNNI, and that, as AVX-VNNI, AVX2; i8mm implies
+// dotprod, and that NEON.
 uint32_t detect_cpu();
 
 // A kind of CPU that BITNET_ONNX_KERNEL can name.

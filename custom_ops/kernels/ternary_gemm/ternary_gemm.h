@@ -26,9 +26,9 @@ using TernaryColumnsGemm = void(size_t m, size_t count, size_t blocks, const int
                                 size_t q_stride, const int32_t* q_sums, const uint8_t* w,
                                 size_t row_bytes, int32_t* sums, size_t stride);
 
-// The same for some of the rows, or all. Where an index, ascending, names the rows, m is at most kFewActivations,
-// and q has zeros only up to a multiple of 4.
-// ternary_columns_gemm and ternary_columns_few are made of it, but for scalar and AVX-512.
+// The same for some of the rows, or all. Where an index, ascending, names the rows, m is at most
+// kFewActivations, and q has zeros only up to a multiple of 4. ternary_columns_gemm and
+// ternary_columns_few are made of it, but for scalar and AVX-512.
 using TernaryColumnsBlocks = void(size_t m, size_t count, size_t blocks, const int8_t* q,
                                   size_t q_stride, const int32_t* q_sums, const uint8_t* w,
                                   size_t row_bytes, const int32_t* index, int32_t* sums,

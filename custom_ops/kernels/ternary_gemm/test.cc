@@ -135,8 +135,8 @@ TEST(ternary_gemm, extremes) {
           check_gemm(row, &t);
           memset(columns.q.data, activation, columns.q.size());
           columns.sum();
-          row.columns(3, k, 1, columns.q.data, columns.q_stride, columns.q_sums.data, columns.w.data,
-                      64, sums.data, 256);
+          row.columns(3, k, 1, columns.q.data, columns.q_stride, columns.q_sums.data,
+                      columns.w.data, 64, sums.data, 256);
           const int32_t expected = static_cast<int32_t>(k) * activation * (weight_code - 1);
           for (size_t n = 0; n < sums.size(); n++) CHECK(sums[n] == expected);
         }
@@ -149,9 +149,9 @@ TEST(ternary_gemm, extremes) {
 TEST(ternary_gemm, valid) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
-    for (size_t m : {1, 15, 16, 17, 18, 19, 20, 33, 40}) {
-      for (size_t k : {1, 100, 256, 257, 511, 700, 1025}) {
-        for (size_t n : {63, 64, 65, 129, 200}) {
+    for (size_t m : {1, 15, 16, 17, 18, 19, 40}) {
+      for (size_t k : {1, 256, 257, 511, 700}) {
+        for (size_t n : {63, 64, 130}) {
           const size_t seed = m * 100000 + k * 100 + n;
           CASE("ternary_gemm_%s m %zu n %zu k %zu valid seed %zu", row.isa, m, n, k, seed);
           Random random = {seed};
@@ -170,8 +170,8 @@ TEST(ternary_gemm, valid) {
 TEST(ternary_gemm, valid_columns) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
-    for (size_t m : {1, 15, 16, 17, 18, 19, 31, 40}) {
-      for (size_t count : {0, 1, 4, 63, 255, 256, 257, 513, 700, 770}) {
+    for (size_t m : {1, 15, 16, 17, 18, 19}) {
+      for (size_t count : {0, 1, 63, 256, 257, 513, 770}) {
         const size_t blocks = 1 + (m + count) % 6, seed = m * 10000 + count;
         CASE("ternary_columns_gemm_%s: m %zu, %zu columns of %zu blocks, valid, seed %zu", row.isa,
              m, count, blocks, seed);
@@ -191,7 +191,7 @@ TEST(ternary_gemm, valid_columns) {
 TEST(ternary_gemm, wide) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
-    for (size_t n : {kRowsZen4 - 1, kRowsZen4, kRowsZen4 + 70, 2 * kRowsZen4 + 64}) {
+    for (size_t n : {kRowsZen4 - 1, kRowsZen4 + 70}) {
       CASE("ternary_gemm_%s n %zu", row.isa, n);
       Random random = {n};
       Ternary t(18, n, 300);
@@ -208,7 +208,7 @@ TEST(ternary_gemm, wide) {
 TEST(ternary_gemm, largest) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
-    const size_t m = 17, k = 2560;
+    const size_t m = 17, k = 1300;
     for (size_t n : {64, 65}) {
       Ternary t(m, n, k);
       Columns columns(m, k, 2, 128);

@@ -1,209 +1,27 @@
 // AMD's vector units look up and add beside those that multiply. So of each 7 weights, 4 are
 // multiplied, as in x86_avx512vnni.cc, and 3 are looked up: a table has what 3 activations give to
 // each of 27 triples of weights, one vector of int16, and one instruction looks up 32 rows.
-#include "kernels/x86_avx512vnni.h"
-
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/ternary_gemm/ternary_gemm.h"
+#include "kernels/ternary_gemm/lookup.h"
 
 namespace bitnet {
 
-// Of a block, bytes b < 36 of fields 0 to 2 are triples; all the rest is quads.
-static constexpr size_t kTriples = 36, kQuads = (kBlockK - 3 * kTriples) / 4;
-static constexpr size_t kRest = (kBlockBytes - kTriples) / 4;  // quads of each of fields 0 to 2
-static constexpr size_t kDepth = 2;                            // blocks at a time
-static constexpr size_t kRows = 64, kTokens = 4;               // of a tile
-static constexpr size_t kLeast = 16;  // activation rows that are worth the tables
-static_assert(kTriples % 4 == 0 && kDepth * kTriples * 3 * 128 <= 32767, "sums fit int16");
-
-// What a tile multiplies with: 64 weight rows by kDepth blocks.
-struct Panel {
-  uint8_t quads[kDepth * kQuads][128];   // row r % 16's 4 codes: r / 16 = 0, 2, and 4 times 1, 3
-  uint8_t triples[kDepth * kTriples][64];  // of rows r, 32 + r, 16 + r, 48 + r
-};
-
-struct Tables {
-  int16_t triples[kDepth * kTriples][kTokens][32];
-  int8_t quads[kTokens][kDepth * kQuads * 4 + 32];
-  int32_t start[kTokens];
-};
-
-// Byte i of the result is f(i).
-template <typename F>
-struct Bytes {
-  alignas(64) int8_t at[64];
-  constexpr explicit Bytes(F f) : at() {
-    for (int i = 0; i < 64; i++) at[i] = static_cast<int8_t>(f(i));
-  }
-};
-
-// Table entry e is for codes e % 3, e / 3 % 3 and e / 9. Activations come as x + 128; a fourth, 0,
-// takes the 128s out again.
-static constexpr int weight(int e, int i) {
-  return i == 3   ? -weight(e, 0) - weight(e, 1) - weight(e, 2)
-         : i == 0 ? e % 3 - 1
-         : i == 1 ? e / 3 % 3 - 1
-                  : e / 9 - 1;
-}
-static constexpr Bytes kEven([](int i) { return weight(i / 4 * 2, i % 4); });
-static constexpr Bytes kOdd([](int i) { return weight(i / 4 * 2 + 1, i % 4); });
-static constexpr Bytes kEntry([](int i) { return i % 4 + i / 4 % 4 * 3 + i / 16 * 9; });
-static constexpr Bytes kOrder([](int i) { return i / 4 + (i % 4 == 1 ? 32 : i % 4 == 2 ? 16 : i % 4 * 16); });
-static constexpr Bytes kPairs([](int i) { return i / 4 + (i % 2 ? 64 : 0); });
-
-// Tables of one activation row and one block of it.
-static NOINLINE void build(const int8_t* q, size_t block, size_t token, Tables* tables) {
-  const __m512i biased = _mm512_set1_epi8(-128);
-  const __m512i a = _mm512_xor_si512(_mm512_loadu_si512(q), biased);
-  const __m512i b = _mm512_xor_si512(_mm512_loadu_si512(q + 64), biased);
-  const __m512i c = _mm512_xor_si512(_mm512_loadu_si512(q + 128), biased);
-  alignas(64) uint32_t triples[48];
-  __m512i pairs = _mm512_load_si512(kPairs.at);
-  UNROLL for (int i = 0; i < 3; i++) {
-    const __m512i ab = _mm512_permutex2var_epi8(a, pairs, b);
-    const __m512i c1 = _mm512_permutex2var_epi8(c, pairs, biased);
-    _mm512_store_si512(triples + 16 * i, _mm512_mask_blend_epi16(0xaaaaaaaa, ab, c1));
-    pairs = _mm512_add_epi8(pairs, _mm512_set1_epi8(16));
-  }
-  const __m512i even = _mm512_load_si512(kEven.at), odd = _mm512_load_si512(kOdd.at);
-  const __m512i zero = _mm512_setzero_si512();
-  int16_t* to = tables->triples[block * kTriples][token];
-  ROLLED for (size_t t = 0; t < kTriples; t++, to += kTokens * 32) {
-    const __m512i x = _mm512_set1_epi32(static_cast<int>(triples[t]));
-    const __m512i high = _mm512_slli_epi32(_mm512_dpbusd_epi32(zero, x, odd), 16);
-    _mm512_store_si512(
-        to, _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_dpbusd_epi32(zero, x, even), high));
-  }
-  // Field 3, and what the triples leave of the others. The last bytes are copied twice.
-  int8_t* quads = tables->quads[token] + block * kQuads * 4;
-  const __m512i ones = _mm512_set1_epi8(1);
-  const __m512i all = _mm512_loadu_si512(q + 192);
-  const __mmask64 rest = ~0ull << kTriples;
-  __m512i sum = _mm512_dpbusd_epi32(zero, ones, all);
-  _mm512_storeu_si512(quads, all);
-  UNROLL for (size_t f = 0; f < 3; f++) {
-    const __m512i x = _mm512_maskz_loadu_epi8(rest, q + 64 * f);
-    sum = _mm512_dpbusd_epi32(sum, ones, x);
-    _mm512_mask_storeu_epi8(quads + 64 + f * kRest * 4 - kTriples, rest, x);
-  }
-  tables->start[token] -= _mm512_reduce_add_epi32(sum);
-}
-
-// Codes of field f of two groups of 16 rows: those of b count 4 times.
-static inline __m512i field(const __m512i pairs[2], int f) {
-  const __m512i both = _mm512_set1_epi8(15);
-  return _mm512_and_si512(f < 2 ? pairs[f] : _mm512_srli_epi16(pairs[f - 2], 4), both);
-}
-// Fields 0 and 2, and fields 1 and 3.
-static inline void pair(__m512i a, __m512i b, __m512i pairs[2]) {
-  const __m512i low = _mm512_set1_epi8(0x33);
-  pairs[0] = _mm512_ternarylogic_epi64(low, a, _mm512_slli_epi16(b, 2), 0xca);
-  pairs[1] = _mm512_ternarylogic_epi64(low, _mm512_srli_epi16(a, 2), b, 0xca);
-}
-
-// One block of 64 rows. Returns whether a code is 3.
-static NOINLINE bool unpack_64_rows(const uint8_t* w, size_t row_bytes, size_t block, Panel* panel) {
-  alignas(64) __m512i v[4][16];
-  __m512i three = _mm512_setzero_si512();
-  for (size_t g = 0; g < 4; g++) {
-    __m512i r[16];
-    UNROLL for (size_t i = 0; i < 16; i++) {
-      r[i] = _mm512_loadu_si512(w + (16 * g + i) * row_bytes);
-      three = _mm512_ternarylogic_epi64(three, r[i], _mm512_srli_epi16(r[i], 1), 0xf8);
-    }
-    transpose_16x16(r);
-    UNROLL for (size_t i = 0; i < 16; i++) v[g][i] = r[i];
-  }
-  uint8_t(*quads)[128] = panel->quads + block * kQuads;
-  for (size_t i = 0; i < 16; i++) {
-    UNROLL for (int h = 0; h < 2; h++) {
-      __m512i pairs[2];
-      pair(v[2 * h][i], v[2 * h + 1][i], pairs);
-      _mm512_store_si512(quads[i] + 64 * h, field(pairs, 3));
-      if (i < kTriples / 4) continue;
-      UNROLL for (int f = 0; f < 3; f++) {
-        const size_t rest = static_cast<size_t>(f) * kRest + i - kTriples / 4;
-        _mm512_store_si512(quads[16 + rest] + 64 * h, field(pairs, f));
-      }
-    }
-  }
-  const __m512i entry = _mm512_load_si512(kEntry.at);
-  uint8_t(*triples)[64] = panel->triples + block * kTriples;
-  const __mmask64 odd = 0xaaaaaaaaaaaaaaaa;
-  for (size_t i = 0; i < kTriples / 4; i++, triples += 4) {
-    __m512i e[4];
-    UNROLL for (int g = 0; g < 4; g++) e[g] = _mm512_permutexvar_epi8(v[g][i], entry);
-    UNROLL for (int j = 0; j < 2; j++) {  // bytes j and j + 2
-      const __m512i a = j ? _mm512_mask_blend_epi8(odd, _mm512_srli_epi16(e[0], 8), e[2])
-                          : _mm512_mask_blend_epi8(odd, e[0], _mm512_slli_epi16(e[2], 8));
-      const __m512i b = j ? _mm512_mask_blend_epi8(odd, _mm512_srli_epi16(e[1], 8), e[3])
-                          : _mm512_mask_blend_epi8(odd, e[1], _mm512_slli_epi16(e[3], 8));
-      const __mmask32 high = 0xaaaaaaaa;
-      _mm512_store_si512(triples[j], _mm512_mask_blend_epi16(high, a, _mm512_slli_epi32(b, 16)));
-      _mm512_store_si512(triples[j + 2], _mm512_mask_blend_epi16(high, _mm512_srli_epi32(a, 16), b));
-    }
-  }
-  return _mm512_test_epi8_mask(three, _mm512_set1_epi8(0x55));
-}
-
-// One block of 256 outputs by one of 256 columns, from column k on: 4 panels.
-static NOINLINE bool unpack_256_columns(const uint8_t* w, size_t row_bytes, size_t k, size_t count,
-                                    size_t block, Panel* panels) {
-  const auto column = [&](size_t c) {  // past the last one, where q is 0, it is repeated
-    return w + (k + c < count ? k + c : count - 1) * row_bytes;
-  };
-  __m512i three = _mm512_setzero_si512();
-  for (size_t s = 0; s < kQuads; s++) {
-    const size_t rest = s - 16, c = s < 16 ? 192 + 4 * s : rest / kRest * 64 + kTriples + rest % kRest * 4;
-    const uint8_t* of[4] = {column(c), column(c + 1), column(c + 2), column(c + 3)};
-    alignas(64) uint8_t v[4][64];
-    interleave_4(of, v[0], 128);
-    UNROLL for (int h = 0; h < 2; h++) {
-      const __m512i x = _mm512_load_si512(v[2 * h]), y = _mm512_load_si512(v[2 * h + 1]);
-      three = _mm512_ternarylogic_epi64(three, x, _mm512_srli_epi16(x, 1), 0xf8);
-      three = _mm512_ternarylogic_epi64(three, y, _mm512_srli_epi16(y, 1), 0xf8);
-      __m512i pairs[2];
-      pair(x, y, pairs);
-      UNROLL for (int f = 0; f < 4; f++) {
-        _mm512_store_si512(panels[f].quads[block * kQuads + s] + 64 * h, field(pairs, f));
-      }
-    }
-  }
-  const __m512i entry = _mm512_load_si512(kEntry.at), order = _mm512_load_si512(kOrder.at);
-  const __m512i one = _mm512_set1_epi8(3), both = _mm512_set1_epi8(15);
-  for (size_t t = 0; t < kTriples; t++) {
-    __m512i x[3];
-    UNROLL for (size_t f = 0; f < 3; f++) {
-      const __m512i v = _mm512_loadu_si512(column(64 * f + t));
-      three = _mm512_ternarylogic_epi64(three, v, _mm512_srli_epi16(v, 1), 0xf8);
-      x[f] = _mm512_permutexvar_epi8(order, v);
-    }
-    ROLLED for (int f = 0; f < 4; f++) {
-      const __m512i a = _mm512_srl_epi16(x[0], _mm_cvtsi32_si128(2 * f));
-      const __m512i b = _mm512_slli_epi16(_mm512_srl_epi16(x[1], _mm_cvtsi32_si128(2 * f)), 2);
-      const __m512i c = _mm512_slli_epi16(_mm512_srl_epi16(x[2], _mm_cvtsi32_si128(2 * f)), 4);
-      const __m512i ab = _mm512_ternarylogic_epi64(one, a, b, 0xca);
-      _mm512_store_si512(panels[f].triples[block * kTriples + t],
-                         _mm512_permutexvar_epi8(_mm512_ternarylogic_epi64(both, ab, c, 0xca), entry));
-    }
-  }
-  return _mm512_test_epi8_mask(three, _mm512_set1_epi8(0x55));
-}
-
 // Multiplies 4 weights of each of 64 rows.
-#define MULTIPLY(s)                                                            \
-  UNROLL for (size_t h = 0; h < 2; h++) {                                      \
-    const __m512i p = _mm512_load_si512(panel->quads[s] + 64 * h);             \
-    const __m512i w = _mm512_and_si512(p, three);                              \
-    UNROLL for (size_t m = 0; m < kTokens; m++) {                              \
-      const __m512i q = _mm512_set1_epi32(load_4(tables->quads[m] + 4 * (s))); \
-      a[m][2 * h] = _mm512_dpbusd_epi32(a[m][2 * h], w, q);                    \
-      a[m][2 * h + 1] = _mm512_dpbusd_epi32(a[m][2 * h + 1], p, q);            \
-    }                                                                          \
-  }
+#define MULTIPLY(s)                                                              \
+  do {                                                                           \
+    UNROLL for (size_t h = 0; h < 2; h++) {                                      \
+      const __m512i p = _mm512_load_si512(panel->quads[s] + 64 * h);             \
+      const __m512i w = _mm512_and_si512(p, three);                              \
+      UNROLL for (size_t m = 0; m < kTokens; m++) {                              \
+        const __m512i q = _mm512_set1_epi32(load_4(tables->quads[m] + 4 * (s))); \
+        a[m][2 * h] = _mm512_dpbusd_epi32(a[m][2 * h], w, q);                    \
+        a[m][2 * h + 1] = _mm512_dpbusd_epi32(a[m][2 * h + 1], p, q);            \
+      }                                                                          \
+    }                                                                            \
+  } while (0)
 
 // rows[i][0..64) += panel x tables, or = where it is the first.
 static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* tables, bool first,
@@ -219,7 +37,7 @@ static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* t
   const __m512i three = _mm512_set1_epi8(3);
   const size_t triples = blocks * kTriples, quads = blocks * kQuads;
   for (size_t s = 0; s < triples; s++) {
-    MULTIPLY(s)
+    MULTIPLY(s);
     const __m512i e0 = _mm512_load_si512(panel->triples[s]), e1 = _mm512_srli_epi16(e0, 8);
     UNROLL for (size_t m = 0; m < kTokens; m++) {
       __m512i t = _mm512_load_si512(tables->triples[s][m]);
@@ -228,9 +46,7 @@ static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* t
       b[m][1] = _mm512_add_epi16(b[m][1], _mm512_permutexvar_epi16(e1, t));
     }
   }
-  ROLLED for (size_t s = triples; s < quads; s++) {
-    MULTIPLY(s)
-  }
+  ROLLED for (size_t s = triples; s < quads; s++) MULTIPLY(s);
   UNROLL for (size_t m = 0; m < kTokens; m++) {
     const __m512i start = _mm512_set1_epi32(tables->start[m]);
     UNROLL for (size_t h = 0; h < 2; h++) {
@@ -261,7 +77,8 @@ struct Weights {
 static bool unpack_rows(const Weights& s, size_t block, size_t at, Panel* panels) {
   bool invalid = false;
   for (size_t n = 0; n < s.outputs; n += kRows) {
-    invalid |= unpack_64_rows(s.w + n * s.row_bytes + block * kBlockBytes, s.row_bytes, at, panels++);
+    invalid |=
+        unpack_64_rows(s.w + n * s.row_bytes + block * kBlockBytes, s.row_bytes, at, panels++);
   }
   return invalid;
 }
@@ -291,9 +108,10 @@ static NOINLINE bool look_up(const Weights& weights, size_t m, size_t blocks, co
         const size_t at = m0 + i < m ? m0 + i : m - 1;
         tables.start[i] = 0;
         for (size_t b = 0; b < depth; b++) {
-          build(q + at * q_stride + (b0 + b) * kBlockK, b, i, &tables);
+          prepare(q + at * q_stride + (b0 + b) * kBlockK, b, i, &tables);
         }
       }
+      build(depth, &tables);
       for (size_t n = 0; n < weights.outputs; n += kRows) {
         int32_t* rows[kTokens];
         for (size_t i = 0; i < kTokens; i++) {
@@ -312,8 +130,7 @@ void ternary_gemm_zen4(size_t m, size_t n, size_t blocks, const int8_t* q, const
   for (size_t outputs; n; n -= outputs, w += outputs * row_bytes, sums += outputs) {
     outputs = n < kRowsZen4 ? n / kRows * kRows : kRowsZen4;
     const Weights weights = {w, row_bytes, outputs, 0, unpack_rows};
-    if (m >= kLeast && outputs &&
-        look_up(weights, m, blocks, q, blocks * kBlockK, sums, stride)) {
+    if (m >= kLeast && outputs && look_up(weights, m, blocks, q, blocks * kBlockK, sums, stride)) {
       continue;
     }
     return ternary_gemm_avx512vnni(m, n, blocks, q, q_sums, w, sums, stride);

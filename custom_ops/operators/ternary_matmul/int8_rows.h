@@ -35,8 +35,8 @@ inline size_t int8_rows_scratch(size_t m, size_t k) {
 }
 
 // Quantizes m <= kSlab rows of x [m, k].
-inline NOINLINE Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k, void* scratch,
-                          const Pool& pool) {
+inline NOINLINE Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k,
+                                   void* scratch, const Pool& pool) {
   const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = kQuantizeWork / k + 1;
   int8_t* q = static_cast<int8_t*>(scratch);
   float* act_scales = reinterpret_cast<float*>(q + m * width);
