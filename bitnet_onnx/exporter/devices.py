@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifact import Artifact
+from ..artifact import LINEARS, Artifact
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
@@ -84,9 +84,12 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
     rounded += ["the int8 linears"] if artifact.linears == "int8" else []
     rounded += [f"the {artifact.kv_cache} cache"] if artifact.kv_cache != "float32" else []
     if rounded:
+        *others, last = rounded
+        listed = f"{', '.join(others)} and {last} round" if others else f"{last} rounds"
+        head = "two-step" if artifact.linears == LINEARS[0] else "float32, --linears float32"
         yield (
-            f"note: {' and '.join(rounded)} {'round' if rounded[1:] else 'rounds'}, so ids can"
-            " differ from the checkpoint's; --head two-step and --kv-cache float32 keep them"
+            f"note: {listed}, so ids can differ from the checkpoint's; --head {head} and"
+            " --kv-cache float32 keep them"
         )
     size = sum(entry["size"] for entry in artifact.manifest["files"].values())
     weights = artifact.data_size
