@@ -109,7 +109,7 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     return Breakdown(
         step,
         _clocked("ternary linears", ternary, plain),
-        _clocked("head", head, plain),
+        _clocked("head" if ternary else "float linears and head", head, plain),
         profiled_step,
         costs,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifact import Artifact
+from ..artifact import LINEARS, Artifact
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
@@ -97,8 +97,8 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
     if rounded:
         s = "s" if len(rounded) == 1 else ""
         yield (
-            f"note: {' and '.join(rounded)} round{s}, so ids can differ from the checkpoint's;"
-            f" {' and '.join(rounded.values())} keep{s} them"
+            f"note: {listed(list(rounded))} round{s}, so ids can differ from the checkpoint's;"
+            f" {listed(list(rounded.values()))} keep{s} them"
         )
     size = sum(entry["size"] for entry in artifact.manifest["files"].values())
     weights = artifact.data_size
@@ -164,3 +164,9 @@ def _rest(config: BitNetConfig) -> float:
 
 def _shown(size: float) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def listed(words: list[str]) -> str:
+    """Join words as a sentence does: "a", "a and b", "a, b and c"."""
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last

@@ -168,8 +168,8 @@ def test_greedy_takes_the_first_of_equal_logits_and_ignores_the_warpers() -> Non
 def test_a_penalty_that_no_float_holds_is_named(penalty: float, do_sample: bool) -> None:
     sampler = Sampler(GenerationConfig(repetition_penalty=penalty, do_sample=do_sample))
     sampler.observe([0, 1])
-    with pytest.raises(GenerationError, match="repetition_penalty is .* infinite"):
-        sampler.sample(np.float32([3, -3, 1]))
+    with pytest.raises(GenerationError, match=r"repetition_penalty is .* infinite"):
+        sampler.sample(np.array([3, -3, 1], np.float32))
 
 
 def test_greedy_decoding_applies_the_repetition_penalty() -> None:

@@ -110,7 +110,7 @@ def test_a_caller_can_ask_that_no_turn_is_forgotten(engine: Engine) -> None:
     engine.start()
     for _ in range(40):
         engine.add(b"Which is bigger, 53 or 62?", b"Sixty-two is bigger than that.")
-    with pytest.raises(EdgeError, match="context: the conversation makes a prompt of .* turns"):
+    with pytest.raises(EdgeError, match=r"context: the conversation makes a prompt of .* turns"):
         engine.send(b"x", engine.options(when_full=2))
     _, stats = engine.send(b"What is 1 + 1?", engine.options(when_full=0))
     assert stats.forgotten > 10
@@ -233,7 +233,7 @@ def test_calls_that_are_refused(engine: Engine) -> None:
         with pytest.raises(EdgeError, match="argument: a stop string is no UTF-8"):
             engine.send(b"x", engine.options([stop]))
     for penalty in (1e-300, 1e-44, 1e-39):
-        with pytest.raises(EdgeError, match="argument: repetition_penalty is .* infinite"):
+        with pytest.raises(EdgeError, match=r"argument: repetition_penalty is .* infinite"):
             engine.send(b"What is 27 + 5?", engine.options(repetition_penalty=penalty))
     with pytest.raises(EdgeError, match="context: the message"):
         engine.send(b"word " * 2000)
