@@ -94,7 +94,7 @@ def test_the_app_has_no_lambda_and_no_network() -> None:
 def test_licences_of_what_an_app_links(tmp_path: Path) -> None:
     """Also where no APK is made: an iPhone's app takes the same file, without zig's part."""
     path = tmp_path / "Licences.txt"
-    command = [sys.executable, "-m", "mobile_demo.licences", path]
+    command = [sys.executable, "-m", "mobile_demo.licences", str(path)]
     subprocess.run(command, cwd=ROOT, check=True)
     text = path.read_text("utf-8")
     assert (ROOT / "LICENSE").read_text("utf-8").strip() in text

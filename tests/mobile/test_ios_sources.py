@@ -73,7 +73,8 @@ def project() -> dict[str, dict[str, dict[str, dict[str, dict[str, str]]]]]:
 def test_files_that_the_project_names_exist() -> None:
     target = project()["targets"]["BitNet"]
     for name in re.findall(r"App/[\w./]+", str(target)):
-        made = name in ("App/Info.plist", "App/Licences.txt", "App/Model")  # by XcodeGen, by the user
+        # By XcodeGen, by the user.
+        made = name in ("App/Info.plist", "App/Licences.txt", "App/Model")
         assert made or (IOS / name).exists(), name
     for name in ("PrivacyInfo.xcprivacy", "macOS.entitlements"):
         plistlib.loads((IOS / "App" / name).read_bytes())

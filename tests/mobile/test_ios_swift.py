@@ -169,7 +169,8 @@ def asked(built: Place, *words: str | Path, stdin: bytes = b"") -> tuple[int, li
     model = next((word for word in words if isinstance(word, Path)), built.model)
     others = [word for word in words if word is not model]
     # As bytes cross: a text would be refused here already.
-    call = [built.client, model, "--json", "--max-new-tokens", "2", *others, *onnxruntime]
+    call: list[str | Path] = [built.client, model, "--json", "--max-new-tokens", "2"]
+    call += [*others, *onnxruntime]
     done = built.run(call, stdin.decode("utf-8", "surrogateescape"))
     texts = [json.loads(line)["text"] for line in done.stdout.splitlines()]
     return done.returncode, texts, done.stderr

@@ -36,11 +36,11 @@ final class ChatModelTests: XCTestCase {
   }
 
   /// The answer has 1,142 tokens.
-  private func sendForLong(_ model: ChatModel) {
+  private func sendForLong(_ model: ChatModel, _ text: String = "What is 27 + 5?") {
     model.settings.sampling = .drawn
     (model.settings.temperature, model.settings.topK, model.settings.seed) = (100, 0, 1)
     model.settings.maxNewTokens = 2000
-    model.conversation.draft = "What is 27 + 5?"
+    model.conversation.draft = text
     model.send()
   }
 
@@ -102,28 +102,38 @@ final class ChatModelTests: XCTestCase {
     XCTAssertLessThan(model.figures?.tokens ?? 1142, 1142)
   }
 
+  /// Ends answers in a way until one has no token: on a busy machine the engine may be faster.
+  private func ends(_ end: (ChatModel) async -> Void) async {
+    let text = String(repeating: "What is 27 + 5? ", count: 24)
+    for _ in 0..<40 {
+      let model = await start()
+      model.conversation.draft = ""
+      model.settings.sampling = .greedy
+      await model.newChat()
+      await ask("What is 3 + 5?", model)
+      let figures = model.figures
+      sendForLong(model, text)
+      await end(model)
+      while model.phase == .answering { await Task.yield() }
+      XCTAssertNil(model.problem)
+      XCTAssertFalse(model.conversation.turns.contains { $0.answer.isEmpty })
+      let second = await start()
+      XCTAssertEqual(second.conversation, model.conversation)
+      if model.conversation.turns.count == 2 { continue }
+      XCTAssertEqual(model.conversation.turns.map(\.user), ["What is 3 + 5?"])
+      XCTAssertEqual(model.conversation.draft, text)
+      if model.figures != nil { XCTAssertEqual(model.figures, figures) }
+      return
+    }
+    XCTFail("every answer had a token")
+  }
+
   func testAStopBeforeTheFirstTokenGivesTheMessageBack() async {
-    let model = await start()
-    await ask("What is 3 + 5?", model)
-    let figures = model.figures
-    sendForLong(model)
-    model.stop()
-    while model.phase == .answering { await Task.yield() }
-    XCTAssertEqual(model.conversation.turns.map(\.user), ["What is 3 + 5?"])
-    XCTAssertEqual(model.conversation.draft, "What is 27 + 5?")
-    XCTAssertEqual(model.figures, figures)
-    XCTAssertNil(model.problem)
-    let second = await start()
-    XCTAssertEqual(second.conversation, model.conversation)
+    await ends { $0.stop() }
   }
 
   func testAnotherModelBeforeTheFirstTokenGivesTheMessageBack() async {
-    let model = await start()
-    sendForLong(model)
-    await model.open()
-    XCTAssertEqual(model.phase, .ready)
-    XCTAssertEqual(model.conversation.turns, [])
-    XCTAssertEqual(model.conversation.draft, "What is 27 + 5?")
+    await ends { await $0.open() }
   }
 
   /// A model whose template takes no system prompt, and not the word "Ben".

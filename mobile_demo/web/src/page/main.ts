@@ -116,11 +116,18 @@ async function ask(text: string): Promise<void> {
         reply.note(speed(tokens, seconds));
       },
     });
-    reply.finish(answer.text, summary(answer, answer.forgotten));
-    sayRunning(facts, answer.memory, speed(answer.ids.length, answer.decodeSeconds));
-    announcer.textContent = `Answer: ${answer.text}`;
-    turns = [...turns, ...answer.turns.slice(-1)];
-    saveConversation({ model: fingerprint(facts), system, turns });
+    if (answer.ids.length > 0) {
+      reply.finish(answer.text, summary(answer, answer.forgotten));
+      sayRunning(facts, answer.memory, speed(answer.ids.length, answer.decodeSeconds));
+      announcer.textContent = `Answer: ${answer.text}`;
+      turns = [...turns, ...answer.turns.slice(-1)];
+      saveConversation({ model: fingerprint(facts), system, turns });
+    } else {
+      // Stopped before the first token: the engine has no such turn, and the message can be changed.
+      reply.remove();
+      takeBack();
+      refuse(text, "");
+    }
   } catch (error) {
     reply.remove();
     takeBack();
