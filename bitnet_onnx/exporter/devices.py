@@ -87,11 +87,13 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
         f" context {artifact.context_length}"
     )
     exact = "bf16" if artifact.target == "stock" else "two-step"
+    if artifact.linears != LINEARS[0]:  # a float checkpoint may hold more than bfloat16
+        exact = "float32"
     rounded = {}
     if artifact.head in _ROUNDED:
         rounded[f"the {artifact.head} head"] = f"--head {exact}"
     if artifact.linears == "int8":
-        rounded["the int8 linears"] = "--linears bf16"
+        rounded["the int8 linears"] = "--linears float32"
     if artifact.kv_cache != "float32":
         rounded[f"the {artifact.kv_cache} cache"] = "--kv-cache float32"
     if rounded:
