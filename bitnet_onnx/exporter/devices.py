@@ -75,7 +75,8 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
                 " library",
                 hint="leave --target out",
             )
-        options = Options(**found, passes=()).for_network(config)
+        named = {key: value for key, value in found.items() if value is not None}
+        options = Options(**named, passes=()).for_network(config)
         check_network(config, options, f"for another device: {', '.join(_NATIVE)}")
     return found | {"copy_library": preset.copy_library}
 

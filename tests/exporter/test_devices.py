@@ -47,7 +47,7 @@ def test_a_device_gets_what_it_wants_and_what_is_given_wins(name: str) -> None:
     given: dict[str, Any] = {
         "target": "stock",
         "head": "bf16",
-        "linears": "int8",
+        "linears": "ternary",
         "kv_cache": "float16",
     }
     given |= {"context_length": 77}

@@ -215,7 +215,8 @@ def test_an_artifact_s_stop_strings_hold(
     artifact = built.folder / "stops"
     shutil.rmtree(artifact, ignore_errors=True)
     shutil.copytree(asking(demo_artifact, tmp_path / "links", CASES[case]), artifact)
-    call = [built.client, artifact, QUESTION, "--json", "--onnxruntime", built.onnxruntime]
+    options = ("--json", "--onnxruntime", built.onnxruntime)
+    call: list[str | Path] = [built.client, artifact, QUESTION, *options]
     record = json.loads(built.run(call).stdout)
     finish = {"stopString": "stop_string"}.get(record["finish"], record["finish"])
     assert Answer(finish, record["text"]) == expected(artifact)
