@@ -194,7 +194,8 @@ void add_rows(const Kernels& kernels, const Experts& op, const Routing& routing,
   }
 }
 
-// Few rows, or wide parts: tasks read long parts of one expert. The results are added when all are there.
+// Few rows, or wide parts of many: a task has a part of one expert. The results are added when all
+// are there.
 void down_few(const Kernels& kernels, const Experts& op, const Room& room, size_t made,
               size_t begin, size_t count, float* y, const Pool& pool) {
   const size_t most = most_rows(room.segments, made);
