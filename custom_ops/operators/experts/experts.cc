@@ -26,7 +26,8 @@ struct Room {
   Routing routing;
   ExpertRows x, sorted, inner;  // of tokens, and of rows of experts
   float* opened;                // [rows, inner]: silu(gate) * up
-  float* results;               // [at most kFewRows, k]
+  float* ups;                   // [rows, inner]: what does not fit a stack
+  float* results;               // [rows, k]
   Segment* segments;
   size_t bytes;
 };
@@ -63,7 +64,8 @@ Room room_in(const Experts& op, void* scratch) {
   room.sorted = parts.rows(*op.kind, rows, op.k);
   room.inner = parts.rows(*op.kind, rows, op.inner);
   room.opened = parts.take<float>(rows * op.inner);
-  room.results = parts.take<float>(smaller(rows, kFewRows) * op.k);
+  room.ups = parts.take<float>(rows * op.inner);
+  room.results = parts.take<float>(rows * op.k);
   room.segments = parts.take<Segment>(rows);
   room.bytes = parts.next - begin;
   return room;
@@ -106,6 +108,15 @@ size_t wide_for(size_t n, size_t most, size_t bytes, size_t work) {
   return padded(parts(n, parts(n, wide)), kWide);
 }
 
+// Whether the kernel wants more weight rows at a time than a stack has sums for.
+bool wants_many(const Kernels& kernels, const Experts& op, size_t rows) {
+  return op.kind == &kTernaryExpert && rows > kFewActivations && kernels.gemm_rows > kTileN;
+}
+
+size_t many_for(const Kernels& kernels, size_t n) {
+  return padded(parts(n, parts(n, kernels.gemm_rows)), 2 * kTileN);
+}
+
 // The rows of the slab from `begin` on: as many whole experts as fit. No expert has more rows than
 // there are tokens.
 size_t slab_from(const Experts& op, const Routing& routing, size_t begin) {
@@ -115,15 +126,17 @@ size_t slab_from(const Experts& op, const Routing& routing, size_t begin) {
 }
 
 // Splits a slab into segments; returns how many.
-size_t segments_of(const Experts& op, const Routing& routing, size_t begin, size_t count,
-                   Segment* segments) {
+size_t segments_of(const Kernels& kernels, const Experts& op, const Routing& routing, size_t begin,
+                   size_t count, Segment* segments) {
   size_t made = 0, task = 0, row = begin;
   const size_t bytes = 2 * op.kind->row_bytes(op.k);
   for (size_t e = 0; e < op.experts && row < begin + count; e++) {
     const size_t end = smaller(static_cast<size_t>(routing.starts[e + 1]), begin + count);
     while (row < end) {
       const size_t rows = smaller(end - row, kExpertTall);
-      const size_t wide = wide_for(op.inner, rows, bytes, 2 * rows * op.k);
+      const size_t wide = wants_many(kernels, op, rows)
+                              ? many_for(kernels, op.inner)
+                              : wide_for(op.inner, rows, bytes, 2 * rows * op.k);
       segments[made++] = {e, row - begin, rows, wide, task};
       task += parts(op.inner, wide);
       row += rows;
@@ -147,18 +160,21 @@ const uint8_t* scales_of(const ExpertKind& kind, const uint8_t* scales, size_t p
 // Writes a task's part of silu(gate) * up.
 void open_gates(const Kernels& kernels, const Experts& op, const Room& room, const Segment& s,
                 size_t n0) {
-  float up[kExpertSums];
+  float own[kExpertSums], *up = own;
   const size_t count = smaller(s.wide, op.inner - n0), row_bytes = op.kind->row_bytes(op.k);
   const uint8_t* w = op.gate_up + (2 * s.expert * op.inner + n0) * row_bytes;
   const ExpertRows rows = from_row(room.sorted, s.first);
+  const bool fits = s.rows * count <= kExpertSums;
+  if (!fits) up = room.ups + s.first * op.inner + n0;
+  const size_t stride = fits ? count : op.inner;
   float* gate = room.opened + s.first * op.inner + n0;
   op.kind->multiply(kernels, s.rows, count, rows, w,
                     scales_of(*op.kind, op.gate_up_scale, 2 * s.expert, op.inner, n0), gate,
                     op.inner);
   op.kind->multiply(kernels, s.rows, count, rows, w + op.inner * row_bytes,
                     scales_of(*op.kind, op.gate_up_scale, 2 * s.expert + 1, op.inner, n0), up,
-                    count);
-  for (size_t i = 0; i < s.rows; i++) kernels.silu(count, up + i * count, gate + i * op.inner);
+                    stride);
+  for (size_t i = 0; i < s.rows; i++) kernels.silu(count, up + i * stride, gate + i * op.inner);
 }
 
 // The results n0 to n0 + count - 1 of a segment, before their shares.
@@ -178,11 +194,14 @@ void add_rows(const Kernels& kernels, const Experts& op, const Routing& routing,
   }
 }
 
-// Few rows: tasks read long parts of one expert. The results are added when all are there.
+// Few rows, or wide parts of many: a task has a part of one expert. The results are added when all
+// are there.
 void down_few(const Kernels& kernels, const Experts& op, const Room& room, size_t made,
               size_t begin, size_t count, float* y, const Pool& pool) {
   const size_t most = most_rows(room.segments, made);
-  const size_t wide = wide_for(op.k, most, op.kind->row_bytes(op.inner), most * op.inner);
+  const size_t wide = wants_many(kernels, op, most)
+                          ? many_for(kernels, op.k)
+                          : wide_for(op.k, most, op.kind->row_bytes(op.inner), most * op.inner);
   const size_t across = parts(op.k, wide);
   parallel(pool, made * across, [&](size_t task) {
     const Segment& s = room.segments[task / across];
@@ -218,7 +237,7 @@ void down_many(const Kernels& kernels, const Experts& op, const Room& room, size
 void slab(const Kernels& kernels, const Experts& op, const Room& room, size_t begin, size_t count,
           float* y, const Pool& pool) {
   Segment* segments = room.segments;
-  const size_t made = segments_of(op, room.routing, begin, count, segments);
+  const size_t made = segments_of(kernels, op, room.routing, begin, count, segments);
   gather(room.x, room.routing.tokens + begin, count, room.sorted, pool);
   const Segment& last = segments[made - 1];
   parallel(pool, last.task + parts(op.inner, last.wide), [&](size_t task) {
@@ -227,7 +246,8 @@ void slab(const Kernels& kernels, const Experts& op, const Room& room, size_t be
     open_gates(kernels, op, room, segments[s], (task - segments[s].task) * segments[s].wide);
   });
   prepare(kernels, *op.kind, room.opened, count, room.inner, pool);
-  (count <= kFewRows ? down_few : down_many)(kernels, op, room, made, begin, count, y, pool);
+  const bool kept = count <= kFewRows || wants_many(kernels, op, most_rows(segments, made));
+  (kept ? down_few : down_many)(kernels, op, room, made, begin, count, y, pool);
 }
 
 }  // namespace

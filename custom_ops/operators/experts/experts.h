@@ -29,7 +29,7 @@ struct ExpertKind {
   size_t (*row_bytes)(size_t k);
   void (*prepare)(const Kernels& kernels, const float* x, size_t padded, size_t row,
                   const ExpertRows& rows);
-  // y[i * stride + n] for i < m, n < count; m * count is at most kExpertSums
+  // y[i * stride + n] for i < m, n < count; m * count is at most kExpertSums, but for ternary
   void (*multiply)(const Kernels& kernels, size_t m, size_t count, const ExpertRows& rows,
                    const uint8_t* w, const uint8_t* scales, float* y, size_t stride);
 };

@@ -20,16 +20,19 @@ void prepare_ternary(const Kernels& kernels, const float* x, size_t padded, size
 
 void multiply_ternary(const Kernels& kernels, size_t m, size_t count, const ExpertRows& rows,
                       const uint8_t* w, const uint8_t* scales, float* y, size_t stride) {
-  int32_t sums[kExpertSums];
+  int32_t own[kExpertSums], *sums = own;
   const size_t blocks = blocks_of(rows.k);
+  const bool fits = m * count <= kExpertSums;  // else the sums are where the results go
+  if (!fits) sums = reinterpret_cast<int32_t*>(y);
+  const size_t step = fits ? count : stride;
   const int8_t* q = row_of<int8_t>(rows, 0);
   if (m <= kFewActivations) {
-    kernels.ternary_few(m, count, blocks, q, rows.sums, w, nullptr, sums, count);
+    kernels.ternary_few(m, count, blocks, q, rows.sums, w, nullptr, sums, step);
   } else {
-    kernels.ternary_gemm(m, count, blocks, q, rows.sums, w, sums, count);
+    kernels.ternary_gemm(m, count, blocks, q, rows.sums, w, sums, step);
   }
   for (size_t i = 0; i < m; i++) {
-    kernels.scale_sums(count, sums + i * count, load_float(scales, 0) / rows.scales[i],
+    kernels.scale_sums(count, sums + i * step, load_float(scales, 0) / rows.scales[i],
                        y + i * stride);
   }
 }

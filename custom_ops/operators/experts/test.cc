@@ -18,7 +18,7 @@ struct Size {
 constexpr Size kSizes[] = {{1, 1, 1, 1, 1},        {1, 300, 70, 8, 2},  {2, 257, 33, 5, 5},
                            {5, 640, 130, 40, 8},   {20, 64, 300, 4, 1}, {70, 40, 20, 3, 2},
                            {130, 300, 257, 32, 8}, {530, 33, 20, 7, 3}, {1, 1536, 512, 40, 8},
-                           {40, 20, 9, 1000, 3}};
+                           {40, 20, 9, 1000, 3},   {64, 512, 300, 3, 2}};
 
 // The inputs of a mixture.
 struct Mixture {
@@ -52,6 +52,7 @@ struct Mixture {
         const float value = random.real();
         memcpy(some->data + i, reinterpret_cast<const char*>(&value) + 2, 2);
       }
+      if (&kind == &kTernaryExpert && s.m % 2 == 0) make_valid(some);
     }
   }
 
