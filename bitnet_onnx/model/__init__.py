@@ -5,7 +5,8 @@ weights need no rename table. Knows tensors, the config and open checkpoints; kn
 
 In the order data passes: ``exact`` (norm, attention, float products), ``layers``, ``grouped``,
 ``binary``, ``linears`` (which of them), ``rotary``, ``decoder`` (shared by the networks), one small
-file for each network, ``causal_lm`` (embedding, layers, head, greedy generation).
+file for each network, ``causal_lm`` (embedding, layers, head, greedy generation), ``embedding``
+(a text as one vector).
 """
 
 from __future__ import annotations
@@ -13,20 +14,25 @@ from __future__ import annotations
 from .binary import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
 from .decoder import KeyValue, empty, heads
+from .embedding import BitNetEmbedding
+from .gelu import Gelu
 from .grouped import GroupLinear
-from .layers import BitLinear, FloatLinear, RMSNorm
+from .layers import BitLinear, FloatLinear, OffsetNorm, RMSNorm
 from .rotary import rotary_tables, rotate
 
 __all__ = [
     "IGNORED",
     "BinaryLinear",
     "BitLinear",
+    "BitNetEmbedding",
     "BitNetForCausalLM",
     "BitNetModel",
     "CausalLMOutput",
     "FloatLinear",
+    "Gelu",
     "GroupLinear",
     "KeyValue",
+    "OffsetNorm",
     "RMSNorm",
     "empty",
     "heads",

@@ -14,6 +14,8 @@ from typing import Any
 from ..errors import ConfigError
 from ..files import read_object
 from . import fields as read
+from .body import Body, Look
+from .gemma import Gemma, read_gemma
 from .key_lists import CONFIG_KEYS
 from .keys import sort_out
 from .quantization import (
@@ -23,11 +25,13 @@ from .quantization import (
     UNQUANTIZED,
     Quantization,
     grouped_section,
+    read_embedding,
     read_grouped,
     read_quantization,
 )
-from .records import RECORDS, Network, of_config
+from .records import RECORDS, Network
 from .rope import RopeScaling, read_rope
+from .select import network_of
 from .sizes import MAX_FEATURES, MAX_LAYERS, MAX_VOCABULARY, attention_sizes
 
 __all__ = ["BitNetConfig"]
@@ -85,6 +89,8 @@ class BitNetConfig:
     """Whether q, k, v and o, float linears, add a bias."""
     mlp_bias: bool = False
     """Whether gate, up and down, float linears, add a bias."""
+    gemma: Gemma | None = None
+    """What only Gemma 3 has."""
     not_read: tuple[str, ...] = field(default=(), compare=False)
     """Keys that nothing reads and that are on no list of ``keys.py``."""
     ignored_keys: tuple[str, ...] = field(default=(), compare=False)
@@ -104,7 +110,9 @@ class BitNetConfig:
         return replace(self, **GROUPED._asdict())
 
     @classmethod
-    def from_file(cls, path: Path, ignore_keys: Collection[str] = ()) -> BitNetConfig:
+    def from_file(
+        cls, path: Path, ignore_keys: Collection[str] = (), body: Look | None = None
+    ) -> BitNetConfig:
         """Read ``config.json``; raise ConfigError naming the file and the field."""
         found = read_object(
             path,
@@ -112,19 +120,22 @@ class BitNetConfig:
             hint="give the folder that holds config.json and the .safetensors files",
         )
         try:
-            return cls.from_dict(found, ignore_keys)
+            return cls.from_dict(found, ignore_keys, body)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}", hint=error.hint) from None
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any], ignore_keys: Collection[str] = ()) -> BitNetConfig:
+    def from_dict(
+        cls, given: Mapping[str, Any], ignore_keys: Collection[str] = (), body: Look | None = None
+    ) -> BitNetConfig:
         """Read the fields of a ``config.json``; raise ConfigError naming the field.
 
         ignore_keys: keys that are not read, which would be refused because they can change a
-        network; one inside a section is ``section.key``.
+        network; one inside a section is ``section.key``. body: looks at the tensors' names, where
+        a network that embeds texts has the same config as another; None: there are no tensors.
         """
         fields = read.Fields(given)
-        config = cls._read(fields)
+        config = cls._read(fields, body)
         objects = (fields, *fields.inner.values())
         unread = [sort_out(o, CONFIG_KEYS, read=o.read, ignore=ignore_keys) for o in objects]
         return replace(
@@ -134,9 +145,9 @@ class BitNetConfig:
         )
 
     @classmethod
-    def _read(cls, fields: read.Fields) -> BitNetConfig:
-        network = _network(fields)
-        read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
+    def _read(cls, fields: read.Fields, body: Look | None) -> BitNetConfig:
+        network, seen = network_of(fields, body)
+        read.one_of(fields, network.activation_field, (network.hidden_act,), network.hidden_act)
         hidden, heads, kv_heads, head_dim = attention_sizes(fields, network)
         inner = read.size(fields, "intermediate_size", MAX_FEATURES)
         widths = {
@@ -144,33 +155,36 @@ class BitNetConfig:
             "num_attention_heads * head_dim": heads * head_dim,
             "intermediate_size": inner,
         }
-        quantization = _quantization(fields, network, widths)
+        quantization = _quantization(fields, network, widths, seen)
         context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
-        theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
+        layers = read.size(fields, "num_hidden_layers", MAX_LAYERS)
+        if network.sandwich:
+            positions = read_gemma(fields, layers, context, head_dim, hidden)
+        else:
+            theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
+            positions = {"rope_theta": theta, "rope_scaling": scaling}
         vocab = read.size(fields, "vocab_size", MAX_VOCABULARY)
+        tied = read.flag(fields, "tie_word_embeddings", network.tie_word_embeddings)
         return cls(
             vocab_size=vocab,
             hidden_size=hidden,
             intermediate_size=inner,
-            num_hidden_layers=read.size(fields, "num_hidden_layers", MAX_LAYERS),
+            num_hidden_layers=layers,
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
             head_dim=head_dim,
             max_position_embeddings=context,
-            rope_theta=theta,
             rms_norm_eps=read.positive(fields, "rms_norm_eps", network.rms_norm_eps),
-            tie_word_embeddings=read.flag(
-                fields, "tie_word_embeddings", network.tie_word_embeddings
-            ),
+            tie_word_embeddings=tied or network.task == "embedding",  # it has no head
             bos_token_id=read.token(fields, "bos_token_id", vocab),
             eos_token_id=read.tokens(fields, "eos_token_id", vocab),
             pad_token_id=read.token(fields, "pad_token_id", vocab),
             network=network.name,
-            rope_scaling=scaling,
             quantization_groups=_quantization_groups(fields, network, widths),
             **quantization._asdict(),
             **_scales(fields, network),
             **_biases(fields, network, quantization),
+            **positions,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -187,7 +201,7 @@ class BitNetConfig:
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
-            "hidden_act": network.hidden_act,
+            network.activation_field: network.hidden_act,
             "attention_bias": self.attention_bias,
             "max_position_embeddings": self.max_position_embeddings,
             "rope_theta": self.rope_theta,
@@ -203,6 +217,8 @@ class BitNetConfig:
         if self.mlp_bias:
             fields["mlp_bias"] = True
         fields |= {name: getattr(self, name) for name in network.scales}
+        if self.gemma is not None:
+            fields |= self.gemma.to_dict()
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
         if self.group_size is not None:
@@ -226,18 +242,11 @@ class BitNetConfig:
         return fields
 
 
-def _network(fields: dict[str, Any]) -> Network:
-    """Return the network's record; refuse one that is unknown."""
-    known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
-    read.one_of(fields, "model_type", known, None)
-    read.one_of(fields, "weight_bits", (1, None), None)
-    read.one_of(fields, "input_bits", (8, None), None)
-    network = of_config(fields)
-    assert network is not None
-    return network
-
-
-def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> Quantization:
+def _quantization(
+    fields: dict[str, Any], network: Network, widths: dict[str, int], seen: Body | None
+) -> Quantization:
+    if network.task == "embedding":
+        return read_embedding(fields, network.rms_norm_eps, seen)
     if network.weights == "binary" and fields.get("quantization_config") is not None:
         raise ConfigError(
             f"quantization_config is given, expected none for model_type {network.model_type!r}: "

@@ -60,7 +60,9 @@ class Parts:
     """Name -> size of the weight of every RMSNorm."""
     embedding: str
     head: str
-    """The name of the embedding where the two are tied."""
+    """The name of the embedding where the two are tied, or where there is no head."""
+    offset_norms: frozenset[str] = frozenset()
+    """Norms that multiply by ``1 + weight``."""
 
     @property
     def biases(self) -> dict[str, int]:
@@ -85,6 +87,8 @@ def parts_of(config: BitNetConfig) -> Parts:
         for layer in range(config.num_hidden_layers)
         for name, size in _norm_sizes(config).items()
     }
+    norms["model.norm.weight"] = config.hidden_size
+    offset = frozenset(norms if config.record.offset_norms else ())
     if config.linear_norm_eps is not None:
         norms |= {f"{name}.rms_norm.weight": features for name, (_, features) in linears.items()}
     embedding = "model.embed_tokens.weight"
@@ -93,9 +97,10 @@ def parts_of(config: BitNetConfig) -> Parts:
             name: Linear(name, *shape, config.group_size, _splits(config), _has_bias(config, name))
             for name, shape in linears.items()
         },
-        norms={**norms, "model.norm.weight": config.hidden_size},
+        norms=norms,
         embedding=embedding,
         head=embedding if config.tie_word_embeddings else "lm_head.weight",
+        offset_norms=offset,
     )
 
 
@@ -119,6 +124,9 @@ def _norm_sizes(config: BitNetConfig) -> dict[str, int]:
     """Return the size of each norm of a layer."""
     network = config.record
     sizes = {"input_layernorm": config.hidden_size, "post_attention_layernorm": config.hidden_size}
+    if network.sandwich:
+        names = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+        sizes |= dict.fromkeys(names, config.hidden_size)
     sizes |= dict.fromkeys(network.head_norms, config.head_dim)
     if network.attention_norm is not None:
         sizes[network.attention_norm] = config.hidden_size

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from ...errors import CheckpointError
 from ...files import read_object
+from ...network.body import canonical
 from .pickled import PickledFile
+from .sentence import PROMPTS
 from .templates import with_templates
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "Weights",
     "open_weights",
     "read_texts",
+    "tensor_names",
     "weights_of",
 ]
 
@@ -40,6 +44,7 @@ TEXT_FILES = (
     "chat_template.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    PROMPTS,
 )
 
 
@@ -59,11 +64,16 @@ class Weights:
         return self if self.index is None or not wanted else replace(self, files=files)
 
 
-def weights_of(folder: Path) -> Weights:
-    """Return the weights' files: safetensors where there are any, else pickled ones."""
+def weights_of(folder: Path, rename: bool = False) -> Weights:
+    """Return the weights' files: safetensors where there are any, else pickled ones.
+
+    rename: give the tensors their canonical names.
+    """
     for single, index in ((SINGLE, INDEX), (BIN, BIN_INDEX)):
         if (folder / index).exists():
             places = _weight_map(folder / index)
+            if rename:
+                places = {canonical(name): file for name, file in places.items()}
             files = [folder / name for name in sorted(set(places.values()))]
             return Weights(files, folder / index, places)
         if path := _named(folder, single):
@@ -89,8 +99,12 @@ def _weight_map(index: Path) -> dict[str, str]:
     return found
 
 
-def open_weights(path: Path) -> safe_open | PickledFile:
+def open_weights(path: Path, rename: bool = False) -> safe_open | PickledFile | Renamed:
     """Open one file of weights; raise CheckpointError naming it."""
+    return Renamed(_open(path)) if rename else _open(path)
+
+
+def _open(path: Path) -> safe_open | PickledFile:
     if not path.is_file():
         raise CheckpointError(
             f"{path} does not exist", hint="a checkpoint folder holds model.safetensors or shards"
@@ -104,6 +118,30 @@ def open_weights(path: Path) -> safe_open | PickledFile:
             f"{path} is not a readable safetensors file ({path.stat().st_size} bytes): {error}",
             hint="download the file again",
         ) from error
+
+
+def tensor_names(folder: Path) -> set[str]:
+    """Return the names of all tensors as stored; none where the files are missing."""
+    weights = weights_of(folder)
+    present = [path for path in weights.files if path.is_file()]
+    return set(weights.places) or {name for path in present for name in open_weights(path).keys()}
+
+
+class Renamed:
+    """An open file of weights whose tensors have canonical names."""
+
+    def __init__(self, file: safe_open | PickledFile) -> None:
+        self._file = file
+        self._stored = {canonical(name): name for name in file.keys()}
+
+    def keys(self) -> list[str]:
+        return list(self._stored)
+
+    def get_tensor(self, name: str) -> Any:
+        return self._file.get_tensor(self._stored[name])
+
+    def get_slice(self, name: str) -> Any:
+        return self._file.get_slice(self._stored[name])
 
 
 def read_texts(folder: Path) -> dict[str, bytes]:

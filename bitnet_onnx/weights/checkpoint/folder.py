@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError, ConfigError
+from ...network.body import Body
 from ...network.config import BitNetConfig
+from ...network.pooling import Pooling
 from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
-from .files import CONFIG, open_weights, read_texts, weights_of
+from .files import CONFIG, open_weights, read_texts, tensor_names, weights_of
+from .sentence import read_pooling
 
 __all__ = ["FolderCheckpoint"]
 
@@ -41,15 +44,19 @@ class FolderCheckpoint(Checkpoint):
 
     def __init__(self, folder: Path, *, ignore_keys: Collection[str] = ()) -> None:
         self.path = self.folder = folder
-        self.config = BitNetConfig.from_file(self.folder / CONFIG, ignore_keys)
+        self.config = BitNetConfig.from_file(
+            self.folder / CONFIG, ignore_keys, lambda: Body.of(tensor_names(folder))
+        )
         self.not_read = self.config.not_read
         beside = [name for name in OTHERS if name in ignore_keys and (folder / name).exists()]
         self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
         _refuse_other_networks(folder, ignore_keys)
-        self._weights = weights_of(folder).without_unneeded(self._needed())
-        self._files = {path.name: open_weights(path) for path in self._weights.files}
+        embeds = self.config.record.task == "embedding"
+        self._weights = weights_of(folder, embeds).without_unneeded(self._needed())
+        self._files = {path.name: open_weights(path, embeds) for path in self._weights.files}
         self._where = self._locate()
+        self._has_unread_head = embeds and self._where.pop(HEAD, None) is not None
         # Of masters, so that none is quantized twice; a single number as such, since a small
         # tensor among large ones would keep the freed memory around it from being reused.
         self._scales: dict[str, float | Tensor] = {}
@@ -101,16 +108,22 @@ class FolderCheckpoint(Checkpoint):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        texts = self.text_files()
+        texts, found = self.text_files(), super().notes
+        if self._has_unread_head:
+            found += (f"{HEAD} is not read: a network that embeds texts has no head",)
         slow = next((n for n in SLOW_TOKENIZERS if (self.folder / n).is_file()), None)
         if "tokenizer.json" in texts or slow is None:
-            return super().notes
+            return found
         return (
-            *super().notes,
+            *found,
             f"the tokenizer is only in {slow}, which is not read, so the artifact takes and gives "
             "ids; for text make a tokenizer.json with transformers: "
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
         )
+
+    @property
+    def pooling(self) -> Pooling:
+        return read_pooling(self.folder, self.config.hidden_size)
 
     def files(self) -> list[Path]:
         return [self.folder / name for name in (CONFIG, *sorted(self._files))]
