@@ -18,15 +18,16 @@ ROOMS = """
 network: body pooling fields key_lists keys rope quantization records select gemma sizes config
     parts
 weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
-    checkpoint.sentence checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts checkpoint.hub
-    checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words
+    checkpoint.sentence checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts
+    checkpoint.hub checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words
     gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
     synthesize
-model: exact layers grouped binary linears rotary decoder networks.bitnet networks.bitnet_b1_58
-    networks.llama networks.bitnet_2023 networks.qwen3 networks.granite networks.minicpm
-    gelu networks.qwen3_embedding networks.gemma3_embedding causal_lm embedding .
-operators: domain steps blocks norm ternary ternary_group feed_forward head two_step int4_head
-    positions attention_steps attention attention_int8 attention_qkv catalog .
+model: exact layers grouped binary linears rotary decoder gated networks.bitnet
+    networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
+    networks.minicpm networks.qwen3_embedding networks.gemma3_embedding causal_lm embedding .
+operators: domain steps blocks norm ternary ternary_group feed_forward gated head experts
+    float_experts two_step int4_head positions attention_steps attention attention_int8
+    attention_qkv catalog .
 runtime: integers pages calls cache.growing graph open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls

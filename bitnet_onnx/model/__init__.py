@@ -15,7 +15,7 @@ from .binary import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel, CausalLMOutput
 from .decoder import KeyValue, empty, heads
 from .embedding import BitNetEmbedding
-from .gelu import Gelu
+from .gated import Gated
 from .grouped import GroupLinear
 from .layers import BitLinear, FloatLinear, OffsetNorm, RMSNorm
 from .rotary import rotary_tables, rotate
@@ -29,7 +29,7 @@ __all__ = [
     "BitNetModel",
     "CausalLMOutput",
     "FloatLinear",
-    "Gelu",
+    "Gated",
     "GroupLinear",
     "KeyValue",
     "OffsetNorm",

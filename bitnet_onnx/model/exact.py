@@ -1,4 +1,4 @@
-"""The specification of norm, attention and float products, which implementations can meet.
+"""The specification of norm, attention, float products and routing, which implementations can meet.
 
 Sums are float64 of exact products, so their order changes a float32 result about once in 1e8. All
 else is float32, each operation rounded. The kernels' order is in custom_ops/. With an int8 cache
@@ -12,7 +12,17 @@ from torch import Tensor
 
 from ..weights.ternary import SMALLEST, absmax_int8, absmax_int16
 
-__all__ = ["attention", "attention_int8", "exponential", "kept_int8", "product", "rms_norm"]
+__all__ = [
+    "attention",
+    "attention_int8",
+    "exponential",
+    "kept_int8",
+    "product",
+    "rms_norm",
+    "route",
+    "router_logits",
+    "silu",
+]
 
 SPAN = 64  # positions whose weights are rounded together
 
@@ -119,3 +129,29 @@ def exponential(x: Tensor) -> Tensor:
     for term in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
         total = total * r + term
     return total * ((n.int() + 127) << 23).view(torch.float32)
+
+
+def silu(x: Tensor) -> Tensor:
+    """Compute ``x * sigmoid(x)`` in float32: ``sigmoid = (x < 0 ? e : 1) / (1 + e)``.
+
+    ``e = exponential(-|x|)``, so every operation has one result.
+    """
+    e = exponential(-x.abs())
+    return x * (torch.where(x < 0, e, 1.0) / (1.0 + e))
+
+
+def router_logits(x: Tensor, router: Tensor) -> Tensor:
+    """Multiply x [..., K] by router [E, K] -> [..., E]: float64 sums, rounded to float32."""
+    return (x.double() @ router.double().T).float()
+
+
+def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Choose the k largest of logits [..., E] -> experts int64, ascending, and shares [..., k].
+
+    Of equal logits the one of the lowest expert comes first. A share is the softmax over the chosen
+    logits; its sum is in float64.
+    """
+    chosen = logits.sort(dim=-1, descending=True, stable=True).indices[..., :k].sort(dim=-1).values
+    kept = logits.gather(-1, chosen)
+    weights = exponential(kept - kept.amax(dim=-1, keepdim=True)).double()
+    return chosen, (weights / weights.sum(dim=-1, keepdim=True)).float()

@@ -14,7 +14,10 @@ from .attention_qkv import group_query_attention_qkv
 from .blocks import FEATURES, LANES
 from .catalog import functions, stock_functions, translations
 from .domain import DOMAIN, OPSET, VERSION
+from .experts import ternary_experts
 from .feed_forward import ternary_feed_forward
+from .float_experts import bf16_experts, int8_experts
+from .gated import gated_gelu, gated_silu
 from .head import bf16_matmul, int8_matmul
 from .int4_head import level_matmul, two_step_int4_matmul
 from .norm import add_rms_norm, rms_norm
@@ -31,17 +34,22 @@ __all__ = [
     "OPSET",
     "VERSION",
     "add_rms_norm",
+    "bf16_experts",
     "bf16_matmul",
     "functions",
+    "gated_gelu",
+    "gated_silu",
     "group_query_attention",
     "group_query_attention_int8",
     "group_query_attention_qkv",
+    "int8_experts",
     "int8_matmul",
     "last_positions",
     "level_matmul",
     "rms_norm",
     "scan_slack",
     "stock_functions",
+    "ternary_experts",
     "ternary_feed_forward",
     "ternary_float_matmul",
     "ternary_matmul",

@@ -13,12 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from onnx_ir import Value
 
+from . import steps
 from .domain import DOUBLE, FLOAT, INT64, Builder
 
 __all__ = ["Rotated", "Softmax", "join_heads", "multiply_keys", "rotate_new", "softmax"]
-
-# 1/7!, ..., 1/1!, 1/0!, as in the kernel's polynomial.
-TERMS = (1.9841270e-4, 1.3888889e-3, 8.33333377e-3, 4.1666667e-2, 1.6666667e-1, 0.5, 1.0, 1.0)
 
 
 class Sizes(NamedTuple):
@@ -137,21 +135,9 @@ def softmax(op: Builder, scores: Value, rotated: Rotated) -> Softmax:
     seen = op.LessOrEqual(numbers, op.Unsqueeze(op.Unsqueeze(rotated.positions, [1]), [-1]))
     scores = op.Where(seen, scores, -np.inf)
     below = op.Sub(scores, op.ReduceMax(scores, [-1], keepdims=1))
-    weights = op.Where(seen, _exponential(op, below), 0.0)
+    weights = op.Where(seen, steps.exponential(op, below), 0.0)
     wide = op.Cast(weights, to=DOUBLE)
     return Softmax(seen, weights, wide, op.ReduceSum(wide, [-1], keepdims=1))
-
-
-def _exponential(op: Builder, x: Value) -> Value:
-    """Compute ``model/exact.py``'s exponential, with the kernel's polynomial."""
-    x = op.Max(x, -87.0)
-    n = op.Round(op.Mul(x, 1.44269504))
-    high, low = op.Mul(n, 0.693359375), op.Mul(n, -2.12194440e-4)
-    r = op.Sub(op.Sub(x, high), low)
-    total, *terms = TERMS
-    for term in terms:
-        total = op.Add(op.Mul(total, r), term)
-    return op.Mul(total, op.Pow(2.0, n))
 
 
 def join_heads(op: Builder, blended: Value, sums: Value, sizes: Sizes) -> Value:

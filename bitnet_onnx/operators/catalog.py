@@ -15,7 +15,10 @@ from . import (
     attention,
     attention_int8,
     attention_qkv,
+    experts,
     feed_forward,
+    float_experts,
+    gated,
     head,
     int4_head,
     norm,
@@ -50,16 +53,23 @@ OPERATORS = (
     feed_forward.TernaryColumnMatMul,
     feed_forward.TernaryFeedForward,
     ternary.TernaryNormMatMul,
+    gated.GatedSilu,
+    gated.GatedGelu,
+    experts.TernaryExperts,
+    float_experts.Bf16Experts,
+    float_experts.Int8Experts,
 )
 # For the target stock, where attention and the norm keep their usual bodies.
-PACKED = (ternary.packed_form, head.packed_form)
-UNPACKED = (ternary.unpacked_form, head.unpacked_form)
+PACKED = (ternary.packed_form, head.packed_form, experts.packed_form)
+UNPACKED = (ternary.unpacked_form, head.unpacked_form, experts.unpacked_form)
 OTHERS = (
     head.bf16_form,
     head.Int8Rows,
     attention.GroupQueryAttention,
     attention.GroupQueryAttentionF16,
     norm.RMSNorm,
+    gated.GatedSilu,
+    gated.GatedGelu,
 )
 
 

@@ -165,14 +165,25 @@ class Operator:
             [parameter(name, f"tensor({dtype.name.lower()})") for name, dtype in side.items()]
             for side in (self.inputs, self.outputs)
         )
-        return defs.OpSchema(self.name, DOMAIN, VERSION, inputs=inputs, outputs=outputs)
+        attributes = [
+            defs.OpSchema.Attribute(name, getattr(defs.OpSchema.AttrType, kind.name))
+            for name, kind in self.attributes.items()
+        ]
+        return defs.OpSchema(
+            self.name, DOMAIN, VERSION, inputs=inputs, outputs=outputs, attributes=attributes
+        )
 
-    def traced(self, *inputs: Any) -> Any:
-        """Add a node of this operator to the graph that ``torch.onnx.export`` is tracing."""
+    def traced(self, *given: Any) -> Any:
+        """Add a node of this operator to the graph that ``torch.onnx.export`` is tracing.
+
+        given: the inputs, then the attributes.
+        """
         from onnxscript import values  # takes 0.2 seconds, and only tracing needs it
 
         opset = values.Opset(DOMAIN, VERSION)
-        return values.Op(opset, self.name, self.schema())(*inputs)
+        inputs, others = given[: len(self.inputs)], given[len(self.inputs) :]
+        attributes = dict(zip(self.attributes, others, strict=True))
+        return values.Op(opset, self.name, self.schema())(*inputs, **attributes)
 
     def function(self) -> ir.Function:
         """Build its body as an ONNX function, a new one in each call."""

@@ -1,4 +1,4 @@
-"""Common steps of several bodies: quantizing, unpacking, adding in order.
+"""Common steps of several bodies: quantizing, unpacking, exponentials, loops.
 
 Each takes the builder of the body, adds its nodes and returns their results. Sizes: K input
 features, N output features, W packed as in ``weights/ternary.py``. Knows the number format; knows
@@ -22,11 +22,14 @@ __all__ = [
     "X_ZERO",
     "Quantized",
     "absmax",
+    "exponential",
+    "loop",
     "poison",
     "quantize",
     "quantize_int16",
     "quantize_uint8",
     "rescale",
+    "silu",
     "sum_in_order",
     "unpack",
 ]
@@ -34,6 +37,8 @@ __all__ = [
 # Weights and activations are offset to unsigned bytes: their products never saturate, on any CPU.
 X_ZERO, W_ZERO = np.uint8(128), np.uint8(1)
 SHIFTS = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
+# 1/7!, ..., 1/1!, 1/0!, as in the kernel's polynomial.
+TERMS = (1.9841270e-4, 1.3888889e-3, 8.33333377e-3, 4.1666667e-2, 1.6666667e-1, 0.5, 1.0, 1.0)
 
 
 class Quantized(NamedTuple):
@@ -92,6 +97,24 @@ def unpack(op: Builder, w: Value) -> Value:
     return op.Reshape(op.BitwiseAnd(moved, np.uint8(3)), [0, -1])
 
 
+def exponential(op: Builder, x: Value) -> Value:
+    """Compute ``model/exact.py``'s exponential, with the kernel's polynomial."""
+    x = op.Max(x, -87.0)
+    n = op.Round(op.Mul(x, 1.44269504))
+    high, low = op.Mul(n, 0.693359375), op.Mul(n, -2.12194440e-4)
+    r = op.Sub(op.Sub(x, high), low)
+    total, *terms = TERMS
+    for term in terms:
+        total = op.Add(op.Mul(total, r), term)
+    return op.Mul(total, op.Pow(2.0, n))
+
+
+def silu(op: Builder, x: Value) -> Value:
+    """Compute ``model/exact.py``'s silu."""
+    e = exponential(op, op.Neg(op.Abs(x)))
+    return op.Mul(x, op.Div(op.Where(op.Less(x, 0.0), e, 1.0), op.Add(e, 1.0)))
+
+
 def sum_in_order(
     op: Builder,
     count: Value,
@@ -104,13 +127,29 @@ def sum_in_order(
     It is a Loop, not a reduction: the standard defines the order of additions only of a Loop, which
     also keeps one term in memory, not all. ``dims`` names the dimensions of start, as in "M N".
     """
+
+    def add(inner: Builder, number: Value, old: Value) -> Value:
+        return inner.Add(old, term(inner, number))
+
+    return loop(op, count, start, dims, add, DOUBLE)
+
+
+def loop(
+    op: Builder,
+    count: Value,
+    start: Value,
+    dims: str,
+    step: Callable[[Builder, Value, Value], Value],
+    dtype: ir.DataType,
+) -> Value:
+    """Replace start by ``step(builder, number, start)`` for the numbers 0 to count - 1."""
     inner = Builder(op)
     number = Value(name="number", type=ir.TensorType(INT64), shape=ir.Shape([]))
     on = Value(name="on", type=ir.TensorType(BOOL), shape=ir.Shape([]))
-    total = ir.TensorType(DOUBLE), ir.Shape(dims.split())
+    total = ir.TensorType(dtype), ir.Shape(dims.split())
     old = Value(name="old", type=total[0], shape=total[1])
     still = inner.Identity(on)
-    new = inner.Add(old, term(inner, number))
+    new = step(inner, number, old)
     still.type, still.shape = on.type, on.shape
     new.type, new.shape = total
     body = ir.Graph([number, on, old], [still, new], nodes=inner.nodes, name="step")

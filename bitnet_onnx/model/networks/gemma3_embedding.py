@@ -12,7 +12,7 @@ import math
 from torch import Tensor
 
 from ...network.config import BitNetConfig
-from ..gelu import Gelu
+from ..gated import Gated
 from ..layers import OffsetNorm
 from . import llama
 from .granite import scaled
@@ -45,7 +45,7 @@ class MLP(llama.MLP):
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__(config)
-        self.gelu = Gelu()
+        self.gated = Gated("gelu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.gelu(self.gate_proj(x)) * self.up_proj(x))
+        return self.down_proj(self.gated(self.gate_proj(x), self.up_proj(x)))

@@ -5,6 +5,10 @@ Sources: microsoft/BitNet's converter, which names the tensors, and transformers
 
 from __future__ import annotations
 
+from torch import Tensor
+
+from ...network.config import BitNetConfig
+from ..gated import Gated
 from . import qwen3
 
 __all__ = ["MLP", "Attention"]
@@ -15,4 +19,11 @@ class Attention(qwen3.Attention):
 
 
 class MLP(qwen3.MLP):
-    """Qwen3's feed-forward."""
+    """``down(silu(gate(x)) * up(x))``, with the same bits everywhere."""
+
+    def __init__(self, config: BitNetConfig) -> None:
+        super().__init__(config)
+        self.gated = Gated("silu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(self.gated(self.gate_proj(x), self.up_proj(x)))

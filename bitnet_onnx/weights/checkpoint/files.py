@@ -124,7 +124,7 @@ def tensor_names(folder: Path) -> set[str]:
     """Return the names of all tensors as stored; none where the files are missing."""
     weights = weights_of(folder)
     present = [path for path in weights.files if path.is_file()]
-    return set(weights.places) or {name for path in present for name in open_weights(path).keys()}
+    return set(weights.places) or {name for path in present for name in open_weights(path).keys()}  # noqa: SIM118
 
 
 class Renamed:
@@ -132,7 +132,7 @@ class Renamed:
 
     def __init__(self, file: safe_open | PickledFile) -> None:
         self._file = file
-        self._stored = {canonical(name): name for name in file.keys()}
+        self._stored = {canonical(name): name for name in file.keys()}  # noqa: SIM118
 
     def keys(self) -> list[str]:
         return list(self._stored)
