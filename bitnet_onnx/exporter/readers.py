@@ -38,7 +38,7 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
     for linear in parts.linears.values():
         readers |= _linear(checkpoint, linear)
     for name in parts.norms:
-        readers[name] = partial(_float32, checkpoint, name)
+        readers[name] = partial(_norm, checkpoint, name)
     table = _float32 if options.head == "float32" else _bf16
     if options.head == "int8":
         readers |= _int8_table(checkpoint, parts.head)
@@ -74,6 +74,13 @@ def _multiplier(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarra
 
 def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:
     return checkpoint.tensor(name).float().numpy()
+
+
+def _norm(checkpoint: Checkpoint, name: str) -> np.ndarray:
+    """Read what a norm multiplies by."""
+    offset = 1.0 if name in checkpoint.parts.offset_norms else 0.0
+    found: np.ndarray = (checkpoint.tensor(name).float() + offset).numpy()
+    return found
 
 
 def _bf16(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:

@@ -22,7 +22,7 @@ from .decoder import KeyValue
 from .layers import OffsetNorm, RMSNorm
 from .rotary import rotary_tables
 
-__all__ = ["BitNetEmbedding", "EmbeddingBody", "compact", "local_config", "pool"]
+__all__ = ["BitNetEmbedding", "EmbeddingBody", "compact", "local_config", "pool", "unit_norm"]
 
 LEAST_NORM = 1e-12  # of torch.nn.functional.normalize
 
@@ -164,7 +164,8 @@ def compact(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """
     mask = (mask != 0).long()
     steps = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)
-    order = (steps + mask.argmax(dim=1, keepdim=True)) % ids.shape[1]
+    order = steps + mask.argmax(dim=1, keepdim=True)
+    order = torch.where(order < ids.shape[1], order, order - ids.shape[1])
     return ids.gather(1, order), mask.sum(dim=1)
 
 
