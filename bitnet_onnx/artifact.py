@@ -30,6 +30,7 @@ CHAT = "chat.json"  # the chat template for programs without Jinja
 MANIFEST = "manifest.json"
 TASK = "text-generation"
 TARGETS = ("native", "stock")  # on the custom-op library; on ONNX Runtime's operators alone
+LINEARS = ("ternary", "bf16", "float32", "int8")  # the first one where the field is left out
 HASHED_AT_OPEN = 16 << 20  # bytes: only ``check_hashes`` reads the whole of larger files
 
 _KNOWN: dict[str, tuple[Any, ...]] = {
@@ -39,6 +40,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "target": TARGETS,
     "head": ("bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"),
     "kv_cache": ("float32", "float16", "int8"),
+    "linears": LINEARS,
 }
 _SIZES = (
     "context_length",
@@ -48,24 +50,26 @@ _SIZES = (
     "head_dim",
 )
 _ENTRY = ("size", "sha256")
-_FIELDS = {*_KNOWN, *_SIZES, "network", "source", "files", "tools"}
+_FIELDS = {*_KNOWN, *_SIZES, "network", "source", "files", "tools"}  # with the optional ones
 # Version 1 lacks these fields. Its data files are model.onnx.data or model-00001-of-00002.onnx.data
 # and so on, and its config.json is the checkpoint's own.
 _NEW_IN_2 = {"task": TASK, "network": ""}
+_OPTIONAL = {"linears": LINEARS[0]}
 _DATA = re.compile(r"model\.onnx_data(_[0-9]+)?|model(-[0-9]+-of-[0-9]+)?\.onnx\.data")
 
 
 def write_manifest(folder: Path, fields: dict[str, Any]) -> None:
     """Add ``manifest.json``, with the size and hash of every file, to an otherwise complete folder.
 
-    fields: all but ``format_version`` and ``files``.
+    fields: all but ``format_version`` and ``files``; an optional one at its default is left out.
     """
+    fields = {name: value for name, value in fields.items() if _OPTIONAL.get(name) != value}
     files = {
         path.name: {"size": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(folder.iterdir())
     }
     manifest = {"format_version": FORMAT_VERSION, **fields, "files": files}
-    assert set(manifest) == _FIELDS, set(manifest) ^ _FIELDS
+    assert _FIELDS - _OPTIONAL.keys() <= set(manifest) <= _FIELDS, set(manifest) ^ _FIELDS
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
@@ -75,7 +79,7 @@ class Artifact:
 
     ``folder`` is its path and ``manifest`` what manifest.json holds. These fields of the manifest
     are attributes, too: context_length, vocab_size, num_hidden_layers, num_key_value_heads,
-    head_dim, target, head, kv_cache.
+    head_dim, target, head, kv_cache, linears.
     """
 
     folder: Path
@@ -88,6 +92,7 @@ class Artifact:
     target: str
     head: str
     kv_cache: str
+    linears: str
 
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
@@ -101,7 +106,8 @@ class Artifact:
                 hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
             )
         manifest = _read_manifest(folder / MANIFEST)
-        named = {name: manifest[name] for name in ("target", "head", "kv_cache", *_SIZES)}
+        names = ("target", "head", "kv_cache", "linears", *_SIZES)
+        named = {name: manifest[name] for name in names}
         artifact = cls(folder, manifest, **named)
         for name, entry in manifest["files"].items():
             artifact._check_file(name, entry, hashed=entry["size"] <= HASHED_AT_OPEN)
@@ -166,11 +172,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{path}: format_version is {version!r}, expected 1 to {FORMAT_VERSION}",
             hint="export the checkpoint again, or install the bitnet_onnx that made the artifact",
         )
-    expected = _FIELDS - _NEW_IN_2.keys() if version == 1 else _FIELDS
-    for name in sorted(expected ^ set(manifest)):
+    expected = _FIELDS - _NEW_IN_2.keys() - _OPTIONAL.keys() if version == 1 else _FIELDS
+    for name in sorted((expected | set(manifest)) - (expected & set(manifest))):
+        if name in _OPTIONAL and name in expected:
+            continue
         what = "is unknown to this bitnet_onnx" if name in manifest else "is missing"
         raise ArtifactError(f"{path}: the field {name} {what}")
-    manifest = {**_NEW_IN_2, **manifest}
+    manifest = {**_NEW_IN_2, **_OPTIONAL, **manifest}
     for name, known in _KNOWN.items():
         if type(manifest[name]) is not type(known[0]) or manifest[name] not in known:
             listed = ", ".join(map(repr, known))

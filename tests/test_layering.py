@@ -31,7 +31,7 @@ operators: domain steps blocks norm ternary ternary_group feed_forward gated hea
 runtime: integers pages calls cache.growing graph open steps users session
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
-exporter: options traced trace editing readers passes.projections passes.attention passes.zeros
+exporter: options defaults traced trace editing readers passes.projections passes.attention passes.zeros
     passes.norms stock save last chat_rules chat_probes chat_learn chat_file devices describe
     export
 generation: fields config bans sampling loop text chat model

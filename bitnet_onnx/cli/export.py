@@ -8,7 +8,13 @@ import sys
 from .common import add_checkpoint, add_output, opened_checkpoint, say
 
 HELP = "export a checkpoint to an artifact folder"
-OPTIONS = ("target", "head", "kv_cache", "context_length")  # of export(), whose defaults hold
+OPTIONS = (
+    "target",
+    "head",
+    "linears",
+    "kv_cache",
+    "context_length",
+)  # of export(), whose defaults hold
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "two-step: the 64 largest logits of bf16, found by an int8 scan with a proven bound; "
         "two-step-int4: the same from a 4-bit scan, with a statistical bound; int8, int6, int4: "
         "rounded to so many bits a weight, which changes ids",
+    )
+    parser.add_argument(
+        "--linears",
+        help="of a network with float linears; bf16: the checkpoint's own bits (default where "
+        "bfloat16 holds its weights, else they are rounded); float32 (default elsewhere); int8: 8 "
+        "bits a weight with a scale for each row, and 16-bit activations, which changes ids",
     )
     parser.add_argument(
         "--kv-cache",

@@ -142,6 +142,7 @@ def _manifest(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
         "network": config.network,
         "target": options.target,
         "head": options.head,
+        "linears": options.linears,
         "kv_cache": options.kv_cache,
         "context_length": options.context,
         "vocab_size": config.vocab_size,

@@ -33,20 +33,22 @@ class Preset:
     """The options of ``export`` for a kind of device; an option that is given wins."""
 
     target: str
-    head: str
+    head: str | None
     kv_cache: str
     context_length: int
     """At most this many positions."""
+    linears: str | None = None
+    """Of a network with float linears; None: what keeps its numbers, as for its head."""
     copy_library: bool = True
     """False: an app has a library of its own, for other processors than this one."""
 
 
 # Phones: the smallest files and memory. Boards: the checkpoint's ids. Browsers: what they can run.
 PRESETS = {
-    "android": Preset("native", "int8", "int8", 4096, copy_library=False),
-    "ios": Preset("native", "int8", "int8", 4096, copy_library=False),
+    "android": Preset("native", "int8", "int8", 4096, "int8", copy_library=False),
+    "ios": Preset("native", "int8", "int8", 4096, "int8", copy_library=False),
     "board": Preset("native", "two-step", "float32", 2048),
-    "web": Preset("stock", "int8", "float32", 2048),
+    "web": Preset("stock", "int8", "float32", 2048, "int8"),
 }
 
 
@@ -59,6 +61,10 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
     preset = replace(
         preset, context_length=min(preset.context_length, config.max_position_embeddings)
     )
+    if not config.float_linears:
+        preset = replace(preset, linears=None)
+    elif preset.linears is None:
+        preset = replace(preset, head=None)
     found = {key: getattr(preset, key) if value is None else value for key, value in given.items()}
     if name == "web" and found["target"] != "stock":
         raise ConfigError(
@@ -75,6 +81,7 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
         f" context {artifact.context_length}"
     )
     rounded = [f"the {artifact.head} head"] if artifact.head in _ROUNDED else []
+    rounded += ["the int8 linears"] if artifact.linears == "int8" else []
     rounded += [f"the {artifact.kv_cache} cache"] if artifact.kv_cache != "float32" else []
     if rounded:
         yield (
@@ -84,7 +91,7 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
     size = sum(entry["size"] for entry in artifact.manifest["files"].values())
     weights = artifact.data_size
     if artifact.target == "stock":
-        weights = memory(config, artifact.head)
+        weights = memory(config, artifact.head, artifact.linears)
     cache, rest = cache_bytes(artifact), _rest(config)
     yield f"size: {_shown(size)}"
     yield (
@@ -108,7 +115,7 @@ def cache_bytes(artifact: Artifact) -> int:
 
 def predicted(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[tuple[str, float]]:
     """Yield devices and tokens/s, without attention and without the savings from zeros."""
-    linears, table = weight_counts(config).values()
+    linears, table = weight_counts(config)
     body = linears / 4
     if _why_none(name, config, artifact):
         return
@@ -121,11 +128,13 @@ def predicted(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[t
 
 def _why_none(name: str, config: BitNetConfig, artifact: Artifact) -> str:
     """Return why nothing is predicted; "" where something is."""
-    linears, table = weight_counts(config).values()
+    linears, table = weight_counts(config)
     if artifact.target == "stock":
         return "not predicted for the stock target"
     if artifact.head not in _SCANNED:
         return f"not predicted for the head {artifact.head}, but for {' and '.join(_SCANNED)}"
+    if config.float_linears:
+        return "not predicted for float linears"
     if any(linear.group_size is not None for linear in parts_of(config).linears.values()):
         return "not predicted for weights in groups"
     if linears / 4 + table < _LEAST:

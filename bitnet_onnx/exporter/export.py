@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..files import forget, new_folder
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.open import open_checkpoint
+from .defaults import default_head, default_linears
 from .describe import describe
 from .last import save_last
 from .options import PASSES, Options
@@ -46,7 +47,8 @@ def export(
     output: str | Path,
     *,
     target: str = "native",
-    head: str = "bf16",
+    head: str | None = None,
+    linears: str | None = None,
     kv_cache: str = "float32",
     context_length: int | None = None,
     revision: str | None = None,
@@ -55,18 +57,22 @@ def export(
     passes: Collection[str] = PASSES,
     copy_library: bool = True,
     progress: bool = False,
-) -> Path:  # long: its docstring says what each of eleven options means
+) -> Path:  # long: its docstring says what each of twelve options means
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: an open one, or a folder, a .gguf file, or a Hugging Face Hub id, of which
     ``revision`` is a branch, tag or commit.
     target: ``native`` needs the operators of the custom-op library; ``stock`` has only stock
     operators, for runtimes that load no library (``stock.py``).
-    head: ``bf16`` keeps the table's stored bits. ``int8`` rounds each of its rows to 8 bits.
+    head: ``bf16``, the default, keeps the table's stored bits; in a network with float linears the
+    default is float32 for tables that it does not hold. ``int8`` rounds each row to 8 bits.
     ``float32`` is for tables that bfloat16 does not hold. ``two-step`` adds to bf16 a scan of
     int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
     ``two-step-int4`` scans 4 bits a weight, and its bound is statistical. ``int6`` and ``int4``
     round the head to so few bits a weight, and leave a tied embedding as it is.
+    linears: for networks with float linears. ``bf16`` and ``float32`` hold their weights; the
+    default is bf16 where that changes none, else float32. A bf16 that is asked for may round.
+    ``int8`` rounds each row to 8 bits and activations to 16.
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
     reads of them. ``int8`` keeps 8-bit codes and a scale for each position and head: a quarter,
     and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.
@@ -77,7 +83,6 @@ def export(
     copy_library: put this platform's custom-op library into the folder, for other clients.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written stays behind.
     """
-    asked = Options(target, head, kv_cache, context_length, tuple(passes))
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(
             checkpoint,
@@ -90,7 +95,15 @@ def export(
             "the checkpoint is open already, expected no revision, ignore_keys or allow_degenerate",
             hint="give them to open_checkpoint",
         )
-    config, options = checkpoint.config, asked.for_network(checkpoint.config)
+    config = checkpoint.config
+    options = Options(
+        target,
+        default_head(checkpoint) if head is None else head,
+        default_linears(checkpoint) if linears is None else linears,
+        kv_cache,
+        context_length,
+        tuple(passes),
+    ).for_network(config)
     stock = options.target == "stock"
     if stock:
         check_network(config, options)
@@ -102,7 +115,7 @@ def export(
             if name in options.passes and (name in STOCK_EDITS or not stock):
                 edit(graph, readers)
         if stock:
-            to_stock(graph, config, readers)
+            to_stock(graph, config, options, readers)
         else:
             attach_functions(graph)
         save(graph, readers, folder, PART if stock else None, progress)

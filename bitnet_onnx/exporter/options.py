@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..artifact import TARGETS
+from ..artifact import LINEARS, TARGETS
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 
-__all__ = ["HEADS", "KV_CACHES", "LEVEL_BITS", "PASSES", "Options"]
+__all__ = ["FLOAT_LINEARS", "HEADS", "KV_CACHES", "LEVEL_BITS", "PASSES", "Options"]
 
 HEADS = {  # the type of a stored table that the embedding reads too
     "bf16": torch.bfloat16,
@@ -24,6 +24,7 @@ HEADS = {  # the type of a stored table that the embedding reads too
     "two-step": torch.bfloat16,
     "two-step-int4": torch.bfloat16,
 }
+FLOAT_LINEARS = {"bf16": torch.bfloat16, "float32": torch.float32, "int8": torch.int8}
 LEVEL_BITS = {"int6": 6, "int4": 4, "two-step-int4": 4}  # heads with a copy of few bits a weight
 KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 PASSES = ("projections", "attention", "zeros", "norms")  # in the order in which they run
@@ -39,13 +40,21 @@ class Options:
 
     target: str
     head: str
+    linears: str
+    """``ternary``, or how float linears are stored."""
     kv_cache: str
     context_length: int | None
     """None: the config's max_position_embeddings."""
     passes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name, known in (("head", HEADS), ("target", TARGETS), ("kv_cache", KV_CACHES)):
+        known_values = {
+            "head": HEADS,
+            "linears": LINEARS,
+            "target": TARGETS,
+            "kv_cache": KV_CACHES,
+        }
+        for name, known in known_values.items():
             if (value := getattr(self, name)) not in known:
                 raise ConfigError(f"{name} is {value!r}, expected one of: {', '.join(known)}")
         if unknown := sorted(set(self.passes) - set(PASSES)):
@@ -53,6 +62,14 @@ class Options:
 
     def for_network(self, config: BitNetConfig) -> Options:
         """Fill in the context; raise ConfigError where the network does not allow an option."""
+        if (self.linears in FLOAT_LINEARS) is not config.float_linears:
+            kind = "float" if config.float_linears else "ternary"
+            listed = ", ".join(FLOAT_LINEARS) if config.float_linears else LINEARS[0]
+            raise ConfigError(
+                f"linears is {self.linears!r}, expected one of: {listed}: the linears of this "
+                f"network are {kind}",
+                hint=None if config.float_linears else "leave --linears out",
+            )
         context = self.context_length
         context = config.max_position_embeddings if context is None else context
         if not 1 <= context <= config.max_position_embeddings:

@@ -36,9 +36,14 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
     parts = checkpoint.parts
     readers: Readers = {}
     for linear in parts.linears.values():
-        readers |= _linear(checkpoint, linear)
-    for name in parts.norms:
-        readers[name] = partial(_norm, checkpoint, name)
+        if checkpoint.config.float_linears:
+            readers |= _float_linear(checkpoint, f"{linear.name}.weight", options.linears)
+        else:
+            readers |= _linear(checkpoint, linear)
+    for name in (*parts.norms, *parts.biases):
+        readers[name] = partial(_float32, checkpoint, name)
+    for name in parts.offset_norms:
+        readers[name] = partial(_offset, checkpoint, name)
     table = _float32 if options.head == "float32" else _bf16
     if options.head == "int8":
         readers |= _int8_table(checkpoint, parts.head)
@@ -62,6 +67,12 @@ def _linear(checkpoint: Checkpoint, linear: Linear) -> Readers:
     return readers
 
 
+def _float_linear(checkpoint: Checkpoint, name: str, linears: str) -> Readers:
+    if linears == "int8":
+        return _int8_table(checkpoint, name)
+    return {name: partial(_float32 if linears == "float32" else _rounded, checkpoint, name)}
+
+
 def _codes(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
     codes, _ = checkpoint.ternary(linear.name)
     return pack(codes.chunk(linear.splits or 1, dim=1)[split]).numpy()
@@ -76,10 +87,9 @@ def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:
     return checkpoint.tensor(name).float().numpy()
 
 
-def _norm(checkpoint: Checkpoint, name: str) -> np.ndarray:
-    """Read what a norm multiplies by."""
-    offset = 1.0 if name in checkpoint.parts.offset_norms else 0.0
-    found: np.ndarray = (checkpoint.tensor(name).float() + offset).numpy()
+def _offset(checkpoint: Checkpoint, name: str) -> np.ndarray:
+    """Read what a norm that stores the difference from 1 multiplies by."""
+    found: np.ndarray = (1.0 + checkpoint.tensor(name).float()).numpy()
     return found
 
 
@@ -93,7 +103,16 @@ def _bf16(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
             "without loss",
             hint="export with --head float32, or with --head int8 where this table is the head",
         )
-    return ir.tensor(bits.view(torch.uint16).numpy().view(BF16), name=name)
+    return _bits(bits, name)
+
+
+def _rounded(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
+    """Read a weight as bfloat16, rounded where it does not fit."""
+    return _bits(checkpoint.tensor(name).to(torch.bfloat16), name)
+
+
+def _bits(stored: torch.Tensor, name: str) -> ir.TensorProtocol:
+    return ir.tensor(stored.view(torch.uint16).numpy().view(BF16), name=name)
 
 
 def _int8_table(checkpoint: Checkpoint, table: str) -> Readers:

@@ -7,6 +7,8 @@ load, larger ones keep them at two bits. Knows ONNX graphs and names of weights;
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import onnx_ir as ir
 import torch
@@ -27,6 +29,7 @@ __all__ = ["PART", "activations", "check_network", "to_blocks", "to_stock"]
 CONTRIB = "com.microsoft"
 PRODUCTS = ("MatMulNBits", "MatMul")
 LINEAR_BITS, HEAD_BITS = 2, 8
+OPERATORS = {"ternary": "TernaryMatMul", "int8": "Int8MatMul"}  # those that may stay packed
 STOCK_HEADS = ("bf16", "int8", "float32")
 ROTARY = 16  # head_dim must be a multiple of it for com.microsoft's attention
 # Linears, or an int8 head, of at most this many bytes as float32 are unpacked at load. MatMulNBits
@@ -54,7 +57,7 @@ def check_network(config: BitNetConfig, options: Options) -> None:
             f"group_size is {config.group_size}, which no stock operator makes exact and fast",
             hint="export with --target native",
         )
-    if (needed := memory(config, options.head)) > MEMORY:
+    if (needed := memory(config, options.head, options.linears)) > MEMORY:
         raise ConfigError(
             f"the weights take {needed / 1e9:.1f} GB at run time, expected at most "
             f"{MEMORY / 1e9:.1f} GB for a browser",
@@ -62,32 +65,35 @@ def check_network(config: BitNetConfig, options: Options) -> None:
         )
 
 
-def memory(config: BitNetConfig, head: str) -> int:
+def memory(config: BitNetConfig, head: str, linears: str) -> int:
     """Return the bytes of the weights at run time: as stored, plus the unpacked copies."""
-    linears, table = weight_counts(config).values()
-    needed = linears // 4 + (0 if stays_packed(linears) else 4 * linears)
-    if head == "int8":
-        needed += table if stays_packed(table) else 5 * table
-    else:
-        needed += 4 * table + (2 * table if head == "bf16" else 0)
+    count, table = weight_counts(config)
+    packed = packed_operators(config, head, linears)
+    stored = {"ternary": 0.25, "int8": 1, "bf16": 2, "float32": 4}
+    needed = 0.0
+    for kind, weights in ((linears, count), (head, table)):
+        whole = kind == "float32" or OPERATORS.get(kind) in packed
+        needed += weights * (stored[kind] + (0 if whole else 4))
     embedding = 0 if config.tie_word_embeddings else (4 if head == "float32" else 2)
-    return needed + embedding * table
+    return int(needed) + embedding * table
 
 
-def stays_packed(count: int) -> bool:
-    """Return whether this many weights stay packed: unpacked in each call, not at load."""
-    return 4 * count > UNPACKED
+def packed_operators(config: BitNetConfig, head: str, linears: str) -> set[str]:
+    """Return the operators whose weights stay packed: unpacked in each call, not at load."""
+    counts: Counter[str] = Counter()
+    for kind, count in zip((linears, head), weight_counts(config), strict=True):
+        if kind in OPERATORS:
+            counts[OPERATORS[kind]] += count
+    return {name for name, count in counts.items() if 4 * count > UNPACKED}
 
 
-def weight_counts(config: BitNetConfig) -> dict[str, int]:
-    """Return operator -> the number of weights that it reads."""
-    return {
-        "TernaryMatMul": sum(n.rows * n.features for n in parts_of(config).linears.values()),
-        "Int8MatMul": config.vocab_size * config.hidden_size,
-    }
+def weight_counts(config: BitNetConfig) -> tuple[int, int]:
+    """Return the number of weights of all linears, and that of the head."""
+    linears = sum(n.rows * n.features for n in parts_of(config).linears.values())
+    return linears, config.vocab_size * config.hidden_size
 
 
-def to_stock(model: ir.Model, config: BitNetConfig, readers: Readers) -> None:
+def to_stock(model: ir.Model, config: BitNetConfig, options: Options, readers: Readers) -> None:
     """Replace each custom operator by stock ones, and adapt the reader of its weight."""
     graph = model.graph
     features = {
@@ -100,7 +106,7 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: Readers) -> None:
         "kv_num_heads": config.num_key_value_heads,
         "do_rotary": 1,
     }
-    packed = {name for name, count in weight_counts(config).items() if stays_packed(count)}
+    packed = packed_operators(config, options.head, options.linears)
     for node in [node for node in graph if node.domain == DOMAIN]:
         if node.op_type == "TernaryMatMul":
             linear = str(input_of(node, 1).name).removesuffix(".weight")
@@ -110,7 +116,7 @@ def to_stock(model: ir.Model, config: BitNetConfig, readers: Readers) -> None:
             else:
                 node.attributes.add(ir.AttrInt64s("width", [width]))
         elif node.op_type == "Int8MatMul" and node.op_type in packed:
-            _product(graph, node, readers, config.hidden_size, HEAD_BITS)
+            _product(graph, node, readers, shape_of(input_of(node, 1))[1], HEAD_BITS)
         elif node.op_type == "GroupQueryAttention" and config.head_dim % ROTARY == 0:
             node.domain, node.version = CONTRIB, 1
             node.attributes.update({k: ir.AttrInt64(k, value) for k, value in attention.items()})

@@ -41,7 +41,7 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
     batch, new, past = 2, 3, 5  # none is 1, which torch would take for a constant
     layers = range(config.num_hidden_layers)
     with torch.device("meta"):
-        network = TracedBitNet(config, options.head, options.context).eval()
+        network = TracedBitNet(config, options).eval()
         rows = (batch, config.num_key_value_heads, past)
         caches = [empty(rows, config.head_dim, KV_CACHES[options.kv_cache]) for _ in layers]
         example = (

@@ -13,12 +13,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import operators as ops
-from ..model import BinaryLinear, BitLinear, BitNetModel, GroupLinear, KeyValue, RMSNorm
+from ..model import (
+    BinaryLinear,
+    BitLinear,
+    BitNetModel,
+    FloatLinear,
+    GroupLinear,
+    KeyValue,
+    RMSNorm,
+)
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
 from ..weights.levels import code_bytes
 from ..weights.ternary import packed_width
-from .options import HEADS, LEVEL_BITS
+from .options import FLOAT_LINEARS, HEADS, LEVEL_BITS, Options
 
 __all__ = ["TracedBitNet"]
 
@@ -56,8 +64,10 @@ class PackedGroupLinear(TernaryLinear):
         return multiply(x, self.weight, self.weight_scale)
 
 
-def packed(linear: Any) -> nn.Module:
-    """Return the module with operators for a linear of the network."""
+def packed(linear: Any, linears: str) -> nn.Module:
+    """Return the module with operators for a linear of the network, stored as ``linears``."""
+    if isinstance(linear, FloatLinear):
+        return StoredLinear(linear, FLOAT_LINEARS[linears])
     if isinstance(linear, BinaryLinear):
         return PackedBinaryLinear(linear)
     return (PackedGroupLinear if isinstance(linear, GroupLinear) else TernaryLinear)(linear)
@@ -142,6 +152,21 @@ class Table(nn.Module):
         return F.linear(x, self.weight)  # ONNX Runtime keeps a second, packed copy
 
 
+class StoredLinear(Table):
+    """FloatLinear, whose weight is stored and multiplied as a table is."""
+
+    bias: Tensor | None
+
+    def __init__(self, source: FloatLinear, dtype: torch.dtype) -> None:
+        super().__init__(source.out_features, source.in_features, dtype)
+        bias = None if source.bias is None else torch.empty(source.out_features)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.logits(x)
+        return y if self.bias is None else y + self.bias
+
+
 class TwoStepTable(Table):
     """A bfloat16 table with an int8 copy, whose scan finds the rows that the head needs."""
 
@@ -209,13 +234,13 @@ class TracedBitNet(nn.Module):
     cos_cache: Tensor
     sin_cache: Tensor
 
-    def __init__(self, config: BitNetConfig, head: str, context: int) -> None:
+    def __init__(self, config: BitNetConfig, options: Options) -> None:
         super().__init__()
-        size, dtype = (config.vocab_size, config.hidden_size), HEADS[head]
+        size, dtype = (config.vocab_size, config.hidden_size), HEADS[options.head]
         tied = config.tie_word_embeddings
         self.model = BitNetModel(config)
         self.model.requires_grad_(False)
-        table = head_table(head, *size)
+        table = head_table(options.head, *size)
         if tied:
             self.model.embed_tokens = table
         else:
@@ -223,14 +248,15 @@ class TracedBitNet(nn.Module):
             self.model.embed_tokens = Table(*size, plain)
             self.lm_head = table
         for name in parts_of(config).linears:
-            self.set_submodule(name, packed(self.get_submodule(name)))
+            self.set_submodule(name, packed(self.get_submodule(name), options.linears))
         for name, module in list(self.named_modules()):
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
         for layer in self.model.layers:
             layer.self_attn.attend = FusedAttend()
         for name in ("cos_cache", "sin_cache"):
-            self.register_buffer(name, torch.empty(context, config.head_dim // 2))
+            self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
+        self.logits_scaling = config.logits_scaling
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
@@ -247,4 +273,7 @@ class TracedBitNet(nn.Module):
             presents += present
         x = self.model.last(ops.last_positions(x, logits_to_keep))
         head: Any = getattr(self, "lm_head", self.model.embed_tokens)
-        return head.logits(x), *presents
+        logits = head.logits(x)
+        if self.logits_scaling != 1:
+            logits = logits / self.logits_scaling
+        return logits, *presents

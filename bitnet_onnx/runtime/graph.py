@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 __all__ = ["Graph"]
 
-DOMAIN = b"bitnet"
+DOMAIN, TERNARY = b"bitnet", b"Ternary"
 TABLES = ("lm_head.weight", "model.embed_tokens.weight")  # a tied head reads the second
+LINEAR = b"model.layers."  # how the name of a linear's weight begins
 HEADS = {
     b"Bf16MatMul": "bf16",
     b"Int8MatMul": "int8",
@@ -24,12 +25,13 @@ HEADS = {
 }
 TYPES = {1: "float32", 2: "int8", 3: "int8", 16: "bf16"}  # ONNX's types of a stock head's table
 ANGLES = "cos_cache"
+FLOAT_LINEARS = {name: HEADS[name] for name in (b"Bf16MatMul", b"Int8MatMul")}
 A_HEAD = re.compile(b"|".join(HEADS))
 A_TABLE = re.compile("|".join((*TABLES, ANGLES)).encode())
 
 # Numbers of fields: of ModelProto, GraphProto, NodeProto, TensorProto.
 GRAPH, NODE, INITIALIZER = 7, 1, 5
-OP_TYPE, OP_DOMAIN = 4, 7
+INPUT, OP_TYPE, OP_DOMAIN = 1, 4, 7
 DIMS, DATA_TYPE, NAME = 1, 2, 8
 
 
@@ -38,12 +40,14 @@ class Graph(NamedTuple):
 
     target: str
     head: str | None
+    linears: str | None
     context_length: int | None
 
     @classmethod
     def of(cls, model: bytes) -> Graph:
         """Read a serialized ModelProto that ONNX Runtime has loaded."""
-        operators: set[bytes] = set()
+        native, ternary = False, False
+        heads, linears = set[str](), set[str]()
         tables: dict[str, tuple[int, int | None]] = {}
         parts = (part for n, part in _fields(model) if n == GRAPH and isinstance(part, bytes))
         for number, content in (field for part in parts for field in _fields(part)):
@@ -51,16 +55,34 @@ class Graph(NamedTuple):
                 continue
             # Searching costs a hundredth of reading: a graph has thousands of fields.
             if number == NODE and DOMAIN in content:
-                if not operators or A_HEAD.search(content):
-                    node = dict(_fields(content))
-                    if node.get(OP_DOMAIN) == DOMAIN:
-                        operators.add(bytes(node.get(OP_TYPE, b"")))
+                native = native or dict(_fields(content)).get(OP_DOMAIN) == DOMAIN
+                ternary = ternary or TERNARY in content
+                if A_HEAD.search(content):
+                    operator, of_linear = _product(content)
+                    if not of_linear:
+                        heads |= {HEADS[operator]} if operator in HEADS else set()
+                    elif operator in FLOAT_LINEARS:
+                        linears.add(FLOAT_LINEARS[operator])
             elif number == INITIALIZER and A_TABLE.search(content):
                 tables |= _table(content)
         kind, _ = next((tables[name] for name in TABLES if name in tables), (0, None))
         _, context = tables.get(ANGLES, (0, None))
-        head = next((HEADS[name] for name in operators if name in HEADS), TYPES.get(kind))
-        return cls("native" if operators else "stock", head, context)
+        head = next(iter(heads), TYPES.get(kind))
+        if not native:
+            return cls("stock", head, None, context)
+        stored = "ternary" if ternary else next(iter(linears), "float32")
+        return cls("native", head, stored, context)
+
+
+def _product(node: bytes) -> tuple[bytes, bool]:
+    """Return the operator of a node, and whether one of its inputs is the weight of a linear."""
+    operator, of_linear = b"", False
+    for number, value in _fields(node):
+        if number == OP_TYPE and isinstance(value, bytes):
+            operator = value
+        elif number == INPUT and isinstance(value, bytes):
+            of_linear = of_linear or value.startswith(LINEAR)
+    return operator, of_linear
 
 
 def _table(tensor: bytes) -> dict[str, tuple[int, int | None]]:

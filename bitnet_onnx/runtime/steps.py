@@ -42,7 +42,7 @@ class Steps:
         """library: the operators of the custom-op library compute the linears and attention."""
         self.runtime = runtime
         # ONNX Runtime's own products round by how many rows they have.
-        self._together = library and artifact.head != "float32"
+        self._together = library and "float32" not in (artifact.head, artifact.linears)
         self.vocab_size, self.context_length = artifact.vocab_size, artifact.context_length
         self._layout = CacheLayout.of(artifact)
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
@@ -128,6 +129,10 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def _ternary(self, linear: str) -> tuple[Tensor, Tensor]: ...
+
+    @abstractmethod
+    def dtype(self, name: str) -> torch.dtype:
+        """Return the type of what ``tensor(name)`` reads, without reading it."""
 
     @abstractmethod
     def scale(self, linear: str) -> Tensor:

@@ -106,6 +106,11 @@ class FolderCheckpoint(Checkpoint):
             raise self._error(name, f"is {scale.item()}, expected above 0")
         return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
 
+    def dtype(self, name: str) -> torch.dtype:
+        found = self._dtype(name)
+        assert found is not None  # checked when it was opened
+        return found
+
     @property
     def notes(self) -> tuple[str, ...]:
         texts, found = self.text_files(), super().notes

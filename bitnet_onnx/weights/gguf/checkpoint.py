@@ -104,6 +104,9 @@ class GgufCheckpoint(Checkpoint):
         texts = [] if beside else self._text().notes
         return (*self._notes, *texts, *super().notes)
 
+    def dtype(self, name: str) -> torch.dtype:
+        return FLOATS.get(self._where[name].type, torch.float32)
+
     def _stored(self, config: BitNetConfig) -> BitNetConfig:
         """Return a config as the file stores its network."""
         if config.float_linears:

@@ -82,7 +82,7 @@ def unread_keys(
     """
     prefix = file.scalar("general.architecture")
     names = [*FIELDS.values(), *CHECKED, *SCALING]
-    if beside and network.scaled_residuals:
+    if beside and network.scales:
         names += SCALES
     read = {*READ, *IDS.values(), *(f"{prefix}.{name}" for name in names)}
     if beside:
