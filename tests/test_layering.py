@@ -29,17 +29,19 @@ operators: domain steps blocks norm ternary ternary_group feed_forward gated hea
     float_experts two_step int4_head positions attention_steps attention attention_int8
     attention_qkv catalog .
 runtime: integers pages calls cache.growing graph open steps users session
+    vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
-exporter: options defaults traced trace editing readers passes.projections passes.attention passes.zeros
-    passes.norms stock save last chat_rules chat_probes chat_learn chat_file devices describe
-    export
+exporter: options defaults pooling traced trace editing readers embedding passes.projections
+    passes.attention passes.zeros passes.norms stock save last chat_rules chat_probes chat_learn
+    chat_file devices describe export
+embedding: prompts model
 generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: server page
 cli: streams parsing common template options progress terminal saved export convert generate chat
-    bench verify info synthesize demo web main
+    embed bench verify info synthesize demo web main
 : __main__
 """
 

@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..artifact import Artifact
+    from ..artifact import TASK, Artifact
     from ..generation.chat import Chat
     from ..generation.text import of_chat
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
 
-    artifact = Artifact.open(args.artifact)
+    artifact = Artifact.open(args.artifact).of_task(TASK)
     tokenizer = Tokenizer.from_folder(artifact.folder)
     options = template_options(args)
     # A missing template, or one that does not use the options, fails here.

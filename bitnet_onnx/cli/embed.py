@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     texts = _texts(args)
     from ..artifact import EMBEDDING, Artifact
     from ..embedding.model import EmbeddingModel
-    from ..files import write_file
+    from ..files import new_file
     from ..runtime.vectors import BATCH, VectorSession
 
     artifact = Artifact.open(args.artifact).of_task(EMBEDDING)
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> None:
         vectors = model.embed(texts, args.prompt_name, args.dimensions, batch)
     content = FORMS[args.format](texts, vectors)
     if args.output is not None:
-        write_file(args.output, content)
+        with new_file(args.output) as file:
+            file.write_bytes(content)
         say(f"wrote {len(texts)} vectors of {vectors.shape[1]} numbers to {args.output}")
     else:
         sys.stdout.write(content.decode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..errors import ConfigError
 from .common import add_checkpoint, add_output, opened_checkpoint, say
 
 HELP = "export a checkpoint to an artifact folder"
@@ -14,6 +15,7 @@ OPTIONS = (
     "linears",
     "kv_cache",
     "context_length",
+    "pooling",
 )  # of export(), whose defaults hold
 
 
@@ -53,21 +55,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context-length", type=int, help="the largest number of positions; default: the config's"
     )
+    parser.add_argument(
+        "--pooling",
+        help="of a network that embeds texts: last, the vector of the last token, or mean; "
+        "default: what the checkpoint says, or else last",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..artifact import Artifact
+    from ..artifact import EMBEDDING, Artifact
     from ..exporter.chat_file import why_no_chat
     from ..exporter.devices import expectations, wanted
     from ..exporter.export import export
+    from ..exporter.pooling import notes
 
     checkpoint = opened_checkpoint(args)
+    embeds = checkpoint.config.record.task == EMBEDDING
+    if embeds and args.device is not None:
+        raise ConfigError(
+            f"--for is {args.device!r}, but {args.checkpoint} embeds texts, expected a network "
+            "that generates",
+            hint="leave --for out; --target stock needs no library",
+        )
+    for note in notes(checkpoint, args.pooling):
+        say(f"note: {note}")
     given = {name: getattr(args, name) for name in OPTIONS}
     if args.device is not None:
         given = wanted(args.device, checkpoint.config, given)
     options = {name: value for name, value in given.items() if value is not None}
     folder = export(checkpoint, args.output, progress=sys.stderr.isatty(), **options)
-    if reason := why_no_chat(folder):
+    if not embeds and (reason := why_no_chat(folder)):
         say(f"note: apps without Python cannot chat with this model: {reason}")
     if args.device is not None:
         for line in expectations(args.device, checkpoint.config, Artifact.open(folder)):

@@ -14,17 +14,20 @@ from torch import Tensor, nn
 
 from .. import operators as ops
 from ..model import Gated, RMSNorm
-from ..model.embedding import EmbeddingBody, compact, pool, unit_norm
+from ..model.embedding import EmbeddingBody, compact, local_config, pool, unit_norm
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
 from ..network.pooling import Pooling
+from ..weights.checkpoint.base import Checkpoint
 from .options import HEADS, Options
+from .readers import Readers, rotary_readers
 from .trace import quiet, tidy
 from .traced import FusedAttend, FusedNorm, Table, packed
 
-__all__ = ["LOCAL", "UNIT", "trace_embedding"]
+__all__ = ["embedding_readers", "trace_embedding"]
 
 INPUTS, OUTPUT = ("input_ids", "attention_mask"), "sentence_embedding"
+FULL = ("cos_cache", "sin_cache")
 LOCAL = ("local_cos_cache", "local_sin_cache")  # of sliding layers, which turn by other angles
 UNIT = "unit.weight"  # the weight of the norm that gives vectors the length 1
 
@@ -56,7 +59,7 @@ class TracedEmbedding(nn.Module):
         size = (config.vocab_size, config.hidden_size)
         self.model.embed_tokens = Table(*size, HEADS[options.head])
         for name in parts_of(config).linears:
-            self.set_submodule(name, packed(self.get_submodule(name)))
+            self.set_submodule(name, packed(self.get_submodule(name), options.linears))
         for name, module in list(self.named_modules()):
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
@@ -67,7 +70,7 @@ class TracedEmbedding(nn.Module):
         if pooling.normalize:
             self.unit = FusedNorm(unit_norm(config.hidden_size))
         self.sliding = (False,) * config.num_hidden_layers
-        names = ["cos_cache", "sin_cache"]
+        names = list(FULL)
         if config.gemma is not None:
             self.sliding = config.gemma.sliding
             names = [
@@ -86,7 +89,7 @@ class TracedEmbedding(nn.Module):
         x = self.model.first(self.model.embed_tokens.embed(ids))
         past = (x.new_zeros(x.shape[0], heads, 0, width),) * 2
         for layer, slides in zip(self.model.layers, self.sliding, strict=True):
-            names = LOCAL if slides else ("cos_cache", "sin_cache")
+            names = LOCAL if slides else FULL
             rope = tuple(self.get_buffer(name) for name in names)
             x = layer(x, rope, (lengths, total), past)
         if self.pooling.mode == "last":
@@ -95,6 +98,22 @@ class TracedEmbedding(nn.Module):
             x = pool(self.model.norm(x), counts, self.pooling.mode)
         y: Tensor = self.unit(x) if self.pooling.normalize else x
         return y
+
+
+def embedding_readers(
+    checkpoint: Checkpoint, options: Options, pooling: Pooling, readers: Readers
+) -> None:
+    """Complete the readers of all weights by those that only a network that embeds has."""
+    config = checkpoint.config
+    if config.gemma is not None:
+        full = {name: readers.pop(name) for name in FULL}
+        readers |= full if not all(config.gemma.sliding) else {}
+        if any(config.gemma.sliding):
+            local = rotary_readers(local_config(config), options.context)
+            readers |= {name: local[plain] for name, plain in zip(LOCAL, FULL, strict=True)}
+    if pooling.normalize:
+        weight = unit_norm(config.hidden_size).weight
+        readers[UNIT] = lambda: weight.detach().numpy()
 
 
 def trace_embedding(config: BitNetConfig, options: Options, pooling: Pooling) -> ir.Model:
