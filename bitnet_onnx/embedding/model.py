@@ -21,7 +21,9 @@ from .prompts import Prompts
 __all__ = ["EmbeddingModel"]
 
 SMALLEST = 1e-12  # a shorter vector is not divided by its length
-OF_MODEL = ("generate", "generate_batch", "stream", "chat", "score", "generation_config")
+OF_MODEL = """
+generate generate_batch stream chat score encode session generation_config
+""".split()  # what a ``Model`` has
 
 
 class _NotGeneratingError(GenerationError, AttributeError):
@@ -35,19 +37,19 @@ class EmbeddingModel:
     """
 
     def __init__(self, session: VectorSession) -> None:
-        self.session = session
+        self._session = session
         self.prompts = Prompts.of_folder(session.artifact.folder)
         """What the artifact puts before texts, by name."""
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The artifact's tokenizer."""
-        return Tokenizer.from_folder(self.session.artifact.folder)
+        return Tokenizer.from_folder(self._session.artifact.folder)
 
     @property
     def size(self) -> int:
         """Numbers of a vector."""
-        return self.session.size
+        return self._session.size
 
     def embed(
         self,
@@ -70,24 +72,24 @@ class EmbeddingModel:
         count = self._dimensions(dimensions)
         before = self.prompts.before(prompt_name)
         ids = [self._ids(text, before, prompt_name) for text in texts]
-        vectors = self.session.embed(ids, batch_size)
+        vectors = self._session.embed(ids, batch_size)
         if count == self.size:
             return vectors
         vectors = np.ascontiguousarray(vectors[:, :count])
-        return unit(vectors) if self.session.artifact.manifest["normalize"] else vectors
+        return unit(vectors) if self._session.artifact.manifest["normalize"] else vectors
 
-    def encode(self, text: str, prompt_name: str | None = None) -> list[int]:
+    def ids(self, text: str, prompt_name: str | None = None) -> list[int]:
         """Return the ids of a text after its prompt, with what the tokenizer adds around them."""
         return self._ids(text, self.prompts.before(prompt_name), prompt_name)
 
     def close(self) -> None:
         """Free ONNX Runtime's session."""
-        self.session.close()
+        self._session.close()
 
     def __getattr__(self, name: str) -> NoReturn:
         if name in OF_MODEL:
             raise _NotGeneratingError(
-                f"{self.session.artifact.folder} embeds texts, expected an artifact that generates "
+                f"{self._session.artifact.folder} embeds texts, expected an artifact that generates "
                 f"for {name}",
                 hint="use embed(texts)",
             )

@@ -289,9 +289,7 @@ def _scales(fields: dict[str, Any], network: Network) -> dict[str, Any]:
     }
 
 
-def _biases(
-    fields: dict[str, Any], network: Network, quantization: Quantization
-) -> dict[str, bool]:
+def _biases(fields: dict[str, Any], network: Network, quantization: Quantization) -> dict[str, Any]:
     """Read which linears have a bias; where it is not read, a field of true is refused."""
     if quantization.quantization != FLOAT:
         return {}

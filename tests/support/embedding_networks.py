@@ -45,8 +45,16 @@ GEMMA3 = QWEN3 | {
 ONLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
 
 
+TIE = 1e-3  # of a code: activations that close to a half may round to either side
+
+
 class Projection(nn.Module):
-    """``ternary(int8(norm(x)))`` in plain arithmetic."""
+    """``ternary(int8(norm(x)))`` in plain arithmetic.
+
+    Ties are rounded as in ``like``, the input of another network's quantizer, where it is given.
+    """
+
+    like: Tensor | None = None
 
     def __init__(self, linear: nn.Linear, norm: Tensor | None, eps: float) -> None:
         super().__init__()
@@ -56,14 +64,19 @@ class Projection(nn.Module):
         if self.norm is not None:
             x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.norm
         scale = 127.0 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
-        quantized = (x * scale).round().clamp(-128, 127)
+        scaled = x * scale
+        quantized = scaled.round().clamp(-128, 127)
+        if self.like is not None:
+            tie = ((scaled - scaled.floor()) - 0.5).abs() < TIE
+            scale_of_like = 127.0 / self.like.abs().amax(-1, keepdim=True).clamp(min=1e-5)
+            quantized = torch.where(tie, (self.like * scale_of_like).round(), quantized)
         mean = self.weight.abs().mean().clamp(min=1e-5)
         codes = (self.weight / mean).round().clamp(-1, 1)
         return F.linear(quantized, codes) / scale * mean
 
 
-def random_body(kind: str, seed: int = 0, norms: bool = True, **changes: Any) -> tuple[Any, Any]:
-    """Return a body of transformers, whose projections are wrapped, and its stored tensors.
+def plain_body(kind: str, seed: int = 0, **changes: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Return a body of transformers with random weights that fit bfloat16, and its tensors.
 
     kind: ``qwen3`` or ``gemma3_text``.
     """
@@ -76,7 +89,7 @@ def random_body(kind: str, seed: int = 0, norms: bool = True, **changes: Any) ->
     config._attn_implementation = "eager"
     torch.manual_seed(seed)
     body = getattr(transformers, names[1])(config).eval()
-    middle = 1.0 if kind == "qwen3" else 0.0
+    middle = 1.0 if kind == "qwen3" else 0.0  # Gemma's norms store the difference from 1
     with torch.no_grad():
         for name, parameter in body.named_parameters():
             if name.endswith("norm.weight"):
@@ -84,7 +97,14 @@ def random_body(kind: str, seed: int = 0, norms: bool = True, **changes: Any) ->
             else:
                 parameter.normal_(0.0, 0.05 if "proj" in name else 1.0)
             parameter.copy_(parameter.bfloat16().float())
-    stored = {name: tensor.clone() for name, tensor in body.state_dict().items()}
+    return body, {name: tensor.clone() for name, tensor in body.state_dict().items()}
+
+
+def random_body(
+    kind: str, seed: int = 0, norms: bool = True, **changes: Any
+) -> tuple[Any, dict[str, Tensor]]:
+    """Return such a body whose projections are wrapped, and the tensors of its checkpoint."""
+    body, stored = plain_body(kind, seed, **changes)
     for name, linear in list(body.named_modules()):
         if not name.endswith("_proj"):
             continue
@@ -92,7 +112,7 @@ def random_body(kind: str, seed: int = 0, norms: bool = True, **changes: Any) ->
         if norms:
             norm = (1.0 + 0.2 * torch.randn(linear.in_features)).bfloat16().float()
             stored[f"{name}.norm.weight"] = norm
-        body.set_submodule(name, Projection(linear, norm, config.rms_norm_eps))
+        body.set_submodule(name, Projection(linear, norm, body.config.rms_norm_eps))
     return body, stored
 
 
@@ -136,6 +156,32 @@ def write_modules(folder: Path, mode: str, normalize: bool = True, **sentence: A
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     if sentence:
         (folder / "sentence_bert_config.json").write_text(json.dumps(sentence))
+
+
+@torch.no_grad()
+def embed_alike(network: Any, body: Any, ids: list[int], mode: str) -> tuple[Tensor, Tensor]:
+    """Embed one text with a network under test, and with a body that rounds ties alike."""
+    hooks, projections = [], []
+    for name, projection in body.named_modules():
+        if not isinstance(projection, Projection):
+            continue
+        linear = network.get_submodule(f"model.{name}")
+
+        def keep(_: Any, inputs: Any, output: Any = None, to: Any = projection) -> None:
+            to.like = inputs[0] if output is None else output
+
+        if linear.rms_norm is None:
+            hooks.append(linear.register_forward_pre_hook(keep))
+        else:
+            hooks.append(linear.rms_norm.register_forward_hook(keep))
+        projections.append(projection)
+    found = network(torch.tensor([ids]))[0]
+    expected = embed(body, ids, mode)
+    for hook in hooks:
+        hook.remove()
+    for projection in projections:
+        projection.like = None
+    return found, expected
 
 
 @torch.no_grad()

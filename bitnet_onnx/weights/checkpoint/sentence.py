@@ -38,7 +38,7 @@ def read_pooling(folder: Path, width: int) -> Pooling:
     path = folder / MODULES
     if not path.is_file():
         return Pooling("last", note=ASSUMED)
-    kinds = {}
+    kinds: dict[str, Path] = {}
     for module in _modules(path):
         kind, place = str(module.get("type")).rpartition(".")[2], module.get("path")
         expected = [name for name in ORDER if name not in kinds]
