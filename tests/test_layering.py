@@ -40,7 +40,8 @@ generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: server page
-cli: streams parsing common template options progress terminal saved export convert generate chat
+cli: streams parsing common template options progress conversation.terminal
+    conversation.saved export convert generate chat
     embed bench verify info synthesize demo web main
 : __main__
 """

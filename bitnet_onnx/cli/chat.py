@@ -10,9 +10,9 @@ from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
 from .options import add_generation, generation_config
 from .progress import watched
-from .saved import load_chat, save_chat
+from .conversation.saved import load_chat, save_chat
 from .template import add_template, template_options
-from .terminal import is_interactive, messages
+from .conversation.terminal import is_interactive, messages
 
 if TYPE_CHECKING:
     from ..artifact import Artifact

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..files import read_object
 from . import fields as read
 from .body import Body, Look
-from .gemma import Gemma, read_gemma
+from .gemma import Gemma, read_positions
 from .key_lists import CONFIG_KEYS
 from .keys import sort_out
 from .quantization import (
@@ -30,7 +30,7 @@ from .quantization import (
     read_quantization,
 )
 from .records import RECORDS, Network
-from .rope import RopeScaling, read_rope
+from .rope import RopeScaling
 from .select import network_of
 from .sizes import MAX_FEATURES, MAX_LAYERS, MAX_VOCABULARY, attention_sizes
 
@@ -147,7 +147,8 @@ class BitNetConfig:
     @classmethod
     def _read(cls, fields: read.Fields, body: Look | None) -> BitNetConfig:
         network, seen = network_of(fields, body)
-        read.one_of(fields, network.activation_field, (network.hidden_act,), network.hidden_act)
+        for name in {network.activation_field, "hidden_act"}:
+            read.one_of(fields, name, (network.hidden_act,), network.hidden_act)
         hidden, heads, kv_heads, head_dim = attention_sizes(fields, network)
         inner = read.size(fields, "intermediate_size", MAX_FEATURES)
         widths = {
@@ -158,11 +159,7 @@ class BitNetConfig:
         quantization = _quantization(fields, network, widths, seen)
         context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
         layers = read.size(fields, "num_hidden_layers", MAX_LAYERS)
-        if network.sandwich:
-            positions = read_gemma(fields, layers, context, head_dim, hidden)
-        else:
-            theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
-            positions = {"rope_theta": theta, "rope_scaling": scaling}
+        positions = read_positions(fields, network, layers, context, head_dim)
         vocab = read.size(fields, "vocab_size", MAX_VOCABULARY)
         tied = read.flag(fields, "tie_word_embeddings", network.tie_word_embeddings)
         return cls(
@@ -185,6 +182,7 @@ class BitNetConfig:
             **_scales(fields, network),
             **_biases(fields, network, quantization),
             **positions,
+            **({"embedding_multiplier": hidden**0.5} if network.sandwich else {}),
         )
 
     def to_dict(self) -> dict[str, Any]:

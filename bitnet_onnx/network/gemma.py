@@ -10,9 +10,10 @@ from typing import Any
 
 from ..errors import ConfigError
 from . import fields as read
+from .records import Network
 from .rope import RopeScaling, read_rope
 
-__all__ = ["Gemma", "read_gemma"]
+__all__ = ["Gemma", "read_positions"]
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 PATTERN = 6  # every sixth layer is a full one, where layer_types is not given
@@ -50,13 +51,16 @@ class Gemma:
         return self.sliding_window if any(self.sliding) else None
 
 
-def read_gemma(
-    fields: read.Fields, layers: int, context: int, head_dim: int, hidden: int
+def read_positions(
+    fields: read.Fields, network: Network, layers: int, context: int, head_dim: int
 ) -> dict[str, Any]:
-    """Read Gemma's own fields as transformers 5 does; return those of ``BitNetConfig``.
+    """Read rope_theta and rope_scaling, and Gemma's own fields, as transformers 5 does.
 
-    Its rope_theta and rope_scaling are those of the full layers.
+    Gemma's rope_theta and rope_scaling are those of its full layers.
     """
+    if not network.sandwich:
+        theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
+        return {"rope_theta": theta, "rope_scaling": scaling}
     sliding = _layers(fields, layers)
     theta, local, scaling = _rope(fields, context, head_dim)
     gemma = Gemma(
@@ -65,12 +69,7 @@ def read_gemma(
         sliding_window=read.size(fields, "sliding_window", 1 << 24, WINDOW),
         sliding=sliding,
     )
-    return {
-        "gemma": gemma,
-        "rope_theta": theta,
-        "rope_scaling": scaling,
-        "embedding_multiplier": hidden**0.5,
-    }
+    return {"gemma": gemma, "rope_theta": theta, "rope_scaling": scaling}
 
 
 def _layers(fields: read.Fields, count: int) -> tuple[bool, ...]:
