@@ -95,7 +95,7 @@ class Artifact:
     target: str
     head: str
     kv_cache: str
-    linears: str
+    linears: str = LINEARS[0]
 
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
+from .conversation.saved import load_chat, save_chat
+from .conversation.terminal import is_interactive, messages
 from .options import add_generation, generation_config
 from .progress import watched
-from .conversation.saved import load_chat, save_chat
 from .template import add_template, template_options
-from .conversation.terminal import is_interactive, messages
 
 if TYPE_CHECKING:
     from ..artifact import Artifact

@@ -17,6 +17,10 @@ OPTIONS = (
     "context_length",
     "pooling",
 )  # of export(), whose defaults hold
+CHOSEN = {  # why, where --linears is not given
+    "bf16": "bfloat16 holds every weight of the checkpoint",
+    "float32": "bfloat16 does not hold every weight of the checkpoint; --linears bf16 rounds them",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,9 +88,12 @@ def run(args: argparse.Namespace) -> None:
         given = wanted(args.device, checkpoint.config, given)
     options = {name: value for name, value in given.items() if value is not None}
     folder = export(checkpoint, args.output, progress=sys.stderr.isatty(), **options)
+    artifact = Artifact.open(folder)
+    if artifact.linears in CHOSEN and args.linears is None and args.device is None:
+        say(f"note: the linears are {artifact.linears}: {CHOSEN[artifact.linears]}")
     if not embeds and (reason := why_no_chat(folder)):
         say(f"note: apps without Python cannot chat with this model: {reason}")
     if args.device is not None:
-        for line in expectations(args.device, checkpoint.config, Artifact.open(folder)):
+        for line in expectations(args.device, checkpoint.config, artifact):
             say(line)
     print(folder)

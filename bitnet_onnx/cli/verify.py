@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from ..artifact import TASK, Artifact
     from ..text.tokenizer import Tokenizer
-    from ..verification.compare import CLOSE, verify
+    from ..verification.compare import bound_of, verify
 
     artifact = Artifact.open(args.artifact).of_task(TASK)
     prompts = [prompt_ids(text) for text in args.prompt_ids or []]
@@ -66,11 +66,13 @@ def run(args: argparse.Namespace) -> int:
     )
     agree = all(result.agrees for result in results)
     _say_of_head(artifact.head)
+    if artifact.linears in ("bf16", "int8"):
+        say(f"the reference's linears are rounded to {artifact.linears} like the artifact's")
     if args.format == "json":
         report = {"against": args.against, "agree": agree}
         print_json({**report, "prompts": [result.to_dict() for result in results]})
     else:
-        _print(results, agree, CLOSE[artifact.head])
+        _print(results, agree, bound_of(artifact))
     return 0 if agree else 1
 
 

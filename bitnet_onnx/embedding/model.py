@@ -89,7 +89,7 @@ class EmbeddingModel:
     def __getattr__(self, name: str) -> NoReturn:
         if name in OF_MODEL:
             raise _NotGeneratingError(
-                f"{self._session.artifact.folder} embeds texts, expected an artifact that generates "
+                f"{self._session.artifact.folder} embeds texts, expected one that generates them "
                 f"for {name}",
                 hint="use embed(texts)",
             )

@@ -104,10 +104,10 @@ def export(
     options = Options(
         target,
         default_head(checkpoint) if head is None else head,
-        default_linears(checkpoint) if linears is None else linears,
         kv_cache,
         context_length,
         tuple(passes),
+        default_linears(checkpoint) if linears is None else linears,
     )
     if pooled is not None:
         options = embedding_options(checkpoint, options, pooled)

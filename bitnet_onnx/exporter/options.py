@@ -40,12 +40,12 @@ class Options:
 
     target: str
     head: str
-    linears: str
-    """``ternary``, or how float linears are stored."""
     kv_cache: str
     context_length: int | None
     """None: the config's max_position_embeddings."""
     passes: tuple[str, ...]
+    linears: str = LINEARS[0]
+    """How float linears are stored."""
 
     def __post_init__(self) -> None:
         known_values = {

@@ -14,6 +14,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
 
+from ..artifact import LINEARS
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
@@ -65,7 +66,7 @@ def check_network(config: BitNetConfig, options: Options) -> None:
         )
 
 
-def memory(config: BitNetConfig, head: str, linears: str) -> int:
+def memory(config: BitNetConfig, head: str, linears: str = LINEARS[0]) -> int:
     """Return the bytes of the weights at run time: as stored, plus the unpacked copies."""
     count, table = weight_counts(config)
     packed = packed_operators(config, head, linears)

@@ -28,6 +28,7 @@ from .quantization import (
     read_embedding,
     read_grouped,
     read_quantization,
+    section_of,
 )
 from .records import RECORDS, Network
 from .rope import RopeScaling
@@ -219,24 +220,9 @@ class BitNetConfig:
             fields |= self.gemma.to_dict()
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
-        if self.group_size is not None:
-            published = self.quantization == "offline" and self.float_activations
-            if network.weights != "grouped" or not published:
-                fields["quantization_config"] = {
-                    "quant_method": "bitnet",
-                    "quantization_mode": self.quantization,
-                    "group_size": self.group_size,
-                    "activations": None if self.float_activations else "int8",
-                }
-        elif self.quantization not in (None, FLOAT):
-            fields["quantization_config"] = {
-                "quant_method": "bitnet",
-                "linear_class": "bitlinear" if self.divide_by_scale else "autobitlinear",
-                "quantization_mode": self.quantization,
-            }
-            if self.linear_norm_eps is not None:
-                norm = {"use_rms_norm": True, "rms_norm_eps": self.linear_norm_eps}
-                fields["quantization_config"] |= norm
+        quantized = Quantization(*(getattr(self, name) for name in Quantization._fields))
+        if (section := section_of(quantized, network.weights == "grouped")) is not None:
+            fields["quantization_config"] = section
         return fields
 
 

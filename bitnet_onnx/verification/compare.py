@@ -26,13 +26,15 @@ from ..weights.ternary import int8_rows, row_bounds
 from .reference import Reference, TieBreaker, load_reference
 from .taps import TappedSession
 
-__all__ = ["CLOSE", "Comparison", "default_prompts", "verify"]
+__all__ = ["CLOSE", "Comparison", "bound_of", "default_prompts", "verify"]
 
-# Bounds on max|a - b| / max|a| of logits where only the order of float sums differs. A rounded head
-# also rounds its activations to 16 bits: each by at most 1 / 65024 of the largest.
+# Bounds on max|a - b| / max|a| of logits where only the order of float sums differs, by how head
+# and linears are stored. int8 also rounds activations to 16 bits: each by at most 1 / 65024 of the
+# largest.
 CLOSE = {
     **dict.fromkeys(("bf16", "float32", "two-step", "two-step-int4"), 1e-5),
     **dict.fromkeys(("int8", "int6", "int4"), 1e-4),
+    "ternary": 1e-5,
 }
 INPUTS_CLOSE = 1e-5
 STEPS, LENGTHS = 64, (1, 7, 32)  # by default: after each prompt, and of the prompts
@@ -129,8 +131,9 @@ def verify(
     Comparison ``agrees``.
 
     Both sides are fed the reference's ids, so that one difference does not hide the next. The
-    reference rounds its head table like an int8, int6 or int4 head, and its cache like a float16 or
-    int8 cache. A two-step head is compared with the unrounded table: see ``Scan``.
+    reference rounds its head table like an int8, int6 or int4 head, its float linears like bf16 or
+    int8 ones, and its cache like a float16 or int8 cache. A two-step head is compared with the
+    unrounded table: see ``Scan``.
 
     Raises ConfigError when artifact and checkpoint differ in shape, and for the first BitNet, whose
     linears normalize and quantize groups separately; CheckpointError, ArtifactError or
@@ -144,7 +147,7 @@ def verify(
     prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)
-    network = load_reference(checkpoint, against, artifact.head)
+    network = load_reference(checkpoint, against, artifact.head, artifact.linears)
     linears = list(checkpoint.parts.linears)
     rounds = not checkpoint.config.float_activations
     two_step = artifact.head.startswith("two-step")
@@ -253,7 +256,7 @@ def compare(
     return Comparison(
         prompt=prompt,
         steps=steps,
-        bound=CLOSE[session.artifact.head],
+        bound=bound_of(session.artifact),
         same_ids_as_is=same_as_is,
         difference_as_is=max(differences_as_is),
         difference_resolved=max(differences_resolved),
@@ -262,6 +265,11 @@ def compare(
         non_ties=breaker.non_ties,
         input_differences=breaker.input_differences,
     )
+
+
+def bound_of(artifact: Artifact) -> float:
+    """Return the largest accepted difference of logits."""
+    return max(CLOSE[artifact.head], CLOSE[artifact.linears])
 
 
 def relative_difference(

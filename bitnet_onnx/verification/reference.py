@@ -21,9 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..artifact import LINEARS
 from ..errors import ConfigError
 from ..exporter.options import LEVEL_BITS
 from ..model import BitNetForCausalLM
+from ..operators import int8_matmul
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import integer_rows, level_rows
 from ..weights.ternary import absmax_int8, int8_rows
@@ -102,6 +104,8 @@ class TieBreaker:
     def _resolve(self, name: str, x: Tensor) -> Tensor:
         if self._inputs is None:
             return x
+        if not self.rounds and name not in self._inputs:  # a stock product shows no input
+            return x
         other = torch.from_numpy(self._inputs[name])
         difference = (x - other).abs().max() / other.abs().max()
         self.input_differences[name] = max(self.input_differences[name], float(difference))
@@ -117,11 +121,27 @@ class TieBreaker:
         return torch.where(on_tie & ((chosen - steps).abs() < 1), chosen / scale, x)
 
 
-def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
+class Int8Linear(nn.Module):
+    """A float linear as ``--linears int8`` computes it: int8 rows, activations of 16 bits."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self.codes, self.scale = int8_rows(source.weight.detach())
+        self.bias = source.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = int8_matmul(x, self.codes, self.scale)
+        return y if self.bias is None else y + self.bias
+
+
+def load_reference(
+    checkpoint: Checkpoint, against: str, head: str, linears: str = LINEARS[0]
+) -> Any:
     """Return the network that ``against`` names, with the checkpoint's weights, in float32.
 
     For an int8, int6 or int4 ``head`` its head table is rounded as the export does. The embedding
-    is rounded too where it is the table of an int8 head. Raises ConfigError.
+    is rounded too where it is the table of an int8 head. Float linears are rounded as ``linears``
+    says. Raises ConfigError.
     """
     if against not in REFERENCES:
         raise ConfigError(f"against is {against!r}, expected one of: {', '.join(REFERENCES)}")
@@ -132,6 +152,12 @@ def load_reference(checkpoint: Checkpoint, against: str, head: str) -> Any:
         refuse_unknown_to_transformers(checkpoint)
         network = transformers_network(checkpoint)
         embedding = network.get_input_embeddings()
+    for name in checkpoint.parts.linears:
+        if linears == "int8":
+            network.set_submodule(name, Int8Linear(network.get_submodule(name)))
+        elif linears == "bf16":
+            weight = network.get_submodule(name).weight
+            weight.data = weight.data.bfloat16().float()
     if head in ROUNDED:
         tied = checkpoint.config.tie_word_embeddings
         owner = embedding if tied else network.lm_head

@@ -1,4 +1,4 @@
-"""A session that also returns the input of each BitLinear and of a two-step head.
+"""A session that also returns the input of each linear and of a two-step head.
 
 It serves comparisons, not speed. Knows the graph's operators by name; does not know checkpoints.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..artifact import Artifact
-from ..exporter.editing import input_of
+from ..exporter.editing import input_of, made_by
 from ..exporter.passes.norms import NORM_LINEAR
 from ..exporter.passes.projections import JOINABLE, PARTS
 from ..exporter.passes.zeros import FEED_FORWARD
@@ -64,7 +64,8 @@ class TappedSteps(Steps):
         for value in self.taps:
             binding.bind_output(value, "cpu")  # ONNX Runtime allocates it
         super().run(binding)
-        taps = binding.get_outputs()[-len(self.taps) :]
+        outputs = binding.get_outputs()
+        taps = outputs[len(outputs) - len(self.taps) :]
         self.chunks.append([value.numpy()[0] for value in taps])
 
 
@@ -90,7 +91,7 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
     """Yield the input X and the weight's name of every ternary product and two-step head."""
     if target == "stock":
         for weight in model.graph.initializers.values():
-            if str(weight.name).startswith("model.layers.") and weight.dtype == ir.DataType.UINT8:
+            if _is_linear(str(weight.name)) and weight.dtype == ir.DataType.UINT8:
                 yield activations(weight), str(weight.name)
         return
     for node in model.graph:
@@ -102,8 +103,21 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
         elif node.domain == DOMAIN and node.op_type in (*JOINABLE, *TWO_STEP):
             x, *others = (value for value in node.inputs if value is not None)
             for name in (str(value.name) for value in others):
-                if name.endswith(".weight"):
+                if name.endswith(".weight") and (_is_linear(name) or node.op_type in TWO_STEP):
                     yield x, name
+        elif name := _float32_weight(node):
+            yield input_of(node, 0), name
+
+
+def _float32_weight(node: ir.Node) -> str | None:
+    """Return the name of the weight of a float32 linear, None for any other node."""
+    turned = made_by(input_of(node, 1), "Transpose") if node.op_type == "MatMul" else None
+    name = "" if turned is None else str(input_of(turned, 0).name)
+    return name if _is_linear(name) else None
+
+
+def _is_linear(weight: str) -> bool:
+    return weight.startswith("model.layers.")
 
 
 def _normed(node: ir.Node) -> ir.Value:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import bitnet_onnx
 from bitnet_onnx.errors import CheckpointError
@@ -85,8 +86,13 @@ def test_torch_computes_what_the_wrapped_body_computes(
 
 @pytest.mark.parametrize(
     ("case", "mode"),
-    [("qwen3", "last"), ("qwen3", "mean"), ("gemma3", "last"), ("gemma3, scalar 256", "mean")]
-    + [("gemma3, sliding layers", "last")],
+    [
+        ("qwen3", "last"),
+        ("qwen3", "mean"),
+        ("gemma3", "last"),
+        ("gemma3, scalar 256", "mean"),
+        ("gemma3, sliding layers", "last"),
+    ],
 )
 def test_an_artifact_gives_the_bits_of_torch_in_any_batch(
     tmp_path: Path, case: str, mode: str
@@ -148,7 +154,7 @@ def test_packed_weights_give_the_vectors_of_their_masters(tmp_path: Path, norms:
         if section is silent:  # a class of None divides
             tensors |= {k: 1.0 / packed[k] for k in packed if k.endswith("_scale")}
         oracle.save_body(folder, body, {}, quantization_config=section)
-        oracle.save_file(tensors, folder / "model.safetensors")
+        save_file(tensors, folder / "model.safetensors")
         found = in_torch(folder, "mean", texts)
         np.testing.assert_allclose(found, expected, atol=2e-6)
     unsaid = oracle.save_body(tmp_path / "none", body, stored, quantization_config=silent)

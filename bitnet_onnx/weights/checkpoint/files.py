@@ -6,13 +6,14 @@ tensor.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, ConfigError
 from ...files import read_object
 from ...network.body import canonical
 from .pickled import PickledFile
@@ -24,11 +25,13 @@ __all__ = [
     "BIN_INDEX",
     "CONFIG",
     "INDEX",
+    "OTHERS",
     "SINGLE",
     "TEXT_FILES",
     "Weights",
     "open_weights",
     "read_texts",
+    "refuse_others",
     "tensor_names",
     "weights_of",
 ]
@@ -46,6 +49,12 @@ TEXT_FILES = (
     "added_tokens.json",
     PROMPTS,
 )
+
+# Files of PEFT and of PrismML's MLX packs.
+OTHERS = {
+    "adapter_config.json": "an adapter",
+    "hadamard.json": "a rotated basis",
+}
 
 
 @dataclass(frozen=True)
@@ -148,3 +157,13 @@ def read_texts(folder: Path) -> dict[str, bytes]:
     """Return name -> content of the text files that the folder holds."""
     paths = (folder / name for name in TEXT_FILES)
     return with_templates(folder, {p.name: p.read_bytes() for p in paths if p.is_file()})
+
+
+def refuse_others(folder: Path, ignore: Collection[str]) -> None:
+    """Refuse files beside config.json that say that the weights alone are not the network."""
+    for name, what in OTHERS.items():
+        if (folder / name).exists() and name not in ignore:
+            raise ConfigError(
+                f"{folder / name} declares {what}, which is not supported",
+                hint=f"if the weights do not need it, ignore it by name: --ignore-key {name}",
+            )

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError, ConfigError
+from ...errors import CheckpointError
 from ...network.body import Body
 from ...network.config import BitNetConfig
 from ...network.pooling import Pooling
@@ -21,21 +21,29 @@ from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
-from .files import CONFIG, open_weights, read_texts, tensor_names, weights_of
+from .files import (
+    CONFIG,
+    OTHERS,
+    open_weights,
+    read_texts,
+    refuse_others,
+    tensor_names,
+    weights_of,
+)
 from .sentence import read_pooling
 
 __all__ = ["FolderCheckpoint"]
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+NO_HEAD_NOTE = f"{HEAD} is not read: a network that embeds texts has no head"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
 IGNORED = ".rotary_emb.inv_freq"  # older LLaMA checkpoints hold it; this package computes it
 SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
-# Files of PEFT and of PrismML's MLX packs.
-OTHERS = {
-    "adapter_config.json": "an adapter",
-    "hadamard.json": "a rotated basis",
-}
+FLOATS_NOTE = (
+    "config.json has no quantization_config, so the linears are float; the float masters of a "
+    "BitNet need one with linear_class 'autobitlinear' and quantization_mode 'online'"
+)
 FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -51,7 +59,7 @@ class FolderCheckpoint(Checkpoint):
         beside = [name for name in OTHERS if name in ignore_keys and (folder / name).exists()]
         self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
-        _refuse_other_networks(folder, ignore_keys)
+        refuse_others(folder, ignore_keys)
         embeds = self.config.record.task == "embedding"
         self._weights = weights_of(folder, embeds).without_unneeded(self._needed())
         self._files = {path.name: open_weights(path, embeds) for path in self._weights.files}
@@ -113,14 +121,16 @@ class FolderCheckpoint(Checkpoint):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        texts, found = self.text_files(), super().notes
-        if self._has_unread_head:
-            found += (f"{HEAD} is not read: a network that embeds texts has no head",)
+        floats = (FLOATS_NOTE,) if self.config.float_linears else ()
+        unread = (NO_HEAD_NOTE,) if self._has_unread_head else ()
+        return (*super().notes, *floats, *unread, *self._tokenizer_notes())
+
+    def _tokenizer_notes(self) -> tuple[str, ...]:
+        texts = self.text_files()
         slow = next((n for n in SLOW_TOKENIZERS if (self.folder / n).is_file()), None)
         if "tokenizer.json" in texts or slow is None:
-            return found
+            return ()
         return (
-            *found,
             f"the tokenizer is only in {slow}, which is not read, so the artifact takes and gives "
             "ids; for text make a tokenizer.json with transformers: "
             "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
@@ -276,16 +286,6 @@ class FolderCheckpoint(Checkpoint):
 
     def _error(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
-
-
-def _refuse_other_networks(folder: Path, ignore: Collection[str]) -> None:
-    """Refuse files beside config.json that say that the weights alone are not the network."""
-    for name, what in OTHERS.items():
-        if (folder / name).exists() and name not in ignore:
-            raise ConfigError(
-                f"{folder / name} declares {what}, which is not supported",
-                hint=f"if the weights do not need it, ignore it by name: --ignore-key {name}",
-            )
 
 
 _DTYPES = {

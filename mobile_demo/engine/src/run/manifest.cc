@@ -27,6 +27,7 @@ constexpr Choice kChoices[] = {
      {"bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"},
      &Manifest::head},
     {"kv_cache", {"float32", "float16", "int8"}, &Manifest::kv_cache},
+    {"linears", {"ternary", "bf16", "float32", "int8"}, nullptr},
 };
 
 struct Size {
@@ -39,7 +40,7 @@ constexpr Size kSizes[] = {{"context_length", &Manifest::context_length},
                            {"num_key_value_heads", &Manifest::num_key_value_heads},
                            {"head_dim", &Manifest::head_dim}};
 
-// Of every version; version 2 added the last two.
+// Of every version; version 2 added task and network, and linears, which may be missing.
 constexpr const char* kFields[] = {"format_version",
                                    "operator_domain_version",
                                    "target",
@@ -54,8 +55,9 @@ constexpr const char* kFields[] = {"format_version",
                                    "files",
                                    "tools",
                                    "task",
-                                   "network"};
-constexpr size_t kFieldsOf1 = sizeof(kFields) / sizeof(kFields[0]) - 2;
+                                   "network",
+                                   "linears"};
+constexpr size_t kFieldsOf1 = sizeof(kFields) / sizeof(kFields[0]) - 3;
 constexpr size_t kFieldsOf2 = kFieldsOf1 + 2;
 
 bool digits(std::string_view text) {
@@ -124,7 +126,8 @@ Status check_fields(const std::string& path, const Value& root) {
   }
   for (auto member = root.begin(); member != root.end(); ++member) {
     bool known = false;
-    for (size_t i = 0; i < count; i++) known = known || member.key() == kFields[i];
+    const size_t last = count + (count == kFieldsOf2);
+    for (size_t i = 0; i < last; i++) known = known || member.key() == kFields[i];
     if (!known) {
       return fail(BITNET_EDGE_ARTIFACT, "%s: the field %s is unknown to this engine", path.c_str(),
                   quoted(member.key()).c_str());
@@ -141,7 +144,7 @@ Status read_choices(const std::string& path, const Value& root, Manifest* manife
   }
   for (const Choice& choice : kChoices) {
     const Value* value = root.get(choice.name);
-    if (!value) continue;  // task, in version 1
+    if (!value) continue;  // task, in version 1; linears that are ternary
     bool known = false;
     std::string listed;
     for (const char* const* name = choice.known; *name; name++) {

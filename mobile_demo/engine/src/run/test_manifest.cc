@@ -77,6 +77,8 @@ static void a_good_one() {
   CHECK(m.target == "native" && m.head == "two-step" && m.kv_cache == "int8");
   CHECK(m.network == "bitnet" && m.context_length == 512 && m.vocab_size == 300);
   CHECK(m.num_hidden_layers == 2 && m.num_key_value_heads == 1 && m.head_dim == 8);
+  const std::string bf16 = replaced(good(), R"("head")", R"("linears": "bf16", "head")");
+  CHECK(open_with(bf16, &m).ok());
   CHECK(m.weight_bytes() == 4 && m.files.size() == 2 && check_hashes(m).ok());
   std::string first = replaced(good(), R"("task": "text-generation",)", "");
   first = replaced(first, R"("network": "bitnet", )", "");
@@ -98,6 +100,9 @@ static void wrong_ones() {
       {R"("tools")", R"("new\nfield": 1, "tools")", "is unknown to this engine"},
       {R"("two-step")", R"("three-step")", "head is \"three-step\""},
       {R"("native")", "7", "target is 7"},
+      {R"("head")", R"("linears": "int2", "head")", "linears is \"int2\""},
+      {R"("format_version": 2)", R"("linears": "bf16", "format_version": 1)",
+       "is unknown to this engine"},
       {R"("int8")", "null", "kv_cache is null"},
       {R"("text-generation")", R"("images")", "task is \"images\""},
       {R"("operator_domain_version": 1)", R"("operator_domain_version": 2)",

@@ -14,6 +14,7 @@ const KNOWN = {
   target: ["native", "stock"],
   head: ["bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"],
   kv_cache: ["float32", "float16", "int8"],
+  linears: ["ternary", "bf16", "float32", "int8"],
 } as const;
 const SIZES = [
   "context_length",
@@ -27,6 +28,8 @@ const OBJECTS = ["source", "tools"] as const;
 const FIELDS = ["format_version", ...Object.keys(KNOWN), ...SIZES, ...OBJECTS, "network", "files"];
 // Version 1 had neither of these, and its files with weights had other names.
 const NEW_IN_2 = { task: "text-generation", network: "" };
+const OPTIONAL = { linears: "ternary" }; // in version 2
+const NEW_ONES = { ...NEW_IN_2, ...OPTIONAL };
 const DATA = /^(model\.onnx_data(_[0-9]+)?|model(-[0-9]+-of-[0-9]+)?\.onnx\.data)$/;
 
 export interface FileEntry {
@@ -63,12 +66,12 @@ export function parseManifest(text: string): Manifest {
       "Reload for a newer page, or export the model with the bitnet_onnx that made this page.",
     );
   }
-  const known = new Set(version === 1 ? FIELDS.filter((name) => !(name in NEW_IN_2)) : FIELDS);
+  const known = new Set(version === 1 ? FIELDS.filter((name) => !(name in NEW_ONES)) : FIELDS);
   for (const name of new Set([...known, ...Object.keys(read)])) {
     if (!known.has(name)) refuse(`the field ${name} is unknown to this page`);
-    if (!(name in read)) refuse(`the field ${name} is missing`);
+    if (!(name in read) && !(name in OPTIONAL)) refuse(`the field ${name} is missing`);
   }
-  const manifest: Record<string, unknown> = { ...NEW_IN_2, ...read };
+  const manifest: Record<string, unknown> = { ...NEW_ONES, ...read };
   for (const [name, values] of Object.entries(KNOWN)) {
     if (!(values as readonly unknown[]).includes(manifest[name])) {
       refuse(`${name} is ${JSON.stringify(manifest[name])}, expected ${values.join(" or ")}`);
