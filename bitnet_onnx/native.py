@@ -84,6 +84,8 @@ class Skipped(NamedTuple):
     """Columns of down_proj, each for an activation of 0."""
     head: int
     """Rows of a two-step head's table whose logit is not among the 64 largest."""
+    experts: int
+    """Experts that no token of a call goes to."""
 
     def since(self, before: Skipped) -> Skipped:
         return Skipped(*(now - then for now, then in zip(self, before, strict=True)))

@@ -5,6 +5,7 @@ set(BITNET_ONNX_FUZZ_ROUNDS 20000 CACHE STRING "Rounds of the fuzz of the operat
 set(operators
   attention
   bf16_matmul
+  experts
   int4_matmul
   int8_matmul
   rms_norm
@@ -20,6 +21,7 @@ set(benches
   kernels/ternary_gemm
   kernels/ternary_gemv
   operators/bf16_matmul
+  operators/experts
   operators/int4_matmul
   operators/int8_matmul
   operators/ternary_group_matmul
@@ -53,7 +55,7 @@ else()  # it takes signals
 endif()
 if(NOT BITNET_ONNX_SANITIZE STREQUAL thread)  # the others have no threads
   program(kernels_test testing/main.cc platform/test.cc kernels/test.cc ${kernel_tests})
-  program(hash testing/hash.cc testing/hash_attention.cc)
+  program(hash testing/hash.cc testing/hash_attention.cc testing/hash_experts.cc)
   program(bench testing/bench.cc ${benches})
   program(attention_bench operators/attention/bench.cc)
 endif()

@@ -66,8 +66,10 @@ BITNET_ONNX_EXPORT uint64_t bitnet_onnx_counters_nanoseconds(uint64_t id,
 BITNET_ONNX_EXPORT uint64_t bitnet_onnx_counters_skipped_rows(uint64_t id);
 /* ... columns of down_proj for an activation that is 0, ... */
 BITNET_ONNX_EXPORT uint64_t bitnet_onnx_counters_skipped_columns(uint64_t id);
-/* ... and rows of a two-step head's table that cannot be among the 64 largest. */
+/* ... rows of a two-step head's table that cannot be among the 64 largest, ... */
 BITNET_ONNX_EXPORT uint64_t bitnet_onnx_counters_skipped_head(uint64_t id);
+/* ... and experts that no token of a call goes to. */
+BITNET_ONNX_EXPORT uint64_t bitnet_onnx_counters_skipped_experts(uint64_t id);
 
 #ifdef __cplusplus
 }

@@ -58,6 +58,9 @@ struct Kernels {
   ScaleSums* scale_sums;
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
+  SiluRow* silu;
+  AddScaled* add_scaled;
+  DotRow* dot;
   AddSums* add_sums;
   AddReals* add_reals;
   DivideReals* divide_reals;

@@ -39,6 +39,7 @@ Counters* new_counters() {
   c->skipped_rows.store(0);
   c->skipped_columns.store(0);
   c->skipped_head.store(0);
+  c->skipped_experts.store(0);
   c->id = ++last_id;
   return c;
 }

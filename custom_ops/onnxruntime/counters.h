@@ -9,10 +9,10 @@ namespace bitnet {
 constexpr size_t kMaxOperators = 32;
 
 struct Counters {
-  uint64_t id;                                        // 0: not in use
-  Count nodes;                                        // how many nodes count here
-  Count nanoseconds[kMaxOperators];                   // in the order of kOperators
-  Count skipped_rows, skipped_columns, skipped_head;  // bytes of weights
+  uint64_t id;                                                         // 0: not in use
+  Count nodes;                                                         // how many nodes count here
+  Count nanoseconds[kMaxOperators];                                    // in the order of kOperators
+  Count skipped_rows, skipped_columns, skipped_head, skipped_experts;  // bytes of weights
   Counters* next;
 };
 

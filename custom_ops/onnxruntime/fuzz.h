@@ -46,6 +46,15 @@ Dims past(const Sizes& s) { return {s.batch, s.kv_heads, s.past, s.d()}; }
 Dims past_scale(const Sizes& s) { return {s.batch, s.kv_heads, s.past}; }
 Dims of_batch(const Sizes& s) { return {s.batch}; }
 Dims scalar(const Sizes&) { return {}; }
+// The mixtures of experts: `batch` experts, n inner features.
+Dims router(const Sizes& s) { return {s.batch, s.k}; }
+Dims gate_up_packed(const Sizes& s) { return {s.batch, 2 * s.n, s.packed_k()}; }
+Dims gate_up_plain(const Sizes& s) { return {s.batch, 2 * s.n, s.k}; }
+Dims two_each(const Sizes& s) { return {s.batch, 2}; }
+Dims gate_up_rows(const Sizes& s) { return {s.batch, 2 * s.n}; }
+Dims down_packed(const Sizes& s) { return {s.batch, s.k, (s.n + 255) / 256 * 64}; }
+Dims down_plain(const Sizes& s) { return {s.batch, s.k, s.n}; }
+Dims each_expert(const Sizes& s) { return {s.batch}; }
 Dims table(const Sizes& s) { return {s.positions, s.half}; }
 
 struct Operator {
@@ -67,6 +76,9 @@ const Operator kOperators[] = {
     {"TwoStepMatMul", {x, plain, plain, of_n, of_n}},
     {"TwoStepInt4MatMul", {x, plain, codes4, levels, of_n, of_n}},
     {"RMSNorm", {x, of_k, one}},
+    {"TernaryExperts", {x, router, gate_up_packed, two_each, down_packed, each_expert}},
+    {"Bf16Experts", {x, router, gate_up_plain, down_plain}},
+    {"Int8Experts", {x, router, gate_up_plain, gate_up_rows, down_plain, router}},
     {"AddRMSNorm", {x, x, of_k, one}},
     {"GroupQueryAttention", {query, key, key, past, past, of_batch, scalar, table, table}},
     {"GroupQueryAttentionF16", {query, key, key, past, past, of_batch, scalar, table, table}},

@@ -37,6 +37,7 @@ struct Call {
   const Kernels* kernels;
   const OpSpec* spec;
   Counters* counters;      // or null
+  int64_t attribute;       // of the node, where the spec names one
   OrtStatus* pool_status;  // why ONNX Runtime did not run a task, or null
 };
 
@@ -67,6 +68,8 @@ struct OpSpec {
   List<InputSpec> inputs;
   List<OutputSpec> outputs;
   OrtStatus* (*compute)(Call* call);
+  // An attribute that a node must have, an integer; may be null.
+  const char* attribute = nullptr;
   // Infers the shapes of the outputs before a run; may be null.
   OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context) = nullptr;
 };
@@ -75,7 +78,7 @@ extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kB
     kInt8MatMul, kInt6MatMul, kInt4MatMul, kTwoStepMatMul, kTwoStepInt4MatMul, kGroupQueryAttention,
     kGroupQueryAttentionF16, kGroupQueryAttentionInt8, kGroupQueryAttentionQKV,
     kGroupQueryAttentionF16QKV, kGroupQueryAttentionInt8QKV, kTernaryFeedForward,
-    kTernaryNormMatMul, kRmsNorm, kAddRmsNorm;
+    kTernaryNormMatMul, kRmsNorm, kAddRmsNorm, kTernaryExperts, kBf16Experts, kInt8Experts;
 
 struct Tensor {
   const char* name;

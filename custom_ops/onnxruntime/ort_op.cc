@@ -11,6 +11,7 @@ namespace {
 struct Node {
   const Op* op;
   const Kernels* kernels;
+  int64_t attribute;
 };
 
 const Op* self(const OrtCustomOp* op) { return reinterpret_cast<const Op*>(op); }
@@ -44,14 +45,28 @@ OrtMemType ORT_API_CALL memory(const OrtCustomOp*, size_t) { return OrtMemTypeDe
 int ORT_API_CALL zero(const OrtCustomOp*) { return 0; }
 int ORT_API_CALL one(const OrtCustomOp*) { return 1; }
 
-OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* base, const OrtApi* api, const OrtKernelInfo*,
-                                 void** node) {
+// The integer that the spec names, or 0 where it names none.
+OrtStatus* attribute_of(const OrtApi* api, const OpSpec& spec, const OrtKernelInfo* info,
+                        int64_t* value) {
+  *value = 0;
+  if (!spec.attribute) return nullptr;
+  OrtStatus* status = api->KernelInfoGetAttribute_int64(info, spec.attribute, value);
+  if (!status) return nullptr;
+  api->ReleaseStatus(status);
+  return fail(api, "%s: the attribute %s is missing, expected an integer", spec.name,
+              spec.attribute);
+}
+
+OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* base, const OrtApi* api,
+                                 const OrtKernelInfo* info, void** node) {
   const Op* op = self(base);
   const Kernels* kernels = find_kernels(forced_name());
   if (!kernels) return no_such_kernel(api);
+  int64_t attribute;
+  if (OrtStatus* s = attribute_of(api, *op->spec, info, &attribute)) return s;
   Node* made = static_cast<Node*>(malloc(sizeof(Node)));
   if (!made) return out_of_memory(api, op->spec->name, sizeof(Node));
-  *made = {op, kernels};
+  *made = {op, kernels, attribute};
   if (op->counters) add_to(&op->counters->nodes, 1);
   *node = made;
   return nullptr;
@@ -77,6 +92,7 @@ OrtStatusPtr ORT_API_CALL compute(void* node, OrtKernelContext* context) {
                .kernels = static_cast<const Node*>(node)->kernels,
                .spec = op.spec,
                .counters = op.counters,
+               .attribute = static_cast<const Node*>(node)->attribute,
                .pool_status = nullptr};
   OrtStatus* status = op.counters ? compute_clocked(op, &call) : op.spec->compute(&call);
   if (!status) return call.pool_status;

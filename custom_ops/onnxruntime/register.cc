@@ -56,3 +56,7 @@ uint64_t bitnet_onnx_counters_skipped_columns(uint64_t id) {
 uint64_t bitnet_onnx_counters_skipped_head(uint64_t id) {
   return counted(id, &Counters::skipped_head);
 }
+
+uint64_t bitnet_onnx_counters_skipped_experts(uint64_t id) {
+  return counted(id, &Counters::skipped_experts);
+}

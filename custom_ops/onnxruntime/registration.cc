@@ -25,7 +25,10 @@ const OpSpec* const kOperators[] = {&kTernaryMatMul,
                                     &kGroupQueryAttentionF16QKV,
                                     &kGroupQueryAttentionInt8QKV,
                                     &kRmsNorm,
-                                    &kAddRmsNorm};
+                                    &kAddRmsNorm,
+                                    &kTernaryExperts,
+                                    &kBf16Experts,
+                                    &kInt8Experts};
 constexpr size_t kCount = sizeof kOperators / sizeof kOperators[0];
 static_assert(kCount <= kMaxOperators, "counters for all");
 const size_t kOperatorCount = kCount;

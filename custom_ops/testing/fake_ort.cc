@@ -55,6 +55,13 @@ OrtStatus* ORT_API_CALL get_entry(const OrtSessionOptions* options, const char* 
   return nullptr;
 }
 
+OrtStatus* ORT_API_CALL get_integer(const OrtKernelInfo* info, const char* name,
+                                    int64_t* value) noexcept {
+  if (!info->integers.count(name)) return create_status(ORT_FAIL, "there is no such attribute");
+  *value = info->integers.at(name);
+  return nullptr;
+}
+
 OrtStatus* ORT_API_CALL get_input(const OrtKernelContext* context, size_t index,
                                   const OrtValue** value) noexcept {
   if (index >= context->inputs.size()) return create_status(ORT_FAIL, "there is no such input");
@@ -173,6 +180,7 @@ OrtApi make_api() {
   api.AddCustomOpDomain = add_domain;
   api.HasSessionConfigEntry = has_entry;
   api.GetSessionConfigEntry = get_entry;
+  api.KernelInfoGetAttribute_int64 = get_integer;
   api.KernelContext_GetInput = get_input;
   api.KernelContext_GetOutput = get_output;
   api.KernelContext_GetOutputCount = get_output_count;
@@ -277,9 +285,10 @@ const OrtCustomOp* Session::op(const char* name) const {
   return nullptr;
 }
 
-Node::Node(const Session& session, const char* name) : op(session.op(name)) {
+Node::Node(const Session& session, const char* name, const OrtKernelInfo& info)
+    : op(session.op(name)) {
   if (!op) abort();
-  ::release_status(op->CreateKernelV2(op, &kApi, nullptr, &node));
+  ::release_status(op->CreateKernelV2(op, &kApi, &info, &node));
 }
 
 }  // namespace fake

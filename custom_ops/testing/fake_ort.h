@@ -31,6 +31,11 @@ struct OrtTensorTypeAndShapeInfo {
   std::vector<std::string> symbols;  // of the dimensions, empty where there is none
 };
 
+// The attributes of a node.
+struct OrtKernelInfo {
+  std::map<std::string, int64_t> integers;
+};
+
 struct OrtShapeInferContext {
   std::vector<OrtTensorTypeAndShapeInfo> inputs;
   OrtTensorTypeAndShapeInfo output;
@@ -84,7 +89,7 @@ struct Session {
 
 // A node of an operator.
 struct Node {
-  Node(const Session& session, const char* name);
+  Node(const Session& session, const char* name, const OrtKernelInfo& info = {{{"k", 1}}});
   ~Node() { op->KernelDestroy(node); }
   OrtStatus* compute(OrtKernelContext* context) { return op->KernelComputeV2(node, context); }
 

@@ -49,6 +49,17 @@ using ScaleSumsEach = void(size_t count, const int32_t* sums, const uint8_t* sca
 // y[i] = s * up[i] with s = relu(y[i])^2, and +0 where s is 0
 using GateRow = void(size_t count, const float* up, float* y);
 
+// y[i] = silu(y[i]) * up[i] with silu(g) = g * ((g < 0 ? e : 1) / (1 + e)), e = exp(-|g|), where
+// exp is that of attend_softmax.h
+using SiluRow = void(size_t count, const float* up, float* y);
+
+// y[i] += x[i] * share
+using AddScaled = void(size_t count, const float* x, float share, float* y);
+
+// float32(sum over i of x[i] * w[i]), summed as the squares of rms_norm; w: float32 [k], at any
+// address. What follows w is prefetched.
+using DotRow = float(size_t k, const float* x, const uint8_t* w);
+
 // sums[i] += more[i]
 using AddSums = void(size_t count, const int32_t* more, int32_t* sums);
 
@@ -68,6 +79,9 @@ using DivideReals = void(size_t count, const double* sums, double total, float* 
   ScaleSums scale_sums_##isa;           \
   ScaleSumsEach scale_sums_each_##isa;  \
   GateRow gate_##isa;                   \
+  SiluRow silu_##isa;                   \
+  AddScaled add_scaled_##isa;           \
+  DotRow dot_##isa;                     \
   AddSums add_sums_##isa;               \
   AddReals add_reals_##isa;             \
   DivideReals divide_reals_##isa;

@@ -19,6 +19,9 @@ struct Row {
   ScaleSums* scale_sums;
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
+  SiluRow* silu;
+  AddScaled* add_scaled;
+  DotRow* dot;
   AddSums* add_sums;
   AddReals* add_reals;
   DivideReals* divide_reals;
@@ -35,6 +38,9 @@ struct Row {
    scale_sums_##isa,       \
    scale_sums_each_##isa,  \
    gate_##isa,             \
+   silu_##isa,             \
+   add_scaled_##isa,       \
+   dot_##isa,              \
    add_sums_##isa,         \
    add_reals_##isa,        \
    divide_reals_##isa},
@@ -221,6 +227,64 @@ void test_ends(const Row& row, size_t count) {
   }
 }
 
+// exp(-|x|) of attend_softmax.h, which attend_softmax gives for two scores.
+float exp_of_minus(float x) {
+  const float scores[2] = {0, -fabsf(x)};
+  double weights[2];
+  attend_softmax_scalar(2, scores, weights);
+  return static_cast<float>(weights[1]);
+}
+
+void test_silu(const Row& row, size_t count) {
+  CASE("silu_%s count %zu", row.isa, count);
+  Random random = {count};
+  const float gates[] = {0, -0.0f, 1e-30f, -1e-40f, 87.5f, -87, -100, 3e38f, -3e38f, NAN, INFINITY};
+  Guarded<float> up(count), y(count), gate(count);
+  for (size_t i = 0; i < count; i++) {
+    gate[i] = i % 4 ? 30 * random.real() : gates[random.below(sizeof gates / sizeof *gates)];
+    up[i] = i % 9 ? random.real() : gates[random.below(sizeof gates / sizeof *gates)];
+    y[i] = gate[i];
+  }
+  row.silu(count, up.data, y.data);
+  for (size_t i = 0; i < count; i++) {
+    const float e = isnan(gate[i]) ? NAN : exp_of_minus(gate[i]);
+    const float sigmoid = (gate[i] < 0 ? e : 1.0f) / (1.0f + e), opened = gate[i] * sigmoid;
+    CHECK(same_bits(y[i], opened * up[i]));
+    const double exact = static_cast<double>(gate[i]) / (1 + exp(-static_cast<double>(gate[i])));
+    if (fabsf(gate[i]) < 80)
+      CHECK(fabs(static_cast<double>(opened) - exact) <= 4e-7 * fabs(exact) + 1e-44);
+  }
+}
+
+// Sums of floats with a weight at any address, in the order of rows.h.
+void test_sums(const Row& row, size_t count) {
+  CASE("dot_%s count %zu", row.isa, count);
+  Random random = {count};
+  Guarded<float> x(count), y(count), w(count);
+  Guarded<uint8_t> bytes(4 * count + 1);  // its end is at a page's, so its start is odd
+  double lanes[16] = {0};
+  for (size_t i = 0; i < count; i++) {
+    x[i] = random.real();
+    w[i] = random.real();
+    y[i] = random.real();
+    lanes[i % 16] += static_cast<double>(x[i]) * static_cast<double>(w[i]);
+  }
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t l = 0; l < half; l++) lanes[l] += lanes[l + half];
+  }
+  memcpy(bytes.data + 1, w.data, 4 * count);
+  CHECK(row.dot(count, x.data, bytes.data + 1) == static_cast<float>(lanes[0]));
+  memmove(bytes.data, bytes.data + 1, 4 * count);
+  CHECK(row.dot(count, x.data, bytes.data) == static_cast<float>(lanes[0]));
+  Guarded<float> expected(count);
+  for (size_t i = 0; i < count; i++) {
+    const float product = x[i] * 0.3f;
+    expected[i] = y[i] + product;
+  }
+  row.add_scaled(count, x.data, 0.3f, y.data);
+  for (size_t i = 0; i < count; i++) CHECK(same_bits(y[i], expected[i]));
+}
+
 }  // namespace
 
 TEST(rows, quantizers) {
@@ -239,6 +303,8 @@ TEST(rows, others) {
       test_widen(row, k);
       test_rotate(row, k);
       test_ends(row, k);
+      test_silu(row, k);
+      test_sums(row, k);
     }
   }
 }
