@@ -76,6 +76,8 @@ const Operator kOperators[] = {
     {"TwoStepMatMul", {x, plain, plain, of_n, of_n}},
     {"TwoStepInt4MatMul", {x, plain, codes4, levels, of_n, of_n}},
     {"RMSNorm", {x, of_k, one}},
+    {"GatedSilu", {x, x}},
+    {"GatedGelu", {x, x}},
     {"TernaryExperts", {x, router, gate_up_packed, two_each, down_packed, each_expert}},
     {"Bf16Experts", {x, router, gate_up_plain, down_plain}},
     {"Int8Experts", {x, router, gate_up_plain, gate_up_rows, down_plain, router}},
