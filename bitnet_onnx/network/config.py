@@ -28,7 +28,6 @@ from .quantization import (
     read_embedding,
     read_grouped,
     read_quantization,
-    section_of,
 )
 from .records import RECORDS, Network
 from .rope import RopeScaling
@@ -220,10 +219,30 @@ class BitNetConfig:
             fields |= self.gemma.to_dict()
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
-        quantized = Quantization(*(getattr(self, name) for name in Quantization._fields))
-        if (section := section_of(quantized, network.weights == "grouped")) is not None:
-            fields["quantization_config"] = section
-        return fields
+        section = self._quantization_config()
+        return fields if section is None else {**fields, "quantization_config": section}
+
+    def _quantization_config(self) -> dict[str, Any] | None:
+        """Return the section, None where published files of the network have none."""
+        if self.group_size is not None:
+            published = self.quantization == "offline" and self.float_activations
+            if self.record.weights == "grouped" and published:
+                return None
+            return {
+                "quant_method": "bitnet",
+                "quantization_mode": self.quantization,
+                "group_size": self.group_size,
+                "activations": None if self.float_activations else "int8",
+            }
+        if self.quantization in (None, FLOAT):
+            return None
+        norm = {"use_rms_norm": True, "rms_norm_eps": self.linear_norm_eps}
+        return {
+            "quant_method": "bitnet",
+            "linear_class": "bitlinear" if self.divide_by_scale else "autobitlinear",
+            "quantization_mode": self.quantization,
+            **({} if self.linear_norm_eps is None else norm),
+        }
 
 
 def _quantization(

@@ -22,7 +22,6 @@ __all__ = [
     "read_embedding",
     "read_grouped",
     "read_quantization",
-    "section_of",
 ]
 
 NAME = "quantization_config"
@@ -113,25 +112,6 @@ def read_grouped(fields: dict[str, Any]) -> Quantization:
     activations = read.one_of(section, f"{NAME}.activations", (None, "int8"), None)
     _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
     return Quantization(mode, group_size=GROUP_SIZE, float_activations=activations is None)
-
-
-def section_of(found: Quantization, grouped: bool) -> dict[str, Any] | None:
-    """Return the section of which this was read, None for none.
-
-    grouped: the network's published checkpoints have group scales, and no section.
-    """
-    if found.quantization in (None, FLOAT):
-        return None
-    section = {"quant_method": "bitnet", "quantization_mode": found.quantization}
-    if found.group_size is not None:
-        if grouped and found == GROUPED:
-            return None
-        activations = None if found.float_activations else "int8"
-        return {**section, "group_size": found.group_size, "activations": activations}
-    section["linear_class"] = "bitlinear" if found.divide_by_scale else "autobitlinear"
-    if found.linear_norm_eps is not None:
-        return {**section, "use_rms_norm": True, "rms_norm_eps": found.linear_norm_eps}
-    return section
 
 
 def _check_float_modules(modules: Any) -> None:

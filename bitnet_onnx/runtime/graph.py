@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 __all__ = ["Graph"]
 
-DOMAIN, TERNARY = b"bitnet", b"Ternary"
+DOMAIN = b"bitnet"
+TERNARY = b"Ternary"
 TABLES = ("lm_head.weight", "model.embed_tokens.weight")  # a tied head reads the second
 LINEAR = b"model.layers."  # how the name of a linear's weight begins
 HEADS = {

@@ -105,8 +105,8 @@ def products(model: ir.Model, target: str) -> Iterator[tuple[ir.Value, str]]:
             for name in (str(value.name) for value in others):
                 if name.endswith(".weight") and (_is_linear(name) or node.op_type in TWO_STEP):
                     yield x, name
-        elif name := _float32_weight(node):
-            yield input_of(node, 0), name
+        elif (table := _float32_weight(node)) is not None:
+            yield input_of(node, 0), table
 
 
 def _float32_weight(node: ir.Node) -> str | None:

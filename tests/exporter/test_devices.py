@@ -18,7 +18,8 @@ from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.weights.synthesize import PRESETS as SHAPES
 from tests.support import checkpoints
 
-NOTHING: dict[str, Any] = dict.fromkeys(("target", "head", "kv_cache", "context_length"))
+OPTIONS = ("target", "head", "linears", "kv_cache", "context_length")
+NOTHING: dict[str, Any] = dict.fromkeys(OPTIONS)
 
 
 def config(**changes: Any) -> BitNetConfig:
@@ -37,10 +38,16 @@ def artifact(**changes: Any) -> Artifact:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_device_gets_what_it_wants_and_what_is_given_wins(name: str) -> None:
     preset, found = PRESETS[name], wanted(name, config(), NOTHING)
-    assert found == vars(preset)
+    assert found == vars(preset) | {"linears": None}  # the linears of 2B-4T are ternary
     short = config(max_position_embeddings=300)
     assert wanted(name, short, NOTHING)["context_length"] == 300
-    given = {"target": "stock", "head": "bf16", "kv_cache": "float16", "context_length": 77}
+    given: dict[str, Any] = {
+        "target": "stock",
+        "head": "bf16",
+        "linears": "int8",
+        "kv_cache": "float16",
+    }
+    given |= {"context_length": 77}
     found = wanted(name, config(), given)
     assert found == given | {"copy_library": preset.copy_library}
 

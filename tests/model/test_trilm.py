@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bitnet_onnx.errors import CheckpointError, ConfigError
+from bitnet_onnx.errors import CheckpointError
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import oracle_networks as oracle
 from tests.support.agreement import agrees
@@ -94,12 +94,17 @@ def test_ternary_masters_are_not_quantized_again(tmp_path: Path, network: str) -
 
 
 @pytest.mark.parametrize("sizes", [SIZES, {}], ids=["groups", "sizes that are not of groups"])
-def test_float_weights_are_refused_with_what_to_do(tmp_path: Path, sizes: dict[str, Any]) -> None:
+def test_other_floats_are_float_linears_and_a_note_says_so(
+    tmp_path: Path, sizes: dict[str, Any]
+) -> None:
     oracle.save(oracle.random_llama(oracle.llama_config(**sizes), 1), tmp_path / "c")
-    with pytest.raises(ConfigError, match="'llama' without a quantization_config") as caught:
-        open_checkpoint(tmp_path / "c")
-    assert "'autobitlinear'" in (caught.value.hint or "")
-    change(tmp_path / "c", quantization_config=ONLINE)  # the hint
+    checkpoint = open_checkpoint(tmp_path / "c")
+    assert checkpoint.config.float_linears
+    (note,) = checkpoint.notes
+    assert "'autobitlinear'" in note
+    with pytest.raises(CheckpointError, match=f"{UP}.weight is float, expected a ternary weight"):
+        checkpoint.ternary(UP)
+    change(tmp_path / "c", quantization_config=ONLINE)  # what the note says
     open_checkpoint(tmp_path / "c").ternary(UP)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.network.records import RECORDS
 from bitnet_onnx.network.rope import RopeScaling
 from tests.support.checkpoints import config_fields
 
@@ -215,13 +216,13 @@ GROUPED_REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("hidden_size is 320, expected a multiple of 128", {"hidden": 320}),
     (r"num_attention_heads \* head_dim is 192, expected a multiple of 128", {"head_dim": 48}),
     ("intermediate_size is 400, expected a multiple of 128", {"inner": 400}),
+    ("attention_bias is True", {"attention_bias": True}),
     ("use_sliding_window is True", {"use_sliding_window": True}),
     ("layer_types is", {"layer_types": ["full_attention", "sliding_attention"]}),
     ("sparse_config is", {"sparse_config": {"kernel_size": 32}}),
     ("quant_method is 'gptq'", {"quantization_config": GROUPED | {"quant_method": "gptq"}}),
     ("group_size is 64, expected one of: 128", {
         "quantization_config": GROUPED | {"group_size": 64}}),
-    ("group_size is None", {"quantization_config": QUANTIZATION}),
     ("linear_class is 'bitlinear'", {
         "quantization_config": GROUPED | {"linear_class": "bitlinear"}}),
     ("use_rms_norm is True", {"quantization_config": GROUPED | {"use_rms_norm": True}}),
@@ -236,7 +237,7 @@ def test_a_network_with_group_scales_refuses_other_values(
     message: str, changes: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        BitNetConfig.from_dict(config_fields(**BONSAI | changes))
+        BitNetConfig.from_dict(config_fields(**BONSAI | {"quantization_config": GROUPED} | changes))
 
 
 def test_the_scales_of_minicpm_are_read_and_have_defaults() -> None:
@@ -254,7 +255,7 @@ def test_the_scales_of_minicpm_are_read_and_have_defaults() -> None:
 
 def test_the_quantization_of_groups_is_read() -> None:
     def config(**section: Any) -> BitNetConfig:
-        given = {"quantization_config": GROUPED | section} if section else {}
+        given = {"quantization_config": GROUPED | section}
         return BitNetConfig.from_dict(config_fields(**BONSAI | given))
 
     assert (config().quantization, config().group_size, config().float_activations) == (
@@ -267,6 +268,44 @@ def test_the_quantization_of_groups_is_read() -> None:
     assert (online.quantization, online.float_activations) == ("online", True)
     bare = config_fields(**BONSAI | {"head_dim": None})
     assert BitNetConfig.from_dict(bare).head_dim == 128  # the default of its class, not 256 / 4
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen3", "granite"])
+def test_without_a_quantization_config_linears_are_float(model_type: str) -> None:
+    def config(**changes: Any) -> BitNetConfig:
+        given = WIDE | {"hidden": 320, "inner": 400, "model_type": model_type}
+        return BitNetConfig.from_dict(config_fields(**given | changes))
+
+    plain = config()
+    assert (plain.quantization, plain.float_linears) == ("float", True)
+    assert (plain.group_size, plain.float_activations) == (None, True)
+    assert config(attention_bias=True).attention_bias
+    ternary = config(quantization_config=QUANTIZATION)
+    assert (ternary.quantization, ternary.float_linears) == ("offline", False)
+    with pytest.raises(ConfigError, match="attention_bias is True"):
+        config(quantization_config=QUANTIZATION, attention_bias=True)
+    whole = config(hidden=256, inner=384, head_dim=64)
+    grouped = whole.grouped()
+    assert (grouped.group_size, grouped.quantization) == (128, "offline")
+    for one in (plain, whole, grouped, ternary, config(attention_bias=True)):
+        assert BitNetConfig.from_dict(one.to_dict()) == one
+
+
+def test_the_multipliers_of_granite_are_read_and_have_defaults() -> None:
+    granite: dict[str, Any] = WIDE | {"model_type": "granite"}
+    names = RECORDS["granite"].scales
+    config = BitNetConfig.from_dict(config_fields(**granite))
+    assert [getattr(config, name) for name in names] == [1.0] * 4
+    for number, name in enumerate(names):
+        value = 0.25 + number
+        config = BitNetConfig.from_dict(config_fields(**granite | {name: value}))
+        assert getattr(config, name) == value
+        assert BitNetConfig.from_dict(config.to_dict()) == config
+        for wrong in (0, -1, "1", None, True):
+            with pytest.raises(ConfigError, match=f"{name} is "):
+                BitNetConfig.from_dict(config_fields(**granite | {name: wrong}))
+        with pytest.raises(ConfigError, match=f"{name} is 12"):
+            BitNetConfig.from_dict(config_fields(**LLAMA | {name: 12}))
 
 
 def test_the_first_bitnet_refuses_wrong_quantization_fields() -> None:
@@ -287,8 +326,7 @@ def test_a_config_names_its_network() -> None:
     assert network(**ONE_BIT_LLM | {"model_type": "bitnet"}) == "bitnet_b1_58"
     assert network(weight_bits=1, input_bits=8) == "bitnet"
     assert network(**FIRST, weight_bits=1) == "bitnet_2023"
-    with pytest.raises(ConfigError, match="'llama' without a quantization_config"):
-        network(**LLAMA, quantization_config=None)
+    assert network(**LLAMA, quantization_config=None) == "llama"
     with pytest.raises(ConfigError, match="'qwen2', expected one of: 'bitnet', 'llama'"):
         network(model_type="qwen2")
     assert network(**BONSAI) == "qwen3"

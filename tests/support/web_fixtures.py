@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from bitnet_onnx.artifact import MANIFEST, Artifact
+from bitnet_onnx.artifact import LINEARS, MANIFEST, Artifact
 from bitnet_onnx.errors import ArtifactError, GenerationError, TokenizerError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.generation.config import GenerationConfig
@@ -195,6 +195,8 @@ def manifests(artifact: Path) -> list[dict[str, Any]]:
     entry = fields["files"]["model.onnx"]
     old = {name: value for name, value in fields.items() if name not in ("task", "network")}
     changed = [fields, old | {"format_version": 1}, fields | {"format_version": 1}, old]
+    changed += [fields | {"linears": value} for value in (*LINEARS, *WRONG)]
+    changed.append(old | {"format_version": 1, "linears": "bf16"})
     for name in fields:
         changed.append({other: value for other, value in fields.items() if other != name})
         changed += [fields | {name: value} for value in WRONG]

@@ -183,7 +183,10 @@ class GgufConfig:
         """Return the section that the types of the linears stand for, None for float ones."""
         if network.weights == "float" and not ternary_linears(self._file):
             return None
-        section = {"quant_method": "bitnet", "quantization_mode": "offline"}
+        section = {
+            "quant_method": "bitnet",
+            "quantization_mode": "offline",
+        }
         if network.gguf.grouped:
             return {**section, "group_size": GROUP_SIZE}
         return {**section, "linear_class": "autobitlinear"}

@@ -42,6 +42,7 @@ export interface Cases {
   }[];
   special: { prompt: number[]; stop: string; text: string; ids: number[] };
   manifests: { text: string; refused: boolean }[];
+  published?: { text: string; answer: string }[]; // of tests/published alone
   sampling: {
     logits: number[];
     said: number[];

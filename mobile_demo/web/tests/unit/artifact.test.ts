@@ -174,6 +174,7 @@ test.each([
   [changed((fields) => (fields["new"] = 1)), /the field new is unknown/],
   [changed((fields) => delete fields["head"]), /the field head is missing/],
   [changed((fields) => (fields["head"] = "int3")), /head is "int3"/],
+  [changed((fields) => (fields["linears"] = "int2")), /linears is "int2"/],
   [changed((fields) => (fields["vocab_size"] = 0)), /vocab_size is 0/],
   [changed((fields) => (fields["target"] = "native")), /a library that browsers cannot load/],
   [changed((fields) => (fields["files"] = {})), /files must list model.onnx/],
