@@ -142,8 +142,7 @@ def verify(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     if not isinstance(artifact, Artifact):
-        artifact = Artifact.open(artifact)
-    artifact = artifact.of_task(TASK)
+        artifact = Artifact.open(artifact).of_task(TASK)
     prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)

@@ -11,8 +11,8 @@ import pytest
 
 import bitnet_onnx
 from bitnet_onnx.cli.main import main
-from tests.support import embedding_networks as oracle
-from tests.support.embedding_texts import write_prompts, write_tokenizer
+from tests.support.embedding import networks as oracle
+from tests.support.embedding.texts import write_prompts, write_tokenizer
 
 TEXTS = ["Ternary", "weights \u00fc", "42"]
 

@@ -20,8 +20,8 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.runtime.vectors import VectorSession
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support import embedding_networks as oracle
-from tests.support.embedding_texts import PROMPTS, write_prompts, write_tokenizer
+from tests.support.embedding import networks as oracle
+from tests.support.embedding.texts import PROMPTS, write_prompts, write_tokenizer
 
 TEXTS = ["Ternary weights", "a", "An answer to everything is 42", "xyz!"]
 

@@ -16,8 +16,8 @@ from bitnet_onnx.model import BitNetEmbedding
 from bitnet_onnx.model.embedding import compact, pool
 from bitnet_onnx.model.gated import gelu
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import embedding_networks as oracle
-from tests.support.embedding_networks import cosine
+from tests.support.embedding import networks as oracle
+from tests.support.embedding.networks import cosine
 
 NESTED = {
     "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5},

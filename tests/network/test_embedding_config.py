@@ -9,7 +9,7 @@ import pytest
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.network.body import Body, canonical
 from bitnet_onnx.network.config import BitNetConfig
-from tests.support.embedding_networks import GEMMA3, ONLINE, QWEN3
+from tests.support.embedding.networks import GEMMA3, ONLINE, QWEN3
 
 GEMMA = {
     **GEMMA3,

@@ -14,7 +14,7 @@ from bitnet_onnx.exporter.pooling import chosen_pooling, notes
 from bitnet_onnx.network.pooling import Pooling
 from bitnet_onnx.weights.checkpoint.sentence import read_pooling
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import embedding_networks as oracle
+from tests.support.embedding import networks as oracle
 
 PREFIX = "sentence_transformers.models."
 

@@ -28,7 +28,7 @@ def write_tokenizer(folder: Path, eos: str = "template") -> None:
             single="$A <eos>", pair="$A <eos> $B <eos>", special_tokens=[("<eos>", 1)]
         )
     made.save(str(folder / "tokenizer.json"))
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>"}
+    config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>"}
     config |= {"pad_token": "<pad>"} | ({"add_eos_token": True} if eos == "flag" else {})
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
