@@ -19,9 +19,9 @@ network: body pooling fields key_lists keys rope quantization records select gem
     parts
 weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
     checkpoint.sentence checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts
-    checkpoint.hub checkpoint.write gguf.blocks gguf.names gguf.config gguf.sentencepiece gguf.words
-    gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert
-    synthesize
+    checkpoint.hub checkpoint.write gguf.blocks gguf.names gguf.embedding gguf.config
+    gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint
+    gguf.write open convert synthesize
 model: exact layers grouped binary linears rotary decoder gated networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
     networks.minicpm networks.qwen3_embedding networks.gemma3_embedding causal_lm embedding .

@@ -176,6 +176,7 @@ _LIST = (
         head_norms=("self_attn.q_norm", "self_attn.k_norm"),
         task="embedding",
         tokenizer_class="Qwen2Tokenizer",
+        gguf=Gguf(("qwen3",)),
     ),
     Network(  # microsoft/bitnet-embedding-270m
         name="gemma3_embedding",
@@ -192,6 +193,8 @@ _LIST = (
         task="embedding",
         sandwich=True,
         offset_norms=True,
+        # Neither the positions of sliding layers nor their window are in the metadata.
+        gguf=Gguf(("gemma3",), sentencepiece=True, metadata_suffices=False),
     ),
     Network(  # OpenBMB BitCPM4
         name="minicpm",

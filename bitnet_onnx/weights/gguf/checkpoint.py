@@ -12,6 +12,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...network.config import BitNetConfig
+from ...network.pooling import Pooling
 from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
 from ..checkpoint.files import read_texts
@@ -34,7 +36,8 @@ from .config import (
     ternary_linears,
     unread_keys,
 )
-from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, SIZES, TensorInfo, type_name
+from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, TensorInfo, block_bytes, type_name
+from .embedding import body_of, pooling_of
 from .names import gguf_name, permuted_heads, unpermute_heads
 from .parts import open_gguf
 from .tokenizer import GgufText
@@ -81,8 +84,9 @@ class GgufCheckpoint(Checkpoint):
         self.i2s_layout = i2s_layout
         self._beside = path.with_name("config.json")
         if self._beside.is_file():
-            self.config = self._stored(BitNetConfig.from_file(self._beside, ignore_keys))
             self.architecture, self._notes = architecture(self._file), []
+            body = partial(body_of, self._file)
+            self.config = self._stored(BitNetConfig.from_file(self._beside, ignore_keys, body))
             refuse_another_config(self._file, self.config)
         else:
             metadata = GgufConfig(self._file)
@@ -119,8 +123,14 @@ class GgufCheckpoint(Checkpoint):
         stored = self._floats(info)
         if not all(x.isfinite() for x in stored.aminmax()):
             self._refuse(info, "holds a NaN or an infinity")
+        if name in self.parts.offset_norms:
+            return stored.float() - 1.0  # the file holds what the norm multiplies by
         heads = permuted_heads(self.config, self.architecture, name.rpartition(".")[0])
         return unpermute_heads(stored, heads) if heads else stored
+
+    @property
+    def pooling(self) -> Pooling:
+        return pooling_of(self._file, self.architecture)
 
     def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         info = self._where[f"{linear}.weight"]
@@ -288,10 +298,3 @@ class GgufCheckpoint(Checkpoint):
         if not 0 < scale.item() < math.inf:
             self._refuse(info, f"has the scale {scale.item()}, expected a finite number above 0")
         return scale
-
-
-def block_bytes(info: TensorInfo) -> int:
-    """Return the bytes of one block of a type with a scale for each."""
-    if info.type != Q2_0:
-        return SIZES[info.type][1]
-    return 34 if info.size * 128 == math.prod(info.shape) * 34 else 18
