@@ -30,7 +30,7 @@ _LAYER: dict[str | None, str] = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-_SANDWICH = {
+_SANDWICH: dict[str | None, str] = {
     "post_attention_layernorm": "post_attention_norm",
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",

@@ -54,8 +54,7 @@ def made(
     path: Path, kind: str, pooling: int | None = 3, **keys: Any
 ) -> tuple[Path, Path, dict[str, Any]]:
     """Write a GGUF file and the safetensors of the same network; return both, and the config."""
-    sizes = {"num_attention_heads": 4, "num_key_value_heads": 2} if kind == "qwen3" else {}
-    body, stored = oracle.random_body(kind, intermediate_size=128, **sizes)
+    body, stored = oracle.random_body(kind, intermediate_size=128)
     folder = oracle.save_body(path / "c", body, stored)
     config = json.loads((folder / "config.json").read_text())
     arch = "qwen3" if kind == "qwen3" else "gemma3"
@@ -99,8 +98,8 @@ def made(
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for content in data:
-        writer.write_tensor_data(content)
+    for stored_bytes in data:
+        writer.write_tensor_data(stored_bytes)
     writer.close()
     return file, folder, config
 
