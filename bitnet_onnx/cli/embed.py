@@ -76,7 +76,7 @@ def _texts(args: argparse.Namespace) -> list[str]:
 
 def _json(texts: list[str], vectors: np.ndarray) -> bytes:
     """One object a line; each number is the shortest that reads back as the same float32."""
-    escaped = sys.stdout.encoding.lower() != "utf-8"
+    escaped = str(getattr(sys.stdout, "encoding", "utf-8")).lower() != "utf-8"
     lines = []
     for number, (text, vector) in enumerate(zip(texts, vectors, strict=True)):
         shown = json.dumps(text, ensure_ascii=escaped)

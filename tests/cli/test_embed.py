@@ -44,6 +44,26 @@ def test_json_lines_hold_the_same_numbers(
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("encoding", [None, "cp1252", "ascii"])
+def test_stdout_of_any_kind_is_written_or_named(
+    artifact: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str | None,
+) -> None:
+    stream = None if encoding is None else io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", stream)
+    assert main(["embed", str(artifact), "\u4e2d"]) == (2 if stream is None else 0)
+    if stream is None:
+        assert "stdout is closed" in capsys.readouterr().err
+    else:
+        stream.seek(0)
+        assert json.loads(stream.read())["text"] == "\u4e2d"
+    table = main(["embed", str(artifact), "\u4e2d", "--format", "table"])
+    assert table == 2
+    assert "stdout" in capsys.readouterr().err
+
+
 def test_a_file_of_texts_becomes_a_numpy_file(
     artifact: Path, expected: np.ndarray, tmp_path: Path
 ) -> None:
