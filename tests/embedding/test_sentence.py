@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 import bitnet_onnx
-from bitnet_onnx.errors import ConfigError
+from bitnet_onnx.errors import BitNetError, ConfigError
 from bitnet_onnx.exporter.pooling import chosen_pooling, notes
 from bitnet_onnx.network.pooling import Pooling
 from bitnet_onnx.weights.checkpoint.sentence import read_pooling
+from bitnet_onnx.weights.convert import convert
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support.embedding import networks as oracle
 
@@ -125,6 +126,15 @@ def test_an_export_obeys_files_and_options_or_refuses_them(tmp_path: Path) -> No
         with pytest.raises(ConfigError, match=what):
             bitnet_onnx.export(checkpoint, tmp_path / "a", **options)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_checkpoint_is_not_converted_without_its_pooling(tmp_path: Path) -> None:
+    body, stored = oracle.random_body("qwen3")
+    folder = oracle.save_body(tmp_path / "c", body, stored)
+    for form in ("packed", "gguf"):
+        with pytest.raises(BitNetError, match="embeds texts|has no place in GGUF"):
+            convert(folder, tmp_path / "p", to=form)
+    assert not (tmp_path / "p").exists()
 
 
 def test_pooling_is_refused_for_a_network_with_a_head(tmp_path: Path) -> None:
