@@ -226,12 +226,11 @@ def of_config(fields: Mapping[str, Any], embedding: bool | None = None) -> Netwo
     known, and its ``architectures`` decide.
     """
     model_type = fields.get("model_type")
+    bodies = [n for n in _LIST if n.task == "embedding" and n.model_type == model_type]
     if embedding is None:
-        bodies = [n.architecture for n in _LIST if n.task == "embedding"]
-        embedding = fields.get("architectures") in [[name] for name in bodies]
+        embedding = fields.get("architectures") in [[body.architecture] for body in bodies]
     if embedding:
-        of_type = (n for n in _LIST if n.task == "embedding" and n.model_type == model_type)
-        return next(of_type, None)
+        return next(iter(bodies), None)
     for network in _LIST:
         if network.own_field is None:
             continue

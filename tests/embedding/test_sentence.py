@@ -132,7 +132,7 @@ def test_a_checkpoint_is_not_converted_without_its_pooling(tmp_path: Path) -> No
     body, stored = oracle.random_body("qwen3")
     folder = oracle.save_body(tmp_path / "c", body, stored)
     for form in ("packed", "gguf"):
-        with pytest.raises(BitNetError, match="embeds texts|has no place in GGUF"):
+        with pytest.raises(BitNetError, match=r"embeds texts|has no place in GGUF"):
             convert(folder, tmp_path / "p", to=form)
     assert not (tmp_path / "p").exists()
 

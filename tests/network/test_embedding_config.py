@@ -46,6 +46,13 @@ def test_the_tensors_decide_which_qwen3_it_is(
     assert BitNetConfig.from_dict(config.to_dict()) == config
 
 
+def test_an_architecture_of_another_type_decides_nothing() -> None:
+    fields = {**QWEN, "model_type": "llama", "architectures": ["Qwen3Model"]}
+    assert read(fields, f"{Q}.weight").network == "llama"
+    assert read({**QWEN, "architectures": ["Qwen3Model"]}).network == "qwen3_embedding"
+    assert read({**QWEN, "architectures": ["Qwen3ForCausalLM"]}).network == "qwen3"
+
+
 def test_the_norms_eps_is_the_sections_or_the_bodys() -> None:
     names = [f"{Q}.weight", f"{Q}.norm.weight"]
     assert read(QWEN, *names, rms_norm_eps=1e-5).linear_norm_eps == 1e-5
