@@ -2,12 +2,12 @@
 
 import * as ort from "onnxruntime-web";
 import { expect, test } from "vitest";
-import { openArtifact } from "../../src/engine/artifact.ts";
-import { Model } from "../../src/engine/model.ts";
-import type { Ort } from "../../src/engine/runtime.ts";
-import { Session } from "../../src/engine/session.ts";
-import { MemoryStore } from "../../src/engine/store.ts";
-import { Tokenizer } from "../../src/engine/tokenizer.ts";
+import { openArtifact } from "../../engine/src/artifact/artifact.ts";
+import { Model } from "../../engine/src/model/model.ts";
+import type { Ort } from "../../engine/src/model/runtime.ts";
+import { Session } from "../../engine/src/model/session.ts";
+import { MemoryStore } from "../../engine/src/artifact/store.ts";
+import { Tokenizer } from "../../engine/src/text/tokenizer.ts";
 import { cases } from "../fixtures.ts";
 import { FolderServer } from "./folder-server.ts";
 
