@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .artifact import Artifact
+    from .embedding.model import EmbeddingModel
     from .errors import (
         ArtifactError,
         BitNetError,
@@ -48,6 +49,7 @@ __all__ = [
     "CheckpointError",
     "Comparison",
     "ConfigError",
+    "EmbeddingModel",
     "GenerationConfig",
     "GenerationError",
     "GenerationResult",
@@ -80,6 +82,7 @@ _HOMES = {
     "CheckpointError": "errors",
     "Comparison": "verification.compare",
     "ConfigError": "errors",
+    "EmbeddingModel": "embedding.model",
     "GenerationConfig": "generation.config",
     "GenerationError": "errors",
     "GenerationResult": "generation.loop",

@@ -28,7 +28,8 @@ CONFIG = "config.json"  # what other clients read
 CHECKPOINT_CONFIG = "checkpoint_config.json"  # what the network is
 CHAT = "chat.json"  # the chat template for programs without Jinja
 MANIFEST = "manifest.json"
-TASK = "text-generation"
+TASK, EMBEDDING = "text-generation", "embedding"
+USES = {TASK: "bitnet-onnx generate or chat", EMBEDDING: "bitnet-onnx embed"}
 TARGETS = ("native", "stock")  # on the custom-op library; on ONNX Runtime's operators alone
 LINEARS = ("ternary", "bf16", "float32", "int8")  # the first one where the field is left out
 HASHED_AT_OPEN = 16 << 20  # bytes: only ``check_hashes`` reads the whole of larger files
@@ -36,11 +37,13 @@ HASHED_AT_OPEN = 16 << 20  # bytes: only ``check_hashes`` reads the whole of lar
 _KNOWN: dict[str, tuple[Any, ...]] = {
     "format_version": (1, FORMAT_VERSION),
     "operator_domain_version": (1,),
-    "task": (TASK,),
+    "task": (TASK, EMBEDDING),
     "target": TARGETS,
     "head": ("bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"),
     "kv_cache": ("float32", "float16", "int8"),
     "linears": LINEARS,
+    "pooling": ("none", "last", "mean"),  # of a network that embeds texts
+    "normalize": (False, True),
 }
 _SIZES = (
     "context_length",
@@ -54,7 +57,7 @@ _FIELDS = {*_KNOWN, *_SIZES, "network", "source", "files", "tools"}  # with the 
 # Version 1 lacks these fields. Its data files are model.onnx.data or model-00001-of-00002.onnx.data
 # and so on, and its config.json is the checkpoint's own.
 _NEW_IN_2 = {"task": TASK, "network": ""}
-_OPTIONAL = {"linears": LINEARS[0]}
+_OPTIONAL = {"linears": LINEARS[0], "pooling": "none", "normalize": False}
 _DATA = re.compile(r"model\.onnx_data(_[0-9]+)?|model(-[0-9]+-of-[0-9]+)?\.onnx\.data")
 
 
@@ -112,6 +115,15 @@ class Artifact:
         for name, entry in manifest["files"].items():
             artifact._check_file(name, entry, hashed=entry["size"] <= HASHED_AT_OPEN)
         return artifact
+
+    def of_task(self, task: str) -> Artifact:
+        """Return the artifact itself; raise ArtifactError where its task is another."""
+        if (found := self.manifest["task"]) != task:
+            raise ArtifactError(
+                f"{self.folder} is for {found}, expected an artifact for {task}",
+                hint=f"use it with: {USES[found]}",
+            )
+        return self
 
     @property
     def model_path(self) -> Path:
@@ -188,6 +200,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise ArtifactError(
                 f"{path}: {name} is {manifest[name]!r}, expected an integer from 1 to 2147483647"
             )
+    if (manifest["task"] == EMBEDDING) is (manifest["pooling"] == "none"):
+        task, pooling = manifest["task"], manifest["pooling"]
+        raise ArtifactError(
+            f"{path}: pooling is {pooling!r} for task {task!r}, expected none for {TASK!r} and a "
+            f"kind for {EMBEDDING!r}"
+        )
     if not isinstance(manifest["network"], str):
         raise ArtifactError(f"{path}: network is {manifest['network']!r}, expected a name")
     for name in ("source", "tools"):

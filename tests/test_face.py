@@ -20,7 +20,7 @@ from tests.support.paths import PACKAGE, ROOT
 FACE = """
 load(artifact, *, threads=0, custom_ops=True, generation_config=None)
 export(checkpoint, output, *, target='native', head=None, linears=None, kv_cache='float32',
-    context_length=None, revision=None, ignore_keys=(), allow_degenerate=False,
+    context_length=None, pooling=None, revision=None, ignore_keys=(), allow_degenerate=False,
     passes=('projections', 'attention', 'zeros', 'norms'), copy_library=True,
     progress=False)
 verify(checkpoint, artifact, prompts=None, max_new_tokens=None, *, against='torch', progress=False)
@@ -37,7 +37,12 @@ Model.chat(system=None, *, tools=None, documents=None,
 Model.score(prompt)
 Model.encode(prompt, *, tools=None, documents=None,
     chat_template_kwargs=None)
+Model.embed(*texts, **options)
 Model.close()
+EmbeddingModel(session)
+EmbeddingModel.embed(texts, prompt_name=None, dimensions=None, batch_size=32)
+EmbeddingModel.ids(text, prompt_name=None)
+EmbeddingModel.close()
 Chat(session, tokenizer, system=None, *, tools=None, documents=None,
     chat_template_kwargs=None, config=None, on_notice=None)
 Chat.send(text, config=None, **changes)

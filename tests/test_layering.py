@@ -15,30 +15,35 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: fields key_lists keys rope quantization records sizes mixture config parts
+network: body pooling fields key_lists keys rope quantization records select gemma sizes mixture
+    config parts
 weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
-    checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata gguf.container gguf.parts
-    checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names gguf.config
-    gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint
-    gguf.write open convert presets synthesize
-model: exact layers grouped binary linears experts rotary decoder networks.bitnet
+    checkpoint.sentence checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata
+    gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names
+    gguf.embedding gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
+    gguf.text_write gguf.checkpoint gguf.write open convert presets synthesize
+model: exact layers grouped binary linears experts rotary decoder gated networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
-    networks.granitemoe networks.granitemoeshared networks.minicpm outputs causal_lm .
-operators: domain steps blocks norm ternary ternary_group feed_forward head experts
+    networks.granitemoe networks.granitemoeshared networks.minicpm networks.qwen3_embedding
+    networks.gemma3_embedding outputs causal_lm embedding .
+operators: domain steps blocks norm ternary ternary_group feed_forward gated head experts
     float_experts two_step int4_head positions attention_steps attention attention_int8
     attention_qkv catalog .
 runtime: integers pages calls cache.growing graph open steps users session
+    vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
-exporter: options defaults traced_experts traced trace editing readers passes.projections
-    passes.attention passes.zeros passes.norms stock save last chat_rules chat_probes chat_learn
-    chat_file devices describe export
+exporter: options defaults pooling traced_experts traced trace editing readers embedding
+    passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
+    chat.probes chat.learn chat.file devices describe export
+embedding: prompts model
 generation: fields config bans sampling loop text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: server page
-cli: streams parsing common template options progress terminal saved export convert generate chat
-    bench verify info synthesize demo web main
+cli: streams parsing common template options progress conversation.terminal
+    conversation.saved export convert generate chat
+    embed bench verify info synthesize demo web main
 : __main__
 """
 

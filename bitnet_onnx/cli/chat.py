@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
+from .conversation.saved import load_chat, save_chat
+from .conversation.terminal import is_interactive, messages
 from .options import add_generation, generation_config
 from .progress import watched
-from .saved import load_chat, save_chat
 from .template import add_template, template_options
-from .terminal import is_interactive, messages
 
 if TYPE_CHECKING:
     from ..artifact import Artifact
@@ -41,13 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..artifact import Artifact
+    from ..artifact import TASK, Artifact
     from ..generation.chat import Chat
     from ..generation.text import of_chat
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
 
-    artifact = Artifact.open(args.artifact)
+    artifact = Artifact.open(args.artifact).of_task(TASK)
     tokenizer = Tokenizer.from_folder(artifact.folder)
     options = template_options(args)
     # A missing template, or one that does not use the options, fails here.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .chat import talk
 from .common import DEMO, say, say_speed
-from .terminal import is_interactive
+from .conversation.terminal import is_interactive
 
 HELP = "export the bundled model, ask it questions, chat with it"
 QUESTIONS = 3  # of each kind

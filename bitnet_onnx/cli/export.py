@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..errors import ConfigError
 from .common import add_checkpoint, add_output, opened_checkpoint, say
 
 HELP = "export a checkpoint to an artifact folder"
@@ -14,6 +15,7 @@ OPTIONS = (
     "linears",
     "kv_cache",
     "context_length",
+    "pooling",
 )  # of export(), whose defaults hold
 CHOSEN = {  # why, where --linears is not given
     "bf16": "bfloat16 holds every weight of the checkpoint",
@@ -57,15 +59,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context-length", type=int, help="the largest number of positions; default: the config's"
     )
+    parser.add_argument(
+        "--pooling",
+        help="of a network that embeds texts: last, the vector of the last token, or mean; "
+        "default: what the checkpoint says, or else last",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..artifact import Artifact
-    from ..exporter.chat_file import why_no_chat
+    from ..artifact import EMBEDDING, Artifact
+    from ..exporter.chat.file import why_no_chat
     from ..exporter.devices import expectations, wanted
     from ..exporter.export import export
+    from ..exporter.pooling import notes
 
     checkpoint = opened_checkpoint(args)
+    embeds = checkpoint.config.record.task == EMBEDDING
+    if embeds and args.device is not None:
+        raise ConfigError(
+            f"--for is {args.device!r}, but {args.checkpoint} embeds texts, expected a network "
+            "that generates",
+            hint="leave --for out; --target stock needs no library",
+        )
+    for note in notes(checkpoint, args.pooling):
+        say(f"note: {note}")
     given = {name: getattr(args, name) for name in OPTIONS}
     if args.device is not None:
         given = wanted(args.device, checkpoint.config, given)
@@ -75,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     if artifact.linears in CHOSEN and args.linears is None and args.device is None:
         say(f"note: the linears are {artifact.linears}: {CHOSEN[artifact.linears]}")
     page = args.device == "web"
-    if reason := why_no_chat(folder, jinja=page):
+    if not embeds and (reason := why_no_chat(folder, jinja=page)):
         app = "the page" if page else "apps without Python"
         say(f"note: {app} cannot chat with this model: {reason}")
     if args.device is not None:

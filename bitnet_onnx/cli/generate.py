@@ -45,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..artifact import Artifact
+    from ..artifact import TASK, Artifact
     from ..generation.loop import generate
     from ..generation.text import TextResult, generate_text, text_stream
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
 
-    artifact = Artifact.open(args.artifact)
+    artifact = Artifact.open(args.artifact).of_task(TASK)
     needs_text = args.prompt_ids is None or args.format != "ids"
     has_text = (artifact.folder / "tokenizer.json").exists()
     tokenizer = Tokenizer.from_folder(artifact.folder) if needs_text or has_text else None

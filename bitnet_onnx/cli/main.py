@@ -17,7 +17,7 @@ from types import FrameType
 
 from .. import __version__
 from ..errors import BitNetError
-from . import bench, chat, convert, demo, export, generate, info, synthesize, verify, web
+from . import bench, chat, convert, demo, embed, export, generate, info, synthesize, verify, web
 from .parsing import Parser
 from .streams import OutputError, discard_stdout, guarded
 
@@ -29,6 +29,7 @@ COMMANDS = {
     "convert": convert,
     "generate": generate,
     "chat": chat,
+    "embed": embed,
     "bench": bench,
     "verify": verify,
     "info": info,

@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..artifact import Artifact
+    from ..artifact import TASK, Artifact
     from ..text.tokenizer import Tokenizer
     from ..verification.compare import bound_of, verify
 
-    artifact = Artifact.open(args.artifact)
+    artifact = Artifact.open(args.artifact).of_task(TASK)
     prompts = [prompt_ids(text) for text in args.prompt_ids or []]
     if args.prompts_file is not None:
         tokenizer = Tokenizer.from_folder(artifact.folder)

@@ -13,11 +13,12 @@ from typing import Any
 
 from .. import __version__
 from .. import operators as ops
-from ..artifact import CHECKPOINT_CONFIG, CONFIG, LAST, TASK, data_files, write_manifest
+from ..artifact import CHECKPOINT_CONFIG, CONFIG, LAST, data_files, write_manifest
 from ..files import sha256, write_text
 from ..network.config import BitNetConfig
+from ..network.pooling import Pooling
 from ..weights.checkpoint.base import Checkpoint
-from .chat_file import write_chat
+from .chat.file import write_chat
 from .options import Options
 
 __all__ = ["describe"]
@@ -26,21 +27,35 @@ CHUNK = 256  # positions of a prompt in one step, as a session feeds them
 PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")  # the manifest records their versions
 
 
-def describe(folder: Path, checkpoint: Checkpoint, options: Options, library: Path | None) -> None:
-    """Complete a folder that holds the graph and its weights; the manifest is written last."""
+def describe(
+    folder: Path,
+    checkpoint: Checkpoint,
+    options: Options,
+    library: Path | None,
+    pooling: Pooling | None = None,
+) -> None:
+    """Complete a folder that holds the graph and its weights; the manifest is written last.
+
+    pooling: of a network that embeds texts.
+    """
     config = checkpoint.config
     for name, content in checkpoint.text_files().items():
         (folder / name).write_bytes(content)
     if library is not None:
         shutil.copyfile(library, folder / library.name)
-    _write_json(folder / CONFIG, client_config(config, options, len(data_files(folder))))
     _write_json(folder / CHECKPOINT_CONFIG, config.to_dict())
+    data_count = len(data_files(folder))
+    if pooling is not None:
+        _write_json(folder / CONFIG, encoder_config(config, options, data_count))
+        write_manifest(folder, _manifest(checkpoint, options, pooling))
+        return
+    _write_json(folder / CONFIG, client_config(config, options, data_count))
     if options.kv_cache != "int8":  # onnxruntime-genai cannot feed the scales of a cache
         _write_json(folder / "genai_config.json", genai_config(config, options, library))
     if not (folder / "generation_config.json").exists():
         _write_json(folder / "generation_config.json", _special_ids(config))
     write_chat(folder)
-    write_manifest(folder, _manifest(checkpoint, options))
+    write_manifest(folder, _manifest(checkpoint, options, None))
 
 
 def client_config(config: BitNetConfig, options: Options, data_count: int) -> dict[str, Any]:
@@ -69,6 +84,24 @@ def client_config(config: BitNetConfig, options: Options, data_count: int) -> di
         "tie_word_embeddings": config.tie_word_embeddings,
         **ids,
         "eos_token_id": eos[0] if len(eos) == 1 else eos,
+        "torch_dtype": "float32",
+        "transformers.js_config": {"dtype": "fp32", "use_external_data_format": data_count},
+    }
+
+
+def encoder_config(config: BitNetConfig, options: Options, data_count: int) -> dict[str, Any]:
+    """Return the config of which transformers.js feeds ids and a mask: to it, this is a BERT."""
+    return {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads,
+        "max_position_embeddings": options.context,
+        "pad_token_id": config.pad_token_id,
+        "tokenizer_class": config.record.tokenizer_class,
         "torch_dtype": "float32",
         "transformers.js_config": {"dtype": "fp32", "use_external_data_format": data_count},
     }
@@ -127,7 +160,7 @@ def _special_ids(config: BitNetConfig) -> dict[str, Any]:
     }
 
 
-def _manifest(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
+def _manifest(checkpoint: Checkpoint, options: Options, pooling: Pooling | None) -> dict[str, Any]:
     """Return the fields of the manifest, without its version and list of files."""
     config = checkpoint.config
     origin: dict[str, Any] = {"name": checkpoint.path.resolve().name}
@@ -138,7 +171,9 @@ def _manifest(checkpoint: Checkpoint, options: Options) -> dict[str, Any]:
             origin[name] = list(keys)
     return {
         "operator_domain_version": ops.VERSION,
-        "task": TASK,
+        "task": config.record.task,
+        "pooling": "none" if pooling is None else pooling.mode,
+        "normalize": pooling is not None and pooling.normalize,
         "network": config.network,
         "target": options.target,
         "head": options.head,

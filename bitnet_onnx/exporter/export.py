@@ -19,12 +19,14 @@ from ..weights.checkpoint.base import Checkpoint
 from ..weights.open import open_checkpoint
 from .defaults import default_head, default_linears
 from .describe import describe
+from .embedding import embedding_readers, trace_embedding
 from .last import save_last
 from .options import PASSES, Options
 from .passes.attention import join_attention
 from .passes.norms import fuse_norms
 from .passes.projections import fuse_projections
 from .passes.zeros import skip_zeros
+from .pooling import chosen_pooling, embedding_options
 from .readers import Readers, weight_readers
 from .save import save
 from .stock import PART, check_network, to_stock
@@ -51,13 +53,14 @@ def export(
     linears: str | None = None,
     kv_cache: str = "float32",
     context_length: int | None = None,
+    pooling: str | None = None,
     revision: str | None = None,
     ignore_keys: Collection[str] = (),
     allow_degenerate: bool = False,
     passes: Collection[str] = PASSES,
     copy_library: bool = True,
     progress: bool = False,
-) -> Path:  # long: its docstring says what each of twelve options means
+) -> Path:  # long: its docstring says what each of thirteen options means
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: an open one, or a folder, a .gguf file, or a Hugging Face Hub id, of which
@@ -76,6 +79,8 @@ def export(
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
     reads of them. ``int8`` keeps 8-bit codes and a scale for each position and head: a quarter,
     and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.
+    pooling: of a network that embeds texts, ``last`` or ``mean``; by default what the checkpoint's
+    files say, or else last.
     ignore_keys, allow_degenerate: what ``open_checkpoint`` takes, where the checkpoint is not open.
     context_length: positions that may be fed, by default the config's max_position_embeddings.
     passes: the passes to run, of those whose operators the target has. They do not change a bit of
@@ -95,7 +100,7 @@ def export(
             "the checkpoint is open already, expected no revision, ignore_keys or allow_degenerate",
             hint="give them to open_checkpoint",
         )
-    config = checkpoint.config
+    config, pooled = checkpoint.config, chosen_pooling(checkpoint, pooling)
     options = Options(
         target,
         default_head(checkpoint) if head is None else head,
@@ -103,14 +108,21 @@ def export(
         context_length,
         tuple(passes),
         default_linears(checkpoint) if linears is None else linears,
-    ).for_network(config)
+    )
+    if pooled is not None:
+        options = embedding_options(checkpoint, options, pooled)
+    options = options.for_network(config)
     stock = options.target == "stock"
     if stock:
         check_network(config, options)
     library = None if stock else native.library_path()
     with new_folder(Path(output)) as folder:
-        graph = trace(config, options)
         readers = weight_readers(checkpoint, options)
+        if pooled is None:
+            graph = trace(config, options)
+        else:
+            graph = trace_embedding(config, options, pooled)
+            embedding_readers(checkpoint, options, pooled, readers)
         for name, edit in EDITS.items():
             if name in options.passes and (name in STOCK_EDITS or not stock):
                 edit(graph, readers)
@@ -119,9 +131,11 @@ def export(
         else:
             attach_functions(graph)
         save(graph, readers, folder, PART if stock else None, progress)
-        if options.kv_cache != "int8":  # no client that needs it can feed the scales of a cache
+        if (
+            pooled is None and options.kv_cache != "int8"
+        ):  # no client that needs it can feed the scales of a cache
             save_last(folder)
-        describe(folder, checkpoint, options, library if copy_library else None)
+        describe(folder, checkpoint, options, library if copy_library else None, pooled)
     for name in data_files(Path(output)):
         forget(Path(output) / name)
     return Path(output)

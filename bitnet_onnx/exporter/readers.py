@@ -16,13 +16,14 @@ import torch
 
 from ..errors import CheckpointError
 from ..model import rotary_tables
+from ..network.config import BitNetConfig
 from ..network.parts import Linear
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import LevelRows, level_rows, row_deviations
 from ..weights.ternary import int8_rows, pack, row_bounds
 from .options import LEVEL_BITS, Options
 
-__all__ = ["Reader", "Readers", "weight_readers"]
+__all__ = ["Reader", "Readers", "rotary_readers", "weight_readers"]
 
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 Readers = dict[str, Reader]  # by the name of the graph's initializer
@@ -44,6 +45,8 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
         readers |= _experts(checkpoint, name, options.linears)
     for name in (*parts.norms, *parts.biases, *parts.routers):
         readers[name] = partial(_float32, checkpoint, name)
+    for name in parts.offset_norms:
+        readers[name] = partial(_offset, checkpoint, name)
     table = _float32 if options.head == "float32" else _bf16
     if options.head == "int8":
         readers |= _int8_table(checkpoint, parts.head)
@@ -56,7 +59,7 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
         readers |= _scan(checkpoint, parts.head)
     if options.head in LEVEL_BITS:
         readers |= _levels(checkpoint, parts.head, options.head)
-    return readers | _rotary(checkpoint, options.context)
+    return readers | rotary_readers(checkpoint.config, options.context)
 
 
 def _linear(checkpoint: Checkpoint, linear: Linear) -> Readers:
@@ -97,6 +100,12 @@ def _multiplier(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarra
 
 def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:
     return checkpoint.tensor(name).float().numpy()
+
+
+def _offset(checkpoint: Checkpoint, name: str) -> np.ndarray:
+    """Read what a norm that stores the difference from 1 multiplies by."""
+    found: np.ndarray = (1.0 + checkpoint.tensor(name).float()).numpy()
+    return found
 
 
 def _bf16(checkpoint: Checkpoint, name: str) -> ir.TensorProtocol:
@@ -179,9 +188,8 @@ def _levels(checkpoint: Checkpoint, table: str, head: str) -> Readers:
     return parts
 
 
-def _rotary(checkpoint: Checkpoint, context: int) -> Readers:
+def rotary_readers(config: BitNetConfig, context: int) -> Readers:
     """Return readers of cos and sin; both halves of a head have the same angles, one is stored."""
-    config = checkpoint.config
     angles = rotary_tables(config, torch.arange(context).unsqueeze(0))
     return {
         name: partial(np.ascontiguousarray, values[0, :, : config.head_dim // 2].numpy())

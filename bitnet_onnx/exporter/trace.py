@@ -22,7 +22,7 @@ from ..network.config import BitNetConfig
 from .options import KV_CACHES, Options
 from .traced import TracedBitNet
 
-__all__ = ["KEEP", "attach_functions", "trace"]
+__all__ = ["KEEP", "attach_functions", "quiet", "tidy", "trace"]
 
 KEEP = "logits_to_keep"  # an optional input: the number of last positions, 0 for all
 EXPORTERS = ("torch", "onnxscript", "onnx_ir")  # the loggers of torch's exporter
@@ -60,7 +60,7 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
         KEEP: None,
         "past": pasts,
     }
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             network,
             example,
@@ -83,10 +83,7 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
 
 
 def _finish(model: ir.Model) -> None:
-    """Name the dynamic dimensions, make logits_to_keep optional, remove torch's metadata.
-
-    The names are those of optimum, by which transformers.js feeds the inputs.
-    """
+    """Name the dynamic dimensions, make logits_to_keep optional, remove torch's metadata."""
     graph = model.graph
     total = "past_sequence_length + sequence_length"
     dims: dict[str, list[str | None]] = {
@@ -98,13 +95,24 @@ def _finish(model: ir.Model) -> None:
         assert value.shape is not None
         name = str(value.name)
         cache = ["batch_size", None, "past_sequence_length" if "past" in name else total, None]
-        names = dims.get(name) or (cache[: len(value.shape)] if "." in name else [None])
-        sizes = zip(names, value.shape, strict=True)
-        value.shape = ir.Shape([size if word is None else word for word, size in sizes])
-        assert all(isinstance(size, (int, ir.SymbolicDim)) for size in value.shape)
+        dims.setdefault(name, cache[: len(value.shape)] if "." in name else [None])
     keep = next(value for value in graph.inputs if value.name == KEEP)
     keep.const_value = ir.tensor(np.zeros(1, dtype=np.int64), name=keep.name)
     graph.register_initializer(keep)  # the default of the input: 0, the logits of all positions
+    tidy(model, dims)
+
+
+def tidy(model: ir.Model, dims: dict[str, list[str | None]]) -> None:
+    """Name the dynamic dimensions of inputs and outputs, remove torch's metadata.
+
+    The names are those of optimum, by which transformers.js feeds the inputs.
+    """
+    graph = model.graph
+    for value in (*graph.inputs, *graph.outputs):
+        assert value.shape is not None
+        sizes = zip(dims[str(value.name)], value.shape, strict=True)
+        value.shape = ir.Shape([size if word is None else word for word, size in sizes])
+        assert all(isinstance(size, (int, ir.SymbolicDim)) for size in value.shape)
     model.opset_imports[ops.DOMAIN] = ops.VERSION
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "bitnet_onnx", __version__
@@ -134,7 +142,7 @@ def attach_functions(model: ir.Model) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence only torch's exporter, whose messages are about its own internals."""
     loggers = [logging.getLogger(name) for name in EXPORTERS]
     levels = [logger.level for logger in loggers]

@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..artifact import Artifact
+from ..artifact import EMBEDDING, Artifact
+from ..embedding.model import EmbeddingModel
 from ..errors import GenerationError, SessionError
 from ..runtime.integers import Ids, integers, token_ids
 from ..runtime.session import Session
+from ..runtime.vectors import VectorSession
 from ..text.tokenizer import Tokenizer
 from .chat import Chat
 from .config import GenerationConfig, checked
@@ -35,14 +37,20 @@ def load(
     threads: int = 0,
     custom_ops: bool = True,
     generation_config: GenerationConfig | None = None,
-) -> Model:
-    """Open an artifact folder as a model that is ready to answer.
+) -> Model | EmbeddingModel:
+    """Open an artifact folder as a model that is ready to answer, or to embed texts.
 
     threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
     generation_config: the options of calls that name none; None takes those of the artifact's
     generation_config.json. Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+    if opened.manifest["task"] == EMBEDDING:
+        if generation_config is not None:
+            raise GenerationError(
+                f"generation_config is given, but {opened.folder} embeds texts, expected none"
+            )
+        return EmbeddingModel(VectorSession(opened, threads=threads, custom_ops=custom_ops))
     options = generation_config or GenerationConfig.of_folder(opened.folder)[0]
     session = Session(opened, threads=threads, custom_ops=custom_ops)
     return Model(session, Tokenizer.from_folder(opened.folder), options)
@@ -193,6 +201,13 @@ class Model:
         if isinstance(prompt, str):
             return self.tokenizer.encode(prompt)
         return integers("token id", found)
+
+    def embed(self, *texts: Any, **options: Any) -> NoReturn:
+        """Refuse: only an artifact that embeds texts has it; see ``EmbeddingModel``."""
+        raise GenerationError(
+            f"{self.session.artifact.folder} generates texts, expected an artifact that embeds",
+            hint="export a network that embeds texts, such as microsoft/bitnet-embedding-0.6b",
+        )
 
     def close(self) -> None:
         """Free the cache and ONNX Runtime's session."""

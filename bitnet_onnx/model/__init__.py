@@ -4,9 +4,10 @@ Everything else is compared with them. Module attributes carry the checkpoint's 
 weights need no rename table. Knows tensors, the config and open checkpoints; knows no ONNX.
 
 In the order data passes: ``exact`` (norm, attention, routing, float products), ``layers``,
-``grouped``, ``binary``, ``linears`` (which of them), ``experts``, ``rotary``, ``decoder`` (shared
-by the networks), one small file for each network, ``outputs`` (what a pass takes and returns beside
-logits), ``causal_lm`` (embedding, layers, head, greedy generation).
+``grouped``, ``binary``, ``linears`` (which of them), ``gated``, ``experts``, ``rotary``,
+``decoder`` (shared by the networks), one small file for each network, ``outputs`` (what a pass
+takes and returns beside logits), ``causal_lm`` (embedding, layers, head, greedy generation),
+``embedding`` (a text as one vector).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from __future__ import annotations
 from .binary import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel
 from .decoder import KeyValue, empty, heads
+from .embedding import BitNetEmbedding
 from .experts import Experts
+from .gated import Gated
 from .grouped import GroupLinear
-from .layers import BitLinear, FloatLinear, RMSNorm
+from .layers import BitLinear, FloatLinear, OffsetNorm, RMSNorm
 from .outputs import CausalLMOutput
 from .rotary import rotary_tables, rotate
 
@@ -24,13 +27,16 @@ __all__ = [
     "IGNORED",
     "BinaryLinear",
     "BitLinear",
+    "BitNetEmbedding",
     "BitNetForCausalLM",
     "BitNetModel",
     "CausalLMOutput",
     "Experts",
     "FloatLinear",
+    "Gated",
     "GroupLinear",
     "KeyValue",
+    "OffsetNorm",
     "RMSNorm",
     "empty",
     "heads",

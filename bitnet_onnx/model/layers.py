@@ -14,7 +14,7 @@ from ..network.config import BitNetConfig
 from ..weights.ternary import absmax_int8, absmean_ternary
 from .exact import product, rms_norm
 
-__all__ = ["BitLinear", "FloatLinear", "RMSNorm", "StraightThrough"]
+__all__ = ["BitLinear", "FloatLinear", "OffsetNorm", "RMSNorm", "StraightThrough"]
 
 
 class RMSNorm(nn.Module):
@@ -29,6 +29,20 @@ class RMSNorm(nn.Module):
         if self.training:
             return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         return rms_norm(x, self.weight, x.new_tensor([self.eps]))
+
+
+class OffsetNorm(RMSNorm):
+    """RMSNorm that multiplies by ``1 + weight``, as Gemma's do."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__(size, eps)
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = 1.0 + self.weight
+        if self.training:
+            return F.rms_norm(x, weight.shape, weight, self.eps)
+        return rms_norm(x, weight, x.new_tensor([self.eps]))
 
 
 class BitLinear(nn.Module):

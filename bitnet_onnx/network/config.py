@@ -14,6 +14,8 @@ from typing import Any
 from ..errors import ConfigError
 from ..files import read_object
 from . import fields as read
+from .body import Body, Look
+from .gemma import Gemma, read_positions
 from .key_lists import CONFIG_KEYS
 from .keys import sort_out
 from .mixture import Mixture, read_mixture
@@ -24,11 +26,13 @@ from .quantization import (
     UNQUANTIZED,
     Quantization,
     grouped_section,
+    read_embedding,
     read_grouped,
     read_quantization,
 )
-from .records import RECORDS, Network, of_config
-from .rope import RopeScaling, read_rope
+from .records import RECORDS, Network
+from .rope import RopeScaling
+from .select import network_of
 from .sizes import MAX_FEATURES, MAX_LAYERS, MAX_VOCABULARY, attention_sizes
 
 __all__ = ["BitNetConfig"]
@@ -88,6 +92,8 @@ class BitNetConfig:
     """Whether gate, up and down, float linears, add a bias."""
     mixture: Mixture | None = None
     """The experts of each layer; None: one feed-forward network."""
+    gemma: Gemma | None = None
+    """What only Gemma 3 has."""
     not_read: tuple[str, ...] = field(default=(), compare=False)
     """Keys that nothing reads and that are on no list of ``keys.py``."""
     ignored_keys: tuple[str, ...] = field(default=(), compare=False)
@@ -107,7 +113,9 @@ class BitNetConfig:
         return replace(self, **GROUPED._asdict())
 
     @classmethod
-    def from_file(cls, path: Path, ignore_keys: Collection[str] = ()) -> BitNetConfig:
+    def from_file(
+        cls, path: Path, ignore_keys: Collection[str] = (), body: Look | None = None
+    ) -> BitNetConfig:
         """Read ``config.json``; raise ConfigError naming the file and the field."""
         found = read_object(
             path,
@@ -115,19 +123,22 @@ class BitNetConfig:
             hint="give the folder that holds config.json and the .safetensors files",
         )
         try:
-            return cls.from_dict(found, ignore_keys)
+            return cls.from_dict(found, ignore_keys, body)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}", hint=error.hint) from None
 
     @classmethod
-    def from_dict(cls, given: Mapping[str, Any], ignore_keys: Collection[str] = ()) -> BitNetConfig:
+    def from_dict(
+        cls, given: Mapping[str, Any], ignore_keys: Collection[str] = (), body: Look | None = None
+    ) -> BitNetConfig:
         """Read the fields of a ``config.json``; raise ConfigError naming the field.
 
         ignore_keys: keys that are not read, which would be refused because they can change a
-        network; one inside a section is ``section.key``.
+        network; one inside a section is ``section.key``. body: looks at the tensors' names, where
+        a network that embeds texts has the same config as another; None: there are no tensors.
         """
         fields = read.Fields(given)
-        config = cls._read(fields)
+        config = cls._read(fields, body)
         objects = (fields, *fields.inner.values())
         unread = [sort_out(o, CONFIG_KEYS, read=o.read, ignore=ignore_keys) for o in objects]
         return replace(
@@ -137,44 +148,44 @@ class BitNetConfig:
         )
 
     @classmethod
-    def _read(cls, fields: read.Fields) -> BitNetConfig:
-        network = _network(fields)
-        read.one_of(fields, "hidden_act", (network.hidden_act,), network.hidden_act)
+    def _read(cls, fields: read.Fields, body: Look | None) -> BitNetConfig:
+        network, seen = network_of(fields, body)
+        for name in {network.activation_field, "hidden_act"}:
+            read.one_of(fields, name, (network.hidden_act,), network.hidden_act)
         hidden, heads, kv_heads, head_dim = attention_sizes(fields, network)
-        inner = read.size(fields, "intermediate_size", MAX_FEATURES)
         widths = {
             "hidden_size": hidden,
             "num_attention_heads * head_dim": heads * head_dim,
-            "intermediate_size": inner,
+            "intermediate_size": read.size(fields, "intermediate_size", MAX_FEATURES),
         }
-        quantization = _quantization(fields, network, widths)
+        quantization = _quantization(fields, network, widths, seen)
         context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
-        theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
+        layers = read.size(fields, "num_hidden_layers", MAX_LAYERS)
+        positions = read_positions(fields, network, layers, context, head_dim)
         vocab = read.size(fields, "vocab_size", MAX_VOCABULARY)
+        tied = read.flag(fields, "tie_word_embeddings", network.tie_word_embeddings)
         return cls(
             vocab_size=vocab,
             hidden_size=hidden,
-            intermediate_size=inner,
-            num_hidden_layers=read.size(fields, "num_hidden_layers", MAX_LAYERS),
+            intermediate_size=widths["intermediate_size"],
+            num_hidden_layers=layers,
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
             head_dim=head_dim,
             max_position_embeddings=context,
-            rope_theta=theta,
             rms_norm_eps=read.positive(fields, "rms_norm_eps", network.rms_norm_eps),
-            tie_word_embeddings=read.flag(
-                fields, "tie_word_embeddings", network.tie_word_embeddings
-            ),
+            tie_word_embeddings=tied or network.task == "embedding",  # it has no head
             bos_token_id=read.token(fields, "bos_token_id", vocab),
             eos_token_id=read.tokens(fields, "eos_token_id", vocab),
             pad_token_id=read.token(fields, "pad_token_id", vocab),
             network=network.name,
-            rope_scaling=scaling,
             quantization_groups=_quantization_groups(fields, network, widths),
             **quantization._asdict(),
             **_scales(fields, network),
             **_biases(fields, network, quantization),
             mixture=read_mixture(fields, network.shared_expert) if network.experts else None,
+            **positions,
+            **({"embedding_multiplier": hidden**0.5} if network.sandwich else {}),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -190,7 +201,7 @@ class BitNetConfig:
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "head_dim": self.head_dim,
-            "hidden_act": network.hidden_act,
+            network.activation_field: network.hidden_act,
             "attention_bias": self.attention_bias,
             "max_position_embeddings": self.max_position_embeddings,
             "rope_theta": self.rope_theta,
@@ -205,7 +216,8 @@ class BitNetConfig:
             fields["quantization_groups"] = self.quantization_groups
         fields |= {"mlp_bias": True} if self.mlp_bias else {}
         fields |= {name: getattr(self, name) for name in network.scales}
-        fields |= self.mixture.to_dict() if self.mixture else {}
+        for part in (self.mixture, self.gemma):
+            fields |= {} if part is None else part.to_dict()
         if self.rope_scaling is not None:
             fields["rope_scaling"] = self.rope_scaling.to_dict()
         section = self._quantization_config()
@@ -234,18 +246,11 @@ class BitNetConfig:
         }
 
 
-def _network(fields: dict[str, Any]) -> Network:
-    """Return the network's record; refuse one that is unknown."""
-    known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
-    read.one_of(fields, "model_type", known, None)
-    read.one_of(fields, "weight_bits", (1, None), None)
-    read.one_of(fields, "input_bits", (8, None), None)
-    network = of_config(fields)
-    assert network is not None
-    return network
-
-
-def _quantization(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> Quantization:
+def _quantization(
+    fields: dict[str, Any], network: Network, widths: dict[str, int], seen: Body | None
+) -> Quantization:
+    if network.task == "embedding":
+        return read_embedding(fields, network.rms_norm_eps, seen)
     if network.weights == "binary" and fields.get("quantization_config") is not None:
         raise ConfigError(
             f"quantization_config is given, expected none for model_type {network.model_type!r}: "

@@ -73,6 +73,7 @@ CONFIG_KEYS = (
         (False,),
     ),
     Tolerated("use_sliding_window", "every layer attends to all positions", (False,)),
+    Tolerated("_sliding_window_pattern", "layer_types names the layers"),
     Tolerated("sliding_window", "a window, unless use_sliding_window beside it is false", ()),
     Tolerated("layer_types", "every layer attends to all positions", ("full_attention",)),
     Tolerated("sparse_config", "every layer attends to all positions", ()),

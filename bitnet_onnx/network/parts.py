@@ -83,7 +83,9 @@ class Parts:
     """Name -> size of the weight of every RMSNorm."""
     embedding: str
     head: str
-    """The name of the embedding where the two are tied."""
+    """The name of the embedding where the two are tied, or where there is no head."""
+    offset_norms: frozenset[str] = frozenset()
+    """Norms that multiply by ``1 + weight``."""
 
     @property
     def biases(self) -> dict[str, int]:
@@ -102,6 +104,8 @@ def parts_of(config: BitNetConfig) -> Parts:
     shapes, sizes = _linear_shapes(config), _norm_sizes(config)
     linears = {layer + name: shape for layer in layers for name, shape in shapes.items()}
     norms = {f"{layer}{name}.weight": size for layer in layers for name, size in sizes.items()}
+    norms["model.norm.weight"] = config.hidden_size
+    offset = frozenset(norms if config.record.offset_norms else ())
     if config.linear_norm_eps is not None:
         norms |= {f"{name}.rms_norm.weight": features for name, (_, features) in linears.items()}
     embedding = "model.embed_tokens.weight"
@@ -112,9 +116,10 @@ def parts_of(config: BitNetConfig) -> Parts:
         },
         experts={e.name: e for layer in layers for e in _experts(config, layer + MIXTURE)},
         routers={f"{layer}{ROUTER}": _router(config) for layer in layers if config.mixture},
-        norms={**norms, "model.norm.weight": config.hidden_size},
+        norms=norms,
         embedding=embedding,
         head=embedding if config.tie_word_embeddings else "lm_head.weight",
+        offset_norms=offset,
     )
 
 
@@ -167,6 +172,9 @@ def _norm_sizes(config: BitNetConfig) -> dict[str, int]:
     """Return the size of each norm of a layer."""
     network = config.record
     sizes = {"input_layernorm": config.hidden_size, "post_attention_layernorm": config.hidden_size}
+    if network.sandwich:
+        names = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
+        sizes |= dict.fromkeys(names, config.hidden_size)
     sizes |= dict.fromkeys(network.head_norms, config.head_dim)
     if network.attention_norm is not None:
         sizes[network.attention_norm] = config.hidden_size

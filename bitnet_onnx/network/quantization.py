@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError
 from . import fields as read
+from .body import Body
 
 __all__ = [
     "FLOAT",
@@ -18,6 +19,7 @@ __all__ = [
     "UNQUANTIZED",
     "Quantization",
     "grouped_section",
+    "read_embedding",
     "read_grouped",
     "read_quantization",
 ]
@@ -77,6 +79,26 @@ def read_quantization(fields: dict[str, Any], experts: bool = False) -> Quantiza
     divide = linear_class == "bitlinear"
     # transformers' BitLinear holds packed codes in either mode.
     return Quantization("offline" if divide else mode, divide, eps if norm else None)
+
+
+def read_embedding(fields: dict[str, Any], default_eps: float, seen: Body | None) -> Quantization:
+    """Read the section of a network that embeds texts, whose tensors decide where it is silent.
+
+    BitNet's embedding models have a norm inside each linear, whatever the section says, and bf16
+    masters. default_eps: rms_norm_eps, where config.json does not name it.
+    """
+    found = read_quantization(fields)
+    section = fields.get(NAME)
+    if seen is None or not (seen.norms or section is not None):
+        return found if section is not None else UNQUANTIZED
+    asked = section or {}
+    if not any(asked.get(name) for name in ("linear_class", "quantization_mode")):
+        found = found._replace(quantization=MODES[0] if seen.scales else MODES[1])
+        found = found._replace(divide_by_scale=found.divide_by_scale and seen.scales)
+    if seen.norms and found.linear_norm_eps is None:
+        eps = read.positive(fields, "rms_norm_eps", default_eps)
+        found = found._replace(linear_norm_eps=eps)
+    return found
 
 
 def read_grouped(fields: dict[str, Any]) -> Quantization:

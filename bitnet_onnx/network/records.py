@@ -74,6 +74,14 @@ class Network:
     """A field that no other network with the same model_type has in its config.json."""
     in_transformers: bool = True
     """Whether transformers has a class for it."""
+    task: Literal["text-generation", "embedding"] = "text-generation"
+    """What it gives: logits of the next token, or a vector of the whole text."""
+    activation_field: str = "hidden_act"
+    """The field of config.json that names the activation."""
+    sandwich: bool = False
+    """Whether attention and feed-forward have a norm after them, too, as in Gemma 3."""
+    offset_norms: bool = False
+    """Whether norms multiply by ``1 + weight``; those inside linears never do."""
     tokenizer_class: str | None = None
     """The tokenizer that transformers registers for the model_type, where it registers one."""
     gguf: Gguf = field(default_factory=Gguf)
@@ -184,6 +192,39 @@ _LIST = (
         shared_expert=True,
         gguf=Gguf(("granitemoe",), pairs=True),
     ),
+    Network(  # microsoft/bitnet-embedding-0.6b
+        name="qwen3_embedding",
+        model_type="qwen3",
+        architecture="Qwen3Model",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        head_dim=128,
+        weights="float",
+        biases=("attention_bias",),
+        head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+        task="embedding",
+        tokenizer_class="Qwen2Tokenizer",
+        gguf=Gguf(("qwen3",)),
+    ),
+    Network(  # microsoft/bitnet-embedding-270m
+        name="gemma3_embedding",
+        model_type="gemma3_text",
+        architecture="Gemma3TextModel",
+        hidden_act="gelu_pytorch_tanh",
+        activation_field="hidden_activation",
+        rope_theta=1e6,
+        rms_norm_eps=1e-6,
+        head_dim=256,
+        weights="float",
+        biases=("attention_bias",),
+        head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+        task="embedding",
+        sandwich=True,
+        offset_norms=True,
+        # Neither the positions of sliding layers nor their window are in the metadata.
+        gguf=Gguf(("gemma3",), sentencepiece=True, metadata_suffices=False),
+    ),
     Network(  # OpenBMB BitCPM4
         name="minicpm",
         model_type="minicpm",
@@ -207,9 +248,18 @@ _LIST = (
 RECORDS = {network.name: network for network in _LIST}
 
 
-def of_config(fields: Mapping[str, Any]) -> Network | None:
-    """Return the network that a ``config.json`` describes, None where its model_type is unknown."""
+def of_config(fields: Mapping[str, Any], embedding: bool | None = None) -> Network | None:
+    """Return the network that a ``config.json`` describes, None where its model_type is unknown.
+
+    embedding: whether the tensors are those of an embedding network; None: only the config is
+    known, and its ``architectures`` decide.
+    """
     model_type = fields.get("model_type")
+    bodies = [n for n in _LIST if n.task == "embedding" and n.model_type == model_type]
+    if embedding is None:
+        embedding = fields.get("architectures") in [[body.architecture] for body in bodies]
+    if embedding:
+        return next(iter(bodies), None)
     for network in _LIST:
         if network.own_field is None:
             continue
@@ -217,7 +267,7 @@ def of_config(fields: Mapping[str, Any]) -> Network | None:
         if declared or fields.get("architectures") == [network.architecture]:
             return network
     named = (n for n in _LIST if n.model_type == model_type and n.own_field is None)
-    return next(named, None)
+    return next((network for network in named if network.task != "embedding"), None)
 
 
 def of_architecture(architecture: str) -> list[Network]:

@@ -17,6 +17,7 @@ from .domain import DOMAIN, OPSET, VERSION
 from .experts import ternary_experts
 from .feed_forward import ternary_feed_forward
 from .float_experts import bf16_experts, float_experts, int8_experts
+from .gated import gated_gelu, gated_silu
 from .head import bf16_matmul, int8_matmul
 from .int4_head import level_matmul, two_step_int4_matmul
 from .norm import add_rms_norm, rms_norm
@@ -37,6 +38,8 @@ __all__ = [
     "bf16_matmul",
     "float_experts",
     "functions",
+    "gated_gelu",
+    "gated_silu",
     "group_query_attention",
     "group_query_attention_int8",
     "group_query_attention_qkv",

@@ -18,6 +18,7 @@ from . import (
     experts,
     feed_forward,
     float_experts,
+    gated,
     head,
     int4_head,
     norm,
@@ -52,6 +53,8 @@ OPERATORS = (
     feed_forward.TernaryColumnMatMul,
     feed_forward.TernaryFeedForward,
     ternary.TernaryNormMatMul,
+    gated.GatedSilu,
+    gated.GatedGelu,
     experts.TernaryExperts,
     float_experts.Bf16Experts,
     float_experts.Int8Experts,
@@ -69,6 +72,8 @@ OTHERS = (
     attention.GroupQueryAttention,
     attention.GroupQueryAttentionF16,
     norm.RMSNorm,
+    gated.GatedSilu,
+    gated.GatedGelu,
 )
 
 

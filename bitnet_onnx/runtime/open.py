@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from .. import native
-from ..artifact import MANIFEST, Artifact
+from ..artifact import EMBEDDING, MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
 from .cache.growing import CacheLayout
 from .graph import Graph
@@ -61,7 +61,10 @@ def open_runtime(
             f"{first_line(error)}",
             hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
         ) from error
-    _check_graph(artifact, runtime)
+    if artifact.manifest["task"] == EMBEDDING:
+        _check_embedding(artifact, runtime)
+    else:
+        _check_graph(artifact, runtime)
     shown = Graph.of(model or artifact.model_path.read_bytes())
     for field, of_graph in shown._asdict().items():
         if of_graph is not None:
@@ -95,6 +98,15 @@ def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
         _compare(artifact, "num_key_value_heads", port.shape[1])
         if len(shape) == 4:
             _compare(artifact, "head_dim", port.shape[3])
+
+
+def _check_embedding(artifact: Artifact, runtime: ort.InferenceSession) -> None:
+    """Refuse a manifest of a network that embeds texts for another graph."""
+    inputs = {port.name: len(port.shape) for port in runtime.get_inputs()}
+    outputs = [port.shape for port in runtime.get_outputs()]
+    whole = inputs == dict.fromkeys(FED[:2], 2) and [len(shape) for shape in outputs] == [2]
+    if not whole or type(outputs[0][1]) is not int:
+        raise _other_graph(artifact, f"has the inputs {', '.join(inputs)}", "task is 'embedding'")
 
 
 def _is_key(name: str) -> bool:

@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 import numpy as np
 
 from .. import native
-from ..artifact import Artifact
+from ..artifact import TASK, Artifact
 from ..errors import SessionError
 from .cache.growing import CachedRow
 from .integers import Ids
@@ -66,7 +66,8 @@ class Session:
 
         Raises ArtifactError, LibraryError or GenerationError.
         """
-        self.artifact = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+        opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
+        self.artifact = opened.of_task(TASK)
         self.vocab_size = self.artifact.vocab_size
         """Token ids are below it."""
         self.context_length = self.artifact.context_length

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
 
-from ..artifact import MANIFEST, Artifact
+from ..artifact import MANIFEST, TASK, Artifact
 from ..errors import ArtifactError, ConfigError
 from .server import Handler, Server
 
@@ -71,7 +71,7 @@ def make_server(artifact: Path, host: str, port: int, allowed: Iterable[str] = (
 
     allowed: host names by which clients may call it, beside localhost and ``host``.
     """
-    opened = Artifact.open(artifact)
+    opened = Artifact.open(artifact).of_task(TASK)
     if opened.target != "stock":
         raise ArtifactError(
             f"{artifact} has the target {opened.target!r}, a browser runs 'stock'",

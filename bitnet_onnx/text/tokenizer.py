@@ -34,8 +34,7 @@ class Tokenizer:
 
     The ids are those of transformers' AutoTokenizer. eos_token_ids are all ids that end an answer:
     those of both configuration files, and the token that the template writes after an assistant's
-    turn. pad_token_id always exists, so that a batch can be padded; it is an id that the model
-    knows. A tokenizer can be pickled and copied.
+    turn. pad_token_id is always an id that the model knows. A tokenizer can be pickled and copied.
     """
 
     def __init__(
@@ -109,6 +108,10 @@ class Tokenizer:
         while head and ids[: len(head)] == head:
             ids = ids[len(head) :]
         return head + ids + self._tail
+
+    def encode_whole(self, text: str) -> list[int]:
+        """Return the ids of a text that nothing continues: those of transformers, with an eos."""
+        return encoded(self._backend, text, add_special_tokens=True)
 
     def decode(
         self, ids: Sequence[int] | npt.NDArray[np.integer[Any]], skip_special_tokens: bool = True
@@ -282,10 +285,8 @@ class Tokenizer:
 
     def _ids(self, name: str, generation_config: Mapping[str, Any]) -> list[int]:
         """Return the ids that both configuration files give a named token."""
-        ids = []
         token = self._backend.token_to_id(self._names[name]) if name in self._names else None
-        if token is not None:  # transformers adds a missing one, with an id the model lacks
-            ids.append(token)
+        ids = [token] if token is not None else []  # transformers adds one that the model lacks
         value = generation_config.get(f"{name}_id")
         for token in value if isinstance(value, list) else [] if value is None else [value]:
             if isinstance(token, bool) or not isinstance(token, int) or token < 0:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..artifact import Artifact
+from ..artifact import TASK, Artifact
 from ..errors import ConfigError
 from ..exporter.options import KV_CACHES, LEVEL_BITS
 from ..operators import KEPT, scan_slack
@@ -142,7 +142,7 @@ def verify(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     if not isinstance(artifact, Artifact):
-        artifact = Artifact.open(artifact)
+        artifact = Artifact.open(artifact).of_task(TASK)
     prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)

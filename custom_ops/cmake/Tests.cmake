@@ -6,6 +6,7 @@ set(operators
   attention
   bf16_matmul
   experts
+  gated
   int4_matmul
   int8_matmul
   rms_norm

@@ -72,6 +72,7 @@ Kernels kernels_of(const Cpu& cpu) {
   take(has_all(cpu.features, needs), scale_sums_each_##isa, &k.scale_sums_each); \
   take(has_all(cpu.features, needs), gate_##isa, &k.gate);                       \
   take(has_all(cpu.features, needs), silu_##isa, &k.silu);                       \
+  take(has_all(cpu.features, needs), gelu_##isa, &k.gelu);                       \
   take(has_all(cpu.features, needs), add_scaled_##isa, &k.add_scaled);           \
   take(has_all(cpu.features, needs), dot_##isa, &k.dot);                         \
   take(has_all(cpu.features, needs), add_sums_##isa, &k.add_sums);               \

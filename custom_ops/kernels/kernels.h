@@ -60,6 +60,7 @@ struct Kernels {
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
   SiluRow* silu;
+  GeluRow* gelu;
   AddScaled* add_scaled;
   DotRow* dot;
   AddSums* add_sums;

@@ -77,6 +77,8 @@ const Operator kOperators[] = {
     {"TwoStepMatMul", {x, plain, plain, of_n, of_n}},
     {"TwoStepInt4MatMul", {x, plain, codes4, levels, of_n, of_n}},
     {"RMSNorm", {x, of_k, one}},
+    {"GatedSilu", {x, x}},
+    {"GatedGelu", {x, x}},
     {"TernaryExperts", {x, router, gate_up_packed, two_each, down_packed, each_expert}},
     {"TernaryExperts", {x, router, gate_up_packed, two_each, down_packed, each_expert}, 3},
     {"Bf16Experts", {x, router, gate_up_plain, down_plain}},

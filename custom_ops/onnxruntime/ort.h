@@ -78,7 +78,8 @@ extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kB
     kInt8MatMul, kInt6MatMul, kInt4MatMul, kTwoStepMatMul, kTwoStepInt4MatMul, kGroupQueryAttention,
     kGroupQueryAttentionF16, kGroupQueryAttentionInt8, kGroupQueryAttentionQKV,
     kGroupQueryAttentionF16QKV, kGroupQueryAttentionInt8QKV, kTernaryFeedForward,
-    kTernaryNormMatMul, kRmsNorm, kAddRmsNorm, kTernaryExperts, kBf16Experts, kInt8Experts;
+    kTernaryNormMatMul, kRmsNorm, kAddRmsNorm, kGatedSilu, kGatedGelu, kTernaryExperts,
+    kBf16Experts, kInt8Experts;
 
 struct Tensor {
   const char* name;

@@ -26,6 +26,8 @@ const OpSpec* const kOperators[] = {&kTernaryMatMul,
                                     &kGroupQueryAttentionInt8QKV,
                                     &kRmsNorm,
                                     &kAddRmsNorm,
+                                    &kGatedSilu,
+                                    &kGatedGelu,
                                     &kTernaryExperts,
                                     &kBf16Experts,
                                     &kInt8Experts};

@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
+#include "operators/gated/gated.h"
 #include "operators/int4_matmul/int4_matmul.h"
 #include "operators/int8_matmul/int8_matmul.h"
 #include "operators/rms_norm/rms_norm.h"
@@ -60,6 +61,19 @@ static void norms(const Kernels& kernels, Hash* hash) {
         {.m = s.m, .k = s.k, .x = in.x.data, .weight = in.scales(), .epsilon = 1e-5f, .y = y.data},
         kBackwards);
     hash->add(&y);
+  }
+}
+
+static void gates(const Kernels& kernels, Hash* hash) {
+  for (const Shape& s : kShapes) {
+    Random random = {s.k};
+    Guarded<float> gate(s.m * s.k), up(s.m * s.k), y(s.m * s.k);
+    random_floats(&gate, &random);
+    random_floats(&up, &random);
+    for (const bool gelu : {false, true}) {
+      gated(kernels, {s.m * s.k, gate.data, up.data, y.data, gelu}, kBackwards);
+      hash->add(&y);
+    }
   }
 }
 
@@ -252,6 +266,7 @@ static const struct {
     {"two_step_int4_matmul", two_step_int4, 0x31c96549736fd62b},
     {"attention", hash_attention, 0x3fd0d887c442ab54},
     {"attention_int8", hash_attention_int8, 0x02ad8a8045a31fc6},
+    {"gated", gates, 0xf3a7a095ec5aa2f2},
     {"ternary_experts", hash_ternary_experts, 0x1ceede610f491bc1},
     {"bf16_experts", hash_bf16_experts, 0xacc78af07d4f3807},
     {"int8_experts", hash_int8_experts, 0x2bb0ae89fb8798b2},

@@ -14,6 +14,8 @@ let operators = [
   "operators/attention/attention.cc", "operators/attention/attention_int8.cc",
   "operators/attention/attention_op.cc", "operators/attention/jobs.cc",
   "operators/bf16_matmul/bf16_matmul.cc", "operators/bf16_matmul/bf16_matmul_op.cc",
+  "operators/experts/experts.cc", "operators/experts/experts_op.cc", "operators/experts/kinds.cc",
+  "operators/experts/routing.cc", "operators/gated/gated.cc", "operators/gated/gated_op.cc",
   "operators/int4_matmul/int4_matmul.cc", "operators/int4_matmul/int4_matmul_op.cc",
   "operators/int8_matmul/int8_matmul.cc", "operators/int8_matmul/int8_matmul_op.cc",
   "operators/rms_norm/rms_norm.cc", "operators/rms_norm/rms_norm_op.cc",

@@ -265,9 +265,9 @@ def test_every_command_calls_its_output_form_format() -> None:
     names = {name: action for action in actions for name in action.option_strings}
     assert "--json" not in names
     with_output = {n for n, c in subcommands().items() if "--output" in c._option_string_actions}
-    assert with_output == {"export", "convert", "synthesize"}
+    assert with_output == {"export", "convert", "synthesize", "embed"}
     with_format = {n for n, c in subcommands().items() if "--format" in c._option_string_actions}
-    assert with_format == {"generate", "bench", "verify", "info"}
+    assert with_format == {"generate", "bench", "verify", "info", "embed"}
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:

@@ -36,6 +36,7 @@ def calls(demo_checkpoint: Path, demo_artifact: Path) -> dict[str, list[str]]:
         "convert": [checkpoint, "-o", checkpoint, "--to", "packed"],
         "generate": [artifact, QUESTION, *SHORT],
         "chat": [artifact, *SHORT],
+        "embed": [artifact, QUESTION],
         "bench": [artifact, "--prompt-tokens", "2", "--runs", "1", *SHORT],
         "verify": [checkpoint, artifact, "--prompt-ids", "0,40", "--max-new-tokens", "1"],
         "info": [artifact],
@@ -97,7 +98,7 @@ def test_every_command_with_every_stream(
             stream = Broken(stream)
         monkeypatch.setattr(sys, name, stream)
     code = main(calls[command])
-    refused = command in ("export", "convert", "synthesize", "demo", "web")
+    refused = command in ("export", "convert", "embed", "synthesize", "demo", "web")
     uses = {"stdin": {"chat"}, "stdout": {"generate", "chat", "bench", "verify", "info"}}
     stream, _, what = kind.partition(" ")
     if refused or kind == "all closed":

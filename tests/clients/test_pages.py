@@ -39,9 +39,10 @@ def test_every_field_of_the_manifest() -> None:
     assert set(fields) == artifact._FIELDS
     for name, values in artifact._KNOWN.items():
         kind, cell = fields[name]
-        assert kind == ("integer" if isinstance(values[0], int) else "string")
-        assert set(map(str, values)) <= set(quoted(cell)), name
-        assert {text for text in quoted(cell) if text != "bitnet"} <= set(map(str, values)), name
+        assert kind == {bool: "boolean", int: "integer", str: "string"}[type(values[0])]
+        written = {str(value).lower() if kind == "boolean" else str(value) for value in values}
+        assert written <= set(quoted(cell)), name
+        assert {text for text in quoted(cell) if text != "bitnet"} <= written, name
     assert all(fields[name][0] == "integer" for name in artifact._SIZES)
     assert set(artifact._ENTRY) <= set(quoted(fields["files"][1]))
     assert f"# The artifact folder, version {artifact.FORMAT_VERSION}" in PAGE

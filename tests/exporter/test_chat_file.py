@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitnet_onnx.errors import TokenizerError
-from bitnet_onnx.exporter import chat_file
+from bitnet_onnx.exporter.chat import file as chat_file
 from bitnet_onnx.text import backend, library
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.text.chat_files import chat_folder, chat_json, read_ids, refused
@@ -284,7 +284,7 @@ def test_an_export_writes_the_file_and_lists_it(demo_artifact: Path) -> None:
 
 
 def test_a_folder_without_a_tokenizer_gets_no_file(tmp_path: Path) -> None:
-    from bitnet_onnx.exporter.chat_file import why_no_chat, write_chat
+    from bitnet_onnx.exporter.chat.file import why_no_chat, write_chat
 
     write_chat(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,7 @@ from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.network.mixture import Mixture
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.network.records import RECORDS
 from bitnet_onnx.runtime.session import Session
@@ -33,6 +34,7 @@ from tests.support import oracle_networks as oracle
 from tests.support.checkpoints import close
 from tests.support.oracle_networks import LLAMA, greedy, ids_of, make_2023, make_llama
 
+CAUSAL = [name for name, record in RECORDS.items() if record.task == "text-generation"]
 GROUPED = ("qwen3", "minicpm")  # with group scales here; test_float.py has float linears
 
 
@@ -169,23 +171,28 @@ def config_of(network: str, **sizes: Any) -> BitNetConfig:
     config = BitNetConfig.from_dict(checkpoints.config_fields(**wide, **sizes))
     if network in GROUPED:
         return replace(config, network=network, group_size=128, dim_model_base=64, scale_emb=2.0)
+    record = RECORDS[network]
+    if record.experts:
+        mixture = Mixture(4, 2, shared_intermediate_size=48 if record.shared_expert else 0)
+        return replace(config, network=network, mixture=mixture)
     return replace(config, network=network, linear_norm_eps=1e-6)
 
 
-@pytest.mark.parametrize("network", RECORDS)
+@pytest.mark.parametrize("network", CAUSAL)
 def test_module_attributes_have_the_names_of_the_tensors(network: str) -> None:
     config = config_of(network, tied=False)
     if network == "bitnet_2023":
         config = replace(config, linear_norm_eps=None)
-    names = {f"{name}.weight" for name in parts_of(config).linears}
-    names |= {*parts_of(config).norms, *parts_of(config).tables}
+    parts = parts_of(config)
+    names = {f"{name}.weight" for name in (*parts.linears, *parts.experts)}
+    names |= {*parts.norms, *parts.tables, *parts.routers}
     with torch.device("meta"):
         assert set(BitNetForCausalLM(config).state_dict()) == names
 
 
 @pytest.mark.parametrize(
     ("network", "activations"),
-    [*((name, "int8") for name in RECORDS), *((name, "float") for name in GROUPED)],
+    [*((name, "int8") for name in CAUSAL), *((name, "float") for name in GROUPED)],
 )
 def test_every_network_trains(network: str, activations: str) -> None:
     """Training mode gives the values of evaluation, and a gradient for every parameter."""

@@ -130,7 +130,7 @@ def test_a_float_file_of_a_ternary_network_is_refused(tmp_path: Path) -> None:
 def test_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     path, *_ = written(tmp_path / "m.gguf", "F32")
     checkpoint = open_checkpoint(path)
-    info = checkpoint._where[UP]  # type: ignore[attr-defined]
+    (info,) = checkpoint._where[UP]  # type: ignore[attr-defined]
     content = bytearray(path.read_bytes())
     content[info.start : info.start + 4] = np.float32(np.inf).tobytes()
     path.write_bytes(content)

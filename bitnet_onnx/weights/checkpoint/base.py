@@ -17,6 +17,7 @@ from torch import Tensor
 from ...errors import CheckpointError
 from ...network.config import BitNetConfig
 from ...network.parts import Parts, parts_of
+from ...network.pooling import Pooling
 from .. import degenerate
 from ..ternary import absmean_experts, absmean_ternary, group_absmean, sign_binary
 
@@ -64,7 +65,8 @@ class Checkpoint(ABC):
         """
         stored = self._tensor(name)
         if name in self.parts.norms:
-            self._refuse_degenerate(name, degenerate.of_norm, stored)
+            offset = 1.0 if name in self.parts.offset_norms else 0.0
+            self._refuse_degenerate(name, degenerate.of_norm, stored.float() + offset)
         elif name in self.parts.tables:
             self._refuse_degenerate(name, degenerate.of_table, stored)
         elif name in self.parts.biases:
@@ -123,6 +125,11 @@ class Checkpoint(ABC):
                 hint="download the file again; if it is meant to be so, give --allow-degenerate "
                 "(in Python: allow_degenerate=True)",
             )
+
+    @property
+    def pooling(self) -> Pooling:
+        """How a network that embeds texts turns the vectors of tokens into one."""
+        return Pooling("last", note="the last token is taken and normalized")
 
     @abstractmethod
     def _tensor(self, name: str) -> Tensor: ...

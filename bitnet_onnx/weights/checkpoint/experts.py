@@ -5,13 +5,11 @@ Knows the names of transformers 4, which files have, and those of transformers 5
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from ...network.parts import ExpertLinear
 
-__all__ = ["Renamed", "canonical", "expert_scales", "scale_shapes", "written_scales"]
+__all__ = ["expert_scales", "older_name", "scale_shapes", "written_scales"]
 
 NEWER = {
     "block_sparse_moe.experts.gate_up_proj": "block_sparse_moe.input_linear.weight",
@@ -20,28 +18,10 @@ NEWER = {
 }
 
 
-def canonical(name: str) -> str:
-    """Return the name that a tensor of this stored name has in this package."""
+def older_name(name: str) -> str:
+    """Return the name that transformers 4 gives a tensor; this package has the same ones."""
     layer, dot, inner = name.partition("block_sparse_moe.")
     return f"{layer}{NEWER.get(f'{dot}{inner}', f'{dot}{inner}')}" if dot else name
-
-
-class Renamed:
-    """An open file of weights whose tensors have their canonical names."""
-
-    def __init__(self, opened: Any) -> None:
-        self._opened = opened
-        self._names = [(canonical(name), name) for name in opened.keys()]  # noqa: SIM118
-        self._stored = dict(self._names)
-
-    def keys(self) -> list[str]:
-        return [name for name, _ in self._names]
-
-    def get_tensor(self, name: str) -> Tensor:
-        return self._opened.get_tensor(self._stored[name])
-
-    def get_slice(self, name: str) -> Any:
-        return self._opened.get_slice(self._stored[name])
 
 
 def scale_shapes(linear: ExpertLinear) -> tuple[tuple[int, ...], ...]:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from ...errors import CheckpointError, ConfigError
 from ...files import read_object
-from .experts import canonical
+from ...network.body import canonical
+from .experts import older_name
 from .pickled import PickledFile
+from .sentence import PROMPTS
 from .templates import with_templates
 
 __all__ = [
@@ -26,21 +29,19 @@ __all__ = [
     "OTHERS",
     "SINGLE",
     "TEXT_FILES",
+    "Renamed",
     "Weights",
     "open_weights",
     "read_texts",
-    "refuse_other_networks",
+    "refuse_others",
+    "tensor_names",
+    "tokenizer_notes",
     "weights_of",
 ]
 
 CONFIG = "config.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-# Files of PEFT and of PrismML's MLX packs.
-OTHERS = {
-    "adapter_config.json": "an adapter",
-    "hadamard.json": "a rotated basis",
-}
 TEXT_FILES = (
     "generation_config.json",
     "tokenizer.json",
@@ -49,7 +50,14 @@ TEXT_FILES = (
     "chat_template.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    PROMPTS,
 )
+SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
+# Files of PEFT and of PrismML's MLX packs.
+OTHERS = {
+    "adapter_config.json": "an adapter",
+    "hadamard.json": "a rotated basis",
+}
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,21 @@ class Weights:
         return self if self.index is None or not wanted else replace(self, files=files)
 
 
-def weights_of(folder: Path) -> Weights:
-    """Return the weights' files: safetensors where there are any, else pickled ones."""
+def name_of(stored: str, embeds: bool) -> str:
+    """Return the name that a tensor of this stored name has in this package."""
+    name = older_name(stored)
+    return canonical(name) if embeds else name
+
+
+def weights_of(folder: Path, embeds: bool = False) -> Weights:
+    """Return the weights' files: safetensors where there are any, else pickled ones.
+
+    embeds: whether they are of a network that embeds texts, whose tensors have other names.
+    """
     for single, index in ((SINGLE, INDEX), (BIN, BIN_INDEX)):
         if (folder / index).exists():
-            places = _weight_map(folder / index)
+            stored = _weight_map(folder / index)
+            places = {name_of(name, embeds): file for name, file in stored.items()}
             files = [folder / name for name in sorted(set(places.values()))]
             return Weights(files, folder / index, places)
         if path := _named(folder, single):
@@ -95,7 +113,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     for name in found.values():
         if not isinstance(name, str) or Path(name).name != name or "\0" in name:
             raise CheckpointError(f"{index} names the file {name!r:.80}, expected a plain name")
-    return {canonical(name): file for name, file in found.items()}
+    return found
 
 
 def open_weights(path: Path) -> safe_open | PickledFile:
@@ -115,13 +133,51 @@ def open_weights(path: Path) -> safe_open | PickledFile:
         ) from error
 
 
+def tensor_names(folder: Path) -> set[str]:
+    """Return the names of all tensors as stored; none where the files are missing."""
+    weights = weights_of(folder)
+    present = [path for path in weights.files if path.is_file()]
+    return set(weights.places) or {name for path in present for name in open_weights(path).keys()}  # noqa: SIM118
+
+
+class Renamed:
+    """An open file of weights whose tensors have the names of this package."""
+
+    def __init__(self, file: safe_open | PickledFile, embeds: bool) -> None:
+        self._file = file
+        self._names = [(name_of(name, embeds), name) for name in file.keys()]  # noqa: SIM118
+        self._stored = dict(self._names)
+
+    def keys(self) -> list[str]:
+        """Return a name twice where two stored names stand for it."""
+        return [name for name, _ in self._names]
+
+    def get_tensor(self, name: str) -> Any:
+        return self._file.get_tensor(self._stored[name])
+
+    def get_slice(self, name: str) -> Any:
+        return self._file.get_slice(self._stored[name])
+
+
 def read_texts(folder: Path) -> dict[str, bytes]:
     """Return name -> content of the text files that the folder holds."""
     paths = (folder / name for name in TEXT_FILES)
     return with_templates(folder, {p.name: p.read_bytes() for p in paths if p.is_file()})
 
 
-def refuse_other_networks(folder: Path, ignore: Collection[str]) -> None:
+def tokenizer_notes(folder: Path) -> tuple[str, ...]:
+    """Say what to do where the tokenizer is in a file that is not read."""
+    slow = next((n for n in SLOW_TOKENIZERS if (folder / n).is_file()), None)
+    if "tokenizer.json" in read_texts(folder) or slow is None:
+        return ()
+    return (
+        f"the tokenizer is only in {slow}, which is not read, so the artifact takes and gives "
+        "ids; for text make a tokenizer.json with transformers: "
+        "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+    )
+
+
+def refuse_others(folder: Path, ignore: Collection[str]) -> None:
     """Refuse files beside config.json that say that the weights alone are not the network."""
     for name, what in OTHERS.items():
         if (folder / name).exists() and name not in ignore:

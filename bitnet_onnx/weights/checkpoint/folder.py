@@ -14,28 +14,34 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
+from ...network.body import Body
 from ...network.config import BitNetConfig
 from ...network.parts import ExpertLinear, Linear
+from ...network.pooling import Pooling
 from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
-from .experts import Renamed, expert_scales, scale_shapes
+from .experts import expert_scales, scale_shapes
 from .files import (
     CONFIG,
     OTHERS,
+    Renamed,
     open_weights,
     read_texts,
-    refuse_other_networks,
+    refuse_others,
+    tensor_names,
+    tokenizer_notes,
     weights_of,
 )
+from .sentence import read_pooling
 
 __all__ = ["FolderCheckpoint"]
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+NO_HEAD_NOTE = f"{HEAD} is not read: a network that embeds texts has no head"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
 IGNORED = ".rotary_emb.inv_freq"  # older LLaMA checkpoints hold it; this package computes it
-SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 Shapes = tuple[tuple[int, ...], ...]
 FLOATS_NOTE = (
@@ -50,15 +56,19 @@ class FolderCheckpoint(Checkpoint):
 
     def __init__(self, folder: Path, *, ignore_keys: Collection[str] = ()) -> None:
         self.path = self.folder = folder
-        self.config = BitNetConfig.from_file(self.folder / CONFIG, ignore_keys)
+        self.config = BitNetConfig.from_file(
+            self.folder / CONFIG, ignore_keys, lambda: Body.of(tensor_names(folder))
+        )
         self.not_read = self.config.not_read
         beside = [name for name in OTHERS if name in ignore_keys and (folder / name).exists()]
         self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
-        refuse_other_networks(folder, ignore_keys)
-        self._weights = weights_of(folder).without_unneeded(self._needed())
-        self._files = {path.name: Renamed(open_weights(path)) for path in self._weights.files}
+        refuse_others(folder, ignore_keys)
+        embeds = self.config.record.task == "embedding"
+        self._weights = weights_of(folder, embeds).without_unneeded(self._needed())
+        self._files = {p.name: Renamed(open_weights(p), embeds) for p in self._weights.files}
         self._where = self._locate()
+        self._has_unread_head = embeds and self._where.pop(HEAD, None) is not None
         # Of masters, so that none is quantized twice; a single number as such, since a small
         # tensor among large ones would keep the freed memory around it from being reused.
         self._scales: dict[str, float | Tensor] = {}
@@ -119,18 +129,12 @@ class FolderCheckpoint(Checkpoint):
     @property
     def notes(self) -> tuple[str, ...]:
         floats = (FLOATS_NOTE,) if self.config.float_linears else ()
-        return (*super().notes, *floats, *self._tokenizer_notes())
+        unread = (NO_HEAD_NOTE,) if self._has_unread_head else ()
+        return (*super().notes, *floats, *unread, *tokenizer_notes(self.folder))
 
-    def _tokenizer_notes(self) -> tuple[str, ...]:
-        texts = self.text_files()
-        slow = next((n for n in SLOW_TOKENIZERS if (self.folder / n).is_file()), None)
-        if "tokenizer.json" in texts or slow is None:
-            return ()
-        return (
-            f"the tokenizer is only in {slow}, which is not read, so the artifact takes and gives "
-            "ids; for text make a tokenizer.json with transformers: "
-            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
-        )
+    @property
+    def pooling(self) -> Pooling:
+        return read_pooling(self.folder, self.config.hidden_size)
 
     def files(self) -> list[Path]:
         return [self.folder / name for name in (CONFIG, *sorted(self._files))]

@@ -76,6 +76,12 @@ def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tu
 
 def refuse_unpackable(config: BitNetConfig) -> None:
     """Raise ConfigError for a network without a packed layout."""
+    if config.record.task == "embedding":
+        raise ConfigError(
+            f"this {config.record.model_type!r} embeds texts, expected a network that generates "
+            "them: its pooling is in files that are not written here",
+            hint="keep the checkpoint as it is: export reads it",
+        )
     if config.record.weights == "binary":
         raise ConfigError(
             f"model_type {config.record.model_type!r} has no packed layout, expected a ternary "

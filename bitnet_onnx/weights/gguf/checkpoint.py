@@ -12,6 +12,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...network.config import BitNetConfig
+from ...network.pooling import Pooling
 from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
 from ..checkpoint.files import read_texts
@@ -34,7 +36,8 @@ from .config import (
     ternary_linears,
     unread_keys,
 )
-from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, SIZES, TensorInfo, type_name
+from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, TensorInfo, block_bytes, type_name
+from .embedding import body_of, pooling_of
 from .names import gguf_names, permuted_heads, unpermute_heads
 from .parts import open_gguf
 from .scales import expert_scales, group_scales, one_scale, plausible
@@ -82,8 +85,9 @@ class GgufCheckpoint(Checkpoint):
         self.i2s_layout = i2s_layout
         self._beside = path.with_name("config.json")
         if self._beside.is_file():
-            self.config = self._stored(BitNetConfig.from_file(self._beside, ignore_keys))
             self.architecture, self._notes = architecture(self._file), []
+            body = partial(body_of, self._file)
+            self.config = self._stored(BitNetConfig.from_file(self._beside, ignore_keys, body))
             refuse_another_config(self._file, self.config)
         else:
             metadata = GgufConfig(self._file)
@@ -117,6 +121,8 @@ class GgufCheckpoint(Checkpoint):
 
     def _tensor(self, name: str) -> Tensor:
         stored = joined([self._finite(info) for info in self._where[name]])
+        if name in self.parts.offset_norms:
+            return stored.float() - 1.0  # the file holds what the norm multiplies by
         heads = permuted_heads(self.config, self.architecture, name.rpartition(".")[0])
         return unpermute_heads(stored, heads) if heads else stored
 
@@ -125,6 +131,10 @@ class GgufCheckpoint(Checkpoint):
         if not all(x.isfinite() for x in stored.aminmax()):
             self._refuse(info, "holds a NaN or an infinity")
         return stored
+
+    @property
+    def pooling(self) -> Pooling:
+        return pooling_of(self._file, self.architecture)
 
     def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
         infos = self._where[f"{linear}.weight"]
@@ -286,10 +296,3 @@ class GgufCheckpoint(Checkpoint):
 def joined(parts: list[Tensor]) -> Tensor:
     """Return the rows of all parts, one after the other."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
-
-
-def block_bytes(info: TensorInfo) -> int:
-    """Return the bytes of one block of a type with a scale for each."""
-    if info.type != Q2_0:
-        return SIZES[info.type][1]
-    return 34 if info.size * 128 == math.prod(info.shape) * 34 else 18

@@ -7,6 +7,7 @@ values.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from math import isclose
 from typing import Any
 
@@ -19,6 +20,7 @@ from ...network.keys import Unread, sort_out
 from ...network.quantization import GROUP_SIZE
 from ...network.records import RECORDS, Network, of_architecture
 from .container import TERNARY, GgufFile
+from .embedding import POOLING_KEY, body_of, refuse_another_window
 
 __all__ = [
     "ACTIVATION",
@@ -97,6 +99,8 @@ def unread_keys(
     names = [*_keys(network).values(), *CHECKED, *SCALING]
     if beside and network.scales:
         names += OTHER_SCALES
+    if network.task == "embedding":
+        names += [POOLING_KEY, *(["attention.sliding_window"] if network.sandwich else [])]
     read = {*READ, *IDS.values(), *(f"{prefix}.{name}" for name in names)}
     if beside:
         read |= {key for key in file.fields if key.startswith(f"{prefix}.rope.")}
@@ -127,6 +131,7 @@ def refuse_another_config(file: GgufFile, config: BitNetConfig) -> None:
                 f"is {found!r}, but {name} is {expected!r} in the config.json beside the file",
                 hint="put the config.json of the same model beside the file, or none",
             )
+    refuse_another_window(file, str(prefix), config)
 
 
 def _keys(network: Network) -> dict[str, str]:
@@ -154,7 +159,7 @@ class GgufConfig:
             )
         fields, keys = self._fields()
         try:
-            config = BitNetConfig.from_dict(fields)
+            config = BitNetConfig.from_dict(fields, body=partial(body_of, self._file))
         except ConfigError as error:
             # The message begins with a field of config.json; the file has another key for it.
             key = keys.get(str(error).split(" ", 1)[0])
@@ -242,6 +247,8 @@ class GgufConfig:
         networks = of_architecture(self.architecture)
         shared = self._file.scalar(f"{self.architecture}.{EXPERTS['shared_intermediate_size']}")
         networks = [n for n in networks if n.shared_expert == bool(shared)] or networks
+        embeds = body_of(self._file).embedding
+        networks = [n for n in networks if (n.task == "embedding") is embeds] or networks
         if len(networks) == 1:
             return networks[0]
         activation = self._file.scalar(ACTIVATION)

@@ -34,6 +34,7 @@ __all__ = [
     "TERNARY",
     "GgufFile",
     "TensorInfo",
+    "block_bytes",
     "type_name",
 ]
 
@@ -216,3 +217,10 @@ def type_name(type: int) -> str:
 def q2_size(shape: tuple[int, ...], block: int) -> int:
     """Return the bytes of a Q2_0 tensor: each block has a float16 scale and 2 bits per weight."""
     return prod(shape) // block * (2 + block // 4)
+
+
+def block_bytes(info: TensorInfo) -> int:
+    """Return the bytes of one block of a type with a scale for each."""
+    if info.type != Q2_0:
+        return SIZES[info.type][1]
+    return 34 if info.size * 128 == prod(info.shape) * 34 else 18

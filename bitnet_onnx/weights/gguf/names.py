@@ -37,6 +37,12 @@ _HALVES = {  # the tensors that hold the first and the last half of the rows
     "block_sparse_moe.input_linear": ("ffn_gate_exps", "ffn_up_exps"),
     "shared_mlp.input_linear": ("ffn_gate_shexp", "ffn_up_shexp"),
 }
+_SANDWICH: dict[str | None, str] = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_INNER_NORM = ".rms_norm"  # of a linear
 
 
 def gguf_name(network: Network, name: str) -> str | None:
@@ -51,8 +57,11 @@ def gguf_name(network: Network, name: str) -> str | None:
         **_LAYER,
         network.attention_norm: "attn_sub_norm",
         network.feed_forward_norm: "ffn_sub_norm",
+        **(_SANDWICH if network.sandwich else {}),
     }
     layer, _, inner = stem.removeprefix("model.layers.").partition(".")
+    if inner.endswith(_INNER_NORM):
+        return f"blk.{layer}.{names[inner.removesuffix(_INNER_NORM)]}_norm_in.{kind}"
     return f"blk.{layer}.{names[inner]}.{kind}" if inner in names else None
 
 

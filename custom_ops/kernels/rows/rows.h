@@ -53,6 +53,11 @@ using GateRow = void(size_t count, const float* up, float* y);
 // exp is that of attend_softmax.h
 using SiluRow = void(size_t count, const float* up, float* y);
 
+// y[i] = gelu(y[i]) * up[i] with gelu(g) = g * ((t < 0 ? e : 1) / (1 + e)), e = exp(-|t|),
+// t = (g + ((g * g) * g) * kGeluCube) * kGeluTwice, and the same exp
+using GeluRow = void(size_t count, const float* up, float* y);
+constexpr float kGeluCube = 0.044715f, kGeluTwice = 1.5957691216057308f;  // 2 sqrt(2 / pi)
+
 // y[i] += x[i] * share
 using AddScaled = void(size_t count, const float* x, float share, float* y);
 
@@ -80,6 +85,7 @@ using DivideReals = void(size_t count, const double* sums, double total, float* 
   ScaleSumsEach scale_sums_each_##isa;  \
   GateRow gate_##isa;                   \
   SiluRow silu_##isa;                   \
+  GeluRow gelu_##isa;                   \
   AddScaled add_scaled_##isa;           \
   DotRow dot_##isa;                     \
   AddSums add_sums_##isa;               \

@@ -20,6 +20,7 @@ struct Row {
   ScaleSumsEach* scale_sums_each;
   GateRow* gate;
   SiluRow* silu;
+  GeluRow* gelu;
   AddScaled* add_scaled;
   DotRow* dot;
   AddSums* add_sums;
@@ -39,6 +40,7 @@ struct Row {
    scale_sums_each_##isa,  \
    gate_##isa,             \
    silu_##isa,             \
+   gelu_##isa,             \
    add_scaled_##isa,       \
    dot_##isa,              \
    add_sums_##isa,         \
@@ -256,6 +258,29 @@ void test_silu(const Row& row, size_t count) {
   }
 }
 
+void test_gelu(const Row& row, size_t count) {
+  CASE("gelu_%s count %zu", row.isa, count);
+  Random random = {count};
+  const float gates[] = {0, -0.0f, 1e-30f, -1e-40f, 5, -5, -9, 3e38f, -3e12f, NAN, INFINITY};
+  Guarded<float> up(count), y(count), gate(count);
+  for (size_t i = 0; i < count; i++) {
+    gate[i] = i % 4 ? 6 * random.real() : gates[random.below(sizeof gates / sizeof *gates)];
+    up[i] = i % 9 ? random.real() : gates[random.below(sizeof gates / sizeof *gates)];
+    y[i] = gate[i];
+  }
+  row.gelu(count, up.data, y.data);
+  for (size_t i = 0; i < count; i++) {
+    const float square = gate[i] * gate[i], cube = square * gate[i] * kGeluCube;
+    const float twice = (gate[i] + cube) * kGeluTwice;
+    const float e = isnan(twice) ? NAN : exp_of_minus(twice);
+    const float opened = gate[i] * ((twice < 0 ? e : 1.0f) / (1.0f + e));
+    CHECK(same_bits(y[i], opened * up[i]));
+    const double g = static_cast<double>(gate[i]);
+    const double exact = 0.5 * g * (1 + tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
+    if (fabs(g) < 10) CHECK(fabs(static_cast<double>(opened) - exact) <= 2e-6 * fabs(g) + 1e-44);
+  }
+}
+
 // Sums of floats with a weight at any address, in the order of rows.h.
 void test_sums(const Row& row, size_t count) {
   CASE("dot_%s count %zu", row.isa, count);
@@ -304,6 +329,7 @@ TEST(rows, others) {
       test_rotate(row, k);
       test_ends(row, k);
       test_silu(row, k);
+      test_gelu(row, k);
       test_sums(row, k);
     }
   }

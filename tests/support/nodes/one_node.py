@@ -33,6 +33,8 @@ INPUTS = {
     **{op: ["X", "W", "levels", "scale"] for op in LEVELS},
     "RMSNorm": ["X", "weight", "epsilon"],
     "AddRMSNorm": ["X", "residual", "weight", "epsilon"],
+    "GatedSilu": ["gate", "up"],
+    "GatedGelu": ["gate", "up"],
     "TernaryNormMatMul": ["X", "W", "scale", "norm", "epsilon"],
     "TernaryFeedForward": [
         "X", "gate", "up", "gate_scale", "up_scale", "norm", "epsilon", "down", "down_scale",

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bitnet_onnx.exporter.chat_file import write_chat
+from bitnet_onnx.exporter.chat.file import write_chat
 from tests.support.text.fakes import SPECIAL, backend_json
 
 __all__ = ["chat_folder", "chat_json", "read_ids", "refused"]

@@ -1,5 +1,5 @@
 // chat.json: what the export found the model's chat template to be.
-// bitnet_onnx/exporter/chat_rules.py writes it, docs/artifact.md describes it.
+// bitnet_onnx/exporter/chat/rules.py writes it, docs/artifact.md describes it.
 #pragma once
 
 #include <stdint.h>

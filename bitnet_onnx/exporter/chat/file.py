@@ -16,16 +16,16 @@ from typing import Any, NoReturn
 
 import tokenizers
 
-from ..artifact import CHAT
-from ..errors import TokenizerError
-from ..files import write_text
-from ..text.backend import Loaded, added_around, encoded, load_backend, named_tokens, read_text
-from ..text.chat_template import DEFAULT, read_templates
-from ..text.library import load
-from ..text.tokenizer import Tokenizer
-from .chat_learn import Template, learned
-from .chat_probes import EMPTY, NEUTRAL, THOUGHTS, Literals, around, conversation, mixed, of_literal
-from .chat_rules import FORMAT_VERSION, Part, Parts, Rules
+from ...artifact import CHAT
+from ...errors import TokenizerError
+from ...files import write_text
+from ...text.backend import Loaded, added_around, encoded, load_backend, named_tokens, read_text
+from ...text.chat_template import DEFAULT, read_templates
+from ...text.library import load
+from ...text.tokenizer import Tokenizer
+from .learn import Template, learned
+from .probes import EMPTY, NEUTRAL, THOUGHTS, Literals, around, conversation, mixed, of_literal
+from .rules import FORMAT_VERSION, Part, Parts, Rules
 
 __all__ = ["proven", "why_no_chat", "write_chat"]
 

@@ -9,8 +9,8 @@ import select
 import sys
 from collections.abc import Iterator
 
-from .common import say
-from .streams import stdin_lines
+from ..common import say
+from ..streams import stdin_lines
 
 __all__ = ["is_interactive", "messages"]
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GenerationError
-from ..files import new_file, read_object, write_text
+from ...errors import GenerationError
+from ...files import new_file, read_object, write_text
 
 if TYPE_CHECKING:
-    from ..generation.chat import Chat, Turn
+    from ...generation.chat import Chat, Turn
 
 __all__ = ["load_chat", "save_chat"]
 
@@ -55,7 +55,7 @@ def _system(chat: Chat) -> str | None:
 
 
 def _turn(path: Path, turn: Any, vocab_size: int) -> Turn:
-    from ..generation.chat import Turn
+    from ...generation.chat import Turn
 
     good = isinstance(turn, dict) and sorted(turn) == sorted(_TURN)
     good = good and isinstance(turn["user"], str) and isinstance(turn["reply"], str)

@@ -1,7 +1,7 @@
 """Reads the rules of a chat template off its renderings, with numbers in place of the messages.
 
 Knows templates and rules; knows no ids but those of special tokens. What it finds is a guess:
-``chat_file.py`` proves it.
+``file.py`` proves it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ..errors import TokenizerError
-from ..text.chat_input import MARKERS, ChatInput
-from ..text.chat_template import ChatTemplates
-from .chat_probes import Literals, conversation
-from .chat_rules import BLANKS, DATE, Cut, Part, Parts, Role, Rules
+from ...errors import TokenizerError
+from ...text.chat_input import MARKERS, ChatInput
+from ...text.chat_template import ChatTemplates
+from .probes import Literals, conversation
+from .rules import BLANKS, DATE, Cut, Part, Parts, Role, Rules
 
 __all__ = ["Template", "learned"]
 

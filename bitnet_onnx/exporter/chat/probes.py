@@ -11,9 +11,9 @@ from typing import Any
 
 import jinja2.nodes as nodes
 
-from ..text.chat_input import MARKERS
-from ..text.template_sandbox import Environment
-from .chat_rules import BLANKS
+from ...text.chat_input import MARKERS
+from ...text.template_sandbox import Environment
+from .rules import BLANKS
 
 __all__ = [
     "EMPTY",

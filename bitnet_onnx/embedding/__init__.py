@@ -1,0 +1,1 @@
+"""Texts as vectors: an artifact whose task is embedding."""

@@ -1,0 +1,31 @@
+"""Which network a ``config.json`` describes, where the tensors show what it does not say.
+
+Knows the fields that name a network; its record says the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import fields as read
+from .body import Body, Look
+from .records import RECORDS, Network, of_config
+
+__all__ = ["network_of"]
+
+
+def network_of(fields: dict[str, Any], look: Look | None) -> tuple[Network, Body | None]:
+    """Return the network's record, and what the tensors of one that embeds texts show.
+
+    Raises ConfigError where the network is unknown.
+    """
+    known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
+    read.one_of(fields, "model_type", known, None)
+    read.one_of(fields, "weight_bits", (1, None), None)
+    read.one_of(fields, "input_bits", (8, None), None)
+    tasks = {n.task for n in RECORDS.values() if n.model_type == fields.get("model_type")}
+    body = look() if look is not None and "embedding" in tasks else None
+    embeds = True if tasks == {"embedding"} else None if body is None else body.embedding
+    network = of_config(fields, embeds)
+    assert network is not None
+    return network, body if network.task == "embedding" else None
