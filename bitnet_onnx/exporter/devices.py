@@ -67,7 +67,9 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
         preset = replace(preset, linears=None)
     elif preset.linears is None:
         preset = replace(preset, head=None)
-    found = {key: getattr(preset, key) if value is None else value for key, value in given.items()}
+    found = {
+        key: getattr(preset, key, None) if value is None else value for key, value in given.items()
+    }
     if name == "web":
         if found["target"] != "stock":
             raise ConfigError(
