@@ -39,7 +39,7 @@ def library(folder: Path) -> Path:
         "c++", "-shared", "-fPIC", "-O1", "-std=c++17", "-fno-exceptions", "-fno-rtti", "-Wall",
         "-Wextra", "-Werror", "-fvisibility=hidden", "-I", include, "-I", include / "linux",
         "-I", ROOT / "mobile_demo" / "engine", MAIN / "cpp" / "jni.cc",
-        edge.program("libbitnet_edge.a"), "-fno-lto", "-o", made / "libbitnet_edge_jni.so",
+        edge.program("libbitnet_edge.a"), "-o", made / "libbitnet_edge_jni.so",
         f"-Wl,--version-script={MAIN / 'cpp' / 'exports.map'},--no-undefined", "-ldl", "-lm",
     )  # fmt: skip
     return made
