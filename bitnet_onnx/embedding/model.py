@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import GenerationError, SessionError
+from ..errors import GenerationError
 from ..runtime.integers import Ids, integer, integers
+from ..runtime.owned import MODEL_UNCOPIED, Owned
 from ..runtime.vectors import BATCH, VectorSession
 from ..text.tokenizer import Tokenizer
 from .prompts import Prompts
@@ -30,11 +30,13 @@ class _NotGeneratingError(GenerationError, AttributeError):
     """What ``hasattr`` takes for a missing attribute."""
 
 
-class EmbeddingModel:
+class EmbeddingModel(Owned):
     """Turns texts into vectors; ``load`` makes it of an artifact whose task is embedding.
 
     A text is a string, or the token ids that the tokenizer would give. Threads may share it.
     """
+
+    uncopied = MODEL_UNCOPIED
 
     def __init__(self, session: VectorSession) -> None:
         self._session = session
@@ -94,23 +96,6 @@ class EmbeddingModel:
                 hint="use embed(texts)",
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __reduce__(self) -> NoReturn:
-        raise SessionError(
-            "a model cannot be pickled or copied, since its session belongs to one process",
-            hint="load the artifact there too; both share the mapped weights",
-        )
-
-    def __enter__(self) -> EmbeddingModel:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _dimensions(self, asked: int | None) -> int:
         count = self.size if asked is None else integer("dimensions", asked)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..artifact import EMBEDDING, Artifact
 from ..embedding.model import EmbeddingModel
-from ..errors import GenerationError, SessionError
+from ..errors import GenerationError
 from ..runtime.integers import Ids, integers, token_ids
+from ..runtime.owned import MODEL_UNCOPIED, Owned
 from ..runtime.session import Session
 from ..runtime.vectors import VectorSession
 from ..text.tokenizer import Tokenizer
@@ -56,7 +56,7 @@ def load(
     return Model(session, Tokenizer.from_folder(opened.folder), options)
 
 
-class Model:
+class Model(Owned):
     """A session with its tokenizer; made by ``load``.
 
     A prompt is a text, which is encoded as it is; or messages ``{"role": ..., "content": ...}``,
@@ -67,6 +67,8 @@ class Model:
     and chat_template_kwargs reach the chat template of prompts that are messages. A model has one
     user at a time: load it again for another user; both share the weights.
     """
+
+    uncopied = MODEL_UNCOPIED
 
     def __init__(
         self,
@@ -212,23 +214,6 @@ class Model:
     def close(self) -> None:
         """Free the cache and ONNX Runtime's session."""
         self.session.close()
-
-    def __reduce__(self) -> NoReturn:
-        raise SessionError(
-            "a model cannot be pickled or copied, since its session belongs to one process",
-            hint="load the artifact there too; both share the mapped weights",
-        )
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _options(
         self, config: GenerationConfig | None, changes: dict[str, Any]

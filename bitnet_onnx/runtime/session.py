@@ -11,8 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from ..errors import SessionError
 from .cache.growing import CachedRow
 from .integers import Ids
 from .open import open_runtime
+from .owned import SESSION_UNCOPIED, Owned
 from .steps import CHUNK, Steps
 from .users import Calls, User, Users
 
@@ -30,7 +30,7 @@ __all__ = ["Lease", "Session"]
 T = TypeVar("T")
 
 
-class Session:
+class Session(Owned):
     """One or more rows (sequences) that are fed step by step.
 
     The cache holds ``lengths[row]`` positions of a row, one for each id of ``ids(row)``.
@@ -46,6 +46,11 @@ class Session:
     A session belongs to the process that opened it: it cannot be pickled or copied, and a child
     process gets a SessionError, since ONNX Runtime's threads do not survive a fork.
     """
+
+    uncopied = (
+        SESSION_UNCOPIED,
+        "open a Session of the same artifact there; they share the mapped weights",
+    )
 
     def __init__(
         self,
@@ -102,23 +107,6 @@ class Session:
         """
         if self._steps.runtime is not None and self._process == os.getpid():
             self._alone(Steps.close)
-
-    def __reduce__(self) -> NoReturn:
-        raise SessionError(
-            "a session cannot be pickled or copied, since it belongs to the process that opened it",
-            hint="open a Session of the same artifact there; they share the mapped weights",
-        )
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def batch_size(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..artifact import EMBEDDING, Artifact
 from ..errors import GenerationError, SessionError
 from .integers import Ids, integer, token_ids
 from .open import first_line, open_runtime
+from .owned import SESSION_UNCOPIED, Owned
 
 __all__ = ["BATCH", "VectorSession"]
 
@@ -23,12 +24,14 @@ BATCH = 32  # texts of a call, unless the caller names another number
 MOST_POSITIONS = 4096  # of a call of several texts; it bounds the memory of activations
 
 
-class VectorSession:
+class VectorSession(Owned):
     """An artifact that embeds. A text's vector does not depend on the texts that share its call.
 
     Threads may share it. A child process gets a SessionError, since ONNX Runtime's threads do not
     survive a fork.
     """
+
+    uncopied = (SESSION_UNCOPIED, "open the artifact there, too; both share the mapped weights")
 
     def __init__(
         self, artifact: Artifact | str | Path, *, threads: int = 0, custom_ops: bool = True
@@ -59,12 +62,6 @@ class VectorSession:
         """Free ONNX Runtime's session; every later call raises SessionError."""
         if self._process == os.getpid():
             self._runtime = None
-
-    def __reduce__(self) -> NoReturn:
-        raise SessionError(
-            "a session cannot be pickled or copied, since it belongs to the process that opened it",
-            hint="open the artifact there, too; both share the mapped weights",
-        )
 
     def _checked(self, number: int, ids: Ids) -> list[int]:
         found = token_ids(ids, self.artifact.vocab_size)
