@@ -21,7 +21,7 @@ from ..network.pooling import Pooling
 from ..weights.checkpoint.base import Checkpoint
 from .options import HEADS, Options
 from .readers import Readers, rotary_readers
-from .trace import quiet, tidy
+from .trace import tidy, traced
 from .traced import FusedAttend, FusedNorm, Table, packed
 
 __all__ = ["embedding_readers", "trace_embedding"]
@@ -123,23 +123,11 @@ def trace_embedding(config: BitNetConfig, options: Options, pooling: Pooling) ->
         network = TracedEmbedding(config, options, pooling).eval()
         example = tuple(torch.zeros(batch, length, dtype=torch.int64) for _ in INPUTS)
     dim = torch.export.Dim.DYNAMIC
-    with quiet():
-        program = torch.onnx.export(
-            network,
-            example,
-            dynamo=True,
-            opset_version=ops.OPSET,
-            dynamic_shapes={name: {0: dim, 1: dim} for name in INPUTS},
-            custom_translation_table=ops.translations(),
-            input_names=list(INPUTS),
-            output_names=[OUTPUT],
-            optimize=False,  # constant folding would read weights that are not there yet
-            verbose=False,
-        )
-    assert program is not None
+    shapes = {name: {0: dim, 1: dim} for name in INPUTS}
+    model = traced(network, example, shapes, INPUTS, [OUTPUT])
     names: dict[str, list[str | None]] = {
         **{name: ["batch_size", "sequence_length"] for name in INPUTS},
         OUTPUT: ["batch_size", None],
     }
-    tidy(program.model, names)
-    return program.model
+    tidy(model, names)
+    return model

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
+from torch import Tensor, nn
 
 from .. import __version__
 from .. import operators as ops
@@ -22,7 +24,7 @@ from ..network.config import BitNetConfig
 from .options import KV_CACHES, Options
 from .traced import TracedBitNet
 
-__all__ = ["KEEP", "attach_functions", "quiet", "tidy", "trace"]
+__all__ = ["KEEP", "attach_functions", "quiet", "tidy", "trace", "traced"]
 
 KEEP = "logits_to_keep"  # an optional input: the number of last positions, 0 for all
 EXPORTERS = ("torch", "onnxscript", "onnx_ir")  # the loggers of torch's exporter
@@ -60,6 +62,19 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
         KEEP: None,
         "past": pasts,
     }
+    inputs = ["input_ids", "attention_mask", KEEP, *(f"past_key_values.{pair}" for pair in pairs)]
+    outputs = ["logits", *(f"present.{pair}" for pair in pairs)]
+    return traced(network, example, shapes, inputs, outputs)
+
+
+def traced(
+    network: nn.Module,
+    example: tuple[Tensor, ...],
+    shapes: dict[str, Any],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> ir.Model:
+    """Return torch's graph of a network on the meta device; ``shapes`` are torch's dynamic ones."""
     with quiet():
         program = torch.onnx.export(
             network,
@@ -68,13 +83,8 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
             opset_version=ops.OPSET,
             dynamic_shapes=shapes,
             custom_translation_table=ops.translations(),
-            input_names=[
-                "input_ids",
-                "attention_mask",
-                KEEP,
-                *(f"past_key_values.{pair}" for pair in pairs),
-            ],
-            output_names=["logits", *(f"present.{pair}" for pair in pairs)],
+            input_names=list(inputs),
+            output_names=list(outputs),
             optimize=False,  # constant folding would read weights that are not there yet
             verbose=False,
         )
