@@ -67,9 +67,8 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
         preset = replace(preset, linears=None)
     elif preset.linears is None:
         preset = replace(preset, head=None)
-    found = {
-        key: getattr(preset, key, None) if value is None else value for key, value in given.items()
-    }
+    open_ones = {key for key, value in given.items() if value is None}
+    found = given | {key: value for key, value in vars(preset).items() if key in open_ones}
     if name == "web":
         if found["target"] != "stock":
             raise ConfigError(
