@@ -30,12 +30,12 @@ static constexpr double kRequestSeconds = 10;
 namespace {
 
 struct Connection {
-  explicit Connection(int accepted) : descriptor(accepted), until(now() + kRequestSeconds) {}
+  Connection(int accepted, double last) : descriptor(accepted), until(last) {}
   Connection(const Connection&) = delete;
   ~Connection() { close(descriptor); }
 
   int descriptor;
-  double until;
+  double until;  // of the server's clock
   Request request;
 };
 
@@ -48,7 +48,8 @@ class Server {
 
  private:
   void accept_one();
-  bool read_from(Connection& connection);  // false: it is done with
+  double clock() const { return now() - answering_; }  // an answer keeps the others waiting
+  bool read_from(Connection& connection);              // false: it is done with
   void refuse(Connection& connection);
   void end(Connection& connection);
   void answer(const Request& request, Client& client);
@@ -60,6 +61,7 @@ class Server {
   Model model_;
   std::string name_;
   long long answers_ = 0;
+  double answering_ = 0;  // seconds of all answers
   std::vector<std::unique_ptr<Connection>> connections_;
 };
 
@@ -90,29 +92,23 @@ Outcome Server::run() {
     std::vector<pollfd> watched = {{wake_descriptor(), POLLIN, 0}};
     const bool room = connections_.size() < kConnections;
     watched.push_back({room ? listener_.descriptor() : -1, POLLIN, 0});
-    double until = now() + 3600;
+    double until = clock() + 3600;
     for (const auto& connection : connections_) {
       watched.push_back({connection->descriptor, POLLIN, 0});
       until = std::min(until, connection->until);
     }
-    const int milliseconds = static_cast<int>(std::max(0.0, until - now()) * 1000) + 1;
+    const int milliseconds = static_cast<int>(std::max(0.0, until - clock()) * 1000) + 1;
     if (poll(watched.data(), watched.size(), milliseconds) < 0 && errno != EINTR)
       return refused(format("waiting for requests failed: %s", strerror(errno)));
     std::vector<std::unique_ptr<Connection>> kept;
     for (size_t i = 0; i < connections_.size(); ++i) {
       Connection& connection = *connections_[i];
-      const double begun = now();
       bool goes_on = watched[i + 2].revents == 0 || read_from(connection);
-      if (goes_on && now() >= connection.until) {
+      if (goes_on && clock() >= connection.until) {
         connection.request.expire(kRequestSeconds);
         refuse(connection);
         goes_on = false;
       }
-      // An answer keeps the others waiting.
-      const double waited = now() - begun;
-      for (const auto& other : connections_)
-        if (other) other->until += waited;
-      for (const auto& other : kept) other->until += waited;
       if (goes_on) kept.push_back(std::move(connections_[i]));
       if (last_signal() != 0) break;
     }
@@ -126,7 +122,7 @@ void Server::accept_one() {
   const int accepted =
       accept4(listener_.descriptor(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (accepted >= 0) {
-    connections_.push_back(std::make_unique<Connection>(accepted));
+    connections_.push_back(std::make_unique<Connection>(accepted, clock() + kRequestSeconds));
   } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
     poll(nullptr, 0, 100);  // the system has none left: wait for one
   }
@@ -147,7 +143,9 @@ bool Server::read_from(Connection& connection) {
   if (state == Request::kRefused) {
     refuse(connection);
   } else {
+    const double begun = now();
     answer(request, client);
+    answering_ += now() - begun;
     end(connection);
   }
   return false;
