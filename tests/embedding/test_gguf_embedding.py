@@ -16,21 +16,8 @@ from bitnet_onnx.errors import BitNetError
 from bitnet_onnx.model import BitNetEmbedding
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support.embedding import networks as oracle
-from tests.support.gguf_files import linear_bytes
+from tests.support.gguf_files import LAYER, linear_bytes
 
-NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
 GEMMA = {
     "post_attention_layernorm": "post_attention_norm",
     "pre_feedforward_layernorm": "ffn_norm",
@@ -44,7 +31,7 @@ def stored_name(name: str, sandwich: bool) -> str:
     if stem in ("embed_tokens", "norm"):
         return {"embed_tokens": "token_embd.weight", "norm": "output_norm.weight"}[stem]
     _, layer, inner = stem.split(".", 2)
-    names = NAMES | (GEMMA if sandwich else {})
+    names = LAYER | (GEMMA if sandwich else {})
     if inner.endswith("_proj.norm"):
         return f"blk.{layer}.{names[inner.removesuffix('.norm')]}_norm_in.weight"
     return f"blk.{layer}.{names[inner]}.weight"

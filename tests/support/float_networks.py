@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from .oracle_networks import LLAMA3
+
 __all__ = ["VARIANTS", "make", "variant"]
 
 SIZES: dict[str, Any] = {
@@ -14,14 +16,6 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
     "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, "tie_word_embeddings": False,
 }  # fmt: skip
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 1e4,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
 GRANITE: dict[str, Any] = {
     "embedding_multiplier": 12.0,
     "attention_multiplier": 0.0625,
