@@ -24,6 +24,7 @@ __all__ = [
     "product",
     "rms_norm",
     "route",
+    "sigmoid",
     "silu",
 ]
 
@@ -155,13 +156,18 @@ def exponential(x: Tensor) -> Tensor:
     return total * ((n.int() + 127) << 23).view(torch.float32)
 
 
-def silu(x: Tensor) -> Tensor:
-    """Compute ``x * sigmoid(x)`` in float32: ``sigmoid = (x < 0 ? e : 1) / (1 + e)``.
+def sigmoid(x: Tensor) -> Tensor:
+    """Compute ``(x < 0 ? e : 1) / (1 + e)`` in float32, with ``e = exponential(-|x|)``.
 
-    ``e = exponential(-|x|)``, so every operation has one result.
+    So every operation has one result.
     """
     e = exponential(-x.abs())
-    return x * (torch.where(x < 0, e, 1.0) / (1.0 + e))
+    return torch.where(x < 0, e, 1.0) / (1.0 + e)
+
+
+def silu(x: Tensor) -> Tensor:
+    """Compute ``x * sigmoid(x)`` in float32."""
+    return x * sigmoid(x)
 
 
 def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -55,7 +55,5 @@ def _(gate: Tensor, up: Tensor) -> Tensor:
 )
 def GatedGelu(op: Builder, gate: Value, up: Value) -> Value:
     cube = op.Mul(op.Mul(op.Mul(gate, gate), gate), CUBE)
-    double = op.Mul(op.Add(gate, cube), DOUBLE)
-    e = steps.exponential(op, op.Neg(op.Abs(double)))
-    share = op.Div(op.Where(op.Less(double, 0.0), e, 1.0), op.Add(e, 1.0))
+    share = steps.sigmoid(op, op.Mul(op.Add(gate, cube), DOUBLE))
     return op.Mul(op.Mul(gate, share), up)

@@ -29,6 +29,7 @@ __all__ = [
     "quantize_int16",
     "quantize_uint8",
     "rescale",
+    "sigmoid",
     "silu",
     "sum_in_order",
     "unpack",
@@ -109,10 +110,15 @@ def exponential(op: Builder, x: Value) -> Value:
     return op.Mul(total, op.Pow(2.0, n))
 
 
+def sigmoid(op: Builder, x: Value) -> Value:
+    """Compute ``model/exact.py``'s sigmoid."""
+    e = exponential(op, op.Neg(op.Abs(x)))
+    return op.Div(op.Where(op.Less(x, 0.0), e, 1.0), op.Add(e, 1.0))
+
+
 def silu(op: Builder, x: Value) -> Value:
     """Compute ``model/exact.py``'s silu."""
-    e = exponential(op, op.Neg(op.Abs(x)))
-    return op.Mul(x, op.Div(op.Where(op.Less(x, 0.0), e, 1.0), op.Add(e, 1.0)))
+    return op.Mul(x, sigmoid(op, x))
 
 
 def sum_in_order(
