@@ -194,7 +194,7 @@ final class Worker {
 
     @Override
     public synchronized boolean piece(String text) {
-      if (waiting.length() == 0) {
+      if (waiting.length() == 0 && !text.isEmpty()) {
         main.postDelayed(this, MILLISECONDS);
       }
       waiting.append(text);
