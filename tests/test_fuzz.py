@@ -14,7 +14,7 @@ from tests.support.fuzz.__main__ import rounds
 from tests.support.fuzz.rounds import KINDS
 from tests.support.paths import DEMO
 
-ROUNDS = int(os.environ.get("BITNET_ONNX_FUZZ_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("BITNET_ONNX_FUZZ_ROUNDS", "40"))
 
 
 @pytest.mark.slow

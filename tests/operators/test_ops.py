@@ -239,7 +239,7 @@ def test_two_threads_compute_the_same_bits(op: str) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_a_row_does_not_depend_on_its_neighbours(op: str) -> None:
     features = width(op, 300)
-    x, made = activations(37, features, seed=4), constants(op, 20, features, 4)
+    x, made = activations(13, features, seed=4), constants(op, 20, features, 4)
     together = run(op, x, made, library=True)
     alone = np.concatenate([run(op, row[None], made, library=True) for row in x])
     np.testing.assert_array_equal(together, alone)

@@ -198,7 +198,7 @@ def make_grouped(folder: Path, seed: int = 0, **changes: Any) -> Path:
 
 
 # The number of damaged files in each test of them: BITNET_ONNX_DAMAGES=10000 takes two minutes.
-DAMAGES = int(os.environ.get("BITNET_ONNX_DAMAGES", "2000"))
+DAMAGES = int(os.environ.get("BITNET_ONNX_DAMAGES", "700"))
 
 
 def exported(

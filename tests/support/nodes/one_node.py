@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -305,16 +307,32 @@ _FORMULAS = {
 }
 
 
+# Imports once what takes seconds, then forks: a process takes its kernel when it loads the library.
+FORKS = """
+import json, os, sys
+from tests.support.nodes.one_node import native
+kernels, folder, code = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+del sys.argv[1:4]
+for kernel in kernels:
+    if (child := os.fork()) == 0:
+        os.environ["BITNET_ONNX_KERNEL"] = kernel
+        with open(os.path.join(folder, kernel), "w") as sys.stdout:
+            exec(code, {})
+        os._exit(native.active_kernel() != kernel)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"the kernel is {kernel}")
+"""
+
+
 def on_every_kernel(code: str, *arguments: str | Path) -> dict[str, str]:
     """By kernel what ``code`` prints, in a process for each; it may import ``tests.support``."""
-    printed = {}
-    for kernel in native.kernels():
+    kernels = native.kernels()
+    with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            env={**os.environ, "BITNET_ONNX_KERNEL": kernel, "PYTHONPATH": str(ROOT)},
+            [sys.executable, "-c", FORKS, json.dumps(kernels), folder, code, *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        printed[kernel] = done.stdout.strip()
-    return printed
+        return {kernel: (Path(folder) / kernel).read_text().strip() for kernel in kernels}
