@@ -130,6 +130,8 @@ def to_stock(model: ir.Model, config: BitNetConfig, options: Options, readers: R
             _product(graph, node, readers, shape_of(input_of(node, 1))[1], HEAD_BITS)
         elif node.op_type == "GroupQueryAttention" and config.head_dim % ROTARY == 0:
             node.domain, node.version = CONTRIB, 1
+            if window := node.attributes.pop("window", None):
+                node.attributes.add(ir.AttrInt64("local_window_size", window.as_int()))
             node.attributes.update({k: ir.AttrInt64(k, value) for k, value in attention.items()})
     _inline(model, stock_functions(packed))
 

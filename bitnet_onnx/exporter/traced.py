@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import operators as ops
 from ..model import (
+    Attend,
     BinaryLinear,
     BitLinear,
     BitNetModel,
@@ -110,6 +111,10 @@ class FusedNorm(nn.Module):
 class FusedAttend(nn.Module):
     """Rotary positions, KV cache and softmax as one operator, chosen by the type of the cache."""
 
+    def __init__(self, source: Attend) -> None:
+        super().__init__()
+        self.window = (source.window,) if source.window else ()
+
     def forward(
         self,
         query: Tensor,
@@ -123,7 +128,7 @@ class FusedAttend(nn.Module):
         attend, scales = ops.group_query_attention, past[2:]
         if scales:
             attend = ops.group_query_attention_int8
-        y, *present = attend(query, key, value, *past[:2], *mask, *rope, *scales)
+        y, *present = attend(query, key, value, *past[:2], *mask, *rope, *scales, *self.window)
         return y, tuple(present)
 
 
@@ -257,7 +262,7 @@ class TracedBitNet(nn.Module):
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
         for layer in self.model.layers:
-            layer.self_attn.attend = FusedAttend()
+            layer.self_attn.attend = FusedAttend(layer.self_attn.attend)
         for name in ("cos_cache", "sin_cache"):
             self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
         self.logits_scaling = config.logits_scaling

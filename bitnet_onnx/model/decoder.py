@@ -88,6 +88,9 @@ class Attention(nn.Module):
 class Attend(nn.Module):
     """Rotary positions, KV cache and softmax: attention without its linears."""
 
+    window = 0
+    """Positions up to its own that each one sees; 0: all."""
+
     def __init__(self, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
@@ -112,6 +115,7 @@ class Attend(nn.Module):
         if past is not None:
             kept = keep((key, value), past[0].dtype)
             present = tuple(torch.cat(pair, dim=2) for pair in zip(past, kept, strict=True))
+        mask = self.windowed(mask, query, present[0])
         if self.training:
             key, value = present
             y = F.scaled_dot_product_attention(
@@ -130,7 +134,18 @@ class Attend(nn.Module):
     ) -> Tensor:
         """Return the softmax weights of query [B, S, heads * D]: [B, heads, S, T]."""
         query = rotate(heads(query, self.num_heads), rope)
+        mask = self.windowed(mask, query, present[0])
         return attention_shares(query, present[0], present[2:3], seen(query, mask))
+
+
+    def windowed(self, mask: Tensor | None, query: Tensor, present: Tensor) -> Tensor | None:
+        """Return the mask without the positions before the window."""
+        new, total = query.shape[2], present.shape[2]
+        if self.window == 0 or total <= self.window:
+            return mask
+        near = torch.ones(new, total, dtype=torch.bool, device=query.device)
+        mask = seen(query, mask) & near.triu(total - new - self.window + 1)
+        return mask | ~mask.any(dim=-1, keepdim=True)  # padding rows stay finite: they are not read
 
 
 def seen(query: Tensor, mask: Tensor | None) -> Tensor:
