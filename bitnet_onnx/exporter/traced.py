@@ -29,6 +29,7 @@ from ..network.parts import parts_of
 from ..weights.levels import code_bytes
 from ..weights.ternary import packed_width
 from .options import FLOAT_LINEARS, HEADS, LEVEL_BITS, Options
+from .rope_tables import rope_names, rope_of
 from .traced_experts import TracedExperts
 
 __all__ = ["TracedBitNet"]
@@ -238,8 +239,6 @@ class TracedBitNet(nn.Module):
 
     model: Any  # a BitNetModel whose submodules are those of this file
     lm_head: Any
-    cos_cache: Tensor
-    sin_cache: Tensor
 
     def __init__(self, config: BitNetConfig, options: Options) -> None:
         super().__init__()
@@ -263,9 +262,9 @@ class TracedBitNet(nn.Module):
                 self.set_submodule(name, FusedNorm(module))
         for layer in self.model.layers:
             layer.self_attn.attend = FusedAttend(layer.self_attn.attend)
-        for name in ("cos_cache", "sin_cache"):
+        for name in rope_names(config):
             self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
-        self.logits_scaling = config.logits_scaling
+        self.config, self.logits_scaling = config, config.logits_scaling
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
@@ -275,9 +274,9 @@ class TracedBitNet(nn.Module):
         total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
         x = self.model.first(self.model.embed_tokens.embed(input_ids))
         presents: list[Tensor] = []
-        rope = (self.cos_cache, self.sin_cache)
         each = len(past) // len(self.model.layers)
         for i, layer in enumerate(self.model.layers):
+            rope = tuple(self.get_buffer(name) for name in rope_of(self.config, i))
             x, present = layer(x, rope, (lengths, total), past[each * i : each * (i + 1)])
             presents += present
         x = self.model.last(ops.last_positions(x, logits_to_keep))

@@ -30,13 +30,17 @@ KeyValue = tuple[Tensor, ...]
 class DecoderLayer(nn.Module):
     """Attention and a feed-forward network, each with a norm before it and a residual around it."""
 
-    def __init__(self, config: BitNetConfig) -> None:
+    def __init__(self, config: BitNetConfig, number: int = 0) -> None:
         super().__init__()
         network: Any = import_module(f"{__package__}.networks.{config.network}")
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = network.Attention(config)
+        self.add_attention(network, config, number)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.add_feed_forward(network, config)
+
+    def add_attention(self, network: Any, config: BitNetConfig, number: int) -> None:
+        """Make the attention of the layer of this number."""
+        self.self_attn = network.Attention(config)
 
     def add_feed_forward(self, network: Any, config: BitNetConfig) -> None:
         """Make the modules that ``feed_forward`` calls."""
@@ -55,6 +59,9 @@ class DecoderLayer(nn.Module):
 
 class Attention(nn.Module):
     """Grouped-query attention with rotary positions; each network defines ``project``."""
+
+    turns = True
+    """Whether queries and keys are rotated by their positions."""
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
@@ -136,7 +143,6 @@ class Attend(nn.Module):
         query = rotate(heads(query, self.num_heads), rope)
         mask = self.windowed(mask, query, present[0])
         return attention_shares(query, present[0], present[2:3], seen(query, mask))
-
 
     def windowed(self, mask: Tensor | None, query: Tensor, present: Tensor) -> Tensor | None:
         """Return the mask without the positions before the window."""

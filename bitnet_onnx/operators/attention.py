@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 import onnx_ir as ir
+import torch
 from onnx_ir import DataType, Value
 from torch import Tensor
 
@@ -167,8 +167,8 @@ def _attend(
     stored: Callable[[Value], Value],
 ) -> tuple[Value, Value, Value]:
     """Build the body; stored converts float32 to the type of the cache."""
-    *others, window = others
-    new = rotate_new(op, query, key, value, past_key, *others)
+    *given, window = others
+    new = rotate_new(op, query, key, value, past_key, *given)
     zeros = stored(op.ConstantOfShape(new.missing_shape, value=np.zeros(1, np.float32)))
     key_room, value_room = (op.Concat(past, zeros, axis=2) for past in (past_key, past_value))
     key_kept, value_kept = stored(new.key), stored(new.value)

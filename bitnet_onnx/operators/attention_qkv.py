@@ -40,14 +40,14 @@ def _joined(attention: Operator) -> Operator:
     def body(
         op: Builder, qkv: Value, past_key: Value, *others: Value | Attribute
     ) -> tuple[Value, ...]:
-        *others, window = others
+        *given, window = others
         whole = op.Shape(qkv, start=2)
         kv_heads, width = op.Shape(past_key, start=1, end=2), op.Shape(past_key, start=3)
         kv_width = op.Mul(kv_heads, width)
         query_width = op.Sub(op.Sub(whole, kv_width), kv_width)
         widths = op.Concat(query_width, kv_width, kv_width, axis=0)
         parts = op.Split(qkv, widths, axis=-1, _outputs=3)
-        return op.call(attention, *parts, past_key, *others, window=window)
+        return op.call(attention, *parts, past_key, *given, window=window)
 
     _, _, _, *others = attention.inputs.items()
     inputs = {"qkv": FLOAT, **dict(others)}

@@ -6,7 +6,7 @@ those of up. The formulas of routing are in ``model/exact.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,10 @@ __all__ = [
     "unpacked_form",
 ]
 
-CHOSEN = {"k": ir.AttributeType.INT, "limit": ir.AttrFloat32("limit", 0.0)}
+CHOSEN: Mapping[str, ir.AttributeType | ir.Attr] = {
+    "k": ir.AttributeType.INT,
+    "limit": ir.AttrFloat32("limit", 0.0),
+}
 Expert = Callable[[int, Tensor], Tensor]
 """``expert(number, x)`` gives ``down(silu(gate(x)) * up(x))`` of an expert for some tokens."""
 ExpertBody = Callable[[Builder, Value, Value], Value]

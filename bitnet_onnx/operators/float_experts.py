@@ -99,7 +99,13 @@ def _(x: Tensor, *_: object) -> Tensor:
     torch_op=torch.ops.bitnet.bf16_experts.default,
 )
 def Bf16Experts(
-    op: Builder, x: Value, router: Value, gate_up: Value, down: Value, k: Attribute, limit: Attribute
+    op: Builder,
+    x: Value,
+    router: Value,
+    gate_up: Value,
+    down: Value,
+    k: Attribute,
+    limit: Attribute,
 ) -> Value:
     return _plain(op, x, router, [gate_up], [down], (k, limit), _called(Bf16MatMul))
 
@@ -112,7 +118,13 @@ def Bf16Experts(
     torch_op=torch.ops.bitnet.float_experts.default,
 )
 def FloatExperts(
-    op: Builder, x: Value, router: Value, gate_up: Value, down: Value, k: Attribute, limit: Attribute
+    op: Builder,
+    x: Value,
+    router: Value,
+    gate_up: Value,
+    down: Value,
+    k: Attribute,
+    limit: Attribute,
 ) -> Value:
     return _plain(op, x, router, [gate_up], [down], (k, limit), _multiply)
 
@@ -120,7 +132,13 @@ def FloatExperts(
 # ONNX Runtime makes the float32 weights once, at load.
 @operator(name="Bf16Experts", inputs=Bf16Experts.inputs, outputs={"Y": FLOAT}, attributes=CHOSEN)
 def bf16_form(
-    op: Builder, x: Value, router: Value, gate_up: Value, down: Value, k: Attribute, limit: Attribute
+    op: Builder,
+    x: Value,
+    router: Value,
+    gate_up: Value,
+    down: Value,
+    k: Attribute,
+    limit: Attribute,
 ) -> Value:
     wide = [op.Cast(gate_up, to=FLOAT)], [op.Cast(down, to=FLOAT)]
     return _plain(op, x, router, *wide, (k, limit), _multiply)

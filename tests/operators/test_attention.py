@@ -89,7 +89,9 @@ def test_a_window_hides_what_is_before_it(
     assert hides != np.array_equal(expected[0], of_torch(op, fed)[0])
     joined = side_by_side(fed)
     found = [session(op, False, window=window).run(None, fed)]
-    found += [session(f"{op}QKV", library, window=window).run(None, joined) for library in (0, 1)]
+    found += [
+        session(f"{op}QKV", library, window=window).run(None, joined) for library in (False, True)
+    ]
     for kernel in native.kernels():
         monkeypatch.setenv("BITNET_ONNX_KERNEL", kernel)
         found.append(session(op, True, window=window).run(None, fed))

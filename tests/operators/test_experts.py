@@ -94,7 +94,7 @@ def test_a_limit_binds_gates_from_above_and_ups_from_both_sides(kind: str) -> No
 @pytest.mark.parametrize("limit", [-1.0, float("nan")])
 def test_a_limit_below_0_is_refused(limit: float) -> None:
     made = inputs(INT8, (2, 8), 2, 4)
-    with pytest.raises(Exception, match="limit is .*, expected 0 or more"):
+    with pytest.raises(Exception, match=r"limit is .*, expected 0 or more"):
         run(INT8, made, 1, True, limit=limit)
 
 

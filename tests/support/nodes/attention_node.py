@@ -46,8 +46,9 @@ def session(op: str, library: bool, threads: int = 2, window: int = 0) -> ort.In
     cache = np.dtype(TYPES[op.removesuffix("QKV")])
     kinds |= dict.fromkeys(CACHES, helper.np_dtype_to_tensor_dtype(cache))
     values = {name: helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()}
+    attributes: dict[str, Any] = {"window": window} if window else {}
     graph = helper.make_graph(
-        [helper.make_node(op, fed, found, domain="bitnet", **({"window": window} if window else {}))],
+        [helper.make_node(op, fed, found, domain="bitnet", **attributes)],
         "attention",
         [values[name] for name in fed],
         [values[name] for name in found],
