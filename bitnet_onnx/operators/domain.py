@@ -180,13 +180,17 @@ class Operator:
     def traced(self, *given: Any) -> Any:
         """Add a node of this operator to the graph that ``torch.onnx.export`` is tracing.
 
-        given: the inputs, then the attributes; the last ones may be left out.
+        given: the inputs, then the attributes; the node lacks those that are at their defaults.
         """
         from onnxscript import values  # takes 0.2 seconds, and only tracing needs it
 
         opset = values.Opset(DOMAIN, VERSION)
         inputs, others = given[: len(self.inputs)], given[len(self.inputs) :]
-        attributes = dict(zip(self.attributes, others, strict=False))
+        attributes = {
+            name: value
+            for (name, kind), value in zip(self.attributes.items(), others, strict=False)
+            if not isinstance(kind, ir.Attr) or kind.value != value
+        }
         return values.Op(opset, self.name, self.schema())(*inputs, **attributes)
 
     def function(self) -> ir.Function:

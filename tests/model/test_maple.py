@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -53,9 +54,9 @@ def ids_of(count: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 97, (count,), generator=torch.Generator().manual_seed(seed))
 
 
-def near(found: Any, expected: Tensor) -> bool:
+def near(found: Any, expected: Tensor, bound: float = 1e-5) -> bool:
     difference = (torch.as_tensor(found) - expected).abs().max()
-    return float(difference) <= 1e-5 * float(expected.abs().max())
+    return float(difference) <= bound * float(expected.abs().max())
 
 
 @torch.no_grad()
@@ -129,15 +130,11 @@ def test_an_artifact_computes_them_step_by_step(
     folder = maple.save(tmp_path / "c", fields, weights)
     artifact = export(folder, tmp_path / "a", target=target, kv_cache=cache, copy_library=False)
     session = Session(artifact, threads=1, custom_ops=library)
-    bound = {"float32": 1e-5, "float16": 2e-3, "int8": 5e-2}[cache]
+    bound = {"float32": 1e-5, "float16": 5e-3, "int8": 5e-2}[cache]
     expected = maple.logits(fields, weights, ids)
-    found = [session.prefill(ids[:9].tolist())]
-    for token in ids[9:].tolist():
-        found.append(session.decode([token])[0])
-    difference = (torch.as_tensor(found[0]) - expected[8]).abs().max()
-    for mine, theirs in zip(found, expected[8:], strict=True):
-        difference = max(difference, (torch.as_tensor(mine) - theirs).abs().max())
-    assert float(difference) <= bound * float(expected.abs().max())
+    found = [session.prefill(ids[:9].tolist()).copy()]
+    found += [session.decode([token])[0].copy() for token in ids[9:].tolist()]
+    assert near(np.stack(found), expected[8:], bound)
 
 
 # --------------------------------------------------------------------------- what is refused
