@@ -168,9 +168,11 @@ class Operator:
             for side in (self.inputs, self.outputs)
         )
         attributes = [
-            defs.OpSchema.Attribute(name, default_value=ir.serde.serialize_attribute(kind))
-            if isinstance(kind, ir.Attr)
-            else defs.OpSchema.Attribute(name, getattr(defs.OpSchema.AttrType, kind.name))
+            defs.OpSchema.Attribute(
+                name,
+                getattr(defs.OpSchema.AttrType, _type_of(kind).name),
+                required=not isinstance(kind, ir.Attr),  # a default here would be in every node
+            )
             for name, kind in self.attributes.items()
         ]
         return defs.OpSchema(
@@ -197,10 +199,7 @@ class Operator:
         """Build its body as an ONNX function, a new one in each call."""
         op = Builder()
         inputs = [Value(name=name) for name in self.inputs]
-        attributes = [
-            Attribute(name, kind.type if isinstance(kind, ir.Attr) else kind)
-            for name, kind in self.attributes.items()
-        ]
+        attributes = [Attribute(name, _type_of(kind)) for name, kind in self.attributes.items()]
         results = self.body(op, *inputs, *attributes)
         outputs = [results] if isinstance(results, Value) else list(results)
         for name, output in zip(self.outputs, outputs, strict=True):
@@ -213,6 +212,10 @@ class Operator:
             for name, kind in self.attributes.items()
         ]
         return ir.Function(DOMAIN, self.name, graph=graph, attributes=declared)
+
+
+def _type_of(kind: ir.AttributeType | ir.Attr) -> ir.AttributeType:
+    return kind.type if isinstance(kind, ir.Attr) else kind
 
 
 def operator(
