@@ -90,7 +90,8 @@ def test_the_window_the_limit_and_the_positions_all_count(tmp_path: Path) -> Non
     network = BitNetForCausalLM.from_checkpoint(
         open_checkpoint(maple.save(tmp_path / "c", CONFIG, weights))
     )
-    for layer in network.model.layers:
+    layers: Any = network.model.layers
+    for layer in layers:
         layer.block_sparse_moe.limit = 0.0
     assert not near(network(ids[None]).logits[0], expected)
 

@@ -111,7 +111,8 @@ def save(folder: Path, fields: dict[str, Any], weights: dict[str, Tensor], shard
     if shards == 1:
         save_file(weights, folder / "model.safetensors")
         return folder
-    names, places = sorted(weights), {}
+    names = sorted(weights)
+    places: dict[str, str] = {}
     for shard in range(shards):
         file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
         some = names[shard::shards]  # an expert's matrices are in different files
