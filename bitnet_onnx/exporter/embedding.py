@@ -66,7 +66,7 @@ class TracedEmbedding(nn.Module):
             elif isinstance(module, Gated):
                 self.set_submodule(name, FusedGated(module))
         for layer in self.model.layers:
-            layer.self_attn.attend = FusedAttend()
+            layer.self_attn.attend = FusedAttend(layer.self_attn.attend)
         if pooling.normalize:
             self.unit = FusedNorm(unit_norm(config.hidden_size))
         self.sliding = (False,) * config.num_hidden_layers

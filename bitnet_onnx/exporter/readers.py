@@ -17,11 +17,13 @@ import torch
 from ..errors import CheckpointError
 from ..model import rotary_tables
 from ..network.config import BitNetConfig
+from ..network.maple import maple_of
 from ..network.parts import Linear
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import LevelRows, level_rows, row_deviations
 from ..weights.ternary import int8_rows, pack, row_bounds
 from .options import LEVEL_BITS, Options
+from .rope_tables import ROPE, rope_names
 
 __all__ = ["Reader", "Readers", "rotary_readers", "weight_readers"]
 
@@ -59,7 +61,12 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
         readers |= _scan(checkpoint, parts.head)
     if options.head in LEVEL_BITS:
         readers |= _levels(checkpoint, parts.head, options.head)
-    return readers | rotary_readers(checkpoint.config, options.context)
+    maple = maple_of(checkpoint.config.mixture)
+    if maple is None or any(maple.sliding):
+        readers |= rotary_readers(checkpoint.config, options.context)
+    still = still_readers(checkpoint.config, options.context)
+    missing = [name for name in rope_names(checkpoint.config) if name not in readers]
+    return readers | dict(zip(missing, still, strict=False))
 
 
 def _linear(checkpoint: Checkpoint, linear: Linear) -> Readers:
@@ -193,8 +200,14 @@ def rotary_readers(config: BitNetConfig, context: int) -> Readers:
     angles = rotary_tables(config, torch.arange(context).unsqueeze(0))
     return {
         name: partial(np.ascontiguousarray, values[0, :, : config.head_dim // 2].numpy())
-        for name, values in zip(("cos_cache", "sin_cache"), angles, strict=True)
+        for name, values in zip(ROPE, angles, strict=True)
     }
+
+
+def still_readers(config: BitNetConfig, context: int) -> list[Reader]:
+    """Return readers of a cos and a sin that rotate nothing."""
+    shape = (context, config.head_dim // 2)
+    return [partial(np.full, shape, value, np.float32) for value in (1.0, 0.0)]
 
 
 def _cached(read: Callable[[], Any], readers: int) -> Callable[[], Any]:

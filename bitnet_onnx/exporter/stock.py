@@ -128,10 +128,18 @@ def to_stock(model: ir.Model, config: BitNetConfig, options: Options, readers: R
                 node.attributes.add(ir.AttrInt64s("width", [width]))
         elif node.op_type == "Int8MatMul" and node.op_type in packed:
             _product(graph, node, readers, shape_of(input_of(node, 1))[1], HEAD_BITS)
-        elif node.op_type == "GroupQueryAttention" and config.head_dim % ROTARY == 0:
+        elif node.op_type == "GroupQueryAttention" and fits_contrib(node, config.head_dim):
             node.domain, node.version = CONTRIB, 1
             node.attributes.update({k: ir.AttrInt64(k, value) for k, value in attention.items()})
     _inline(model, stock_functions(packed))
+
+
+def fits_contrib(node: ir.Node, head_dim: int) -> bool:
+    """Return whether com.microsoft's attention computes the same; others keep their bodies.
+
+    Releases of ONNX Runtime differ by one position in where its local_window_size begins.
+    """
+    return head_dim % ROTARY == 0 and "window" not in node.attributes
 
 
 def activations(weight: ir.Value) -> ir.Value:

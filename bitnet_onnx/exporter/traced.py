@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import operators as ops
 from ..model import (
+    Attend,
     BinaryLinear,
     BitLinear,
     BitNetModel,
@@ -28,6 +29,7 @@ from ..network.parts import parts_of
 from ..weights.levels import code_bytes
 from ..weights.ternary import packed_width
 from .options import FLOAT_LINEARS, HEADS, LEVEL_BITS, Options
+from .rope_tables import rope_names, rope_of
 from .traced_experts import TracedExperts
 
 __all__ = ["TracedBitNet"]
@@ -110,6 +112,10 @@ class FusedNorm(nn.Module):
 class FusedAttend(nn.Module):
     """Rotary positions, KV cache and softmax as one operator, chosen by the type of the cache."""
 
+    def __init__(self, source: Attend) -> None:
+        super().__init__()
+        self.window = (source.window,) if source.window else ()
+
     def forward(
         self,
         query: Tensor,
@@ -123,7 +129,7 @@ class FusedAttend(nn.Module):
         attend, scales = ops.group_query_attention, past[2:]
         if scales:
             attend = ops.group_query_attention_int8
-        y, *present = attend(query, key, value, *past[:2], *mask, *rope, *scales)
+        y, *present = attend(query, key, value, *past[:2], *mask, *rope, *scales, *self.window)
         return y, tuple(present)
 
 
@@ -233,8 +239,6 @@ class TracedBitNet(nn.Module):
 
     model: Any  # a BitNetModel whose submodules are those of this file
     lm_head: Any
-    cos_cache: Tensor
-    sin_cache: Tensor
 
     def __init__(self, config: BitNetConfig, options: Options) -> None:
         super().__init__()
@@ -257,10 +261,10 @@ class TracedBitNet(nn.Module):
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
         for layer in self.model.layers:
-            layer.self_attn.attend = FusedAttend()
-        for name in ("cos_cache", "sin_cache"):
+            layer.self_attn.attend = FusedAttend(layer.self_attn.attend)
+        for name in rope_names(config):
             self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
-        self.logits_scaling = config.logits_scaling
+        self.config, self.logits_scaling = config, config.logits_scaling
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
@@ -270,9 +274,9 @@ class TracedBitNet(nn.Module):
         total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
         x = self.model.first(self.model.embed_tokens.embed(input_ids))
         presents: list[Tensor] = []
-        rope = (self.cos_cache, self.sin_cache)
         each = len(past) // len(self.model.layers)
         for i, layer in enumerate(self.model.layers):
+            rope = tuple(self.get_buffer(name) for name in rope_of(self.config, i))
             x, present = layer(x, rope, (lengths, total), past[each * i : each * (i + 1)])
             presents += present
         x = self.model.last(ops.last_positions(x, logits_to_keep))

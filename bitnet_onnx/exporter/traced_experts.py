@@ -40,7 +40,9 @@ class TracedExperts(nn.Module):
 
     def __init__(self, source: Experts, linears: str) -> None:
         super().__init__()
-        self.k, self.linears = source.k, linears
+        self.linears = linears
+        # What is not given is 0 in the node, too.
+        self.given = (source.k, source.limit) if source.limit else (source.k,)
         self.router = nn.Module()
         self.router.layer = Stored(torch.empty(source.router.layer.weight.shape))
         self.input_linear = stored(source.input_linear, linears)
@@ -51,10 +53,10 @@ class TracedExperts(nn.Module):
         router = self.router.layer.weight
         if self.linears in ("float32", "bf16"):
             mix = ops.bf16_experts if self.linears == "bf16" else ops.float_experts
-            return mix(x, router, gate_up.weight, down.weight, self.k)
+            return mix(x, router, gate_up.weight, down.weight, *self.given)
         mix = ops.int8_experts if self.linears == "int8" else ops.ternary_experts
         scales = gate_up.weight_scale, down.weight_scale
-        return mix(x, router, gate_up.weight, scales[0], down.weight, scales[1], self.k)
+        return mix(x, router, gate_up.weight, scales[0], down.weight, scales[1], *self.given)
 
 
 def stored(linear: Any, linears: str) -> Stored:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from .binary import BinaryLinear
 from .causal_lm import IGNORED, BitNetForCausalLM, BitNetModel
-from .decoder import KeyValue, empty, heads
+from .decoder import Attend, KeyValue, empty, heads
 from .embedding import BitNetEmbedding
 from .experts import Experts
 from .gated import Gated
@@ -25,6 +25,7 @@ from .rotary import rotary_tables, rotate
 
 __all__ = [
     "IGNORED",
+    "Attend",
     "BinaryLinear",
     "BitLinear",
     "BitNetEmbedding",

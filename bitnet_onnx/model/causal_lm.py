@@ -38,7 +38,7 @@ class BitNetModel(nn.Module):
         nn.init.normal_(self.embed_tokens.weight, std=0.02)
         network: Any = import_module(f"{__package__}.networks.{config.network}")
         layer = getattr(network, "DecoderLayer", DecoderLayer)
-        self.layers = nn.ModuleList(layer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(layer(config, n) for n in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.scale_emb = config.scale_emb * config.embedding_multiplier
         self.width = config.hidden_size / (config.dim_model_base or config.hidden_size)
@@ -56,8 +56,11 @@ class BitNetModel(nn.Module):
         where each position sees itself and those before; past: empty without one.
         """
         states, presents = [self.first(x.float())], []
-        for i, layer in enumerate(self.layers):
-            x, present = layer(states[-1], rope, mask, past[i] if past else None)
+        still = torch.ones_like(rope[0]), torch.zeros_like(rope[1])  # rotates nothing
+        layers: Any = self.layers
+        for i, layer in enumerate(layers):
+            turned = rope if layer.self_attn.turns else still
+            x, present = layer(states[-1], turned, mask, past[i] if past else None)
             states.append(x)
             presents.append(present)
         states[-1] = self.last(states[-1])

@@ -30,13 +30,17 @@ KeyValue = tuple[Tensor, ...]
 class DecoderLayer(nn.Module):
     """Attention and a feed-forward network, each with a norm before it and a residual around it."""
 
-    def __init__(self, config: BitNetConfig) -> None:
+    def __init__(self, config: BitNetConfig, number: int = 0) -> None:
         super().__init__()
         network: Any = import_module(f"{__package__}.networks.{config.network}")
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = network.Attention(config)
+        self.add_attention(network, config, number)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.add_feed_forward(network, config)
+
+    def add_attention(self, network: Any, config: BitNetConfig, number: int) -> None:
+        """Make the attention of the layer of this number."""
+        self.self_attn = network.Attention(config)
 
     def add_feed_forward(self, network: Any, config: BitNetConfig) -> None:
         """Make the modules that ``feed_forward`` calls."""
@@ -55,6 +59,9 @@ class DecoderLayer(nn.Module):
 
 class Attention(nn.Module):
     """Grouped-query attention with rotary positions; each network defines ``project``."""
+
+    turns = True
+    """Whether queries and keys are rotated by their positions."""
 
     def __init__(self, config: BitNetConfig) -> None:
         super().__init__()
@@ -88,6 +95,9 @@ class Attention(nn.Module):
 class Attend(nn.Module):
     """Rotary positions, KV cache and softmax: attention without its linears."""
 
+    window = 0
+    """Positions up to its own that each one sees; 0: all."""
+
     def __init__(self, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
@@ -112,6 +122,7 @@ class Attend(nn.Module):
         if past is not None:
             kept = keep((key, value), past[0].dtype)
             present = tuple(torch.cat(pair, dim=2) for pair in zip(past, kept, strict=True))
+        mask = self.windowed(mask, query, present[0])
         if self.training:
             key, value = present
             y = F.scaled_dot_product_attention(
@@ -130,7 +141,17 @@ class Attend(nn.Module):
     ) -> Tensor:
         """Return the softmax weights of query [B, S, heads * D]: [B, heads, S, T]."""
         query = rotate(heads(query, self.num_heads), rope)
+        mask = self.windowed(mask, query, present[0])
         return attention_shares(query, present[0], present[2:3], seen(query, mask))
+
+    def windowed(self, mask: Tensor | None, query: Tensor, present: Tensor) -> Tensor | None:
+        """Return the mask without the positions before the window."""
+        new, total = query.shape[2], present.shape[2]
+        if self.window == 0 or total <= self.window:
+            return mask
+        near = torch.ones(new, total, dtype=torch.bool, device=query.device)
+        mask = seen(query, mask) & near.triu(total - new - self.window + 1)
+        return mask | ~mask.any(dim=-1, keepdim=True)  # padding rows stay finite: they are not read
 
 
 def seen(query: Tensor, mask: Tensor | None) -> Tensor:

@@ -19,6 +19,7 @@ __all__ = [
     "attention_int8",
     "attention_shares",
     "exponential",
+    "gated",
     "kept_int8",
     "mixture",
     "product",
@@ -168,6 +169,16 @@ def sigmoid(x: Tensor) -> Tensor:
 def silu(x: Tensor) -> Tensor:
     """Compute ``x * sigmoid(x)`` in float32."""
     return x * sigmoid(x)
+
+
+def gated(gate: Tensor, up: Tensor, limit: float = 0.0) -> Tensor:
+    """Compute ``silu(gate) * up``; with a limit, gate is at most that and up within it, both ways.
+
+    A limit of 0 is none.
+    """
+    if limit:
+        gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+    return silu(gate) * up
 
 
 def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

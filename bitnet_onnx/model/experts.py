@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..network.config import BitNetConfig
 from ..weights.ternary import absmax_int8, absmean_experts
-from .exact import mixture, product, route, silu
+from .exact import gated, mixture, product, route
 from .layers import StraightThrough
 
 __all__ = ["ExpertLinear", "Experts", "FloatExpertLinear", "Router", "balance_loss"]
@@ -99,7 +99,7 @@ class Experts(nn.Module):
     """``sum of share_e * down_e(silu(gate_e(x)) * up_e(x))`` over the k experts of the router.
 
     The shares are the softmax over the k largest logits: ``exact.route``. Gate and up are the first
-    and the second half of the rows of ``input_linear``.
+    and the second half of the rows of ``input_linear``. Some networks limit both: ``exact.gated``.
     """
 
     def __init__(self, config: BitNetConfig) -> None:
@@ -107,6 +107,7 @@ class Experts(nn.Module):
         assert config.mixture is not None
         hidden, inner = config.hidden_size, config.intermediate_size
         count, self.k = config.mixture.num_local_experts, config.mixture.num_experts_per_tok
+        self.limit = config.mixture.limit
         linear = FloatExpertLinear if config.float_linears else ExpertLinear
         self.router = Router(config)
         self.input_linear = linear(count, hidden, 2 * inner, parts=2)
@@ -121,7 +122,11 @@ class Experts(nn.Module):
     def expert(self, number: int, x: Tensor) -> Tensor:
         """Compute one expert: x [T, H] -> [T, H]."""
         gate, up = self.input_linear(x, number).chunk(2, dim=-1)
-        return self.output_linear((F.silu(gate) if self.training else silu(gate)) * up, number)
+        if not self.training:
+            return self.output_linear(gated(gate, up, self.limit), number)
+        if self.limit:
+            gate, up = gate.clamp(max=self.limit), up.clamp(-self.limit, self.limit)
+        return self.output_linear(F.silu(gate) * up, number)
 
     def route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return the experts [T, k] of each token, and their shares."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..network.config import BitNetConfig
+from ..network.maple import maple_of
 from ..network.rope import RopeScaling
 
 __all__ = ["rotary_tables", "rotate"]
@@ -19,14 +21,19 @@ __all__ = ["rotary_tables", "rotate"]
 
 def rotary_tables(config: BitNetConfig, position_ids: Tensor) -> tuple[Tensor, Tensor]:
     """Compute cos and sin [B, S, D] of positions [B, S]; both halves of D hold the same angles."""
-    pairs = torch.arange(0, config.head_dim, 2, device=position_ids.device).float()
-    frequencies = 1.0 / config.rope_theta ** (pairs / config.head_dim)
+    maple, width = maple_of(config.mixture), config.head_dim
+    if maple is not None:
+        width = maple.rotary_width(width)
+    pairs = torch.arange(0, width, 2, device=position_ids.device).float()
+    frequencies = 1.0 / config.rope_theta ** (pairs / width)
     scaling = config.rope_scaling
     if scaling is None:
         factor = 1.0
     else:
         frequencies = SCALED[scaling.rope_type](frequencies, scaling, config)
         factor = scaling.attention_factor
+    if width < config.head_dim:  # the others stand still
+        frequencies = F.pad(frequencies, (0, (config.head_dim - width) // 2))
     angles = position_ids.unsqueeze(-1).float() * frequencies
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos() * factor, angles.sin() * factor

@@ -18,7 +18,8 @@ from .body import Body, Look
 from .gemma import Gemma, read_positions
 from .key_lists import CONFIG_KEYS
 from .keys import sort_out
-from .mixture import Mixture, read_mixture
+from .maple import read_experts
+from .mixture import Mixture
 from .quantization import (
     FLOAT,
     GROUP_SIZE,
@@ -156,7 +157,7 @@ class BitNetConfig:
         widths = {
             "hidden_size": hidden,
             "num_attention_heads * head_dim": heads * head_dim,
-            "intermediate_size": read.size(fields, "intermediate_size", MAX_FEATURES),
+            network.inner_field: read.size(fields, network.inner_field, MAX_FEATURES),
         }
         quantization = _quantization(fields, network, widths, seen)
         context = read.size(fields, "max_position_embeddings", MAX_VOCABULARY, default=2048)
@@ -167,7 +168,7 @@ class BitNetConfig:
         return cls(
             vocab_size=vocab,
             hidden_size=hidden,
-            intermediate_size=widths["intermediate_size"],
+            intermediate_size=widths[network.inner_field],
             num_hidden_layers=layers,
             num_attention_heads=heads,
             num_key_value_heads=kv_heads,
@@ -183,7 +184,7 @@ class BitNetConfig:
             **quantization._asdict(),
             **_scales(fields, network),
             **_biases(fields, network, quantization),
-            mixture=read_mixture(fields, network.shared_expert) if network.experts else None,
+            mixture=read_experts(fields, network, layers, head_dim),
             **positions,
             **({"embedding_multiplier": hidden**0.5} if network.sandwich else {}),
         )
@@ -196,7 +197,7 @@ class BitNetConfig:
             "model_type": network.model_type,
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
+            network.inner_field: self.intermediate_size,
             "num_hidden_layers": self.num_hidden_layers,
             "num_attention_heads": self.num_attention_heads,
             "num_key_value_heads": self.num_key_value_heads,
@@ -218,9 +219,8 @@ class BitNetConfig:
         fields |= {name: getattr(self, name) for name in network.scales}
         for part in (self.mixture, self.gemma):
             fields |= {} if part is None else part.to_dict()
-        if self.rope_scaling is not None:
-            fields["rope_scaling"] = self.rope_scaling.to_dict()
-        section = self._quantization_config()
+        scaling, section = self.rope_scaling, self._quantization_config()
+        fields |= {} if scaling is None else {"rope_scaling": scaling.to_dict()}
         return fields if section is None else {**fields, "quantization_config": section}
 
     def _quantization_config(self) -> dict[str, Any] | None:

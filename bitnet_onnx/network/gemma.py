@@ -13,7 +13,7 @@ from . import fields as read
 from .records import Network
 from .rope import RopeScaling, read_rope
 
-__all__ = ["Gemma", "read_positions"]
+__all__ = ["FULL", "SLIDING", "Gemma", "read_positions", "sliding_of"]
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 PATTERN = 6  # every sixth layer is a full one, where layer_types is not given
@@ -59,7 +59,9 @@ def read_positions(
     Gemma's rope_theta and rope_scaling are those of its full layers.
     """
     if not network.sandwich:
-        theta, scaling = read_rope(fields, network.rope_theta, context, head_dim)
+        theta, scaling = read_rope(
+            fields, network.rope_theta, context, head_dim, partial=network.windows
+        )
         return {"rope_theta": theta, "rope_scaling": scaling}
     sliding = _layers(fields, layers)
     theta, local, scaling = _rope(fields, context, head_dim)
@@ -78,6 +80,11 @@ def _layers(fields: read.Fields, count: int) -> tuple[bool, ...]:
     kinds = fields.get("layer_types")
     if kinds is None:
         return tuple(bool((layer + 1) % pattern) for layer in range(count))
+    return sliding_of(kinds, count)
+
+
+def sliding_of(kinds: Any, count: int) -> tuple[bool, ...]:
+    """Return which of ``count`` layers slide, as ``layer_types`` says."""
     if not isinstance(kinds, list) or not all(kind in (SLIDING, FULL) for kind in kinds):
         raise ConfigError(
             f"layer_types is {kinds!r:.80}, expected a list of {SLIDING!r} and {FULL!r}"

@@ -29,6 +29,11 @@ class Mixture:
     shared_intermediate_size: int = 0
     """The inner features of a feed-forward network that all tokens go through; 0: none."""
 
+    @property
+    def limit(self) -> float:
+        """The most that a gate, and an up in either direction, may be; 0: there is no limit."""
+        return 0.0
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of a config.json: the inverse of ``read_mixture``."""
         fields = asdict(self)

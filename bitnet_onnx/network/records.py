@@ -70,6 +70,12 @@ class Network:
     """Whether the feed-forward network is a mixture of experts: ``block_sparse_moe``."""
     shared_expert: bool = False
     """Whether ``shared_mlp``, which all tokens go through, may stand beside the experts."""
+    separate_experts: bool = False
+    """Whether files hold gate, up and down of each expert as tensors of their own."""
+    windows: bool = False
+    """Whether ``layer_types`` names layers with a window and rotary positions, and others."""
+    inner_field: str = "intermediate_size"
+    """The field of config.json for the inner features of the feed-forward network."""
     own_field: str | None = None
     """A field that no other network with the same model_type has in its config.json."""
     in_transformers: bool = True
@@ -191,6 +197,22 @@ _LIST = (
         experts=True,
         shared_expert=True,
         gguf=Gguf(("granitemoe",), pairs=True),
+    ),
+    Network(  # deepgrove/maple-preview
+        name="maple",
+        model_type="maple",
+        architecture="MapleForCausalLM",
+        hidden_act="silu",
+        rope_theta=1e4,
+        rms_norm_eps=1e-6,
+        head_dim=128,
+        weights="float",
+        head_norms=("self_attn.q_norm", "self_attn.k_norm"),
+        experts=True,
+        separate_experts=True,
+        windows=True,
+        inner_field="moe_intermediate_size",
+        in_transformers=False,
     ),
     Network(  # microsoft/bitnet-embedding-0.6b
         name="qwen3_embedding",

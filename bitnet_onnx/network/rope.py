@@ -50,12 +50,16 @@ class RopeScaling:
 
 
 def read_rope(
-    fields: dict[str, Any], default_theta: float, context: int, head_dim: int
+    fields: dict[str, Any],
+    default_theta: float,
+    context: int,
+    head_dim: int,
+    partial: bool = False,
 ) -> tuple[float, RopeScaling | None]:
     """Read theta and scaling as transformers 5 does.
 
     ``rope_scaling``, of older files, takes precedence over ``rope_parameters``, and a theta inside
-    either over ``rope_theta`` beside it.
+    either over ``rope_theta`` beside it. partial: partial_rotary_factor is read elsewhere.
     """
     where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
     section = read.section(fields, where) or read.Fields({})
@@ -64,7 +68,7 @@ def read_rope(
     theta = read.optional(section, f"{where}.rope_theta", theta)
     original = read.size(section, f"{where}.{ORIGINAL}", MAX_POSITIONS, default=context)
     original = read.size(fields, ORIGINAL, MAX_POSITIONS, default=original)
-    for part, name in ((fields, ""), (section, f"{where}.")):
+    for part, name in () if partial else ((fields, ""), (section, f"{where}.")):
         read.one_of(part, f"{name}partial_rotary_factor", (None, 1, 1.0), None)
     kind = _kind(section, where)
     if kind == "default":

@@ -19,6 +19,11 @@ def network_of(fields: dict[str, Any], look: Look | None) -> tuple[Network, Body
 
     Raises ConfigError where the network is unknown.
     """
+    if fields.get("model_type") is None:  # the class that comes with the checkpoint names it
+        classes = {n.architecture: n for n in RECORDS.values() if not n.in_transformers}
+        for architecture, declared in classes.items():
+            if fields.get("architectures") == [architecture]:
+                fields["model_type"] = declared.model_type
     known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
     read.one_of(fields, "model_type", known, None)
     read.one_of(fields, "weight_bits", (1, None), None)

@@ -7,8 +7,10 @@ positions of the present cache, D the width of a head.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import torch
 from onnx_ir import DataType, Value
 from torch import Tensor
@@ -16,9 +18,10 @@ from torch import Tensor
 from ..model import heads, rotate
 from ..model.exact import attention
 from .attention_steps import join_heads, multiply_keys, rotate_new, softmax
-from .domain import DOUBLE, FLOAT, FLOAT16, INT32, Builder, operator
+from .domain import DOUBLE, FLOAT, FLOAT16, INT32, Attribute, Builder, operator
 
 __all__ = [
+    "WINDOW",
     "GroupQueryAttention",
     "GroupQueryAttentionF16",
     "appended",
@@ -27,6 +30,9 @@ __all__ = [
     "rotated",
     "seen_by",
 ]
+
+
+WINDOW = {"window": ir.AttrInt64("window", 0)}
 
 
 @torch.library.custom_op("bitnet::group_query_attention", mutates_args=())
@@ -40,6 +46,7 @@ def group_query_attention(
     total_sequence_length: Tensor,
     cos_cache: Tensor,
     sin_cache: Tensor,
+    window: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Attend with rotary positions and a KV cache; the inputs are com.microsoft's of this name.
 
@@ -48,6 +55,8 @@ def group_query_attention(
     cos and sin [positions, D / 2] -> output like query, present key and value [B, kv_heads, L, D]
     with L = max(P, total_sequence_length). Past and present are float32, or float16 where the ONNX
     node is GroupQueryAttentionF16: new keys and values are rounded before they are attended to.
+
+    A new position sees those up to its own; with a window, the last ``window`` of them.
 
     Row b has ``max(0, seqlens_k[b] + 1 - S)`` past positions; its new positions follow these, also
     in the cache. Scores and the sums over values are float64, of exact products. Scores are rounded
@@ -60,7 +69,7 @@ def group_query_attention(
         appended(cache, part.to(cache.dtype), positions, total_sequence_length)
         for cache, part in ((past_key, key), (past_value, value))
     )
-    y = attention(query, present_key, present_value, seen_by(present_key, positions))
+    y = attention(query, present_key, present_value, seen_by(present_key, positions, window))
     return y.transpose(1, 2).flatten(2), present_key, present_value
 
 
@@ -90,14 +99,16 @@ def appended(past: Tensor, new: Tensor, positions: Tensor, total: Tensor) -> Ten
     return torch.cat([past, missing], dim=2).scatter(2, index.expand_as(new), new)
 
 
-def seen_by(present: Tensor, positions: Tensor) -> Tensor:
+def seen_by(present: Tensor, positions: Tensor, window: int) -> Tensor:
     """Return bool [B, 1, S, L]: whether a new position sees one of the cache."""
-    return torch.arange(present.shape[2]) <= positions[:, None, :, None]
+    numbers, own = torch.arange(present.shape[2]), positions[:, None, :, None]
+    seen = numbers <= own
+    return seen & (numbers > own - window) if window else seen
 
 
 @group_query_attention.register_fake
 def _(
-    query: Tensor, key: Tensor, value: Tensor, past_key: Tensor, past_value: Tensor, *_: Tensor
+    query: Tensor, key: Tensor, value: Tensor, past_key: Tensor, past_value: Tensor, *_: object
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape = list(past_key.shape)
     shape[2] += query.shape[1]
@@ -123,9 +134,10 @@ def inputs_with(cache: DataType) -> dict[str, DataType]:
     inputs=inputs_with(FLOAT),
     outputs={"output": FLOAT, "present_key": FLOAT, "present_value": FLOAT},
     torch_op=torch.ops.bitnet.group_query_attention.default,
+    attributes=WINDOW,
     takes=lambda *inputs: inputs[3].dtype == FLOAT,
 )
-def GroupQueryAttention(op: Builder, *inputs: Value) -> tuple[Value, Value, Value]:
+def GroupQueryAttention(op: Builder, *inputs: Value | Attribute) -> tuple[Value, Value, Value]:
     return _attend(op, *inputs, stored=op.Identity)
 
 
@@ -133,9 +145,10 @@ def GroupQueryAttention(op: Builder, *inputs: Value) -> tuple[Value, Value, Valu
     inputs=inputs_with(FLOAT16),
     outputs={"output": FLOAT, "present_key": FLOAT16, "present_value": FLOAT16},
     torch_op=torch.ops.bitnet.group_query_attention.default,
+    attributes=WINDOW,
     takes=lambda *inputs: inputs[3].dtype == FLOAT16,
 )
-def GroupQueryAttentionF16(op: Builder, *inputs: Value) -> tuple[Value, Value, Value]:
+def GroupQueryAttentionF16(op: Builder, *inputs: Value | Attribute) -> tuple[Value, Value, Value]:
     return _attend(op, *inputs, stored=lambda x: op.Cast(x, to=FLOAT16))
 
 
@@ -145,23 +158,24 @@ def GroupQueryAttentionF16(op: Builder, *inputs: Value) -> tuple[Value, Value, V
 # NaN among the values of a later position of the same call, or of a position that was truncated.
 def _attend(
     op: Builder,
-    query: Value,
-    key: Value,
-    value: Value,
-    past_key: Value,
-    past_value: Value,
-    *others: Value,
+    query: Any,
+    key: Any,
+    value: Any,
+    past_key: Any,
+    past_value: Any,
+    *others: Any,
     stored: Callable[[Value], Value],
 ) -> tuple[Value, Value, Value]:
     """Build the body; stored converts float32 to the type of the cache."""
-    new = rotate_new(op, query, key, value, past_key, *others)
+    *given, window = others
+    new = rotate_new(op, query, key, value, past_key, *given)
     zeros = stored(op.ConstantOfShape(new.missing_shape, value=np.zeros(1, np.float32)))
     key_room, value_room = (op.Concat(past, zeros, axis=2) for past in (past_key, past_value))
     key_kept, value_kept = stored(new.key), stored(new.value)
     present_key = op.ScatterElements(key_room, new.places, key_kept, axis=2)
     present_value = op.ScatterElements(value_room, new.places, value_kept, axis=2)
     scores = multiply_keys(op, op.Cast(new.query, to=DOUBLE), present_key)
-    soft = softmax(op, op.Div(scores, new.root), new)
+    soft = softmax(op, op.Div(scores, new.root), new, window)
     values = op.Cast(op.Unsqueeze(present_value, [2]), to=DOUBLE)
     output = join_heads(op, op.MatMul(soft.wide, values), soft.sums, new.sizes)
     return output, present_key, present_value

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..model.exact import SPAN, attention_int8, kept_int8
 from ..weights.ternary import EPSILON, INT16_PEAK, SMALLEST
 from . import steps
-from .attention import appended, inputs_with, rotated, seen_by
+from .attention import WINDOW, appended, inputs_with, rotated, seen_by
 from .attention_steps import Rotated, join_heads, multiply_keys, rotate_new, softmax
-from .domain import DOUBLE, FLOAT, INT8, Builder, operator
+from .domain import DOUBLE, FLOAT, INT8, Attribute, Builder, operator
 
 __all__ = ["GroupQueryAttentionInt8", "group_query_attention_int8"]
 
@@ -33,6 +33,7 @@ def group_query_attention_int8(
     sin_cache: Tensor,
     past_key_scale: Tensor,
     past_value_scale: Tensor,
+    window: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Attend as group_query_attention, with int8 caches and their scales float32 [B, kv_heads, P].
 
@@ -52,14 +53,14 @@ def group_query_attention_int8(
             strict=True,
         )
     )
-    seen = seen_by(keys, positions)
+    seen = seen_by(keys, positions, window)
     y = attention_int8(query, keys, values, key_scales, value_scales, seen)
     return y.transpose(1, 2).flatten(2), keys, values, key_scales, value_scales
 
 
 @group_query_attention_int8.register_fake
 def _(
-    query: Tensor, key: Tensor, value: Tensor, past_key: Tensor, past_value: Tensor, *_: Tensor
+    query: Tensor, key: Tensor, value: Tensor, past_key: Tensor, past_value: Tensor, *_: object
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     shape = list(past_key.shape)
     shape[2] += query.shape[1]
@@ -77,6 +78,7 @@ def _(
         "present_key_scale": FLOAT,
         "present_value_scale": FLOAT,
     },
+    attributes=WINDOW,
     torch_op=torch.ops.bitnet.group_query_attention_int8.default,
 )
 def GroupQueryAttentionInt8(
@@ -92,6 +94,7 @@ def GroupQueryAttentionInt8(
     sin_cache: Value,
     past_key_scale: Value,
     past_value_scale: Value,
+    window: Attribute,
 ) -> tuple[Value, ...]:
     new = rotate_new(
         op, query, key, value, past_key, seqlens_k, total_sequence_length, cos_cache, sin_cache
@@ -111,7 +114,7 @@ def GroupQueryAttentionInt8(
     wide_query = op.Cast(query_codes, to=DOUBLE)
     products = multiply_keys(op, wide_query, present_key)
     by_key = op.Mul(products, op.Unsqueeze(key_scale, [2, 3]))
-    soft = softmax(op, op.Mul(by_key, op.Div(query_step, new.root)), new)
+    soft = softmax(op, op.Mul(by_key, op.Div(query_step, new.root)), new, window)
 
     shares = op.Mul(soft.weights, op.Unsqueeze(value_scale, [2, 3]))
     shares = op.Where(soft.seen, shares, 0.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .attention import GroupQueryAttention, GroupQueryAttentionF16, group_query_attention
 from .attention_int8 import GroupQueryAttentionInt8, group_query_attention_int8
-from .domain import FLOAT, Builder, Operator
+from .domain import FLOAT, Attribute, Builder, Operator
 
 __all__ = [
     "GroupQueryAttentionF16QKV",
@@ -21,7 +21,9 @@ __all__ = [
 ]
 
 
-def group_query_attention_qkv(qkv: Tensor, past_key: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+def group_query_attention_qkv(
+    qkv: Tensor, past_key: Tensor, *others: Tensor, window: int = 0
+) -> tuple[Tensor, ...]:
     """Attend as group_query_attention, with query, key and value of a position side by side.
 
     qkv [B, S, (heads + 2 kv_heads) * D]: the result of one projection to all three. A pass puts it
@@ -31,22 +33,25 @@ def group_query_attention_qkv(qkv: Tensor, past_key: Tensor, *others: Tensor) ->
     parts = qkv.split([qkv.shape[2] - 2 * kv_width, kv_width, kv_width], dim=-1)
     int8 = past_key.dtype == torch.int8
     attend = group_query_attention_int8 if int8 else group_query_attention
-    return tuple(attend(*parts, past_key, *others))
+    return tuple(attend(*parts, past_key, *others, window=window))
 
 
 def _joined(attention: Operator) -> Operator:
-    def body(op: Builder, qkv: Value, past_key: Value, *others: Value) -> tuple[Value, ...]:
+    def body(
+        op: Builder, qkv: Value, past_key: Value, *others: Value | Attribute
+    ) -> tuple[Value, ...]:
+        *given, window = others
         whole = op.Shape(qkv, start=2)
         kv_heads, width = op.Shape(past_key, start=1, end=2), op.Shape(past_key, start=3)
         kv_width = op.Mul(kv_heads, width)
         query_width = op.Sub(op.Sub(whole, kv_width), kv_width)
         widths = op.Concat(query_width, kv_width, kv_width, axis=0)
         parts = op.Split(qkv, widths, axis=-1, _outputs=3)
-        return op.call(attention, *parts, past_key, *others)
+        return op.call(attention, *parts, past_key, *given, window=window)
 
     _, _, _, *others = attention.inputs.items()
     inputs = {"qkv": FLOAT, **dict(others)}
-    return Operator(f"{attention.name}QKV", inputs, attention.outputs, body)
+    return Operator(f"{attention.name}QKV", inputs, attention.outputs, body, attention.attributes)
 
 
 GroupQueryAttentionQKV = _joined(GroupQueryAttention)

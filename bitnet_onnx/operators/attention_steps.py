@@ -14,9 +14,11 @@ import numpy as np
 from onnx_ir import Value
 
 from . import steps
-from .domain import DOUBLE, FLOAT, INT64, Builder
+from .domain import DOUBLE, FLOAT, INT64, Attribute, Builder
 
 __all__ = ["Rotated", "Softmax", "join_heads", "multiply_keys", "rotate_new", "softmax"]
+
+MAX_POSITIONS = 1 << 40  # more than a cache holds
 
 
 class Sizes(NamedTuple):
@@ -129,10 +131,13 @@ class Softmax(NamedTuple):
     """float64 [..., 1]."""
 
 
-def softmax(op: Builder, scores: Value, rotated: Rotated) -> Softmax:
+def softmax(op: Builder, scores: Value, rotated: Rotated, window: Attribute) -> Softmax:
     """Compute the softmax of scores float32 [..., S, L] over the positions that each row sees."""
     numbers = op.Range(0, op.Squeeze(rotated.room), 1)
-    seen = op.LessOrEqual(numbers, op.Unsqueeze(op.Unsqueeze(rotated.positions, [1]), [-1]))
+    own = op.Unsqueeze(op.Unsqueeze(rotated.positions, [1]), [-1])
+    given = op.Constant(value_int=window)
+    width = op.Where(op.Greater(given, 0), given, MAX_POSITIONS)
+    seen = op.And(op.LessOrEqual(numbers, own), op.Greater(numbers, op.Sub(own, width)))
     scores = op.Where(seen, scores, -np.inf)
     below = op.Sub(scores, op.ReduceMax(scores, [-1], keepdims=1))
     weights = op.Where(seen, steps.exponential(op, below), 0.0)

@@ -98,9 +98,10 @@ class Builder:
             raise AttributeError(f"found op.{op_type}, expected the name of an ONNX operator")
         return lambda *inputs, **attributes: self._add(op_type, inputs, **attributes)
 
-    def call(self, called: Operator, *inputs: Any) -> Any:
+    def call(self, called: Operator, *inputs: Any, **attributes: Any) -> Any:
         """Add a node of another operator of the domain and return its result or results."""
-        return self._add(called.name, inputs, _outputs=len(called.outputs), _domain=DOMAIN)
+        outputs = len(called.outputs)
+        return self._add(called.name, inputs, _outputs=outputs, _domain=DOMAIN, **attributes)
 
     def _add(
         self,
@@ -152,7 +153,8 @@ class Operator:
     inputs: Mapping[str, DataType]
     outputs: Mapping[str, DataType]
     body: Body
-    attributes: Mapping[str, ir.AttributeType] = field(default_factory=dict)
+    attributes: Mapping[str, ir.AttributeType | ir.Attr] = field(default_factory=dict)
+    """Name -> type, or the default where a node may lack it; these come last."""
     torch_op: Any = None
     """An overload like ``torch.ops.bitnet.rms_norm.default``; None if only a pass puts it in."""
     takes: Callable[..., bool] | None = None
@@ -166,7 +168,11 @@ class Operator:
             for side in (self.inputs, self.outputs)
         )
         attributes = [
-            defs.OpSchema.Attribute(name, getattr(defs.OpSchema.AttrType, kind.name))
+            defs.OpSchema.Attribute(
+                name,
+                getattr(defs.OpSchema.AttrType, _type_of(kind).name),
+                required=not isinstance(kind, ir.Attr),  # a default here would be in every node
+            )
             for name, kind in self.attributes.items()
         ]
         return defs.OpSchema(
@@ -176,20 +182,24 @@ class Operator:
     def traced(self, *given: Any) -> Any:
         """Add a node of this operator to the graph that ``torch.onnx.export`` is tracing.
 
-        given: the inputs, then the attributes.
+        given: the inputs, then the attributes; the node lacks those that are at their defaults.
         """
         from onnxscript import values  # takes 0.2 seconds, and only tracing needs it
 
         opset = values.Opset(DOMAIN, VERSION)
         inputs, others = given[: len(self.inputs)], given[len(self.inputs) :]
-        attributes = dict(zip(self.attributes, others, strict=True))
+        attributes = {
+            name: value
+            for (name, kind), value in zip(self.attributes.items(), others, strict=False)
+            if not isinstance(kind, ir.Attr) or kind.value != value
+        }
         return values.Op(opset, self.name, self.schema())(*inputs, **attributes)
 
     def function(self) -> ir.Function:
         """Build its body as an ONNX function, a new one in each call."""
         op = Builder()
         inputs = [Value(name=name) for name in self.inputs]
-        attributes = [Attribute(name, kind) for name, kind in self.attributes.items()]
+        attributes = [Attribute(name, _type_of(kind)) for name, kind in self.attributes.items()]
         results = self.body(op, *inputs, *attributes)
         outputs = [results] if isinstance(results, Value) else list(results)
         for name, output in zip(self.outputs, outputs, strict=True):
@@ -197,15 +207,22 @@ class Operator:
         nodes = [*op.constants.values(), *op.nodes]
         imports = {domain: OPSETS[domain] for domain in sorted(op.domains)}
         graph = ir.Graph(inputs, outputs, nodes=nodes, opset_imports=imports)
-        undefined = [ir.Attr(name, ir.AttributeType.UNDEFINED, None) for name in self.attributes]
-        return ir.Function(DOMAIN, self.name, graph=graph, attributes=undefined)
+        declared = [
+            kind if isinstance(kind, ir.Attr) else ir.Attr(name, ir.AttributeType.UNDEFINED, None)
+            for name, kind in self.attributes.items()
+        ]
+        return ir.Function(DOMAIN, self.name, graph=graph, attributes=declared)
+
+
+def _type_of(kind: ir.AttributeType | ir.Attr) -> ir.AttributeType:
+    return kind.type if isinstance(kind, ir.Attr) else kind
 
 
 def operator(
     *,
     inputs: Mapping[str, DataType],
     outputs: Mapping[str, DataType],
-    attributes: Mapping[str, ir.AttributeType] | None = None,
+    attributes: Mapping[str, ir.AttributeType | ir.Attr] | None = None,
     name: str | None = None,
     torch_op: Any = None,
     takes: Callable[..., bool] | None = None,

@@ -6,7 +6,7 @@ those of up. The formulas of routing are in ``model/exact.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from .ternary import TernaryMatMul, ternary_matmul
 __all__ = [
     "CHOSEN",
     "TernaryExperts",
+    "gated",
+    "limit_of",
     "mix",
     "mixture",
     "packed_form",
@@ -30,7 +32,10 @@ __all__ = [
     "unpacked_form",
 ]
 
-CHOSEN = {"k": ir.AttributeType.INT}
+CHOSEN: Mapping[str, ir.AttributeType | ir.Attr] = {
+    "k": ir.AttributeType.INT,
+    "limit": ir.AttrFloat32("limit", 0.0),
+}
 Expert = Callable[[int, Tensor], Tensor]
 """``expert(number, x)`` gives ``down(silu(gate(x)) * up(x))`` of an expert for some tokens."""
 ExpertBody = Callable[[Builder, Value, Value], Value]
@@ -46,12 +51,14 @@ def ternary_experts(
     down: Tensor,
     down_scale: Tensor,
     k: int,
+    limit: float = 0.0,
 ) -> Tensor:
     """Compute ``sum over the k experts e of x: share_e * down_e(silu(gate_e(x)) * up_e(x))``.
 
     x [..., H], router [E, H], gate_up packed uint8 [E, 2 I, 64 * ceil(H / 256)], gate_up_scale
     [E, 2], down packed uint8 [E, H, 64 * ceil(I / 256)], down_scale [E] -> [..., H]. Each product
     is ``ternary_matmul``. The sum is float32; it starts from 0 and adds the lowest expert first.
+    limit: that of ``exact.gated``.
     """
 
     def expert(number: int, tokens: Tensor) -> Tensor:
@@ -62,7 +69,7 @@ def ternary_experts(
             )
         )
         scale = down_scale[number : number + 1]
-        return ternary_matmul(exact.silu(gate) * up, down[number], scale)
+        return ternary_matmul(exact.gated(gate, up, limit), down[number], scale)
 
     return mixture(x, router, k, expert)
 
@@ -104,7 +111,8 @@ def _ternary(
     product: Callable[..., Any],
 ) -> Value:
     """Build the body; ``product(builder, x, w, scale)`` is that of TernaryMatMul."""
-    gate_up, gate_up_scale, down, down_scale, k = weights
+    gate_up, gate_up_scale, down, down_scale, k, limit = weights
+    most = limit_of(op, limit)
 
     def expert(inner: Builder, number: Value, tokens: Value) -> Value:
         halves = [
@@ -113,10 +121,25 @@ def _ternary(
         ]
         gate, up = (product(inner, tokens, w, scale) for w, scale in zip(*halves, strict=True))
         scale = inner.Gather(down_scale, inner.Unsqueeze(number, [0]))
-        inside = inner.Mul(steps.silu(inner, gate), up)
+        inside = gated(inner, gate, up, most)
         return product(inner, inside, inner.Gather(down, number), scale)
 
     return mix(op, x, router, k, expert)
+
+
+def limit_of(op: Builder, limit: Any) -> Value:
+    """Return the limit of gates, infinite where the attribute is 0."""
+    given = op.Constant(value_float=limit)
+    most: Value = op.Where(op.Greater(given, 0.0), given, np.float32(np.inf))
+    return most
+
+
+def gated(op: Builder, gate: Value, up: Value, most: Value) -> Value:
+    """Compute ``model/exact.py``'s gated."""
+    gate = op.Where(op.Greater(gate, most), most, gate)
+    least = op.Neg(most)
+    up = op.Where(op.Greater(up, most), most, op.Where(op.Less(up, least), least, up))
+    return op.Mul(steps.silu(op, gate), up)
 
 
 def mix(op: Builder, x: Value, router: Value, k: Value | Attribute, expert: ExpertBody) -> Value:
@@ -186,6 +209,7 @@ def unpacked_form(
     down: Value,
     down_scale: Value,
     k: Attribute,
+    limit: Attribute,
 ) -> Value:
     features, inner_features = op.Shape(router, start=1), op.Shape(gate_up, start=1, end=2)
     gate_up = _floats(op, gate_up, features)
@@ -196,7 +220,7 @@ def unpacked_form(
         sums = inner.MatMul(quantized.codes, inner.Transpose(w, perm=[1, 0]))
         return steps.rescale(inner, sums, scale, quantized)
 
-    return _ternary(op, x, router, (gate_up, gate_up_scale, down, down_scale, k), product)
+    return _ternary(op, x, router, (gate_up, gate_up_scale, down, down_scale, k, limit), product)
 
 
 def _floats(op: Builder, w: Value, features: Value) -> Value:

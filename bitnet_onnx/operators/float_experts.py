@@ -13,9 +13,8 @@ from onnx_ir import Value
 from torch import Tensor
 
 from ..model import exact
-from . import steps
 from .domain import BFLOAT16, FLOAT, INT8, Attribute, Builder, Operator, operator
-from .experts import CHOSEN, mix, mixture
+from .experts import CHOSEN, gated, limit_of, mix, mixture
 from .head import Bf16MatMul, Int8MatMul, bf16_matmul, int8_matmul
 
 __all__ = [
@@ -34,7 +33,9 @@ Product = Callable[..., Any]
 
 
 @torch.library.custom_op("bitnet::bf16_experts", mutates_args=())
-def bf16_experts(x: Tensor, router: Tensor, gate_up: Tensor, down: Tensor, k: int) -> Tensor:
+def bf16_experts(
+    x: Tensor, router: Tensor, gate_up: Tensor, down: Tensor, k: int, limit: float = 0.0
+) -> Tensor:
     """Compute ``ternary_experts`` with the products of ``bf16_matmul``.
 
     gate_up bfloat16 [E, 2 I, H], down bfloat16 [E, H, I].
@@ -42,7 +43,7 @@ def bf16_experts(x: Tensor, router: Tensor, gate_up: Tensor, down: Tensor, k: in
 
     def expert(number: int, tokens: Tensor) -> Tensor:
         gate, up = bf16_matmul(tokens, gate_up[number]).chunk(2, dim=-1)
-        return bf16_matmul(exact.silu(gate) * up, down[number])
+        return bf16_matmul(exact.gated(gate, up, limit), down[number])
 
     return mixture(x, router, k, expert)
 
@@ -56,6 +57,7 @@ def int8_experts(
     down: Tensor,
     down_scale: Tensor,
     k: int,
+    limit: float = 0.0,
 ) -> Tensor:
     """Compute ``ternary_experts`` with the products of ``int8_matmul``.
 
@@ -65,18 +67,20 @@ def int8_experts(
     def expert(number: int, tokens: Tensor) -> Tensor:
         both = int8_matmul(tokens, gate_up[number], gate_up_scale[number])
         gate, up = both.chunk(2, dim=-1)
-        return int8_matmul(exact.silu(gate) * up, down[number], down_scale[number])
+        return int8_matmul(exact.gated(gate, up, limit), down[number], down_scale[number])
 
     return mixture(x, router, k, expert)
 
 
 @torch.library.custom_op("bitnet::float_experts", mutates_args=())
-def float_experts(x: Tensor, router: Tensor, gate_up: Tensor, down: Tensor, k: int) -> Tensor:
+def float_experts(
+    x: Tensor, router: Tensor, gate_up: Tensor, down: Tensor, k: int, limit: float = 0.0
+) -> Tensor:
     """Compute ``bf16_experts`` with float32 weights; ONNX Runtime's own products are not exact."""
 
     def expert(number: int, tokens: Tensor) -> Tensor:
         gate, up = exact.product(tokens, gate_up[number]).chunk(2, dim=-1)
-        return exact.product(exact.silu(gate) * up, down[number])
+        return exact.product(exact.gated(gate, up, limit), down[number])
 
     return mixture(x, router, k, expert)
 
@@ -95,9 +99,15 @@ def _(x: Tensor, *_: object) -> Tensor:
     torch_op=torch.ops.bitnet.bf16_experts.default,
 )
 def Bf16Experts(
-    op: Builder, x: Value, router: Value, gate_up: Value, down: Value, k: Attribute
+    op: Builder,
+    x: Value,
+    router: Value,
+    gate_up: Value,
+    down: Value,
+    k: Attribute,
+    limit: Attribute,
 ) -> Value:
-    return _plain(op, x, router, [gate_up], [down], k, _called(Bf16MatMul))
+    return _plain(op, x, router, [gate_up], [down], (k, limit), _called(Bf16MatMul))
 
 
 # It has no kernel: float32 weights are for comparisons.
@@ -108,18 +118,30 @@ def Bf16Experts(
     torch_op=torch.ops.bitnet.float_experts.default,
 )
 def FloatExperts(
-    op: Builder, x: Value, router: Value, gate_up: Value, down: Value, k: Attribute
+    op: Builder,
+    x: Value,
+    router: Value,
+    gate_up: Value,
+    down: Value,
+    k: Attribute,
+    limit: Attribute,
 ) -> Value:
-    return _plain(op, x, router, [gate_up], [down], k, _multiply)
+    return _plain(op, x, router, [gate_up], [down], (k, limit), _multiply)
 
 
 # ONNX Runtime makes the float32 weights once, at load.
 @operator(name="Bf16Experts", inputs=Bf16Experts.inputs, outputs={"Y": FLOAT}, attributes=CHOSEN)
 def bf16_form(
-    op: Builder, x: Value, router: Value, gate_up: Value, down: Value, k: Attribute
+    op: Builder,
+    x: Value,
+    router: Value,
+    gate_up: Value,
+    down: Value,
+    k: Attribute,
+    limit: Attribute,
 ) -> Value:
     wide = [op.Cast(gate_up, to=FLOAT)], [op.Cast(down, to=FLOAT)]
-    return _plain(op, x, router, *wide, k, _multiply)
+    return _plain(op, x, router, *wide, (k, limit), _multiply)
 
 
 @operator(
@@ -144,9 +166,10 @@ def Int8Experts(
     down: Value,
     down_scale: Value,
     k: Attribute,
+    limit: Attribute,
 ) -> Value:
     parts = [gate_up, gate_up_scale], [down, down_scale]
-    return _plain(op, x, router, *parts, k, _called(Int8MatMul))
+    return _plain(op, x, router, *parts, (k, limit), _called(Int8MatMul))
 
 
 @operator(name="Int8Experts", inputs=Int8Experts.inputs, outputs={"Y": FLOAT}, attributes=CHOSEN)
@@ -159,9 +182,10 @@ def int8_form(
     down: Value,
     down_scale: Value,
     k: Attribute,
+    limit: Attribute,
 ) -> Value:
     parts = [gate_up, gate_up_scale], [down, down_scale]
-    return _plain(op, x, router, *parts, k, Int8MatMul.body)
+    return _plain(op, x, router, *parts, (k, limit), Int8MatMul.body)
 
 
 def _called(operator: Operator) -> Product:
@@ -180,15 +204,20 @@ def _plain(
     router: Value,
     gate_up: list[Value],
     down: list[Value],
-    k: Attribute,
+    given: tuple[Attribute, Attribute],
     product: Product,
 ) -> Value:
-    """Build a body; ``product(builder, x, matrix, ...)`` takes a matrix with its scales."""
+    """Build a body; ``product(builder, x, matrix, ...)`` takes a matrix with its scales.
+
+    given: k and the limit.
+    """
+    k, limit = given
+    most = limit_of(op, limit)
 
     def expert(inner: Builder, number: Value, tokens: Value) -> Value:
         both = product(inner, tokens, *(inner.Gather(part, number) for part in gate_up))
         gate, up = inner.Split(both, axis=-1, num_outputs=2, _outputs=2)
-        inside = inner.Mul(steps.silu(inner, gate), up)
+        inside = gated(inner, gate, up, most)
         return product(inner, inside, *(inner.Gather(part, number) for part in down))
 
     return mix(op, x, router, k, expert)

@@ -37,7 +37,8 @@ struct Call {
   const Kernels* kernels;
   const OpSpec* spec;
   Counters* counters;      // or null
-  int64_t attribute;       // of the node, where the spec names one
+  int64_t attribute;       // of the node, where the spec names one, or 0
+  float number;            // the same
   OrtStatus* pool_status;  // why ONNX Runtime did not run a task, or null
 };
 
@@ -68,8 +69,11 @@ struct OpSpec {
   List<InputSpec> inputs;
   List<OutputSpec> outputs;
   OrtStatus* (*compute)(Call* call);
-  // An attribute that a node must have, an integer; may be null.
+  // An attribute, an integer; may be null.
   const char* attribute = nullptr;
+  bool required = true;  // whether a node must have it
+  // An attribute that a node may have, a float; may be null.
+  const char* number = nullptr;
   // Infers the shapes of the outputs before a run; may be null.
   OrtStatus* (*infer)(const OrtApi* api, OrtShapeInferContext* context) = nullptr;
 };

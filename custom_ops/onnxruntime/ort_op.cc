@@ -12,6 +12,7 @@ struct Node {
   const Op* op;
   const Kernels* kernels;
   int64_t attribute;
+  float number;
 };
 
 const Op* self(const OrtCustomOp* op) { return reinterpret_cast<const Op*>(op); }
@@ -45,14 +46,24 @@ OrtMemType ORT_API_CALL memory(const OrtCustomOp*, size_t) { return OrtMemTypeDe
 int ORT_API_CALL zero(const OrtCustomOp*) { return 0; }
 int ORT_API_CALL one(const OrtCustomOp*) { return 1; }
 
-// The integer that the spec names, or 0 where it names none.
-OrtStatus* attribute_of(const OrtApi* api, const OpSpec& spec, const OrtKernelInfo* info,
-                        int64_t* value) {
+// The attributes that the spec names, or 0.
+OrtStatus* attributes_of(const OrtApi* api, const OpSpec& spec, const OrtKernelInfo* info,
+                         int64_t* value, float* number) {
   *value = 0;
+  *number = 0;
+  if (spec.number) {
+    OrtStatus* status = api->KernelInfoGetAttribute_float(info, spec.number, number);
+    if (status) {
+      *number = 0;
+      api->ReleaseStatus(status);
+    }
+  }
   if (!spec.attribute) return nullptr;
   OrtStatus* status = api->KernelInfoGetAttribute_int64(info, spec.attribute, value);
   if (!status) return nullptr;
   api->ReleaseStatus(status);
+  *value = 0;
+  if (!spec.required) return nullptr;
   return fail(api, "%s: the attribute %s is missing, expected an integer", spec.name,
               spec.attribute);
 }
@@ -63,10 +74,11 @@ OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* base, const OrtApi* api,
   const Kernels* kernels = find_kernels(forced_name());
   if (!kernels) return no_such_kernel(api);
   int64_t attribute;
-  if (OrtStatus* s = attribute_of(api, *op->spec, info, &attribute)) return s;
+  float number;
+  if (OrtStatus* s = attributes_of(api, *op->spec, info, &attribute, &number)) return s;
   Node* made = static_cast<Node*>(malloc(sizeof(Node)));
   if (!made) return out_of_memory(api, op->spec->name, sizeof(Node));
-  *made = {op, kernels, attribute};
+  *made = {op, kernels, attribute, number};
   if (op->counters) add_to(&op->counters->nodes, 1);
   *node = made;
   return nullptr;
@@ -93,6 +105,7 @@ OrtStatusPtr ORT_API_CALL compute(void* node, OrtKernelContext* context) {
                .spec = op.spec,
                .counters = op.counters,
                .attribute = static_cast<const Node*>(node)->attribute,
+               .number = static_cast<const Node*>(node)->number,
                .pool_status = nullptr};
   OrtStatus* status = op.counters ? compute_clocked(op, &call) : op.spec->compute(&call);
   if (!status) return call.pool_status;

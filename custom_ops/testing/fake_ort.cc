@@ -62,6 +62,13 @@ OrtStatus* ORT_API_CALL get_integer(const OrtKernelInfo* info, const char* name,
   return nullptr;
 }
 
+OrtStatus* ORT_API_CALL get_number(const OrtKernelInfo* info, const char* name,
+                                   float* value) noexcept {
+  if (!info->numbers.count(name)) return create_status(ORT_FAIL, "there is no such attribute");
+  *value = info->numbers.at(name);
+  return nullptr;
+}
+
 OrtStatus* ORT_API_CALL get_input(const OrtKernelContext* context, size_t index,
                                   const OrtValue** value) noexcept {
   if (index >= context->inputs.size()) return create_status(ORT_FAIL, "there is no such input");
@@ -181,6 +188,7 @@ OrtApi make_api() {
   api.HasSessionConfigEntry = has_entry;
   api.GetSessionConfigEntry = get_entry;
   api.KernelInfoGetAttribute_int64 = get_integer;
+  api.KernelInfoGetAttribute_float = get_number;
   api.KernelContext_GetInput = get_input;
   api.KernelContext_GetOutput = get_output;
   api.KernelContext_GetOutputCount = get_output_count;

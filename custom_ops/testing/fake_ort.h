@@ -34,6 +34,7 @@ struct OrtTensorTypeAndShapeInfo {
 // The attributes of a node.
 struct OrtKernelInfo {
   std::map<std::string, int64_t> integers;
+  std::map<std::string, float> numbers;
 };
 
 struct OrtShapeInferContext {

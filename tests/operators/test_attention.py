@@ -68,6 +68,44 @@ def test_query_key_and_value_may_stand_side_by_side(op: str, shape: tuple[Any, .
             np.testing.assert_array_equal(mine, theirs, strict=True)
 
 
+# batch, new positions, heads, KV heads, head_dim, room, last position of each row; and the window
+WINDOWS = [
+    ((1, 1, 4, 2, 8, 260, [255]), 65),  # a step far behind the first position
+    ((2, 5, 6, 2, 10, 90, [80, 3]), 7),  # the second row has fewer positions than a window
+    ((1, 70, 4, 1, 6, 64, [133]), 64),
+    ((1, 9, 4, 4, 8, 0, [8]), 1),  # each position sees itself alone
+    ((1, 3, 4, 2, 8, 12, [11]), 100),  # all of them
+]
+
+
+@every
+@pytest.mark.parametrize(("shape", "window"), WINDOWS, ids=str)
+def test_a_window_hides_what_is_before_it(
+    op: str, shape: tuple[Any, ...], window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed = inputs(op, shape)
+    expected = of_torch(op, fed, window)
+    hides = window <= max(shape[6])
+    assert hides != np.array_equal(expected[0], of_torch(op, fed)[0])
+    joined = side_by_side(fed)
+    found = [session(op, False, window=window).run(None, fed)]
+    found += [
+        session(f"{op}QKV", library, window=window).run(None, joined) for library in (False, True)
+    ]
+    for kernel in native.kernels():
+        monkeypatch.setenv("BITNET_ONNX_KERNEL", kernel)
+        found.append(session(op, True, window=window).run(None, fed))
+    for outputs in found:
+        for mine, theirs in zip(outputs, expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs, strict=True)
+
+
+def test_a_window_below_0_is_refused() -> None:
+    fed = inputs("GroupQueryAttention", (1, 1, 2, 1, 4, 4, [3]))
+    with pytest.raises(Exception, match="window is -1, expected 0 or more"):
+        session("GroupQueryAttention", True, window=-1).run(None, fed)
+
+
 def test_a_float16_cache_is_a_float32_one_of_rounded_keys_and_values() -> None:
     """Those of the same call too: what is attended to is what the next call reads."""
     half, full = "GroupQueryAttentionF16", "GroupQueryAttention"

@@ -73,6 +73,31 @@ def test_float_experts_differ_by_the_order_of_sums_alone(
     np.testing.assert_array_equal(run(BF16, made, k, True, 2), run(BF16, made, k, True, 1))
 
 
+@every
+def test_a_limit_binds_gates_from_above_and_ups_from_both_sides(kind: str) -> None:
+    made = whole(inputs(kind, (5, 64), 6, 40))
+    free = in_torch(kind, made, 3)
+    for limit in (0.25, 2.0, 7.0):
+        expected = in_torch(kind, made, 3, limit)
+        assert (limit == 7.0) or not np.array_equal(expected, free)
+        packed = [] if kind == BF16 else [ops.stock_functions([]), ops.stock_functions([kind])]
+        found = [run(kind, made, 3, library, limit=limit) for library in (True, False)]
+        found += [run(kind, made, 3, False, functions=form, limit=limit) for form in packed]
+        for y in found:
+            if kind == BF16:
+                np.testing.assert_allclose(y, expected, rtol=2e-6, atol=1e-6)
+            else:
+                np.testing.assert_array_equal(y, expected, strict=True)
+    assert np.array_equal(in_torch(kind, made, 3, 1e9), free)
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan")])
+def test_a_limit_below_0_is_refused(limit: float) -> None:
+    made = inputs(INT8, (2, 8), 2, 4)
+    with pytest.raises(Exception, match=r"limit is .*, expected 0 or more"):
+        run(INT8, made, 1, True, limit=limit)
+
+
 @pytest.mark.parametrize("packed", [True, False])
 @sizes
 def test_the_stock_forms_give_the_same_bits(

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from ...errors import CheckpointError, ConfigError
 from ...files import read_object
 from ...network.body import canonical
-from .experts import older_name
+from ...network.records import Network
+from .experts import joined_name, older_name
 from .pickled import PickledFile
 from .sentence import PROMPTS
 from .templates import with_templates
@@ -25,6 +27,8 @@ __all__ = [
     "BIN",
     "BIN_INDEX",
     "CONFIG",
+    "DTYPES",
+    "FLOATS",
     "INDEX",
     "OTHERS",
     "SINGLE",
@@ -52,6 +56,13 @@ TEXT_FILES = (
     "added_tokens.json",
     PROMPTS,
 )
+DTYPES = {
+    "U8": torch.uint8,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+}
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
 # Files of PEFT and of PrismML's MLX packs.
 OTHERS = {
@@ -76,21 +87,24 @@ class Weights:
         return self if self.index is None or not wanted else replace(self, files=files)
 
 
-def name_of(stored: str, embeds: bool) -> str:
+def name_of(stored: str, network: Network | None) -> str:
     """Return the name that a tensor of this stored name has in this package."""
     name = older_name(stored)
-    return canonical(name) if embeds else name
+    if network is None:
+        return name
+    name = canonical(name) if network.task == "embedding" else name
+    return joined_name(name) if network.separate_experts else name
 
 
-def weights_of(folder: Path, embeds: bool = False) -> Weights:
+def weights_of(folder: Path, network: Network | None = None) -> Weights:
     """Return the weights' files: safetensors where there are any, else pickled ones.
 
-    embeds: whether they are of a network that embeds texts, whose tensors have other names.
+    network: whose tensors may have other names in files.
     """
     for single, index in ((SINGLE, INDEX), (BIN, BIN_INDEX)):
         if (folder / index).exists():
             stored = _weight_map(folder / index)
-            places = {name_of(name, embeds): file for name, file in stored.items()}
+            places = {name_of(name, network): file for name, file in stored.items()}
             files = [folder / name for name in sorted(set(places.values()))]
             return Weights(files, folder / index, places)
         if path := _named(folder, single):
@@ -143,9 +157,9 @@ def tensor_names(folder: Path) -> set[str]:
 class Renamed:
     """An open file of weights whose tensors have the names of this package."""
 
-    def __init__(self, file: safe_open | PickledFile, embeds: bool) -> None:
+    def __init__(self, file: safe_open | PickledFile, network: Network) -> None:
         self._file = file
-        self._names = [(name_of(name, embeds), name) for name in file.keys()]  # noqa: SIM118
+        self._names = [(name_of(name, network), name) for name in file.keys()]  # noqa: SIM118
         self._stored = dict(self._names)
 
     def keys(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -22,9 +23,11 @@ from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import group_ternary, spread, unpack_published
 from .base import Checkpoint, quantize
-from .experts import expert_scales, scale_shapes
+from .experts import Shapes, expert_scales, joined, pieces_of, scale_shapes
 from .files import (
     CONFIG,
+    DTYPES,
+    FLOATS,
     OTHERS,
     Renamed,
     open_weights,
@@ -34,21 +37,18 @@ from .files import (
     tokenizer_notes,
     weights_of,
 )
-from .sentence import read_pooling
+from .sentence import NO_HEAD_NOTE, read_pooling
 
 __all__ = ["FolderCheckpoint"]
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-NO_HEAD_NOTE = f"{HEAD} is not read: a network that embeds texts has no head"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
 IGNORED = ".rotary_emb.inv_freq"  # older LLaMA checkpoints hold it; this package computes it
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
-Shapes = tuple[tuple[int, ...], ...]
 FLOATS_NOTE = (
     "config.json has no quantization_config, so the linears are float; the float masters of a "
     "BitNet need one with linear_class 'autobitlinear' and quantization_mode 'online'"
 )
-FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
 class FolderCheckpoint(Checkpoint):
@@ -64,13 +64,13 @@ class FolderCheckpoint(Checkpoint):
         self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
         refuse_others(folder, ignore_keys)
-        embeds = self.config.record.task == "embedding"
-        self._weights = weights_of(folder, embeds).without_unneeded(self._needed())
-        self._files = {p.name: Renamed(open_weights(p), embeds) for p in self._weights.files}
-        self._where = self._locate()
-        self._has_unread_head = embeds and self._where.pop(HEAD, None) is not None
-        # Of masters, so that none is quantized twice; a single number as such, since a small
-        # tensor among large ones would keep the freed memory around it from being reused.
+        network = self.config.record
+        self._pieces = pieces_of(self.parts) if network.separate_experts else {}
+        self._weights = weights_of(folder, network).without_unneeded(self._needed())
+        self._files = {p.name: Renamed(open_weights(p), network) for p in self._weights.files}
+        self._where, unread = self._locate(), network.task == "embedding"
+        self._has_unread_head = unread and self._where.pop(HEAD, None) is not None
+        # Of masters, quantized once; one number is kept as such: a small tensor pins freed memory.
         self._scales: dict[str, float | Tensor] = {}
         self._check()
         if self.config.float_linears and not self.parts.experts and self._is_grouped():
@@ -79,6 +79,8 @@ class FolderCheckpoint(Checkpoint):
             self._untie()
 
     def _tensor(self, name: str) -> Tensor:
+        if name in self._pieces:
+            return joined(self._pieces[name], self._tensor)
         stored = self._files[self._where[name]].get_tensor(name)
         if stored.is_floating_point() and not all(x.isfinite() for x in stored.aminmax()):
             raise self._error(name, "holds a NaN or an infinity")
@@ -122,9 +124,8 @@ class FolderCheckpoint(Checkpoint):
         return self._multiplier(name, 1.0 / scale if self.config.divide_by_scale else scale)
 
     def dtype(self, name: str) -> torch.dtype:
-        found = self._dtype(name)
-        assert found is not None  # checked when it was opened
-        return found
+        found = [self._dtype(stored) for stored in self._stored(name)]
+        return reduce(torch.promote_types, [dtype for dtype in found if dtype is not None])
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -164,11 +165,15 @@ class FolderCheckpoint(Checkpoint):
 
     def _needed(self) -> frozenset[str]:
         """Return the names of the tensors without which the network is not whole."""
-        linears = [f"{name}.weight" for name in (*self.parts.linears, *self.parts.experts)]
+        parts = self.parts
+        linears = [s for n in (*parts.linears, *parts.experts) for s in self._stored(f"{n}.weight")]
         if self.packed and self.config.group_size is None:
             linears += [f"{name}_scale" for name in linears]
-        parts = self.parts
         return frozenset([*linears, *parts.norms, *parts.tables, *parts.biases, *parts.routers])
+
+    def _stored(self, name: str) -> list[str]:
+        """Return the tensors in files that a tensor of this package is made of."""
+        return [piece for pieces in self._pieces.get(name, [[name]]) for piece in pieces]
 
     def _is_grouped(self) -> bool:
         """Return whether float linears hold code times scale, as of TriLM: the first one decides.
@@ -196,6 +201,10 @@ class FolderCheckpoint(Checkpoint):
         for linear in linears:
             *before, rows, features = linear.shape
             weight = f"{linear.name}.weight"
+            if isinstance(linear, ExpertLinear) and weight in self._pieces:
+                shapes = ((rows // linear.parts, features),)
+                expected |= dict.fromkeys(self._stored(weight), (shapes, FLOATS))
+                continue
             expected[weight] = ((linear.shape,), FLOATS)
             if not self.packed or self.config.group_size is not None:
                 continue
@@ -247,7 +256,7 @@ class FolderCheckpoint(Checkpoint):
         """Return a tensor's type; None for a missing tensor and for a type that none may have."""
         if name not in self._where:
             return None
-        return _DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
+        return DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def _untie(self) -> None:
         """Untie a stored head that differs from the embedding, as transformers 5 does.
@@ -289,11 +298,3 @@ class FolderCheckpoint(Checkpoint):
 
     def _error(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
-
-
-_DTYPES = {
-    "U8": torch.uint8,
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-    "F32": torch.float32,
-}

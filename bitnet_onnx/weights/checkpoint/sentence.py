@@ -14,9 +14,10 @@ from ...errors import ConfigError
 from ...files import read_object
 from ...network.pooling import Pooling
 
-__all__ = ["FILES", "PROMPTS", "read_pooling"]
+__all__ = ["FILES", "NO_HEAD_NOTE", "PROMPTS", "read_pooling"]
 
 MODULES, SENTENCE = "modules.json", "sentence_bert_config.json"
+NO_HEAD_NOTE = "lm_head.weight is not read: a network that embeds texts has no head"
 PROMPTS = "config_sentence_transformers.json"
 FILES = (MODULES, SENTENCE, PROMPTS, "*_Pooling/config.json")
 ORDER = ("Transformer", "Pooling", "Normalize")

@@ -106,8 +106,9 @@ constexpr Steps kFloatSteps = {sizeof(Cache), store<Cache>, rotate_query,
 
 void softmax(const Kernels& kernels, const Job& job, const Room& room) {
   for (size_t h = 0; h < room.group; h++) {
-    room.totals[h] = kernels.attend_softmax(job.positions, room.scores + h * room.stride,
-                                            room.weights + h * room.stride);
+    const size_t from = h * room.stride + job.first;
+    room.totals[h] =
+        kernels.attend_softmax(job.positions - job.first, room.scores + from, room.weights + from);
   }
 }
 
@@ -130,7 +131,7 @@ void finish(const Kernels& kernels, const Attention& op, const Job& job, const R
 // Does all of a job.
 void attend(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
             const Room& room) {
-  const size_t spans = parts(job.positions, kSpan), slot = room.group * room.width;
+  const size_t spans = spans_of(job), slot = room.group * room.width;
   steps.rotate_query(kernels, op, job, room);
   for (size_t i = 0; i < spans; i++) steps.score(kernels, op, job, room, span_of(job, i));
   softmax(kernels, job, room);
@@ -173,7 +174,7 @@ void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps,
   }
   if (joins) room.joined->store(index + 1);
   if (room.unsummed->fetch_sub(1) > 1) return;
-  const size_t spans = parts(job.positions, kSpan), end = smaller(window.end, spans);
+  const size_t spans = spans_of(job), end = smaller(window.end, spans);
   const size_t first = window.slot_of(room.joined->load()), last = window.slot_of(end);
   if (end == spans) return finish(kernels, op, job, room, first, last);
   join(kernels, room, first, last);
@@ -182,7 +183,7 @@ void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps,
 
 // How many of a job's spans are in a window.
 size_t spans_in(const Window& window, const Job& job) {
-  const size_t end = smaller(window.end, parts(job.positions, kSpan));
+  const size_t end = smaller(window.end, spans_of(job));
   return end > window.begin ? end - window.begin : 0;
 }
 
@@ -191,7 +192,7 @@ size_t spans_in(const Window& window, const Job& job) {
 // and its share of the spans.
 void few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
          size_t first, size_t count, size_t whole, void* scratch, const Pool& pool) {
-  const size_t spans = parts(plan.longest, kSpan), split = count - whole, pieces = split * spans;
+  const size_t spans = plan.spans, split = count - whole, pieces = split * spans;
   Job jobs[kFewJobs];
   Room rooms[kFewJobs];
   for (size_t index = 0; index < count; index++) {
@@ -200,7 +201,7 @@ void few(const Kernels& kernels, const Attention& op, const Plan& plan, const St
     room.group = job.heads;
     if (index < whole) continue;
     steps.rotate_query(kernels, op, job, room);
-    new (room.unscored) std::atomic<size_t>(parts(job.positions, kSpan));
+    new (room.unscored) std::atomic<size_t>(spans_of(job));
     new (room.unsummed) std::atomic<size_t>(0);
     new (room.joined) std::atomic<size_t>(0);
   }

@@ -27,7 +27,8 @@ struct Attention {
   const void *past_key, *past_value;  // [batch, kv_heads, past, d]
   const int32_t* last;                // [batch], the number of the last position that counts
   const float *cos, *sin;             // [positions, d / 2]
-  float* y = nullptr;                 // [batch, count, heads * d]
+  size_t window = 0;   // the positions up to its own that a new one attends to; 0: all
+  float* y = nullptr;  // [batch, count, heads * d]
   // [batch, kv_heads, room, d]: the past, or other memory
   void *present_key = nullptr, *present_value = nullptr;
   // int8 alone: [batch, kv_heads, past] and [batch, kv_heads, room]

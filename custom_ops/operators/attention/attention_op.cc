@@ -8,6 +8,7 @@
 //   past_value_scale float32 [B, kv_heads, P], and two more outputs, present_key_scale and
 //   present_value_scale float32 [B, kv_heads, L]
 // Names with QKV: qkv float32 [B, S, (heads + 2 kv_heads) * D] replaces query, key and value.
+// An attribute, window: the positions up to its own that a new one attends to; absent or 0: all.
 // The inputs are those of ONNX Runtime's operator of this name. The shapes give the heads.
 #include "onnxruntime/ort.h"
 #include "operators/attention/attention.h"
@@ -181,6 +182,11 @@ OrtStatus* compute(Call* call, bool joined) {
   const int64_t total = *static_cast<const int32_t*>(in[kTotal].data), past = in[kPastKey].dims[2];
   Attention op = attention_of(in, cache, joined, total > past ? total : past);
   if (op.batch == 0 || op.count == 0) return wrong_shape(*call, in[kQuery], "no empty one");
+  if (call->attribute < 0) {
+    return fail(call->api, "%s: window is %lld, expected 0 or more", call->spec->name,
+                static_cast<long long>(call->attribute));
+  }
+  op.window = static_cast<size_t>(call->attribute);
   if (OrtStatus* s = check_positions(*call, op, total, in[kCos].dims[0])) return s;
   if (OrtStatus* s = outputs(*call, in, &op)) return s;
   return run_with_scratch(call, attention_scratch(op), op, attention);
@@ -217,7 +223,9 @@ constexpr OpSpec spec_of(const char* name) {
   return {.name = name,
           .inputs = {kInputSpecs<cache, joined> + skipped, kPastKeyScale + scales - skipped},
           .outputs = {kOutputs<cache>, 3 + scales},
-          .compute = joined ? compute_joined : compute_parts};
+          .compute = joined ? compute_joined : compute_parts,
+          .attribute = "window",
+          .required = false};
 }
 
 }  // namespace

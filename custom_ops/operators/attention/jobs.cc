@@ -21,8 +21,10 @@ Plan plan_of(const Attention& op) {
   for (size_t b = 0; b < op.batch; b++) {
     plan.longest = larger(plan.longest, past_length(op, b) + op.count);
   }
-  const size_t group = op.heads / op.kv_heads, spans = parts(plan.longest, kSpan);
-  const size_t slots = smaller(larger(spans, 2), kSlots);
+  plan.spans = parts(plan.longest, kSpan);
+  if (op.window) plan.spans = smaller(plan.spans, parts(op.window, kSpan) + 1);
+  const size_t group = op.heads / op.kv_heads;
+  const size_t slots = smaller(larger(plan.spans, 2), kSlots);
   const bool fits = room_bytes(op, group, slots, plan.longest) <= kScratchLimit;
   plan.heads = fits ? group : smaller(group, kAttendRows);
   plan.pieces = parts(group, plan.heads);
@@ -41,13 +43,14 @@ Plan plan_of(const Attention& op) {
 Job job_of(const Attention& op, const Plan& plan, size_t index) {
   const size_t i = index % op.count, piece = index / op.count % plan.pieces;
   const size_t pair = index / op.count / plan.pieces, b = pair / op.kv_heads;
-  const size_t head = piece * plan.heads;
+  const size_t head = piece * plan.heads, positions = past_length(op, b) + i + 1;
   return {.b = b,
           .g = pair % op.kv_heads,
           .i = i,
           .head = head,
           .heads = smaller(plan.heads, op.heads / op.kv_heads - head),
-          .positions = past_length(op, b) + i + 1};
+          .first = op.window && op.window < positions ? positions - op.window : 0,
+          .positions = positions};
 }
 
 Room room_of(const Attention& op, const Plan& plan, void* scratch, size_t index) {

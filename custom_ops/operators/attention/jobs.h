@@ -27,8 +27,8 @@ constexpr size_t kScratchLimit = size_t{64} << 20;
 // One new position of one row, and heads that read the same KV head.
 struct Job {
   size_t b, g, i;
-  size_t head, heads;  // among those of the KV head: the first, and how many
-  size_t positions;    // that it attends to
+  size_t head, heads;       // among those of the KV head: the first, and how many
+  size_t first, positions;  // it attends to those from `first` on, up to `positions` - 1
 };
 
 // How attention is split into jobs, and how many of them have scratch at a time.
@@ -39,6 +39,7 @@ struct Plan {
   size_t rooms;    // jobs with scratch
   size_t slots;    // sums of spans that each of these keeps
   size_t longest;  // positions of the longest job
+  size_t spans;    // of a job, at most
   bool split;      // a job's spans are tasks
 };
 Plan plan_of(const Attention& op);
@@ -76,13 +77,16 @@ inline const float* query_of(const Attention& op, const Job& job) {
   return query + (job.g * (op.heads / op.kv_heads) + job.head) * op.d;
 }
 
-// Positions begin to end, at most kSpan.
+// Positions begin to end, at most kSpan. Spans end at multiples of kSpan, wherever a job starts.
 struct Span {
   size_t begin, end;
 };
 
+inline size_t spans_of(const Job& job) { return parts(job.positions, kSpan) - job.first / kSpan; }
+
 inline Span span_of(const Job& job, size_t index) {
-  return {index * kSpan, smaller((index + 1) * kSpan, job.positions)};
+  const size_t begin = (job.first / kSpan + index) * kSpan;
+  return {larger(begin, job.first), smaller(begin + kSpan, job.positions)};
 }
 
 inline void put(float value, double* to) { *to = static_cast<double>(value); }

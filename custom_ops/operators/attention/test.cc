@@ -11,15 +11,18 @@ namespace {
 struct Shape {
   size_t batch, count, heads, kv_heads, d, past, room;
   int32_t last[3];
+  size_t window = 0;
 };
 
 // The operator on joined queries, keys and values, against scalar on separate ones without threads,
 // and against plain float64 loops.
 template <typename Cache>
 void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bool in_place) {
-  CASE("attention %s float%zu batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu %s",
-       kernels.name, 8 * sizeof(Cache), s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room,
-       in_place ? "in place" : "separate");
+  CASE(
+      "attention %s float%zu batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu window %zu "
+      "%s",
+      kernels.name, 8 * sizeof(Cache), s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room,
+      s.window, in_place ? "in place" : "separate");
   Random random = {s.batch + 10 * s.count + 100 * s.heads + 10000 * s.d};
   const size_t positions = s.room + s.count, half = s.d / 2, group = s.heads / s.kv_heads;
   Guarded<float> query(s.batch * s.count * s.heads * s.d),
@@ -61,6 +64,7 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
                   .last = s.last,
                   .cos = cos_cache.data,
                   .sin = sin_cache.data,
+                  .window = s.window,
                   .y = expected.data,
                   .present_key = present_key.data,
                   .present_value = present_value.data};
@@ -98,24 +102,25 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
   for (size_t row = 0; row < s.batch * s.count * s.heads; row++) {
     const size_t h = row % s.heads, i = row / s.heads % s.count, b = row / s.heads / s.count;
     const size_t seen = past_length(op, b) + i + 1;
+    const size_t least = s.window && s.window < seen ? seen - s.window : 0;
     const size_t first = (b * s.kv_heads + h / group) * s.room * s.d;
     for (size_t e = 0; e < s.d; e++) {
       q[e] = static_cast<double>(rotated(op, query.data + row * s.d, seen - 1, e));
     }
     double most = -INFINITY, sum = 0;
-    for (size_t t = 0; t < seen; t++) {
+    for (size_t t = least; t < seen; t++) {
       scores[t] = 0;
       for (size_t e = 0; e < s.d; e++) scores[t] += q[e] * keys[first + t * s.d + e];
       scores[t] /= sqrt(static_cast<double>(s.d));
       most = fmax(most, scores[t]);
     }
-    for (size_t t = 0; t < seen; t++) {
+    for (size_t t = least; t < seen; t++) {
       scores[t] = exp(scores[t] - most);
       sum += scores[t];
     }
     for (size_t e = 0; e < s.d; e++) {
       double mean = 0;
-      for (size_t t = 0; t < seen; t++) {
+      for (size_t t = least; t < seen; t++) {
         mean += scores[t] / sum * values[first + t * s.d + e];
       }
       // |scores| stay below 64, float32 rounds them by 4e-6, and values stay below 4.
@@ -125,11 +130,20 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
 }
 
 constexpr Shape kShapes[] = {
-    {1, 1, 1, 1, 2, 0, 1, {0}},         {1, 1, 20, 5, 128, 48, 48, {40}},
-    {1, 7, 6, 2, 10, 9, 16, {15}},      {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
-    {2, 9, 10, 2, 100, 0, 9, {8, 4}},   {1, 40, 12, 3, 64, 8, 48, {47}},
-    {2, 3, 14, 2, 36, 10, 12, {11, 5}}, {1, 1, 2, 1, 4096, 5, 5, {4}},
-    {1, 1, 6, 1, 258, 33, 33, {32}}};
+    {1, 1, 1, 1, 2, 0, 1, {0}},
+    {1, 1, 20, 5, 128, 48, 48, {40}},
+    {1, 7, 6, 2, 10, 9, 16, {15}},
+    {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
+    {2, 9, 10, 2, 100, 0, 9, {8, 4}},
+    {1, 40, 12, 3, 64, 8, 48, {47}},
+    {2, 3, 14, 2, 36, 10, 12, {11, 5}},
+    {1, 1, 2, 1, 4096, 5, 5, {4}},
+    {1, 1, 6, 1, 258, 33, 33, {32}},
+    {1, 1, 4, 2, 8, 300, 300, {290}, 65},  // of windows: one position, many, all in one span
+    {1, 70, 4, 2, 8, 150, 220, {219}, 64},
+    {2, 5, 4, 1, 6, 130, 135, {134, 60}, 1},
+    {1, 3, 20, 5, 16, 70, 73, {72}, 200},
+    {1, 1, 2, 1, 4, 1000, 1000, {999}, 400}};
 
 template <typename Cache>
 void check_shapes() {

@@ -10,6 +10,7 @@ namespace {
 struct Shape {
   size_t batch, count, heads, kv_heads, d, past, room;
   int32_t last[3];
+  size_t window = 0;
 };
 
 struct Cache {
@@ -52,8 +53,8 @@ void quantize(const float* x, size_t d, int8_t* codes, float* scale) {
 }
 
 void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bool in_place) {
-  CASE("attention %s int8 batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu %s",
-       kernels.name, s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room,
+  CASE("attention %s int8 batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu window %zu %s",
+       kernels.name, s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room, s.window,
        in_place ? "in place" : "separate");
   Random random = {s.batch + 10 * s.count + 100 * s.heads + 10000 * s.d};
   const size_t positions = s.room + s.count, half = s.d / 2, group = s.heads / s.kv_heads;
@@ -88,6 +89,7 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
   op.last = s.last;
   op.cos = cos_cache.data;
   op.sin = sin_cache.data;
+  op.window = s.window;
   op.y = expected.data;
   as_past(&op, past);
   as_present(&op, present);
@@ -130,8 +132,9 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
   for (size_t row = 0; row < s.batch * s.count * s.heads; row++) {
     const size_t h = row % s.heads, i = row / s.heads % s.count, b = row / s.heads / s.count;
     const size_t seen = past_length(op, b) + i + 1, first = (b * s.kv_heads + h / group) * s.room;
+    const size_t least = s.window && s.window < seen ? seen - s.window : 0;
     double most = -INFINITY, sum = 0;
-    for (size_t t = 0; t < seen; t++) {
+    for (size_t t = least; t < seen; t++) {
       scores[t] = 0;
       for (size_t e = 0; e < s.d; e++) {
         scores[t] += static_cast<double>(rotated(op, query.data + row * s.d, seen - 1, e)) *
@@ -140,10 +143,10 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
       scores[t] *= static_cast<double>(held.key_scale[first + t]) / sqrt(static_cast<double>(s.d));
       most = fmax(most, scores[t]);
     }
-    for (size_t t = 0; t < seen; t++) sum += exp(scores[t] - most);
+    for (size_t t = least; t < seen; t++) sum += exp(scores[t] - most);
     for (size_t e = 0; e < s.d; e++) {
       double mean = 0, size = 0;
-      for (size_t t = 0; t < seen; t++) {
+      for (size_t t = least; t < seen; t++) {
         const double share =
             exp(scores[t] - most) / sum * static_cast<double>(held.value_scale[first + t]);
         mean += share * held.value[(first + t) * s.d + e];
@@ -156,13 +159,21 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
   }
 }
 
-constexpr Shape kShapes[] = {
-    {1, 1, 1, 1, 2, 0, 1, {0}},         {1, 1, 20, 5, 128, 48, 48, {40}},
-    {1, 7, 6, 2, 10, 9, 16, {15}},      {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
-    {2, 9, 10, 2, 100, 0, 9, {8, 4}},   {1, 40, 12, 3, 64, 8, 48, {47}},
-    {2, 3, 14, 2, 36, 10, 12, {11, 5}}, {1, 1, 2, 1, 512, 5, 5, {4}},
-    {1, 1, 6, 1, 258, 33, 33, {32}},    {1, 1, 8, 2, 64, 200, 200, {199}},
-    {1, 30, 8, 2, 16, 180, 180, {170}}};
+constexpr Shape kShapes[] = {{1, 1, 1, 1, 2, 0, 1, {0}},
+                             {1, 1, 20, 5, 128, 48, 48, {40}},
+                             {1, 7, 6, 2, 10, 9, 16, {15}},
+                             {3, 1, 4, 4, 8, 20, 20, {3, 19, 0}},
+                             {2, 9, 10, 2, 100, 0, 9, {8, 4}},
+                             {1, 40, 12, 3, 64, 8, 48, {47}},
+                             {2, 3, 14, 2, 36, 10, 12, {11, 5}},
+                             {1, 1, 2, 1, 512, 5, 5, {4}},
+                             {1, 1, 6, 1, 258, 33, 33, {32}},
+                             {1, 1, 8, 2, 64, 200, 200, {199}},
+                             {1, 30, 8, 2, 16, 180, 180, {170}},
+                             {1, 1, 4, 2, 8, 300, 300, {290}, 65},
+                             {1, 70, 4, 2, 8, 150, 220, {219}, 64},
+                             {2, 5, 4, 1, 6, 130, 135, {134, 60}, 1},
+                             {1, 1, 2, 1, 4, 1000, 1000, {999}, 400}};
 
 }  // namespace
 

@@ -157,6 +157,14 @@ const uint8_t* scales_of(const ExpertKind& kind, const uint8_t* scales, size_t p
   return !scales ? nullptr : scales + (kind.row_scales ? part * n + n0 : part) * sizeof(float);
 }
 
+// A NaN stays one.
+void limit_gates(float limit, size_t count, float* gate, float* up) {
+  for (size_t i = 0; i < count; i++) {
+    gate[i] = gate[i] > limit ? limit : gate[i];
+    up[i] = up[i] > limit ? limit : up[i] < -limit ? -limit : up[i];
+  }
+}
+
 // Writes a task's part of silu(gate) * up.
 void open_gates(const Kernels& kernels, const Experts& op, const Room& room, const Segment& s,
                 size_t n0) {
@@ -174,7 +182,10 @@ void open_gates(const Kernels& kernels, const Experts& op, const Room& room, con
   op.kind->multiply(kernels, s.rows, count, rows, w + op.inner * row_bytes,
                     scales_of(*op.kind, op.gate_up_scale, 2 * s.expert + 1, op.inner, n0), up,
                     stride);
-  for (size_t i = 0; i < s.rows; i++) kernels.silu(count, up + i * stride, gate + i * op.inner);
+  for (size_t i = 0; i < s.rows; i++, up += stride, gate += op.inner) {
+    if (op.limit > 0) limit_gates(op.limit, count, gate, up);
+    kernels.silu(count, up, gate);
+  }
 }
 
 // The results n0 to n0 + count - 1 of a segment, before their shares.

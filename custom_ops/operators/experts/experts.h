@@ -1,7 +1,8 @@
 // A mixture of experts, y = sum over the chosen experts e of share_e * down_e(silu(gate_e(x)) *
-// up_e(x)), without ONNX Runtime. The rows of gate come before those of up. Each product is that of
-// a linear; its results are float32. The sum starts from 0, the lowest expert comes first, and each
-// product and sum rounds.
+// up_e(x)), without ONNX Runtime. The rows of gate come before those of up. With a limit, gate is
+// at most that, and up within -limit and limit, before silu. Each product is that of a linear; its
+// results are float32. The sum starts from 0, the lowest expert comes first, and each product and
+// sum rounds.
 #pragma once
 
 #include <stddef.h>
@@ -48,6 +49,7 @@ struct Experts {
   const uint8_t* gate_up_scale = nullptr;  // float32 [experts, 2], [experts, 2 * inner], or null
   const uint8_t* down = nullptr;           // [experts, k, row_bytes(inner)]
   const uint8_t* down_scale = nullptr;     // float32 [experts], [experts, k], or null
+  float limit = 0;                         // 0: none
   float* y = nullptr;        // [m, k]; a row of x with a NaN or an infinity gives a row of NaN
   Count* skipped = nullptr;  // gets the bytes of the experts that no token goes to, if not null
 };

@@ -4,6 +4,8 @@
 // Bf16Experts(X, router, gate_up bfloat16 [E, 2 I, H], down bfloat16 [E, H, I], k) -> Y
 // Int8Experts(X, router, gate_up int8 [E, 2 I, H], gate_up_scale float32 [E, 2 I],
 //   down int8 [E, H, I], down_scale float32 [E, H], k) -> Y
+// An attribute that a node may have, limit float: gate is at most that, up within -limit and limit;
+//   0: none.
 #include "onnxruntime/products.h"
 #include "operators/experts/experts.h"
 #include "operators/ternary.h"
@@ -32,6 +34,11 @@ OrtStatus* inputs_routing(const Call& call, Rows* rows, Experts* op) {
     return fail(call.api, "%s: k is %lld, expected 1 to E = %lld", call.spec->name,
                 static_cast<long long>(call.attribute), static_cast<long long>(experts));
   }
+  if (!(call.number >= 0)) {
+    return fail(call.api, "%s: limit is %g, expected 0 or more", call.spec->name,
+                static_cast<double>(call.number));
+  }
+  op->limit = call.number;
   op->m = rows->m;
   op->k = rows->k;
   op->experts = static_cast<size_t>(experts);
@@ -107,16 +114,19 @@ const OpSpec kTernaryExperts = {.name = "TernaryExperts",
                                 .inputs = kTernaryInputs,
                                 .outputs = kY,
                                 .compute = compute<kTernaryExpert>,
-                                .attribute = "k"};
+                                .attribute = "k",
+                                .number = "limit"};
 const OpSpec kBf16Experts = {.name = "Bf16Experts",
                              .inputs = kBf16Inputs,
                              .outputs = kY,
                              .compute = compute<kBf16Expert>,
-                             .attribute = "k"};
+                             .attribute = "k",
+                             .number = "limit"};
 const OpSpec kInt8Experts = {.name = "Int8Experts",
                              .inputs = kInt8Inputs,
                              .outputs = kY,
                              .compute = compute<kInt8Expert>,
-                             .attribute = "k"};
+                             .attribute = "k",
+                             .number = "limit"};
 
 }  // namespace bitnet

@@ -25,6 +25,7 @@ struct Mixture {
   const ExpertKind& kind;
   Size s;
   size_t row_bytes, down_bytes;
+  float limit = 0;
   Guarded<float> x, router, gate_up_scale, down_scale, y;
   Guarded<uint8_t> gate_up, down, scratch;
 
@@ -69,6 +70,7 @@ struct Mixture {
             .gate_up_scale = bytes_of(gate_up_scale),
             .down = down.data,
             .down_scale = bytes_of(down_scale),
+            .limit = limit,
             .y = y.data};
   }
 };
@@ -137,6 +139,10 @@ std::vector<float> expected(Mixture* in) {
       const float* scale = in->gate_up_scale.data + 2 * e * scales;
       multiply(in->kind, s.k, s.inner, x, w, scale, gate.data());
       multiply(in->kind, s.k, s.inner, x, w + s.inner * in->row_bytes, scale + scales, up.data());
+      for (size_t j = 0; in->limit > 0 && j < s.inner; j++) {
+        gate[j] = fminf(gate[j], in->limit);
+        up[j] = fmaxf(fminf(up[j], in->limit), -in->limit);
+      }
       silu_scalar(s.inner, up.data(), gate.data());
       multiply(in->kind, s.inner, s.k, gate.data(), in->down.data + e * s.k * in->down_bytes,
                in->down_scale.data + e * ends, out.data());
@@ -170,6 +176,23 @@ TEST(experts, shapes) {
     for (const Size& s : kSizes) {
       Mixture in(*kind, s);
       check(&in, expected(&in));
+    }
+  }
+}
+
+// A limit that some gates and ups exceed, on both sides, changes the results.
+TEST(experts, limit) {
+  for (const ExpertKind* kind : {&kTernaryExpert, &kBf16Expert, &kInt8Expert}) {
+    for (const Size& s : {kSizes[3], kSizes[6]}) {
+      Mixture in(*kind, s);
+      for (size_t i = 0; i < in.x.size(); i++) {  // a row that is not finite is NaN either way
+        if (!isfinite(in.x[i])) in.x[i] = 1;
+      }
+      const std::vector<float> without = expected(&in);
+      in.limit = 0.75f;
+      const std::vector<float> with = expected(&in);
+      check(&in, with);
+      CHECK(with != without);
     }
   }
 }

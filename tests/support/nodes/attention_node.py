@@ -39,15 +39,16 @@ def names(op: str) -> tuple[list[str], list[str]]:
     )
 
 
-def session(op: str, library: bool, threads: int = 2) -> ort.InferenceSession:
+def session(op: str, library: bool, threads: int = 2, window: int = 0) -> ort.InferenceSession:
     fed, found = names(op)
     kinds = dict.fromkeys((*fed, *found), TensorProto.FLOAT)
     kinds |= dict.fromkeys(INTEGERS, TensorProto.INT32)
     cache = np.dtype(TYPES[op.removesuffix("QKV")])
     kinds |= dict.fromkeys(CACHES, helper.np_dtype_to_tensor_dtype(cache))
     values = {name: helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items()}
+    attributes: dict[str, Any] = {"window": window} if window else {}
     graph = helper.make_graph(
-        [helper.make_node(op, fed, found, domain="bitnet")],
+        [helper.make_node(op, fed, found, domain="bitnet", **attributes)],
         "attention",
         [values[name] for name in fed],
         [values[name] for name in found],
@@ -99,10 +100,10 @@ def inputs(op: str, shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarr
     )
 
 
-def of_torch(op: str, fed: dict[str, np.ndarray]) -> list[np.ndarray]:
+def of_torch(op: str, fed: dict[str, np.ndarray], window: int = 0) -> list[np.ndarray]:
     operators = torch.ops.bitnet
     call = operators.group_query_attention_int8 if op == INT8 else operators.group_query_attention
-    return [found.numpy() for found in call(*map(torch.from_numpy, fed.values()))]
+    return [found.numpy() for found in call(*map(torch.from_numpy, fed.values()), window)]
 
 
 def side_by_side(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

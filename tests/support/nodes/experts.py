@@ -58,9 +58,11 @@ def model(
     made: dict[str, np.ndarray],
     k: int | None,
     functions: list[ir.Function] | None = None,
+    limit: float = 0.0,
 ) -> bytes:
     """X is an input of the graph, the weights are initializers."""
     attributes: dict[str, Any] = {} if k is None else {"k": k}
+    attributes |= {"limit": limit} if limit else {}
     graph = helper.make_graph(
         [helper.make_node(kind, list(made), ["Y"], domain="bitnet", **attributes)],
         "one_node",
@@ -86,17 +88,18 @@ def run(
     threads: int = 1,
     counters: native.Counters | None = None,
     functions: list[ir.Function] | None = None,
+    limit: float = 0.0,
 ) -> np.ndarray:
-    opened = session(model(kind, made, k, functions), library, threads, counters)
+    opened = session(model(kind, made, k, functions, limit), library, threads, counters)
     y: np.ndarray = opened.run(None, {"X": made["X"]})[0]
     return y
 
 
-def in_torch(kind: str, made: dict[str, np.ndarray], k: int) -> np.ndarray:
+def in_torch(kind: str, made: dict[str, np.ndarray], k: int, limit: float = 0.0) -> np.ndarray:
     def tensor(array: np.ndarray) -> torch.Tensor:
         if array.dtype == ml_dtypes.bfloat16:
             return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
         return torch.from_numpy(array)
 
-    y: np.ndarray = IN_TORCH[kind](*map(tensor, made.values()), k).numpy()
+    y: np.ndarray = IN_TORCH[kind](*map(tensor, made.values()), k, limit).numpy()
     return y
