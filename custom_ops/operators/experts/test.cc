@@ -15,10 +15,10 @@ struct Size {
 
 // Decode and prefill; one expert, all experts, numbers that are no power of two; experts that get
 // no token, one, few and many; more rows than a slab has, and more tokens.
-constexpr Size kSizes[] = {{1, 1, 1, 1, 1},        {1, 300, 70, 8, 2},  {2, 257, 33, 5, 5},
-                           {5, 640, 130, 40, 8},   {20, 64, 300, 4, 1}, {70, 40, 20, 3, 2},
-                           {130, 300, 257, 32, 8}, {530, 33, 20, 7, 3}, {1, 1536, 512, 40, 8},
-                           {40, 20, 9, 1000, 3},   {64, 512, 300, 3, 2}};
+constexpr Size kSizes[] = {{1, 1, 1, 1, 1},       {1, 300, 70, 8, 2},  {2, 257, 33, 5, 5},
+                           {5, 320, 65, 40, 8},   {20, 64, 300, 4, 1}, {70, 40, 20, 3, 2},
+                           {130, 140, 65, 32, 4}, {530, 33, 20, 7, 3}, {1, 1030, 260, 40, 8},
+                           {40, 20, 9, 1000, 3},  {64, 520, 70, 3, 2}};
 
 // The inputs of a mixture.
 struct Mixture {
