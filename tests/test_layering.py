@@ -15,19 +15,19 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: body pooling fields key_lists keys rope quantization records select gemma sizes mixture
+network: body pooling fields key_lists keys rope quantization records select gemma sizes hadamard mixture
     config parts
-weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
+weights: ternary levels hadamard degenerate checkpoint.base checkpoint.pickled checkpoint.templates
     checkpoint.sentence checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata
     gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names
-    gguf.embedding gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
+    gguf.embedding gguf.hadamard gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
     gguf.text_write gguf.checkpoint gguf.write open convert presets synthesize
-model: exact layers grouped binary linears experts rotary decoder gated networks.bitnet
+model: exact layers grouped binary linears hadamard experts rotary decoder gated networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
     networks.granitemoe networks.granitemoeshared networks.minicpm networks.qwen3_embedding
     networks.gemma3_embedding outputs causal_lm embedding .
-operators: domain steps blocks norm ternary ternary_group feed_forward gated head experts
-    float_experts two_step int4_head positions attention_steps attention attention_int8
+operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
+    float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
 runtime: owned integers pages calls cache.growing graph open steps users session
     vectors

@@ -16,6 +16,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..model import rotary_tables
+from ..model.hadamard import rotations_of
 from ..network.config import BitNetConfig
 from ..network.parts import Linear
 from ..weights.checkpoint.base import Checkpoint
@@ -59,6 +60,7 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
         readers |= _scan(checkpoint, parts.head)
     if options.head in LEVEL_BITS:
         readers |= _levels(checkpoint, parts.head, options.head)
+    readers |= _rotations(checkpoint.config)
     return readers | rotary_readers(checkpoint.config, options.context)
 
 
@@ -96,6 +98,14 @@ def _codes(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
 def _multiplier(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
     scale = checkpoint.scale(linear.name)
     return (scale[split : split + 1] if scale.ndim == 1 else scale).numpy()
+
+
+def _rotations(config: BitNetConfig) -> Readers:
+    """Return readers of the signs by which activations are rotated, for each width."""
+    return {
+        f"model.rotations.{width}.signs": rotation.signs.numpy
+        for width, rotation in rotations_of(config).items()
+    }
 
 
 def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:

@@ -22,6 +22,8 @@ from ..model import (
     GroupLinear,
     KeyValue,
     RMSNorm,
+    Rotation,
+    rotate_inputs,
 )
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
@@ -105,6 +107,20 @@ class FusedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.rms_norm(x, self.weight, self.eps)
+
+
+class FusedRotation(nn.Module):
+    """Rotation as one operator."""
+
+    signs: Tensor
+
+    def __init__(self, source: Rotation) -> None:
+        super().__init__()
+        self.block_size = source.block_size
+        self.register_buffer("signs", torch.empty(source.signs.shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.hadamard(x, self.signs, self.block_size)
 
 
 class FusedAttend(nn.Module):
@@ -256,6 +272,9 @@ class TracedBitNet(nn.Module):
                 self.set_submodule(name, TracedExperts(module, options.linears))
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
+            if isinstance(module, Rotation):
+                self.set_submodule(name, FusedRotation(module))
+        rotate_inputs(self.model, config)
         for layer in self.model.layers:
             layer.self_attn.attend = FusedAttend()
         for name in ("cos_cache", "sin_cache"):

@@ -19,6 +19,7 @@ from ...network.config import BitNetConfig
 from ...network.parts import Parts, parts_of
 from ...network.pooling import Pooling
 from .. import degenerate
+from ..hadamard import turned_back
 from ..ternary import absmean_experts, absmean_ternary, group_absmean, sign_binary
 
 __all__ = ["Checkpoint", "quantize"]
@@ -52,6 +53,12 @@ class Checkpoint(ABC):
         return parts_of(self.config)
 
     @property
+    def rotated_tables(self) -> frozenset[str]:
+        """Tables that are stored in a rotated basis; ``tensor`` turns them back, as float32."""
+        hadamard = self.config.hadamard
+        return frozenset(() if hadamard is None else hadamard.weights & set(self.parts.tables))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Assumptions made where the files say nothing; the command line prints them."""
         if not self.not_read:
@@ -64,6 +71,8 @@ class Checkpoint(ABC):
         A degenerate one is refused too, unless ``allow_degenerate``.
         """
         stored = self._tensor(name)
+        if self.config.hadamard is not None and name in self.rotated_tables:
+            stored = turned_back(stored, self.config.hadamard)
         if name in self.parts.norms:
             offset = 1.0 if name in self.parts.offset_norms else 0.0
             self._refuse_degenerate(name, degenerate.of_norm, stored.float() + offset)
@@ -139,7 +148,7 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def dtype(self, name: str) -> torch.dtype:
-        """Return the type of what ``tensor(name)`` reads, without reading it."""
+        """Return the type of what ``tensor(name)`` reads from the file, without reading it."""
 
     @abstractmethod
     def scale(self, linear: str) -> Tensor:

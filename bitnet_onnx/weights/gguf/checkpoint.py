@@ -38,6 +38,7 @@ from .config import (
 )
 from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, TensorInfo, block_bytes, type_name
 from .embedding import body_of, pooling_of
+from .hadamard import rotated_basis
 from .names import gguf_names, permuted_heads, unpermute_heads
 from .parts import open_gguf
 from .scales import expert_scales, group_scales, one_scale, plausible
@@ -93,6 +94,7 @@ class GgufCheckpoint(Checkpoint):
             metadata = GgufConfig(self._file)
             self.config, self._notes = metadata.config(), metadata.notes
             self.architecture = metadata.architecture
+        self.config = rotated_basis(self._file, self.config, ignore_keys)
         self.packed = not self.config.float_linears
         unread = unread_keys(self._file, self.config.record, self._beside.is_file(), ignore_keys)
         self.not_read = tuple(dict.fromkeys((*self.config.not_read, *unread.noted)))
