@@ -17,9 +17,10 @@ ROOMS = """
 : errors files artifact native
 network: body pooling fields key_lists keys rope quantization records select gemma sizes hadamard mixture
     config parts
-weights: ternary levels hadamard degenerate checkpoint.base checkpoint.pickled checkpoint.templates
-    checkpoint.sentence checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata
-    gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names
+weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoint.pickled
+    checkpoint.templates checkpoint.sentence checkpoint.experts checkpoint.files
+    checkpoint.hadamard checkpoint.folder checkpoint.mlx gguf.metadata
+    gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales
     gguf.embedding gguf.hadamard gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
     gguf.text_write gguf.checkpoint gguf.write open convert presets synthesize
 model: exact layers grouped binary linears hadamard experts rotary decoder gated networks.bitnet

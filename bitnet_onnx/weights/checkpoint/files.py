@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from ...errors import CheckpointError, ConfigError
@@ -25,6 +26,8 @@ __all__ = [
     "BIN",
     "BIN_INDEX",
     "CONFIG",
+    "DTYPES",
+    "HADAMARD",
     "INDEX",
     "OTHERS",
     "SINGLE",
@@ -39,7 +42,7 @@ __all__ = [
     "weights_of",
 ]
 
-CONFIG = "config.json"
+CONFIG, HADAMARD = "config.json", "hadamard.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 TEXT_FILES = (
@@ -53,10 +56,17 @@ TEXT_FILES = (
     PROMPTS,
 )
 SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
+DTYPES = {  # by the names of safetensors
+    "U8": torch.uint8,
+    "U32": torch.uint32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+}
 # Files of PEFT and of PrismML's MLX packs.
 OTHERS = {
     "adapter_config.json": "an adapter",
-    "hadamard.json": "a rotated basis",
+    HADAMARD: "a rotated basis",
 }
 
 

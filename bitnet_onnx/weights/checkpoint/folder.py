@@ -25,15 +25,17 @@ from .base import Checkpoint, quantize
 from .experts import expert_scales, scale_shapes
 from .files import (
     CONFIG,
+    DTYPES,
+    HADAMARD,
     OTHERS,
     Renamed,
     open_weights,
     read_texts,
-    refuse_others,
     tensor_names,
     tokenizer_notes,
     weights_of,
 )
+from .hadamard import rotated_basis
 from .sentence import read_pooling
 
 __all__ = ["FolderCheckpoint"]
@@ -63,7 +65,7 @@ class FolderCheckpoint(Checkpoint):
         beside = [name for name in OTHERS if name in ignore_keys and (folder / name).exists()]
         self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
-        refuse_others(folder, ignore_keys)
+        self.config = rotated_basis(folder, self.config, ignore_keys)
         embeds = self.config.record.task == "embedding"
         self._weights = weights_of(folder, embeds).without_unneeded(self._needed())
         self._files = {p.name: Renamed(open_weights(p), embeds) for p in self._weights.files}
@@ -137,7 +139,8 @@ class FolderCheckpoint(Checkpoint):
         return read_pooling(self.folder, self.config.hidden_size)
 
     def files(self) -> list[Path]:
-        return [self.folder / name for name in (CONFIG, *sorted(self._files))]
+        beside = [] if self.config.hadamard is None else [HADAMARD]
+        return [self.folder / name for name in (CONFIG, *beside, *sorted(self._files))]
 
     def text_files(self) -> dict[str, bytes]:
         return read_texts(self.folder)
@@ -247,7 +250,7 @@ class FolderCheckpoint(Checkpoint):
         """Return a tensor's type; None for a missing tensor and for a type that none may have."""
         if name not in self._where:
             return None
-        return _DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
+        return DTYPES.get(self._files[self._where[name]].get_slice(name).get_dtype())
 
     def _untie(self) -> None:
         """Untie a stored head that differs from the embedding, as transformers 5 does.
@@ -289,11 +292,3 @@ class FolderCheckpoint(Checkpoint):
 
     def _error(self, name: str, what: str) -> CheckpointError:
         return CheckpointError(f"{self.folder / self._where[name]}: {name} {what}")
-
-
-_DTYPES = {
-    "U8": torch.uint8,
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-    "F32": torch.float32,
-}
