@@ -102,10 +102,8 @@ def _multiplier(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarra
 
 def _rotations(config: BitNetConfig) -> Readers:
     """Return readers of the signs by which activations are rotated, for each width."""
-    return {
-        f"model.rotations.{width}.signs": rotation.signs.numpy
-        for width, rotation in rotations_of(config).items()
-    }
+    rotations: dict[str, Any] = dict(rotations_of(config).items())
+    return {f"model.rotations.{width}.signs": r.signs.numpy for width, r in rotations.items()}
 
 
 def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:

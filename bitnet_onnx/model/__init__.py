@@ -5,9 +5,9 @@ weights need no rename table. Knows tensors, the config and open checkpoints; kn
 
 In the order data passes: ``exact`` (norm, attention, routing, float products), ``layers``,
 ``grouped``, ``binary``, ``linears`` (which of them), ``gated``, ``experts``, ``rotary``,
-``hadamard`` (rotated inputs), ``decoder`` (shared by the networks), one small file for each network, ``outputs`` (what a pass
-takes and returns beside logits), ``causal_lm`` (embedding, layers, head, greedy generation),
-``embedding`` (a text as one vector).
+``hadamard`` (inputs of a rotated basis), ``decoder`` (shared by the networks), one small file for
+each network, ``outputs`` (what a pass takes and returns beside logits), ``causal_lm`` (embedding,
+layers, head, greedy generation), ``embedding`` (a text as one vector).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
     "Rotation",
     "empty",
     "heads",
-    "rotate_inputs",
     "rotary_tables",
     "rotate",
+    "rotate_inputs",
 ]

@@ -53,7 +53,9 @@ def rotate_inputs(model: Any, config: BitNetConfig) -> None:
     for linear in parts_of(config).linears.values():
         if config.hadamard is not None and f"{linear.name}.weight" in config.hadamard.weights:
             module = model.get_submodule(linear.name.removeprefix("model."))
-            module.register_forward_pre_hook(partial(_turned, model.rotations, str(linear.features)))
+            module.register_forward_pre_hook(
+                partial(_turned, model.rotations, str(linear.features))
+            )
 
 
 def _turned(

@@ -175,7 +175,9 @@ def _check_roles(products: dict[str, Rotatable], rows: dict[str, Rotatable]) -> 
             raise ConfigError(f"{PREFIX}weight_names names {stored}, expected linears or the head")
     for stored, tensor in rows.items():
         if not tensor.is_embedding:
-            raise ConfigError(f"{PREFIX}inverse_weight_names names {stored}, expected the embedding")
+            raise ConfigError(
+                f"{PREFIX}inverse_weight_names names {stored}, expected the embedding"
+            )
     both = {t for t in (*products.values(), *rows.values()) if t.is_embedding and t.is_product}
     for tensor in both:
         if tensor not in products.values() or tensor not in rows.values():

@@ -187,8 +187,11 @@ def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
     if config.hadamard is not None:
         raise ConfigError(
             f"{checkpoint.path}: transformers does not rotate activations, as hadamard.json or "
-            "prism.hadamard.* wants", hint=hint
+            "prism.hadamard.* wants",
+            hint=hint,
         )
+    if config.mlx_group_size is not None:
+        raise ConfigError(f"{checkpoint.path}: transformers does not read MLX's packs", hint=hint)
     if not config.record.in_transformers:
         name = config.record.architecture
         raise ConfigError(f"{checkpoint.path}: transformers has no class {name}", hint=hint)

@@ -36,11 +36,12 @@ def declared(
             f"{PREFIX}version is given, expected no rotated basis where linears have a norm inside"
         )
     parts = parts_of(config)
-    tensors = [Rotatable(f"{n.name}.weight", n.features, False, True) for n in parts.linears.values()]
-    for name in parts.tables:
-        tensors.append(
-            Rotatable(name, config.hidden_size, name == parts.embedding, name == parts.head)
-        )
+    linears = parts.linears.values()
+    tensors = [Rotatable(f"{n.name}.weight", n.features, False, True) for n in linears]
+    tensors += [
+        Rotatable(name, config.hidden_size, name == parts.embedding, name == parts.head)
+        for name in parts.tables
+    ]
     stored = {name: tensor for tensor in tensors for name in names(tensor.name)}
     return replace(config, hadamard=read_hadamard(found, stored))
 

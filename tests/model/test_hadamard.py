@@ -118,10 +118,11 @@ class Rotated:
             del self.stored[HEAD]
         random = torch.Generator().manual_seed(3)
         self.names = [n for n in self.stored if any(part in n for part in listed)]
-        self.signs = {
-            width: torch.ones(width) if identity else torch.randint(0, 2, (width,), generator=random) * 2.0 - 1
-            for width in sorted({self.stored[name].shape[1] for name in self.names})
-        }
+        widths = sorted({self.stored[name].shape[1] for name in self.names})
+        self.signs = {width: torch.ones(width) for width in widths}
+        if not identity:
+            for row in self.signs.values():
+                row -= torch.randint(0, 2, row.shape, generator=random) * 2
         for name in self.names:
             weight = self.stored[name].double()
             blocks = weight.unflatten(1, (-1, block)) @ matrix(block)
@@ -150,8 +151,10 @@ class Rotated:
         fields = json.loads(config.to_json_string())
         fields["rope_theta"] = fields["rope_parameters"]["rope_theta"]
         keys = {f"{PREFIX}{k}": v for k, v in (self.declared() | (changes or {})).items()}
-        keys |= {f"{config.model_type}.{k}": config.head_dim for k in
-                 ("attention.key_length", "rope.dimension_count")}
+        keys |= {
+            f"{config.model_type}.{k}": config.head_dim
+            for k in ("attention.key_length", "rope.dimension_count")
+        }
         stored = dict(self.stored)
         if config.model_type == "llama":
             for name, weight in stored.items():
@@ -171,7 +174,9 @@ def qwen3(**changes: Any) -> Any:
 
 def llama(**changes: Any) -> Any:
     sizes = {"hidden_size": 256, "intermediate_size": 384, "num_hidden_layers": 1}
-    return oracle.random_llama(oracle.llama_config(max_position_embeddings=128, **sizes | changes), 2)
+    return oracle.random_llama(
+        oracle.llama_config(max_position_embeddings=128, **sizes | changes), 2
+    )
 
 
 @pytest.mark.parametrize("block", [128, 32])
@@ -213,3 +218,127 @@ def test_float_linears_of_a_llama_are_rotated(tmp_path: Path, target: str) -> No
     rotated = Rotated(network, 128, ["up_proj", "down_proj", "q_proj", HEAD])
     path = rotated.gguf(tmp_path / "m.gguf", "F16", table="F32")
     quickly_agrees(path, rotated.network, tmp_path / "a", target=target)
+
+
+def test_int8_activations_are_those_of_the_rotated_input(tmp_path: Path) -> None:
+    """One scale a tensor: the linear of the network, on an input that the oracle turns."""
+    rotated = Rotated(llama(), 128, ["down_proj", "o_proj"])
+    path = rotated.gguf(tmp_path / "m.gguf", "x86", table="F32", grouped=False)
+    checkpoint = open_checkpoint(path)
+    name = "model.layers.0.mlp.down_proj"
+    linear: Any = BitNetForCausalLM.from_checkpoint(checkpoint).get_submodule(name)
+    plain = BitLinear(384, 256)
+    plain.set_ternary(*checkpoint.ternary(name))
+    x = torch.randn(3, 384)
+    turned = (x * rotated.signs[384]).double().unflatten(1, (-1, 128)) @ matrix(128)
+    assert close(linear(x), plain(turned.flatten(1).float()))
+    assert torch.equal(linear(x), plain(rotate(x, rotated.signs[384], 128)))
+    export(path, tmp_path / "a")
+    (result,) = verify(checkpoint, Artifact.open(tmp_path / "a"), [[3, 4, 5]], 4)
+    assert result.agrees, result
+    with pytest.raises(ConfigError, match="in a rotated basis, expected none for the packed"):
+        convert(checkpoint, tmp_path / "p", to="packed")
+    with pytest.raises(CheckpointError, match="in a rotated basis, expected none for a GGUF"):
+        convert(checkpoint, tmp_path / "g.gguf", to="gguf")
+
+
+# --------------------------------------------------------------------------------- refusals
+
+
+UP = "blk.0.ffn_up.weight"
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no version": ({"version": None}, "version is None, expected one of: 1"),
+    "another version": ({"version": 2}, "version is 2, expected one of: 1"),
+    "a flag as version": ({"version": True}, "version is True, expected one of: 1"),
+    "another transform": ({"transform": "dct"}, "transform is 'dct', expected one of: 'norm"),
+    "another axis": ({"axis": "output"}, "axis is 'output', expected one of: 'input-last"),
+    "another mode": ({"sign_mode": "random"}, "sign_mode is 'random', expected one of"),
+    "no mode": ({"sign_mode": None}, "sign_mode is None, expected one of"),
+    "a block that is no power": ({"block_size": 96}, "block_size is 96, expected a power of two"),
+    "no block": ({"block_size": None}, "block_size is None, expected an integer from 1"),
+    "a block of 0": ({"block_size": 0}, "block_size is 0, expected an integer from 1"),
+    "a larger block": ({"block_size": 256}, "sign_widths holds 128, expected different mult"),
+    "widths twice": ({"sign_widths": [128, 128]}, "sign_widths holds 128, expected different"),
+    "a width too few": ({"sign_widths": [256], "sign_values": [1] * 256},
+                        r"sign_widths is \[256\], expected 128 among them, the input features of"),
+    "no widths": ({"sign_widths": None}, "sign_widths is None, expected a list of integers"),
+    "too few signs": ({"sign_values": [1, -1]}, "sign_values has 2 numbers, expected 384"),
+    "a sign of 2": ({"sign_values": [1] * 383 + [2]}, "sign_values holds 2 at 383, expected 1 or"),
+    "a sign of 0": ({"sign_values": [0] + [1] * 383}, "sign_values holds 0 at 0, expected 1 or"),
+    "half a sign": ({"sign_values": [0.5] * 384}, "sign_values holds 0.5, expected integers"),
+    "no names": ({"weight_names": None}, "weight_names is None, expected a list of the names"),
+    "an unknown name": ({"weight_names": [UP, "blk.1.ffn_up.weight"]},
+                        "weight_names names 'blk.1.ffn_up.weight', expected a linear"),
+    "a norm": ({"weight_names": ["blk.0.attn_norm.weight"]}, "names 'blk.0.attn_norm.weight'"),
+    "a name twice": ({"weight_names": [UP, UP]}, "names blk.0.ffn_up.weight twice"),
+    "the embedding as a product": ({"weight_names": ["token_embd.weight"]},
+                                   "weight_names names token_embd.weight, expected linears"),
+    "a linear as rows": ({"inverse_weight_names": [UP]},
+                         "inverse_weight_names names blk.0.ffn_up.weight, expected the embedding"),
+    "an unknown field": ({"angle": 3}, "hadamard.angle is 3, which is not understood"),
+    "a number as flag": ({"gdn_v_grouped": 1}, "gdn_v_grouped is 1, expected true or false"),
+    "signs beside identity": ({"sign_mode": "identity"}, "sign_values holds -1 at .* 'identity'"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small() -> Rotated:
+    network = llama(hidden_size=128, intermediate_size=256)
+    return Rotated(network, 128, ["_proj", EMBEDDING, HEAD])
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_not_understood_is_refused_by_name(
+    tmp_path: Path, small: Rotated, case: str
+) -> None:
+    changes, message = WRONG[case]
+    path = small.gguf(tmp_path / "m.gguf", "x86", changes, table="F32", grouped=False)
+    with pytest.raises(ConfigError, match=message) as caught:
+        open_checkpoint(path)
+    assert str(caught.value).startswith(f"{path}: {PREFIX}")
+
+
+def test_a_tied_table_in_one_list_is_refused(tmp_path: Path) -> None:
+    rotated = Rotated(llama(tie_word_embeddings=True), 64, ["up_proj", EMBEDDING])
+    for lacking, changes in (
+        ("weight_names", {"weight_names": [UP]}),
+        ("inverse_weight_names", {"inverse_weight_names": []}),
+    ):
+        path = rotated.gguf(tmp_path / "m.gguf", "x86", changes, table="F32", grouped=False)
+        with pytest.raises(ConfigError, match=f"hadamard.{lacking} does not name the embedding"):
+            open_checkpoint(path)
+
+
+def test_a_basis_is_ignored_by_all_of_its_names_alone(tmp_path: Path, small: Rotated) -> None:
+    path = small.gguf(tmp_path / "m.gguf", "x86", table="F32", grouped=False)
+    assert open_checkpoint(path).config.hadamard is not None
+    keys = [PREFIX + name for name in small.declared()]
+    found = open_checkpoint(path, ignore_keys=keys)
+    assert found.config.hadamard is None
+    assert set(found.ignored_keys) == set(keys)
+    with pytest.raises(ConfigError, match="version is None"):
+        open_checkpoint(path, ignore_keys=keys[:1])
+
+
+def test_transformers_is_not_asked_to_rotate(tmp_path: Path, small: Rotated) -> None:
+    path = small.gguf(tmp_path / "m.gguf", "x86", table="F32", grouped=False)
+    with pytest.raises(ConfigError, match="transformers does not rotate activations"):
+        load_reference(open_checkpoint(path), "transformers", "float32")
+
+
+@pytest.mark.parametrize("architecture", ["qwen35", "qwen35moe", "qwen3next"])
+def test_files_of_gated_deltanet_are_refused_by_name(tmp_path: Path, architecture: str) -> None:
+    path, *_ = gguf_files.make(tmp_path / "m.gguf", architecture=architecture, **gguf_files.SMALL)
+    with pytest.raises(BitNetError, match=f"is '{architecture}', a network with Gated DeltaNet"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "model_type", ["qwen3_5", "qwen3_5_text", "qwen3_next", "prism_hadamard_qwen35"]
+)
+def test_folders_of_gated_deltanet_are_refused_by_name(tmp_path: Path, model_type: str) -> None:
+    folder = checkpoints.make(tmp_path / "c", **gguf_files.SMALL)
+    fields = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(fields | {"model_type": model_type}))
+    with pytest.raises(ConfigError, match=f"model_type is '{model_type}', a network with Gated"):
+        open_checkpoint(folder)

@@ -1,8 +1,8 @@
 """A folder of MLX whose linears are packs of 2 bits, as PrismML publishes Ternary-Bonsai.
 
 A row of K weights is K / 16 words, uint32 ``weight``. Word i holds weight 16 i + j in its bits
-2j+1:2j, as a code q from 0 to 3. Each group of weights along K has a number in ``scales`` and one in
-``biases``, and the weight is ``scale * q + bias``: ternary where bias is -scale and q at most 2.
+2j+1:2j, as a code q from 0 to 3. Each group of weights along K has a number in ``scales`` and one
+in ``biases``, and the weight is ``scale * q + bias``: ternary where bias is -scale and q at most 2.
 Embedding and head may be packed in the same way. Knows the tensors; the config is read elsewhere.
 """
 
@@ -41,10 +41,10 @@ class Rows(NamedTuple):
     """Some rows of a packed tensor."""
 
     start: int
-    codes: Tensor
-    """int64 [rows, K]."""
     values: Tensor
-    """float64 [rows, K]: exact, as scales have at most 24 bits."""
+    """float64 [rows, K]: ``scale * q + bias``."""
+    threes: Tensor
+    """bool [rows, K]: where q is 3 and stands for twice the scale."""
 
 
 class MlxCheckpoint(FolderCheckpoint):
@@ -84,15 +84,12 @@ class MlxCheckpoint(FolderCheckpoint):
 
     def _refuse(self, name: str, rows: Rows, good: Tensor) -> None:
         """Refuse rows that are not ternary: by the count of code 3, or by one of their numbers."""
-        owner = name.removesuffix(".weight")
-        scales, biases = (self._stored(f"{owner}.{part}") for part in PARTS)
-        threes = sum(int((part.codes == 3).sum()) for part in self._rows(name))
-        if threes and torch.equal(biases, -scales):
-            whole = self.parts.linears[owner]
+        if threes := sum(int(part.threes.sum()) for part in self._rows(name)):
+            linear = self.parts.linears[name.removesuffix(".weight")]
             raise self._error(
                 name,
-                f"holds the code 3 in {threes} of {whole.rows * whole.features} weights, expected "
-                "0, 1 and 2",
+                f"holds the code 3 in {threes} of {linear.rows * linear.features} weights, "
+                "expected 0, 1 and 2",
             )
         row, column = divmod(int(good.view(-1).int().argmin()), good.shape[1])
         group = column // GROUP_SIZE
@@ -112,9 +109,10 @@ class MlxCheckpoint(FolderCheckpoint):
         for start in range(0, len(packed), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
             codes = torch.stack([(packed[part] >> 2 * j) & 3 for j in range(4)], -1).flatten(1)
-            groups = codes.unflatten(1, (-1, size)).double()
-            values = groups * scales[part].double()[..., None] + biases[part].double()[..., None]
-            yield Rows(start, codes, values.flatten(1))
+            groups = codes.unflatten(1, (-1, size))
+            scale, bias = scales[part].double()[..., None], biases[part].double()[..., None]
+            threes = (groups == 3) & (bias == -scale) & (scale != 0)
+            yield Rows(start, (groups * scale + bias).flatten(1), threes.flatten(1))
 
     def _is_packed(self, name: str) -> bool:
         return name.endswith(".weight") and f"{name.removesuffix('.weight')}.scales" in self._where
