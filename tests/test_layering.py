@@ -34,7 +34,8 @@ runtime: owned integers pages calls cache.growing graph open steps users session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
-exporter: options defaults pooling traced_experts traced trace editing readers embedding
+exporter: options defaults pooling traced_experts traced_rotations traced trace editing readers
+    embedding
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: prompts model

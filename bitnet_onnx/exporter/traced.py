@@ -22,8 +22,6 @@ from ..model import (
     GroupLinear,
     KeyValue,
     RMSNorm,
-    Rotation,
-    rotate_inputs,
 )
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
@@ -31,6 +29,7 @@ from ..weights.levels import code_bytes
 from ..weights.ternary import packed_width
 from .options import FLOAT_LINEARS, HEADS, LEVEL_BITS, Options
 from .traced_experts import TracedExperts
+from .traced_rotations import fuse_rotations
 
 __all__ = ["TracedBitNet"]
 
@@ -107,20 +106,6 @@ class FusedNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.rms_norm(x, self.weight, self.eps)
-
-
-class FusedRotation(nn.Module):
-    """Rotation as one operator."""
-
-    signs: Tensor
-
-    def __init__(self, source: Rotation) -> None:
-        super().__init__()
-        self.block_size = source.block_size
-        self.register_buffer("signs", torch.empty(source.signs.shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.hadamard(x, self.signs, self.block_size)
 
 
 class FusedAttend(nn.Module):
@@ -272,9 +257,7 @@ class TracedBitNet(nn.Module):
                 self.set_submodule(name, TracedExperts(module, options.linears))
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
-            if isinstance(module, Rotation):
-                self.set_submodule(name, FusedRotation(module))
-        rotate_inputs(self.model, config)
+        fuse_rotations(self.model, config)
         for layer in self.model.layers:
             layer.self_attn.attend = FusedAttend()
         for name in ("cos_cache", "sin_cache"):
