@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..artifact import TASK, Artifact
 from ..errors import ConfigError
-from ..exporter.options import KV_CACHES, LEVEL_BITS
+from ..exporter.options import FLOAT_LINEARS, KV_CACHES, LEVEL_BITS
 from ..operators import KEPT, scan_slack
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import level_rows, row_deviations
@@ -143,6 +143,8 @@ def verify(
         checkpoint = open_checkpoint(checkpoint)
     if not isinstance(artifact, Artifact):
         artifact = Artifact.open(artifact).of_task(TASK)
+    if artifact.linears in FLOAT_LINEARS:
+        checkpoint = checkpoint.with_float_linears()
     prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)

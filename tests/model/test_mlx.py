@@ -21,6 +21,7 @@ from bitnet_onnx.errors import BitNetError, CheckpointError, ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.runtime.session import Session
+from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.verification.reference import load_reference
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import spread
@@ -230,6 +231,25 @@ def test_a_pack_that_is_not_ternary_is_refused(
     with pytest.raises(CheckpointError, match=message) as caught:
         open_checkpoint(tmp_path / "c").ternary(UP)
     assert f"model.safetensors: {UP}" in str(caught.value)
+
+
+@torch.no_grad()
+def test_the_code_3_is_held_by_float_linears(tmp_path: Path) -> None:
+    """The oracle has twice the scale at the same places."""
+    theirs = make(tmp_path / "c")
+    change(tmp_path / "c", f"{UP}.weight", put(0xFFFFFFFF, 5, 10))
+    weight = theirs.get_submodule(UP).weight
+    scale = load_file(tmp_path / "c" / "model.safetensors")[f"{UP}.scales"][5, 1].float()
+    weight[5, 160:176] = 2 * scale
+    with pytest.raises(CheckpointError, match="holds the code 3 in 16 of") as caught:
+        export(tmp_path / "c", tmp_path / "a", head="float32")
+    assert "--linears float32" in str(caught.value.hint)
+    export(tmp_path / "c", tmp_path / "a", linears="float32")
+    ids = oracle.ids_of(9, 5)
+    found = torch.from_numpy(Session(tmp_path / "a", threads=1).prefill(ids[0].tolist()))
+    assert close(found, theirs(ids).logits[0, -1])
+    (result,) = verify(tmp_path / "c", tmp_path / "a", [ids[0].tolist()], 4)
+    assert result.agrees, result
 
 
 def test_two_scales_for_128_weights_are_refused(tmp_path: Path, pack: Path) -> None:

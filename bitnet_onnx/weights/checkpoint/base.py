@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,11 +20,14 @@ from ...errors import CheckpointError
 from ...network.config import BitNetConfig
 from ...network.parts import Parts, parts_of
 from ...network.pooling import Pooling
+from ...network.quantization import UNQUANTIZED
 from .. import degenerate
 from ..hadamard import turned_back
 from ..ternary import absmean_experts, absmean_ternary, group_absmean, sign_binary
 
-__all__ = ["Checkpoint", "quantize"]
+__all__ = ["KEPT_BY_FLOATS", "Checkpoint", "quantize"]
+
+KEPT_BY_FLOATS = "export with --linears float32, which holds it: the network is not ternary"
 
 
 class Checkpoint(ABC):
@@ -64,6 +69,18 @@ class Checkpoint(ABC):
         if not self.not_read:
             return ()
         return (f"nothing reads these keys: {', '.join(self.not_read)}",)
+
+    def with_float_linears(self) -> Checkpoint:
+        """Return it with code times scale as float linears, itself where activations are int8.
+
+        Floats hold such weights exactly, also those that are not ternary.
+        """
+        if self.config.group_size is None or not (self.packed and self.config.float_activations):
+            return self
+        made, size = copy(self), self.config.mlx_group_size
+        floats = UNQUANTIZED._replace(mlx_group_size=size)
+        made.config, made.packed = replace(self.config, **floats._asdict()), False
+        return made
 
     def tensor(self, name: str) -> Tensor:
         """Read a norm, table, bias, float or master weight; refuse a NaN or an infinity in it.

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...errors import BitNetError, ConfigError
+from ...errors import BitNetError, CheckpointError, ConfigError
 from ...files import read_object
 from ...network.quantization import GROUP_SIZE
 from ..hadamard import sign_tensor
+from .base import KEPT_BY_FLOATS
 from .files import CONFIG
 from .folder import EMBEDDING, FLOATS, HEAD, FolderCheckpoint, Shapes
 
@@ -86,11 +87,11 @@ class MlxCheckpoint(FolderCheckpoint):
         """Refuse rows that are not ternary: by the count of code 3, or by one of their numbers."""
         if threes := sum(int(part.threes.sum()) for part in self._rows(name)):
             linear = self.parts.linears[name.removesuffix(".weight")]
-            raise self._error(
-                name,
-                f"holds the code 3 in {threes} of {linear.rows * linear.features} weights, "
-                "expected 0, 1 and 2",
+            count = linear.rows * linear.features
+            error = self._error(
+                name, f"holds the code 3 in {threes} of {count} weights, expected 0, 1 and 2"
             )
+            raise CheckpointError(str(error), hint=KEPT_BY_FLOATS)
         row, column = divmod(int(good.view(-1).int().argmin()), good.shape[1])
         group = column // GROUP_SIZE
         value, part = rows.values[row, column].item(), slice(group * GROUP_SIZE, None)
