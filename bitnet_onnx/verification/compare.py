@@ -143,16 +143,14 @@ def verify(
         checkpoint = open_checkpoint(checkpoint)
     if not isinstance(artifact, Artifact):
         artifact = Artifact.open(artifact).of_task(TASK)
-    if artifact.linears in FLOAT_LINEARS:
-        checkpoint = checkpoint.with_float_linears()
+    checkpoint = _with_linears(checkpoint, artifact.linears)
     prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)
     network = load_reference(checkpoint, against, artifact.head, artifact.linears)
     linears = list(checkpoint.parts.linears)
     rounds = not checkpoint.config.float_activations
-    two_step = artifact.head.startswith("two-step")
-    scan = Scan.of(checkpoint, artifact.head) if two_step else None
+    scan = Scan.of(checkpoint, artifact.head) if artifact.head.startswith("two-step") else None
     with tqdm(
         total=len(prompts) * max_new_tokens,
         desc="verify",
@@ -166,6 +164,11 @@ def verify(
             )
             for prompt in prompts
         ]
+
+
+def _with_linears(checkpoint: Checkpoint, linears: str) -> Checkpoint:
+    """Return the checkpoint with float linears where the artifact has these."""
+    return checkpoint.with_float_linears() if linears in FLOAT_LINEARS else checkpoint
 
 
 def _fitting(
