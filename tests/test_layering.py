@@ -15,25 +15,27 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: body pooling fields key_lists keys rope quantization records select gemma sizes mixture
-    maple config parts
-weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
-    checkpoint.sentence checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata
-    gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names
-    gguf.embedding gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
-    gguf.text_write gguf.checkpoint gguf.write open convert presets synthesize
-model: exact layers grouped binary linears experts rotary decoder gated networks.bitnet
+network: body pooling fields key_lists keys rope quantization records select gemma sizes hadamard
+    mixture maple config parts
+weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoint.pickled
+    checkpoint.templates checkpoint.sentence checkpoint.experts checkpoint.files
+    checkpoint.hadamard checkpoint.folder checkpoint.mlx gguf.metadata
+    gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales
+    gguf.embedding gguf.hadamard gguf.config gguf.sentencepiece gguf.words gguf.vocabulary
+    gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert presets synthesize
+model: exact layers grouped binary linears hadamard experts rotary decoder gated networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
     networks.granitemoe networks.granitemoeshared networks.minicpm networks.qwen3_embedding
     networks.gemma3_embedding networks.maple outputs causal_lm embedding .
-operators: domain steps blocks norm ternary ternary_group feed_forward gated head experts
-    float_experts two_step int4_head positions attention_steps attention attention_int8
+operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
+    float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
 runtime: owned integers pages calls cache.growing graph open steps users session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
-exporter: options defaults pooling traced_experts rope_tables traced trace editing readers embedding
+exporter: options defaults pooling traced_experts traced_rotations rope_tables traced trace editing
+    readers embedding
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: prompts model

@@ -47,9 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--linears",
-        help="of a network with float linears; bf16: the checkpoint's own bits (default where "
-        "bfloat16 holds its weights, else they are rounded); float32 (default elsewhere); int8: 8 "
-        "bits a weight with a scale for each row, and 16-bit activations, which changes ids",
+        help="of a network with float linears, or with group scales and float activations, whose "
+        "linears it makes float; bf16: the checkpoint's own bits (default where bfloat16 holds its "
+        "weights, else they are rounded); float32 (default elsewhere); int8: 8 bits a weight with "
+        "a scale for each row, and 16-bit activations, which changes ids",
     )
     parser.add_argument(
         "--kv-cache",

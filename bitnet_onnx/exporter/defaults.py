@@ -20,9 +20,11 @@ EXACT, WIDE = "bf16", "float32"
 def default_head(checkpoint: Checkpoint) -> str:
     """Return bf16; for float linears float32 where bfloat16 does not hold the tables.
 
-    A ternary network with such tables is refused later: their bytes are most of its bytes.
+    So it is for tables that were stored in a rotated basis: no bfloat16 holds them. Another ternary
+    network with such tables is refused later: their bytes are most of its bytes.
     """
-    if not checkpoint.config.float_linears or fits_bf16(checkpoint, checkpoint.parts.tables):
+    exact = not checkpoint.config.float_linears and not checkpoint.rotated_tables
+    if exact or fits_bf16(checkpoint, checkpoint.parts.tables):
         return EXACT
     return WIDE
 
@@ -37,9 +39,10 @@ def default_linears(checkpoint: Checkpoint) -> str:
 
 
 def fits_bf16(checkpoint: Checkpoint, names: Iterable[str]) -> bool:
-    """Return whether bfloat16 holds every number of these tensors."""
+    """Return whether bfloat16 holds every number of these tensors; it holds no rotated table's."""
     return all(
-        checkpoint.dtype(name) == torch.bfloat16 or _is_exact(checkpoint.tensor(name))
+        name not in checkpoint.rotated_tables
+        and (checkpoint.dtype(name) == torch.bfloat16 or _is_exact(checkpoint.tensor(name)))
         for name in names
     )
 

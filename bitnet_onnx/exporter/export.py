@@ -21,7 +21,7 @@ from .defaults import default_head, default_linears
 from .describe import describe
 from .embedding import embedding_readers, trace_embedding
 from .last import save_last
-from .options import PASSES, Options
+from .options import FLOAT_LINEARS, PASSES, Options
 from .passes.attention import join_attention
 from .passes.norms import fuse_norms
 from .passes.projections import fuse_projections
@@ -73,9 +73,10 @@ def export(
     int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
     ``two-step-int4`` scans 4 bits a weight, and its bound is statistical. ``int6`` and ``int4``
     round the head to so few bits a weight, and leave a tied embedding as it is.
-    linears: for networks with float linears. ``bf16`` and ``float32`` hold their weights; the
-    default is bf16 where that changes none, else float32. A bf16 that is asked for may round.
-    ``int8`` rounds each row to 8 bits and activations to 16.
+    linears: for networks with float linears, or with float activations and code times scale, which
+    are then float linears, too. ``bf16`` and ``float32`` hold their weights; the default is bf16
+    where that changes none, else float32. A bf16 that is asked for may round. ``int8`` rounds each
+    row to 8 bits and activations to 16.
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
     reads of them. ``int8`` keeps 8-bit codes and a scale for each position and head: a quarter,
     and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.
@@ -100,6 +101,8 @@ def export(
             "the checkpoint is open already, expected no revision, ignore_keys or allow_degenerate",
             hint="give them to open_checkpoint",
         )
+    if linears in FLOAT_LINEARS:
+        checkpoint = checkpoint.with_float_linears()
     config, pooled = checkpoint.config, chosen_pooling(checkpoint, pooling)
     options = Options(
         target,

@@ -16,6 +16,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..model import rotary_tables
+from ..model.hadamard import rotations_of
 from ..network.config import BitNetConfig
 from ..network.maple import maple_of
 from ..network.parts import Linear
@@ -66,7 +67,8 @@ def weight_readers(checkpoint: Checkpoint, options: Options) -> Readers:
         readers |= rotary_readers(checkpoint.config, options.context)
     still = still_readers(checkpoint.config, options.context)
     missing = [name for name in rope_names(checkpoint.config) if name not in readers]
-    return readers | dict(zip(missing, still, strict=False))
+    readers |= dict(zip(missing, still, strict=False))
+    return readers | _rotations(checkpoint.config)
 
 
 def _linear(checkpoint: Checkpoint, linear: Linear) -> Readers:
@@ -103,6 +105,12 @@ def _codes(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
 def _multiplier(checkpoint: Checkpoint, linear: Linear, split: int) -> np.ndarray:
     scale = checkpoint.scale(linear.name)
     return (scale[split : split + 1] if scale.ndim == 1 else scale).numpy()
+
+
+def _rotations(config: BitNetConfig) -> Readers:
+    """Return readers of the signs by which activations are rotated, for each width."""
+    rotations: dict[str, Any] = dict(rotations_of(config).items())
+    return {f"model.rotations.{width}.signs": r.signs.numpy for width, r in rotations.items()}
 
 
 def _float32(checkpoint: Checkpoint, name: str) -> np.ndarray:

@@ -34,6 +34,7 @@ IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
 def trace(config: BitNetConfig, options: Options) -> ir.Model:
     """Return the finished graph; initializers have the checkpoint's names and hold no data."""
     model = _trace(config, options)
+    _share_rotations(model.graph)
     _finish(model)
     return model
 
@@ -90,6 +91,16 @@ def traced(
         )
     assert program is not None
     return program.model
+
+
+def _share_rotations(graph: ir.Graph) -> None:
+    """Rotate once what several linears read, as q, k and v do: each has traced its own rotation."""
+    first: dict[tuple[str, ...], ir.Node] = {}
+    for node in [node for node in graph if node.op_type == "Hadamard"]:
+        kept = first.setdefault(tuple(str(value and value.name) for value in node.inputs), node)
+        if kept is not node:
+            ir.convenience.replace_all_uses_with(node.outputs, kept.outputs)
+            graph.remove(node, safe=True)
 
 
 def _finish(model: ir.Model) -> None:

@@ -31,6 +31,7 @@ from ..weights.ternary import packed_width
 from .options import FLOAT_LINEARS, HEADS, LEVEL_BITS, Options
 from .rope_tables import rope_names, rope_of
 from .traced_experts import TracedExperts
+from .traced_rotations import fuse_rotations
 
 __all__ = ["TracedBitNet"]
 
@@ -260,6 +261,7 @@ class TracedBitNet(nn.Module):
                 self.set_submodule(name, TracedExperts(module, options.linears))
             if isinstance(module, RMSNorm):
                 self.set_submodule(name, FusedNorm(module))
+        fuse_rotations(self.model, config)
         for layer in self.model.layers:
             layer.self_attn.attend = FusedAttend(layer.self_attn.attend)
         for name in rope_names(config):

@@ -5,9 +5,9 @@ weights need no rename table. Knows tensors, the config and open checkpoints; kn
 
 In the order data passes: ``exact`` (norm, attention, routing, float products), ``layers``,
 ``grouped``, ``binary``, ``linears`` (which of them), ``gated``, ``experts``, ``rotary``,
-``decoder`` (shared by the networks), one small file for each network, ``outputs`` (what a pass
-takes and returns beside logits), ``causal_lm`` (embedding, layers, head, greedy generation),
-``embedding`` (a text as one vector).
+``hadamard`` (inputs of a rotated basis), ``decoder`` (shared by the networks), one small file for
+each network, ``outputs`` (what a pass takes and returns beside logits), ``causal_lm`` (embedding,
+layers, head, greedy generation), ``embedding`` (a text as one vector).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .embedding import BitNetEmbedding
 from .experts import Experts
 from .gated import Gated
 from .grouped import GroupLinear
+from .hadamard import Rotation, rotate_inputs
 from .layers import BitLinear, FloatLinear, OffsetNorm, RMSNorm
 from .outputs import CausalLMOutput
 from .rotary import rotary_tables, rotate
@@ -39,8 +40,10 @@ __all__ = [
     "KeyValue",
     "OffsetNorm",
     "RMSNorm",
+    "Rotation",
     "empty",
     "heads",
     "rotary_tables",
     "rotate",
+    "rotate_inputs",
 ]

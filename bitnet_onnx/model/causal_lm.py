@@ -20,6 +20,7 @@ from ..network.config import BitNetConfig
 from ..weights.checkpoint.base import Checkpoint
 from .decoder import DecoderLayer, KeyValue, empty
 from .experts import balance_loss
+from .hadamard import rotate_inputs, rotations_of
 from .layers import RMSNorm
 from .outputs import CausalLMOutput, past_of, recording, returned
 from .rotary import rotary_tables
@@ -40,6 +41,8 @@ class BitNetModel(nn.Module):
         layer = getattr(network, "DecoderLayer", DecoderLayer)
         self.layers = nn.ModuleList(layer(config, n) for n in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rotations = rotations_of(config)
+        rotate_inputs(self, config)
         self.scale_emb = config.scale_emb * config.embedding_multiplier
         self.width = config.hidden_size / (config.dim_model_base or config.hidden_size)
 

@@ -16,6 +16,7 @@ from ..files import read_object
 from . import fields as read
 from .body import Body, Look
 from .gemma import Gemma, read_positions
+from .hadamard import Hadamard
 from .key_lists import CONFIG_KEYS
 from .keys import sort_out
 from .maple import read_experts
@@ -29,12 +30,13 @@ from .quantization import (
     grouped_section,
     read_embedding,
     read_grouped,
+    read_mlx,
     read_quantization,
 )
 from .records import RECORDS, Network
 from .rope import RopeScaling
 from .select import network_of
-from .sizes import MAX_FEATURES, MAX_LAYERS, MAX_VOCABULARY, attention_sizes
+from .sizes import MAX_FEATURES, MAX_LAYERS, MAX_VOCABULARY, attention_sizes, quantization_groups
 
 __all__ = ["BitNetConfig"]
 
@@ -95,6 +97,10 @@ class BitNetConfig:
     """The experts of each layer; None: one feed-forward network."""
     gemma: Gemma | None = None
     """What only Gemma 3 has."""
+    hadamard: Hadamard | None = None
+    """The weights that are stored in a rotated basis; config.json does not hold them."""
+    mlx_group_size: int | None = field(default=None, compare=False)
+    """Weights that share a scale and a bias in a pack of MLX; None: it is no such pack."""
     not_read: tuple[str, ...] = field(default=(), compare=False)
     """Keys that nothing reads and that are on no list of ``keys.py``."""
     ignored_keys: tuple[str, ...] = field(default=(), compare=False)
@@ -180,7 +186,7 @@ class BitNetConfig:
             eos_token_id=read.tokens(fields, "eos_token_id", vocab),
             pad_token_id=read.token(fields, "pad_token_id", vocab),
             network=network.name,
-            quantization_groups=_quantization_groups(fields, network, widths),
+            quantization_groups=quantization_groups(fields, network, widths),
             **quantization._asdict(),
             **_scales(fields, network),
             **_biases(fields, network, quantization),
@@ -256,9 +262,10 @@ def _quantization(
             f"quantization_config is given, expected none for model_type {network.model_type!r}: "
             "its checkpoints hold float masters"
         )
-    if network.weights == "float" and fields.get("quantization_config") is None:
+    mlx = network.prism and fields.get("quantization") is not None
+    if network.weights == "float" and not mlx and fields.get("quantization_config") is None:
         return UNQUANTIZED
-    asked = network.weights == "float" and not network.experts and grouped_section(fields)
+    asked = mlx or (network.weights == "float" and not network.experts and grouped_section(fields))
     if network.weights != "grouped" and not asked:
         return read_quantization(fields, network.experts)
     for name, features in widths.items():
@@ -267,20 +274,7 @@ def _quantization(
                 f"{name} is {features}, expected a multiple of {GROUP_SIZE}: this many weights "
                 "share a scale"
             )
-    return read_grouped(fields)
-
-
-def _quantization_groups(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> int:
-    groups = read.size(fields, "quantization_groups", MAX_FEATURES, default=1)
-    if groups > 1 and network.weights != "binary":
-        binary = [n.model_type for n in RECORDS.values() if n.weights == "binary"]
-        raise ConfigError(
-            f"quantization_groups is {groups}, expected 1 for all but model_type {binary[0]!r}"
-        )
-    if any(width % groups for width in widths.values()):
-        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
-        raise ConfigError(f"quantization_groups is {groups}, expected a divisor of: {listed}")
-    return groups
+    return read_mlx(fields) if mlx else read_grouped(fields)
 
 
 def _scales(fields: dict[str, Any], network: Network) -> dict[str, Any]:

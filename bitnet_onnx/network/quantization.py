@@ -21,11 +21,13 @@ __all__ = [
     "grouped_section",
     "read_embedding",
     "read_grouped",
+    "read_mlx",
     "read_quantization",
 ]
 
 NAME = "quantization_config"
 GROUP_SIZE = 128
+MLX, MLX_GROUPS = "quantization", (128, 64, 32)
 MODES = ("offline", "online")
 
 # transformers leaves the listed modules in float; these are never BitLinear.
@@ -46,6 +48,7 @@ class Quantization(NamedTuple):
     linear_norm_eps: float | None = None
     group_size: int | None = None
     float_activations: bool = False
+    mlx_group_size: int | None = None
 
 
 UNQUANTIZED = Quantization(FLOAT, float_activations=True)
@@ -119,6 +122,22 @@ def read_grouped(fields: dict[str, Any]) -> Quantization:
     activations = read.one_of(section, f"{NAME}.activations", (None, "int8"), None)
     _check_float_modules(section.get(f"{NAME}.modules_to_not_convert"))
     return Quantization(mode, group_size=GROUP_SIZE, float_activations=activations is None)
+
+
+def read_mlx(fields: dict[str, Any]) -> Quantization:
+    """Read the section ``quantization`` of MLX, for ternary packs of 2 bits; raise ConfigError.
+
+    mlx-lm writes the same section as ``quantization_config``, too.
+    """
+    again = fields.get(NAME)
+    if again not in (None, fields.get(MLX)):
+        raise ConfigError(f"{NAME} is {again!r:.80}, expected what {MLX} is, or none")
+    section = read.section(fields, MLX)
+    assert section is not None
+    read.one_of(section, f"{MLX}.bits", (2,), None)
+    read.one_of(section, f"{MLX}.mode", ("affine", None), None)
+    size = read.one_of(section, f"{MLX}.group_size", MLX_GROUPS, None)
+    return GROUPED._replace(mlx_group_size=size)
 
 
 def _check_float_modules(modules: Any) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["RECORDS", "Gguf", "Network", "of_architecture", "of_config"]
+__all__ = ["RECORDS", "UNSUPPORTED", "Gguf", "Network", "of_architecture", "of_config"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,8 @@ class Network:
     """Whether norms multiply by ``1 + weight``; those inside linears never do."""
     tokenizer_class: str | None = None
     """The tokenizer that transformers registers for the model_type, where it registers one."""
+    prism: bool = False
+    """Whether PrismML's forms are read: MLX's packs of 2 bits, and a rotated basis."""
     gguf: Gguf = field(default_factory=Gguf)
 
 
@@ -133,6 +135,7 @@ _LIST = (
         rms_norm_eps=1e-6,
         weights="float",
         biases=("attention_bias", "mlp_bias"),
+        prism=True,
         gguf=Gguf(("llama",), written=True, pairs=True),
     ),
     Network(  # the first BitNet, arXiv 2310.11453; no checkpoint was published
@@ -157,6 +160,7 @@ _LIST = (
         biases=("attention_bias",),
         head_norms=("self_attn.q_norm", "self_attn.k_norm"),
         tokenizer_class="Qwen2Tokenizer",
+        prism=True,
         gguf=Gguf(("qwen3",), grouped=True),
     ),
     Network(  # IBM Granite 3: LLaMA with four multipliers
@@ -268,6 +272,16 @@ _LIST = (
     ),
 )
 RECORDS = {network.name: network for network in _LIST}
+DELTANET = "a network with Gated DeltaNet layers, expected attention in every layer as in 'qwen3'"
+# The model_type in a config.json or the architecture of a GGUF file -> what it is.
+UNSUPPORTED = dict.fromkeys(
+    (
+        *("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"),
+        *("qwen4_exp", "qwen4_exp_text", "olmo_hybrid", "lara_mini"),
+        *("prism_hadamard_qwen35", "qwen3next", "qwen35", "qwen35moe"),
+    ),
+    DELTANET,
+)
 
 
 def of_config(fields: Mapping[str, Any], embedding: bool | None = None) -> Network | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import ConfigError
 from . import fields as read
 from .body import Body, Look
-from .records import RECORDS, Network, of_config
+from .records import RECORDS, UNSUPPORTED, Network, of_config
 
 __all__ = ["network_of"]
 
@@ -24,6 +25,9 @@ def network_of(fields: dict[str, Any], look: Look | None) -> tuple[Network, Body
         for architecture, declared in classes.items():
             if fields.get("architectures") == [architecture]:
                 fields["model_type"] = declared.model_type
+    found = fields.get("model_type")
+    if isinstance(found, str) and found in UNSUPPORTED:
+        raise ConfigError(f"model_type is {found!r}, {UNSUPPORTED[found]}")
     known = tuple(dict.fromkeys(network.model_type for network in RECORDS.values()))
     read.one_of(fields, "model_type", known, None)
     read.one_of(fields, "weight_bits", (1, None), None)

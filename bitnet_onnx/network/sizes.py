@@ -9,9 +9,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from . import fields as read
-from .records import Network
+from .records import RECORDS, Network
 
-__all__ = ["MAX_FEATURES", "MAX_LAYERS", "MAX_VOCABULARY", "attention_sizes"]
+__all__ = ["MAX_FEATURES", "MAX_LAYERS", "MAX_VOCABULARY", "attention_sizes", "quantization_groups"]
 
 # The sums of W1.58A8 stay exact in float32 while 128 * K <= 2**24.
 MAX_FEATURES = 1 << 17
@@ -48,3 +48,17 @@ def attention_sizes(fields: dict[str, Any], network: Network) -> tuple[int, int,
             f"num_attention_heads * head_dim is {width}, expected at most {MAX_FEATURES}"
         )
     return hidden, heads, kv_heads, head_dim
+
+
+def quantization_groups(fields: dict[str, Any], network: Network, widths: dict[str, int]) -> int:
+    """Read into how many equal parts K is split; only binary networks split it."""
+    groups = read.size(fields, "quantization_groups", MAX_FEATURES, default=1)
+    if groups > 1 and network.weights != "binary":
+        binary = [n.model_type for n in RECORDS.values() if n.weights == "binary"]
+        raise ConfigError(
+            f"quantization_groups is {groups}, expected 1 for all but model_type {binary[0]!r}"
+        )
+    if any(width % groups for width in widths.values()):
+        listed = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise ConfigError(f"quantization_groups is {groups}, expected a divisor of: {listed}")
+    return groups

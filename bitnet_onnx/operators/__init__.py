@@ -18,10 +18,10 @@ from .experts import ternary_experts
 from .feed_forward import ternary_feed_forward
 from .float_experts import bf16_experts, float_experts, int8_experts
 from .gated import gated_gelu, gated_silu
-from .head import bf16_matmul, int8_matmul
+from .hadamard import hadamard
+from .head import bf16_matmul, int8_matmul, last_positions
 from .int4_head import level_matmul, two_step_int4_matmul
 from .norm import add_rms_norm, rms_norm
-from .positions import last_positions
 from .ternary import ternary_matmul, ternary_norm_matmul
 from .ternary_group import ternary_float_matmul
 from .two_step import KEPT, scan_slack, two_step_matmul
@@ -43,6 +43,7 @@ __all__ = [
     "group_query_attention",
     "group_query_attention_int8",
     "group_query_attention_qkv",
+    "hadamard",
     "int8_experts",
     "int8_matmul",
     "last_positions",

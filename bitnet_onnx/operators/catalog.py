@@ -19,10 +19,10 @@ from . import (
     feed_forward,
     float_experts,
     gated,
+    hadamard,
     head,
     int4_head,
     norm,
-    positions,
     ternary,
     ternary_group,
     two_step,
@@ -55,6 +55,7 @@ OPERATORS = (
     ternary.TernaryNormMatMul,
     gated.GatedSilu,
     gated.GatedGelu,
+    hadamard.Hadamard,
     experts.TernaryExperts,
     float_experts.Bf16Experts,
     float_experts.Int8Experts,
@@ -74,6 +75,7 @@ OTHERS = (
     norm.RMSNorm,
     gated.GatedSilu,
     gated.GatedGelu,
+    hadamard.Hadamard,
 )
 
 
@@ -94,7 +96,7 @@ def translations() -> dict[Any, Callable[..., Any]]:
 
     ``torch.onnx.export`` takes this as ``custom_translation_table``.
     """
-    table = {torch.ops.bitnet.last_positions.default: positions.last_positions_node}
+    table = {torch.ops.bitnet.last_positions.default: head.last_positions_node}
     sharing: dict[Any, list[Operator]] = {}
     for operator in OPERATORS:
         if operator.torch_op is not None:

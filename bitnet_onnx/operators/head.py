@@ -1,9 +1,12 @@
 """Products with a table of embeddings, which give the logits: Bf16MatMul and Int8MatMul.
 
-Sizes: K input features, N rows of the table.
+Also ``last_positions``, the positions whose logits are computed: in ONNX one Slice. Sizes: K input
+features, N rows of the table.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -21,6 +24,7 @@ from .domain import (
     INT8,
     INT32,
     INT64,
+    OPSET,
     UINT8,
     Attribute,
     Builder,
@@ -34,6 +38,8 @@ __all__ = [
     "bf16_form",
     "bf16_matmul",
     "int8_matmul",
+    "last_positions",
+    "last_positions_node",
     "packed_form",
     "unpacked_form",
 ]
@@ -160,3 +166,23 @@ def unpacked_form(op: Builder, x: Value, w: Value, scale: Value) -> Value:
 )
 def Int8Rows(op: Builder, rows: Value, missing: Attribute) -> Value:
     return trim_blocks(op, rows, missing)
+
+
+@torch.library.custom_op("bitnet::last_positions", mutates_args=())
+def last_positions(x: Tensor, count: Tensor) -> Tensor:
+    """Return the last ``count`` (int64 [1]) positions of x [B, S, H]; 0 means all positions."""
+    return x[:, -int(count) :].clone()
+
+
+@last_positions.register_fake
+def _(x: Tensor, count: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], torch.library.get_ctx().new_dynamic_size(), x.shape[2])
+
+
+def last_positions_node(x: Any, count: Any) -> Any:
+    """Add the Slice to the graph that ``torch.onnx.export`` is tracing."""
+    from onnxscript import values  # takes 0.2 seconds, and only tracing needs it
+
+    op = values.Opset("", OPSET)
+    end, axis = torch.iinfo(torch.int64).max, 1
+    return op.Slice(x, op.Neg(count), op.Constant(value_ints=[end]), op.Constant(value_ints=[axis]))

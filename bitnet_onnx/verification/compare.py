@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..artifact import TASK, Artifact
 from ..errors import ConfigError
-from ..exporter.options import KV_CACHES, LEVEL_BITS
+from ..exporter.options import FLOAT_LINEARS, KV_CACHES, LEVEL_BITS
 from ..operators import KEPT, scan_slack
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import level_rows, row_deviations
@@ -143,14 +143,14 @@ def verify(
         checkpoint = open_checkpoint(checkpoint)
     if not isinstance(artifact, Artifact):
         artifact = Artifact.open(artifact).of_task(TASK)
+    checkpoint = _with_linears(checkpoint, artifact.linears)
     prompts, max_new_tokens = _fitting(artifact, prompts, max_new_tokens)
     _check(checkpoint, artifact, prompts, max_new_tokens, against)
     session = TappedSession(artifact)
     network = load_reference(checkpoint, against, artifact.head, artifact.linears)
     linears = list(checkpoint.parts.linears)
     rounds = not checkpoint.config.float_activations
-    two_step = artifact.head.startswith("two-step")
-    scan = Scan.of(checkpoint, artifact.head) if two_step else None
+    scan = Scan.of(checkpoint, artifact.head) if artifact.head.startswith("two-step") else None
     with tqdm(
         total=len(prompts) * max_new_tokens,
         desc="verify",
@@ -164,6 +164,11 @@ def verify(
             )
             for prompt in prompts
         ]
+
+
+def _with_linears(checkpoint: Checkpoint, linears: str) -> Checkpoint:
+    """Return the checkpoint with float linears where the artifact has these."""
+    return checkpoint.with_float_linears() if linears in FLOAT_LINEARS else checkpoint
 
 
 def _fitting(

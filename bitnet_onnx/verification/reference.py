@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..artifact import LINEARS
 from ..errors import ConfigError
 from ..exporter.options import LEVEL_BITS
-from ..model import BitNetForCausalLM
+from ..model import BitNetForCausalLM, rotate_inputs
 from ..operators import int8_matmul
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import integer_rows, level_rows
@@ -158,6 +158,8 @@ def load_reference(
         elif linears == "bf16":
             weight = network.get_submodule(name).weight
             weight.data = weight.data.bfloat16().float()
+    if linears == "int8" and checkpoint.config.hadamard is not None:
+        rotate_inputs(network.model, checkpoint.config)  # the new linears lack the hooks
     if head in ROUNDED:
         tied = checkpoint.config.tie_word_embeddings
         owner = embedding if tied else network.lm_head
@@ -182,6 +184,14 @@ def _rounded(table: Tensor, head: str) -> Tensor:
 def refuse_unknown_to_transformers(checkpoint: Checkpoint) -> None:
     """Raise ConfigError for a checkpoint that transformers misreads or cannot read."""
     config, hint = checkpoint.config, "compare with --against torch"
+    if config.hadamard is not None:
+        raise ConfigError(
+            f"{checkpoint.path}: transformers does not rotate activations, as hadamard.json or "
+            "prism.hadamard.* wants",
+            hint=hint,
+        )
+    if config.mlx_group_size is not None:
+        raise ConfigError(f"{checkpoint.path}: transformers does not read MLX's packs", hint=hint)
     if not config.record.in_transformers:
         name = config.record.architecture
         raise ConfigError(f"{checkpoint.path}: transformers has no class {name}", hint=hint)

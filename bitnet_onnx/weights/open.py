@@ -12,6 +12,7 @@ from ..errors import CheckpointError, ConfigError
 from .checkpoint.base import Checkpoint
 from .checkpoint.folder import FolderCheckpoint
 from .checkpoint.hub import fetch, is_hub_id
+from .checkpoint.mlx import MlxCheckpoint, is_mlx
 from .gguf.checkpoint import GgufCheckpoint
 from .gguf.parts import is_gguf, part_names
 
@@ -62,7 +63,8 @@ def _open(
         raise ConfigError(f"ignore_keys is {ignore_keys!r}, expected a list of keys")
     gguf = _gguf(path)
     if gguf is None:
-        checkpoint: Checkpoint = FolderCheckpoint(path, ignore_keys=ignore_keys)
+        opened = MlxCheckpoint if is_mlx(path) else FolderCheckpoint
+        checkpoint: Checkpoint = opened(path, ignore_keys=ignore_keys)
     else:
         checkpoint = GgufCheckpoint(gguf, i2s_layout=i2s_layout, ignore_keys=ignore_keys)
     if unused := sorted(set(ignore_keys) - set(checkpoint.ignored_keys)):

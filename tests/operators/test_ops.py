@@ -289,5 +289,6 @@ def test_there_is_one_function_for_each_operator() -> None:
     attention += [f"{name}QKV" for name in attention]
     others = ["RMSNorm", "AddRMSNorm", "TernaryGatedMatMul", "TernaryColumnMatMul"]
     others += ["TernaryFeedForward", "TernaryNormMatMul", "GatedSilu", "GatedGelu"]
+    others += ["Hadamard"]
     others += [f"{kind}Experts" for kind in ("Ternary", "Bf16", "Int8", "Float")]
     assert [function.name for function in ops.functions()] == [*OPS, *attention, *others]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bitnet_onnx.errors import CheckpointError
+from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.weights.gguf.blocks import unpack_q2
 from bitnet_onnx.weights.gguf.checkpoint import GgufCheckpoint
@@ -26,6 +27,7 @@ from bitnet_onnx.weights.ternary import spread
 from tests.support import gguf_files
 from tests.support import oracle_networks as oracle
 from tests.support.agreement import YARN, agrees
+from tests.support.checkpoints import close
 from tests.support.gguf_files import bonsai
 
 UP = "model.layers.1.mlp.up_proj"
@@ -146,6 +148,24 @@ def test_an_impossible_scale_or_code_is_refused(tmp_path: Path, kind: str) -> No
     refused(
         path, r"blk\.1\.ffn_up\.weight holds the code 3 in 4 of 131072 weights, expected 0, 1 and 2"
     )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["Q2_0", "PQ2_0"])
+def test_the_code_3_is_held_by_float_linears(tmp_path: Path, kind: str) -> None:
+    path, theirs = bonsai(tmp_path, kind)
+    info = GgufCheckpoint(path)._file.tensors["blk.1.ffn_up.weight"]
+    put(path, info.start + 3 * 34 + 2, b"\xff")  # row 1, group 1: four times twice the scale
+    with pytest.raises(CheckpointError, match="holds the code 3 in ") as caught:
+        open_checkpoint(path).ternary(UP)
+    assert "--linears float32" in str(caught.value.hint)
+    floats = open_checkpoint(path).with_float_linears()
+    weight = theirs.get_submodule(UP).weight
+    weight[1, 128:132] = 2 * weight[1, 128:256].abs().max()
+    assert torch.equal(floats.tensor(f"{UP}.weight"), weight)
+    ids = oracle.ids_of(9, 5)
+    found = BitNetForCausalLM.from_checkpoint(floats)(ids).logits
+    assert close(found, theirs(ids).logits)
 
 
 def test_a_group_whose_halves_have_two_scales_is_refused(tmp_path: Path) -> None:

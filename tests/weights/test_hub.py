@@ -102,6 +102,13 @@ def test_only_the_needed_files_are_downloaded(hub: Hub, tmp_path: Path, shards: 
     assert local.hub is None
 
 
+@pytest.mark.parametrize("name", ["hadamard.json", "adapter_config.json"])
+def test_a_file_that_changes_the_network_is_downloaded(hub: Hub, tmp_path: Path, name: str) -> None:
+    (publish(hub, tmp_path / "served") / name).write_text("{}")
+    with pytest.raises(BitNetError, match=f"{name} declares a"):
+        open_checkpoint(NAME)
+
+
 def test_a_second_opening_downloads_nothing(hub: Hub, tmp_path: Path) -> None:
     publish(hub, tmp_path / "served")
     open_checkpoint(NAME)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +20,14 @@ from ...errors import CheckpointError
 from ...network.config import BitNetConfig
 from ...network.parts import Parts, parts_of
 from ...network.pooling import Pooling
+from ...network.quantization import UNQUANTIZED
 from .. import degenerate
+from ..hadamard import turned_back
 from ..ternary import absmean_experts, absmean_ternary, group_absmean, sign_binary
 
-__all__ = ["Checkpoint", "quantize"]
+__all__ = ["KEPT_BY_FLOATS", "Checkpoint", "quantize"]
+
+KEPT_BY_FLOATS = "export with --linears float32, which holds it: the network is not ternary"
 
 
 class Checkpoint(ABC):
@@ -52,11 +58,29 @@ class Checkpoint(ABC):
         return parts_of(self.config)
 
     @property
+    def rotated_tables(self) -> frozenset[str]:
+        """Tables that are stored in a rotated basis; ``tensor`` turns them back, as float32."""
+        hadamard = self.config.hadamard
+        return frozenset(() if hadamard is None else hadamard.weights & set(self.parts.tables))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Assumptions made where the files say nothing; the command line prints them."""
         if not self.not_read:
             return ()
         return (f"nothing reads these keys: {', '.join(self.not_read)}",)
+
+    def with_float_linears(self) -> Checkpoint:
+        """Return it with code times scale as float linears, itself where activations are int8.
+
+        Floats hold such weights exactly, also those that are not ternary.
+        """
+        if self.config.group_size is None or not (self.packed and self.config.float_activations):
+            return self
+        made, size = copy(self), self.config.mlx_group_size
+        floats = UNQUANTIZED._replace(mlx_group_size=size)
+        made.config, made.packed = replace(self.config, **floats._asdict()), False
+        return made
 
     def tensor(self, name: str) -> Tensor:
         """Read a norm, table, bias, float or master weight; refuse a NaN or an infinity in it.
@@ -64,6 +88,8 @@ class Checkpoint(ABC):
         A degenerate one is refused too, unless ``allow_degenerate``.
         """
         stored = self._tensor(name)
+        if self.config.hadamard is not None and name in self.rotated_tables:
+            stored = turned_back(stored, self.config.hadamard)
         if name in self.parts.norms:
             offset = 1.0 if name in self.parts.offset_norms else 0.0
             self._refuse_degenerate(name, degenerate.of_norm, stored.float() + offset)
@@ -139,7 +165,7 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def dtype(self, name: str) -> torch.dtype:
-        """Return the type of what ``tensor(name)`` reads, without reading it."""
+        """Return the type of what ``tensor(name)`` reads from the file, without reading it."""
 
     @abstractmethod
     def scale(self, linear: str) -> Tensor:

@@ -29,6 +29,7 @@ __all__ = [
     "CONFIG",
     "DTYPES",
     "FLOATS",
+    "HADAMARD",
     "INDEX",
     "OTHERS",
     "SINGLE",
@@ -43,7 +44,7 @@ __all__ = [
     "weights_of",
 ]
 
-CONFIG = "config.json"
+CONFIG, HADAMARD = "config.json", "hadamard.json"
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 TEXT_FILES = (
@@ -56,18 +57,19 @@ TEXT_FILES = (
     "added_tokens.json",
     PROMPTS,
 )
-DTYPES = {
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
+DTYPES = {  # by the names of safetensors
     "U8": torch.uint8,
+    "U32": torch.uint32,
     "BF16": torch.bfloat16,
     "F16": torch.float16,
     "F32": torch.float32,
 }
-FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
 # Files of PEFT and of PrismML's MLX packs.
 OTHERS = {
     "adapter_config.json": "an adapter",
-    "hadamard.json": "a rotated basis",
+    HADAMARD: "a rotated basis",
 }
 
 

@@ -28,15 +28,16 @@ from .files import (
     CONFIG,
     DTYPES,
     FLOATS,
+    HADAMARD,
     OTHERS,
     Renamed,
     open_weights,
     read_texts,
-    refuse_others,
     tensor_names,
     tokenizer_notes,
     weights_of,
 )
+from .hadamard import rotated_basis
 from .sentence import NO_HEAD_NOTE, read_pooling
 
 __all__ = ["FolderCheckpoint"]
@@ -63,14 +64,14 @@ class FolderCheckpoint(Checkpoint):
         beside = [name for name in OTHERS if name in ignore_keys and (folder / name).exists()]
         self.ignored_keys = (*self.config.ignored_keys, *beside)
         self.packed = self.config.quantization == "offline"
-        refuse_others(folder, ignore_keys)
+        self.config = rotated_basis(folder, self.config, ignore_keys)
         network = self.config.record
         self._pieces = pieces_of(self.parts) if network.separate_experts else {}
         self._weights = weights_of(folder, network).without_unneeded(self._needed())
         self._files = {p.name: Renamed(open_weights(p), network) for p in self._weights.files}
         self._where, unread = self._locate(), network.task == "embedding"
         self._has_unread_head = unread and self._where.pop(HEAD, None) is not None
-        # Of masters, quantized once; one number is kept as such: a small tensor pins freed memory.
+        # Of masters, quantized once. One number stays a number: a small tensor pins freed memory.
         self._scales: dict[str, float | Tensor] = {}
         self._check()
         if self.config.float_linears and not self.parts.experts and self._is_grouped():
@@ -138,7 +139,8 @@ class FolderCheckpoint(Checkpoint):
         return read_pooling(self.folder, self.config.hidden_size)
 
     def files(self) -> list[Path]:
-        return [self.folder / name for name in (CONFIG, *sorted(self._files))]
+        beside = [] if self.config.hadamard is None else [HADAMARD]
+        return [self.folder / name for name in (CONFIG, *beside, *sorted(self._files))]
 
     def text_files(self) -> dict[str, bytes]:
         return read_texts(self.folder)

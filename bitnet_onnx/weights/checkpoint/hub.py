@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 from ...errors import CheckpointError
 from ...files import CHUNK, sha256
 from ..gguf.parts import is_gguf, part_names
-from .files import BIN, BIN_INDEX, CONFIG, INDEX, TEXT_FILES, weights_of
+from .files import BIN, BIN_INDEX, CONFIG, INDEX, OTHERS, TEXT_FILES, weights_of
 from .sentence import FILES as SENTENCE_FILES
 from .templates import TEMPLATES
 
 __all__ = ["Fetched", "fetch", "is_hub_id"]
 
-SMALL = [CONFIG, INDEX, TEMPLATES, *TEXT_FILES, *SENTENCE_FILES]
+SMALL = [CONFIG, INDEX, TEMPLATES, *OTHERS, *TEXT_FILES, *SENTENCE_FILES]
 SHA256_DIGITS = 64
 HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)

@@ -100,6 +100,12 @@ def refuse_unpackable(config: BitNetConfig) -> None:
             f"tensor and not one for each {config.group_size} weights of a row",
             hint="keep the safetensors as they are: export reads them",
         )
+    if config.hadamard is not None:
+        raise ConfigError(
+            "weights of this network are in a rotated basis, expected none for the packed layout, "
+            "which cannot declare it",
+            hint="keep the checkpoint as it is: export reads it",
+        )
 
 
 def write_checkpoint(

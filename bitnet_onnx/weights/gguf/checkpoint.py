@@ -26,7 +26,7 @@ from ...errors import ConfigError
 from ...network.config import BitNetConfig
 from ...network.pooling import Pooling
 from ...network.records import of_architecture
-from ..checkpoint.base import Checkpoint
+from ..checkpoint.base import KEPT_BY_FLOATS, Checkpoint
 from ..checkpoint.files import read_texts
 from .blocks import I2S_BLOCKS, unpack_i2s, unpack_ptq1, unpack_q2, unpack_tq1, unpack_tq2
 from .config import (
@@ -38,6 +38,7 @@ from .config import (
 )
 from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, TensorInfo, block_bytes, type_name
 from .embedding import body_of, pooling_of
+from .hadamard import rotated_basis
 from .names import gguf_names, permuted_heads, unpermute_heads
 from .parts import open_gguf
 from .scales import expert_scales, group_scales, one_scale, plausible
@@ -93,6 +94,7 @@ class GgufCheckpoint(Checkpoint):
             metadata = GgufConfig(self._file)
             self.config, self._notes = metadata.config(), metadata.notes
             self.architecture = metadata.architecture
+        self.config = rotated_basis(self._file, self.config, ignore_keys)
         self.packed = not self.config.float_linears
         unread = unread_keys(self._file, self.config.record, self._beside.is_file(), ignore_keys)
         self.not_read = tuple(dict.fromkeys((*self.config.not_read, *unread.noted)))
@@ -156,12 +158,11 @@ class GgufCheckpoint(Checkpoint):
         else:
             codes, scale = self._blocks(info)
         if threes := int((codes > 2).sum()):
-            hint = "try the other --i2s-layout" if info.type == I2_S else None
-            self._refuse(
-                info,
-                f"holds the code 3 in {threes} of {codes.numel()} weights, expected 0, 1 and 2",
-                hint,
-            )
+            floats = KEPT_BY_FLOATS if self.config.float_activations else None
+            hint = "try the other --i2s-layout" if info.type == I2_S else floats
+            count = codes.numel()
+            found = f"holds the code 3 in {threes} of {count} weights, expected 0, 1 and 2"
+            self._refuse(info, found, hint)
         return codes.view(torch.int8).sub_(1).view(info.shape), scale
 
     def scale(self, linear: str) -> Tensor:
@@ -199,8 +200,8 @@ class GgufCheckpoint(Checkpoint):
 
         A canonical tensor is one in the file, or two that hold its rows one after the other.
         """
-        expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         types: tuple[int, ...] = (*FLOATS, *QUANTIZED)
+        expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         if self.packed:
             types = (*([I2_S] if self.config.group_size is None else []), *GROUPED)
         for name, linear in self.parts.linears.items():

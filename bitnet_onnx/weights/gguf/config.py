@@ -15,10 +15,11 @@ import numpy as np
 
 from ...errors import CheckpointError, ConfigError
 from ...network.config import BitNetConfig
+from ...network.hadamard import PREFIX
 from ...network.key_lists import GGUF_KEYS
 from ...network.keys import Unread, sort_out
 from ...network.quantization import GROUP_SIZE
-from ...network.records import RECORDS, Network, of_architecture
+from ...network.records import RECORDS, UNSUPPORTED, Network, of_architecture
 from .container import TERNARY, GgufFile
 from .embedding import POOLING_KEY, body_of, refuse_another_window
 
@@ -82,6 +83,8 @@ def ternary_linears(file: GgufFile) -> bool:
 def architecture(file: GgufFile) -> str:
     """Return the architecture that the file names; refuse an unknown one."""
     found = file.scalar("general.architecture")
+    if isinstance(found, str) and found in UNSUPPORTED:
+        file.refuse("general.architecture", f"is {found!r}, {UNSUPPORTED[found]}")
     if not isinstance(found, str) or not of_architecture(found):
         known = dict.fromkeys(a for n in RECORDS.values() for a in n.gguf.architectures)
         file.refuse("general.architecture", f"is {found!r}, expected one of: {', '.join(known)}")
@@ -104,6 +107,8 @@ def unread_keys(
     read = {*READ, *IDS.values(), *(f"{prefix}.{name}" for name in names)}
     if beside:
         read |= {key for key in file.fields if key.startswith(f"{prefix}.rope.")}
+    if network.prism:
+        read |= {key for key in file.fields if key.startswith(PREFIX)} - set(ignore)
     found: dict[str, Any] = {}
     for key in file.fields:
         if not key.startswith("tokenizer."):

@@ -94,6 +94,11 @@ def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
             f"{checkpoint.path}: model_type {network.model_type!r} is not written as GGUF: "
             f"I2_S holds one scale per tensor and not one for each {each}"
         )
+    if config.hadamard is not None:
+        raise CheckpointError(
+            f"{checkpoint.path}: its weights are in a rotated basis, expected none for a GGUF file "
+            "of this package, which does not declare it"
+        )
     if not network.gguf.written or config.rope_scaling is not None:
         what = "rope_scaling" if network.gguf.written else network.architecture
         raise CheckpointError(f"{checkpoint.path}: {what} of this network has no place in GGUF")
