@@ -54,7 +54,9 @@ def convert(
     if to == "gguf":
         return write_gguf(output, checkpoint, progress=progress)
     text_files = checkpoint.text_files()
-    return write_packed(output, checkpoint.config, packed_tensors(checkpoint, progress), text_files)
+    tensors = packed_tensors(checkpoint, progress)
+    pooling = checkpoint.pooling if checkpoint.config.record.task == "embedding" else None
+    return write_packed(output, checkpoint.config, tensors, text_files, pooling)
 
 
 def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[tuple[str, Tensor]]:
