@@ -55,7 +55,8 @@ def convert(
         return write_gguf(output, checkpoint, progress=progress)
     text_files = checkpoint.text_files()
     tensors = packed_tensors(checkpoint, progress)
-    pooling = checkpoint.pooling if checkpoint.config.record.task == "embedding" else None
+    embeds = checkpoint.config.record.task == "embedding"
+    pooling = checkpoint.pooling.computable() if embeds else None
     return write_packed(output, checkpoint.config, tensors, text_files, pooling)
 
 

@@ -137,8 +137,9 @@ def test_padding_on_either_side_changes_no_bit(artifact: Path, model: EmbeddingM
         for row, each in enumerate(ids):
             place = slice(width - len(each), width) if left else slice(0, len(each))
             fed[row, place], mask[row, place] = each, 1
-        (found,) = session.run(None, {"input_ids": fed, "attention_mask": mask})
+        found, only_token = session.run(None, {"input_ids": fed, "attention_mask": mask})
         np.testing.assert_array_equal(found, model.embed(TEXTS))
+        np.testing.assert_array_equal(only_token, found[:, None])
     assert ort.get_available_providers()
 
 
