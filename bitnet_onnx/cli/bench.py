@@ -73,7 +73,8 @@ def _of_texts(args: argparse.Namespace, artifact: Artifact) -> None:
     from ..bench.embedding import bench_embedding, describe_embedding
 
     for name in ("max_new_tokens", "profile"):
-        if getattr(args, name) not in (None, False):
+        value = getattr(args, name)
+        if value is not None and value is not False:
             option = f"--{name.replace('_', '-')}"
             raise GenerationError(
                 f"{option} is given, but {artifact.folder} embeds texts, expected it of an "

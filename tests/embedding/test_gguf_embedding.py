@@ -152,7 +152,7 @@ def test_an_option_takes_the_place_of_a_type_that_is_not_understood(
     file, _, _ = made(tmp_path, "qwen3", pooling)
     checkpoint = open_checkpoint(file)
     if name == "rank":
-        with pytest.raises(BitNetError, match="pooling_type is 4 .rank., expected 1"):
+        with pytest.raises(BitNetError, match=r"pooling_type is 4 .rank., expected 1"):
             notes(checkpoint, "last")
         return
     said = f"the checkpoint says the pooling {name}, and last is asked for"

@@ -119,7 +119,9 @@ def test_an_export_obeys_files_and_options_or_refuses_them(tmp_path: Path) -> No
     assert len(notes(checkpoint, "mean")) == 1
     oracle.write_modules(folder, "mean_tokens", normalize=False)
     assert chosen_pooling(checkpoint, None) == Pooling("mean", normalize=False)
-    assert chosen_pooling(checkpoint, "last")[:2] == ("last", False)
+    found_pooling = chosen_pooling(checkpoint, "last")
+    assert found_pooling is not None
+    assert found_pooling[:2] == ("last", False)
     for options, what in (
         ({"pooling": "cls"}, "pooling is 'cls', expected one of: last, mean"),
         ({"context_length": 25}, "context_length is 25, expected at most sliding_window 24"),
@@ -186,8 +188,8 @@ def test_what_gguf_cannot_hold_is_refused(
 ) -> None:
     body, stored = oracle.random_body(kind, norms=changes.get("norms", True), intermediate_size=128)
     eps = {"use_rms_norm": True, "rms_norm_eps": changes["eps"]} if "eps" in changes else {}
-    section = {"quantization_config": {**oracle.ONLINE, **eps}}
-    folder = oracle.save_body(tmp_path / "c", body, stored, **section)
+    section = {**oracle.ONLINE, **eps}
+    folder = oracle.save_body(tmp_path / "c", body, stored, quantization_config=section)
     oracle.write_modules(folder, "lasttoken", **how)
     with pytest.raises(BitNetError, match=what):
         convert(folder, tmp_path / "m.gguf", to="gguf")
