@@ -40,8 +40,8 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     chat.probes chat.learn chat.file devices describe export
 embedding: prompts model
 generation: fields config bans sampling loop text chat model
-verification: taps reference compare
-bench: measure breakdown
+verification: taps reference compare embedding
+bench: measure breakdown embedding
 serve: server page
 cli: streams parsing common template options progress conversation.terminal
     conversation.saved export convert generate chat

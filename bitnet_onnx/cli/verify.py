@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
 from .common import (
     add_checkpoint,
     add_format,
@@ -18,13 +19,15 @@ from .common import (
 from .streams import lines_of
 
 if TYPE_CHECKING:
+    from ..artifact import Artifact
     from ..verification.compare import Comparison
+    from ..verification.embedding import VectorComparison
 
 HELP = "compare an artifact with a torch reference"
 DESCRIPTION = (
-    "Compare logits and greedy ids of a torch reference and the artifact, once as they are and "
-    "once with rounding ties of the activation quantizer resolved the same way; "
-    "generation_config.json is not read. The exit code is 1 when they disagree."
+    "Compare logits and greedy ids, or the vectors of texts, of a torch reference and the "
+    "artifact, once as they are and once with rounding ties of the activation quantizer resolved "
+    "the same way; generation_config.json is not read. The exit code is 1 when they disagree."
 )
 
 
@@ -47,15 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..artifact import TASK, Artifact
+    from ..artifact import EMBEDDING, Artifact
     from ..text.tokenizer import Tokenizer
     from ..verification.compare import bound_of, verify
 
-    artifact = Artifact.open(args.artifact).of_task(TASK)
+    artifact = Artifact.open(args.artifact)
+    embeds = artifact.manifest["task"] == EMBEDDING
     prompts = [prompt_ids(text) for text in args.prompt_ids or []]
     if args.prompts_file is not None:
         tokenizer = Tokenizer.from_folder(artifact.folder)
-        prompts += [tokenizer.encode(line) for line in lines_of(args.prompts_file)]
+        encode = tokenizer.encode_whole if embeds else tokenizer.encode
+        prompts += [encode(line) for line in lines_of(args.prompts_file)]
+    if embeds:
+        return _verify_vectors(args, artifact, prompts)
     results = verify(
         opened_checkpoint(args),
         artifact,
@@ -74,6 +81,44 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(results, agree, bound_of(artifact))
     return 0 if agree else 1
+
+
+def _verify_vectors(args: argparse.Namespace, artifact: Artifact, texts: list[list[int]]) -> int:
+    from ..verification.compare import bound_of
+    from ..verification.embedding import verify_embedding
+
+    if args.max_new_tokens is not None:
+        raise ConfigError(
+            f"--max-new-tokens is given, but {artifact.folder} embeds texts",
+            hint="leave --max-new-tokens out",
+        )
+    checkpoint = opened_checkpoint(args)
+    results = verify_embedding(checkpoint, artifact, texts or None, against=args.against)
+    agree = all(result.agrees for result in results)
+    if args.format == "json":
+        report = {"against": args.against, "agree": agree}
+        print_json({**report, "texts": [result.to_dict() for result in results]})
+    else:
+        _print_vectors(results, agree, bound_of(artifact))
+    return 0 if agree else 1
+
+
+def _print_vectors(results: list[VectorComparison], agree: bool, bound: float) -> None:
+    print("             as it is               ties resolved")
+    print("tokens     cosine  vectors differ  vectors differ  ties")
+    for r in results:
+        print(
+            f"{len(r.text):>6}  {r.cosine_as_is:>9.7f}  {r.difference_as_is:>14.1e}  "
+            f"{r.difference_resolved:>14.1e}  {r.ties:>4}"
+        )
+    if agree:
+        print(
+            f"agree: with rounding ties resolved, vectors within {bound:g} of their largest number"
+        )
+        return
+    print(f"disagree: with ties resolved, vectors differ by more than {bound:g}")
+    first = next((r.first_difference for r in results if r.first_difference), None)
+    print(f"the first difference is {f'at the input of {first}' if first else 'after the layers'}")
 
 
 def _say_of_head(head: str) -> None:

@@ -27,6 +27,9 @@ from .traced import FusedAttend, FusedNorm, Table, packed
 __all__ = ["embedding_readers", "trace_embedding"]
 
 INPUTS, OUTPUT = ("input_ids", "attention_mask"), "sentence_embedding"
+# The same vectors, [B, 1, H], as those of one token: what sentence-transformers pools, and optimum
+# asks for by this name.
+ONLY_TOKEN = "last_hidden_state"
 FULL = ("cos_cache", "sin_cache")
 LOCAL = ("local_cos_cache", "local_sin_cache")  # of sliding layers, which turn by other angles
 UNIT = "unit.weight"  # the weight of the norm that gives vectors the length 1
@@ -80,8 +83,8 @@ class TracedEmbedding(nn.Module):
         for name in names:
             self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return vectors [B, H] of ids and mask [B, S], as ``BitNetEmbedding`` does."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors of ids and mask [B, S], as ``BitNetEmbedding`` does, in two shapes."""
         ids, counts = compact(input_ids, attention_mask)
         lengths = (counts - 1).clamp(min=0).to(torch.int32)
         total = torch.scalar_tensor(input_ids.shape[1], dtype=torch.int32)
@@ -97,7 +100,7 @@ class TracedEmbedding(nn.Module):
         else:
             x = pool(self.model.norm(x), counts, self.pooling.mode)
         y: Tensor = self.unit(x) if self.pooling.normalize else x
-        return y
+        return y, y.unsqueeze(1)
 
 
 def embedding_readers(
@@ -124,10 +127,11 @@ def trace_embedding(config: BitNetConfig, options: Options, pooling: Pooling) ->
         example = tuple(torch.zeros(batch, length, dtype=torch.int64) for _ in INPUTS)
     dim = torch.export.Dim.DYNAMIC
     shapes = {name: {0: dim, 1: dim} for name in INPUTS}
-    model = traced(network, example, shapes, INPUTS, [OUTPUT])
+    model = traced(network, example, shapes, INPUTS, [OUTPUT, ONLY_TOKEN])
     names: dict[str, list[str | None]] = {
         **{name: ["batch_size", "sequence_length"] for name in INPUTS},
         OUTPUT: ["batch_size", None],
+        ONLY_TOKEN: ["batch_size", None, None],
     }
     tidy(model, names)
     return model

@@ -34,7 +34,7 @@ def chosen_pooling(checkpoint: Checkpoint, asked: str | None) -> Pooling | None:
             )
         return None
     found = checkpoint.pooling
-    return found if asked is None else found._replace(mode=asked, note=None)
+    return found.computable() if asked is None else found.instead(asked)
 
 
 def embedding_options(checkpoint: Checkpoint, options: Options, pooling: Pooling) -> Options:

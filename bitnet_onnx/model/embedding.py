@@ -95,7 +95,7 @@ class BitNetEmbedding(nn.Module):
         """Return the network with the checkpoint's weights and pooling, in evaluation mode."""
         parts = checkpoint.parts
         with torch.device("meta"):
-            network = cls(checkpoint.config, pooling or checkpoint.pooling)
+            network = cls(checkpoint.config, pooling or checkpoint.pooling.computable())
         network.unit = unit_norm(checkpoint.config.hidden_size)
         for name in parts.linears:
             linear: Any = network.get_submodule(name)

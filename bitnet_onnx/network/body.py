@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-__all__ = ["Body", "Look", "canonical"]
+__all__ = ["Body", "Look", "canonical", "published"]
 
 PREFIX = "model."
 OUTSIDE = ("lm_head.", PREFIX)
@@ -58,3 +58,9 @@ def canonical(name: str) -> str:
     if not name.startswith(OUTSIDE):
         name = PREFIX + name
     return name.replace(OTHER_NORM, NORM) if name.endswith(OTHER_NORM) else name
+
+
+def published(name: str) -> str:
+    """Return the name that BitNet's embedding models have: the inverse of ``canonical``."""
+    name = name.removeprefix(PREFIX)
+    return name.replace(NORM, OTHER_NORM) if name.endswith(NORM) else name

@@ -231,7 +231,7 @@ _LIST = (
         head_norms=("self_attn.q_norm", "self_attn.k_norm"),
         task="embedding",
         tokenizer_class="Qwen2Tokenizer",
-        gguf=Gguf(("qwen3",)),
+        gguf=Gguf(("qwen3",), written=True),
     ),
     Network(  # microsoft/bitnet-embedding-270m
         name="gemma3_embedding",

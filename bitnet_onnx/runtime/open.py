@@ -18,10 +18,11 @@ from .pages import ask_for_huge_pages
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
 
-__all__ = ["first_line", "open_runtime"]
+__all__ = ["VECTORS", "first_line", "open_runtime"]
 
 MOST_THREADS = 1024
 FED = ("input_ids", "attention_mask", "logits_to_keep")
+VECTORS = "sentence_embedding"  # of a graph that embeds texts
 PAST, PRESENT = "past_key_values.", "present."
 # ONNX Runtime's names of the types of caches and logits.
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int8)": "int8"}
@@ -103,10 +104,12 @@ def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
 def _check_embedding(artifact: Artifact, runtime: ort.InferenceSession) -> None:
     """Refuse a manifest of a network that embeds texts for another graph."""
     inputs = {port.name: len(port.shape) for port in runtime.get_inputs()}
-    outputs = [port.shape for port in runtime.get_outputs()]
-    whole = inputs == dict.fromkeys(FED[:2], 2) and [len(shape) for shape in outputs] == [2]
-    if not whole or type(outputs[0][1]) is not int:
+    if inputs != dict.fromkeys(FED[:2], 2):
         raise _other_graph(artifact, f"has the inputs {', '.join(inputs)}", "task is 'embedding'")
+    outputs = {port.name: port.shape for port in runtime.get_outputs()}
+    shape = outputs.get(VECTORS, ())
+    if len(shape) != 2 or type(shape[1]) is not int:
+        raise _other_graph(artifact, f"has the outputs {', '.join(outputs)}", "task is 'embedding'")
 
 
 def _is_key(name: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from ..artifact import EMBEDDING, Artifact
 from ..errors import GenerationError, SessionError
 from .integers import Ids, integer, token_ids
-from .open import first_line, open_runtime
+from .open import VECTORS, first_line, open_runtime
 from .owned import SESSION_UNCOPIED, Owned
 
 __all__ = ["BATCH", "VectorSession"]
@@ -42,7 +42,8 @@ class VectorSession(Owned):
         self.context_length = self.artifact.context_length
         """Tokens that a text can have."""
         self._runtime: Any = open_runtime(self.artifact, threads, custom_ops, None, None, None)
-        self.size: int = self._runtime.get_outputs()[0].shape[1]
+        outputs = {port.name: port.shape for port in self._runtime.get_outputs()}
+        self.size: int = outputs[VECTORS][1]
         """Numbers of a vector."""
         # ONNX Runtime's own products and sums round by how many positions they have.
         self._exact = custom_ops and self.artifact.target == "native"
@@ -100,7 +101,8 @@ class VectorSession(Owned):
         for row, text in enumerate(texts):
             ids[row, : len(text)], mask[row, : len(text)] = text, 1
         try:
-            found: np.ndarray = runtime.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+            found: np.ndarray
+            (found,) = runtime.run([VECTORS], {"input_ids": ids, "attention_mask": mask})
         except Exception as error:  # ONNX Runtime raises its own types, not exported by name
             raise SessionError(f"ONNX Runtime failed: {first_line(error)}") from error
         return found

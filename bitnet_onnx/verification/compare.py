@@ -78,8 +78,7 @@ class Comparison:
     @property
     def first_difference(self) -> str | None:
         """The first BitLinear, in the order of the network, whose input differs."""
-        inputs = self.input_differences.items()
-        return next((name for name, found in inputs if not found <= INPUTS_CLOSE), None)
+        return first_difference(self.input_differences)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of the JSON report."""
@@ -194,13 +193,7 @@ def _check(
     against: str,
 ) -> None:
     """Raise ConfigError where the two cannot be compared."""
-    for name in ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim"):
-        found, expected = getattr(artifact, name), getattr(checkpoint.config, name)
-        if found != expected:
-            raise ConfigError(
-                f"{name} is {found} in the artifact, expected {expected} as in the checkpoint",
-                hint="give the checkpoint that the artifact was exported from",
-            )
+    check_shapes(checkpoint, artifact)
     if checkpoint.config.record.weights == "binary":
         raise ConfigError(
             f"{checkpoint.path}: verify cannot resolve the rounding ties of model_type "
@@ -269,6 +262,22 @@ def compare(
         non_ties=breaker.non_ties,
         input_differences=breaker.input_differences,
     )
+
+
+def check_shapes(checkpoint: Checkpoint, artifact: Artifact) -> None:
+    """Raise ConfigError where artifact and checkpoint differ in shape."""
+    for name in ("vocab_size", "num_hidden_layers", "num_key_value_heads", "head_dim"):
+        found, expected = getattr(artifact, name), getattr(checkpoint.config, name)
+        if found != expected:
+            raise ConfigError(
+                f"{name} is {found} in the artifact, expected {expected} as in the checkpoint",
+                hint="give the checkpoint that the artifact was exported from",
+            )
+
+
+def first_difference(inputs: dict[str, float]) -> str | None:
+    """Return the first linear whose input differs, None where none does."""
+    return next((name for name, found in inputs.items() if not found <= INPUTS_CLOSE), None)
 
 
 def bound_of(artifact: Artifact) -> float:

@@ -30,7 +30,15 @@ from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import integer_rows, level_rows
 from ..weights.ternary import absmax_int8, int8_rows
 
-__all__ = ["REFERENCES", "ROUNDED", "Reference", "TieBreaker", "load_reference"]
+__all__ = [
+    "REFERENCES",
+    "ROUNDED",
+    "Reference",
+    "TieBreaker",
+    "load_reference",
+    "round_linears",
+    "rounded",
+]
 
 REFERENCES = ("torch", "transformers")
 ROUNDED = ("int8", "int6", "int4")  # heads whose table is rounded
@@ -152,6 +160,21 @@ def load_reference(
         refuse_unknown_to_transformers(checkpoint)
         network = transformers_network(checkpoint)
         embedding = network.get_input_embeddings()
+    round_linears(network, checkpoint, linears)
+    if head in ROUNDED:
+        tied = checkpoint.config.tie_word_embeddings
+        owner = embedding if tied else network.lm_head
+        stored = owner.weight.detach()
+        owner.weight = nn.Parameter(rounded(stored, head))
+        if against == "transformers":
+            network.lm_head.weight = owner.weight
+        if tied and head != "int8":  # whose embedding is its rounded table
+            embedding.register_forward_hook(lambda _, args, __: F.embedding(args[0], stored))
+    return network
+
+
+def round_linears(network: Any, checkpoint: Checkpoint, linears: str) -> None:
+    """Round the network's float linears as ``--linears`` of this name does."""
     for name in checkpoint.parts.linears:
         if linears == "int8":
             network.set_submodule(name, Int8Linear(network.get_submodule(name)))
@@ -160,19 +183,9 @@ def load_reference(
             weight.data = weight.data.bfloat16().float()
     if linears == "int8" and checkpoint.config.hadamard is not None:
         rotate_inputs(network.model, checkpoint.config)  # the new linears lack the hooks
-    if head in ROUNDED:
-        tied = checkpoint.config.tie_word_embeddings
-        owner = embedding if tied else network.lm_head
-        stored = owner.weight.detach()
-        owner.weight = nn.Parameter(_rounded(stored, head))
-        if against == "transformers":
-            network.lm_head.weight = owner.weight
-        if tied and head != "int8":  # whose embedding is its rounded table
-            embedding.register_forward_hook(lambda _, args, __: F.embedding(args[0], stored))
-    return network
 
 
-def _rounded(table: Tensor, head: str) -> Tensor:
+def rounded(table: Tensor, head: str) -> Tensor:
     """Round a table [V, H] as the export does, and return its weights in float32."""
     if head == "int8":
         rows, scale = int8_rows(table)

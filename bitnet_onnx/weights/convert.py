@@ -54,7 +54,10 @@ def convert(
     if to == "gguf":
         return write_gguf(output, checkpoint, progress=progress)
     text_files = checkpoint.text_files()
-    return write_packed(output, checkpoint.config, packed_tensors(checkpoint, progress), text_files)
+    tensors = packed_tensors(checkpoint, progress)
+    embeds = checkpoint.config.record.task == "embedding"
+    pooling = checkpoint.pooling.computable() if embeds else None
+    return write_packed(output, checkpoint.config, tensors, text_files, pooling)
 
 
 def packed_tensors(checkpoint: Checkpoint, progress: bool = False) -> Iterator[tuple[str, Tensor]]:

@@ -44,6 +44,17 @@ GRANITE_1B_A400M = {
     "num_local_experts": 32,
 }
 FLOAT = {"quantization_config": None}
+# microsoft/BitNet's embedding models: a norm inside each linear.
+EMBEDDING = {
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 32768,
+    "quantization_config": {
+        "quant_method": "bitnet",
+        "linear_class": "autobitlinear",
+        "quantization_mode": "offline",
+        "use_rms_norm": True,
+    },
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "2b-4t": {
         "vocab_size": 128256,
@@ -79,4 +90,37 @@ PRESETS: dict[str, dict[str, Any]] = {
     "powermoe-3b-ternary": POWERMOE_3B,
     "granite-1b-a400m": {**GRANITE_1B_A400M, **FLOAT},
     "granite-1b-a400m-ternary": GRANITE_1B_A400M,
+    "bitnet-embedding-0.6b": {
+        **EMBEDDING,
+        "model_type": "qwen3",
+        "architectures": ["Qwen3Model"],
+        "vocab_size": 151936,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "rope_theta": 1e6,
+        "eos_token_id": 151643,
+    },
+    # The sliding window, its layers and the rotations are those of Gemma 3 270M.
+    "bitnet-embedding-270m": {
+        **EMBEDDING,
+        "model_type": "gemma3_text",
+        "vocab_size": 262144,
+        "hidden_size": 640,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 18,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 256,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 512,
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+    },
 }

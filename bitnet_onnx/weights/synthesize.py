@@ -31,6 +31,7 @@ from ..files import new_folder, write_text
 from ..network.config import BitNetConfig
 from ..network.parts import ExpertLinear, Linear, parts_of
 from .checkpoint.experts import written_scales
+from .checkpoint.sentence import sentence_files
 from .checkpoint.write import write_checkpoint
 from .presets import PRESETS
 
@@ -71,9 +72,11 @@ def synthesize(
     if ffn_zeros is not None:
         refuse_unreachable(config, ffn_zeros)
     with new_folder(Path(output)) as folder:
-        write_checkpoint(folder, config, random_tensors(config, seed, ffn_zeros, progress))
-        eos = {"bos_token_id": config.bos_token_id, "eos_token_id": list(config.eos_token_id)}
-        write_text(folder / "generation_config.json", json.dumps(eos, indent=2) + "\n")
+        tensors = random_tensors(config, seed, ffn_zeros, progress)
+        write_checkpoint(folder, config, tensors, sentence_files(config))
+        if config.record.task != "embedding":
+            eos = {"bos_token_id": config.bos_token_id, "eos_token_id": list(config.eos_token_id)}
+            write_text(folder / "generation_config.json", json.dumps(eos, indent=2) + "\n")
     return Path(output)
 
 
@@ -117,6 +120,8 @@ def random_tensors(
             if ffn_zeros is not None and name.endswith("post_attention_layernorm.weight"):
                 layer = int(name.split(".")[2])
                 weight[:constant] = gate_shift(config, layer, weight[constant:], ffn_zeros)
+            if name in parts.offset_norms:
+                weight -= 1.0
             yield name, weight.to(torch.bfloat16)
             bar.update()
         for name, shape in parts.routers.items():

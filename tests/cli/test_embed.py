@@ -118,7 +118,7 @@ def test_each_command_refuses_an_artifact_for_the_other_task(
     artifact: Path, demo_artifact: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = [["embed", str(demo_artifact), "a"], ["generate", str(artifact), "a"]]
-    other += [["chat", str(artifact)], ["bench", str(artifact)], ["web", str(artifact)]]
+    other += [["chat", str(artifact)], ["web", str(artifact)]]
     for command in other:
         assert main(command) == 2, command
         error = capsys.readouterr().err.splitlines()[0]
@@ -136,3 +136,52 @@ def test_export_says_what_it_assumes(
     assert "embeds texts, expected a network that generates" in said
     assert main(["info", str(tmp_path / "b")]) == 0
     assert '"task": "embedding"' in capsys.readouterr().out
+
+
+def test_verify_compares_vectors(
+    artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = str(artifact.parent / "c")
+    assert main(["verify", source, str(artifact)]) == 0
+    assert "agree: with rounding ties resolved, vectors within" in capsys.readouterr().out
+    (tmp_path / "p.txt").write_text("a\nTernary\n")
+    asked = ["--prompts-file", str(tmp_path / "p.txt"), "--prompt-ids", "5,6", "--format", "json"]
+    assert main(["verify", source, str(artifact), *asked]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["agree"]
+    assert [len(text["text"]) for text in report["texts"]] == [2, 2, 8]
+    for text in report["texts"]:
+        assert text["difference_resolved"] == 0
+        assert len(text["input_differences"]) == 21
+
+
+def test_bench_counts_texts(artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["bench", str(artifact), "--prompt-tokens", "4", "--runs", "1"]
+    assert main([*asked, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["text_tokens"], found["batch_size"], found["runs"]) == (4, 32, 1)
+    assert found["texts_per_second"] > 0
+    assert main(asked) == 0
+    assert "texts            " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["verify", "C", "A", "--max-new-tokens", "3"], "--max-new-tokens is given, but"),
+        (["verify", "C", "A", "--against", "transformers"], "transformers has no class for this"),
+        (["verify", "C", "A", "--against", "x"], "against is 'x', expected one of"),
+        (["verify", "C", "A", "--prompt-ids", "96"], "outside the vocabulary"),
+        (["verify", "C", "A", "--prompt-ids", ",".join("1" * 65)], "a text has 65 ids"),
+        (["bench", "A", "--max-new-tokens", "0"], "--max-new-tokens is given, but"),
+        (["bench", "A", "--profile"], "--profile is given, but"),
+        (["bench", "A", "--prompt-tokens", "65"], "texts of 65 tokens do not fit the context of"),
+        (["bench", "A", "--prompt-tokens", "0"], "prompt_tokens is 0, expected 1 or more"),
+    ],
+)
+def test_what_cannot_be_compared_or_measured_is_one_sentence(
+    artifact: Path, capsys: pytest.CaptureFixture[str], command: list[str], what: str
+) -> None:
+    places = {"A": str(artifact), "C": str(artifact.parent / "c")}
+    assert main([places.get(word, word) for word in command]) == 2
+    assert what in capsys.readouterr().err.splitlines()[0]

@@ -137,9 +137,21 @@ def test_padding_on_either_side_changes_no_bit(artifact: Path, model: EmbeddingM
         for row, each in enumerate(ids):
             place = slice(width - len(each), width) if left else slice(0, len(each))
             fed[row, place], mask[row, place] = each, 1
-        (found,) = session.run(None, {"input_ids": fed, "attention_mask": mask})
+        found, only_token = session.run(None, {"input_ids": fed, "attention_mask": mask})
         np.testing.assert_array_equal(found, model.embed(TEXTS))
+        np.testing.assert_array_equal(only_token, found[:, None])
     assert ort.get_available_providers()
+
+
+def test_many_texts_of_all_lengths_have_the_bits_of_single_ones(model: EmbeddingModel) -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.choice([1, 2, 5, 15, 16, 17, 33, 47, 48], 120)
+    texts = [rng.integers(0, 96, length).tolist() for length in lengths]
+    found = model.embed(texts)
+    np.testing.assert_array_equal(model.embed(texts[::-1], batch_size=7), found[::-1])
+    alone = np.concatenate([model.embed([text]) for text in texts[:40]])
+    np.testing.assert_array_equal(alone, found[:40])
+    np.testing.assert_array_equal(model.embed(["", "a"])[:1], model.embed(""))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 
 import bitnet_onnx
 from bitnet_onnx.errors import BitNetError
+from bitnet_onnx.exporter.pooling import notes
 from bitnet_onnx.model import BitNetEmbedding
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support.embedding import networks as oracle
@@ -125,8 +126,10 @@ def test_a_gemma3_file_needs_the_config_json_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "keys", "what"),
     [
-        ("qwen3", {"pooling": 2}, "pooling_type is 2, expected 1 .mean. or 3 .last."),
-        ("qwen3", {"pooling": 0}, "pooling_type is 0, expected 1"),
+        ("qwen3", {"pooling": 2}, "pooling_type is 2 .cls., expected 1 .mean. or 3 .last."),
+        ("qwen3", {"pooling": 0}, "pooling_type is 0 .none., expected 1"),
+        ("qwen3", {"pooling": 4}, "pooling_type is 4 .rank., expected .* ranks texts has a head"),
+        ("qwen3", {"pooling": 9}, "pooling_type is 9, expected 1"),
         ("gemma3_text", {"attention__sliding_window": 8}, "sliding_window is 8, but"),
         ("qwen3", {"attention__sliding_window": 8}, "sliding_window is 8"),
     ],
@@ -139,3 +142,23 @@ def test_other_metadata_is_refused(
         (file.parent / "config.json").write_text(json.dumps(config))
     with pytest.raises(BitNetError, match=what):
         bitnet_onnx.export(file, tmp_path / "a")
+
+
+@pytest.mark.parametrize(("pooling", "name"), [(0, "none"), (2, "cls"), (1, "mean"), (4, "rank")])
+def test_an_option_takes_the_place_of_a_type_that_is_not_understood(
+    tmp_path: Path, pooling: int, name: str
+) -> None:
+    """A network that ranks texts is another network, whatever is asked for."""
+    file, _, _ = made(tmp_path, "qwen3", pooling)
+    checkpoint = open_checkpoint(file)
+    if name == "rank":
+        with pytest.raises(BitNetError, match=r"pooling_type is 4 .rank., expected 1"):
+            notes(checkpoint, "last")
+        return
+    said = f"the checkpoint says the pooling {name}, and last is asked for"
+    assert notes(checkpoint, "last") == [said]
+    if pooling != 1:
+        with pytest.raises(BitNetError, match="pooling_type") as caught:
+            BitNetEmbedding.from_checkpoint(checkpoint)
+        assert "give --pooling last or mean" in str(caught.value.hint)
+    assert vectors(file, "last").shape == (3, 64)

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import bitnet_onnx
 from bitnet_onnx.errors import BitNetError, ConfigError
 from bitnet_onnx.exporter.pooling import chosen_pooling, notes
+from bitnet_onnx.model import BitNetEmbedding
 from bitnet_onnx.network.pooling import Pooling
 from bitnet_onnx.weights.checkpoint.sentence import read_pooling
+from bitnet_onnx.weights.checkpoint.write import save_packed
 from bitnet_onnx.weights.convert import convert
 from bitnet_onnx.weights.open import open_checkpoint
+from tests.support import checkpoints
 from tests.support.embedding import networks as oracle
 
 PREFIX = "sentence_transformers.models."
@@ -114,7 +119,9 @@ def test_an_export_obeys_files_and_options_or_refuses_them(tmp_path: Path) -> No
     assert len(notes(checkpoint, "mean")) == 1
     oracle.write_modules(folder, "mean_tokens", normalize=False)
     assert chosen_pooling(checkpoint, None) == Pooling("mean", normalize=False)
-    assert chosen_pooling(checkpoint, "last") == Pooling("last", normalize=False)
+    found_pooling = chosen_pooling(checkpoint, "last")
+    assert found_pooling is not None
+    assert found_pooling[:2] == ("last", False)
     for options, what in (
         ({"pooling": "cls"}, "pooling is 'cls', expected one of: last, mean"),
         ({"context_length": 25}, "context_length is 25, expected at most sliding_window 24"),
@@ -128,18 +135,85 @@ def test_an_export_obeys_files_and_options_or_refuses_them(tmp_path: Path) -> No
     assert not (tmp_path / "a").exists()
 
 
-def test_a_checkpoint_is_not_converted_without_its_pooling(tmp_path: Path) -> None:
+IDS = torch.tensor([[5, 9, 40, 2, 3]])
+
+
+def vector(source: Path) -> torch.Tensor:
+    with torch.no_grad():
+        return BitNetEmbedding.from_checkpoint(open_checkpoint(source))(IDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "how"),
+    [
+        ("qwen3", "packed", {"mode": "mean_tokens", "normalize": False, "max_seq_length": 20}),
+        ("qwen3", "gguf", {"mode": "mean_tokens"}),
+        ("gemma3_text", "packed", {"mode": "lasttoken"}),
+    ],
+)
+def test_a_conversion_keeps_the_vectors_and_the_pooling(
+    tmp_path: Path, kind: str, form: str, how: dict[str, Any]
+) -> None:
+    body, stored = oracle.random_body(kind, intermediate_size=128)
+    folder = oracle.save_body(tmp_path / "c", body, stored)
+    oracle.write_modules(folder, **how)
+    made = convert(folder, tmp_path / f"p.{form}", to=form)
+    found, expected = open_checkpoint(made), open_checkpoint(folder)
+    assert (found.packed, expected.packed) == (True, False)
+    assert found.pooling == expected.pooling
+    assert torch.equal(vector(made), vector(folder))
+    network = BitNetEmbedding.from_checkpoint(expected)
+    with pytest.raises(ConfigError, match="no pooling is given for this"):
+        save_packed(tmp_path / "s", expected.config, network.state_dict())
+    saved = save_packed(
+        tmp_path / "s", expected.config, network.state_dict(), pooling=network.pooling
+    )
+    assert open_checkpoint(saved).pooling == expected.pooling
+    names = set(load_file(saved / "model.safetensors"))
+    assert {"embed_tokens.weight", "layers.0.mlp.up_proj.norm.weight"} <= names
+    assert torch.nn.functional.cosine_similarity(vector(saved), vector(folder)) > 0.999
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "how", "what"),
+    [
+        ("gemma3_text", {}, {}, "Gemma3TextModel of this network has no place in GGUF"),
+        ("qwen3", {}, {"normalize": False}, "vectors of this network are not normalized"),
+        ("qwen3", {"norms": False}, {}, "there are no norms inside linears, expected norms of"),
+        ("qwen3", {"eps": 3e-6}, {}, "there are norms of eps 3e-06 inside linears"),
+    ],
+)
+def test_what_gguf_cannot_hold_is_refused(
+    tmp_path: Path, kind: str, changes: dict[str, Any], how: dict[str, Any], what: str
+) -> None:
+    body, stored = oracle.random_body(kind, norms=changes.get("norms", True), intermediate_size=128)
+    eps = {"use_rms_norm": True, "rms_norm_eps": changes["eps"]} if "eps" in changes else {}
+    section = {**oracle.ONLINE, **eps}
+    folder = oracle.save_body(tmp_path / "c", body, stored, quantization_config=section)
+    oracle.write_modules(folder, "lasttoken", **how)
+    with pytest.raises(BitNetError, match=what):
+        convert(folder, tmp_path / "m.gguf", to="gguf")
+    assert not (tmp_path / "m.gguf").exists()
+
+
+def test_a_network_that_generates_has_no_pooling(tmp_path: Path) -> None:
+    source = open_checkpoint(checkpoints.make(tmp_path / "c"))
+    with pytest.raises(ConfigError, match="pooling is 'last' for this 'bitnet', expected none"):
+        save_packed(tmp_path / "s", source.config, {}, pooling=Pooling("last"))
+
+
+def test_another_pooling_than_that_of_the_files_is_said(tmp_path: Path) -> None:
     body, stored = oracle.random_body("qwen3")
     folder = oracle.save_body(tmp_path / "c", body, stored)
-    for form in ("packed", "gguf"):
-        with pytest.raises(BitNetError, match=r"embeds texts|has no place in GGUF"):
-            convert(folder, tmp_path / "p", to=form)
-    assert not (tmp_path / "p").exists()
+    checkpoint = open_checkpoint(folder)
+    assert notes(checkpoint, "mean") == []
+    oracle.write_modules(folder, "mean_tokens")
+    assert notes(checkpoint, None) == notes(checkpoint, "mean") == []
+    said = "the checkpoint says the pooling mean, and last is asked for"
+    assert notes(checkpoint, "last") == [said]
 
 
 def test_pooling_is_refused_for_a_network_with_a_head(tmp_path: Path) -> None:
-    from tests.support import checkpoints
-
     checkpoints.make(tmp_path / "c")
     with pytest.raises(ConfigError, match="has a head, expected a network that embeds"):
         bitnet_onnx.export(tmp_path / "c", tmp_path / "a", pooling="mean")

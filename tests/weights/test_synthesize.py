@@ -15,9 +15,10 @@ from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.export import export
-from bitnet_onnx.model import BitNetForCausalLM
+from bitnet_onnx.model import BitNetEmbedding, BitNetForCausalLM
 from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.network.parts import parts_of
+from bitnet_onnx.network.pooling import Pooling
 from bitnet_onnx.network.records import RECORDS
 from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.weights import synthesize as module
@@ -156,3 +157,35 @@ def test_presets_have_the_published_number_of_weights(
 def test_zeros_cannot_be_asked_for_where_gates_are_never_zero(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="hidden_act is 'silu'"):
         synthesize("powermoe-3b-ternary", tmp_path / "c", ffn_zeros=0.5)
+
+
+@pytest.mark.parametrize("name", ["bitnet-embedding-0.6b", "bitnet-embedding-270m"])
+def test_a_network_that_embeds_has_its_published_names_and_pooling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sizes = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 128, "head_dim": 32}
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 1)
+    monkeypatch.setitem(module.PRESETS, "small", module.PRESETS[name] | sizes | ids)
+    folder = synthesize("small", tmp_path / "c", layers=2)
+    checkpoint = open_checkpoint(folder)
+    assert checkpoint.config.record.task == "embedding"
+    assert checkpoint.config.linear_norm_eps == 1e-6
+    assert checkpoint.pooling == Pooling("last")
+    assert not (folder / "generation_config.json").exists()
+    network = BitNetEmbedding.from_checkpoint(checkpoint)
+    ids_of_texts = torch.from_numpy(np.random.default_rng(0).integers(0, 96, (3, 8)))
+    with torch.inference_mode():
+        vectors = network(ids_of_texts)
+        stream = network.hidden(ids_of_texts)
+    assert 0.1 < stream.std() < 100
+    assert (vectors[0] @ vectors[1]).abs() < 0.99
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "linears"), [("bitnet-embedding-0.6b", 440.4e6), ("bitnet-embedding-270m", 100.3e6)]
+)
+def test_embedding_presets_have_the_published_sizes(name: str, linears: float) -> None:
+    config = BitNetConfig.from_dict(module.PRESETS[name])
+    found = sum(linear.rows * linear.features for linear in parts_of(config).linears.values())
+    assert found == pytest.approx(linears, rel=0.001)

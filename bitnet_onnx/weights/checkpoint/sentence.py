@@ -12,9 +12,10 @@ from typing import Any
 
 from ...errors import ConfigError
 from ...files import read_object
+from ...network.config import BitNetConfig
 from ...network.pooling import Pooling
 
-__all__ = ["FILES", "NO_HEAD_NOTE", "PROMPTS", "read_pooling"]
+__all__ = ["FILES", "NO_HEAD_NOTE", "PROMPTS", "read_pooling", "sentence_files"]
 
 MODULES, SENTENCE = "modules.json", "sentence_bert_config.json"
 NO_HEAD_NOTE = "lm_head.weight is not read: a network that embeds texts has no head"
@@ -22,6 +23,8 @@ PROMPTS = "config_sentence_transformers.json"
 FILES = (MODULES, SENTENCE, PROMPTS, "*_Pooling/config.json")
 ORDER = ("Transformer", "Pooling", "Normalize")
 MODES = {"lasttoken": "last", "mean": "mean", "mean_tokens": "mean"}
+FLAGS = {"last": "lasttoken", "mean": "mean_tokens"}  # after START
+PACKAGE = "sentence_transformers"
 SIZES = ("word_embedding_dimension", "embedding_dimension")
 START = "pooling_mode_"
 MOST_TOKENS = 1 << 24
@@ -55,6 +58,29 @@ def read_pooling(folder: Path, width: int) -> Pooling:
         raise ConfigError(f"{path}: {', '.join(kinds) or 'no module'}, expected a Pooling, too")
     mode = _mode(kinds["Pooling"] / "config.json", width)
     return Pooling(mode, "Normalize" in kinds, _longest(kinds["Transformer"] / SENTENCE))
+
+
+def sentence_files(config: BitNetConfig, pooling: Pooling | None = None) -> dict[str, bytes]:
+    """Return the files by name that say ``pooling``, in the dialect that all releases read.
+
+    None: the last token, normalized. A network that generates has no such files.
+    """
+    if config.record.task != "embedding":
+        return {}
+    found = Pooling("last") if pooling is None else pooling
+    places = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [
+        {"idx": i, "name": str(i), "path": places[kind], "type": f"{PACKAGE}.models.{kind}"}
+        for i, kind in enumerate(ORDER if found.normalize else ORDER[:2])
+    ]
+    flags = {f"{START}{FLAGS[mode]}": mode == found.mode for mode in FLAGS}
+    files: dict[str, Any] = {
+        MODULES: modules,
+        "1_Pooling/config.json": {SIZES[0]: config.hidden_size, **flags, "include_prompt": True},
+    }
+    if found.longest is not None:
+        files[SENTENCE] = {"max_seq_length": found.longest, "do_lower_case": False}
+    return {name: f"{json.dumps(content, indent=2)}\n".encode() for name, content in files.items()}
 
 
 def _modules(path: Path) -> list[dict[str, Any]]:

@@ -16,11 +16,14 @@ from torch import Tensor
 
 from ...errors import ConfigError
 from ...files import new_folder, write_text
+from ...network.body import published
 from ...network.config import BitNetConfig
 from ...network.parts import parts_of
+from ...network.pooling import Pooling
 from ..ternary import absmean_experts, absmean_ternary, pack_published
 from .experts import written_scales
 from .files import INDEX, SINGLE
+from .sentence import sentence_files
 
 __all__ = ["save_packed", "tensors_of", "write_checkpoint", "write_packed"]
 
@@ -32,14 +35,16 @@ def save_packed(
     config: BitNetConfig,
     state: Mapping[str, Tensor],
     text_files: Mapping[str, bytes] | None = None,
+    pooling: Pooling | None = None,
 ) -> Path:
     """Write a trained model's ``state_dict`` as a new checkpoint in the published packed layout.
 
     Float masters become ternary codes with one scale per tensor (absmean); norms and tables become
-    bfloat16. text_files: as ``Checkpoint.text_files`` returns. Raises ConfigError where ``output``
-    exists or the network has no packed layout; nothing half-written stays behind.
+    bfloat16. text_files: as ``Checkpoint.text_files`` returns. pooling: of a network that embeds
+    texts. Raises ConfigError where ``output`` exists or the network has no packed layout; nothing
+    half-written stays behind.
     """
-    return write_packed(output, config, tensors_of(config, state), text_files)
+    return write_packed(output, config, tensors_of(config, state), text_files, pooling)
 
 
 def write_packed(
@@ -47,12 +52,22 @@ def write_packed(
     config: BitNetConfig,
     tensors: Iterable[tuple[str, Tensor]],
     text_files: Mapping[str, bytes] | None = None,
+    pooling: Pooling | None = None,
 ) -> Path:
     """Write packed ``tensors`` as the new folder ``output``, with a config that says so."""
     refuse_unpackable(config)
+    if (config.record.task == "embedding") is (pooling is None):
+        found = "no pooling is given" if pooling is None else f"pooling is {pooling.mode!r}"
+        expected = "the pooling of a network that embeds texts"
+        raise ConfigError(
+            f"{found} for this {config.record.model_type!r}, expected "
+            f"{expected if pooling is None else 'none for a network that generates'}",
+            hint="give pooling=network.pooling" if pooling is None else "leave pooling out",
+        )
     config = replace(config, quantization="offline", divide_by_scale=False)
     with new_folder(Path(output)) as folder:
-        write_checkpoint(folder, config, tensors, text_files)
+        files = {**(text_files or {}), **sentence_files(config, pooling)}
+        write_checkpoint(folder, config, tensors, files)
     return Path(output)
 
 
@@ -76,12 +91,6 @@ def tensors_of(config: BitNetConfig, state: Mapping[str, Tensor]) -> Iterator[tu
 
 def refuse_unpackable(config: BitNetConfig) -> None:
     """Raise ConfigError for a network without a packed layout."""
-    if config.record.task == "embedding":
-        raise ConfigError(
-            f"this {config.record.model_type!r} embeds texts, expected a network that generates "
-            "them: its pooling is in files that are not written here",
-            hint="keep the checkpoint as it is: export reads it",
-        )
     if config.record.weights == "binary":
         raise ConfigError(
             f"model_type {config.record.model_type!r} has no packed layout, expected a ternary "
@@ -130,7 +139,9 @@ def write_checkpoint(
         pending.clear()
         size = 0
 
+    embeds = config.record.task == "embedding"
     for name, tensor in tensors:
+        name = published(name) if embeds else name
         if pending and size + tensor.nbytes > shard_bytes:
             flush()
         pending[name] = tensor.contiguous()
@@ -149,4 +160,5 @@ def write_checkpoint(
         write_text(folder / INDEX, json.dumps(index, indent=2, sort_keys=True) + "\n")
     write_text(folder / "config.json", json.dumps(config.to_dict(), indent=2) + "\n")
     for name, content in (text_files or {}).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)

@@ -5,16 +5,18 @@ Knows the names of microsoft/BitNet's converter and llama.cpp's numbers of pooli
 
 from __future__ import annotations
 
+from ...errors import ConfigError
 from ...network.body import Body
 from ...network.config import BitNetConfig
-from ...network.pooling import Pooling
+from ...network.pooling import POOLINGS, Pooling
 from .container import GgufFile
 
-__all__ = ["POOLING_KEY", "body_of", "pooling_of", "refuse_another_window"]
+__all__ = ["POOLING_KEY", "body_of", "number_of", "pooling_of", "refuse_another_window"]
 
 NORM = "blk.0.attn_q_norm_in.weight"
 POOLING_KEY, WINDOW_KEY = "pooling_type", "attention.sliding_window"
-TYPES = {1: "mean", 3: "last"}  # LLAMA_POOLING_TYPE_*
+TYPES = {0: "none", 1: "mean", 2: "cls", 3: "last"}  # LLAMA_POOLING_TYPE_*
+RANK = 4
 ASSUMED = (
     "no pooling_type says how tokens become one vector: the last one is taken; --pooling mean "
     "takes the mean"
@@ -28,14 +30,36 @@ def body_of(file: GgufFile) -> Body:
 
 
 def pooling_of(file: GgufFile, architecture: str) -> Pooling:
-    """Return the pooling of the metadata; vectors are normalized, as llama.cpp does by default."""
+    """Return the pooling of the metadata; vectors are normalized, as llama.cpp does by default.
+
+    Raises CheckpointError for a type that is not understood, and for a network that ranks texts.
+    """
     key = f"{architecture}.{POOLING_KEY}"
     found = file.scalar(key)
     if found is None:
         return Pooling("last", note=ASSUMED)
-    if found not in TYPES:
-        file.refuse(key, f"is {found!r}, expected 1 (mean) or 3 (last)")
-    return Pooling(TYPES[int(found)])
+    expected = "expected 1 (mean) or 3 (last)"
+    if found == RANK:
+        file.refuse(key, f"is 4 (rank), {expected}: a network that ranks texts has a head")
+    if type(found) is not int or found not in TYPES:
+        file.refuse(key, f"is {found!r}, {expected}")
+    mode = TYPES[found]
+    if mode not in POOLINGS:
+        return Pooling(mode, refusal=f"{file.path}: {key} is {found} ({mode}), {expected}")
+    return Pooling(mode)
+
+
+def number_of(pooling: Pooling) -> int:
+    """Return the number of a type; raise ConfigError where vectors keep their length.
+
+    The metadata cannot say that they do.
+    """
+    if not pooling.normalize:
+        raise ConfigError(
+            "vectors of this network are not normalized, expected a Normalize in modules.json: "
+            "GGUF cannot say that they are not"
+        )
+    return next(number for number, mode in TYPES.items() if mode == pooling.mode)
 
 
 def refuse_another_window(file: GgufFile, architecture: str, config: BitNetConfig) -> None:

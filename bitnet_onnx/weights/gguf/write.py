@@ -28,6 +28,7 @@ from ..checkpoint.base import Checkpoint
 from .blocks import I2S_BLOCKS, TQ_BLOCK, pack_i2s, pack_tq2
 from .config import ACTIVATION
 from .container import ALIGNMENT, I2_S, I2_S_TAIL
+from .embedding import POOLING_KEY, number_of
 from .metadata import SCALARS, Value
 from .names import gguf_name, permute_heads, permuted_heads
 from .text_write import text_fields
@@ -63,6 +64,8 @@ def write_gguf(
     config = checkpoint.config
     architecture = _architecture(checkpoint, llama_cpp)
     fields = _fields(config, architecture, checkpoint.path.resolve().stem)
+    if config.record.task == "embedding":
+        fields[f"{architecture}.{POOLING_KEY}"] = number_of(checkpoint.pooling.computable())
     fields |= text_fields(checkpoint.text_files(), config)
     if llama_cpp:
         fields.setdefault("tokenizer.ggml.model", "no_vocab")
@@ -98,6 +101,12 @@ def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
         raise CheckpointError(
             f"{checkpoint.path}: its weights are in a rotated basis, expected none for a GGUF file "
             "of this package, which does not declare it"
+        )
+    if network.task == "embedding" and config.linear_norm_eps != config.rms_norm_eps:
+        inside = f"norms of eps {config.linear_norm_eps}" if config.linear_norm_eps else "no norms"
+        raise CheckpointError(
+            f"{checkpoint.path}: there are {inside} inside linears, expected norms of rms_norm_eps "
+            f"{config.rms_norm_eps}: by them a GGUF file shows that it embeds texts"
         )
     if not network.gguf.written or config.rope_scaling is not None:
         what = "rope_scaling" if network.gguf.written else network.architecture

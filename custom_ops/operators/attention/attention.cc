@@ -136,7 +136,8 @@ void attend(const Kernels& kernels, const Attention& op, const Steps& steps, con
   for (size_t i = 0; i < spans; i++) steps.score(kernels, op, job, room, span_of(job, i));
   softmax(kernels, job, room);
   memset(room.sums, 0, slot * sizeof *room.sums);
-  for (size_t i = 0; i < spans; i++) {
+  if (spans == 1) steps.blend(kernels, op, job, room, span_of(job, 0), room.sums);
+  for (size_t i = 0; i < spans && spans > 1; i++) {
     steps.accumulate(kernels, op, job, room, span_of(job, i), room.sums + slot);
   }
   finish(kernels, op, job, room, 0, 0);

@@ -34,17 +34,36 @@ inline size_t int8_rows_scratch(size_t m, size_t k) {
   return smaller(m, kSlab) * (blocks_of(k) * kBlockK + sizeof(float) + sizeof(int32_t));
 }
 
+inline size_t rows_of_task(size_t k) { return kQuantizeWork / k + 1; }
+
+// What rows are replaced by before they are quantized: their RMSNorm. No weight: nothing.
+struct RowNorm {
+  const uint8_t* weight = nullptr;
+  float epsilon = 0;
+  float* rows = nullptr;  // room for a row of each task, which the first cache holds
+};
+
+inline size_t row_norm_scratch(size_t m, size_t k) {
+  return padded(parts(smaller(m, kSlab), rows_of_task(k)) * k * sizeof(float), 64);
+}
+
 // Quantizes m <= kSlab rows of x [m, k].
 inline NOINLINE Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k,
-                                   void* scratch, const Pool& pool) {
-  const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = kQuantizeWork / k + 1;
+                                   void* scratch, const Pool& pool, const RowNorm& norm = {}) {
+  const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = rows_of_task(k);
   int8_t* q = static_cast<int8_t*>(scratch);
   float* act_scales = reinterpret_cast<float*>(q + m * width);
   const Int8Rows rows = {m, blocks, act_scales, reinterpret_cast<int32_t*>(act_scales + m), q};
   parallel(pool, parts(m, each), [&](size_t task) {
     for (size_t i = task * each; i < smaller(m, (task + 1) * each); i++) {
+      const float* row = x + i * k;
+      if (norm.weight) {
+        float* y = norm.rows + task * k;
+        kernels.rms_norm(k, row, nullptr, nullptr, norm.weight, norm.epsilon, y);
+        row = y;
+      }
       rows.act_scales[i] =
-          kernels.quantize_int8(x + i * k, k, width, rows.q + i * width, rows.q_sums + i);
+          kernels.quantize_int8(row, k, width, rows.q + i * width, rows.q_sums + i);
     }
   });
   return rows;

@@ -65,10 +65,15 @@ size_t ternary_matmul_scratch(size_t m, size_t k) { return int8_rows_scratch(m, 
 
 void ternary_matmul(const Kernels& kernels, const TernaryMatMul& op, void* scratch,
                     const Pool& pool) {
+  ternary_matmul_of(RowNorm{}, kernels, op, scratch, pool);
+}
+
+void ternary_matmul_of(const RowNorm& norm, const Kernels& kernels, const TernaryMatMul& op,
+                       void* scratch, const Pool& pool) {
   if (op.n == 0) return;
   for (size_t first = 0; first < op.m; first += kSlab) {
     const size_t m = smaller(kSlab, op.m - first);
-    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool);
+    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool, norm);
     float* y = op.y + first * op.n;
     if (m <= kFewActivations)
       few(kernels, op, rows, y, pool);

@@ -24,4 +24,9 @@ size_t ternary_matmul_scratch(size_t m, size_t k);
 void ternary_matmul(const Kernels& kernels, const TernaryMatMul& op, void* scratch,
                     const Pool& pool);
 
+// The same of what replaces the rows of x.
+struct RowNorm;
+void ternary_matmul_of(const RowNorm& norm, const Kernels& kernels, const TernaryMatMul& op,
+                       void* scratch, const Pool& pool);
+
 }  // namespace bitnet

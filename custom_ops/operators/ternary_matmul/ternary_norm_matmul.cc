@@ -1,32 +1,33 @@
 #include "operators/ternary_matmul/ternary_norm_matmul.h"
 
 #include "operators/rms_norm/rms_norm.h"
-#include "platform/sizes.h"
+#include "operators/ternary_matmul/int8_rows.h"
 
 namespace bitnet {
 
-static size_t normed_bytes(const TernaryNormMatMul& op) {
-  return op.normed ? 0 : padded(op.matmul.m * op.matmul.k * sizeof(float), 64);
-}
-
 size_t ternary_norm_matmul_scratch(const TernaryNormMatMul& op) {
-  return normed_bytes(op) + ternary_matmul_scratch(op.matmul.m, op.matmul.k);
+  const size_t m = op.matmul.m, k = op.matmul.k;
+  return (op.normed ? 0 : row_norm_scratch(m, k)) + ternary_matmul_scratch(m, k);
 }
 
 void ternary_norm_matmul(const Kernels& kernels, const TernaryNormMatMul& op, void* scratch,
                          const Pool& pool) {
   TernaryMatMul matmul = op.matmul;
-  float* normed = op.normed ? op.normed : static_cast<float*>(scratch);
-  rms_norm(kernels,
-           {.m = matmul.m,
-            .k = matmul.k,
-            .x = matmul.x,
-            .weight = op.norm,
-            .epsilon = op.epsilon,
-            .y = normed},
-           pool);
-  matmul.x = normed;
-  ternary_matmul(kernels, matmul, static_cast<char*>(scratch) + normed_bytes(op), pool);
+  if (op.normed) {
+    rms_norm(kernels,
+             {.m = matmul.m,
+              .k = matmul.k,
+              .x = matmul.x,
+              .weight = op.norm,
+              .epsilon = op.epsilon,
+              .y = op.normed},
+             pool);
+    matmul.x = op.normed;
+    return ternary_matmul(kernels, matmul, scratch, pool);
+  }
+  const RowNorm norm = {op.norm, op.epsilon, static_cast<float*>(scratch)};
+  void* rest = static_cast<char*>(scratch) + row_norm_scratch(matmul.m, matmul.k);
+  ternary_matmul_of(norm, kernels, matmul, rest, pool);
 }
 
 }  // namespace bitnet
