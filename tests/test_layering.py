@@ -18,10 +18,11 @@ ROOMS = """
 network: body pooling fields key_lists keys rope quantization records select gemma sizes mixture
     config parts
 weights: ternary levels degenerate checkpoint.base checkpoint.pickled checkpoint.templates
-    checkpoint.sentence checkpoint.experts checkpoint.files checkpoint.folder gguf.metadata
-    gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales gguf.names
-    gguf.embedding gguf.config gguf.sentencepiece gguf.words gguf.vocabulary gguf.tokenizer
-    gguf.text_write gguf.checkpoint gguf.write open convert presets synthesize
+    checkpoint.sentence checkpoint.experts checkpoint.groups checkpoint.files checkpoint.folder
+    gguf.metadata gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales
+    gguf.names gguf.embedding gguf.rope gguf.multipliers gguf.config gguf.sentencepiece gguf.words
+    gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert presets
+    synthesize
 model: exact layers grouped binary linears experts rotary decoder gated networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
     networks.granitemoe networks.granitemoeshared networks.minicpm networks.qwen3_embedding

@@ -34,8 +34,6 @@ class Gguf:
     """Whether published files come with a SentencePiece tokenizer."""
     words: str = "default"
     """The rule that cuts text into words where a file lacks ``tokenizer.ggml.pre``."""
-    unused_tensors: tuple[str, ...] = ()
-    """Tensors that repeat what config.json holds."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Network:
     scales: tuple[str, ...] = ()
     """Numbers in config.json by which it multiplies; the config has fields of these names."""
     biases: tuple[str, ...] = ()
-    """Fields of config.json that give float linears a bias."""
+    """Fields of config.json that give linears a bias, unless they have group scales."""
     experts: bool = False
     """Whether the feed-forward network is a mixture of experts: ``block_sparse_moe``."""
     shared_expert: bool = False
@@ -236,13 +234,7 @@ _LIST = (
         weights="grouped",
         scales=("scale_emb", "scale_depth", "dim_model_base"),
         in_transformers=False,
-        gguf=Gguf(
-            ("minicpm",),
-            pairs=True,
-            grouped=True,
-            metadata_suffices=False,
-            unused_tensors=("rope_factors_long.weight", "rope_factors_short.weight"),
-        ),
+        gguf=Gguf(("minicpm",), pairs=True, grouped=True),
     ),
 )
 RECORDS = {network.name: network for network in _LIST}

@@ -94,6 +94,11 @@ def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
             f"{checkpoint.path}: model_type {network.model_type!r} is not written as GGUF: "
             f"I2_S holds one scale per tensor and not one for each {each}"
         )
+    if config.attention_bias or config.mlp_bias:
+        raise CheckpointError(
+            f"{checkpoint.path}: a linear of this {network.model_type!r} has a bias, expected none "
+            "for I2_S"
+        )
     if not network.gguf.written or config.rope_scaling is not None:
         what = "rope_scaling" if network.gguf.written else network.architecture
         raise CheckpointError(f"{checkpoint.path}: {what} of this network has no place in GGUF")
