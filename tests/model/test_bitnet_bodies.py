@@ -98,11 +98,11 @@ def test_an_artifact_of_it_agrees_with_transformers(tmp_path: Path, name: str) -
     prompt = ids_of(9, 5)[0].tolist()
     (result,) = verify(checkpoint, artifact, [prompt], STEPS, against="transformers")
     assert result.agrees, result
-    logits = [
+    native, plain = (
         torch.from_numpy(Session(tmp_path / "a", threads=1, custom_ops=ops).prefill(prompt))
         for ops in (True, False)
-    ]
-    assert close(*logits)
+    )
+    assert close(native, plain)
 
 
 def test_a_bias_of_codes_is_multiplied_by_their_scale(tmp_path: Path) -> None:

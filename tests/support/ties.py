@@ -41,7 +41,7 @@ def recorded(network: nn.Module, linears: list[str]) -> Iterator[dict[str, np.nd
     """Record what each linear quantized last, by its name, in a with block."""
     inputs: dict[str, np.ndarray] = {}
 
-    def hook(name: str, linear: Any) -> Any:
+    def hooked(name: str, linear: Any) -> Any:
         def keep(_: Any, args: Any, output: Tensor | None = None) -> None:
             inputs[name] = (args[0] if output is None else output).numpy()
 
@@ -50,7 +50,7 @@ def recorded(network: nn.Module, linears: list[str]) -> Iterator[dict[str, np.nd
             return linear.register_forward_pre_hook(keep)
         return norm.register_forward_hook(keep)
 
-    hooks = [hook(name, network.get_submodule(name)) for name in linears]
+    hooks = [hooked(name, network.get_submodule(name)) for name in linears]
     try:
         yield inputs
     finally:
