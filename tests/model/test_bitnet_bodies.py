@@ -24,7 +24,7 @@ from bitnet_onnx.verification.compare import verify
 from bitnet_onnx.verification.reference import TieBreaker
 from bitnet_onnx.weights.convert import convert
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import float_networks
+from tests.support import float_networks, gguf_files
 from tests.support import oracle_networks as oracle
 from tests.support.checkpoints import close
 from tests.support.oracle_networks import LLAMA3, ids_of
@@ -148,3 +148,23 @@ def test_other_bodies_are_refused_by_name(tmp_path: Path, model_type: str) -> No
     (folder / "config.json").write_text(json.dumps(fields | {"model_type": model_type}))
     with pytest.raises(ConfigError, match=f"model_type is '{model_type}', expected one of: "):
         open_checkpoint(folder)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_qwen3_of_i2s_in_gguf_is_a_bitnet(tmp_path: Path, tied: bool) -> None:
+    """llama.cpp's names for it; its rows of q and k are not permuted."""
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "tie_word_embeddings": tied}
+    source = float_networks.make("Qwen3", head_dim=64, **sizes)
+    state = {k: v for k, v in source.state_dict().items() if not (tied and k == "lm_head.weight")}
+    fields = json.loads(source.config.to_json_string()) | {"rope_theta": 1e4}
+    keys = dict.fromkeys(("attention.key_length", "rope.dimension_count"), 64)
+    path = gguf_files.write(
+        tmp_path / "m.gguf", fields, state, architecture="qwen3",
+        metadata={f"qwen3.{key}": value for key, value in keys.items()},
+    )  # fmt: skip
+    checkpoint = open_checkpoint(path)
+    assert (checkpoint.config.group_size, checkpoint.config.float_activations) == (None, False)
+    theirs, ids = oracle.quantized(source, *MASTERS), ids_of(12, 3)
+    ours = BitNetForCausalLM.from_checkpoint(checkpoint)
+    assert close(ours(ids).logits, theirs(ids).logits)

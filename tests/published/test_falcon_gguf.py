@@ -132,4 +132,4 @@ def test_a_chat_has_its_own_form_and_ends_its_turns(made: Any) -> None:
     assert [id for id in tokenizer.encode_chat(messages) if id != 256] == expected
     assert tokenizer.eos_token_ids == tuple(tokenizer.encode(end, add_special_tokens=False))
     with load(artifact, threads=1) as model:
-        assert model.generate(messages, max_new_tokens=4).tokens
+        assert len(model.generate(messages, max_new_tokens=4).text) > 0
