@@ -15,14 +15,15 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: body pooling fields key_lists keys rope quantization records select gemma sizes hadamard
-    mixture maple config parts
+network: body pooling fields key_lists keys rope quantization records unsupported select gemma
+    sizes hadamard mixture maple config parts
 weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoint.pickled
-    checkpoint.templates checkpoint.sentence checkpoint.experts checkpoint.files
+    checkpoint.templates checkpoint.sentence checkpoint.experts checkpoint.groups checkpoint.files
     checkpoint.hadamard checkpoint.folder checkpoint.mlx gguf.metadata
     gguf.container gguf.parts checkpoint.hub checkpoint.write gguf.blocks gguf.scales
-    gguf.embedding gguf.hadamard gguf.config gguf.sentencepiece gguf.words gguf.vocabulary
-    gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open convert presets synthesize
+    gguf.embedding gguf.rope gguf.multipliers gguf.hadamard gguf.config gguf.sentencepiece
+    gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open
+    convert presets synthesize
 model: exact layers grouped binary linears hadamard experts rotary decoder gated networks.bitnet
     networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
     networks.granitemoe networks.granitemoeshared networks.minicpm networks.qwen3_embedding

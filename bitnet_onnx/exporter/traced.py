@@ -41,6 +41,7 @@ class TernaryLinear(nn.Module):
 
     weight: Tensor
     weight_scale: Tensor
+    bias: Tensor | None
 
     def __init__(self, source: BitLinear) -> None:
         super().__init__()
@@ -48,11 +49,14 @@ class TernaryLinear(nn.Module):
         shape = (source.out_features, packed_width(source.in_features))
         self.register_buffer("weight", torch.empty(shape, dtype=torch.uint8))
         self.register_buffer("weight_scale", torch.empty(1))
+        bias = None if source.bias is None else torch.empty(source.out_features)
+        self.register_buffer("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.rms_norm is not None:
             x = self.rms_norm(x)
-        return ops.ternary_matmul(x, self.weight, self.weight_scale)
+        y = ops.ternary_matmul(x, self.weight, self.weight_scale)
+        return y if self.bias is None else y + self.bias
 
 
 class PackedGroupLinear(TernaryLinear):

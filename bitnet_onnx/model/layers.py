@@ -46,19 +46,24 @@ class OffsetNorm(RMSNorm):
 
 
 class BitLinear(nn.Module):
-    """``y = (int8(x) · Wᵀ) * weight_scale / act_scale``, W in {-1, 0, +1}: W1.58A8.
+    """``y = (int8(x) · Wᵀ) * weight_scale / act_scale + b``, W in {-1, 0, +1}: W1.58A8.
 
     ``weight`` [N, K] is either the float master, quantized in each call, or, after ``set_ternary``,
     the int8 codes with their ``weight_scale`` [1]. ``rms_norm`` is None unless the config has
-    ``use_rms_norm``.
+    ``use_rms_norm``; b is float and may be None.
     """
 
     weight: Tensor
     weight_scale: Tensor | None
     rms_norm: RMSNorm | None
+    bias: Tensor | None
 
     def __init__(
-        self, in_features: int, out_features: int, config: BitNetConfig | None = None
+        self,
+        in_features: int,
+        out_features: int,
+        config: BitNetConfig | None = None,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -67,6 +72,7 @@ class BitLinear(nn.Module):
         self.register_buffer("weight_scale", None)
         eps = None if config is None else config.linear_norm_eps
         self.rms_norm = None if eps is None else RMSNorm(in_features, eps)
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def set_ternary(self, codes: Tensor, scale: Tensor) -> None:
         """Store int8 codes [N, K] and their multiplier [1] instead of a master weight."""
@@ -89,7 +95,8 @@ class BitLinear(nn.Module):
         quantized, act_scale = absmax_int8(x)
         # The sums are integers of at most 128 * K <= 2**24: exact in float32, in any order.
         sums = F.linear(quantized, codes)
-        return sums * (weight_scale / act_scale)
+        y = sums * (weight_scale / act_scale)
+        return y if self.bias is None else y + self.bias
 
     def _forward_straight_through(self, x: Tensor) -> Tensor:
         """Compute the same up to rounding; gradients pass both quantizers unchanged."""
@@ -98,7 +105,9 @@ class BitLinear(nn.Module):
             quantized, act_scale = absmax_int8(x)
             weight, rounded = codes.mul_(weight_scale), quantized.div_(act_scale)
         return F.linear(
-            StraightThrough.apply(x, rounded), StraightThrough.apply(self.weight, weight)
+            StraightThrough.apply(x, rounded),
+            StraightThrough.apply(self.weight, weight),
+            self.bias,
         )
 
 

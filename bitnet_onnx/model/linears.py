@@ -16,13 +16,11 @@ __all__ = ["linear"]
 
 
 def linear(config: BitNetConfig, in_features: int, out_features: int, bias: bool = False) -> Any:
-    """Return a new linear of the config's kind; only a float one has a bias."""
+    """Return a new linear of the config's kind; binary ones and those of groups have no bias."""
     if config.float_linears:
         return FloatLinear(in_features, out_features, bias)
+    if config.record.weights != "binary" and config.group_size is None:
+        return BitLinear(in_features, out_features, config, bias)
     assert not bias
-    kind = BitLinear
-    if config.record.weights == "binary":
-        kind = BinaryLinear
-    elif config.group_size is not None:
-        kind = GroupLinear
+    kind = BinaryLinear if config.record.weights == "binary" else GroupLinear
     return kind(in_features, out_features, config)

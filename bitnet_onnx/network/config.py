@@ -90,9 +90,9 @@ class BitNetConfig:
     logits_scaling: float = 1.0
     """Granite: logits are divided by it."""
     attention_bias: bool = False
-    """Whether q, k, v and o, float linears, add a bias."""
+    """Whether q, k, v and o add a bias."""
     mlp_bias: bool = False
-    """Whether gate, up and down, float linears, add a bias."""
+    """Whether gate, up and down add a bias."""
     mixture: Mixture | None = None
     """The experts of each layer; None: one feed-forward network."""
     gemma: Gemma | None = None
@@ -102,7 +102,7 @@ class BitNetConfig:
     mlx_group_size: int | None = field(default=None, compare=False)
     """Weights that share a scale and a bias in a pack of MLX; None: it is no such pack."""
     not_read: tuple[str, ...] = field(default=(), compare=False)
-    """Keys that nothing reads and that are on no list of ``keys.py``."""
+    """Keys without a reader that are on no list of ``keys.py``."""
     ignored_keys: tuple[str, ...] = field(default=(), compare=False)
     """Keys that the user chose to ignore."""
 
@@ -287,8 +287,8 @@ def _scales(fields: dict[str, Any], network: Network) -> dict[str, Any]:
     }
 
 
-def _biases(fields: dict[str, Any], network: Network, quantization: Quantization) -> dict[str, Any]:
+def _biases(fields: dict[str, Any], network: Network, found: Quantization) -> dict[str, Any]:
     """Read which linears have a bias; where it is not read, a field of true is refused."""
-    if quantization.quantization != FLOAT:
+    if found.group_size or (found.quantization != FLOAT and network.task == "embedding"):
         return {}
     return {name: read.flag(fields, name, False) for name in network.biases}

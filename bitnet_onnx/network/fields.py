@@ -26,7 +26,7 @@ __all__ = [
     "tokens",
 ]
 
-LARGEST = 3e38  # the network computes in float32
+SMALLEST, LARGEST = 1.2e-38, 3e38  # the network computes in float32
 
 
 class Fields(dict[str, Any]):
@@ -58,6 +58,8 @@ def positive(fields: dict[str, Any], name: str, default: float) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 < value <= LARGEST:
         raise ConfigError(f"{name} is {value!r}, expected a number above 0, at most {LARGEST:g}")
+    if value < SMALLEST:  # float32 has 0, or few bits, in its place
+        raise ConfigError(f"{name} is {value!r}, expected a number of at least {SMALLEST:g}")
     return float(value)
 
 

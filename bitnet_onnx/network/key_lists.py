@@ -164,7 +164,7 @@ GGUF_KEYS = (
     Tolerated("mradermacher.*", DESCRIBES),
     Tolerated("split.no split.count split.tensors.count", "counts the parts of a model"),
     Tolerated(".rope.scaling.finetuned", DESCRIBES),
-    Tolerated(".rope.scaling.original_context_length", "only yarn computes with it"),
+    Tolerated(".rope.scaling.original_context_length", "only yarn and longrope compute with it"),
     Tolerated(".rope.scaling.attn_factor .rope.scale_linear", "a factor of 1", (1,)),
     Tolerated(".attention.causal", "a decoder", (True,)),
     Tolerated(".attention.sliding_window", "every layer attends to all positions", (0,)),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["RECORDS", "UNSUPPORTED", "Gguf", "Network", "of_architecture", "of_config"]
+__all__ = ["RECORDS", "Gguf", "Network", "of_architecture", "of_config"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,6 @@ class Gguf:
     """Whether published files come with a SentencePiece tokenizer."""
     words: str = "default"
     """The rule that cuts text into words where a file lacks ``tokenizer.ggml.pre``."""
-    unused_tensors: tuple[str, ...] = ()
-    """Tensors that repeat what config.json holds."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Network:
     scales: tuple[str, ...] = ()
     """Numbers in config.json by which it multiplies; the config has fields of these names."""
     biases: tuple[str, ...] = ()
-    """Fields of config.json that give float linears a bias."""
+    """Fields of config.json that give linears a bias, unless they have group scales."""
     experts: bool = False
     """Whether the feed-forward network is a mixture of experts: ``block_sparse_moe``."""
     shared_expert: bool = False
@@ -262,26 +260,10 @@ _LIST = (
         weights="grouped",
         scales=("scale_emb", "scale_depth", "dim_model_base"),
         in_transformers=False,
-        gguf=Gguf(
-            ("minicpm",),
-            pairs=True,
-            grouped=True,
-            metadata_suffices=False,
-            unused_tensors=("rope_factors_long.weight", "rope_factors_short.weight"),
-        ),
+        gguf=Gguf(("minicpm",), pairs=True, grouped=True),
     ),
 )
 RECORDS = {network.name: network for network in _LIST}
-DELTANET = "a network with Gated DeltaNet layers, expected attention in every layer as in 'qwen3'"
-# The model_type in a config.json or the architecture of a GGUF file -> what it is.
-UNSUPPORTED = dict.fromkeys(
-    (
-        *("qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"),
-        *("qwen4_exp", "qwen4_exp_text", "olmo_hybrid", "lara_mini"),
-        *("prism_hadamard_qwen35", "qwen3next", "qwen35", "qwen35moe"),
-    ),
-    DELTANET,
-)
 
 
 def of_config(fields: Mapping[str, Any], embedding: bool | None = None) -> Network | None:

@@ -61,7 +61,7 @@ def read_rope(
     ``rope_scaling``, of older files, takes precedence over ``rope_parameters``, and a theta inside
     either over ``rope_theta`` beside it. partial: partial_rotary_factor is read elsewhere.
     """
-    where = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
+    where = "rope_parameters" if fields.get("rope_scaling") in (None, {}) else "rope_scaling"
     section = read.section(fields, where) or read.Fields({})
     fields.get("rope_parameters")  # overruled where rope_scaling is given
     theta = read.optional(fields, "rope_theta", default_theta)

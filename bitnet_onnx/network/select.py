@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import ConfigError
 from . import fields as read
 from .body import Body, Look
-from .records import RECORDS, UNSUPPORTED, Network, of_config
+from .records import RECORDS, Network, of_config
+from .unsupported import UNSUPPORTED
 
 __all__ = ["network_of"]
 

@@ -236,6 +236,12 @@ def test_training_moves_every_master_and_the_packed_result_computes_the_same(
         ({"norm_topk_prob": False, "n_shared_experts": 1}, "n_shared_experts is 1"),
         ({"attention_multiplier": 0}, "attention_multiplier is 0, expected a number above 0"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"logits_scaling": 1e-320}, "logits_scaling is 1e-320, expected a number of at least"),
+        ({"residual_multiplier": 1e-45}, "residual_multiplier is 1e-45, expected a number of at"),
+        ({"rope_theta": 1e-39}, "rope_theta is 1e-39, expected a number of at least"),
+        ({"rope_scaling": []}, r"rope_scaling is \[\], expected an object"),
+        ({"rope_scaling": False}, "rope_scaling is False, expected an object"),
+        ({"rope_scaling": ""}, "rope_scaling is '', expected an object"),
     ],
 )
 def test_what_a_config_declares_is_obeyed_or_refused(changes: dict[str, Any], message: str) -> None:
@@ -292,4 +298,23 @@ def test_a_damaged_expert_is_named(tmp_path: Path, expert: int) -> None:
     stored[name][expert] = 0
     save_file(stored, path)
     with pytest.raises(CheckpointError, match=f"expert {expert} of .* holds only zeros"):
+        read(folder)
+
+
+@pytest.mark.parametrize("kind", ["floats", "masters", "packed"])
+@pytest.mark.parametrize("damage", ["zeros", "one value", "huge"])
+def test_a_damaged_router_is_named(tmp_path: Path, kind: str, damage: str) -> None:
+    folder = granite.save(granite.draw(), tmp_path / "c")
+    if kind != "floats":
+        folder = declare(folder, "online")
+    if kind == "packed":
+        folder = convert(folder, tmp_path / "p", to="packed")
+    path, name = folder / "model.safetensors", "model.layers.1.block_sparse_moe.router.layer.weight"
+    stored = load_file(path)
+    if damage == "huge":
+        stored[name][2, 3] = 1e30
+    else:
+        stored[name][:] = 0 if damage == "zeros" else 0.25
+    save_file(stored, path)
+    with pytest.raises(CheckpointError, match=rf"{name} holds .* no trained network has"):
         read(folder)

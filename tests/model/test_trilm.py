@@ -1,4 +1,4 @@
-"""TriLM: a LLaMA stored as code times scale is computed as stored, and never quantized again."""
+"""TriLM, BitCPM-CANN: a LLaMA stored as code times scale is computed so, never quantized again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bitnet_onnx.errors import CheckpointError
+from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import oracle_networks as oracle
 from tests.support.agreement import agrees
+from tests.support.checkpoints import close
 
 UP = "model.layers.1.mlp.up_proj"
 SIZES: dict[str, Any] = {
@@ -115,3 +117,74 @@ def test_blocks_that_cut_a_group_are_refused_and_not_called_masters(tmp_path: Pa
     ) as found:
         open_checkpoint(tmp_path / "c")
     assert found.value.hint is None
+
+
+# ------------------------------------------------------- BitCPM-CANN: LLaMA, positions of MiniCPM4
+
+
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "short_factor": [1 + i / 10 for i in range(32)],
+    "long_factor": [1 + i / 10 for i in range(32)],
+    "original_max_position_embeddings": 128,
+}
+BITCPM = {"hidden_size": 256, "intermediate_size": 512, "rope_parameters": LONGROPE}
+
+
+def bitcpm(folder: Path, size: int, pickled: bool = False) -> Any:
+    """Save a LLaMA with LongRoPE and a scale for each ``size`` weights of a row, 0 for a row."""
+    model = oracle.random_llama(oracle.llama_config(**SIZES | BITCPM), seed=4)
+    random = torch.Generator().manual_seed(5)
+    for name, linear in model.named_modules():
+        if name.endswith("_proj"):
+            weight = linear.weight.data
+            codes = torch.randint(-1, 2, weight.shape, generator=random).float()
+            groups = codes.unflatten(1, (-1, size or weight.shape[1]))
+            scale = torch.rand(*groups.shape[:2], 1, generator=random) * 0.1 + 0.03
+            linear.weight.data = (groups * scale).flatten(1)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    oracle.save(model, folder, torch.bfloat16)
+    if pickled:
+        path = folder / "model.safetensors"
+        torch.save(load_file(path), folder / "pytorch_model.bin")
+        path.unlink()
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("size", "pickled"), [(128, True), (256, False), (0, True)], ids=["128", "256", "a row"]
+)
+def test_scales_for_128_and_more_weights_are_recovered(
+    tmp_path: Path, size: int, pickled: bool
+) -> None:
+    bitcpm(tmp_path / "c", size, pickled)
+    checkpoint = open_checkpoint(tmp_path / "c")
+    assert (checkpoint.config.group_size, checkpoint.config.float_activations) == (128, True)
+    assert not checkpoint.notes
+    ours, theirs = BitNetForCausalLM.from_checkpoint(checkpoint), oracle.load(tmp_path / "c")
+    ids = oracle.ids_of(100, 3)
+    assert close(ours(ids).logits, theirs(ids).logits)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [64, 32, 16])
+def test_scales_for_fewer_weights_are_read_as_floats_and_a_note_says_so(
+    tmp_path: Path, size: int
+) -> None:
+    bitcpm(tmp_path / "c", size)
+    checkpoint = open_checkpoint(tmp_path / "c")
+    assert checkpoint.config.float_linears
+    (note,) = checkpoint.notes
+    assert f"-s, 0 and +s for each {size} weights" in note
+    ours, theirs = BitNetForCausalLM.from_checkpoint(checkpoint), oracle.load(tmp_path / "c")
+    ids = oracle.ids_of(100, 3)
+    assert close(ours(ids).logits, theirs(ids).logits)
+    fields = {"model_type": "minicpm", "architectures": ["MiniCPMForCausalLM"]}
+    change(tmp_path / "c", **fields, scale_emb=12, scale_depth=1.4, dim_model_base=64)
+    with pytest.raises(
+        CheckpointError, match=rf"has a scale for each {size} weights, expected one for each 128"
+    ):
+        open_checkpoint(tmp_path / "c").ternary(UP)

@@ -46,6 +46,7 @@ LAYER = {
 def stored_name(name: str) -> str:
     name = name.removesuffix(".weight")
     outer = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+    outer |= {factors: factors for factors in ("rope_factors_short", "rope_factors_long")}
     if name in outer:
         return f"{outer[name]}.weight"
     layer, inner = name.removeprefix("model.layers.").split(".", 1)

@@ -71,14 +71,13 @@ def random_llama(config: Any, seed: int) -> Any:
 
 def quantized(source: Any, linear_class: str, mode: str, use_rms_norm: bool = False) -> Any:
     """Replace the linears of a network by transformers' AutoBitLinear or BitLinear."""
-    from transformers import LlamaForCausalLM
     from transformers.integrations.bitnet import pack_weights, replace_with_bitnet_linear
     from transformers.utils.quantization_config import BitNetQuantConfig
 
     settings = BitNetQuantConfig(
         linear_class=linear_class, quantization_mode=mode, use_rms_norm=use_rms_norm
     )
-    model = LlamaForCausalLM(source.config)
+    model = type(source)(source.config)
     model = replace_with_bitnet_linear(model, ["lm_head"], settings)
     state = source.state_dict()
     random = torch.Generator().manual_seed(1)

@@ -136,6 +136,8 @@ _MINICPM: dict[str, Any] = _BASE | {
     "mup_denominator": 32,
 }
 
+_LONGROPE = _MINICPM["rope_scaling"] | {"long_factor": [1.0] * 64, "short_factor": [1.0] * 64}
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "microsoft/bitnet-b1.58-2B-4T": _BITNET_2B,
     "microsoft/bitnet-b1.58-2B-4T-bf16": _BITNET_2B | {
@@ -172,6 +174,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "openbmb/BitCPM4-1B": _MINICPM | {
         "hidden_size": 1536, "num_attention_heads": 24, "num_hidden_layers": 52,
         "num_key_value_heads": 8},
+    "openbmb/BitCPM-CANN-1B": _LLAMA | {
+        "bos_token_id": 1, "eos_token_id": [2, 73440], "pad_token_id": 2, "hidden_size": 2048,
+        "intermediate_size": 6144, "max_position_embeddings": 32768, "num_attention_heads": 16,
+        "num_hidden_layers": 28, "num_key_value_heads": 2, "rms_norm_eps": 1e-06,
+        "rope_theta": 10000.0, "rope_scaling": _LONGROPE, "vocab_size": 73448},
+    "openbmb/BitCPM-CANN-8B": _MINICPM | {
+        "hidden_size": 4096, "intermediate_size": 16384, "num_attention_heads": 32,
+        "num_hidden_layers": 32, "rms_norm_eps": 1e-06, "rope_scaling": _LONGROPE,
+        "tie_word_embeddings": False},
 }  # fmt: skip
 
 # What PretrainedConfig.to_dict of transformers 4.57 adds, at its defaults.

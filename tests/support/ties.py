@@ -38,13 +38,19 @@ class MaskedTieBreaker(TieBreaker):
 
 @contextmanager
 def recorded(network: nn.Module, linears: list[str]) -> Iterator[dict[str, np.ndarray]]:
-    """Record the last input of each linear, by its name, in a with block."""
+    """Record what each linear quantized last, by its name, in a with block."""
     inputs: dict[str, np.ndarray] = {}
 
-    def keep(name: str) -> Any:
-        return lambda linear, args: inputs.__setitem__(name, args[0].numpy())
+    def hooked(name: str, linear: Any) -> Any:
+        def keep(_: Any, args: Any, output: Tensor | None = None) -> None:
+            inputs[name] = (args[0] if output is None else output).numpy()
 
-    hooks = [network.get_submodule(name).register_forward_pre_hook(keep(name)) for name in linears]
+        norm = getattr(linear, "rms_norm", None)
+        if norm is None:
+            return linear.register_forward_pre_hook(keep)
+        return norm.register_forward_hook(keep)
+
+    hooks = [hooked(name, network.get_submodule(name)) for name in linears]
     try:
         yield inputs
     finally:

@@ -6,7 +6,6 @@ TQ2_0 with the gguf package's quantizer; a published file was not available.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,13 @@ from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.weights.gguf.blocks import unpack_q2
 from bitnet_onnx.weights.gguf.checkpoint import GgufCheckpoint
-from bitnet_onnx.weights.gguf.names import permute_heads
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import spread
 from tests.support import gguf_files
-from tests.support import oracle_networks as oracle
 from tests.support.agreement import YARN, agrees
 from tests.support.checkpoints import close
 from tests.support.gguf_files import bonsai
+from tests.support.oracle_networks import ids_of
 
 UP = "model.layers.1.mlp.up_proj"
 
@@ -98,27 +96,6 @@ def test_tables_of_groups_are_read(tmp_path: Path, kind: str) -> None:
         assert torch.equal(checkpoint.tensor(f"{name}.weight"), expected.flatten(1))
 
 
-def test_minicpm_takes_its_scales_from_a_config_beside_the_file(tmp_path: Path) -> None:
-    """Rows and scales of q and k are permuted as by llama.cpp's converter."""
-    theirs, fields = oracle.minicpm(dtype=torch.float16, intermediate_size=512)
-    state = {name: tensor.detach().clone() for name, tensor in theirs.state_dict().items()}
-    del state["lm_head.weight"]
-    stored = dict(state)
-    for name, weight in state.items():
-        for linear, heads in (("q_proj", 4), ("k_proj", 2)):
-            if linear in name:
-                stored[name] = permute_heads(weight, heads)
-    path = gguf_files.write(
-        tmp_path / "m.gguf", fields, stored, architecture="minicpm", linear="Q2_0", grouped=True,
-        table="F32",
-    )  # fmt: skip
-    with pytest.raises(CheckpointError, match=r"'minicpm', whose scales .* config\.json") as caught:
-        open_checkpoint(path)
-    assert "beside the file" in str(caught.value.hint)
-    (tmp_path / "config.json").write_text(json.dumps(fields))
-    same_weights(path, state)
-
-
 # -------------------------------------------------------------------------------- refusals
 
 
@@ -163,7 +140,7 @@ def test_the_code_3_is_held_by_float_linears(tmp_path: Path, kind: str) -> None:
     weight = theirs.get_submodule(UP).weight
     weight[1, 128:132] = 2 * weight[1, 128:256].abs().max()
     assert torch.equal(floats.tensor(f"{UP}.weight"), weight)
-    ids = oracle.ids_of(9, 5)
+    ids = ids_of(9, 5)
     found = BitNetForCausalLM.from_checkpoint(floats)(ids).logits
     assert close(found, theirs(ids).logits)
 

@@ -97,7 +97,7 @@ class Checkpoint(ABC):
             self._refuse_degenerate(name, degenerate.of_table, stored)
         elif name in self.parts.biases:
             return stored
-        elif self.config.float_linears:
+        elif name in self.parts.routers or self.config.float_linears:
             self._check_rows(name.removesuffix(".weight"), stored)
         elif not self.packed:
             self._check_masters(name.removesuffix(".weight"), stored)

@@ -21,7 +21,7 @@ from ...network.parts import ExpertLinear, Linear
 from ...network.pooling import Pooling
 from ...network.quantization import GROUP_SIZE
 from .. import degenerate
-from ..ternary import group_ternary, spread, unpack_published
+from ..ternary import unpack_published
 from .base import Checkpoint, quantize
 from .experts import Shapes, expert_scales, joined, pieces_of, scale_shapes
 from .files import (
@@ -37,6 +37,7 @@ from .files import (
     tokenizer_notes,
     weights_of,
 )
+from .groups import finer_groups, floats_notes, split_groups
 from .hadamard import rotated_basis
 from .sentence import NO_HEAD_NOTE, read_pooling
 
@@ -46,10 +47,6 @@ EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 ROWS_AT_A_TIME = 4096  # of the two tables when they are compared
 IGNORED = ".rotary_emb.inv_freq"  # older LLaMA checkpoints hold it; this package computes it
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
-FLOATS_NOTE = (
-    "config.json has no quantization_config, so the linears are float; the float masters of a "
-    "BitNet need one with linear_class 'autobitlinear' and quantization_mode 'online'"
-)
 
 
 class FolderCheckpoint(Checkpoint):
@@ -73,6 +70,7 @@ class FolderCheckpoint(Checkpoint):
         self._has_unread_head = unread and self._where.pop(HEAD, None) is not None
         # Of masters, quantized once. One number stays a number: a small tensor pins freed memory.
         self._scales: dict[str, float | Tensor] = {}
+        self._finer_groups: int | None = None
         self._check()
         if self.config.float_linears and not self.parts.experts and self._is_grouped():
             self.config, self.packed = self.config.grouped(), True
@@ -85,6 +83,9 @@ class FolderCheckpoint(Checkpoint):
         stored = self._files[self._where[name]].get_tensor(name)
         if stored.is_floating_point() and not all(x.isfinite() for x in stored.aminmax()):
             raise self._error(name, "holds a NaN or an infinity")
+        if name in self.parts.biases and self.packed and not self.config.divide_by_scale:
+            # transformers' AutoBitLinear multiplies the sum of product and bias.
+            return stored.float() * self.scale(name.removesuffix(".bias"))
         return stored
 
     def _ternary(self, linear: str) -> tuple[Tensor, Tensor]:
@@ -130,7 +131,7 @@ class FolderCheckpoint(Checkpoint):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        floats = (FLOATS_NOTE,) if self.config.float_linears else ()
+        floats = floats_notes(self._finer_groups) if self.config.float_linears else ()
         unread = (NO_HEAD_NOTE,) if self._has_unread_head else ()
         return (*super().notes, *floats, *unread, *tokenizer_notes(self.folder))
 
@@ -190,7 +191,8 @@ class FolderCheckpoint(Checkpoint):
         try:
             self._grouped(f"{name}.weight", stored, GROUP_SIZE)
         except CheckpointError:
-            if degenerate.few_magnitudes(stored):
+            self._finer_groups = finer_groups(stored)
+            if self._finer_groups is None and degenerate.few_magnitudes(stored):
                 raise
             return False
         return True
@@ -274,16 +276,9 @@ class FolderCheckpoint(Checkpoint):
 
     def _grouped(self, name: str, stored: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Return the exact codes and scales of dequantized weights; refuse others."""
-        codes, scale = group_ternary(stored, size)
-        same = spread(codes.to(stored.dtype), scale.to(stored.dtype)) == stored
-        if not same.all():
-            row, column = divmod(int(same.view(-1).int().argmin()), stored.shape[1])
-            group = column // size
-            raise self._error(
-                name,
-                f"holds {stored[row, column].item():g} in row {row}, group {group} of {size}, "
-                f"expected 0 or ±{scale[row, group].item():g}: it is not ternary",
-            )
+        codes, scale, wrong = split_groups(stored, size)
+        if wrong is not None:
+            raise self._error(name, wrong)
         self._multiplier(name, scale.where(scale != 0, torch.tensor(1.0)))
         return codes, scale
 

@@ -20,8 +20,9 @@ from ...files import read_object
 from ...network.quantization import GROUP_SIZE
 from ..hadamard import sign_tensor
 from .base import KEPT_BY_FLOATS
-from .files import CONFIG
-from .folder import EMBEDDING, FLOATS, HEAD, FolderCheckpoint, Shapes
+from .experts import Shapes
+from .files import CONFIG, FLOATS
+from .folder import EMBEDDING, HEAD, FolderCheckpoint
 
 __all__ = ["MlxCheckpoint", "is_mlx"]
 
@@ -59,10 +60,10 @@ class MlxCheckpoint(FolderCheckpoint):
 
     def _tensor(self, name: str) -> Tensor:
         if not self._is_packed(name):
-            return self._stored(name)
+            return self._as_it_stands(name)
         return torch.cat([rows.values.float() for rows in self._rows(name)])
 
-    def _stored(self, name: str) -> Tensor:
+    def _as_it_stands(self, name: str) -> Tensor:
         """Read a tensor as it stands in the file."""
         return super()._tensor(name)
 
@@ -105,8 +106,8 @@ class MlxCheckpoint(FolderCheckpoint):
     def _rows(self, name: str) -> Iterator[Rows]:
         """Yield the rows of a packed tensor, some at a time."""
         owner, size = name.removesuffix(".weight"), self.config.mlx_group_size
-        packed = self._stored(name).view(torch.uint8)
-        scales, biases = (self._stored(f"{owner}.{part}") for part in PARTS)
+        packed = self._as_it_stands(name).view(torch.uint8)
+        scales, biases = (self._as_it_stands(f"{owner}.{part}") for part in PARTS)
         for start in range(0, len(packed), ROWS_AT_A_TIME):
             part = slice(start, start + ROWS_AT_A_TIME)
             codes = torch.stack([(packed[part] >> 2 * j) & 3 for j in range(4)], -1).flatten(1)
@@ -140,7 +141,7 @@ class MlxCheckpoint(FolderCheckpoint):
 
     def _check_signs(self, name: str) -> None:
         """Refuse the signs of a weight that are not those of its width in hadamard.json."""
-        stored, hadamard = self._stored(name), self.config.hadamard
+        stored, hadamard = self._as_it_stands(name), self.config.hadamard
         assert hadamard is not None
         if not torch.equal(stored.float(), sign_tensor(hadamard, len(stored))):
             raise self._error(name, "is not what hadamard.json holds for its width")

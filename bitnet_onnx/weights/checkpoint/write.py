@@ -103,6 +103,12 @@ def refuse_unpackable(config: BitNetConfig) -> None:
             "network for the packed layout",
             hint="keep the checkpoint as it is: export reads it",
         )
+    if config.attention_bias or config.mlp_bias:
+        raise ConfigError(
+            f"a linear of this {config.record.model_type!r} has a bias, expected none for the "
+            "packed layout: transformers multiplies it by the weight_scale, which rounds it",
+            hint="keep the checkpoint as it is: export reads it",
+        )
     if config.group_size is not None:
         raise ConfigError(
             f"model_type {config.network!r} has no packed layout, which holds one scale per "

@@ -26,10 +26,16 @@ bytes b = 0..15 hold weights 16 j + b (5 digits), bytes 16 + b = 16..23 weights 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from gguf import GGMLQuantizationType as Type
 from torch import Tensor
 
+from .container import PQ2_0, PTQ1_0, Q2_0
+
 __all__ = [
+    "GROUPED",
     "I2S_BLOCKS",
     "TQ_BLOCK",
     "pack_i2s",
@@ -93,6 +99,15 @@ def unpack_q2(blocks: Tensor) -> tuple[Tensor, Tensor]:
     """Unpack uint8 [B, 2 + n / 4] -> codes uint8 [B * n] and scales float16 [B]."""
     codes = torch.stack([(blocks[:, 2:] >> (2 * j)) & 3 for j in range(4)], dim=2)
     return codes.view(-1), blocks[:, :2].contiguous().view(torch.float16).view(-1)
+
+
+GROUPED: dict[int, Callable[[Tensor], tuple[Tensor, Tensor]]] = {  # with a scale for each block
+    Type.TQ1_0: unpack_tq1,
+    Type.TQ2_0: unpack_tq2,
+    Q2_0: unpack_q2,
+    PQ2_0: unpack_q2,
+    PTQ1_0: unpack_ptq1,
+}
 
 
 def _digits(blocks: Tensor, groups: tuple[tuple[int, int, int], ...]) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,19 +28,21 @@ from ...network.pooling import Pooling
 from ...network.records import of_architecture
 from ..checkpoint.base import KEPT_BY_FLOATS, Checkpoint
 from ..checkpoint.files import read_texts
-from .blocks import I2S_BLOCKS, unpack_i2s, unpack_ptq1, unpack_q2, unpack_tq1, unpack_tq2
+from ..checkpoint.groups import split_groups
+from .blocks import GROUPED, I2S_BLOCKS, unpack_i2s
 from .config import (
     GgufConfig,
     architecture,
+    grouped_where_ternary,
     refuse_another_config,
-    ternary_linears,
     unread_keys,
 )
-from .container import I2_S, PQ2_0, PTQ1_0, Q2_0, TensorInfo, block_bytes, type_name
+from .container import I2_S, TensorInfo, block_bytes, type_name
 from .embedding import body_of, pooling_of
 from .hadamard import rotated_basis
 from .names import gguf_names, permuted_heads, unpermute_heads
 from .parts import open_gguf
+from .rope import FACTORS
 from .scales import expert_scales, group_scales, one_scale, plausible
 from .tokenizer import GgufText
 
@@ -55,13 +57,6 @@ QUANTIZED = (
     *(Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0),
     *(Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K),
 )
-GROUPED: dict[int, Callable[[Tensor], tuple[Tensor, Tensor]]] = {  # with a scale for each block
-    Type.TQ1_0: unpack_tq1,
-    Type.TQ2_0: unpack_tq2,
-    Q2_0: unpack_q2,
-    PQ2_0: unpack_q2,
-    PTQ1_0: unpack_ptq1,
-}
 ROWS_AT_A_TIME = 4096  # of a quantized table
 
 
@@ -117,7 +112,7 @@ class GgufCheckpoint(Checkpoint):
     def _stored(self, config: BitNetConfig) -> BitNetConfig:
         """Return a config as the file stores its network."""
         if config.float_linears:
-            return config.grouped() if ternary_linears(self._file) else config
+            return grouped_where_ternary(self._file, config)
         # A GGUF file stores codes, and their scale multiplies.
         return replace(config, quantization="offline", divide_by_scale=False)
 
@@ -153,6 +148,9 @@ class GgufCheckpoint(Checkpoint):
 
     def _decoded(self, info: TensorInfo) -> tuple[Tensor, Tensor]:
         """Return the codes (int8, -1 to 1) and the scales of a ternary tensor."""
+        if info.type in FLOATS and self.config.group_size is not None:
+            codes, scale, wrong = split_groups(self._finite(info), self.config.group_size)
+            return (codes, scale) if wrong is None else self._refuse(info, wrong)
         if info.type == I2_S:
             codes, scale = unpack_i2s(self._codes(info), self.i2s_layout), self._i2s_scale(info)
         else:
@@ -203,7 +201,7 @@ class GgufCheckpoint(Checkpoint):
         types: tuple[int, ...] = (*FLOATS, *QUANTIZED)
         expected: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         if self.packed:
-            types = (*([I2_S] if self.config.group_size is None else []), *GROUPED)
+            types = (*([I2_S] if self.config.group_size is None else FLOATS), *GROUPED)
         for name, linear in self.parts.linears.items():
             expected[f"{name}.weight"] = (linear.shape, types)
         of_experts = GROUPED if self.packed else types  # I2_S has no scale for each expert
@@ -223,8 +221,8 @@ class GgufCheckpoint(Checkpoint):
                 sizes = (*sizes[:-2], sizes[-2] // len(stored), sizes[-1])
             where[name] = tuple(self._checked(part, sizes, types) for part in stored or (name,))
         known = {info.name for infos in where.values() for info in infos}
-        for network in of_architecture(self.architecture):
-            known.update(network.gguf.unused_tensors)
+        if self.config.rope_scaling is not None and self.config.rope_scaling.short_factor:
+            known.update(FACTORS.values())
         unknown = sorted(self._file.tensors.keys() - known)
         if unknown:
             self._file.refuse(

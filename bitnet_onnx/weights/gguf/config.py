@@ -12,23 +12,29 @@ from math import isclose
 from typing import Any
 
 import numpy as np
+import torch
 
 from ...errors import CheckpointError, ConfigError
 from ...network.config import BitNetConfig
 from ...network.hadamard import PREFIX
 from ...network.key_lists import GGUF_KEYS
 from ...network.keys import Unread, sort_out
+from ...network.parts import parts_of
 from ...network.quantization import GROUP_SIZE
-from ...network.records import RECORDS, UNSUPPORTED, Network, of_architecture
-from .container import TERNARY, GgufFile
+from ...network.records import RECORDS, Network, of_architecture
+from ...network.unsupported import UNSUPPORTED
+from .blocks import GROUPED
+from .container import TERNARY, GgufFile, TensorInfo, block_bytes
 from .embedding import POOLING_KEY, body_of, refuse_another_window
+from .multipliers import complete_multipliers, multiplier_keys, stored_multipliers
+from .rope import SCALING, refuse_other_factors, rope_scaling
 
 __all__ = [
     "ACTIVATION",
     "GgufConfig",
     "architecture",
+    "grouped_where_ternary",
     "refuse_another_config",
-    "ternary_linears",
     "unread_keys",
 ]
 
@@ -50,34 +56,56 @@ IDS = {
     "eos_token_id": "tokenizer.ggml.eos_token_id",
     "pad_token_id": "tokenizer.ggml.padding_token_id",
 }
-SCALES = {  # Granite's multipliers; 0 stands for one that is not given
-    "embedding_multiplier": "embedding_scale",
-    "attention_multiplier": "attention.scale",
-    "residual_multiplier": "residual_scale",
-    "logits_scaling": "logit_scale",
-}
 EXPERTS = {
     "num_local_experts": "expert_count",
     "num_experts_per_tok": "expert_used_count",
     "shared_intermediate_size": "expert_shared_feed_forward_length",
 }
-ROPE_IS_ON = "rope.scaling.finetuned"  # what it says in the files of Granite
 BIASES = {"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_gate.bias"}
 ACTIVATION = "bitnet.hidden_act"  # this package's own key; llama.cpp ignores it
 SENTENCEPIECE = "llama"  # its name in tokenizer.ggml.model
 CHECKED = ("vocab_size", "rope.dimension_count", "attention.value_length")
-SCALING = ("rope.scaling.type", "rope.scaling.factor")
 # Shapes do not show these.
 COMPARED = ("num_attention_heads", "num_key_value_heads", "rope_theta", "rms_norm_eps")
-OTHER_SCALES = ("embedding_scale", "residual_scale", "logit_scale")  # of MiniCPM
 READ = ("general.architecture", "general.alignment", "tokenizer.ggml.eot_token_id", ACTIVATION)
 THETA = 10000.0  # llama.cpp's default of rope.freq_base
+ACTIVATIONS_NOTE = (
+    "the file does not say whether activations are quantized: int8 is assumed, because its first "
+    "linear has one scale; with the config.json of the original checkpoint beside it, that decides"
+)
 
 
-def ternary_linears(file: GgufFile) -> bool:
-    """Return whether the first linear has a ternary type; all must have types of one kind."""
+def first_linear(file: GgufFile) -> TensorInfo | None:
+    """Return the first linear where it has a ternary type; all must have types of one kind."""
     first = file.tensors.get("blk.0.attn_q.weight")
-    return first is not None and first.type in TERNARY
+    return None if first is None or first.type not in TERNARY else first
+
+
+def several_scales(info: TensorInfo) -> bool:
+    """Return whether the blocks of a ternary tensor differ in their scales.
+
+    A BitNet has one scale per tensor; TriLM and BitCPM4 have more, and float activations.
+    """
+    if info.type not in GROUPED:
+        return False
+    stored = torch.frombuffer(
+        info.reader.data, dtype=torch.uint8, count=info.size, offset=info.start
+    )
+    codes, scales = GROUPED[info.type](stored.view(-1, block_bytes(info)))
+    used = (codes.view(len(scales), -1) != 1).any(dim=1)
+    return len(scales[used].unique()) > 1
+
+
+def grouped_where_ternary(file: GgufFile, config: BitNetConfig) -> BitNetConfig:
+    """Return a config of float linears as that of the groups that the file stores, if it does."""
+    if first_linear(file) is None:
+        return config
+    config = config.grouped()
+    for name, linear in parts_of(config).linears.items():
+        if linear.features % GROUP_SIZE:
+            found = f"has {linear.features} features, expected a multiple of {GROUP_SIZE}"
+            file.refuse(name, f"{found}: this many weights share a scale")
+    return config
 
 
 def architecture(file: GgufFile) -> str:
@@ -100,8 +128,6 @@ def unread_keys(
     """
     prefix = file.scalar("general.architecture")
     names = [*_keys(network).values(), *CHECKED, *SCALING]
-    if beside and network.scales:
-        names += OTHER_SCALES
     if network.task == "embedding":
         names += [POOLING_KEY, *(["attention.sliding_window"] if network.sandwich else [])]
     read = {*READ, *IDS.values(), *(f"{prefix}.{name}" for name in names)}
@@ -125,24 +151,26 @@ def refuse_another_config(file: GgufFile, config: BitNetConfig) -> None:
     """Refuse a config.json beside the file that contradicts its metadata."""
     prefix = file.scalar("general.architecture")
     keys = _keys(config.record)
-    for name in (*COMPARED, *(name for name in config.record.scales if name in SCALES)):
-        key, expected = f"{prefix}.{keys[name]}", getattr(config, name)
+    multipliers = stored_multipliers(config)
+    for name, expected in ({n: getattr(config, n) for n in COMPARED} | multipliers).items():
+        key = f"{prefix}.{keys[name]}"
         found = file.fields.get(key)
-        if found == 0 and name in SCALES:
+        if found == 0 and name in multipliers:
             continue
         if isinstance(found, (int, float)) and not isclose(found, expected, rel_tol=1e-6):
             file.refuse(
                 key,
-                f"is {found!r}, but {name} is {expected!r} in the config.json beside the file",
+                f"is {found!r}, but {name} is {getattr(config, name)!r} in the config.json beside "
+                "the file",
                 hint="put the config.json of the same model beside the file, or none",
             )
     refuse_another_window(file, str(prefix), config)
+    refuse_other_factors(file, config)
 
 
 def _keys(network: Network) -> dict[str, str]:
     """Return the key of each field that a network has, without its prefix."""
-    scales = {name: key for name, key in SCALES.items() if name in network.scales}
-    return FIELDS | scales | (EXPERTS if network.experts else {})
+    return FIELDS | multiplier_keys(network) | (EXPERTS if network.experts else {})
 
 
 class GgufConfig:
@@ -158,7 +186,7 @@ class GgufConfig:
         if not all(n.gguf.metadata_suffices for n in of_architecture(self.architecture)):
             self._file.refuse(
                 "general.architecture",
-                f"is {self.architecture!r}, whose scales and rotary factors are only in a "
+                f"is {self.architecture!r}, whose positions of sliding layers are only in a "
                 "config.json",
                 hint="put the config.json of the original checkpoint beside the file",
             )
@@ -194,10 +222,10 @@ class GgufConfig:
             value = file.scalar(key)
             if value is not None:
                 fields[name] = value
-            elif name in REQUIRED or name == "logits_scaling" or name in EXPERTS_REQUIRED:
+            elif name in REQUIRED or name in EXPERTS_REQUIRED:
                 file.refuse(key, "is missing")
         fields.setdefault("rope_theta", THETA)
-        fields["rope_scaling"] = self._rope_scaling()
+        fields["rope_scaling"] = rope_scaling(file, prefix)
         eot = file.scalar("tokenizer.ggml.eot_token_id")
         if eot is not None and "eos_token_id" in fields and eot != fields["eos_token_id"]:
             fields["eos_token_id"] = [fields["eos_token_id"], eot]
@@ -209,37 +237,22 @@ class GgufConfig:
         fields["quantization_config"] = self._quantization(network)
         for name in network.biases:
             fields[name] = BIASES[name] in file.tensors
-        self._complete_scales(network, fields)
+        complete_multipliers(file, prefix, network, fields)
         return fields, keys
-
-    def _complete_scales(self, network: Network, fields: dict[str, Any]) -> None:
-        """Fill in the multipliers that a file leaves out, and refuse one without rotary positions.
-
-        Without attention.scale llama.cpp divides by the square root of head_dim.
-        """
-        optional = [name for name in network.scales if name in SCALES and name != "logits_scaling"]
-        for name in optional:
-            if fields.get(name) == 0:
-                del fields[name]
-        if "attention_multiplier" in optional and "attention_multiplier" not in fields:
-            heads = fields["num_attention_heads"]
-            head_dim = fields.get("head_dim") or (heads and fields["hidden_size"] // heads)
-            fields["attention_multiplier"] = head_dim**-0.5 if head_dim else 1.0
-        key = f"{self.architecture}.{ROPE_IS_ON}"
-        if optional and self._file.scalar(key) is False:
-            self._file.refuse(
-                key, "is False, expected True: a network without rotary positions is not supported"
-            )
 
     def _quantization(self, network: Network) -> dict[str, Any] | None:
         """Return the section that the types of the linears stand for, None for float ones."""
-        if network.weights == "float" and not ternary_linears(self._file):
+        first = first_linear(self._file)
+        if network.weights == "float" and first is None:
             return None
-        section = {
-            "quant_method": "bitnet",
-            "quantization_mode": "offline",
-        }
-        if network.gguf.grouped:
+        section: dict[str, Any] = {"quant_method": "bitnet", "quantization_mode": "offline"}
+        may_be_grouped = network.weights == "float" and not network.experts
+        if first is not None and first.type in GROUPED and may_be_grouped:
+            if network.gguf.grouped or several_scales(first):
+                return {**section, "group_size": GROUP_SIZE}
+            if network.task != "embedding":
+                self.notes.append(ACTIVATIONS_NOTE)
+        elif network.weights == "grouped":
             return {**section, "group_size": GROUP_SIZE}
         return {**section, "linear_class": "autobitlinear"}
 
@@ -271,16 +284,3 @@ class GgufConfig:
             "would name it"
         )
         return network
-
-    def _rope_scaling(self) -> dict[str, Any] | None:
-        """Return the scaling of positions, None for none; some converters write linear by 1."""
-        prefix = f"{self.architecture}.rope.scaling."
-        kind, factor = (self._file.scalar(f"{prefix}{name}") for name in ("type", "factor"))
-        if kind == "none" or (factor in (None, 0, 1) and kind in (None, "linear")):
-            return None
-        # llama.cpp takes a factor without a type for a linear one.
-        scaling = {"rope_type": kind or "linear", "factor": factor}
-        if kind != "yarn":
-            return scaling
-        original = self._file.scalar(f"{prefix}original_context_length")
-        return scaling | {"original_max_position_embeddings": original}

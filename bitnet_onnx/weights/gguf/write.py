@@ -108,6 +108,11 @@ def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
             f"{checkpoint.path}: there are {inside} inside linears, expected norms of rms_norm_eps "
             f"{config.rms_norm_eps}: by them a GGUF file shows that it embeds texts"
         )
+    if config.attention_bias or config.mlp_bias:
+        raise CheckpointError(
+            f"{checkpoint.path}: a linear of this {network.model_type!r} has a bias, expected none "
+            "for I2_S"
+        )
     if not network.gguf.written or config.rope_scaling is not None:
         what = "rope_scaling" if network.gguf.written else network.architecture
         raise CheckpointError(f"{checkpoint.path}: {what} of this network has no place in GGUF")
