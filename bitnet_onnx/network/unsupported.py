@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["UNSUPPORTED"]
 
-DELTANET = "a network with Gated DeltaNet layers, expected attention in every layer as in 'qwen3'"
+DELTANET = "a network with Gated DeltaNet layers, expected attention in every layer"
 # The model_type in a config.json or the architecture of a GGUF file -> what it is.
 UNSUPPORTED = dict.fromkeys(
     (
