@@ -51,7 +51,7 @@ THINGS = (
     *("chess", "an octopus", "the piano", "winter", "a computer"),
 )
 PROMPTS = tuple(form.format(thing) for thing in THINGS for form in FORMS)
-COUNT = int(os.environ.get("BITNET_ONNX_PROMPTS", "6"))
+COUNT = int(os.environ.get("BITNET_ONNX_PROMPTS", "3"))
 STEPS = 64
 # Of 6,400 ids after 100 prompts, with the ids of transformers before them, 6,400 were its own with
 # float32, 6,376 with bf16 and 6,212 with int8.
