@@ -218,6 +218,6 @@ def test_the_tables_are_those_of_the_package() -> None:
 @pytest.mark.slow
 def test_damaged_files_and_any_prompt(tmp_path: Path) -> None:
     program = edge.sanitized(tmp_path, "fuzz_text")
-    done = subprocess.run([program, "20000"], capture_output=True, text=True)
+    done = subprocess.run([program, "5000"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0 failures" in done.stdout

@@ -57,8 +57,10 @@ def test_weights_that_bfloat16_does_not_hold_are_float32(tmp_path: Path, name: s
     agrees(folder, theirs, tmp_path / "b", head="float32")
 
 
-@pytest.mark.parametrize("linears", FLOAT_LINEARS)
-@pytest.mark.parametrize("name", ["llama, tied, biases", "qwen3", "granite"])
+@pytest.mark.parametrize(
+    ("name", "linears"),
+    zip(["llama, tied, biases", "qwen3", "granite"], FLOAT_LINEARS, strict=True),
+)
 def test_the_stock_target_gives_the_ids_of_the_native_one(
     tmp_path: Path, name: str, linears: str
 ) -> None:
