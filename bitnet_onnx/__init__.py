@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .exporter.export import export
     from .generation.chat import Chat
     from .generation.config import GenerationConfig
-    from .generation.loop import GenerationResult
     from .generation.model import Model, load
+    from .generation.rows import GenerationResult
     from .generation.text import TextResult, TextStream
     from .runtime.session import Session
     from .text.tokenizer import Tokenizer
@@ -85,7 +85,7 @@ _HOMES = {
     "EmbeddingModel": "embedding.model",
     "GenerationConfig": "generation.config",
     "GenerationError": "errors",
-    "GenerationResult": "generation.loop",
+    "GenerationResult": "generation.rows",
     "LibraryError": "errors",
     "Model": "generation.model",
     "ParsedAnswer": "text.tool_calls",
