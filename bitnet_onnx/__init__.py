@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .generation.model import Model, load
     from .generation.rows import GenerationResult
     from .generation.text import TextResult, TextStream
+    from .generation.watermark import WatermarkDetector
+    from .generation.watermarking import WatermarkingConfig
     from .runtime.session import Session
     from .text.tokenizer import Tokenizer
     from .text.tool_calls import ParsedAnswer, ToolCall, parse_tool_calls
@@ -63,6 +65,8 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "ToolCall",
+    "WatermarkDetector",
+    "WatermarkingConfig",
     "__version__",
     "export",
     "load",
@@ -96,6 +100,8 @@ _HOMES = {
     "Tokenizer": "text.tokenizer",
     "TokenizerError": "errors",
     "ToolCall": "text.tool_calls",
+    "WatermarkDetector": "generation.watermark",
+    "WatermarkingConfig": "generation.watermarking",
     "export": "exporter.export",
     "load": "generation.model",
     "open_checkpoint": "weights.open",

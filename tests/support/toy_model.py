@@ -58,3 +58,30 @@ def transformers_generate(
         use_cache=False,
         **arguments,
     )
+
+
+def transformers_processors(
+    vocab: int, prompt: list[int], values: dict[str, Any], **arguments: Any
+) -> Any:
+    """Return the list that ``generate`` makes of options; it is called with (ids, scores)."""
+    model = toy_model(vocab)
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    defaults = {"top_k": 50} if values.get("do_sample") else {}
+    config = GenerationConfig(**{**defaults, **values})
+    model._prepare_special_tokens(config, device="cpu")
+    config.max_length = len(prompt) + (config.max_new_tokens or 256)
+    if config.min_new_tokens is not None:
+        config.min_length = config.min_new_tokens + len(prompt)
+    arguments["logits_processor"] = LogitsProcessorList(arguments.get("logits_processor", ()))
+    config.num_beams = config.num_beams or 1
+    config.num_return_sequences = config.num_return_sequences or 1
+    return model._get_logits_processor(
+        config,
+        input_ids_seq_length=len(prompt),
+        encoder_input_ids=torch.tensor([prompt]),
+        device="cpu",
+        model_kwargs={},
+        **arguments,
+    )
