@@ -6,7 +6,7 @@ Knows numbers and ``generation_config.json``; does not know the model or the tok
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence  # noqa: F401 - types of the options name both
 from dataclasses import dataclass, fields, replace
 from os import PathLike
 from pathlib import Path

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GenerationError
-from ..runtime.integers import Ids, integers
+from ..runtime.integers import Ids
 from .config import GenerationConfig
 
 __all__ = ["Extras", "of_call"]
@@ -55,7 +55,7 @@ class Extras:
     def criteria(self) -> tuple[StoppingCriterion, ...]:
         return tuple(self.stopping_criteria)  # type: ignore[arg-type]
 
-    def negative_prompts(self, config: GenerationConfig, count: int) -> list[list[int]] | None:
+    def negative_prompts(self, config: GenerationConfig, count: int) -> list[Any] | None:
         """Return one negative prompt for each of ``count`` prompts; None where there is none."""
         given: Any = self.negative_prompt_ids
         if given is None:
@@ -71,7 +71,7 @@ class Extras:
             raise GenerationError(
                 f"negative_prompt_ids holds {len(rows)} prompts, expected one for each of {count}"
             )
-        return [integers("token id of negative_prompt_ids", ids) for ids in rows]
+        return list(rows)
 
 
 def of_call(
@@ -112,4 +112,5 @@ def _functions(name: str, value: Any) -> tuple[Any, ...]:
     found = (value,) if callable(value) else value
     if not isinstance(found, Sequence) or not all(map(callable, found)):
         raise GenerationError(f"{name} is {value!r}, expected a function (ids, scores) or several")
-    return tuple(found)
+    # transformers calls a function that is given twice once.
+    return tuple(each for i, each in enumerate(found) if each not in found[:i])

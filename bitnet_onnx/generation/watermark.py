@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -61,12 +61,24 @@ class WatermarkDetector:
         self._once = ignore_repeated_ngrams
         self._list = Greenlist(config, vocab_size)
 
+    @overload
+    def __call__(
+        self,
+        input_ids: Ids | Sequence[Ids],
+        z_threshold: float = ...,
+        *,
+        return_dict: Literal[True],
+    ) -> WatermarkDetectorOutput: ...
+    @overload
+    def __call__(
+        self, input_ids: Ids | Sequence[Ids], z_threshold: float = ..., return_dict: bool = ...
+    ) -> Any: ...
     def __call__(
         self,
         input_ids: Ids | Sequence[Ids],
         z_threshold: float = 3.0,
         return_dict: bool = False,
-    ) -> WatermarkDetectorOutput | np.ndarray:
+    ) -> Any:
         """Score one sequence of ids or several; return the predictions, or all that was found.
 
         Raises GenerationError where a sequence is too short to be scored.

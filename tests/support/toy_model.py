@@ -25,7 +25,9 @@ def toy_model(vocab: int) -> Any:
         main_input_name = "input_ids"
 
         def __init__(self) -> None:
-            super().__init__(PretrainedConfig(vocab_size=vocab))
+            config: Any = PretrainedConfig()
+            config.vocab_size = vocab
+            super().__init__(config)
             self.anchor = torch.nn.Parameter(torch.zeros(1))
 
         def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
