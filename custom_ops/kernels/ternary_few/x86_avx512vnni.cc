@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/ternary_few/step.h"
 #include "kernels/ternary_few/ternary_few.h"
 
 namespace bitnet {
@@ -31,43 +30,90 @@ static inline __m512i sums_of(__m512i* v) {
   return v[0];
 }
 
-// sums[m][R] = R weight rows by M activation rows: 16 sums at most, so that all stay in registers.
-// Each field of R weights is unpacked once.
-template <int R, int M>
-static void products(size_t blocks, const int8_t* q, const uint8_t* const* row,
-                     const uint8_t* const* ahead, int32_t* sums) {
+// What is prefetched ahead of a row: bytes where all rows are read, and how many of some rows.
+static constexpr size_t kAhead = 8192, kRowsAhead = 12;
+static constexpr size_t kSide = 4;  // weight rows side by side
+static constexpr size_t kMost = 4;  // activation rows: 16 sums, so that all stay in registers
+static constexpr size_t kWeightRows = 16;  // that stay in the first cache for all of m
+
+// kSide weight rows by M activation rows, less `start`: lane kSide * m + r of the result. Each
+// field of the weights is unpacked once.
+template <int M>
+static inline __m512i products(size_t blocks, const int8_t* q, const uint8_t* const* row,
+                               const uint8_t* const* ahead, __m512i start) {
   const size_t width = blocks * kBlockK;
   const __m512i mask = _mm512_set1_epi8(3);
   __m512i acc[16];
   UNROLL for (int i = 0; i < 16; i++) acc[i] = _mm512_setzero_si512();
   for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes, q += kBlockK) {
-    __m512i packed[R];
-    UNROLL for (int r = 0; r < R; r++) {
+    __m512i packed[kSide];
+    UNROLL for (size_t r = 0; r < kSide; r++) {
       PREFETCH(ahead[r] + at);
       packed[r] = _mm512_loadu_si512(row[r] + at);
     }
     UNROLL for (int j = 0; j < 4; j++) {
-      __m512i w[R];
-      UNROLL for (int r = 0; r < R; r++) {
+      __m512i w[kSide];
+      UNROLL for (size_t r = 0; r < kSide; r++) {
         w[r] = _mm512_and_si512(packed[r], mask);
         packed[r] = _mm512_srli_epi16(packed[r], 2);
       }
-      UNROLL for (int m = 0; m < M; m++) {
+      UNROLL for (size_t m = 0; m < M; m++) {
         __m512i x = _mm512_loadu_si512(q + m * width + 64 * j);
-        if (R > 1) KEEP(x);
-        UNROLL for (int r = 0; r < R; r++) {
-          acc[m * R + r] = _mm512_dpbusd_epi32(acc[m * R + r], w[r], x);
+        KEEP(x);
+        UNROLL for (size_t r = 0; r < kSide; r++) {
+          acc[kSide * m + r] = _mm512_dpbusd_epi32(acc[kSide * m + r], w[r], x);
         }
       }
     }
   }
-  _mm512_storeu_si512(sums, sums_of(acc));
+  return _mm512_sub_epi32(sums_of(acc), start);
 }
 
-// At most 16 sums: R is 4 for up to 4 activation rows, or 2.
-static const FewStep kSteps[] = {{4, products<4, 1>}, {4, products<4, 2>}, {4, products<4, 3>},
-                                 {4, products<4, 4>}, {2, products<2, 5>}, {2, products<2, 6>},
-                                 {2, products<2, 7>}, {2, products<2, 8>}};
+// The index names `known` rows, at least `count`.
+template <int M>
+static void few(size_t count, size_t known, size_t blocks, const int8_t* q, const int32_t* q_sums,
+                const uint8_t* w, const int32_t* index, int32_t* sums, size_t stride) {
+  const size_t row_bytes = blocks * kBlockBytes;
+  alignas(64) int32_t out[16];
+  UNROLL for (size_t i = 0; i < 16; i++) out[i] = i / kSide < M ? q_sums[i / kSide] : 0;
+  const __m512i start = _mm512_load_si512(out);
+  for (size_t n = 0; n < count; n += kSide, sums += kSide) {
+    const uint8_t *row[kSide], *ahead[kSide];
+    const size_t here = count - n < kSide ? count - n : kSide;
+    UNROLL for (size_t r = 0; r < kSide; r++) {  // past the last one, it is repeated
+      const size_t at = n + (r < here ? r : here - 1);
+      const size_t later = at + kRowsAhead < known ? at + kRowsAhead : known - 1;
+      row[r] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
+      ahead[r] = index ? w + static_cast<size_t>(index[later]) * row_bytes : row[r] + kAhead;
+    }
+    _mm512_store_si512(out, products<M>(blocks, q, row, ahead, start));
+    const __mmask8 some = static_cast<__mmask8>((1u << here) - 1);
+    UNROLL for (size_t m = 0; m < M; m++) {
+      const __m128i four = _mm_load_si128(reinterpret_cast<const __m128i*>(out + kSide * m));
+      _mm_mask_storeu_epi32(sums + m * stride, some, four);
+    }
+  }
+}
+
+using Few = void (*)(size_t, size_t, size_t, const int8_t*, const int32_t*, const uint8_t*,
+                     const int32_t*, int32_t*, size_t);
+static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
+
+void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
+                            const int32_t* q_sums, const uint8_t* w, const int32_t* index,
+                            int32_t* sums, size_t stride) {
+  const size_t turns = (m + kMost - 1) / kMost, tall = (m + turns - 1) / turns;
+  const size_t step = turns == 1 ? count : kWeightRows;
+  for (size_t n = 0; n < count; n += step) {
+    const size_t here = count - n < step ? count - n : step;
+    const uint8_t* from = index ? w : w + n * blocks * kBlockBytes;
+    for (size_t i = 0; i < m; i += tall) {
+      kFew[(m - i < tall ? m - i : tall) - 1](here, count - n, blocks, q + i * blocks * kBlockK,
+                                              q_sums + i, from, index ? index + n : nullptr,
+                                              sums + i * stride + n, stride);
+    }
+  }
+}
 
 static constexpr size_t kColumns = 64;  // that stay in the first cache for all of m
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
@@ -143,6 +189,3 @@ void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const
 }
 
 }  // namespace bitnet
-
-#define ISA(name) name##_avx512vnni
-#include "kernels/ternary_few/few.inc"
