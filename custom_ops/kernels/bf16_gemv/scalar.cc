@@ -13,7 +13,7 @@ static inline float bf16(const uint8_t* p) {
   return value;
 }
 
-void bf16_gemv_scalar(size_t rows, size_t k, const double* x, const uint8_t* w, float* y) {
+static void one(size_t rows, size_t k, const double* x, const uint8_t* w, float* y) {
   for (size_t n = 0; n < rows; n++, w += 2 * k) {
     double even[8] = {0}, odd[8] = {0};  // lanes 0, 2, ... and 1, 3, ...
     size_t base = 0;
@@ -36,6 +36,11 @@ void bf16_gemv_scalar(size_t rows, size_t k, const double* x, const uint8_t* w, 
     }
     y[n] = static_cast<float>(even[0] + odd[0]);
   }
+}
+
+void bf16_gemv_scalar(size_t m, size_t rows, size_t k, const double* x, size_t x_stride,
+                      const uint8_t* w, float* y, size_t stride) {
+  for (size_t i = 0; i < m; i++) one(rows, k, x + i * x_stride, w, y + i * stride);
 }
 
 }  // namespace bitnet

@@ -30,16 +30,18 @@ float product(const float* x, const uint16_t* w, size_t k) {
   return static_cast<float>(lanes[0]);
 }
 
-void check(const Row& row, size_t n, size_t k, bool any_bits, size_t seed) {
-  CASE("bf16_gemv_%s n %zu k %zu any bits %d seed %zu", row.isa, n, k, any_bits, seed);
+void check(const Row& row, size_t m, size_t n, size_t k, bool any_bits, size_t seed) {
+  CASE("bf16_gemv_%s m %zu n %zu k %zu any bits %d seed %zu", row.isa, m, n, k, any_bits, seed);
   Random random = {seed};
   const size_t padded = (k + kPadBf16 - 1) / kPadBf16 * kPadBf16;
-  Guarded<float> x(k), y(n);
-  Guarded<double> wide(padded);
+  const size_t stride = n + m % 2;  // some results lie apart
+  Guarded<float> x(m * k), y((m - 1) * stride + n);
+  Guarded<double> wide(m * padded);
   Guarded<uint16_t> w(n * k);
-  for (size_t i = 0; i < k; i++) {
+  for (size_t i = 0; i < m * k; i++) {
+    const size_t at = i % k;
     x[i] = random.real() * (random.below(50) ? 1 : 1e30f);
-    wide[i / 16 * 16 + i % 16 / 2 + (i % 2 ? 8 : 0)] = x[i];
+    wide[i / k * padded + at / 16 * 16 + at % 16 / 2 + (at % 2 ? 8 : 0)] = x[i];
   }
   for (size_t i = 0; i < w.size(); i++) {
     const float value = random.real();
@@ -48,8 +50,12 @@ void check(const Row& row, size_t n, size_t k, bool any_bits, size_t seed) {
     w[i] = any_bits && random.below(8) == 0 ? static_cast<uint16_t>(random.next())
                                             : static_cast<uint16_t>(bits >> 16);
   }
-  row.gemv(n, k, wide.data, reinterpret_cast<const uint8_t*>(w.data), y.data);
-  for (size_t i = 0; i < n; i++) CHECK(same_bits(y[i], product(x.data, w.data + i * k, k)));
+  row.gemv(m, n, k, wide.data, padded, reinterpret_cast<const uint8_t*>(w.data), y.data, stride);
+  for (size_t i = 0; i < m; i++) {
+    for (size_t j = 0; j < n; j++) {
+      CHECK(same_bits(y[i * stride + j], product(x.data + i * k, w.data + j * k, k)));
+    }
+  }
 }
 
 }  // namespace
@@ -59,8 +65,9 @@ TEST(bf16_gemv, shapes) {
     if (!tested(kRows, row)) continue;
     for (size_t k : kDepths) {
       for (size_t n = 1; n <= 9; n++) {
-        check(row, n, k, false, k * 100 + n);
-        check(row, n, k, true, k * 200 + n);
+        check(row, 1, n, k, false, k * 100 + n);
+        check(row, 1, n, k, true, k * 200 + n);
+        check(row, 2 + n % 6, n, k, n % 2, k * 300 + n);
       }
     }
   }

@@ -17,15 +17,15 @@ void int8_matmul(const Kernels& kernels, const Int8MatMul& op, void* scratch, co
   if (op.m == 0 || op.n == 0) return;
   const size_t slab = slab_of(op.m), stride = padded(op.k, kPadInt8);
   const size_t tall = smaller(op.m, kInt8Rows),
-               rows = rows_per_task(op.n, op.k, 4, kWideSums / tall);
+               rows = rows_per_task_of(op.m, op.n, op.k, 4, kWideSums / tall);
   int16_t* q = static_cast<int16_t*>(scratch);
   float* inverse = reinterpret_cast<float*>(q + slab * stride);
   for (size_t first = 0; first < op.m; first += slab) {
     const size_t m = smaller(op.m - first, slab);
-    for (size_t i = 0; i < m; i++) {
+    for_rows(pool, m, op.k, [&](size_t i) {
       inverse[i] =
           1.0f / kernels.quantize_int16(op.x + (first + i) * op.k, op.k, stride, q + i * stride);
-    }
+    });
     parallel(pool, parts(op.n, rows), [&](size_t task) {
       int64_t sums[kWideSums];
       const size_t n0 = task * rows, count = smaller(op.n - n0, rows);

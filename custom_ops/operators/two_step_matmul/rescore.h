@@ -89,7 +89,7 @@ void rescore(const Kernels& kernels, const Rescore& op, const Pool& pool, const 
       size_t last = n + 1;
       while ((next = asked_from(last)) == last && last < end) last++;
       if (next < end) prefetch(op.w + next * row_bytes, row_bytes);
-      kernels.bf16_gemv(last - n, op.k, op.x, op.w + n * row_bytes, op.y + n);
+      kernels.bf16_gemv(1, last - n, op.k, op.x, 0, op.w + n * row_bytes, op.y + n, 0);
       read += last - n;
     }
     add_to(op.skipped, (end - task * share - read) * row_bytes);

@@ -12,7 +12,7 @@ void second_step(const Kernels& kernels, const TwoStepInt4MatMul& op, const doub
   const float reach = largest(kFirst, op.n, heaps, pool, [&](size_t n) { return y[n]; });
   const float least = largest(kKeep, op.n, heaps, pool, [&](size_t n) {
     float exact = -INFINITY;
-    if (y[n] >= reach) kernels.bf16_gemv(1, op.k, x, op.w + 2 * n * op.k, &exact);
+    if (y[n] >= reach) kernels.bf16_gemv(1, 1, op.k, x, 0, op.w + 2 * n * op.k, &exact, 0);
     return exact;
   });
   rescore(kernels, {op.k, op.n, op.w, x, y, op.skipped}, pool, [&](size_t n) {
