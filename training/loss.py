@@ -76,12 +76,16 @@ def answer_loss(
 
 
 def balance(model: BitNetForCausalLM, logits: list[Tensor]) -> Tensor | float:
-    """Return the balance loss of the config's experts times its factor; 0 without experts."""
+    """Return the balance loss of the config's experts times its factor; 0 without experts.
+
+    It is the mean over layers. That of transformers adds the layers' counts up first, so that an
+    expert that one layer never chooses can be made up for by another layer.
+    """
     mixture = model.config.mixture
     if mixture is None:
         return 0.0
-    found = balance_loss(logits, mixture.num_experts_per_tok, None)
-    return mixture.router_aux_loss_coef * found
+    found = [balance_loss([layer], mixture.num_experts_per_tok, None) for layer in logits]
+    return mixture.router_aux_loss_coef * torch.stack(found).mean()
 
 
 def imitation_loss(model: BitNetForCausalLM, batch: Batch, teacher: BitNetForCausalLM) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bitnet_onnx.network.mixture import Mixture
-from training.recipe import LAST, MODEL, Recipe, Stage
+from training.recipe import LAST, MODEL, POLISH, Recipe, Stage
 
 EXPERTS = replace(
     MODEL,
@@ -28,5 +28,8 @@ RECIPE = Recipe(
     table_rate=0.002,
     norm_rate=0.002,
     rates=((-1, 0.0), (19, 1.0), (425, 1.0), (1300, 0.0)),
-    stages=(Stage(0, LAST, reach=0, patience=4, new_chat=0.7),),
+    stages=(
+        Stage(0, LAST, reach=0, patience=4, new_chat=0.7),
+        Stage(861, POLISH, reach=0, patience=4, new_chat=0.7),
+    ),
 )
