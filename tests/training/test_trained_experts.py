@@ -27,12 +27,12 @@ from tests.support.questions import LIMIT, answers, compared, prompts, questions
 from training.data import KINDS
 
 CHECKPOINT = Path(__file__).parent / "experts"
-FEW = compared()[::10]  # 30, evenly over the kinds
+FEW = compared()[::11]  # 28; the kinds take turns, so each is among them
 ANSWER = """
 import json, sys
 from tests.support.questions import answers, compared
 from bitnet_onnx.runtime.session import Session
-print(json.dumps(answers(Session(sys.argv[1]), sys.argv[1], compared()[::10])))
+print(json.dumps(answers(Session(sys.argv[1]), sys.argv[1], compared()[::11])))
 """
 
 
@@ -69,18 +69,19 @@ def test_it_is_a_packed_mixture_whose_experts_are_all_used(found: list[list[int]
     model = BitNetForCausalLM.from_checkpoint(checkpoint)
     tokenizer = Tokenizer.from_folder(CHECKPOINT)
     ids = [id for prompt in prompts(tokenizer, FEW) for id in prompt]
-    logits = model(torch.tensor([ids[:500]]), output_router_logits=True).router_logits
+    logits = model(torch.tensor([ids[:150]]), output_router_logits=True).router_logits
     assert logits is not None
     for layer in logits:
         chosen = layer.topk(mixture.num_experts_per_tok).indices.flatten()
-        assert chosen.bincount(minlength=mixture.num_local_experts).min() >= 10
+        assert chosen.bincount(minlength=mixture.num_local_experts).min() >= 5
 
 
 def test_torch_gives_the_same_ids(found: list[list[int]]) -> None:
-    """The reference model runs the naive loop without a cache."""
+    """The reference model runs the naive loop without a cache, for one question of each kind."""
     model = BitNetForCausalLM.from_checkpoint(open_checkpoint(CHECKPOINT))
     tokenizer = Tokenizer.from_folder(CHECKPOINT)
-    for prompt, ids in zip(prompts(tokenizer, FEW), found, strict=True):
+    assert {record["kind"] for record in FEW[::5]} == set(KINDS)
+    for prompt, ids in zip(prompts(tokenizer, FEW[::5]), found[::5], strict=True):
         sequence = model.generate(torch.tensor([prompt]), LIMIT, tokenizer.eos_token_ids)
         assert sequence[0, len(prompt) :].tolist() == ids, tokenizer.decode(prompt)
 
