@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from bitnet_onnx.model import BitLinear
+from bitnet_onnx.model.experts import ExpertLinear, Router
 
 # The quintic of the Muon post: it moves every singular value to between about 0.7 and 1.2.
 A, B, C = 3.4445, -4.7750, 2.0315
@@ -34,7 +36,7 @@ def orthogonalize(x: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon; ``lr`` is the root mean square of an update's entries, up to the quintic's error."""
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -56,8 +58,10 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(parameter)
             state["momentum"].lerp_(gradient, 1 - momentum)
             updates.append(gradient.lerp(state["momentum"], momentum))  # Nesterov
-        stacked = orthogonalize_shared(torch.stack(updates))
-        size = max(parameters[0].shape) ** 0.5
+        stacked = torch.stack(updates)
+        matrices = stacked.flatten(0, -3)  # those of experts are [experts, rows, columns]
+        stacked = orthogonalize_shared(matrices).view_as(stacked)
+        size = max(matrices.shape[1:]) ** 0.5
         for parameter, update in zip(parameters, stacked, strict=True):
             parameter.add_(update, alpha=-lr * size)
 
@@ -81,7 +85,21 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the BitLinear masters and the norm weights."""
-    matrices = [m.weight for m in model.modules() if isinstance(m, BitLinear)]
-    return matrices, [p for p in model.parameters() if p.ndim == 1]
+class Split(NamedTuple):
+    """A network's parameters, apart from its table."""
+
+    attention: list[Tensor]
+    feed_forward: list[Tensor]
+    small: list[Tensor]
+    """The weights of norms and routers."""
+
+
+def split_parameters(model: nn.Module) -> Split:
+    """Return masters of ternary linears, those of attention apart, and small weights."""
+    found = Split([], [], [p for p in model.parameters() if p.ndim == 1])
+    for name, module in model.named_modules():
+        if isinstance(module, BitLinear | ExpertLinear):
+            (found.attention if "self_attn" in name else found.feed_forward).append(module.weight)
+        elif isinstance(module, Router):
+            found.small.append(module.layer.weight)
+    return found

@@ -108,10 +108,18 @@ STAGES = (
 class Recipe:
     """One training run."""
 
+    model: BitNetConfig = MODEL
+    start_from_bundled: bool = False
+    """Whether the weights are those of the bundled model: see ``upcycle.py``."""
+    imitate: int = 0
+    """The number of first steps in which each part imitates the bundled model's."""
+    teach: int = 0
+    """The step until which half of the loss is from the bundled model's distributions."""
     processes: int = 2
     rows: int = 12  # in each process
     length: int = 128
     muon_rate: float = 0.0015
+    attention_rate: float | None = None  # None: as the other matrices
     table_rate: float = 0.01
     norm_rate: float = 0.003
     # (step, factor of the learning rates); the last step ends the run

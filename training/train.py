@@ -1,16 +1,17 @@
-"""Train the bundled model: one command, resumable, on two CPU cores.
+"""Train the bundled model or its mixture of experts: one command, resumable, on two CPU cores.
 
-Knows batches, optimizers, processes and checkpoints; the numbers are in ``recipe.py``. Every batch
-is a function of the seed, the step and the process, so that a resumed run sees the same batches as
-an uninterrupted one. Two processes of one thread each synchronize twice a step; they are faster
-than one process of two threads, which synchronize in each of a thousand small operations.
+Knows optimizers, processes and checkpoints; the numbers are in ``recipe.py`` and
+``recipe_experts.py``. Every batch is a function of the seed, the step and the process, so that a
+resumed run sees the same batches as an uninterrupted one. Two processes of one thread each
+synchronize twice a step; they are faster than one process of two threads, which synchronize in each
+of a thousand small operations.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import random
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,81 +20,38 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from bitnet_onnx.model import IGNORED, BitLinear, BitNetForCausalLM, rotary_tables
+from bitnet_onnx.model import BitLinear, BitNetForCausalLM
 from bitnet_onnx.weights.checkpoint.write import tensors_of, write_checkpoint
-from training import data
+from bitnet_onnx.weights.open import open_checkpoint
+from training import data, recipe_experts
 from training import tokenizer as tok
+from training.batches import Batch, make_batch
 from training.evaluate import accuracy
+from training.loss import answer_loss, imitation_loss
 from training.optimizer import Muon, average_gradients, split_parameters
-from training.recipe import MODEL, Recipe
+from training.recipe import Recipe
+from training.upcycle import upcycle
+
+BUNDLED = Path("bitnet_onnx/demo")
 
 
-class Batch(NamedTuple):
-    """Tensors [rows, length]; only answers have ``labels``; ``chats`` numbers a row's chats."""
+class Job(NamedTuple):
+    """A recipe, its folder of state, and the folder of the trained model."""
 
-    ids: Tensor
-    labels: Tensor
-    chats: Tensor
-
-
-def make_batch(tokenizer: Tokenizer, recipe: Recipe, step: int, rank: int) -> Batch:
-    """Fill the rows of one step of one process with questions and answers."""
-    stage = recipe.stage(step)
-    stream = data.training(f"{recipe.seed}/{step}/{rank}", stage.shares, stage.reach)
-    luck = random.Random(f"{recipe.seed}/{step}/{rank}/chats")
-    ids = torch.full((recipe.rows, recipe.length), tok.PAD_ID)
-    labels, chats = torch.full_like(ids, IGNORED), torch.zeros_like(ids)
-    for row in range(recipe.rows):
-        ids[row, 0], end, misfits = tok.BOS_ID, 1, 0
-        while end < recipe.length - 8 and misfits <= stage.patience:
-            asked, turn = encode_turn(tokenizer, next(stream))
-            if end > 1 and luck.random() < stage.new_chat:
-                asked, turn = [tok.BOS_ID, *asked], [tok.BOS_ID, *turn]
-            start, stop = end + len(asked), end + len(turn)
-            if stop > recipe.length:
-                misfits += 1
-                continue
-            ids[row, end:stop] = torch.tensor(turn)
-            labels[row, start:stop] = ids[row, start:stop]
-            chats[row, end:] += turn[0] == tok.BOS_ID
-            end = stop
-    return Batch(ids, labels, chats)
+    recipe: Recipe
+    work: Path
+    out: Path
 
 
-def encode_turn(tokenizer: Tokenizer, example: data.Example) -> tuple[list[int], list[int]]:
-    """Return the ids of the prompt, and of the whole turn.
-
-    Prompt and answer are encoded separately, as in generation: a token never spans both.
-    """
-    asked = tokenizer.encode(tok.prompt(example.question), add_special_tokens=False).ids
-    answer = tokenizer.encode(example.answer, add_special_tokens=False).ids
-    return asked, [*asked, *answer, tok.EOT_ID]
-
-
-def answer_loss(model: BitNetForCausalLM, batch: Batch) -> Tensor:
-    """Return the model's own loss, computed only at the positions that labels need.
-
-    Above the last attention positions are independent: skipping the others saves a fifth of the
-    time.
-    """
-    ids, labels, chats = batch
-    same = chats.unsqueeze(1) == chats.unsqueeze(2)
-    mask = same.tril().unsqueeze(1)  # [rows, 1, length, length]
-    rope = rotary_tables(model.config, torch.arange(ids.shape[1]).unsqueeze(0))
-    x = model.model.embed_tokens(ids)
-    last: Any  # torch types a module's attributes as tensors or modules
-    *body, last = model.model.layers
-    for layer in body:
-        x, _ = layer(x, rope, mask, None)
-    attended, _ = last.self_attn(last.input_layernorm(x), rope, mask, None)
-    asked = labels[:, 1:] != IGNORED
-    x = (x + attended)[:, :-1][asked]
-    x = x + last.mlp(last.post_attention_layernorm(x))
-    return F.cross_entropy(F.linear(model.model.norm(x), model.head_weight), labels[:, 1:][asked])
+JOBS = {
+    "bundled": Job(Recipe(), Path("build/training"), BUNDLED),
+    "experts": Job(
+        recipe_experts.RECIPE, Path("build/training-experts"), Path("tests/training/experts")
+    ),
+}
 
 
 @torch.no_grad()
@@ -110,6 +68,37 @@ def initialize(model: BitNetForCausalLM) -> None:
     model.model.norm.weight.fill_(0.04)
 
 
+def bundled() -> BitNetForCausalLM:
+    """Return the bundled model, which computes in the fast float32 way of training."""
+    return BitNetForCausalLM.from_checkpoint(open_checkpoint(BUNDLED)).train()
+
+
+def optimizers_of(model: BitNetForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices and AdamW for the rest; a group's "peak" is its full rate."""
+    split = split_parameters(model)
+    optimizers: list[torch.optim.Optimizer] = [
+        Muon(
+            [
+                {"params": split.attention, "lr": recipe.attention_rate or recipe.muon_rate},
+                {"params": split.feed_forward},
+            ],
+            lr=recipe.muon_rate,
+        ),
+        torch.optim.AdamW(
+            [
+                {"params": [model.model.embed_tokens.weight], "lr": recipe.table_rate},
+                {"params": split.small, "lr": recipe.norm_rate},
+            ],
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+        ),
+    ]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
 @dataclass
 class Run:
     """A training run in a work folder, which saves its state there and resumes from it."""
@@ -119,6 +108,7 @@ class Run:
     model: BitNetForCausalLM
     tokenizer: Tokenizer
     optimizers: list[torch.optim.Optimizer]
+    teacher: BitNetForCausalLM | None = None
     step: int = 0
 
     @classmethod
@@ -126,25 +116,14 @@ class Run:
         """Make a new run, or resume the one that the folder holds."""
         saved = folder / "state.pt"
         torch.manual_seed(recipe.seed)
-        model = BitNetForCausalLM(MODEL).train()
-        initialize(model)
-        matrices, norms = split_parameters(model)
-        optimizers: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=recipe.muon_rate),
-            torch.optim.AdamW(
-                [
-                    {"params": [model.model.embed_tokens.weight], "lr": recipe.table_rate},
-                    {"params": norms, "lr": recipe.norm_rate},
-                ],
-                betas=(0.9, 0.98),
-                weight_decay=0.0,
-            ),
-        ]
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["peak"] = group["lr"]
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        run = cls(folder, recipe, model, tokenizer, optimizers)
+        teacher = bundled() if recipe.start_from_bundled else None
+        model = BitNetForCausalLM(recipe.model).train()
+        if teacher is None:
+            initialize(model)
+        elif not saved.exists():
+            upcycle(model, teacher, make_batch(tokenizer, recipe, 0, 0))
+        run = cls(folder, recipe, model, tokenizer, optimizers_of(model, recipe), teacher)
         if saved.exists():
             run.load(torch.load(saved, weights_only=True))
         return run
@@ -171,7 +150,7 @@ class Run:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * self.recipe.rate(self.step)
         batch = make_batch(self.tokenizer, self.recipe, self.step, dist.get_rank())
-        loss = answer_loss(self.model, batch)
+        loss = self.loss(batch)
         loss.backward()
         average_gradients(self.model.parameters())
         for optimizer in self.optimizers:
@@ -179,6 +158,12 @@ class Run:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return loss.item()
+
+    def loss(self, batch: Batch) -> Tensor:
+        if self.teacher is not None and self.step < self.recipe.imitate:
+            return imitation_loss(self.model, batch, self.teacher)
+        taught = self.step < self.recipe.teach
+        return answer_loss(self.model, batch, self.teacher if taught else None)
 
     def report(self, questions: int) -> None:
         examples = data.held_out(questions, seed=1)
@@ -189,7 +174,7 @@ class Run:
         """Write the model in the published packed layout, with its tokenizer files."""
         folder.mkdir(parents=True, exist_ok=True)
         tok.save(self.tokenizer, self.folder)
-        config = replace(MODEL, quantization="offline")
+        config = replace(self.recipe.model, quantization="offline")
         texts = {name: (self.folder / name).read_bytes() for name in tok.FILES}
         write_checkpoint(folder, config, tensors_of(config, self.model.state_dict()), texts)
 
@@ -203,10 +188,26 @@ def work(rank: int, recipe: Recipe, args: argparse.Namespace) -> None:
     )
     run = Run.start(args.work, recipe)
     dist.barrier()
+    train(run, args, rank)
+    if rank == 0:
+        run.save()
+    if rank == 0 and run.step == recipe.rates[-1][0]:
+        run.report(1200)
+        run.publish(args.out)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def train(run: Run, args: argparse.Namespace, rank: int) -> None:
+    """Train to the recipe's last step, or until the time is up."""
     started = saved = time.monotonic()
     first, losses = run.step, list[float]()
-    while run.step < recipe.rates[-1][0]:
+    while run.step < run.recipe.rates[-1][0]:
         losses.append(run.train_step())
+        late = torch.tensor(time.monotonic() - started > 60 * args.minutes)
+        dist.broadcast(late, src=0)
+        if late:
+            break
         if rank:
             continue
         now = time.monotonic()
@@ -219,25 +220,24 @@ def work(rank: int, recipe: Recipe, args: argparse.Namespace) -> None:
             saved = now
         if run.step % args.report_every == 0:
             run.report(180)
-    if rank == 0:
-        run.save()
-        run.report(1200)
-        run.publish(args.out)
-    dist.barrier()
-    dist.destroy_process_group()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("build/training"), help="work folder")
-    parser.add_argument("--out", type=Path, default=Path("bitnet_onnx/demo"))
+    parser.add_argument("--recipe", choices=JOBS, default="bundled")
+    parser.add_argument("--work", type=Path, help="folder of the run's state")
+    parser.add_argument("--out", type=Path, help="folder of the trained model")
     parser.add_argument("--report-every", type=int, default=500, metavar="STEPS")
     parser.add_argument("--save-every", type=float, default=180.0, metavar="SECONDS")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="then save and stop")
     args = parser.parse_args()
-    recipe = Recipe()
+    job = JOBS[args.recipe]
+    recipe, args.work, args.out = job.recipe, args.work or job.work, args.out or job.out
     args.work.mkdir(parents=True, exist_ok=True)
     (args.work / "meeting").unlink(missing_ok=True)
-    if not (args.work / "tokenizer.json").exists():
+    if recipe.start_from_bundled:
+        shutil.copy(BUNDLED / "tokenizer.json", args.work)
+    elif not (args.work / "tokenizer.json").exists():
         tok.train().save(str(args.work / "tokenizer.json"))
     context = mp.get_context("spawn")
     others = [
