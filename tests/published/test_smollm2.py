@@ -187,22 +187,39 @@ def test_the_program_for_boards_chats_as_python_does(artifact: Path) -> None:
     assert found == conversation(artifact)
 
 
-def test_the_engine_of_the_page_chats_as_python_does(
-    source: Path, artifact: Path, tmp_path: Path
-) -> None:
-    """Under Node, on onnxruntime-web's WASM and stock operators."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    web, npm = ROOT / "mobile_demo" / "web", shutil.which("npm", path=path)
-    if npm is None or not (web / "node_modules").is_dir():
-        pytest.skip("Node or the page's packages are missing: make web")
-    export(source, tmp_path / "artifact", target="stock")
+@pytest.fixture(scope="module")
+def web_cases(source: Path, artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the stock artifact and what Python answers."""
+    folder = tmp_path_factory.mktemp("smollm2-web")
+    export(source, folder / "artifact", target="stock")
     answers = conversation(artifact)
     turns = [{"text": q, "answer": a} for q, a in zip(QUESTIONS, answers, strict=True)]
-    (tmp_path / "cases.json").write_text(json.dumps({"published": turns}))
-    environment = {"PATH": path, "PYTHON": sys.executable, "BITNET_ONNX_FIXTURES": str(tmp_path)}
-    command = [npm, "run", "--silent", "test:unit", "--", "tests/unit/published.test.ts"]
+    (folder / "cases.json").write_text(json.dumps({"published": turns}))
+    return folder
+
+
+def npm(script: str, test: str, cases: Path) -> None:
+    """Run one of the page's tests; skipped, visibly, where `make web` has not run."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    web, command = ROOT / "mobile_demo" / "web", shutil.which("npm", path=path)
+    if command is None or not (web / "node_modules").is_dir():
+        pytest.skip("Node or the page's packages are missing: make web")
+    environment = {"PATH": path, "PYTHON": sys.executable, "BITNET_ONNX_FIXTURES": str(cases)}
     done = subprocess.run(
-        command, cwd=web, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+        [command, "run", "--silent", script, "--", test],
+        cwd=web, env=os.environ | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
+
+
+def test_the_engine_of_the_page_chats_as_python_does(web_cases: Path) -> None:
+    """Under Node, on onnxruntime-web's WASM and stock operators."""
+    npm("test:unit", "tests/unit/published.test.ts", web_cases)
+
+
+@pytest.mark.usefixtures("built_page")
+def test_the_page_in_chromium_chats_as_python_does(web_cases: Path) -> None:
+    if shutil.which(os.environ.get("CHROMIUM", "chromium")) is None:
+        pytest.skip("Chromium is missing: apt-get install chromium (or set CHROMIUM)")
+    npm("test:browser", "tests/browser/published.spec.ts", web_cases)
