@@ -43,6 +43,8 @@
 #define LOWEST_BIT(x) static_cast<size_t>(__builtin_ctz(x))
 // For a long function with much work in each call: inlined copies only make the library larger.
 #define NOINLINE __attribute__((noinline, unused))
+// For the body of a loop that a function of its own makes readable.
+#define INLINE __attribute__((always_inline)) inline
 #else
 #include <intrin.h>
 #define UNROLL
@@ -58,4 +60,5 @@
 #define PREFETCH(p) __prefetch(p)
 #endif
 #define NOINLINE __declspec(noinline)
+#define INLINE __forceinline
 #endif

@@ -39,7 +39,7 @@ static constexpr size_t kWeightRows = 16;  // that stay in the first cache for a
 // kSide weight rows by M activation rows, less `start`: lane kSide * m + r of the result. Each
 // field of the weights is unpacked once.
 template <int M>
-static inline __m512i products(size_t blocks, const int8_t* q, const uint8_t* const* row,
+static INLINE __m512i products(size_t blocks, const int8_t* q, const uint8_t* const* row,
                                const uint8_t* const* ahead, __m512i start) {
   const size_t width = blocks * kBlockK;
   const __m512i mask = _mm512_set1_epi8(3);
@@ -80,17 +80,29 @@ static void few(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   for (size_t n = 0; n < count; n += kSide, sums += kSide) {
     const uint8_t *row[kSide], *ahead[kSide];
     const size_t here = count - n < kSide ? count - n : kSide;
-    UNROLL for (size_t r = 0; r < kSide; r++) {  // past the last one, it is repeated
-      const size_t at = n + (r < here ? r : here - 1);
-      const size_t later = at + kRowsAhead < known ? at + kRowsAhead : known - 1;
-      row[r] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
-      ahead[r] = index ? w + static_cast<size_t>(index[later]) * row_bytes : row[r] + kAhead;
+    if (!index && here == kSide) {
+      UNROLL for (size_t r = 0; r < kSide; r++) {
+        row[r] = w + (n + r) * row_bytes;
+        ahead[r] = row[r] + kAhead;
+      }
+    } else {
+      ROLLED for (size_t r = 0; r < kSide; r++) {  // past the last one, it is repeated
+        const size_t at = n + (r < here ? r : here - 1);
+        const size_t later = at + kRowsAhead < known ? at + kRowsAhead : known - 1;
+        row[r] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
+        ahead[r] = index ? w + static_cast<size_t>(index[later]) * row_bytes : row[r] + kAhead;
+      }
     }
-    _mm512_store_si512(out, products<M>(blocks, q, row, ahead, start));
-    const __mmask8 some = static_cast<__mmask8>((1u << here) - 1);
+    const __m512i all = products<M>(blocks, q, row, ahead, start);
+    const __m128i v[4] = {_mm512_castsi512_si128(all), _mm512_extracti32x4_epi32(all, 1),
+                          _mm512_extracti32x4_epi32(all, 2), _mm512_extracti32x4_epi32(all, 3)};
     UNROLL for (size_t m = 0; m < M; m++) {
-      const __m128i four = _mm_load_si128(reinterpret_cast<const __m128i*>(out + kSide * m));
-      _mm_mask_storeu_epi32(sums + m * stride, some, four);
+      int32_t* to = sums + m * stride;
+      if (here == kSide) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to), v[m]);
+      } else {
+        _mm_mask_storeu_epi32(to, static_cast<__mmask8>((1u << here) - 1), v[m]);
+      }
     }
   }
 }
