@@ -53,7 +53,9 @@ CONFIGS = st.builds(
         ("typical_p", [0, 1.5, True, None]),
         ("epsilon_cutoff", [-0.1, 1, True, None]),
         ("eta_cutoff", [-0.1, 1, True, None]),
-        ("num_beams", [0, 4, True, None]),
+        ("num_beams", [0, 1.5, True, None]),
+        ("length_penalty", ["1", float("inf"), None]),
+        ("early_stopping", ["ever", 1, None]),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, values: list[Any]) -> None:
