@@ -40,10 +40,12 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: prompts model
-generation: checks watermarking options fields config extras processors.past processors.penalties
-    processors.sequences processors.lengths processors.plain processors.own processors.greenlist
-    processors.watermark processors.warpers processors.order sampling guidance leases rows
-    strategies.single loop watermark text chat model
+generation: checks watermarking beam_options options fields config extras processors.past
+    processors.penalties processors.sequences processors.lengths processors.plain processors.own
+    processors.greenlist processors.watermark processors.warpers processors.order
+    sampling guidance leases rows
+    strategies.single strategies.forks strategies.beams
+    loop watermark text chat model
 verification: taps reference compare embedding
 bench: measure breakdown embedding
 serve: server page

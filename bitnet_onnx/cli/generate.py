@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
 from .common import (
@@ -40,7 +40,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ignore-chat-template", action="store_true", help="feed the plain prompt, after bos"
     )
     parser.add_argument(
-        "--num-return-sequences", type=int, help="with --do-sample: answers for each prompt"
+        "--num-return-sequences",
+        type=int,
+        help="with --do-sample or --num-beams: answers for each prompt",
+    )
+    parser.add_argument(
+        "--num-beams",
+        type=int,
+        help="search for the likeliest answer with this many sequences; default: 1, no search",
+    )
+    parser.add_argument(
+        "--length-penalty",
+        type=float,
+        help="with --num-beams: above 0 prefers long answers; default: 1",
+    )
+    parser.add_argument(
+        "--early-stopping",
+        choices=("true", "false", "never"),
+        help="with --num-beams: end the search with that many answers (true), when no better one is "
+        "likely (false, the default) or possible (never)",
     )
     parser.add_argument(
         "--negative-prompt", metavar="TEXT", help="what --guidance-scale leads away from"
@@ -74,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
             _print(args.format, [TextResult("", result) for result in results])
             say_speed(results[0])
             return
-        if len(prompts) > 1 or config.num_return_sequences > 1:
+        if len(prompts) > 1 or config.num_return_sequences > 1 or config.num_beams > 1:
             _print(args.format, generate_text(session, tokenizer, prompts, config, extras))
             return
         stream = text_stream(session, tokenizer, prompts[0], config, extras)
@@ -137,12 +155,14 @@ def _print(form: str, results: list[TextResult], streamed: bool = False) -> None
         if form == "ids":
             print(",".join(map(str, done.result.ids)))
         elif form == "json":
-            record = {
+            record: dict[str, Any] = {
                 "text": done.text,
                 "ids": done.result.ids,
                 "finish_reason": done.result.finish_reason,
                 "prompt_tokens": done.result.prompt_tokens,
             }
+            if done.result.score is not None:
+                record["score"] = done.result.score
             # In another encoding than UTF-8, JSON's own escapes hold every character.
             print(json.dumps(record, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
         else:

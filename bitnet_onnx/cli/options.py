@@ -21,7 +21,7 @@ NAMES = (
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
     "guidance_scale", "max_time", "seed",
 )  # fmt: skip
-MORE = ("num_return_sequences",)  # of one command
+MORE = ("num_return_sequences", "num_beams", "length_penalty", "early_stopping")  # of one command
 NUMBERS: dict[str, tuple[type, str]] = {
     "--temperature": (
         float,
@@ -112,11 +112,18 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
         say(f"note: {FILE} holds {', '.join(without_effect)}, which have no effect")
     given = {name: getattr(args, name, None) for name in (*NAMES, *MORE)}
     changes = {name: value for name, value in given.items() if value is not None}
+    if (early := changes.get("early_stopping")) is not None:
+        changes["early_stopping"] = {"true": True, "false": False}.get(early, early)
     if args.stop_strings:
         changes["stop_strings"] = tuple(args.stop_strings)
     if config.samples and not {"do_sample", "temperature"} & set(changes):
         say(f"note: {FILE} asks for sampling; --no-do-sample takes the likeliest tokens")
     asked = replace(config, **changes)
+    if idle := asked.idle_of_beams(changes):
+        raise GenerationError(
+            f"--{idle.replace('_', '-')} acts only with beams, expected --num-beams with it",
+            hint="add --num-beams 4",
+        )
     changes.pop("do_sample", None)
     if ignored := asked.ignored(changes):
         option = "--" + ignored.replace("_", "-")

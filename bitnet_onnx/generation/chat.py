@@ -17,6 +17,7 @@ from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig, checked
 from .extras import Extras, of_call
 from .leases import SessionLike
+from .loop import check_stream
 from .rows import GenerationResult
 from .text import TextStream, text_stream
 
@@ -151,6 +152,7 @@ class Chat:
         self, past: list[Turn], turn: Turn, config: GenerationConfig | None, changes: Any
     ) -> Generator[str, None, None]:
         call = of_call(checked(config) or self._config, changes, self._tokenizer.encode)
+        check_stream(call[0])
         return self._answer(turn, call, list(self.turns), past, self._fit(past, turn))
 
     def _answer(

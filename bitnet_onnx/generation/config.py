@@ -16,7 +16,7 @@ from ..errors import GenerationError
 from ..files import read_object, write_text
 from .checks import as_list
 from .fields import known, refused, unknown
-from .options import SAMPLING, Options
+from .options import BEAMS, SAMPLING, Options
 from .watermarking import WatermarkingConfig
 
 __all__ = ["FILE", "NEW_TOKENS", "SAMPLING", "GenerationConfig"]
@@ -79,6 +79,12 @@ class GenerationConfig(Options):
         if "eos_token_id" in changes and changes["eos_token_id"] is None:
             changes["eos_token_id"] = ()
         changed = replace(self, **changes)
+        if (idle := changed.idle_of_beams(changes)) is not None:
+            raise GenerationError(
+                f"{idle} is {changes[idle]!r} but acts only in a search of beams, expected"
+                " num_beams of at least 2 with it",
+                hint="add num_beams=4",
+            )
         if ignored := changed.ignored(changes):
             raise GenerationError(
                 f"{ignored} is {changes[ignored]!r} but acts only when sampling, expected "
@@ -95,6 +101,12 @@ class GenerationConfig(Options):
         if self.do_sample or "do_sample" in changes or self.temperature == 0:
             return None
         return next((n for n in changes if n in SAMPLING and changes[n] is not None), None)
+
+    def idle_of_beams(self, changes: Mapping[str, Any]) -> str | None:
+        """Return the first of the changes that has no effect because there are no beams."""
+        if self.num_beams > 1 or "num_beams" in changes:
+            return None
+        return next((n for n in changes if n in BEAMS and changes[n] is not None), None)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:

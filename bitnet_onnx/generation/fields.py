@@ -30,8 +30,8 @@ _SPEED = """
     num_assistant_tokens_schedule prompt_lookup_num_tokens speculation_type target_lookbehind
     use_mtp
 """
-# They act only on beams, which are refused.
-_IDLE = "diversity_penalty early_stopping length_penalty"
+# It acts only on groups of beams, which are refused.
+_IDLE = "diversity_penalty"
 HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED} {_IDLE}".split())
 
 # They change the answer and are not implemented; with these values they are off.

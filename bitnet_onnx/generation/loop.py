@@ -13,8 +13,10 @@ from .extras import Extras
 from .leases import SessionLike
 from .rows import GenerationResult, Prompt, Row, rows_of
 from .strategies import single
+from .strategies.beams import BeamSearch
+from .strategies.forks import Search, Stopped, search
 
-__all__ = ["GenerationResult", "TokenStream", "generate", "stream"]
+__all__ = ["GenerationResult", "TokenStream", "check_stream", "generate", "stream"]
 
 
 def generate(
@@ -24,6 +26,7 @@ def generate(
     extras: Extras | None = None,
     *,
     on_token: Callable[[int, int], bool | None] | None = None,
+    stopped: Stopped | None = None,
 ) -> list[GenerationResult]:
     """Continue all prompts in one batch, ``num_return_sequences`` times each.
 
@@ -31,21 +34,36 @@ def generate(
     that it would get alone, bit for bit. With a seed this holds for row 0 only, since the rows draw
     different numbers. The rows of the session are in the order of the prompts' lengths, the longest
     first. on_token(row, id) sees each id as it is chosen; a true return value ends that row with
-    "stop_string". Raises GenerationError, and SessionError when another user takes the session
-    over.
+    "stop_string". With beams, it sees the ids of the best sequences when the search is over, and
+    stopped(new ids) says whether a sequence of the search ends with a stop string. Raises
+    GenerationError, and SessionError when another user takes the session over.
     """
-    rows = rows_of(session, prompts, config or GenerationConfig(), extras)
+    config = config or GenerationConfig()
+    rows = rows_of(session, prompts, config, extras)
     if not rows:
         return []
     lease = session.claim()
     try:
-        sequences = single.start(lease, rows)
-        for row, token in single.steps(lease, sequences, session.context_length):
+        if config.num_beams > 1:
+            searches = _searches(rows, config, extras or Extras())
+            search(lease, searches, session.context_length, stopped)
+            chosen = ((row, token) for row in rows for token in row.result.ids)
+        else:
+            sequences = single.start(lease, rows)
+            chosen = single.steps(lease, sequences, session.context_length)
+        for row, token in chosen:
             if on_token is not None and on_token(row.number, token):
                 row.stop()
     finally:
         lease.release()
     return [row.result for row in rows]
+
+
+def _searches(rows: list[Row], config: GenerationConfig, extras: Extras) -> list[Search]:
+    """Return one search for the rows of each prompt."""
+    each = config.num_return_sequences
+    groups = [rows[first : first + each] for first in range(0, len(rows), each)]
+    return [BeamSearch(group, config, extras) for group in groups]
 
 
 def stream(
@@ -60,13 +78,25 @@ def stream(
     errors of ``generate``.
     """
     config = config or GenerationConfig()
+    check_stream(config)
+    (row,) = rows_of(session, [ids], config, extras)
+    return TokenStream(session, row)
+
+
+def check_stream(config: GenerationConfig) -> None:
+    """Raise GenerationError where the options ask for more than one stream can give."""
+    if config.num_beams > 1:
+        raise GenerationError(
+            f"num_beams is {config.num_beams} for a stream, expected 1: a search of beams knows its"
+            " first token when it ends",
+            hint="generate returns what the search finds; a stream or a chat needs num_beams=1, or"
+            " --ignore-generation-config where the file asks for beams",
+        )
     if config.num_return_sequences > 1:
         raise GenerationError(
             f"num_return_sequences is {config.num_return_sequences} for a stream, expected 1",
             hint="generate returns all of them",
         )
-    (row,) = rows_of(session, [ids], config, extras)
-    return TokenStream(session, row)
 
 
 class TokenStream(Iterator[int]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GenerationError
+from .beam_options import early_stopping, refuse_beside_beams
 from .checks import (
     as_tuple,
     decay,
@@ -23,13 +24,15 @@ from .checks import (
 )
 from .watermarking import WatermarkingConfig, watermarking
 
-__all__ = ["SAMPLING", "Options"]
+__all__ = ["BEAMS", "SAMPLING", "Options"]
 
 # The options that act only with do_sample.
 SAMPLING = (
     "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
     "seed",
 )  # fmt: skip
+# The options that act only with num_beams.
+BEAMS = ("length_penalty", "early_stopping")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Options:
     repetition_penalty: float = 1.0
     """1 turns it off; unlike the options above, it acts without ``do_sample`` too."""
     num_beams: int = 1
-    """Only 1 is supported."""
+    """How many sequences a search of beams keeps for a prompt; 1 is no search."""
     eos_token_id: int | Sequence[int] | None = None
     """Tokens that end an answer; None takes the tokenizer's, if there is a tokenizer. Of an empty
     list, and of the keyword ``eos_token_id=None`` in one call, no token ends it."""
@@ -106,7 +109,12 @@ class Options:
     guidance_scale: float | None = None
     """How far the answer is led away from that to ``negative_prompt``; 1 turns it off."""
     num_return_sequences: int = 1
-    """How many answers are drawn for each prompt."""
+    """How many answers there are for each prompt: drawn ones, or the best of a search of beams."""
+    length_penalty: float = 1.0
+    """Beams: the sum of an answer's log-probabilities is divided by its length to this power."""
+    early_stopping: bool | str = False
+    """Beams: True ends a search once ``num_beams`` answers ended; False, when no better one is
+    likely; "never", when no better one is possible."""
     max_time: float | None = None
     """Seconds after which no further token is begun."""
     watermarking_config: WatermarkingConfig | Mapping[str, Any] | None = None
@@ -116,13 +124,13 @@ class Options:
         for name, check in CHECKS.items():
             # NumPy's numbers become Python's, so that the options can be written as JSON.
             object.__setattr__(self, name, check(name, getattr(self, name)))
-        if self.num_beams != 1:
-            raise wrong("num_beams", self.num_beams, "1: greedy decoding, or sampling")
-        if self.num_return_sequences > 1 and not self.do_sample:
+        if self.num_beams > 1:
+            refuse_beside_beams(self)
+        elif self.num_return_sequences > 1 and not self.do_sample:
             raise GenerationError(
                 f"num_return_sequences is {self.num_return_sequences}, but greedy decoding has one"
-                " answer, expected do_sample=True with it",
-                hint="add do_sample=True",
+                " answer, expected do_sample=True or num_beams with it",
+                hint="add do_sample=True, or num_beams",
             )
         suppressed = {*(self.suppress_tokens or ())}
         for name in ("forced_bos_token_id", "forced_eos_token_id"):
@@ -161,6 +169,8 @@ _CUTOFF = _number("a number of at least 0 and below 1", lambda p: 0 <= p < 1)
 _POSITIVE = _number("a number above 0", lambda number: number > 0)
 _FINITE = _number("a finite number", lambda _: True)
 CHECKS: dict[str, Check] = {
+    "early_stopping": early_stopping,
+    "length_penalty": _FINITE,
     "eos_token_id": ids_of,
     "suppress_tokens": ids_of,
     "begin_suppress_tokens": ids_of,

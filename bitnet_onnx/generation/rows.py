@@ -45,6 +45,9 @@ class GenerationResult:
     """Seconds to the first new id; the rows of a batch share them."""
     decode_seconds: float = 0.0
     """Seconds from the first new id to the last."""
+    score: float | None = None
+    """Of a search of beams: the sum of the ids' log-probabilities, divided by their number to the
+    power of length_penalty; transformers calls them ``sequences_scores``."""
 
 
 class Row:
@@ -65,7 +68,7 @@ class Row:
         self.prompt_number = prompt_number
         self._extras = extras or Extras()
         self.result = GenerationResult(prompt_tokens=len(prompt))
-        self._limit, self._eos = config.limit(len(prompt)), frozenset(config.eos_token_ids)
+        self.limit, self._eos = config.limit(len(prompt)), frozenset(config.eos_token_ids)
         self._sampler = Sampler(config, number, self._extras, prompt_number)
         self._sampler.observe(prompt)
 
@@ -87,17 +90,18 @@ class Row:
             logits = guided(logits, away, self._config.guidance_scale)
         token = self._sampler.sample(logits)
         self.result.ids.append(token)
-        self.result.finish_reason = self._reason(token, last, start)
+        self.result.finish_reason = self.reason(self.result.ids, last, start)
         return token
 
-    def _reason(self, token: int, last: bool, start: float) -> FinishReason | None:
-        if token in self._eos:
+    def reason(self, ids: list[int], last: bool, start: float) -> FinishReason | None:
+        """Return why new ids end where they do; None where they can go on."""
+        if ids[-1] in self._eos:
             return "stop"
-        if last or len(self.result.ids) == self._limit:
+        if last or len(ids) == self.limit:
             return "length"
         if self._config.max_time is not None and perf_counter() - start > self._config.max_time:
             return "time"
-        if any(ended([*self.prompt, *self.result.ids], None) for ended in self._extras.criteria):
+        if any(ended([*self.prompt, *ids], None) for ended in self._extras.criteria):
             return "criteria"
         return None
 

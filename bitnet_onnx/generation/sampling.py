@@ -15,7 +15,7 @@ from .extras import Extras
 from .processors.order import Processors
 from .processors.past import Past
 
-__all__ = ["Sampler"]
+__all__ = ["Sampler", "check_highest", "random_numbers"]
 
 
 class Sampler:
@@ -36,8 +36,7 @@ class Sampler:
         self.config = config
         self.past = Past()
         self._processors = Processors(config, extras, row if prompt is None else prompt)
-        entropy = None if config.seed is None else (config.seed, row)
-        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+        self._random = random_numbers(config, row)
 
     def observe(self, ids: Sequence[int]) -> None:
         """Take the ids of the prompt."""
@@ -57,7 +56,7 @@ class Sampler:
             if self._processors.marks:
                 scores = self._processors.after(self.past, scores)
             choice = int(np.argmax(scores))
-            self._check(scores[choice], logits)
+            check_highest(scores[choice], logits, len(self.past))
         self.choose(choice)
         return choice
 
@@ -76,7 +75,7 @@ class Sampler:
         """
         processors, warpers = self._processors, self._processors.warpers
         scores = processors.before(self.past, logits)
-        self._check(scores.max(), logits)
+        check_highest(scores.max(), logits, len(self.past))
         assert warpers is not None, "only sampling has a distribution"
         if not processors.marks:
             return warpers.candidates(scores)
@@ -85,26 +84,34 @@ class Sampler:
         weights = np.exp(scores[ids].astype(np.float64) - scores.max())
         return ids, weights / weights.sum()
 
-    def _check(self, highest: np.floating, logits: np.ndarray) -> None:
-        """Raise GenerationError where no token can be chosen; say whose fault it is."""
-        # The maximum is NaN when any score is, and infinite when the softmax does not exist.
-        if np.isfinite(highest):
-            return
-        given = logits.max()
-        if np.isfinite(given) and highest == -np.inf:
-            raise GenerationError(
-                f"the options forbid every token after {len(self.past)} tokens, expected one to be"
-                " left",
-                hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens or the lengths",
-            )
-        if np.isfinite(given):
-            raise GenerationError(
-                f"the options and functions make the highest logit {highest}, expected a finite"
-                " number",
-                hint="look at the penalties and biases, and at what logits_processor returns",
-            )
+
+def random_numbers(config: GenerationConfig, row: int) -> np.random.Generator:
+    """Return the generator of a row."""
+    entropy = None if config.seed is None else (config.seed, row)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
+def check_highest(highest: np.floating, logits: np.ndarray, length: int) -> None:
+    """Raise GenerationError where no token can be chosen; say whose fault it is.
+
+    length: how many tokens are there.
+    """
+    # The maximum is NaN when any score is, and infinite when the softmax does not exist.
+    if np.isfinite(highest):
+        return
+    given = logits.max()
+    if np.isfinite(given) and highest == -np.inf:
         raise GenerationError(
-            f"the highest logit is {given}, expected a finite number: the weights or the artifact"
-            " are damaged",
-            hint="compare the artifact with its checkpoint: bitnet-onnx verify CHECKPOINT ARTIFACT",
+            f"the options forbid every token after {length} tokens, expected one to be left",
+            hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens or the lengths",
         )
+    if np.isfinite(given):
+        raise GenerationError(
+            f"the options and functions make the highest logit {highest}, expected a finite number",
+            hint="look at the penalties and biases, and at what logits_processor returns",
+        )
+    raise GenerationError(
+        f"the highest logit is {given}, expected a finite number: the weights or the artifact"
+        " are damaged",
+        hint="compare the artifact with its checkpoint: bitnet-onnx verify CHECKPOINT ARTIFACT",
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..text.streaming import StopStrings, StreamDecoder
 from ..text.tokenizer import Tokenizer
@@ -144,10 +145,17 @@ def generate_text(
         write(row, piece)
         return stopped
 
-    results = generate(session, prompts, config, extras, on_token=on_token)
+    stopped = partial(_stopped, tokenizer, config) if config.stop_strings else None
+    results = generate(session, prompts, config, extras, on_token=on_token, stopped=stopped)
     for row, writer in enumerate(writers):
         write(row, writer.flush())
     return [TextResult(text, result) for text, result in zip(texts, results, strict=True)]
+
+
+def _stopped(tokenizer: Tokenizer, config: GenerationConfig, ids: Sequence[int]) -> bool:
+    """Return whether the text of new ids holds a stop string."""
+    writer = _Writer(tokenizer, config)
+    return any(writer.push(token)[1] for token in ids)
 
 
 def _ending(tokenizer: Tokenizer, config: GenerationConfig | None) -> GenerationConfig:

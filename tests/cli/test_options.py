@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,14 @@ FILES: dict[str, dict[str, Any]] = {
         "temperature": 0.6,
         "max_new_tokens": 9,
     },
+    "beams": {
+        "num_beams": 4,
+        "length_penalty": 0.5,
+        "early_stopping": True,
+        "eos_token_id": [1, 2],
+        "no_repeat_ngram_size": 2,
+        "max_new_tokens": 9,
+    },
 }
 
 
@@ -238,13 +247,13 @@ def test_options_go_before_the_file(
 def test_a_field_that_is_not_implemented_is_refused_with_a_way_out(
     demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifact = configured(demo_artifact, tmp_path / "a", {"num_beams": 4, "eos_token_id": [1, 2]})
+    artifact = configured(demo_artifact, tmp_path / "a", {"penalty_alpha": 0.6, "top_k": 4})
     for command in (["generate", str(artifact), QUESTION], ["chat", str(artifact)]):
         code, out, err = run(capsys, *command)
         assert (code, out) == (2, "")
-        assert "generation_config.json: num_beams is 4, expected 1" in err
+        assert "generation_config.json: penalty_alpha is 0.6 in" in err
     assert run(capsys, "generate", artifact, QUESTION, "--ignore-generation-config")[0] == 0
-    with pytest.raises(bitnet_onnx.GenerationError, match="num_beams is 4"):
+    with pytest.raises(bitnet_onnx.GenerationError, match=r"penalty_alpha is 0\.6"):
         bitnet_onnx.load(artifact)
     own = bitnet_onnx.GenerationConfig(max_new_tokens=3)
     with bitnet_onnx.load(artifact, threads=1, generation_config=own) as model:
@@ -274,9 +283,41 @@ def test_several_answers_and_a_negative_prompt(
     assert ids(capsys, demo_artifact, QUESTION, *asked) == guided.result.ids
 
 
+def test_beams_of_the_command_and_of_the_file(
+    demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = [{"role": "user", "content": QUESTION}]
+    options: dict[str, Any] = {
+        "num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.5, "early_stopping": "never",
+    }  # fmt: skip
+    with bitnet_onnx.load(demo_artifact, threads=1) as model:
+        found = model.generate(message, max_new_tokens=256, **options).sequences
+    given = [
+        part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)
+    ]
+    code, out, _ = run(capsys, "generate", demo_artifact, QUESTION, *given, "--format", "json")
+    assert code == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["ids"] for line in lines] == [each.result.ids for each in found]
+    assert [line["score"] for line in lines] == [each.result.score for each in found]
+    assert [line["text"] for line in lines] == [each.text for each in found]
+    artifact = configured(demo_artifact, tmp_path / "a", {**options, "eos_token_id": [1, 2]})
+    code, out, _ = run(capsys, "generate", artifact, QUESTION, "--format", "ids")
+    assert code == 0
+    assert [len(line.split(",")) for line in out.splitlines()]
+    code, _, err = run(capsys, "chat", artifact)
+    assert code == 2
+    assert "num_beams is 3 for a stream, expected 1" in err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--length-penalty", "2"], "--length-penalty acts only with beams, expected --num-beams"),
+        (
+            ["--num-beams", "2", "--num-return-sequences", "3"],
+            "num_return_sequences is 3, expected",
+        ),
         (["--num-return-sequences", "2"], "num_return_sequences is 2, but greedy decoding has one"),
         (["--negative-prompt", "x"], "a negative prompt is given without guidance_scale"),
         (["--max-time", "-1"], "max_time is -1.0, expected a number above 0"),
