@@ -25,6 +25,8 @@ FACE = "bitnet_onnx"
 # What the face's functions take and return, and the modules in which it is defined.
 RESULTS = {
     "bitnet_onnx.generation.chat": ["Turn"],
+    "bitnet_onnx.generation.extras": ["Extras"],
+    "bitnet_onnx.generation.watermark": ["WatermarkDetectorOutput"],
     "bitnet_onnx.runtime.session": ["Lease"],
     "bitnet_onnx.runtime.cache.growing": ["CachedRow"],
 }

@@ -49,10 +49,12 @@ class Extras:
 
     @property
     def processors(self) -> tuple[LogitsProcessor, ...]:
+        """The functions of logits_processor."""
         return tuple(self.logits_processor)  # type: ignore[arg-type]
 
     @property
     def criteria(self) -> tuple[StoppingCriterion, ...]:
+        """The functions of stopping_criteria."""
         return tuple(self.stopping_criteria)  # type: ignore[arg-type]
 
     def negative_prompts(self, config: GenerationConfig, count: int) -> list[Any] | None:

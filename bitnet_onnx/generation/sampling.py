@@ -45,7 +45,7 @@ class Sampler:
 
     def choose(self, token: int) -> None:
         """Take an id that was chosen."""
-        self.past.add([token])
+        self.past.append(token)
 
     def sample(self, logits: np.ndarray) -> int:
         """Return the next id, chosen from logits [vocab]."""

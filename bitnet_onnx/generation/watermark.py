@@ -26,9 +26,11 @@ class WatermarkDetectorOutput:
     """What was found in each sequence, with transformers' names: arrays [sequences]."""
 
     num_tokens_scored: np.ndarray
+    """Tokens that could be looked at."""
     num_green_tokens: np.ndarray
     """Tokens that a watermark would have preferred."""
     green_fraction: np.ndarray
+    """Their share of the tokens scored."""
     z_score: np.ndarray
     """How many standard deviations they are more than by chance."""
     p_value: np.ndarray

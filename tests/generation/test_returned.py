@@ -85,7 +85,7 @@ def test_several_answers_of_a_model_and_their_texts() -> None:
 @pytest.mark.parametrize("scale", [2.5, 0.4, -1.0])
 @pytest.mark.parametrize("given", [False, True])
 def test_guided_ids_are_those_of_transformers(scale: float, given: bool) -> None:
-    import torch
+    torch: Any = pytest.importorskip("torch")
 
     config = GUIDED.changed(guidance_scale=scale, repetition_penalty=1.1)
     extras = Extras(negative_prompt_ids=AWAY if given else None)
@@ -107,7 +107,7 @@ def test_guided_ids_are_those_of_transformers(scale: float, given: bool) -> None
 
 def test_guided_scores_are_those_of_transformers() -> None:
     """float32 sums of log-probabilities err by 1e-6 of the largest; ours are float64."""
-    import torch
+    torch: Any = pytest.importorskip("torch")
 
     for seed in range(50):
         generator = np.random.default_rng(seed)

@@ -37,7 +37,7 @@ def theirs(values: dict[str, Any], vocab: int) -> Any:
 
 @pytest.mark.parametrize("values", CONFIGS, ids=str)
 def test_the_bias_is_on_the_tokens_of_transformers(values: dict[str, Any]) -> None:
-    import torch
+    torch: Any = pytest.importorskip("torch")
 
     for vocab in (41, 700):
         ours, other = Watermark(WatermarkingConfig(**values)), theirs(values, vocab)
@@ -65,7 +65,7 @@ def test_a_list_is_the_permutation_of_torch() -> None:
 def detected(
     values: dict[str, Any], vocab: int, rows: list[list[int]], once: bool = False
 ) -> tuple[Any, Any]:
-    import torch
+    torch: Any = pytest.importorskip("torch")
     from transformers import WatermarkDetector as Theirs
 
     config: Any = SimpleNamespace(bos_token_id=0, is_encoder_decoder=False, vocab_size=vocab)

@@ -55,6 +55,14 @@ class Past:
         self._ids[self._length : end] = ids
         self._length = end
 
+    def append(self, token: int) -> None:
+        """Append one id."""
+        if self._length == len(self._ids):
+            self.add([token])
+        else:
+            self._ids[self._length] = token
+            self._length += 1
+
     def truncate(self, length: int) -> None:
         """Keep the first ``length`` ids."""
         assert self.prompt <= length <= self._length

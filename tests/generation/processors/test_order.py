@@ -79,7 +79,7 @@ def both(
     values: dict[str, Any], prompt: list[int], new: list[int], scores: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return our scores and transformers'."""
-    import torch
+    torch: Any = pytest.importorskip("torch")
 
     past = Past(prompt)
     past.add(new)
@@ -145,7 +145,8 @@ def test_scores_of_no_option_are_not_copied() -> None:
 @pytest.mark.parametrize("count", [2, 3])
 def test_beams_keep_one_more_token_than_there_are_eos(count: int) -> None:
     """Warpers of log-probabilities, with min_tokens_to_keep."""
-    import torch
+    torch: Any = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
     from transformers.generation import logits_process as lp
 
     from bitnet_onnx.generation.processors.warpers import Warpers
