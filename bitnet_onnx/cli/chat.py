@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..artifact import TASK, Artifact
     from ..generation.chat import Chat
+    from ..generation.loop import check_stream
     from ..generation.text import of_chat
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     # A missing template, or one that does not use the options, fails here.
     tokenizer.encode_chat([{"role": "user", "content": "a"}], **options)
     config = of_chat(generation_config(args, artifact.folder), tokenizer)
+    check_stream(config)
     with Session(artifact, threads=args.threads) as session:
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /help lists commands, /exit or Ctrl-D ends")

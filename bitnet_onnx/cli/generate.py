@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--early-stopping",
         choices=("true", "false", "never"),
-        help="with --num-beams: end the search with that many answers (true), when no better one is "
-        "likely (false, the default) or possible (never)",
+        help="with --num-beams: end the search with that many answers (true), when no better one "
+        "is likely (false, the default) or possible (never)",
     )
     parser.add_argument(
         "--negative-prompt", metavar="TEXT", help="what --guidance-scale leads away from"

@@ -47,7 +47,9 @@ def generate(
         if config.num_beams > 1:
             searches = _searches(rows, config, extras or Extras())
             search(lease, searches, session.context_length, stopped)
-            chosen = ((row, token) for row in rows for token in row.result.ids)
+            chosen: Iterator[tuple[Row, int]] = iter(
+                [(row, token) for row in rows for token in row.result.ids]
+            )
         else:
             sequences = single.start(lease, rows)
             chosen = single.steps(lease, sequences, session.context_length)

@@ -13,7 +13,7 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.processors.order import Processors
 from bitnet_onnx.generation.processors.past import Past
-from tests.support.toy_model import transformers_processors
+from tests.support.generation.toy_model import transformers_processors
 
 VOCAB = 23
 # Options that look at the past or change scores; each is off without its name.
