@@ -14,8 +14,8 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.fields import HARMLESS, REFUSED
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.generation.sampling import Sampler
-from tests.support.text.fakes import FakeSession, fake_logits
 from tests.support.generation.toy_model import transformers_generate
+from tests.support.text.fakes import FakeSession, fake_logits
 
 VOCAB = 20
 PROMPTS = ([4, 5, 6, 4, 5], [7], [1, 2, 1, 2, 1, 2])

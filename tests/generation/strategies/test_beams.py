@@ -16,8 +16,8 @@ from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.generation.rows import GenerationResult
 from bitnet_onnx.generation.strategies.beams import best, drawn, log_probabilities
-from tests.support.text.fakes import FakeSession, make_tokenizer
 from tests.support.generation.toy_model import transformers_generate
+from tests.support.text.fakes import FakeSession, make_tokenizer
 
 VOCAB, PAD = 20, 19
 PROMPTS = [[7], [4, 5, 6, 4, 5], [1, 2], [7]]
