@@ -39,6 +39,6 @@ class Pooling(NamedTuple):
         """Return itself; raise CheckpointError where it cannot be computed."""
         if self.refusal is not None:
             raise CheckpointError(
-                self.refusal, hint=f"to take another, give --pooling {' or '.join(POOLINGS)}"
+                self.refusal, hint=f"export it with --pooling {' or '.join(POOLINGS)}"
             )
         return self

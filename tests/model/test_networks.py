@@ -21,6 +21,7 @@ from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.network.maple import Maple
 from bitnet_onnx.network.mixture import Mixture
 from bitnet_onnx.network.parts import parts_of
 from bitnet_onnx.network.records import RECORDS
@@ -172,6 +173,10 @@ def config_of(network: str, **sizes: Any) -> BitNetConfig:
     if network in GROUPED:
         return replace(config, network=network, group_size=128, dim_model_base=64, scale_emb=2.0)
     record = RECORDS[network]
+    if network == "maple":
+        sliding = tuple(number % 2 == 0 for number in range(config.num_hidden_layers))
+        mixture = Maple(4, 2, sliding_window=5, sliding=sliding)
+        return replace(config, network=network, quantization="float", mixture=mixture)
     if record.experts:
         mixture = Mixture(4, 2, shared_intermediate_size=48 if record.shared_expert else 0)
         return replace(config, network=network, mixture=mixture)
