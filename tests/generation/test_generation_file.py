@@ -14,8 +14,8 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.fields import HARMLESS, REFUSED
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.generation.sampling import Sampler
-from tests.support.text.fakes import FakeSession, fake_logits
 from tests.support.generation.toy_model import transformers_generate
+from tests.support.text.fakes import FakeSession, fake_logits
 
 VOCAB = 20
 PROMPTS = ([4, 5, 6, 4, 5], [7], [1, 2, 1, 2, 1, 2])
@@ -124,8 +124,7 @@ def test_sampled_probabilities_are_those_of_transformers(kind: str, tmp_path: Pa
 
 
 WRONG: dict[str, Any] = {
-    "penalty_alpha": 0.6, "dola_layers": "low", "constraints": [[1]],
-    "force_words_ids": [[1]], "num_beam_groups": 2, "token_healing": True,
+    "penalty_alpha": 0.6, "dola_layers": "low", "constraints": [[1]], "token_healing": True,
     "cache_implementation": "quantized", "force_bos_token_to_be_generated": True,
 }  # fmt: skip
 

@@ -16,8 +16,8 @@ from bitnet_onnx.generation.loop import generate, stream
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.generation.sampling import Sampler
 from bitnet_onnx.generation.strategies import single
-from tests.support.text.fakes import FakeSession, fake_logits, make_tokenizer
 from tests.support.generation.toy_model import transformers_generate
+from tests.support.text.fakes import FakeSession, fake_logits, make_tokenizer
 
 VOCAB = 20
 PROMPTS = [[7], [4, 5, 6, 4, 5], [1, 2], [7]]

@@ -12,8 +12,8 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.loop import generate, stream
 from bitnet_onnx.generation.model import Model
-from tests.support.text.fakes import FakeSession, fake_logits, make_tokenizer
 from tests.support.generation.toy_model import transformers_generate, transformers_processors
+from tests.support.text.fakes import FakeSession, fake_logits, make_tokenizer
 
 VOCAB = 20
 PROMPTS = [[4, 5, 6, 4, 5], [7], [1, 2]]
