@@ -42,9 +42,10 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
 embedding: prompts model
 generation: checks watermarking beam_options options fields config extras processors.past
     processors.penalties processors.sequences processors.lengths processors.plain processors.own
-    processors.greenlist processors.watermark processors.warpers processors.order sampling
-    guidance leases rows strategies.single strategies.forks strategies.beams loop watermark text
-    chat model
+    processors.greenlist processors.watermark processors.warpers processors.diversity
+    processors.order sampling guidance leases rows strategies.single strategies.forks
+    strategies.beams strategies.hypotheses strategies.forced_words strategies.groups
+    strategies.constrained loop watermark text chat model
 verification: taps reference compare embedding
 bench: measure breakdown embedding
 serve: server page

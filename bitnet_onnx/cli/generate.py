@@ -61,6 +61,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "is likely (false, the default) or possible (never)",
     )
     parser.add_argument(
+        "--num-beam-groups",
+        type=int,
+        help="with --num-beams: groups of beams that avoid each other's tokens; default: 1",
+    )
+    parser.add_argument(
+        "--diversity-penalty",
+        type=float,
+        help="with --num-beam-groups: how strongly they avoid them",
+    )
+    parser.add_argument(
         "--negative-prompt", metavar="TEXT", help="what --guidance-scale leads away from"
     )
     add_format(parser, "text", "ids", "json")

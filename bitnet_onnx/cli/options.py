@@ -21,7 +21,10 @@ NAMES = (
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
     "guidance_scale", "max_time", "seed",
 )  # fmt: skip
-MORE = ("num_return_sequences", "num_beams", "length_penalty", "early_stopping")  # of one command
+MORE = (  # of one command
+    "num_return_sequences", "num_beams", "length_penalty", "early_stopping", "num_beam_groups",
+    "diversity_penalty",
+)  # fmt: skip
 NUMBERS: dict[str, tuple[type, str]] = {
     "--temperature": (
         float,

@@ -12,9 +12,9 @@ from typing import Any
 
 __all__ = ["known", "refused", "unknown"]
 
-# They describe the file or the checkpoint. bos and pad are the tokenizer's matter.
+# They describe the file or the checkpoint. bos is the tokenizer's matter.
 _ABOUT = """
-    _commit_hash _from_model_config bos_token_id decoder_start_token_id pad_token_id
+    _commit_hash _from_model_config bos_token_id decoder_start_token_id
     transformers_version
 """
 # They say what is returned beside the ids.
@@ -30,9 +30,7 @@ _SPEED = """
     num_assistant_tokens_schedule prompt_lookup_num_tokens speculation_type target_lookbehind
     use_mtp
 """
-# It acts only on groups of beams, which are refused.
-_IDLE = "diversity_penalty"
-HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED} {_IDLE}".split())
+HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED}".split())
 
 # They change the answer and are not implemented; with these values they are off.
 REFUSED: Mapping[str, tuple[Any, ...]] = {
@@ -43,8 +41,6 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
     "constraints": (),
     "dola_layers": (),
     "force_bos_token_to_be_generated": (False,),
-    "force_words_ids": (),
-    "num_beam_groups": (1,),
     "penalty_alpha": (0.0,),
     "token_healing": (False,),
 }  # fmt: skip

@@ -14,7 +14,9 @@ from .leases import SessionLike
 from .rows import GenerationResult, Prompt, Row, rows_of
 from .strategies import single
 from .strategies.beams import BeamSearch
+from .strategies.constrained import ConstrainedSearch
 from .strategies.forks import Search, Stopped, search
+from .strategies.groups import GroupSearch
 
 __all__ = ["GenerationResult", "TokenStream", "check_stream", "generate", "stream"]
 
@@ -65,7 +67,12 @@ def _searches(rows: list[Row], config: GenerationConfig, extras: Extras) -> list
     """Return one search for the rows of each prompt."""
     each = config.num_return_sequences
     groups = [rows[first : first + each] for first in range(0, len(rows), each)]
-    return [BeamSearch(group, config, extras) for group in groups]
+    kind: type[BeamSearch | ConstrainedSearch | GroupSearch] = BeamSearch
+    if config.force_words_ids is not None:
+        kind = ConstrainedSearch
+    elif config.num_beam_groups > 1:
+        kind = GroupSearch
+    return [kind(group, config, extras) for group in groups]
 
 
 def stream(

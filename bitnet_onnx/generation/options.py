@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GenerationError
-from .beam_options import early_stopping, refuse_beside_beams
+from .beam_options import early_stopping, force_words, refuse_beside_beams
 from .checks import (
     as_tuple,
     decay,
@@ -32,7 +32,7 @@ SAMPLING = (
     "seed",
 )  # fmt: skip
 # The options that act only with num_beams.
-BEAMS = ("length_penalty", "early_stopping")
+BEAMS = ("length_penalty", "early_stopping", "num_beam_groups", "diversity_penalty")
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,16 @@ class Options:
     early_stopping: bool | str = False
     """Beams: True ends a search once ``num_beams`` answers ended; False, when no better one is
     likely; "never", when no better one is possible."""
+    num_beam_groups: int = 1
+    """Beams: how many groups search, each led away from the ones before it."""
+    diversity_penalty: float = 0.0
+    """Groups: what a token loses for each beam of the groups before that chose it in the step."""
+    force_words_ids: Sequence[Any] | None = None
+    """Beams: sequences of tokens that an answer holds; or lists of sequences, one of which it
+    holds."""
+    pad_token_id: int | None = None
+    """Groups: what a group that has ended goes on with, as later groups see it; None is the first
+    of ``eos_token_id``."""
     max_time: float | None = None
     """Seconds after which no further token is begun."""
     watermarking_config: WatermarkingConfig | Mapping[str, Any] | None = None
@@ -124,7 +134,7 @@ class Options:
         for name, check in CHECKS.items():
             # NumPy's numbers become Python's, so that the options can be written as JSON.
             object.__setattr__(self, name, check(name, getattr(self, name)))
-        if self.num_beams > 1:
+        if self.num_beams > 1 or self.num_beam_groups > 1 or self.force_words_ids is not None:
             refuse_beside_beams(self)
         elif self.num_return_sequences > 1 and not self.do_sample:
             raise GenerationError(
@@ -170,6 +180,10 @@ _POSITIVE = _number("a number above 0", lambda number: number > 0)
 _FINITE = _number("a finite number", lambda _: True)
 CHECKS: dict[str, Check] = {
     "early_stopping": early_stopping,
+    "force_words_ids": force_words,
+    "num_beam_groups": _least(1),
+    "pad_token_id": _optional(_least(0)),
+    "diversity_penalty": _number("a number of at least 0", lambda number: number >= 0),
     "length_penalty": _FINITE,
     "eos_token_id": ids_of,
     "suppress_tokens": ids_of,

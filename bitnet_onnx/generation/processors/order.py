@@ -29,12 +29,20 @@ class Processors:
     """
 
     def __init__(
-        self, config: GenerationConfig, extras: Extras | None = None, prompt: int = 0
+        self,
+        config: GenerationConfig,
+        extras: Extras | None = None,
+        prompt: int = 0,
+        diversity: Processor | None = None,
     ) -> None:
-        """prompt: the number of the sequence's prompt, which prefix_allowed_tokens_fn gets."""
+        """prompt: the number of the sequence's prompt, which prefix_allowed_tokens_fn gets.
+
+        diversity: what leads a group of beams away from others.
+        """
         extras = extras or Extras()
         before: list[Processor | None] = [
             sequence_bias(config),
+            diversity,
             encoder_repetition(config),
             repetition(config),
             occurrence(config),  # presence_penalty and frequency_penalty, which transformers lacks

@@ -19,7 +19,8 @@ from ..rows import FinishReason, Row
 from ..sampling import check_highest, random_numbers
 from .forks import Ends, Fork, Search
 
-__all__ = ["BeamSearch", "best", "drawn", "log_probabilities", "penalized"]
+__all__ = ["NEVER", "BeamSearch", "best", "candidate_count", "continued", "drawn",
+           "log_probabilities", "penalized"]  # fmt: skip
 
 NEVER = np.float32(-1e9)  # the score of what cannot be chosen, in transformers
 
@@ -48,8 +49,10 @@ class BeamSearch(Search):
 
     def step(self, logits: np.ndarray, ends: Ends) -> Fork:
         """Choose the next ids from logits [width, vocab]."""
-        scores = self._continued(logits)
-        places = self._candidates(scores)
+        scores = continued(self._processors, self._pasts, logits, self._scores)
+        count = candidate_count(self._config, scores)
+        scores = scores.ravel()
+        places = self._candidates(scores, count)
         scores, vocab = scores[places], logits.shape[1]
         beams, tokens = (places // vocab).tolist(), (places % vocab).tolist()
         sequences = [
@@ -73,26 +76,8 @@ class BeamSearch(Search):
         pairs = zip(self._answers, self._answer_scores.tolist(), strict=True)
         return [(answer.ids, answer.reason, score) for answer, score in pairs]
 
-    def _continued(self, logits: np.ndarray) -> np.ndarray:
-        """Return the scores [width * vocab] of all sequences that are one id longer."""
-        scores = log_probabilities(logits)
-        for beam, past in enumerate(self._pasts):
-            scores[beam] = self._processors(past, scores[beam])
-        scores += self._scores[:, None]
-        check_highest(scores.max(), logits, len(self._pasts[0]))
-        return scores.ravel()
-
-    def _candidates(self, scores: np.ndarray) -> np.ndarray:
-        """Return the places of the candidates, the best one first.
-
-        There are so many that ``width`` of them do not end.
-        """
-        count = max(2, 1 + len(self._config.eos_token_ids)) * self.width
-        if count > len(scores):
-            raise GenerationError(
-                f"the search needs {count} candidates of {len(scores)}, expected fewer tokens in"
-                " eos_token_id"
-            )
+    def _candidates(self, scores: np.ndarray, count: int) -> np.ndarray:
+        """Return the places of ``count`` candidates, the best one first."""
         if not self._config.samples:
             return best(scores, count)
         places = drawn(scores, count, self._random)
@@ -128,6 +113,32 @@ class BeamSearch(Search):
 
 def _with_end(candidate: _Answer, ended: bool) -> _Answer:
     return replace(candidate, ended=ended)
+
+
+def continued(
+    processors: Processors, pasts: list[Past], logits: np.ndarray, totals: np.ndarray
+) -> np.ndarray:
+    """Return the scores [sequences, vocab] of all sequences that are one id longer."""
+    scores = log_probabilities(logits)
+    for place, past in enumerate(pasts):
+        scores[place] = processors(past, scores[place])
+    scores += totals[:, None]
+    check_highest(scores.max(), logits, len(pasts[0]))
+    return scores
+
+
+def candidate_count(config: GenerationConfig, scores: np.ndarray) -> int:
+    """Return of how many candidates at least as many go on as there are sequences.
+
+    scores: [sequences, vocab].
+    """
+    count = max(2, 1 + len(config.eos_token_ids)) * len(scores)
+    if count > scores.size:
+        raise GenerationError(
+            f"the search needs {count} candidates of {scores.size}, expected fewer tokens in"
+            " eos_token_id"
+        )
+    return count
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

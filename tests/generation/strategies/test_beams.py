@@ -206,7 +206,7 @@ def test_texts_of_beams_are_cut_at_stop_strings() -> None:
             {"num_beams": 2, "num_return_sequences": 3},
             "num_return_sequences is 3, expected at most",
         ),
-        ({"num_beams": 2, "guidance_scale": 2}, "guidance_scale is 2.0 with 2 beams"),
+        ({"num_beams": 2, "guidance_scale": 2}, r"guidance_scale is 2\.0 with num_beams 2"),
         ({"num_beams": 2, "early_stopping": "ever"}, "early_stopping is 'ever', expected True"),
         ({"num_beams": 2, "early_stopping": 1}, "early_stopping is 1, expected True"),
         ({"num_beams": 2, "length_penalty": float("nan")}, "length_penalty is nan, expected a fin"),
