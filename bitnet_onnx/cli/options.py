@@ -125,7 +125,7 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
     if idle := asked.idle_of_beams(changes):
         raise GenerationError(
             f"--{idle.replace('_', '-')} acts only with beams, expected --num-beams with it",
-            hint="add --num-beams 4",
+            hint="give bitnet-onnx generate --num-beams 4, too",
         )
     changes.pop("do_sample", None)
     if ignored := asked.ignored(changes):
