@@ -23,6 +23,7 @@ OTHER_MEANINGS = {
     '"quant_method": "bitnet",',
     'read.one_of(section, f"{NAME}.quant_method", ("bitnet",), "bitnet")',
     'read.one_of(section, f"{NAME}.quant_method", ("bitnet", None), None)',
+    'section: dict[str, Any] = {"quant_method": "bitnet", "quantization_mode": "offline"}',
     'network: str = "bitnet"',
     'fields = {"model_type": "bitnet", "quantization_config": quantization, **PRESETS[preset]}',
     '"model_type": "granitemoe",',
