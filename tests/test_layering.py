@@ -15,7 +15,7 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: body pooling fields key_lists keys rope quantization records unsupported select gemma
+network: body pooling prompts fields key_lists keys rope quantization records unsupported select gemma
     sizes hadamard mixture maple config parts
 weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoint.pickled
     checkpoint.templates checkpoint.sentence checkpoint.experts checkpoint.groups checkpoint.files
@@ -39,7 +39,7 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     readers embedding
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
-embedding: prompts model
+embedding: model
 generation: checks watermarking beam_options options fields config extras processors.past
     processors.penalties processors.sequences processors.lengths processors.plain processors.own
     processors.greenlist processors.watermark processors.warpers processors.diversity

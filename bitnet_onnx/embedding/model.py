@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import GenerationError
+from ..network.prompts import Prompts
 from ..runtime.integers import Ids, integer, integers
 from ..runtime.owned import MODEL_UNCOPIED, Owned
 from ..runtime.vectors import BATCH, VectorSession
 from ..text.tokenizer import Tokenizer
-from .prompts import Prompts
 
 __all__ = ["EmbeddingModel"]
 

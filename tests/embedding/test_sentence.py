@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 import bitnet_onnx
 from bitnet_onnx.errors import BitNetError, ConfigError
+from bitnet_onnx.exporter.export import export
 from bitnet_onnx.exporter.pooling import chosen_pooling, notes
 from bitnet_onnx.model import BitNetEmbedding
 from bitnet_onnx.network.pooling import Pooling
-from bitnet_onnx.weights.checkpoint.sentence import read_pooling
+from bitnet_onnx.weights.checkpoint.sentence import PROMPTS, read_pooling
 from bitnet_onnx.weights.checkpoint.write import save_packed
 from bitnet_onnx.weights.convert import convert
 from bitnet_onnx.weights.open import open_checkpoint
@@ -181,6 +182,12 @@ def test_a_conversion_keeps_the_vectors_and_the_pooling(
         ("qwen3", {}, {"normalize": False}, "vectors of this network are not normalized"),
         ("qwen3", {"norms": False}, {}, "there are no norms inside linears, expected norms of"),
         ("qwen3", {"eps": 3e-6}, {}, "there are norms of eps 3e-06 inside linears"),
+        (
+            "qwen3",
+            {"prompts": {"q": "query: "}},
+            {},
+            "config_sentence_transformers.json has no place",
+        ),
     ],
 )
 def test_what_gguf_cannot_hold_is_refused(
@@ -191,9 +198,38 @@ def test_what_gguf_cannot_hold_is_refused(
     section = {**oracle.ONLINE, **eps}
     folder = oracle.save_body(tmp_path / "c", body, stored, quantization_config=section)
     oracle.write_modules(folder, "lasttoken", **how)
+    if "prompts" in changes:
+        (folder / PROMPTS).write_text(json.dumps({"prompts": changes["prompts"]}))
     with pytest.raises(BitNetError, match=what):
         convert(folder, tmp_path / "m.gguf", to="gguf")
     assert not (tmp_path / "m.gguf").exists()
+
+
+def test_a_gguf_file_holds_how_long_a_text_may_be(tmp_path: Path) -> None:
+    folder = oracle.save_body(tmp_path / "c", *oracle.random_body("qwen3", intermediate_size=128))
+    oracle.write_modules(folder, "lasttoken", max_seq_length=20)
+    made = open_checkpoint(convert(folder, tmp_path / "m.gguf", to="gguf"))
+    assert made.config.max_position_embeddings == 20
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ({"prompts": {"q": 1}}, "prompts is {'q': 1}, expected texts by name"),
+        ({"prompts": ["query: "]}, r"prompts is \['query: '\], expected texts by name"),
+        ({"default_prompt_name": "q"}, "default_prompt_name is 'q', expected the name of a prompt"),
+        ({"prompts": {"q": "a"}, "default_prompt_name": ["q"]}, r"default_prompt_name is \['q'\]"),
+        ([], "holds a JSON list, expected an object"),
+    ],
+)
+def test_prompts_are_refused_before_they_reach_an_artifact(
+    tmp_path: Path, content: Any, what: str
+) -> None:
+    folder = oracle.save_body(tmp_path / "c", *oracle.random_body("qwen3"))
+    (folder / PROMPTS).write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=what):
+        export(folder, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_network_that_generates_has_no_pooling(tmp_path: Path) -> None:

@@ -175,8 +175,8 @@ def config_of(network: str, **sizes: Any) -> BitNetConfig:
     record = RECORDS[network]
     if network == "maple":
         sliding = tuple(number % 2 == 0 for number in range(config.num_hidden_layers))
-        mixture = Maple(4, 2, sliding_window=5, sliding=sliding)
-        return replace(config, network=network, quantization="float", mixture=mixture)
+        maple = Maple(4, 2, sliding_window=5, sliding=sliding)
+        return replace(config, network=network, quantization="float", mixture=maple)
     if record.experts:
         mixture = Mixture(4, 2, shared_intermediate_size=48 if record.shared_expert else 0)
         return replace(config, network=network, mixture=mixture)

@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, ConfigError
 from ...network.body import Body
 from ...network.config import BitNetConfig
 from ...network.parts import ExpertLinear, Linear
 from ...network.pooling import Pooling
+from ...network.prompts import Prompts
 from ...network.quantization import GROUP_SIZE
 from .. import degenerate
 from ..ternary import unpack_published
@@ -137,6 +138,7 @@ class FolderCheckpoint(Checkpoint):
 
     @property
     def pooling(self) -> Pooling:
+        Prompts.of_folder(self.folder, ConfigError)  # an artifact takes their file as it is
         return read_pooling(self.folder, self.config.hidden_size)
 
     def files(self) -> list[Path]:

@@ -25,6 +25,7 @@ from ...files import new_file
 from ...network.config import BitNetConfig
 from ...network.records import of_architecture
 from ..checkpoint.base import Checkpoint
+from ..checkpoint.sentence import PROMPTS
 from .blocks import I2S_BLOCKS, TQ_BLOCK, pack_i2s, pack_tq2
 from .config import ACTIVATION
 from .container import ALIGNMENT, I2_S, I2_S_TAIL
@@ -65,7 +66,7 @@ def write_gguf(
     architecture = _architecture(checkpoint, llama_cpp)
     fields = _fields(config, architecture, checkpoint.path.resolve().stem)
     if config.record.task == "embedding":
-        fields[f"{architecture}.{POOLING_KEY}"] = number_of(checkpoint.pooling.computable())
+        fields |= _vectors(checkpoint, architecture)
     fields |= text_fields(checkpoint.text_files(), config)
     if llama_cpp:
         fields.setdefault("tokenizer.ggml.model", "no_vocab")
@@ -117,6 +118,21 @@ def _architecture(checkpoint: Checkpoint, llama_cpp: bool) -> str:
         what = "rope_scaling" if network.gguf.written else network.architecture
         raise CheckpointError(f"{checkpoint.path}: {what} of this network has no place in GGUF")
     return (network.gguf.llama_cpp if llama_cpp else None) or network.gguf.architectures[0]
+
+
+def _vectors(checkpoint: Checkpoint, architecture: str) -> dict[str, Value]:
+    """Return how tokens become vectors, and how long a text may be; refuse prompts."""
+    if checkpoint.text_files().get(PROMPTS):
+        raise CheckpointError(
+            f"{checkpoint.path}: {PROMPTS} has no place in a GGUF file, expected a folder without",
+            hint="without it texts get no prompt; put prompts before the texts yourself",
+        )
+    pooling = checkpoint.pooling.computable()
+    fields: dict[str, Value] = {f"{architecture}.{POOLING_KEY}": number_of(pooling)}
+    if pooling.longest is not None:
+        longest = min(pooling.longest, checkpoint.config.max_position_embeddings)
+        fields[f"{architecture}.context_length"] = longest
+    return fields
 
 
 def _fields(config: BitNetConfig, architecture: str, name: str) -> dict[str, Value]:

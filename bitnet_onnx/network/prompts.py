@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArtifactError, GenerationError
+from ..errors import ArtifactError, BitNetError, GenerationError
 from ..files import read_object
 
 __all__ = ["FILE", "Prompts"]
@@ -25,19 +25,19 @@ class Prompts:
         self.default = default
 
     @classmethod
-    def of_folder(cls, folder: Path) -> Prompts:
-        """Read the file of a folder; raise ArtifactError naming the file and the field."""
+    def of_folder(cls, folder: Path, error: type[BitNetError] = ArtifactError) -> Prompts:
+        """Read the file of a folder; raise ``error`` naming the file and the field."""
         path = folder / FILE
         if not path.is_file():
             return cls({})
-        fields = read_object(path, ArtifactError)
+        fields = read_object(path, error)
         texts: Any = fields.get("prompts") or {}
         good = isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values())
         if not good:
-            raise ArtifactError(f"{path}: prompts is {texts!r:.80}, expected texts by name")
+            raise error(f"{path}: prompts is {texts!r:.80}, expected texts by name")
         default = fields.get("default_prompt_name")
-        if default is not None and default not in texts:
-            raise ArtifactError(
+        if default is not None and (not isinstance(default, str) or default not in texts):
+            raise error(
                 f"{path}: default_prompt_name is {default!r}, expected the name of a prompt: "
                 f"{', '.join(texts) or 'there is none'}"
             )
@@ -50,6 +50,6 @@ class Prompts:
         if name is None:
             return ""
         if not isinstance(name, str) or name not in self.texts:
-            listed = ", ".join(map(repr, self.texts)) or "nothing: the artifact has no prompts"
-            raise GenerationError(f"prompt_name is {name!r}, expected one of: {listed}")
+            named = f"one of: {', '.join(map(repr, self.texts))}" if self.texts else "none"
+            raise GenerationError(f"prompt_name is {name!r}, expected {named}")
         return self.texts[name]
