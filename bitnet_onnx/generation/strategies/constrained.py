@@ -98,7 +98,7 @@ class ConstrainedSearch(Search):
         for place, index in enumerate(order):
             same = place > 0 and ranks[index] == ranks[order[place - 1]]
             turns.append(turns[-1] + 1 if same else 0)
-        return order[np.argsort(turns, kind="stable")][: self.width].tolist()
+        return list(map(int, order[np.argsort(turns, kind="stable")][: self.width]))
 
     def _holds_all(self, past: Past) -> bool:
         return Progress.of(self._words, past.ids.tolist()).done

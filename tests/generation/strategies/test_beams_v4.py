@@ -75,17 +75,17 @@ def test_progress_with_words() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"num_beams": 4, "num_beam_groups": 3, "diversity_penalty": 1.0}, "num_beam_groups is 3, "),
+        ({"num_beams": 4, "num_beam_groups": 3, "diversity_penalty": 1.0}, "num_beam_groups is 3"),
         ({"num_beam_groups": 2, "diversity_penalty": 1.0}, "num_beam_groups is 2, expected a div"),
         ({"num_beams": 4, "num_beam_groups": 2}, r"diversity_penalty is 0\.0, expected a number"),
         ({"num_beams": 4, "diversity_penalty": 1.0}, "num_beam_groups is 1, expected at least 2"),
-        ({"num_beams": 4, "diversity_penalty": -1.0}, r"diversity_penalty is -1\.0, expected a num"),
+        ({"num_beams": 4, "diversity_penalty": -1.0}, r"diversity_penalty is -1\.0, expected a"),
         (
             {"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 1.0, "do_sample": True},
             "do_sample is True with num_beam_groups 2, expected one of the two",
         ),
         ({"force_words_ids": [[1]]}, "force_words_ids is given without beams, expected num_beams"),
-        ({"num_beams": 2, "force_words_ids": []}, r"force_words_ids is \[\], expected lists of ids"),
+        ({"num_beams": 2, "force_words_ids": []}, r"force_words_ids is \[\], expected lists"),
         ({"num_beams": 2, "force_words_ids": 5}, "force_words_ids is 5, expected lists of ids"),
         ({"num_beams": 2, "force_words_ids": [[]]}, r"force_words_ids is \[\], expected lists"),
         ({"num_beams": 2, "force_words_ids": [[-1]]}, "force_words_ids is -1, expected an integer"),

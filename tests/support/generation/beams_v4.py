@@ -79,7 +79,9 @@ def main() -> None:
         config_class = PretrainedConfig
 
         def __init__(self) -> None:
-            super().__init__(PretrainedConfig(vocab_size=VOCAB))
+            config: Any = PretrainedConfig()
+            config.vocab_size = VOCAB
+            super().__init__(config)
             self.anchor = torch.nn.Parameter(torch.zeros(1))
 
         def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
