@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from .exporter.export import export
     from .generation.chat import Chat
     from .generation.config import GenerationConfig
-    from .generation.loop import GenerationResult
     from .generation.model import Model, load
+    from .generation.rows import GenerationResult
     from .generation.text import TextResult, TextStream
+    from .generation.watermark import WatermarkDetector
+    from .generation.watermarking import WatermarkingConfig
     from .runtime.session import Session
     from .text.tokenizer import Tokenizer
     from .text.tool_calls import ParsedAnswer, ToolCall, parse_tool_calls
@@ -63,6 +65,8 @@ __all__ = [
     "Tokenizer",
     "TokenizerError",
     "ToolCall",
+    "WatermarkDetector",
+    "WatermarkingConfig",
     "__version__",
     "export",
     "load",
@@ -85,7 +89,7 @@ _HOMES = {
     "EmbeddingModel": "embedding.model",
     "GenerationConfig": "generation.config",
     "GenerationError": "errors",
-    "GenerationResult": "generation.loop",
+    "GenerationResult": "generation.rows",
     "LibraryError": "errors",
     "Model": "generation.model",
     "ParsedAnswer": "text.tool_calls",
@@ -96,6 +100,8 @@ _HOMES = {
     "Tokenizer": "text.tokenizer",
     "TokenizerError": "errors",
     "ToolCall": "text.tool_calls",
+    "WatermarkDetector": "generation.watermark",
+    "WatermarkingConfig": "generation.watermarking",
     "export": "exporter.export",
     "load": "generation.model",
     "open_checkpoint": "weights.open",

@@ -52,7 +52,15 @@ GenerationConfig(max_new_tokens=None, do_sample=False, temperature=1.0, top_k=50
     min_p=0.0, repetition_penalty=1.0, num_beams=1, eos_token_id=None, stop_strings=(), seed=None,
     max_length=None, min_length=0, min_new_tokens=None, no_repeat_ngram_size=0, bad_words_ids=None,
     suppress_tokens=None, begin_suppress_tokens=None, forced_eos_token_id=None, typical_p=1.0,
-    epsilon_cutoff=0.0, eta_cutoff=0.0)
+    epsilon_cutoff=0.0, eta_cutoff=0.0, top_h=None, sequence_bias=None,
+    encoder_repetition_penalty=1.0, encoder_no_repeat_ngram_size=0, presence_penalty=0.0,
+    frequency_penalty=0.0, forced_bos_token_id=None, remove_invalid_values=False,
+    exponential_decay_length_penalty=None, renormalize_logits=False, guidance_scale=None,
+    num_return_sequences=1, max_time=None, watermarking_config=None)
+WatermarkingConfig(greenlist_ratio=0.25, bias=2.0, hashing_key=15485863,
+    seeding_scheme='lefthash', context_width=1)
+WatermarkDetector(vocab_size, watermarking_config, *, bos_token_id=None,
+    ignore_repeated_ngrams=False)
 GenerationConfig.changed(**changes)
 GenerationConfig.from_dict(values)
 GenerationConfig.from_file(path)

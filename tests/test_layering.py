@@ -37,7 +37,10 @@ exporter: options defaults pooling traced_experts rope_tables traced trace editi
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: prompts model
-generation: fields config bans sampling loop text chat model
+generation: checks watermarking options fields config extras processors.past processors.penalties
+    processors.sequences processors.lengths processors.plain processors.own processors.greenlist
+    processors.watermark processors.warpers processors.order sampling guidance leases rows
+    strategies.single loop watermark text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: server page

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import GenerationError
 
 if TYPE_CHECKING:
-    from ..generation.loop import GenerationResult
+    from ..generation.rows import GenerationResult
     from ..weights.checkpoint.base import Checkpoint
 
 __all__ = [

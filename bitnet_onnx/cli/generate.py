@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ignore-chat-template", action="store_true", help="feed the plain prompt, after bos"
     )
+    parser.add_argument(
+        "--num-return-sequences", type=int, help="with --do-sample: answers for each prompt"
+    )
+    parser.add_argument(
+        "--negative-prompt", metavar="TEXT", help="what --guidance-scale leads away from"
+    )
     add_format(parser, "text", "ids", "json")
     add_template(parser)
     add_generation(parser, max_new_tokens=256)
@@ -46,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..artifact import TASK, Artifact
+    from ..generation.extras import Extras
     from ..generation.loop import generate
     from ..generation.text import TextResult, generate_text, text_stream
     from ..runtime.session import Session
@@ -57,19 +64,20 @@ def run(args: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_folder(artifact.folder) if needs_text or has_text else None
     prompts = _prompts(args, tokenizer)
     config = generation_config(args, artifact.folder)
+    extras = Extras(negative_prompt_ids=_negative(args, tokenizer))
     if tokenizer is None and config.stop_strings:  # they are found in text
         tokenizer = Tokenizer.from_folder(artifact.folder)
     with Session(artifact, threads=args.threads) as opened:
         session = watched(opened)
         if tokenizer is None:
-            (result,) = generate(session, prompts, config)
-            _print(args.format, [TextResult("", result)])
-            say_speed(result)
+            results = generate(session, prompts, config, extras)
+            _print(args.format, [TextResult("", result) for result in results])
+            say_speed(results[0])
             return
-        if len(prompts) > 1:
-            _print(args.format, generate_text(session, tokenizer, prompts, config))
+        if len(prompts) > 1 or config.num_return_sequences > 1:
+            _print(args.format, generate_text(session, tokenizer, prompts, config, extras))
             return
-        stream = text_stream(session, tokenizer, prompts[0], config)
+        stream = text_stream(session, tokenizer, prompts[0], config, extras)
         for piece in stream:
             if args.format == "text":
                 print(piece, end="", flush=True)
@@ -93,16 +101,29 @@ def _prompts(args: argparse.Namespace, tokenizer: Tokenizer | None) -> list[list
         )
     if args.prompt_ids is not None:
         return [prompt_ids(args.prompt_ids)]
-    assert tokenizer is not None
     if args.prompts_file is not None:
         texts = lines_of(args.prompts_file)
     else:
         texts = [_typed() if args.prompt in (None, "-") else args.prompt]
     if not texts or not all(text.strip() for text in texts):
         raise GenerationError("the prompt is empty, expected some text")
-    if plain:
-        return [tokenizer.encode(text) for text in texts]
-    return [tokenizer.encode_chat([{"role": "user", "content": text}], **options) for text in texts]
+    return [_encoded(args, tokenizer, text) for text in texts]
+
+
+def _negative(args: argparse.Namespace, tokenizer: Tokenizer | None) -> list[int] | None:
+    """Return the ids of the negative prompt, which is encoded like the prompt."""
+    if args.negative_prompt is None:
+        return None
+    if tokenizer is None:
+        raise GenerationError("--negative-prompt is given for an artifact without a tokenizer")
+    return _encoded(args, tokenizer, args.negative_prompt)
+
+
+def _encoded(args: argparse.Namespace, tokenizer: Tokenizer | None, text: str) -> list[int]:
+    assert tokenizer is not None
+    if args.ignore_chat_template or args.prompt_ids is not None or not tokenizer.has_chat_template:
+        return tokenizer.encode(text)
+    return tokenizer.encode_chat([{"role": "user", "content": text}], **template_options(args))
 
 
 def _typed() -> str:

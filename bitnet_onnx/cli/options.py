@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["add_generation", "generation_config"]
 
 NAMES = (
-    "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-    "seed",
+    "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p",
+    "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
+    "guidance_scale", "max_time", "seed",
 )  # fmt: skip
+MORE = ("num_return_sequences",)  # of one command
 NUMBERS: dict[str, tuple[type, str]] = {
     "--temperature": (
         float,
@@ -38,10 +40,32 @@ NUMBERS: dict[str, tuple[type, str]] = {
         "with --do-sample: keep tokens at least p times as likely as the likeliest; "
         "default: 0, all",
     ),
+    "--typical-p": (
+        float,
+        "with --do-sample: keep tokens of typical surprise, up to a probability; default: 1, all",
+    ),
     "--repetition-penalty": (
         float,
         "above 1: tokens that occurred are less likely; default: 1, off",
     ),
+    "--presence-penalty": (
+        float,
+        "subtracted from the logit of each new token that occurred, as OpenAI does; default: 0",
+    ),
+    "--frequency-penalty": (
+        float,
+        "the same, times how often it occurred; default: 0",
+    ),
+    "--no-repeat-ngram-size": (
+        int,
+        "no sequence of this many tokens occurs twice; default: 0, off",
+    ),
+    "--guidance-scale": (
+        float,
+        "lead the answer away from that to the negative prompt, which is the prompt's last token "
+        "where none is given; default: 1, off",
+    ),
+    "--max-time": (float, "begin no token after this many seconds; default: no limit"),
     "--seed": (int, "with --do-sample: the same seed gives the same text"),
 }
 
@@ -86,7 +110,8 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
         config, without_effect = GenerationConfig.of_folder(folder)
     if without_effect:
         say(f"note: {FILE} holds {', '.join(without_effect)}, which have no effect")
-    changes = {n: getattr(args, n) for n in NAMES if getattr(args, n) is not None}
+    given = {name: getattr(args, name, None) for name in (*NAMES, *MORE)}
+    changes = {name: value for name, value in given.items() if value is not None}
     if args.stop_strings:
         changes["stop_strings"] = tuple(args.stop_strings)
     if config.samples and not {"do_sample", "temperature"} & set(changes):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..generation.loop import LeaseLike, SessionLike
+    from ..generation.leases import LeaseLike, SessionLike
 
 __all__ = ["watched"]
 

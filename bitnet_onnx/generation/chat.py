@@ -15,7 +15,9 @@ from ..text.chat_input import Message
 from ..text.replies import Reply
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig, checked
-from .loop import GenerationResult, SessionLike
+from .extras import Extras, of_call
+from .leases import SessionLike
+from .rows import GenerationResult
 from .text import TextStream, text_stream
 
 __all__ = ["Chat", "Turn"]
@@ -110,7 +112,7 @@ class Chat:
     def send(
         self, text: str, config: GenerationConfig | None = None, **changes: Any
     ) -> Generator[str, None, None]:
-        """Answer ``text`` piece by piece; ``changes`` are options of ``config``.
+        """Answer ``text`` piece by piece; ``changes`` are options of ``config``, and extras.
 
         Closing the iterator early keeps the answer so far, and so does the start of another answer,
         after which the iterator raises SessionError. A message that the context cannot hold raises
@@ -148,13 +150,13 @@ class Chat:
     def _send(
         self, past: list[Turn], turn: Turn, config: GenerationConfig | None, changes: Any
     ) -> Generator[str, None, None]:
-        options = (checked(config) or self._config).changed(**changes)
-        return self._answer(turn, options, list(self.turns), past, self._fit(past, turn))
+        call = of_call(checked(config) or self._config, changes, self._tokenizer.encode)
+        return self._answer(turn, call, list(self.turns), past, self._fit(past, turn))
 
     def _answer(
         self,
         turn: Turn,
-        options: GenerationConfig,
+        call: tuple[GenerationConfig, Extras],
         sent: list[Turn],
         past: list[Turn],
         fitted: Fitted,
@@ -170,7 +172,7 @@ class Chat:
             past = list(self.turns)
             fitted = self._fit(past, turn)
         kept, ids = fitted
-        answer = text_stream(self._session, self._tokenizer, ids, options)
+        answer = text_stream(self._session, self._tokenizer, ids, *call)
         self.turns = list(kept)
         if (forgotten := len(past) - len(kept)) and self._on_notice is not None:
             noun = "turn was" if forgotten == 1 else "turns were"

@@ -6,102 +6,31 @@ Knows numbers and ``generation_config.json``; does not know the model or the tok
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence  # noqa: F401 - types of the options name both
 from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ..errors import GenerationError
 from ..files import read_object, write_text
+from .checks import as_list
 from .fields import known, refused, unknown
+from .options import SAMPLING, Options
+from .watermarking import WatermarkingConfig
 
 __all__ = ["FILE", "NEW_TOKENS", "SAMPLING", "GenerationConfig"]
 
 FILE = "generation_config.json"
 NEW_TOKENS = 256  # the limit where no option gives one
-# The options that act only with do_sample.
-SAMPLING = (
-    "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class GenerationConfig:
+class GenerationConfig(Options):
     """Options of generation; names and defaults are those of transformers' GenerationConfig.
 
     A wrong value raises a GenerationError that names the option, the value and the expected ones.
     """
-
-    max_new_tokens: int | None = None
-    """The largest number of new tokens; None: as many as ``max_length`` leaves, or 256."""
-    do_sample: bool = False
-    """True samples; False takes the most likely token (greedy)."""
-    temperature: float = 1.0
-    """What logits are divided by: below 1 the likely tokens become likelier. 0 is greedy."""
-    top_k: int = 50
-    """0 turns it off."""
-    top_p: float = 1.0
-    """1 turns it off."""
-    min_p: float = 0.0
-    """0 turns it off."""
-    repetition_penalty: float = 1.0
-    """1 turns it off; unlike the options above, it acts without ``do_sample`` too."""
-    num_beams: int = 1
-    """Only 1 is supported."""
-    eos_token_id: int | Sequence[int] | None = None
-    """Tokens that end an answer; None takes the tokenizer's, if there is a tokenizer. Of an empty
-    list, and of the keyword ``eos_token_id=None`` in one call, no token ends it."""
-    stop_strings: str | Sequence[str] | None = ()
-    """Texts that end an answer without being part of it."""
-    seed: int | None = None
-    """The same seed gives the same answer; None draws a new one. transformers lacks this option."""
-    max_length: int | None = None
-    """The largest number of tokens with the prompt; ``max_new_tokens`` takes precedence."""
-    min_length: int = 0
-    """No eos before there are this many tokens with the prompt."""
-    min_new_tokens: int | None = None
-    """No eos before there are this many new tokens; takes precedence over ``min_length``."""
-    no_repeat_ngram_size: int = 0
-    """No sequence of this many tokens occurs twice, the prompt included; 0 turns it off."""
-    bad_words_ids: Sequence[Sequence[int]] | None = None
-    """Sequences of tokens that are never completed."""
-    suppress_tokens: Sequence[int] | None = None
-    """Tokens that are never chosen."""
-    begin_suppress_tokens: Sequence[int] | None = None
-    """Tokens that do not begin an answer."""
-    forced_eos_token_id: int | Sequence[int] | None = None
-    """The token that is forced as the last one that the limit of length allows."""
-    typical_p: float = 1.0
-    """1 turns it off; acts when sampling, after ``min_p``."""
-    epsilon_cutoff: float = 0.0
-    """0 turns it off; acts when sampling, after ``typical_p``."""
-    eta_cutoff: float = 0.0
-    """0 turns it off; acts when sampling, after ``epsilon_cutoff``."""
-
-    def __post_init__(self) -> None:
-        for name in ("eos_token_id", *_ID_LISTS):
-            if (ids := _as_tuple(getattr(self, name))) is not None:
-                self._set(name, tuple(_integer(name, token, 0) for token in ids))
-        self._set("stop_strings", _as_tuple(self.stop_strings) or ())
-        self._set("bad_words_ids", _sequences("bad_words_ids", self.bad_words_ids))
-        if not isinstance(self.do_sample, bool):
-            raise _wrong("do_sample", self.do_sample, "True or False")
-        # NumPy's numbers become Python's, so that the options can be written as JSON.
-        for name, least in _INTEGERS.items():
-            self._set(name, _integer(name, getattr(self, name), least))
-        for name, least in _OPTIONAL_INTEGERS.items():
-            if getattr(self, name) is not None:
-                self._set(name, _integer(name, getattr(self, name), least))
-        for name, (expected, good) in _NUMBERS.items():
-            self._set(name, _number(name, getattr(self, name), expected, good))
-        for string in self.stop_strings or ():
-            if not isinstance(string, str) or not string:
-                raise _wrong("stop_strings", string, "texts that are not empty")
-        if self.num_beams != 1:
-            raise _wrong("num_beams", self.num_beams, "1: greedy decoding, or sampling")
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -109,13 +38,15 @@ class GenerationConfig:
         given = self.eos_token_id
         return given if isinstance(given, tuple) else ()
 
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
     @property
     def samples(self) -> bool:
         """Whether tokens are drawn; a temperature of 0 leaves only the likeliest one."""
         return self.do_sample and self.temperature > 0
+
+    @property
+    def guides(self) -> bool:
+        """Whether guidance_scale acts."""
+        return self.guidance_scale is not None and self.guidance_scale != 1
 
     def limit(self, prompt_tokens: int) -> int:
         """Return the largest number of new tokens after a prompt."""
@@ -211,7 +142,9 @@ class GenerationConfig:
         """Return the fields of a generation_config.json: the options that are not defaults."""
         default = GenerationConfig()
         changed = {n: getattr(self, n) for n in _NAMES if getattr(self, n) != getattr(default, n)}
-        return {n: _as_list(v) for n, v in changed.items()}
+        if isinstance(watermark := self.watermarking_config, WatermarkingConfig):
+            changed["watermarking_config"] = watermark.to_dict()
+        return {n: as_list(v) for n, v in changed.items()}
 
     def save(self, path: str | Path) -> None:
         """Write a generation_config.json, or the one in a folder."""
@@ -238,61 +171,3 @@ def checked(config: GenerationConfig | None) -> GenerationConfig | None:
 
 _NAMES = tuple(field.name for field in fields(GenerationConfig))
 assert not any(map(known, _NAMES))
-_ID_LISTS = ("suppress_tokens", "begin_suppress_tokens", "forced_eos_token_id")
-_INTEGERS = {"top_k": 0, "min_length": 0, "no_repeat_ngram_size": 0, "num_beams": 1}
-_OPTIONAL_INTEGERS = {"max_new_tokens": 1, "max_length": 1, "min_new_tokens": 0, "seed": 0}
-_NUMBERS: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "temperature": ("a number of at least 0", lambda number: number >= 0),
-    "repetition_penalty": ("a number above 0", lambda number: number > 0),
-    "top_p": ("a number above 0 and at most 1", lambda p: 0 < p <= 1),
-    "min_p": ("a number from 0 to 1", lambda p: 0 <= p <= 1),
-    "typical_p": ("a number above 0 and at most 1", lambda p: 0 < p <= 1),
-    "epsilon_cutoff": ("a number of at least 0 and below 1", lambda p: 0 <= p < 1),
-    "eta_cutoff": ("a number of at least 0 and below 1", lambda p: 0 <= p < 1),
-}
-
-
-def _as_tuple(value: Any) -> Any:
-    if value is None:
-        return None
-    many = isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
-    return tuple(value) if many else (value,)
-
-
-def _as_list(value: Any) -> Any:
-    return [_as_list(entry) for entry in value] if isinstance(value, tuple) else value
-
-
-def _sequences(name: str, value: Any) -> tuple[tuple[int, ...], ...] | None:
-    """Return lists of ids as tuples."""
-    if value is None:
-        return None
-    found = []
-    for entry in value if isinstance(value, Sequence) else [value]:
-        if not isinstance(entry, Sequence) or isinstance(entry, (str, bytes)) or not entry:
-            raise _wrong(name, entry, "lists of ids that are not empty")
-        found.append(tuple(_integer(name, token, 0) for token in entry))
-    return tuple(found)
-
-
-def _number(name: str, value: object, expected: str, good: Any) -> float:
-    number = math.nan
-    if not isinstance(value, bool) and isinstance(value, Real):
-        try:
-            number = float(value)
-        except OverflowError:  # an integer beyond the range of floats
-            number = math.inf
-    if not math.isfinite(number) or not good(number):
-        raise _wrong(name, value, expected)
-    return number
-
-
-def _integer(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        off = " (0 turns it off)" if name == "top_k" else ""
-        raise _wrong(name, value, f"an integer of at least {least}{off}")
-    return int(value)
-
-
-def _wrong(name: str, value: object, expected: str) -> GenerationError:
-    return GenerationError(f"{name} is {value!r}, expected {expected}")

@@ -30,8 +30,8 @@ _SPEED = """
     num_assistant_tokens_schedule prompt_lookup_num_tokens speculation_type target_lookbehind
     use_mtp
 """
-# They act only on beams, which are refused, or change no choice among one step's tokens.
-_IDLE = "diversity_penalty early_stopping length_penalty renormalize_logits"
+# They act only on beams, which are refused.
+_IDLE = "diversity_penalty early_stopping length_penalty"
 HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED} {_IDLE}".split())
 
 # They change the answer and are not implemented; with these values they are off.
@@ -42,22 +42,11 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
     ),
     "constraints": (),
     "dola_layers": (),
-    "encoder_no_repeat_ngram_size": (0,),
-    "encoder_repetition_penalty": (1.0,),
-    "exponential_decay_length_penalty": (),
     "force_bos_token_to_be_generated": (False,),
     "force_words_ids": (),
-    "forced_bos_token_id": (),
-    "guidance_scale": (1.0,),
-    "max_time": (),
     "num_beam_groups": (1,),
-    "num_return_sequences": (1,),
     "penalty_alpha": (0.0,),
-    "remove_invalid_values": (False,),
-    "sequence_bias": (),
     "token_healing": (False,),
-    "top_h": (),
-    "watermarking_config": (),
 }  # fmt: skip
 
 

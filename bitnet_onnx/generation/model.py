@@ -7,6 +7,7 @@ know ONNX Runtime.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from ..runtime.vectors import VectorSession
 from ..text.tokenizer import Tokenizer
 from .chat import Chat
 from .config import GenerationConfig, checked
+from .extras import Extras, of_call
 from .text import TextResult, TextStream, generate_text, of_chat, text_stream
 
 __all__ = ["Model", "load"]
@@ -63,7 +65,10 @@ class Model(Owned):
     which are put into the model's chat template; or token ids. Options are a GenerationConfig, and
     keywords that change some of them: ``model.generate("Once", max_new_tokens=20)``. A
     GenerationConfig is obeyed as it is; without one, a call starts from ``generation_config``,
-    which holds what the artifact's generation_config.json asks for. tools (JSON schemas), documents
+    which holds what the artifact's generation_config.json asks for. The fields of
+    ``generation.extras.Extras``, which transformers' generate takes too, are keywords as well:
+    logits_processor, stopping_criteria, prefix_allowed_tokens_fn and negative_prompt_ids, or
+    negative_prompt, which is encoded like a prompt. tools (JSON schemas), documents
     and chat_template_kwargs reach the chat template of prompts that are messages. A model has one
     user at a time: load it again for another user; both share the weights.
     """
@@ -98,7 +103,8 @@ class Model(Owned):
         ids = self.encode(
             prompt, tools=tools, documents=documents, chat_template_kwargs=chat_template_kwargs
         )
-        return self.generate_batch([ids], config, **changes)[0]
+        results = self.generate_batch([ids], config, **changes)
+        return replace(results[0], sequences=tuple(results))
 
     def generate_batch(
         self,
@@ -111,15 +117,18 @@ class Model(Owned):
         chat_template_kwargs: Mapping[str, Any] | None = None,
         **changes: Any,
     ) -> list[TextResult]:
-        """Continue several prompts in one batch; on_text(row, piece) sees each piece of text."""
+        """Continue several prompts in one batch; on_text(row, piece) sees each piece of text.
+
+        With num_return_sequences, the results of one prompt are neighbours.
+        """
         ids = [
             self.encode(
                 prompt, tools=tools, documents=documents, chat_template_kwargs=chat_template_kwargs
             )
             for prompt in prompts
         ]
-        options = self._options(config, changes)
-        return generate_text(self.session, self.tokenizer, ids, options, on_text=on_text)
+        call = self._call(config, changes)
+        return generate_text(self.session, self.tokenizer, ids, *call, on_text=on_text)
 
     def stream(
         self,
@@ -132,11 +141,11 @@ class Model(Owned):
         **changes: Any,
     ) -> TextStream:
         """Continue one prompt and yield its text in pieces."""
-        options = self._options(config, changes)
+        call = self._call(config, changes)
         ids = self.encode(
             prompt, tools=tools, documents=documents, chat_template_kwargs=chat_template_kwargs
         )
-        return text_stream(self.session, self.tokenizer, ids, options)
+        return text_stream(self.session, self.tokenizer, ids, *call)
 
     def chat(
         self,
@@ -215,10 +224,10 @@ class Model(Owned):
         """Free the cache and ONNX Runtime's session."""
         self.session.close()
 
-    def _options(
+    def _call(
         self, config: GenerationConfig | None, changes: dict[str, Any]
-    ) -> GenerationConfig:
-        return (checked(config) or self.generation_config).changed(**changes)
+    ) -> tuple[GenerationConfig, Extras]:
+        return of_call(checked(config) or self.generation_config, changes, self.encode)
 
 
 def _log_probabilities(logits: np.ndarray, chosen: Sequence[int]) -> np.ndarray:

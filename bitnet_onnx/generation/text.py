@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from ..text.streaming import StopStrings, StreamDecoder
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
-from .loop import GenerationResult, Prompt, SessionLike, TokenStream, generate, stream
+from .extras import Extras
+from .leases import SessionLike
+from .loop import TokenStream, generate, stream
+from .rows import GenerationResult, Prompt
 
 __all__ = ["TextResult", "TextStream", "generate_text", "of_chat", "text_stream"]
 
@@ -95,10 +98,11 @@ def text_stream(
     tokenizer: Tokenizer,
     ids: Prompt,
     config: GenerationConfig | None = None,
+    extras: Extras | None = None,
 ) -> TextStream:
     """Continue one prompt and yield its text; arguments and errors are those of ``loop.stream``."""
     config = _ending(tokenizer, config)
-    return TextStream(stream(session, ids, config), _Writer(tokenizer, config))
+    return TextStream(stream(session, ids, config, extras), _Writer(tokenizer, config))
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class TextResult:
 
     text: str
     result: GenerationResult
+    sequences: tuple[TextResult, ...] = ()
+    """Of ``Model.generate``: all ``num_return_sequences`` results, of which this is the first."""
 
 
 def generate_text(
@@ -114,12 +120,18 @@ def generate_text(
     tokenizer: Tokenizer,
     prompts: Sequence[Prompt],
     config: GenerationConfig | None = None,
+    extras: Extras | None = None,
     *,
     on_text: Callable[[int, str], None] | None = None,
 ) -> list[TextResult]:
-    """Continue all prompts in one batch; on_text(row, piece) sees each piece of text."""
+    """Continue all prompts in one batch; on_text(row, piece) sees each piece of text.
+
+    The results, and the rows of on_text, are those of ``loop.generate``.
+    """
     config = _ending(tokenizer, config)
-    writers = [_Writer(tokenizer, config) for _ in prompts]
+    writers = [
+        _Writer(tokenizer, config) for _ in range(len(prompts) * config.num_return_sequences)
+    ]
     texts = [""] * len(writers)
 
     def write(row: int, piece: str) -> None:
@@ -132,7 +144,7 @@ def generate_text(
         write(row, piece)
         return stopped
 
-    results = generate(session, prompts, config, on_token=on_token)
+    results = generate(session, prompts, config, extras, on_token=on_token)
     for row, writer in enumerate(writers):
         write(row, writer.flush())
     return [TextResult(text, result) for text, result in zip(texts, results, strict=True)]

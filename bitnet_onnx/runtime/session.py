@@ -237,8 +237,8 @@ class Lease(User):
     """The steps of a session for one user, such as a stream; any thread may call them.
 
     Once another user has taken the session over, each of them raises SessionError. Its
-    batch_size, lengths, ids, reset, prefill, prefill_rows, decode and truncate are those of the
-    Session.
+    batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate and reorder are those
+    of the Session.
     """
 
     def __init__(self, session: Session) -> None:
@@ -270,6 +270,9 @@ class Lease(User):
 
     def truncate(self, length: int, row: int = 0) -> None:
         self._session._call(self, lambda steps: steps.cache.truncate(length, row))
+
+    def reorder(self, order: Ids) -> None:
+        self._session._call(self, lambda steps: steps.cache.reorder(order))
 
     def release(self) -> None:
         """End the lease: the session, as it is, belongs to the thread that claimed it."""

@@ -169,6 +169,13 @@ FILES: dict[str, dict[str, Any]] = {
         "max_new_tokens": 20,
         "suppress_tokens": [40, 41, 42],
     },
+    "guided": {"eos_token_id": [1, 2], "guidance_scale": 1.5, "max_new_tokens": 9},
+    "biased and marked": {
+        "eos_token_id": [1, 2],
+        "sequence_bias": [[[40], 2.0], [[41, 42], -9.0]],
+        "watermarking_config": {"bias": 1.0},
+        "max_new_tokens": 9,
+    },
     "not sampled": {
         "eos_token_id": [1, 2],
         "do_sample": False,
@@ -242,3 +249,44 @@ def test_a_field_that_is_not_implemented_is_refused_with_a_way_out(
     own = bitnet_onnx.GenerationConfig(max_new_tokens=3)
     with bitnet_onnx.load(artifact, threads=1, generation_config=own) as model:
         assert len(model.generate(QUESTION).result.ids) <= 3
+
+
+def test_several_answers_and_a_negative_prompt(
+    demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command line and Python give the same ids; several answers share one prefill."""
+    drawn = ("--do-sample", "--temperature=9", "--seed=1", "--max-new-tokens=8", "--top-k=0")
+    several = ("--num-return-sequences", "3", "--format", "ids")
+    code, out, _ = run(capsys, "generate", demo_artifact, QUESTION, *drawn, *several)
+    assert code == 0
+    found = [[int(part) for part in line.split(",")] for line in out.splitlines()]
+    message = [{"role": "user", "content": QUESTION}]
+    options: dict[str, Any] = {
+        "do_sample": True, "temperature": 9, "seed": 1, "max_new_tokens": 8, "top_k": 0,
+    }  # fmt: skip
+    away = [{"role": "user", "content": "Spell the word CLOUD."}]
+    with bitnet_onnx.load(demo_artifact, threads=1) as model:
+        alike = model.generate_batch([message] * 3, **options)
+        assert found == [each.result.ids for each in alike]
+        assert len({tuple(each) for each in found}) > 1
+        guided = model.generate(message, guidance_scale=3.0, negative_prompt=away)
+    asked = ("--guidance-scale", "3", "--negative-prompt", "Spell the word CLOUD.")
+    assert ids(capsys, demo_artifact, QUESTION, *asked) == guided.result.ids
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--num-return-sequences", "2"], "num_return_sequences is 2, but greedy decoding has one"),
+        (["--negative-prompt", "x"], "a negative prompt is given without guidance_scale"),
+        (["--max-time", "-1"], "max_time is -1.0, expected a number above 0"),
+        (["--presence-penalty", "nan"], "presence_penalty is nan, expected a finite number"),
+        (["--typical-p", "0.5"], "--typical-p acts only when sampling"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_one_sentence(
+    options: list[str], words: str, demo_artifact: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "generate", demo_artifact, QUESTION, *options)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {words}")

@@ -32,6 +32,11 @@ CONFIGS = st.builds(
     eos_token_id=st.none() | st.lists(st.integers(0, 99)).map(tuple),
     stop_strings=st.lists(st.text(min_size=1)).map(tuple),
     seed=st.none() | st.integers(0, 2**64),
+    sequence_bias=st.none() | st.just([[[3], 1], [[4, 5], -2.5]]),
+    exponential_decay_length_penalty=st.none() | st.just([3, 1.5]),
+    watermarking_config=st.none() | st.just({"context_width": 2, "seeding_scheme": "selfhash"}),
+    guidance_scale=st.none() | st.floats(-9, 9),
+    max_time=st.none() | st.floats(1, 9),
 )
 
 
@@ -54,6 +59,20 @@ CONFIGS = st.builds(
         ("epsilon_cutoff", [-0.1, 1, True, None]),
         ("eta_cutoff", [-0.1, 1, True, None]),
         ("num_beams", [0, 4, True, None]),
+        ("top_h", [0, 1.5, True, "1"]),
+        ("encoder_repetition_penalty", [0, -1, None]),
+        ("encoder_no_repeat_ngram_size", [-1, 1.5, None]),
+        ("presence_penalty", [float("inf"), "1", None]),
+        ("frequency_penalty", [float("nan"), True, None]),
+        ("forced_bos_token_id", [-1, 1.5, [3]]),
+        ("remove_invalid_values", [1, None]),
+        ("renormalize_logits", [0, "yes", None]),
+        ("guidance_scale", [float("inf"), True, "2"]),
+        ("num_return_sequences", [0, 1.5, None]),
+        ("max_time", [0, -1, float("nan"), "3"]),
+        ("exponential_decay_length_penalty", ["ab", [3], 5, [1, 2, 3], {3: 1.1}]),
+        ("sequence_bias", [[], {}, "ab", 5]),
+        ("watermarking_config", [[], "lefthash", 1]),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, values: list[Any]) -> None:
@@ -71,6 +90,21 @@ def test_a_wrong_value_is_refused_by_name(name: str, values: list[Any]) -> None:
             [[-1], [1.5], [True], ["a"], 4.9, "7", {"a": 1}],
             "an integer of at least 0",
         ),
+        (
+            "sequence_bias",
+            [
+                [[[1], "x"]],
+                [[1, 2.0]],
+                [[[], 1.0]],
+                [[[1], 1.0, 2]],
+                [[[-1], 1.0]],
+                {1: 2.0},
+                {(1,): float("nan")},
+                {"1": 1.0},
+            ],
+            "",
+        ),
+        ("exponential_decay_length_penalty", [[-1, 1.1], [1.5, 2], [1, 0], [1, None]], ""),
         ("stop_strings", [[""], ["a", 7], [None], 7, b"a", {"a": 1}], "texts that are not empty"),
     ],
 )
@@ -78,6 +112,13 @@ def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list[Any], exp
     for value in values:
         with pytest.raises(GenerationError, match=f"^{name} is .*, expected {expected}"):
             GenerationConfig(**{name: value})
+
+
+def test_a_forced_token_cannot_be_suppressed() -> None:
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        with pytest.raises(GenerationError, match=f"{name} is .*, which suppress_tokens holds"):
+            GenerationConfig(**{name: 3}, suppress_tokens=[1, 3])  # type: ignore[arg-type]
+    assert GenerationConfig(forced_eos_token_id=[3, 4], suppress_tokens=[3])
 
 
 def test_a_single_value_means_a_list_of_one() -> None:

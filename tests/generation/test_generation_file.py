@@ -15,6 +15,7 @@ from bitnet_onnx.generation.fields import HARMLESS, REFUSED
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.generation.sampling import Sampler
 from tests.support.text.fakes import FakeSession, fake_logits
+from tests.support.toy_model import transformers_generate
 
 VOCAB = 20
 PROMPTS = ([4, 5, 6, 4, 5], [7], [1, 2, 1, 2, 1, 2])
@@ -45,6 +46,23 @@ GREEDY: dict[str, dict[str, Any]] = {
         "num_beam_groups": 1, "diversity_penalty": 0.0, "output_scores": False, "chat_format": "x",
         "renormalize_logits": True, "guidance_scale": 1.0, "encoder_repetition_penalty": 1.0,
     },
+    "biased": {
+        **LIMIT, "sequence_bias": [[[3], 1.5], [[4, 5], -3.0], [[9, 17], 4.0], [[6, 4, 5], 0.25]],
+    },
+    "the prompt is likelier": {**LIMIT, "encoder_repetition_penalty": 2.5},
+    "the prompt is not repeated": {**LIMIT, "encoder_no_repeat_ngram_size": 2},
+    "no token of the prompt": {**LIMIT, "encoder_no_repeat_ngram_size": 1},
+    "forced bos": {**LIMIT, "forced_bos_token_id": 9, "begin_suppress_tokens": [1, 4, 9]},
+    "valid values": {**LIMIT, "remove_invalid_values": True, "suppress_tokens": [5]},
+    "decay": {
+        "max_new_tokens": 40, "exponential_decay_length_penalty": [4, 1.3], "eos_token_id": [3, 9],
+    },
+    "a decay that overflows": {
+        "max_new_tokens": 9, "exponential_decay_length_penalty": [2, 1e30], "eos_token_id": 19,
+    },
+    "guided": {**LIMIT, "guidance_scale": 2.5},
+    "guided away": {**LIMIT, "guidance_scale": 0.3, "repetition_penalty": 1.2},
+    "lefthash": {**LIMIT, "watermarking_config": {"bias": 1.0, "greenlist_ratio": 0.5}},
     "all at once": {
         **LIMIT, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "bad_words_ids": [[4], [5]],
         "min_new_tokens": 3, "suppress_tokens": [7], "begin_suppress_tokens": [8, 9],
@@ -61,42 +79,15 @@ SAMPLED: dict[str, dict[str, Any]] = {
     "epsilon": {"top_k": 0, "epsilon_cutoff": 0.04},
     "a high epsilon": {"top_k": 0, "epsilon_cutoff": 0.9},
     "eta": {"top_k": 0, "eta_cutoff": 0.3},
+    "top_h": {"top_k": 0, "top_h": 0.5},
+    "top_h and top_k": {"top_k": 3, "top_h": 0.8},
+    "a watermark": {"top_k": 9, "watermarking_config": {"bias": 3.0}, "renormalize_logits": True},
     "all at once": {
         "temperature": 1.3, "top_k": 15, "top_p": 0.97, "min_p": 0.01, "typical_p": 0.95,
-        "epsilon_cutoff": 0.01, "eta_cutoff": 0.02, "repetition_penalty": 1.2,
+        "top_h": 0.9, "epsilon_cutoff": 0.01, "eta_cutoff": 0.02, "repetition_penalty": 1.2,
         "no_repeat_ngram_size": 2, "suppress_tokens": [7],
     },
 }  # fmt: skip
-
-
-def transformers_generate(folder: Path, prompt: list[int]) -> Any:
-    """Return what transformers' own ``generate`` makes of ``fake_logits`` and a folder's file."""
-    pytest.importorskip("transformers")
-    torch = pytest.importorskip("torch")
-    from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
-    from transformers.modeling_outputs import CausalLMOutput
-
-    class FakeModel(PreTrainedModel, GenerationMixin):
-        config_class = PretrainedConfig
-        main_input_name = "input_ids"
-
-        def __init__(self) -> None:
-            super().__init__(PretrainedConfig())
-            self.anchor = torch.nn.Parameter(torch.zeros(1))
-
-        def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
-            return {"input_ids": input_ids}
-
-        def forward(self, input_ids: Any, **_: Any) -> CausalLMOutput:
-            rows = np.stack([fake_logits(row.tolist(), VOCAB) for row in input_ids])
-            return CausalLMOutput(logits=torch.from_numpy(rows)[:, None])
-
-    model = FakeModel()
-    model.generation_config = GenerationConfig.from_pretrained(folder)
-    torch.manual_seed(1)
-    return model.generate(
-        torch.tensor([prompt]), return_dict_in_generate=True, output_scores=True, use_cache=False,
-    )  # fmt: skip
 
 
 def write(folder: Path, values: dict[str, Any]) -> None:
@@ -107,7 +98,7 @@ def write(folder: Path, values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("prompt", PROMPTS, ids=str)
 def test_greedy_ids_are_those_of_transformers(kind: str, prompt: list[int], tmp_path: Path) -> None:
     write(tmp_path, GREEDY[kind])
-    theirs = transformers_generate(tmp_path, prompt).sequences[0].tolist()
+    theirs = transformers_generate(VOCAB, prompt, tmp_path).sequences[0].tolist()
     config, _ = GenerationConfig.of_folder(tmp_path)
     (ours,) = generate(FakeSession(VOCAB, 99), [prompt], config)
     assert prompt + ours.ids == theirs
@@ -118,7 +109,7 @@ def test_sampled_probabilities_are_those_of_transformers(kind: str, tmp_path: Pa
     """At each step of an answer that transformers drew."""
     write(tmp_path, {"do_sample": True, **LIMIT, **SAMPLED[kind]})
     prompt = [4, 5, 6, 4, 5]
-    theirs = transformers_generate(tmp_path, prompt)
+    theirs = transformers_generate(VOCAB, prompt, tmp_path)
     sampler = Sampler(GenerationConfig.of_folder(tmp_path)[0])
     sampler.observe(prompt)
     ids = theirs.sequences[0].tolist()
@@ -134,11 +125,7 @@ def test_sampled_probabilities_are_those_of_transformers(kind: str, tmp_path: Pa
 
 WRONG: dict[str, Any] = {
     "num_beams": 4, "penalty_alpha": 0.6, "dola_layers": "low", "constraints": [[1]],
-    "force_words_ids": [[1]], "num_beam_groups": 2, "num_return_sequences": 3, "top_h": 0.4,
-    "sequence_bias": [[[1], 2.0]], "exponential_decay_length_penalty": [3, 1.1],
-    "remove_invalid_values": True, "forced_bos_token_id": 3, "token_healing": True,
-    "guidance_scale": 1.5, "watermarking_config": {}, "max_time": 3.0,
-    "encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 2,
+    "force_words_ids": [[1]], "num_beam_groups": 2, "token_healing": True,
     "cache_implementation": "quantized", "force_bos_token_to_be_generated": True,
 }  # fmt: skip
 
@@ -161,7 +148,8 @@ def test_a_field_that_changes_ids_and_is_not_implemented_is_refused(
 def test_every_field_of_transformers_is_obeyed_left_out_or_refused() -> None:
     transformers = pytest.importorskip("transformers")
     theirs = {name for name in vars(transformers.GenerationConfig()) if name[0] != "_"}
-    ours = {field for field in GenerationConfig.__dataclass_fields__ if field != "seed"}
+    own = {"seed", "presence_penalty", "frequency_penalty"}
+    ours = GenerationConfig.__dataclass_fields__.keys() - own
     assert theirs <= ours | HARMLESS | REFUSED.keys()
     assert ours <= theirs
 

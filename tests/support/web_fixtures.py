@@ -46,7 +46,6 @@ GENERATION: list[dict[str, Any]] = [
     {"stop_strings": ["-T", "###"], "use_cache": True, "chat_format": "chatml", "num_beams": 1},
     {"num_beams": 4},
     {"penalty_alpha": 0.6, "top_k": 4},
-    {"guidance_scale": 1.5},
     {"top_p": 2},
     {"repetition_penalty": "1"},
     {"do_sample": 1},

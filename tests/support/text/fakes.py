@@ -126,6 +126,11 @@ class FakeSession:
         assert 0 <= length <= len(self.cache[row])
         del self.cache[row][length:]
 
+    def reorder(self, order: Sequence[int]) -> None:
+        self.cache = [list(self.cache[row]) for row in order]
+        self.batch_size = len(order)
+        self._logits = self._logits[list(order)]
+
     def _append(self, row: int, *ids: int) -> None:
         self.cache[row] += [int(token) for token in ids]
         assert len(self.cache[row]) <= self.context_length, "the row overflows its context"

@@ -63,6 +63,9 @@ int main() {
   refused(R"({"penalty_alpha": 0.6})", "penalty_alpha");
   refused(R"({"guidance_scale": 1.5})", "guidance_scale");
   refused(R"({"suppress_tokens": [1]})", "suppress_tokens");
+  refused(R"({"presence_penalty": 0.5})", "presence_penalty");
+  refused(R"({"frequency_penalty": -1})", "frequency_penalty");
+  refused(R"({"num_return_sequences": 2, "do_sample": true})", "num_return_sequences");
   refused(R"({"min_new_tokens": 3})", "min_new_tokens");
   refused(R"({"forced_eos_token_id": 3})", "forced_eos_token_id");
   refused(R"({"cache_implementation": "quantized"})", "cache_implementation");

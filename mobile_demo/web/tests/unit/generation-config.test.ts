@@ -73,6 +73,11 @@ test("what only Python does is refused by name", () => {
     min_new_tokens: 3,
     typical_p: 0.5,
     forced_eos_token_id: 2,
+    guidance_scale: 1.5,
+    num_return_sequences: 2,
+    presence_penalty: 0.5,
+    frequency_penalty: -1,
+    watermarking_config: {},
   })) {
     expect(() => parseGenerationConfig({ [name]: value })).toThrow(`says ${name} `);
     expect(parseGenerationConfig({ [name]: null })).toEqual({});

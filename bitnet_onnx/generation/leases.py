@@ -1,0 +1,58 @@
+"""What the loop needs of a session.
+
+Knows the names of its steps; ``runtime.session.Session`` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+__all__ = ["LeaseLike", "SessionLike"]
+
+
+class LeaseLike(Protocol):
+    """The steps of a session that the loop has claimed."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """The number of cached positions of each row."""
+
+    def ids(self, row: int = 0) -> Sequence[int]:
+        """Return the ids of a row that the cache holds."""
+
+    def reset(self, batch_size: int = 1) -> None: ...
+
+    def prefill(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
+        """Append ids to the row and return the logits [vocab] after the last id."""
+
+    def prefill_rows(self, prompts: Sequence[Sequence[int]]) -> np.ndarray:
+        """Append ids to every row and return the logits [batch, vocab] after the last ones."""
+
+    def decode(self, ids: Sequence[int]) -> np.ndarray:
+        """Append one id to every row; return logits [batch, vocab], valid until the next call."""
+
+    def truncate(self, length: int, row: int = 0) -> None:
+        """Keep the first ``length`` positions of the row."""
+
+    def reorder(self, order: Sequence[int]) -> None:
+        """Replace the rows: row i becomes a copy of the former row ``order[i]``."""
+
+    def release(self) -> None:
+        """End the lease."""
+
+
+class SessionLike(Protocol):
+    """The part of a session that the loop needs; ``runtime.session.Session`` has it."""
+
+    vocab_size: int
+    context_length: int
+    """Positions that a row can hold."""
+
+    def claim(self) -> LeaseLike:
+        """Take the session over as it is."""

@@ -1,0 +1,1 @@
+"""Ways to generate, one file each."""

@@ -1,0 +1,25 @@
+"""Each option of Python is obeyed by the engines of the devices, or refused by its name."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bitnet_onnx.generation.config import GenerationConfig
+from bitnet_onnx.generation.fields import REFUSED
+from tests.support.paths import ROOT
+
+SOURCES = (
+    "mobile_demo/engine/src/run/generation_config.cc",
+    "mobile_demo/web/engine/src/model/generation-config.ts",
+)
+# A seed is an option of a call there, and scores that are normalized give the same tokens.
+WITHOUT_EFFECT = {"seed", "renormalize_logits"}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_option_is_ignored(source: str) -> None:
+    named = set(re.findall(r"[a-z]\w+", (ROOT / source).read_text("utf-8")))
+    options = GenerationConfig.__dataclass_fields__.keys() | REFUSED.keys()
+    assert options - named <= WITHOUT_EFFECT
