@@ -29,7 +29,7 @@ model: exact layers grouped binary linears experts rotary decoder gated networks
 operators: domain steps blocks norm ternary ternary_group feed_forward gated head experts
     float_experts two_step int4_head positions attention_steps attention attention_int8
     attention_qkv catalog .
-runtime: owned integers pages calls cache.growing graph open steps users session
+runtime: owned integers pages calls cache.growing cache.saved graph open steps users session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
@@ -44,7 +44,7 @@ generation: checks watermarking options fields config extras processors.past pro
 verification: taps reference compare
 bench: measure breakdown
 serve: server page
-cli: streams parsing common template options progress conversation.terminal
+cli: streams parsing common template options progress prompt_cache conversation.terminal
     conversation.saved export convert generate chat
     embed bench verify info synthesize demo web main
 : __main__

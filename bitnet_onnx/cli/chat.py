@@ -12,6 +12,7 @@ from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
 from .options import add_generation, generation_config
 from .progress import watched
+from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .template import add_template, template_options
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ A paste of several lines is one message."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     parser.add_argument("--system", help="the system prompt; default: none")
+    add_prompt_cache(parser, "the conversation")
     add_template(parser)
     add_generation(parser, max_new_tokens=512)
 
@@ -53,10 +55,17 @@ def run(args: argparse.Namespace) -> None:
     # A missing template, or one that does not use the options, fails here.
     tokenizer.encode_chat([{"role": "user", "content": "a"}], **options)
     config = of_chat(generation_config(args, artifact.folder), tokenizer)
+    check_alone(args.prompt_cache, 1, config)
     with Session(artifact, threads=args.threads) as session:
+        cache = PromptCache(session, args.prompt_cache)
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /help lists commands, /exit or Ctrl-D ends")
-        talk(chat, config, artifact)
+        try:
+            talk(chat, config, artifact)
+        except KeyboardInterrupt:  # at the prompt, it ends the chat
+            cache.keep()
+            raise
+        cache.keep()
 
 
 def talk(chat: Chat, config: GenerationConfig, artifact: Artifact) -> None:

@@ -19,6 +19,7 @@ from .. import native
 from ..artifact import TASK, Artifact
 from ..errors import SessionError
 from .cache.growing import CachedRow
+from .cache.saved import load_row, save_row
 from .integers import Ids
 from .open import open_runtime
 from .owned import SESSION_UNCOPIED, Owned
@@ -182,6 +183,21 @@ class Session(Owned):
     def put(self, kept: CachedRow, row: int = 0) -> None:
         """Replace a row by one that was taken from a session of the same artifact."""
         self._call(None, lambda steps: steps.cache.put(kept, row))
+
+    def save(self, path: str | Path, row: int = 0) -> None:
+        """Write a row into a file, which replaces a file of that name; ``load`` reads it.
+
+        Raises BitNetError where it cannot be written.
+        """
+        self._call(None, lambda steps: save_row(steps.cache, Path(path), row))
+
+    def load(self, path: str | Path, row: int = 0) -> None:
+        """Replace a row by one that ``save`` wrote in a session of the same artifact.
+
+        Raises GenerationError, and leaves the row as it was, where the file is of another model or
+        damaged.
+        """
+        self._call(None, lambda steps: load_row(steps.cache, Path(path), row))
 
     def end_profiling(self) -> str:
         """Return the path of the profile of all steps so far; needs the argument ``profile``."""

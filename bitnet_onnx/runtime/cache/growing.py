@@ -11,7 +11,7 @@ anywhere in a method leaves the cache as it was before the call or as it is afte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -235,25 +235,36 @@ class Cache:
                 "the row comes from a session of another artifact, expected one of this artifact",
                 hint="put it into a session of the artifact that it comes from",
             )
-        self.reserve(len(kept.ids))
+
+        def write(buffers: Mapping[str, np.ndarray]) -> None:
+            for name, array in kept.buffers.items():
+                buffers[name][:] = array
+
+        self.fill(kept.ids, write, row)
+
+    def fill(
+        self, ids: np.ndarray, write: Callable[[Mapping[str, np.ndarray]], None], row: int = 0
+    ) -> None:
+        """Replace a row by ``ids`` and what ``write`` puts into its buffers [kv heads, S, ...].
+
+        An error leaves the row as it was.
+        """
+        row = self._row(row)
+        self.reserve(len(ids))
         before, own = self._state, self.take(row)
         try:
             # Empty in between: a second interrupt, in the restoring, finds no wrong position.
             self._state = replace(before, lengths=_changed(before.lengths, row, 0))
-            self._write(kept, row)
-            lengths = _changed(before.lengths, row, len(kept.ids))
-            self._state = replace(before, lengths=lengths)
+            before.ids[row, : len(ids)] = ids
+            write({name: array[row, :, : len(ids)] for name, array in before.buffers.items()})
+            self._state = replace(before, lengths=_changed(before.lengths, row, len(ids)))
         except BaseException:
             self._state = replace(before, lengths=_changed(before.lengths, row, 0))
-            self._write(own, row)
+            before.ids[row, : len(own.ids)] = own.ids
+            for name, array in own.buffers.items():
+                before.buffers[name][row, :, : len(own.ids)] = array
             self._state = before
             raise
-
-    def _write(self, kept: CachedRow, row: int) -> None:
-        length = len(kept.ids)
-        for name, array in kept.buffers.items():
-            self.buffers[name][row, :, :length] = array
-        self._state.ids[row, :length] = kept.ids
 
     def _row(self, row: Any) -> int:
         found = integer("row", row)
