@@ -29,7 +29,8 @@ model: exact layers grouped binary linears experts rotary decoder gated networks
 operators: domain steps blocks norm ternary ternary_group feed_forward gated head experts
     float_experts two_step int4_head positions attention_steps attention attention_int8
     attention_qkv catalog .
-runtime: owned integers pages calls cache.growing cache.saved graph open steps users session
+runtime: owned integers pages calls cache.layout cache.growing cache.saved graph cache.rotation
+    cache.sink cache.kinds open steps users session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls

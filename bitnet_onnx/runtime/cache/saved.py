@@ -20,7 +20,8 @@ import numpy as np
 
 from ...errors import GenerationError
 from ...files import new_file
-from .growing import Cache, CacheLayout
+from .growing import Cache
+from .layout import CacheLayout
 
 __all__ = ["load_row", "save_row"]
 
@@ -33,6 +34,7 @@ AGAIN = "delete the file, or choose another one; saving the cache again makes a 
 
 def save_row(cache: Cache, path: Path, row: int = 0) -> None:
     """Write a row into a file, or replace the file; raise BitNetError where that fails."""
+    cache.check_whole(row)
     ids = np.array(cache.ids(row), dtype=np.int64)
     buffers = [buffer[row, :, : len(ids)] for buffer in cache.buffers.values()]
     parts = [ids, *(head for buffer in buffers for head in buffer)]  # each is contiguous
