@@ -50,22 +50,24 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path, replaces: bool = False) -> Iterator[Path]:
     """Yield a temporary name that becomes ``path`` when the block ends without error.
 
     Raises ConfigError when ``path`` exists or cannot be made, and BitNetError when reading or
-    writing fails, as on a full disk. The temporary file is always removed.
+    writing fails, as on a full disk. The temporary file is always removed. replaces: a file that
+    exists is replaced.
     """
-    with _temporary(Path(path), "file") as temporary:
+    with _temporary(Path(path), "file", replaces) as temporary:
         yield temporary
 
 
 @contextmanager
-def _temporary(path: Path, kind: str) -> Iterator[Path]:
+def _temporary(path: Path, kind: str, replaces: bool = False) -> Iterator[Path]:
     """Yield an empty folder or file, which becomes ``path`` when the block ends without error."""
     made: list[Path] = []  # folders above it, removed again where the block fails
     try:
-        if obstacle := _obstacle(path, kind):
+        replaced = replaces and path.is_file() and not path.is_symlink()
+        if not replaced and (obstacle := _obstacle(path, kind)):
             raise ConfigError(
                 f"the output {kind} {path} {obstacle}, expected a new name",
                 hint="choose another one; nothing was written",
@@ -84,7 +86,7 @@ def _temporary(path: Path, kind: str) -> Iterator[Path]:
         _sync(temporary)
         if path.is_dir() and os.name == "nt":
             path.rmdir()  # only POSIX renames over an empty folder
-        temporary.rename(path)
+        temporary.replace(path)
         made = []
         _sync(path.parent)
     except OSError as error:

@@ -18,7 +18,8 @@ from bitnet_onnx.errors import BitNetError, GenerationError
 from tests.support.paths import PACKAGE, ROOT
 
 FACE = """
-load(artifact, *, threads=0, custom_ops=True, generation_config=None)
+load(artifact, *, threads=0, custom_ops=True, generation_config=None, cache='dynamic',
+    sinks=None)
 export(checkpoint, output, *, target='native', head=None, linears=None, kv_cache='float32',
     context_length=None, pooling=None, revision=None, ignore_keys=(), allow_degenerate=False,
     passes=('projections', 'attention', 'zeros', 'norms'), copy_library=True,
@@ -68,7 +69,8 @@ GenerationConfig.from_dict(values)
 GenerationConfig.from_file(path)
 GenerationConfig.to_dict()
 GenerationConfig.save(path)
-Session(artifact, *, threads=0, custom_ops=True, profile=None, model=None, counters=None)
+Session(artifact, *, threads=0, custom_ops=True, profile=None, model=None, counters=None,
+    cache='dynamic', sinks=None)
 Session.reset(batch_size=1)
 Session.claim()
 Session.close()
@@ -81,6 +83,8 @@ Session.reorder(order)
 Session.fork(count, row=0)
 Session.take(row=0)
 Session.put(kept, row=0)
+Session.save(path, row=0)
+Session.load(path, row=0)
 Tokenizer.from_folder(path)
 Tokenizer.encode(text, add_special_tokens=True)
 Tokenizer.decode(ids, skip_special_tokens=True)

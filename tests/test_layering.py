@@ -31,7 +31,8 @@ model: exact layers grouped binary linears hadamard experts rotary decoder gated
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
     float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
-runtime: owned integers pages calls cache.growing graph open steps users session
+runtime: owned integers pages calls cache.layout cache.growing cache.saved graph cache.rotation
+    cache.sink cache.kinds open steps users session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
@@ -49,7 +50,7 @@ generation: checks watermarking beam_options options fields config extras proces
 verification: taps reference compare embedding
 bench: measure breakdown embedding
 serve: server page
-cli: streams parsing common template options progress conversation.terminal
+cli: streams parsing common template options progress prompt_cache conversation.terminal
     conversation.saved export convert generate chat
     embed bench verify info synthesize demo web main
 : __main__

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
@@ -12,12 +13,14 @@ from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
 from .options import add_generation, generation_config
 from .progress import watched
+from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .template import add_template, template_options
 
 if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
+    from ..text.tokenizer import Tokenizer
 
 HELP = "chat with a model in the terminal"
 DESCRIPTION = (
@@ -36,6 +39,13 @@ A paste of several lines is one message."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     parser.add_argument("--system", help="the system prompt; default: none")
+    add_prompt_cache(parser, "the conversation")
+    parser.add_argument(
+        "--context-shift",
+        action="store_true",
+        help="when the context is full, drop its oldest positions behind the system prompt instead "
+        "of the oldest turns, and compute nothing again: neither the chat nor an answer ends there",
+    )
     add_template(parser)
     add_generation(parser, max_new_tokens=512)
 
@@ -55,10 +65,45 @@ def run(args: argparse.Namespace) -> None:
     tokenizer.encode_chat([{"role": "user", "content": "a"}], **options)
     config = of_chat(generation_config(args, artifact.folder), tokenizer)
     check_stream(config)
-    with Session(artifact, threads=args.threads) as session:
+    check_alone(args.prompt_cache, 1, config)
+    cache = _shifting(args, tokenizer, options, artifact) if args.context_shift else {}
+    with Session(artifact, threads=args.threads, **cache) as session:
+        kept = PromptCache(session, args.prompt_cache)
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /help lists commands, /exit or Ctrl-D ends")
-        talk(chat, config, artifact)
+        try:
+            talk(chat, config, artifact)
+        except KeyboardInterrupt:  # at the prompt, it ends the chat
+            kept.keep()
+            raise
+        kept.keep()
+
+
+def _shifting(
+    args: argparse.Namespace, tokenizer: Tokenizer, options: dict[str, Any], artifact: Artifact
+) -> dict[str, Any]:
+    """Return the options of a session that keeps the system prompt, and slides behind it."""
+    from ..runtime.cache.kinds import SINKS
+
+    if args.prompt_cache is not None:
+        raise GenerationError(
+            "--prompt-cache is given with --context-shift, expected one of them: positions that "
+            "have moved cannot be kept"
+        )
+    system = [] if args.system is None else [{"role": "system", "content": args.system}]
+    first, second = (
+        tokenizer.encode_chat([*system, {"role": "user", "content": text}], **options)
+        for text in ("a", "b")
+    )
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    kept = max(SINKS, len(list(same)))
+    if kept > (most := artifact.context_length // 2):
+        raise GenerationError(
+            f"the system prompt has {kept} tokens, expected at most {most}, half the context, with "
+            "--context-shift",
+            hint="shorten the system prompt",
+        )
+    return {"cache": "sink", "sinks": kept}
 
 
 def talk(chat: Chat, config: GenerationConfig, artifact: Artifact) -> None:

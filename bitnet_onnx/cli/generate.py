@@ -18,10 +18,13 @@ from .common import (
 )
 from .options import add_generation, generation_config
 from .progress import watched
+from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .streams import lines_of, read_stdin
 from .template import add_template, template_options
 
 if TYPE_CHECKING:
+    from ..generation.loop import TokenStream
+    from ..generation.rows import GenerationResult
     from ..generation.text import TextResult
     from ..text.tokenizer import Tokenizer
 
@@ -73,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--negative-prompt", metavar="TEXT", help="what --guidance-scale leads away from"
     )
+    add_prompt_cache(parser, "the prompt")
     add_format(parser, "text", "ids", "json")
     add_template(parser)
     add_generation(parser, max_new_tokens=256)
@@ -81,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..artifact import TASK, Artifact
     from ..generation.extras import Extras
-    from ..generation.loop import generate
+    from ..generation.loop import generate, stream
     from ..generation.text import TextResult, generate_text, text_stream
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
@@ -92,25 +96,37 @@ def run(args: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_folder(artifact.folder) if needs_text or has_text else None
     prompts = _prompts(args, tokenizer)
     config = generation_config(args, artifact.folder)
+    check_alone(args.prompt_cache, len(prompts), config)
     extras = Extras(negative_prompt_ids=_negative(args, tokenizer))
     if tokenizer is None and config.stop_strings:  # they are found in text
         tokenizer = Tokenizer.from_folder(artifact.folder)
     with Session(artifact, threads=args.threads) as opened:
-        session = watched(opened)
+        cache, session = PromptCache(opened, args.prompt_cache), watched(opened)
         if tokenizer is None:
-            results = generate(session, prompts, config, extras)
+            if args.prompt_cache is None:
+                results = generate(session, prompts, config, extras)
+            else:
+                results = [_finished(stream(session, prompts[0], config, extras))]
+                cache.keep(len(prompts[0]))
             _print(args.format, [TextResult("", result) for result in results])
             say_speed(results[0])
             return
         if len(prompts) > 1 or config.num_return_sequences > 1 or config.num_beams > 1:
             _print(args.format, generate_text(session, tokenizer, prompts, config, extras))
             return
-        stream = text_stream(session, tokenizer, prompts[0], config, extras)
-        for piece in stream:
+        answer = text_stream(session, tokenizer, prompts[0], config, extras)
+        for piece in answer:
             if args.format == "text":
                 print(piece, end="", flush=True)
-        _print(args.format, [TextResult(stream.text, stream.result)], streamed=True)
-        say_speed(stream.result)
+        _print(args.format, [TextResult(answer.text, answer.result)], streamed=True)
+        say_speed(answer.result)
+        cache.keep(len(prompts[0]))
+
+
+def _finished(answer: TokenStream) -> GenerationResult:
+    for _ in answer:
+        pass
+    return answer.result
 
 
 def _prompts(args: argparse.Namespace, tokenizer: Tokenizer | None) -> list[list[int]]:

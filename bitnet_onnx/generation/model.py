@@ -16,6 +16,7 @@ import numpy as np
 from ..artifact import EMBEDDING, Artifact
 from ..embedding.model import EmbeddingModel
 from ..errors import GenerationError
+from ..runtime.cache.kinds import CACHES
 from ..runtime.integers import Ids, integers, token_ids
 from ..runtime.owned import MODEL_UNCOPIED, Owned
 from ..runtime.session import Session
@@ -39,12 +40,15 @@ def load(
     threads: int = 0,
     custom_ops: bool = True,
     generation_config: GenerationConfig | None = None,
+    cache: str = CACHES[0],
+    sinks: int | None = None,
 ) -> Model | EmbeddingModel:
     """Open an artifact folder as a model that is ready to answer, or to embed texts.
 
     threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
     generation_config: the options of calls that name none; None takes those of the artifact's
-    generation_config.json. Raises ArtifactError, LibraryError, TokenizerError or GenerationError.
+    generation_config.json. cache, sinks: as in ``Session``. Raises ArtifactError, LibraryError,
+    TokenizerError or GenerationError.
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
     if opened.manifest["task"] == EMBEDDING:
@@ -52,9 +56,13 @@ def load(
             raise GenerationError(
                 f"generation_config is given, but {opened.folder} embeds texts, expected none"
             )
+        if (cache, sinks) != (CACHES[0], None):
+            raise GenerationError(
+                f"cache is {cache!r}, but {opened.folder} embeds texts, expected none"
+            )
         return EmbeddingModel(VectorSession(opened, threads=threads, custom_ops=custom_ops))
     options = generation_config or GenerationConfig.of_folder(opened.folder)[0]
-    session = Session(opened, threads=threads, custom_ops=custom_ops)
+    session = Session(opened, threads=threads, custom_ops=custom_ops, cache=cache, sinks=sinks)
     return Model(session, Tokenizer.from_folder(opened.folder), options)
 
 

@@ -7,10 +7,11 @@ manifest. ONNX Runtime names a graph's inputs and outputs alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import NamedTuple
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "Table", "attention_inputs", "float_tables"]
+
 
 DOMAIN = b"bitnet"
 TERNARY = b"Ternary"
@@ -33,7 +34,20 @@ A_TABLE = re.compile("|".join((*TABLES, ANGLES)).encode())
 # Numbers of fields: of ModelProto, GraphProto, NodeProto, TensorProto.
 GRAPH, NODE, INITIALIZER = 7, 1, 5
 INPUT, OP_TYPE, OP_DOMAIN = 1, 4, 7
-DIMS, DATA_TYPE, NAME = 1, 2, 8
+DIMS, DATA_TYPE, NAME, RAW_DATA, EXTERNAL = 1, 2, 8, 9, 13
+KEY, VALUE = 1, 2  # of StringStringEntryProto
+FLOAT = 1
+PAST_KEY = re.compile(rb"past_key_values\.[0-9]+\.key$")
+
+
+class Table(NamedTuple):
+    """An initializer: its bytes, or the file and the offset where they are."""
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    raw: bytes
+    place: tuple[str, int] | None
 
 
 class Graph(NamedTuple):
@@ -50,10 +64,7 @@ class Graph(NamedTuple):
         native, ternary = False, False
         heads, linears = set[str](), set[str]()
         tables: dict[str, tuple[int, int | None]] = {}
-        parts = (part for n, part in _fields(model) if n == GRAPH and isinstance(part, bytes))
-        for number, content in (field for part in parts for field in _fields(part)):
-            if not isinstance(content, bytes):
-                continue
+        for number, content in _of_graph(model):
             # Searching costs a hundredth of reading: a graph has thousands of fields.
             if number == NODE and DOMAIN in content:
                 native = native or dict(_fields(content)).get(OP_DOMAIN) == DOMAIN
@@ -98,6 +109,61 @@ def _table(tensor: bytes) -> dict[str, tuple[int, int | None]]:
             name = value.decode(errors="replace")
             return {name: (kind, rows)} if name in (*TABLES, ANGLES) else {}
     return {}
+
+
+def attention_inputs(model: bytes) -> Iterator[list[str]]:
+    """Yield the names of the inputs of each node of a ModelProto that reads past keys."""
+    for number, content in _of_graph(model):
+        if number == NODE and b"past_key_values." in content:
+            inputs = [v for n, v in _fields(content) if n == INPUT and isinstance(v, bytes)]
+            if any(map(PAST_KEY.match, inputs)):
+                yield [name.decode() for name in inputs]
+
+
+def float_tables(model: bytes, names: Set[str]) -> dict[str, Table]:
+    """Return initializers float32 by name."""
+    tables = dict[str, Table]()
+    for number, content in _of_graph(model):
+        if number == INITIALIZER and any(name.encode() in content for name in names):
+            table = _tensor(content)
+            if table.name in names and table.kind == FLOAT:
+                tables[table.name] = table
+    return tables
+
+
+def _tensor(content: bytes) -> Table:
+    name, kind, shape, raw, beside = "", 0, list[int](), b"", dict[bytes, bytes]()
+    for number, value in _fields(content):
+        if number == DATA_TYPE and isinstance(value, int):
+            kind = value
+        elif number == DIMS and isinstance(value, int):
+            shape.append(value)
+        elif isinstance(value, int):
+            continue
+        elif number == DIMS:  # packed
+            at = 0
+            while at < len(value):
+                size, at = _varint(value, at)
+                shape.append(size)
+        elif number == NAME:
+            name = value.decode(errors="replace")
+        elif number == RAW_DATA:
+            raw = value
+        elif number == EXTERNAL:
+            entry = {n: v for n, v in _fields(value) if isinstance(v, bytes)}
+            beside[entry.get(KEY, b"")] = entry.get(VALUE, b"")
+    place = None
+    if beside:
+        place = (beside[b"location"].decode(), int(beside.get(b"offset", b"0")))
+    return Table(name, kind, tuple(shape), raw, place)
+
+
+def _of_graph(model: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and content of each field of a ModelProto's graph."""
+    parts = (part for n, part in _fields(model) if n == GRAPH and isinstance(part, bytes))
+    for number, content in (field for part in parts for field in _fields(part)):
+        if isinstance(content, bytes):
+            yield number, content
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

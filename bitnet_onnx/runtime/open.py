@@ -10,7 +10,7 @@ import os
 from .. import native
 from ..artifact import EMBEDDING, MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
-from .cache.growing import CacheLayout
+from .cache.layout import CacheLayout
 from .graph import Graph
 from .integers import integer
 from .pages import ask_for_huge_pages

@@ -19,6 +19,8 @@ from .. import native
 from ..artifact import TASK, Artifact
 from ..errors import SessionError
 from .cache.growing import CachedRow
+from .cache.kinds import CACHES, caches_of
+from .cache.saved import load_row, save_row
 from .integers import Ids
 from .open import open_runtime
 from .owned import SESSION_UNCOPIED, Owned
@@ -28,6 +30,7 @@ from .users import Calls, User, Users
 __all__ = ["Lease", "Session"]
 
 T = TypeVar("T")
+ENDLESS = (1 << 31) - 1  # ids that a row of a sink cache can be fed
 
 
 class Session(Owned):
@@ -61,6 +64,8 @@ class Session(Owned):
         profile: str | None = None,
         model: bytes | None = None,
         counters: native.Counters | None = None,
+        cache: str = CACHES[0],
+        sinks: int | None = None,
     ) -> None:
         """Open an artifact folder.
 
@@ -69,17 +74,22 @@ class Session(Owned):
         graph, serialized; the session runs it in its place, on the same weights. counters: what the
         operators of this session count into.
 
+        cache: "dynamic" grows with the longest row; "static" has all its room at the start; "sink"
+        never ends: where the context is full, the oldest positions behind the first ``sinks`` (4
+        unless given) are dropped, and the others move to their place.
+
         Raises ArtifactError, LibraryError or GenerationError.
         """
         opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
         self.artifact = opened.of_task(TASK)
         self.vocab_size = self.artifact.vocab_size
         """Token ids are below it."""
-        self.context_length = self.artifact.context_length
-        """Positions that a row can hold."""
+        self.context_length = self.artifact.context_length if cache != "sink" else ENDLESS
+        """Ids that a row can be fed."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
         library = custom_ops and self.artifact.target == "native"
-        self._steps = Steps(self.artifact, runtime, library)
+        caches = caches_of(self.artifact, cache, sinks)
+        self._steps = Steps(self.artifact, runtime, library, caches)
         self._process = os.getpid()
         _open.add(self)
         self._calls, self._users = Calls(), Users()
@@ -115,8 +125,8 @@ class Session(Owned):
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The number of cached positions of each row."""
-        return self._steps.cache.lengths
+        """The number of cached positions of each row, with those that a sink cache dropped."""
+        return self._steps.cache.fed
 
     def ids(self, row: int = 0) -> list[int]:
         """Return the ids of a row that the cache holds."""
@@ -182,6 +192,14 @@ class Session(Owned):
     def put(self, kept: CachedRow, row: int = 0) -> None:
         """Replace a row by one that was taken from a session of the same artifact."""
         self._call(None, lambda steps: steps.cache.put(kept, row))
+
+    def save(self, path: str | Path, row: int = 0) -> None:
+        """Write a row into a file, in the place of one that exists; ``load`` reads it."""
+        self._call(None, lambda steps: save_row(steps.cache, Path(path), row))
+
+    def load(self, path: str | Path, row: int = 0) -> None:
+        """Replace a row by one that ``save`` wrote in a session of the same artifact."""
+        self._call(None, lambda steps: load_row(steps.cache, Path(path), row))
 
     def end_profiling(self) -> str:
         """Return the path of the profile of all steps so far; needs the argument ``profile``."""
@@ -251,7 +269,7 @@ class Lease(User):
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return self._session._call(self, lambda steps: steps.cache.lengths)
+        return self._session._call(self, lambda steps: steps.cache.fed)
 
     def ids(self, row: int = 0) -> list[int]:
         return self._session._call(self, lambda steps: steps.cache.ids(row))

@@ -6,7 +6,7 @@ counts once it is computed: an error or an interrupt leaves the cache as it was 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any
@@ -15,7 +15,9 @@ import numpy as np
 
 from ..artifact import Artifact
 from ..errors import GenerationError, SessionError
-from .cache.growing import Cache, CacheLayout
+from .cache.growing import Cache
+from .cache.kinds import caches_of
+from .cache.sink import SinkCache
 from .calls import Call, calls_for
 from .integers import Ids, integer, token_ids
 from .open import first_line
@@ -38,13 +40,22 @@ class _Bound:
 class Steps:
     """One or more rows that are fed step by step; ``runtime`` is ONNX Runtime's session."""
 
-    def __init__(self, artifact: Artifact, runtime: Any, library: bool) -> None:
-        """library: the operators of the custom-op library compute the linears and attention."""
+    def __init__(
+        self,
+        artifact: Artifact,
+        runtime: Any,
+        library: bool,
+        caches: Callable[[int], Cache] | None = None,
+    ) -> None:
+        """library: the operators of the custom-op library compute the linears and attention.
+
+        caches: what makes a cache for a number of rows; None makes growing ones.
+        """
         self.runtime = runtime
         # ONNX Runtime's own products round by how many rows they have.
         self._together = library and "float32" not in (artifact.head, artifact.linears)
         self.vocab_size, self.context_length = artifact.vocab_size, artifact.context_length
-        self._layout = CacheLayout.of(artifact)
+        self._caches = caches or caches_of(artifact)
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
         self._all = np.zeros(1, dtype=np.int64)
         self._mask = _ones(CHUNK)
@@ -55,7 +66,7 @@ class Steps:
         """Return a cache of this many empty rows."""
         if (rows := integer("batch_size", batch_size)) < 1:
             raise GenerationError(f"batch_size is {rows}, expected 1 or more")
-        return Cache(self._layout, rows)
+        return self._caches(rows)
 
     def reset(self, batch_size: int) -> None:
         """Start over with this many empty rows."""
@@ -71,7 +82,16 @@ class Steps:
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""
-        found: np.ndarray = self._read([self.checked(ids, row)], index(row))[0]
+        return self._read_row(self.checked(ids, row), index(row))
+
+    def _read_row(self, new: np.ndarray, row: int) -> np.ndarray:
+        cache, part = self.cache, len(new)
+        if isinstance(cache, SinkCache) and cache.lengths[row] + part > self.context_length:
+            part = min(CHUNK, cache.longest)  # each part sees the ones that are left before it
+        for start in range(0, len(new), part):
+            piece = new[start : start + part]
+            cache.make_room(len(piece), row)
+            found: np.ndarray = self._read([piece], row)[0]
         return found
 
     def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
@@ -83,7 +103,10 @@ class Steps:
                 f"prefill_rows got {len(prompts)} prompts, expected one for each of "
                 f"{self.cache.rows} rows"
             )
-        return self._read([self.checked(ids, row) for row, ids in enumerate(prompts)], 0)
+        new = [self.checked(ids, row) for row, ids in enumerate(prompts)]
+        if max(map(int.__add__, map(len, new), self.cache.lengths)) > self.context_length:
+            return np.stack([self._read_row(ids, row) for row, ids in enumerate(new)])
+        return self._read(new, 0)
 
     def _read(self, prompts: list[np.ndarray], first: int) -> np.ndarray:
         """Append checked ids to the rows from ``first`` on; return the logits after each list."""
@@ -112,6 +135,7 @@ class Steps:
     def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
         """Append checked ids to a row in one step and return the logits [S, V] after each id."""
         row = index(row)  # of any kind of integer: ``checked`` has seen it
+        self.cache.make_room(len(chunk), row)
         past = self.cache.lengths[row]
         self.cache.reserve(past + len(chunk))
         logits = np.empty((1, len(chunk), self.vocab_size), dtype=np.float32)
@@ -129,7 +153,7 @@ class Steps:
                 f"decode got {len(new)} ids, expected one for each of {cache.rows} rows"
             )
         for row in range(cache.rows):
-            self._check_room(1, row)
+            cache.make_room(1, row)
         filled = [length + 1 for length in cache.lengths]
         cache.reserve(max(filled))
         bound = self._bound
@@ -149,7 +173,8 @@ class Steps:
         new = token_ids(ids, self.vocab_size)
         if not new:
             raise GenerationError("the list of ids is empty, expected at least one id")
-        self._check_room(len(new), row)
+        if not isinstance(self.cache, SinkCache):  # which makes room before each step
+            self.cache.make_room(len(new), row)
         return np.array(new, dtype=np.int64)
 
     def run(self, binding: Any) -> None:
@@ -191,14 +216,6 @@ class Steps:
         if positions > len(self._mask[0]):
             self._mask = _ones(min(2 * positions, self.context_length))
         return self._mask
-
-    def _check_room(self, count: int, row: int) -> None:
-        held = self.cache.lengths[row]
-        if held + count > self.context_length:
-            raise GenerationError(
-                f"row {row} would hold {held + count} positions, expected at most the context of "
-                f"{self.context_length}"
-            )
 
     def _bind_step(self) -> _Bound:
         """Bind the buffers that are the same in every decode step."""

@@ -59,15 +59,19 @@ def around_replies(
 def _spans(
     render: Callable[[Messages], str], messages: Messages, texts: Mapping[int, str], whole: str
 ) -> dict[int, tuple[int, int]]:
-    """Return where the chat holds each answer as it is."""
+    """Return where the chat holds each answer as it is.
+
+    Where the template changes some of them, halves of the answers are tried: a long chat with one
+    changed answer is rendered a few times, and not once for each answer.
+    """
     texts = {place: text for place, text in texts.items() if text}
     found = _located(render, messages, texts, whole)
     if found is not None or len(texts) < 2:
         return found or {}
-    spans: dict[int, tuple[int, int]] = {}
-    for place, text in texts.items():  # the template changes some of them
-        spans |= _located(render, messages, {place: text}, whole) or {}
-    return spans
+    items = list(texts.items())
+    halves = (dict(items[: len(items) // 2]), dict(items[len(items) // 2 :]))
+    first, second = (_spans(render, messages, half, whole) for half in halves)
+    return first | second
 
 
 def _located(

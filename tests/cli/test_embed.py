@@ -100,7 +100,7 @@ def test_a_table_shows_the_cosines(
         (["a", "--dimensions", "65"], "dimensions is 65, expected 1 to 64"),
         (["a", "--dimensions", "x"], "--dimensions"),
         (["a", "--batch-size", "0"], "batch_size is 0"),
-        (["a", "--prompt-name", "x"], "prompt_name is 'x', expected none"),
+        (["a", "--prompt-name", "x"], "prompt_name is 'x', expected one of"),
         (["a" * 900], "text 0 has 901 tokens"),
     ],
 )

@@ -186,7 +186,7 @@ def test_a_conversion_keeps_the_vectors_and_the_pooling(
             "qwen3",
             {"prompts": {"q": "query: "}},
             {},
-            "config_sentence_transformers.json has no place",
+            "transformers.json has no place in",
         ),
     ],
 )

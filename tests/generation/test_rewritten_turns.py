@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitnet_onnx.generation.chat import Chat
+from bitnet_onnx.text.replies import Reply, around_replies
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.text.tool_calls import parse_tool_calls
 from tests.support.text.fakes import (
@@ -196,3 +197,21 @@ def test_a_tool_round_trip_keeps_the_ids_of_the_call(special: bool) -> None:
     assert chat.messages[1] == read.to_message()
     list(chat.send("hello"))
     assert len(chat.turns) == 3
+
+
+def test_one_changed_answer_of_many_costs_few_renderings() -> None:
+    rendered = 0
+
+    def render(messages: list[dict[str, Any]]) -> str:
+        nonlocal rendered
+        rendered += 1
+        return "".join(f"<{message['content'].strip()}>" for message in messages)
+
+    texts = [f"answer {place}" for place in range(100)]
+    texts[37] += " "
+    messages = [{"role": "assistant", "content": text} for text in texts]
+    replies = {place: (Reply([place], text, text), text) for place, text in enumerate(texts)}
+    pieces = around_replies(render, messages, replies, "\0")
+    ids = [piece for piece in pieces if not isinstance(piece, str)]
+    assert ids == [[place] for place in range(100) if place != 37]
+    assert rendered < 20

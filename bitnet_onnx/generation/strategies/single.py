@@ -74,7 +74,7 @@ def _common(lease: LeaseLike, index: int, prompt: list[int]) -> int:
         lease.truncate(common, index)
     else:
         lease.reset(1)
-    return common
+    return lease.lengths[index]  # fewer than asked for, where a sink cache has dropped some
 
 
 def steps(lease: LeaseLike, sequences: list[_Sequence], context: int) -> Iterator[tuple[Row, int]]:

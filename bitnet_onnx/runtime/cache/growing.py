@@ -11,67 +11,21 @@ anywhere in a method leaves the cache as it was before the call or as it is afte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ...artifact import Artifact
 from ...errors import GenerationError
 from ..integers import Ids, integer, integers
+from .layout import CacheLayout
 
-__all__ = ["Cache", "CacheLayout", "CachedRow"]
+__all__ = ["Cache", "CacheLayout", "CachedRow", "changed"]
 
 BLOCK = 512  # the capacity grows by this many positions; growing copies the filled ones once
-SCALE = "_scale"
 
-
-@dataclass(frozen=True)
-class CacheLayout:
-    """The names and sizes of an artifact's cache buffers."""
-
-    num_layers: int
-    num_key_value_heads: int
-    head_dim: int
-    dtype: str
-    """``float32``, ``float16`` or ``int8``."""
-    context_length: int
-    """Positions that a row can hold."""
-    model: str = ""
-    """The artifact's fingerprint: keys and values of another model mean nothing here."""
-
-    @classmethod
-    def of(cls, artifact: Artifact) -> CacheLayout:
-        return cls(
-            artifact.num_hidden_layers,
-            artifact.num_key_value_heads,
-            artifact.head_dim,
-            artifact.kv_cache,
-            artifact.context_length,
-            artifact.fingerprint,
-        )
-
-    @property
-    def names(self) -> list[str]:
-        """``0.key``, ``0.value``, ...; the graph puts ``past_key_values.`` before each."""
-        kinds = ["key", "value"]
-        if self.dtype == "int8":
-            kinds += [f"{kind}{SCALE}" for kind in kinds]
-        return [f"{layer}.{kind}" for layer in range(self.num_layers) for kind in kinds]
-
-    def shape(self, name: str, rows: int, capacity: int) -> tuple[int, ...]:
-        """Return the shape of a buffer."""
-        shape = (rows, self.num_key_value_heads, capacity)
-        return shape if name.endswith(SCALE) else (*shape, self.head_dim)
-
-    def dtype_of(self, name: str) -> str:
-        """Return the type of a buffer."""
-        return "float32" if name.endswith(SCALE) else self.dtype
-
-    def zeros(self, name: str, rows: int, capacity: int) -> np.ndarray:
-        """Return a buffer of zeros, so that unfilled positions are finite."""
-        return np.zeros(self.shape(name, rows, capacity), self.dtype_of(name))
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,6 +47,8 @@ class _State:
     lengths: tuple[int, ...]
     capacity: int
     """Positions of every buffer; 0 while they differ, as in the middle of growing."""
+    dropped: tuple[tuple[int, ...], ...]
+    """The ids of each row that a sink cache has dropped; others drop none."""
     place: object = field(default_factory=object)
     """Another object wherever a buffer has moved."""
 
@@ -103,7 +59,7 @@ class Cache:
     def __init__(self, layout: CacheLayout, rows: int = 1) -> None:
         self.layout = layout
         buffers = {name: layout.zeros(name, rows, 0) for name in layout.names}
-        self._state = _State(buffers, np.zeros((rows, 0), np.int64), (0,) * rows, 0)
+        self._state = _State(buffers, np.zeros((rows, 0), np.int64), (0,) * rows, 0, ((),) * rows)
 
     @property
     def rows(self) -> int:
@@ -112,6 +68,12 @@ class Cache:
     @property
     def lengths(self) -> tuple[int, ...]:
         return self._state.lengths
+
+    @property
+    def fed(self) -> tuple[int, ...]:
+        """How many ids each row was fed: ``lengths``, but for what a sink cache has dropped."""
+        state = self._state
+        return tuple(map(int.__add__, state.lengths, map(len, state.dropped)))
 
     @property
     def buffers(self) -> dict[str, np.ndarray]:
@@ -172,6 +134,15 @@ class Cache:
         buffers = {**state.buffers, name: new}
         self._state = replace(state, buffers=buffers, capacity=0, place=object())
 
+    def make_room(self, count: int, row: int) -> None:
+        """Raise GenerationError where the context has no room for more positions of a row."""
+        held, limit = self.lengths[row], self.layout.context_length
+        if held + count > limit:
+            raise GenerationError(
+                f"row {row} would hold {held + count} positions, expected at most the context of "
+                f"{limit}"
+            )
+
     def append(self, ids: np.ndarray) -> None:
         """Count a computed position of every row: ids [rows]."""
         state = self._state
@@ -185,17 +156,20 @@ class Cache:
         for row, ids in new.items():
             start = lengths[row]
             state.ids[row, start : start + len(ids)] = ids
-            lengths = _changed(lengths, row, start + len(ids))
+            lengths = changed(lengths, row, start + len(ids))
         self._state = replace(state, lengths=lengths)
 
     def truncate(self, length: int, row: int = 0) -> None:
-        """Keep only the first ``length`` positions of a row."""
-        state, row, length = self._state, self._row(row), integer("length", length)
-        if not 0 <= length <= state.lengths[row]:
+        """Keep only the first ``length`` ids of a row."""
+        row, length = self._row(row), integer("length", length)
+        if not 0 <= length <= self.fed[row]:
             raise GenerationError(
-                f"truncate got length {length} for row {row}, expected 0 to {state.lengths[row]}"
+                f"truncate got length {length} for row {row}, expected 0 to {self.fed[row]}"
             )
-        self._state = replace(state, lengths=_changed(state.lengths, row, length))
+        self._keep(length, row)
+
+    def _keep(self, length: int, row: int) -> None:
+        self._state = replace(self._state, lengths=changed(self._state.lengths, row, length))
 
     def reorder(self, order: Ids) -> None:
         """Replace the rows: row i becomes a copy of the former row ``order[i]``.
@@ -210,7 +184,8 @@ class Cache:
         for name, old in state.buffers.items():
             buffers[name][:, :, :filled] = old[taken, :, :filled]
         lengths = tuple(state.lengths[row] for row in taken)
-        self._state = _State(buffers, state.ids[taken], lengths, capacity)
+        dropped = tuple(state.dropped[row] for row in taken)
+        self._state = _State(buffers, state.ids[taken], lengths, capacity, dropped)
 
     def fork(self, count: int, row: int = 0) -> None:
         """Replace all rows by ``count`` copies of ``row``."""
@@ -220,6 +195,18 @@ class Cache:
 
     def take(self, row: int = 0) -> CachedRow:
         """Return a copy of a row, which does not change with the cache."""
+        self.check_whole(row)
+        return self._copy(row)
+
+    def check_whole(self, row: int) -> None:
+        """Raise GenerationError where positions of a row were dropped, so that others moved."""
+        if dropped := len(self._state.dropped[self._row(row)]):
+            raise GenerationError(
+                f"row {row} has dropped {dropped} positions, and others moved, expected a row "
+                "whose numbers are those of its ids"
+            )
+
+    def _copy(self, row: int) -> CachedRow:
         state, row = self._state, self._row(row)
         length = state.lengths[row]
         buffers = {name: array[row, :, :length].copy() for name, array in state.buffers.items()}
@@ -235,25 +222,37 @@ class Cache:
                 "the row comes from a session of another artifact, expected one of this artifact",
                 hint="put it into a session of the artifact that it comes from",
             )
-        self.reserve(len(kept.ids))
-        before, own = self._state, self.take(row)
+
+        def write(buffers: Mapping[str, np.ndarray]) -> None:
+            for name, array in kept.buffers.items():
+                buffers[name][:] = array
+
+        self.fill(kept.ids, write, row)
+
+    def fill(
+        self, ids: np.ndarray, write: Callable[[Mapping[str, np.ndarray]], None], row: int = 0
+    ) -> None:
+        """Replace a row by ``ids`` and what ``write`` puts into its buffers [kv heads, S, ...].
+
+        An error leaves the row as it was.
+        """
+        row = self._row(row)
+        self.reserve(len(ids))
+        before, own = self._state, self._copy(row)
         try:
             # Empty in between: a second interrupt, in the restoring, finds no wrong position.
-            self._state = replace(before, lengths=_changed(before.lengths, row, 0))
-            self._write(kept, row)
-            lengths = _changed(before.lengths, row, len(kept.ids))
-            self._state = replace(before, lengths=lengths)
+            self._state = replace(before, lengths=changed(before.lengths, row, 0))
+            before.ids[row, : len(ids)] = ids
+            write({name: array[row, :, : len(ids)] for name, array in before.buffers.items()})
+            lengths = changed(before.lengths, row, len(ids))
+            self._state = replace(before, lengths=lengths, dropped=changed(before.dropped, row, ()))
         except BaseException:
-            self._state = replace(before, lengths=_changed(before.lengths, row, 0))
-            self._write(own, row)
+            self._state = replace(before, lengths=changed(before.lengths, row, 0))
+            before.ids[row, : len(own.ids)] = own.ids
+            for name, array in own.buffers.items():
+                before.buffers[name][row, :, : len(own.ids)] = array
             self._state = before
             raise
-
-    def _write(self, kept: CachedRow, row: int) -> None:
-        length = len(kept.ids)
-        for name, array in kept.buffers.items():
-            self.buffers[name][row, :, :length] = array
-        self._state.ids[row, :length] = kept.ids
 
     def _row(self, row: Any) -> int:
         found = integer("row", row)
@@ -262,5 +261,5 @@ class Cache:
         return found
 
 
-def _changed(lengths: tuple[int, ...], row: int, length: int) -> tuple[int, ...]:
-    return (*lengths[:row], length, *lengths[row + 1 :])
+def changed(values: tuple[T, ...], row: int, value: T) -> tuple[T, ...]:
+    return (*values[:row], value, *values[row + 1 :])

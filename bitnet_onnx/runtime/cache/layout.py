@@ -1,0 +1,60 @@
+"""The names, shapes and types of the buffers of a cache, as an artifact's graph has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...artifact import Artifact
+
+__all__ = ["SCALE", "CacheLayout"]
+
+SCALE = "_scale"
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """The names and sizes of an artifact's cache buffers."""
+
+    num_layers: int
+    num_key_value_heads: int
+    head_dim: int
+    dtype: str
+    """``float32``, ``float16`` or ``int8``."""
+    context_length: int
+    """Positions that a row can hold."""
+    model: str = ""
+    """The artifact's fingerprint: keys and values of another model mean nothing here."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> CacheLayout:
+        return cls(
+            artifact.num_hidden_layers,
+            artifact.num_key_value_heads,
+            artifact.head_dim,
+            artifact.kv_cache,
+            artifact.context_length,
+            artifact.fingerprint,
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """``0.key``, ``0.value``, ...; the graph puts ``past_key_values.`` before each."""
+        kinds = ["key", "value"]
+        if self.dtype == "int8":
+            kinds += [f"{kind}{SCALE}" for kind in kinds]
+        return [f"{layer}.{kind}" for layer in range(self.num_layers) for kind in kinds]
+
+    def shape(self, name: str, rows: int, capacity: int) -> tuple[int, ...]:
+        """Return the shape of a buffer."""
+        shape = (rows, self.num_key_value_heads, capacity)
+        return shape if name.endswith(SCALE) else (*shape, self.head_dim)
+
+    def dtype_of(self, name: str) -> str:
+        """Return the type of a buffer."""
+        return "float32" if name.endswith(SCALE) else self.dtype
+
+    def zeros(self, name: str, rows: int, capacity: int) -> np.ndarray:
+        """Return a buffer of zeros, so that unfilled positions are finite."""
+        return np.zeros(self.shape(name, rows, capacity), self.dtype_of(name))
