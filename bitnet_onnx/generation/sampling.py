@@ -95,7 +95,8 @@ class Sampler:
             raise GenerationError(
                 f"the options forbid every token after {len(self.past)} tokens, expected one to be"
                 " left",
-                hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens or the lengths",
+                hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens, the lengths or"
+                " structured_outputs",
             )
         if np.isfinite(given):
             raise GenerationError(
