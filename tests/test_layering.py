@@ -37,8 +37,8 @@ exporter: options defaults pooling traced_experts traced trace editing readers e
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: prompts model
-generation: checks watermarking options fields config constraints.outputs constraints.reasons
-    constraints.compiled extras processors.past processors.penalties
+generation: checks watermarking options fields config constraints.outputs constraints.schemas
+    constraints.reasons constraints.compiled extras processors.past processors.penalties
     processors.sequences processors.lengths processors.plain processors.own processors.greenlist
     processors.watermark processors.warpers constraints.follow processors.order sampling guidance
     leases rows strategies.single loop watermark text chat model

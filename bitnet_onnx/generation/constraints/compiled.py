@@ -125,9 +125,12 @@ def _vocabulary(tokenizer: Tokenizer, vocab_size: int, eos: Sequence[int]) -> An
 
 def _stripped(tokenizer: Tokenizer, vocabulary: Any) -> set[int]:
     """Return the tokens that begin with a blank, where decoding drops one at an answer's start."""
-    blank = [i for i in range(tokenizer.vocab_size) if vocabulary.decode_bytes([i])[:1] == b" "]
-    drops = any(not tokenizer.decode_raw([i]).startswith(" ") for i in blank[:1])
-    return set(blank) if drops else set()
+    ids = range(tokenizer.vocab_size)
+    blank = (i for i in ids if vocabulary.decode_bytes([i]).startswith(b" "))
+    first = next(blank, None)
+    if first is None or tokenizer.decode_raw([first]).startswith(" "):
+        return set()
+    return {first, *blank}
 
 
 def _library() -> Any:
