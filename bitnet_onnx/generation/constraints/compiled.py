@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import GenerationError
 from .outputs import StructuredOutputs
 from .reasons import refused
+from .schemas import strict
 
 if TYPE_CHECKING:
     from ...text.tokenizer import Tokenizer
@@ -84,8 +85,11 @@ def _grammar(outputs: StructuredOutputs) -> dict[str, Any]:
     maker, text = _library().LLMatcher, outputs.text
     try:
         if outputs.kind == "json":
-            own = "x-guidance" in json.loads(text)  # llguidance's options, in the schema
-            made = maker.grammar_from_json_schema(text, defaults=None if own else _JSON)
+            schema = strict(json.loads(text))
+            own = "x-guidance" in schema  # llguidance's options
+            made = maker.grammar_from_json_schema(
+                json.dumps(schema), defaults=None if own else _JSON
+            )
         elif outputs.kind == "regex":
             made = maker.grammar_from_regex(text)
         else:
@@ -96,6 +100,8 @@ def _grammar(outputs: StructuredOutputs) -> dict[str, Any]:
             return {"lark_grammar": text}
         found: dict[str, Any] = json.loads(made)["grammars"][0]
         return found
+    except RecursionError:
+        raise refused(outputs.kind, "it is nested too deeply") from None
     except ValueError as error:  # half a surrogate pair, too
         raise refused(outputs.kind, str(error)) from None
 

@@ -37,7 +37,7 @@ def allowed(follow: Constrained, past: Past, vocab: int = VOCAB) -> set[str]:
     scores = follow(past, np.zeros(vocab, np.float32))
     ids = np.flatnonzero(scores == 0)
     assert set(scores[scores != 0]) <= {-np.inf}
-    return {"eos" if i in EOS else TOKENIZER.decode([i]) for i in ids}
+    return {"eos" if i in EOS else TOKENIZER.decode([i]) for i in ids.tolist()}
 
 
 def after(text: str, prompt: Sequence[int] = (7, 8)) -> Past:
@@ -112,7 +112,7 @@ def test_it_is_the_last_of_the_processors_before_sampling() -> None:
         structured_outputs=compiled(choice=["yes", "no"]), logits_processor=lambda _, s: s + 1
     )
     scores = Processors(config, form)(Past([5]), fake_logits([5], VOCAB))
-    assert {TOKENIZER.decode([i]) for i in np.flatnonzero(scores > -np.inf)} <= {
+    assert {TOKENIZER.decode([i]) for i in np.flatnonzero(scores > -np.inf).tolist()} <= {
         "y",
         "ye",
         "n",
