@@ -15,8 +15,8 @@ from tests.support.paths import PACKAGE
 # functions.
 ROOMS = """
 : errors files artifact native
-network: body pooling prompts fields key_lists keys rope quantization records unsupported select gemma
-    sizes hadamard mixture maple config parts
+network: body pooling prompts fields key_lists keys rope quantization records unsupported select
+    gemma sizes hadamard mixture maple config parts
 weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoint.pickled
     checkpoint.templates checkpoint.sentence checkpoint.experts checkpoint.groups checkpoint.files
     checkpoint.hadamard checkpoint.folder checkpoint.mlx gguf.metadata
@@ -41,12 +41,13 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: model
-generation: checks watermarking beam_options options fields config extras processors.past
+generation: checks watermarking beam_options options fields config constraints.outputs
+    constraints.schemas constraints.reasons constraints.compiled extras processors.past
     processors.penalties processors.sequences processors.lengths processors.plain processors.own
     processors.greenlist processors.watermark processors.warpers processors.diversity
-    processors.order sampling guidance leases rows strategies.single strategies.forks
-    strategies.beams strategies.hypotheses strategies.forced_words strategies.groups
-    strategies.constrained loop watermark text chat model
+    constraints.follow processors.order sampling guidance leases rows strategies.single
+    strategies.forks strategies.beams strategies.hypotheses strategies.forced_words
+    strategies.groups strategies.constrained loop watermark text chat model
 verification: taps reference compare embedding
 bench: measure breakdown embedding
 serve: server page

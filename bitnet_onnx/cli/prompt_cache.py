@@ -38,6 +38,8 @@ def check_alone(path: Path | None, prompts: int, config: GenerationConfig) -> No
         reason = f"{prompts} prompts"
     elif config.num_return_sequences > 1:
         reason = f"{config.num_return_sequences} answers for a prompt"
+    elif config.num_beams > 1:
+        reason = f"{config.num_beams} beams"
     elif config.guides:
         reason = "--guidance-scale, which computes two prompts"
     if reason is not None:

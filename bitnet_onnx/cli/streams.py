@@ -16,7 +16,8 @@ from typing import Any
 
 from ..errors import BitNetError, GenerationError
 
-__all__ = ["OutputError", "discard_stdout", "guarded", "lines_of", "read_stdin", "stdin_lines"]
+__all__ = ["OutputError", "discard_stdout", "guarded", "lines_of", "read_stdin", "stdin_lines",
+           "text_of"]  # fmt: skip
 
 BOM = "\ufeff"  # some editors begin a UTF-8 file with it; it is not part of the text
 
@@ -122,13 +123,17 @@ def stdin_lines() -> Iterator[str]:
 
 def lines_of(path: Path) -> list[str]:
     """Return the lines of a prompts file that are not blank; only CR, LF and CRLF end a line."""
+    return [line for line in re.split(r"\r\n?|\n", text_of(path)) if line.strip()]
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a UTF-8 file, without a byte-order mark."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix(BOM)
     except OSError as error:
         raise GenerationError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise _not_text(str(path), error, "convert the file to UTF-8") from error
-    return [line for line in re.split(r"\r\n?|\n", text.removeprefix(BOM)) if line.strip()]
 
 
 def _stdin() -> Iterator[tuple[str, str]]:

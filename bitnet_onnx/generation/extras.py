@@ -14,6 +14,8 @@ import numpy as np
 from ..errors import GenerationError
 from ..runtime.integers import Ids
 from .config import GenerationConfig
+from .constraints.compiled import Constraint
+from .constraints.outputs import StructuredOutputs, structured_outputs
 
 __all__ = ["Extras", "of_call"]
 
@@ -39,7 +41,13 @@ class Extras:
     """What guidance_scale leads away from: one prompt for all, or one for each prompt; None is the
     last token of the prompt."""
 
+    structured_outputs: StructuredOutputs | Mapping[str, Any] | Constraint | None = None
+    """The form of the answer: a mapping with one of json, regex, choice and grammar."""
+
     def __post_init__(self) -> None:
+        if not isinstance(self.structured_outputs, Constraint):
+            found = structured_outputs(self.structured_outputs)
+            object.__setattr__(self, "structured_outputs", found)
         for name in ("logits_processor", "stopping_criteria"):
             object.__setattr__(self, name, _functions(name, getattr(self, name)))
         if (allowed := self.prefix_allowed_tokens_fn) is not None and not callable(allowed):

@@ -76,7 +76,8 @@ class Model(Owned):
     which holds what the artifact's generation_config.json asks for. The fields of
     ``generation.extras.Extras``, which transformers' generate takes too, are keywords as well:
     logits_processor, stopping_criteria, prefix_allowed_tokens_fn and negative_prompt_ids, or
-    negative_prompt, which is encoded like a prompt. tools (JSON schemas), documents
+    negative_prompt, which is encoded like a prompt; structured_outputs, named as in vLLM, gives the
+    answer a form, such as ``{"json": schema}``. tools (JSON schemas), documents
     and chat_template_kwargs reach the chat template of prompts that are messages. A model has one
     user at a time: load it again for another user; both share the weights.
     """

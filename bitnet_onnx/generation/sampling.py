@@ -103,7 +103,8 @@ def check_highest(highest: np.floating, logits: np.ndarray, length: int) -> None
     if np.isfinite(given) and highest == -np.inf:
         raise GenerationError(
             f"the options forbid every token after {length} tokens, expected one to be left",
-            hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens or the lengths",
+            hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens, the lengths or"
+            " structured_outputs",
         )
     if np.isfinite(given):
         raise GenerationError(

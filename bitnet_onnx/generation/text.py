@@ -6,12 +6,14 @@ Knows the tokenizer and the loop; does not know chats or the screen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..text.streaming import StopStrings, StreamDecoder
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
+from .constraints.compiled import Constraint
+from .constraints.outputs import StructuredOutputs
 from .extras import Extras
 from .leases import SessionLike
 from .loop import TokenStream, generate, stream
@@ -103,6 +105,7 @@ def text_stream(
 ) -> TextStream:
     """Continue one prompt and yield its text; arguments and errors are those of ``loop.stream``."""
     config = _ending(tokenizer, config)
+    extras = _bound(session, tokenizer, config, extras)
     return TextStream(stream(session, ids, config, extras), _Writer(tokenizer, config))
 
 
@@ -130,6 +133,7 @@ def generate_text(
     The results, and the rows of on_text, are those of ``loop.generate``.
     """
     config = _ending(tokenizer, config)
+    extras = _bound(session, tokenizer, config, extras)
     writers = [
         _Writer(tokenizer, config) for _ in range(len(prompts) * config.num_return_sequences)
     ]
@@ -164,6 +168,17 @@ def _ending(tokenizer: Tokenizer, config: GenerationConfig | None) -> Generation
     if config.eos_token_id is not None:
         return config
     return config.changed(eos_token_id=tokenizer.eos_token_ids)
+
+
+def _bound(
+    session: SessionLike, tokenizer: Tokenizer, config: GenerationConfig, extras: Extras | None
+) -> Extras | None:
+    """Return the extras, with the form of the answer compiled for the tokenizer."""
+    outputs = None if extras is None else extras.structured_outputs
+    if extras is None or not isinstance(outputs, StructuredOutputs):
+        return extras
+    found = Constraint(outputs, tokenizer, session.vocab_size, config.eos_token_ids)
+    return replace(extras, structured_outputs=found)
 
 
 def of_chat(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:

@@ -62,10 +62,9 @@ class Tokenizer:
         """Whether decode removes blanks before punctuation (clean_up_tokenization_spaces)."""
         self._eos = self._ids("eos_token", generation_config)
         self._pad = self._ids("pad_token", generation_config)
-        self._head, tail = added_around(backend)
-        while tail and tail[-1] in self._eos:
-            tail.pop()
-        self._tail = tail
+        self._head, self._tail = added_around(backend)
+        while self._tail and self._tail[-1] in self._eos:
+            self._tail.pop()
         self._template: ChatTemplates | None = None
         if isinstance(chat_template, str):
             chat_template = {DEFAULT: chat_template}
@@ -104,10 +103,9 @@ class Tokenizer:
         ids = encoded(self._backend, text)
         if not add_special_tokens:
             return ids
-        head = self._head
-        while head and ids[: len(head)] == head:
-            ids = ids[len(head) :]
-        return head + ids + self._tail
+        while self._head and ids[: len(self._head)] == self._head:
+            ids = ids[len(self._head) :]
+        return self._head + ids + self._tail
 
     def encode_whole(self, text: str) -> list[int]:
         """Return the ids of a text that nothing continues: those of transformers, with an eos."""
@@ -134,6 +132,10 @@ class Tokenizer:
     def knows(self, token: int) -> bool:
         """Say whether an id is a token's; a model can have more ids."""
         return self._backend.id_to_token(token) is not None
+
+    def to_json(self) -> str:
+        """Return the text of a tokenizer.json, added tokens included."""
+        return str(self._backend.to_str())
 
     @cached_property
     def byte_ids(self) -> frozenset[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..config import GenerationConfig
+from ..constraints.follow import constrained
 from ..extras import Extras
 from .lengths import begin_suppress, exponential_decay, forced_bos, forced_eos, least_length
 from .own import own, prefix_allowed
@@ -58,6 +59,7 @@ class Processors:
             suppress(config),
             begin_suppress(config),
             *own(extras),
+            constrained(extras),  # the last one that may change what is allowed
         ]
         after: list[Processor | None] = [watermark(config), normalized(config)]
         self._before = [processor for processor in before if processor is not None]
