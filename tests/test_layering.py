@@ -40,7 +40,8 @@ embedding: prompts model
 generation: checks watermarking options fields config extras processors.past processors.penalties
     processors.sequences processors.lengths processors.plain processors.own processors.greenlist
     processors.watermark processors.warpers processors.order sampling guidance leases rows
-    strategies.single loop watermark text chat model
+    strategies.single strategies.drafts strategies.lookup strategies.schedules
+    strategies.speculation loop watermark text chat model
 verification: taps reference compare
 bench: measure breakdown
 serve: server page

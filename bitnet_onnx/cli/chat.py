@@ -10,7 +10,7 @@ from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
 from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
-from .options import add_generation, generation_config
+from .options import add_generation, generation_config, say_drafts
 from .progress import watched
 from .template import add_template, template_options
 
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     tokenizer.encode_chat([{"role": "user", "content": "a"}], **options)
     config = of_chat(generation_config(args, artifact.folder), tokenizer)
     with Session(artifact, threads=args.threads) as session:
+        say_drafts(session, config)
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /help lists commands, /exit or Ctrl-D ends")
         talk(chat, config, artifact)

@@ -16,7 +16,7 @@ from .common import (
     say,
     say_speed,
 )
-from .options import add_generation, generation_config
+from .options import add_generation, generation_config, say_drafts
 from .progress import watched
 from .streams import lines_of, read_stdin
 from .template import add_template, template_options
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
         tokenizer = Tokenizer.from_folder(artifact.folder)
     with Session(artifact, threads=args.threads) as opened:
         session = watched(opened)
+        say_drafts(session, config)
         if tokenizer is None:
             results = generate(session, prompts, config, extras)
             _print(args.format, [TextResult("", result) for result in results])

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..generation.config import GenerationConfig
+    from ..generation.leases import SessionLike
 
-__all__ = ["add_generation", "generation_config"]
+__all__ = ["add_generation", "generation_config", "say_drafts"]
 
 NAMES = (
     "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p",
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
-    "guidance_scale", "max_time", "seed",
+    "guidance_scale", "max_time", "seed", "prompt_lookup_num_tokens", "max_matching_ngram_size",
 )  # fmt: skip
 MORE = ("num_return_sequences",)  # of one command
 NUMBERS: dict[str, tuple[type, str]] = {
@@ -66,6 +67,16 @@ NUMBERS: dict[str, tuple[type, str]] = {
         "where none is given; default: 1, off",
     ),
     "--max-time": (float, "begin no token after this many seconds; default: no limit"),
+    "--prompt-lookup-num-tokens": (
+        int,
+        "look up at most this many drafts where the last tokens occurred before, and check them in "
+        "one call: the same tokens, sooner in text that repeats; default: none",
+    ),
+    "--max-matching-ngram-size": (
+        int,
+        "with --prompt-lookup-num-tokens: the longest sequence of last tokens that is looked up; "
+        "default: 2",
+    ),
     "--seed": (int, "with --do-sample: the same seed gives the same text"),
 }
 
@@ -101,6 +112,15 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
     )
 
 
+def say_drafts(session: SessionLike, config: GenerationConfig) -> None:
+    """Tell where drafts are asked for and cannot be checked without changing tokens."""
+    if config.prompt_lookup_num_tokens is not None and not session.exact_in_groups:
+        say(
+            "note: no drafts are checked, since the logits of this artifact depend on the number of"
+            " positions in a call"
+        )
+
+
 def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfig:
     """Return the artifact's options, changed by those of the command."""
     from ..generation.config import FILE, GenerationConfig
@@ -123,6 +143,12 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
         raise GenerationError(
             f"{option} acts only when sampling, expected --do-sample with it",
             hint="add --do-sample",
+        )
+    if idle := asked.idle(changes):
+        option = "--" + idle.replace("_", "-")
+        raise GenerationError(
+            f"{option} acts only on drafts, expected --prompt-lookup-num-tokens with it",
+            hint="add --prompt-lookup-num-tokens 10",
         )
     if asked.max_new_tokens is None and asked.max_length is None:
         return replace(asked, max_new_tokens=args.new_tokens)

@@ -26,8 +26,7 @@ _SPEED = """
     cache_config compile_config continuous_batching_config disable_compile low_memory max_cache_len
     prefill_chunk_size use_cache
     assistant_confidence_threshold assistant_early_exit assistant_ensemble_weight
-    assistant_lookbehind is_assistant max_matching_ngram_size num_assistant_tokens
-    num_assistant_tokens_schedule prompt_lookup_num_tokens speculation_type target_lookbehind
+    assistant_lookbehind is_assistant num_assistant_tokens speculation_type target_lookbehind
     use_mtp
 """
 # They act only on beams, which are refused.

@@ -13,6 +13,8 @@ from .extras import Extras
 from .leases import SessionLike
 from .rows import GenerationResult, Prompt, Row, rows_of
 from .strategies import single
+from .strategies.speculation import Speculation, speculation
+from .strategies.speculation import steps as speculative
 
 __all__ = ["GenerationResult", "TokenStream", "generate", "stream"]
 
@@ -34,13 +36,19 @@ def generate(
     "stop_string". Raises GenerationError, and SessionError when another user takes the session
     over.
     """
-    rows = rows_of(session, prompts, config or GenerationConfig(), extras)
+    config = config or GenerationConfig()
+    rows = rows_of(session, prompts, config, extras)
     if not rows:
         return []
+    drafts = speculation(session, rows, config)
     lease = session.claim()
     try:
         sequences = single.start(lease, rows)
-        for row, token in single.steps(lease, sequences, session.context_length):
+        if drafts is None:
+            chosen = single.steps(lease, sequences, session.context_length)
+        else:
+            chosen = speculative(lease, rows[0], session.context_length, drafts)
+        for row, token in chosen:
             if on_token is not None and on_token(row.number, token):
                 row.stop()
     finally:
@@ -66,7 +74,7 @@ def stream(
             hint="generate returns all of them",
         )
     (row,) = rows_of(session, [ids], config, extras)
-    return TokenStream(session, row)
+    return TokenStream(session, row, speculation(session, [row], config))
 
 
 class TokenStream(Iterator[int]):
@@ -76,8 +84,8 @@ class TokenStream(Iterator[int]):
     user takes the session over in between, the next id raises SessionError.
     """
 
-    def __init__(self, session: SessionLike, row: Row) -> None:
-        self._row = row
+    def __init__(self, session: SessionLike, row: Row, drafts: Speculation | None = None) -> None:
+        self._row, self._drafts = row, drafts
         self._ids = self._run(session)
         self.result = row.result
 
@@ -96,7 +104,11 @@ class TokenStream(Iterator[int]):
         lease = session.claim()
         try:
             sequences = single.reuse(lease, self._row)
-            for _, token in single.steps(lease, sequences, session.context_length):
+            if self._drafts is None:
+                chosen = single.steps(lease, sequences, session.context_length)
+            else:
+                chosen = speculative(lease, self._row, session.context_length, self._drafts)
+            for _, token in chosen:
                 yield token
         finally:
             lease.release()

@@ -17,19 +17,22 @@ from .checks import (
     ids_of,
     integer,
     number,
+    one_of,
     sequence_bias,
     sequences,
     wrong,
 )
 from .watermarking import WatermarkingConfig, watermarking
 
-__all__ = ["SAMPLING", "Options"]
+__all__ = ["DRAFTS", "SAMPLING", "Options"]
 
 # The options that act only with do_sample.
 SAMPLING = (
     "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
     "seed",
 )  # fmt: skip
+DRAFTS = ("max_matching_ngram_size", "num_assistant_tokens_schedule")  # they act only on drafts
+SCHEDULES = ("constant", "heuristic", "heuristic_transient")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,16 @@ class Options:
     """Seconds after which no further token is begun."""
     watermarking_config: WatermarkingConfig | Mapping[str, Any] | None = None
     """A watermark, which ``WatermarkDetector`` finds."""
+    prompt_lookup_num_tokens: int | None = None
+    """Look up at most this many drafts where the last ids occurred before, and check them in one
+    call. It changes the speed only: every id is the one without drafts."""
+    max_matching_ngram_size: int | None = None
+    """The longest sequence of last ids that is looked up; None is 2."""
+    num_assistant_tokens_schedule: str | None = None
+    """How many drafts are checked at a time. None: as many as pay, from what was accepted and from
+    the measured cost of a call. "constant": as many as there are. "heuristic": 2 more after all
+    were accepted, and else 1 fewer, from call to call; "heuristic_transient": the same in each
+    call."""
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
@@ -184,6 +197,9 @@ CHECKS: dict[str, Check] = {
     "max_length": _optional(_least(1)),
     "min_new_tokens": _optional(_least(0)),
     "seed": _optional(_least(0)),
+    "prompt_lookup_num_tokens": _optional(_least(1)),
+    "max_matching_ngram_size": _optional(_least(1)),
+    "num_assistant_tokens_schedule": _optional(one_of(*SCHEDULES)),
     "temperature": _number("a number of at least 0", lambda number: number >= 0),
     "repetition_penalty": _POSITIVE,
     "encoder_repetition_penalty": _POSITIVE,

@@ -18,6 +18,7 @@ from .config import GenerationConfig
 from .extras import Extras
 from .guidance import guided
 from .leases import SessionLike
+from .processors.past import Past
 from .sampling import Sampler
 
 __all__ = ["GenerationResult", "Prompt", "Row", "checked_prompt", "rows_of"]
@@ -72,6 +73,16 @@ class Row:
     @property
     def done(self) -> bool:
         return self.result.finish_reason is not None
+
+    @property
+    def left(self) -> int:
+        """The number of ids until the limit of length."""
+        return self._limit - len(self.result.ids)
+
+    @property
+    def past(self) -> Past:
+        """The ids of the prompt and those that were chosen."""
+        return self._sampler.past
 
     def lasts(self, context: int) -> bool:
         """Return whether another id has room, which needs a position in each of its sequences."""

@@ -109,6 +109,11 @@ class Session(Owned):
             self._alone(Steps.close)
 
     @property
+    def exact_in_groups(self) -> bool:
+        """Whether logits are the same bits for any number of positions in a call."""
+        return self._steps.exact_in_groups
+
+    @property
     def batch_size(self) -> int:
         """The number of rows."""
         return self._steps.cache.rows
@@ -238,7 +243,7 @@ class Lease(User):
 
     Once another user has taken the session over, each of them raises SessionError. Its
     batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate and reorder are those
-    of the Session.
+    of the Session; ``score`` computes all its ids in one call.
     """
 
     def __init__(self, session: Session) -> None:
@@ -264,6 +269,11 @@ class Lease(User):
 
     def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
         return self._session._call(self, lambda steps: steps.prefill_rows(prompts))
+
+    def score(self, ids: Ids, row: int = 0) -> np.ndarray:
+        return self._session._call(
+            self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row)
+        )
 
     def decode(self, ids: Ids) -> np.ndarray:
         return self._session._call(self, lambda steps: steps.decode(ids))

@@ -80,6 +80,8 @@ def fake_logits(ids: Sequence[int], vocab_size: int) -> np.ndarray:
 class FakeSession:
     """A session whose cache is the ids; it counts the ids of prefill and is its own lease."""
 
+    exact_in_groups = True
+
     def __init__(
         self, vocab_size: int = 300, context_length: int = 256, never: Sequence[int] = ()
     ) -> None:
@@ -121,6 +123,14 @@ class FakeSession:
         for row, token in enumerate(ids):
             self._append(row, token)
         return self._logits
+
+    def score(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
+        assert len(ids) > 0
+        found = []
+        for token in ids:
+            self._append(row, token)
+            found.append(self._logits[row].copy())
+        return np.stack(found)
 
     def truncate(self, length: int, row: int = 0) -> None:
         assert 0 <= length <= len(self.cache[row])
