@@ -40,7 +40,7 @@ embedding: prompts model
 generation: checks watermarking options fields config extras processors.past processors.penalties
     processors.sequences processors.lengths processors.plain processors.own processors.greenlist
     processors.watermark processors.warpers processors.order sampling guidance leases rows
-    strategies.single strategies.drafts strategies.lookup strategies.schedules
+    strategies.single strategies.drafts strategies.lookup strategies.assistant strategies.schedules
     strategies.speculation loop watermark text chat model
 verification: taps reference compare
 bench: measure breakdown

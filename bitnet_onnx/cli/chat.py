@@ -10,7 +10,7 @@ from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
 from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
-from .options import add_generation, generation_config, say_drafts
+from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
 from .progress import watched
 from .template import add_template, template_options
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
+    from ..generation.model import Model
 
 HELP = "chat with a model in the terminal"
 DESCRIPTION = (
@@ -36,6 +37,7 @@ A paste of several lines is one message."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_artifact(parser)
     parser.add_argument("--system", help="the system prompt; default: none")
+    add_assistant(parser)
     add_template(parser)
     add_generation(parser, max_new_tokens=512)
 
@@ -53,14 +55,17 @@ def run(args: argparse.Namespace) -> None:
     # A missing template, or one that does not use the options, fails here.
     tokenizer.encode_chat([{"role": "user", "content": "a"}], **options)
     config = of_chat(generation_config(args, artifact.folder), tokenizer)
+    assistant = assistant_of(args)
     with Session(artifact, threads=args.threads) as session:
-        say_drafts(session, config)
+        say_drafts(session, args, config)
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /help lists commands, /exit or Ctrl-D ends")
-        talk(chat, config, artifact)
+        talk(chat, config, artifact, assistant)
 
 
-def talk(chat: Chat, config: GenerationConfig, artifact: Artifact) -> None:
+def talk(
+    chat: Chat, config: GenerationConfig, artifact: Artifact, assistant: Model | None = None
+) -> None:
     """Answer the messages on stdin, one by one, until its end."""
     for message in messages():
         text = message.strip()
@@ -69,7 +74,8 @@ def talk(chat: Chat, config: GenerationConfig, artifact: Artifact) -> None:
         if text.startswith("/") and not text.startswith("//") and "\n" not in text:
             _obey(text, chat, artifact)
         elif text:
-            _answer(text.removeprefix("/") if text.startswith("//") else text, chat, config)
+            text = text.removeprefix("/") if text.startswith("//") else text
+            _answer(text, chat, config, assistant)
 
 
 def _obey(text: str, chat: Chat, artifact: Artifact) -> None:
@@ -94,10 +100,10 @@ def _obey(text: str, chat: Chat, artifact: Artifact) -> None:
         say(f"error: {error}")
 
 
-def _answer(text: str, chat: Chat, config: GenerationConfig) -> None:
+def _answer(text: str, chat: Chat, config: GenerationConfig, assistant: Model | None) -> None:
     """Print the answer as it comes; Ctrl-C stops it, and the chat goes on with what was said."""
     try:
-        pieces = chat.send(text, config)
+        pieces = chat.send(text, config, assistant_model=assistant)
         try:
             for piece in pieces:
                 print(piece, end="", flush=True)

@@ -16,7 +16,7 @@ from .common import (
     say,
     say_speed,
 )
-from .options import add_generation, generation_config, say_drafts
+from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
 from .progress import watched
 from .streams import lines_of, read_stdin
 from .template import add_template, template_options
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--negative-prompt", metavar="TEXT", help="what --guidance-scale leads away from"
     )
+    add_assistant(parser)
     add_format(parser, "text", "ids", "json")
     add_template(parser)
     add_generation(parser, max_new_tokens=256)
@@ -64,12 +65,13 @@ def run(args: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_folder(artifact.folder) if needs_text or has_text else None
     prompts = _prompts(args, tokenizer)
     config = generation_config(args, artifact.folder)
-    extras = Extras(negative_prompt_ids=_negative(args, tokenizer))
+    assistant = assistant_of(args)
+    extras = Extras(negative_prompt_ids=_negative(args, tokenizer), assistant_model=assistant)
     if tokenizer is None and config.stop_strings:  # they are found in text
         tokenizer = Tokenizer.from_folder(artifact.folder)
     with Session(artifact, threads=args.threads) as opened:
         session = watched(opened)
-        say_drafts(session, config)
+        say_drafts(session, args, config)
         if tokenizer is None:
             results = generate(session, prompts, config, extras)
             _print(args.format, [TextResult("", result) for result in results])

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
 from .common import say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..generation.config import GenerationConfig
     from ..generation.leases import SessionLike
 
-__all__ = ["add_generation", "generation_config", "say_drafts"]
+__all__ = ["add_assistant", "add_generation", "assistant_of", "generation_config", "say_drafts"]
 
 NAMES = (
     "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p",
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
     "guidance_scale", "max_time", "seed", "prompt_lookup_num_tokens", "max_matching_ngram_size",
 )  # fmt: skip
-MORE = ("num_return_sequences",)  # of one command
+MORE = ("num_return_sequences", "num_assistant_tokens")  # of one command
 NUMBERS: dict[str, tuple[type, str]] = {
     "--temperature": (
         float,
@@ -112,9 +111,35 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
     )
 
 
-def say_drafts(session: SessionLike, config: GenerationConfig) -> None:
+def add_assistant(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--assistant",
+        type=Path,
+        metavar="ARTIFACT",
+        help="the artifact of a smaller model with the same tokenizer, whose drafts are checked in "
+        "one call: the same greedy tokens",
+    )
+    parser.add_argument(
+        "--num-assistant-tokens",
+        type=int,
+        help="with --assistant: check at most this many drafts at a time; default: 20",
+    )
+
+
+def assistant_of(args: argparse.Namespace) -> Any:
+    """Return the model of --assistant, and None without it."""
+    from ..generation.config import GenerationConfig
+    from ..generation.model import load
+
+    if args.assistant is None:
+        return None
+    return load(args.assistant, threads=args.threads, generation_config=GenerationConfig())
+
+
+def say_drafts(session: SessionLike, args: argparse.Namespace, config: GenerationConfig) -> None:
     """Tell where drafts are asked for and cannot be checked without changing tokens."""
-    if config.prompt_lookup_num_tokens is not None and not session.exact_in_groups:
+    asked = config.prompt_lookup_num_tokens is not None or args.assistant is not None
+    if asked and not session.exact_in_groups:
         say(
             "note: no drafts are checked, since the logits of this artifact depend on the number of"
             " positions in a call"
@@ -144,12 +169,9 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
             f"{option} acts only when sampling, expected --do-sample with it",
             hint="add --do-sample",
         )
-    if idle := asked.idle(changes):
-        option = "--" + idle.replace("_", "-")
-        raise GenerationError(
-            f"{option} acts only on drafts, expected --prompt-lookup-num-tokens with it",
-            hint="add --prompt-lookup-num-tokens 10",
-        )
+    if idle := asked.idle(changes, args.assistant is not None):
+        option, needed = ("--" + name.replace("_", "-").removesuffix("-model") for name in idle)
+        raise GenerationError(f"{option} acts only on drafts, expected {needed} with it")
     if asked.max_new_tokens is None and asked.max_length is None:
         return replace(asked, max_new_tokens=args.new_tokens)
     return asked

@@ -16,7 +16,7 @@ from ..errors import GenerationError
 from ..files import read_object, write_text
 from .checks import as_list
 from .fields import known, refused, unknown
-from .options import DRAFTS, SAMPLING, Options
+from .options import ASSISTED, LOOKUP, SAMPLING, Options
 from .watermarking import WatermarkingConfig
 
 __all__ = ["FILE", "NEW_TOKENS", "SAMPLING", "GenerationConfig"]
@@ -85,12 +85,6 @@ class GenerationConfig(Options):
                 "do_sample=True with it",
                 hint="add do_sample=True",
             )
-        if idle := changed.idle(changes):
-            raise GenerationError(
-                f"{idle} is {changes[idle]!r} but acts only on drafts, expected "
-                "prompt_lookup_num_tokens with it",
-                hint="add prompt_lookup_num_tokens=10",
-            )
         return changed
 
     def ignored(self, changes: Mapping[str, Any]) -> str | None:
@@ -102,11 +96,16 @@ class GenerationConfig(Options):
             return None
         return next((n for n in changes if n in SAMPLING and changes[n] is not None), None)
 
-    def idle(self, changes: Mapping[str, Any]) -> str | None:
-        """Return the first of the changes that has no effect, since there are no drafts."""
-        if self.prompt_lookup_num_tokens is not None:
-            return None
-        return next((n for n in changes if n in DRAFTS and changes[n] is not None), None)
+    def idle(self, changes: Mapping[str, Any], assisted: bool) -> tuple[str, str] | None:
+        """Return the first of the changes that acts only on drafts that are not made, and what
+        makes them."""
+        looks_up = self.prompt_lookup_num_tokens is not None
+        needs = dict.fromkeys(LOOKUP, "" if looks_up else "prompt_lookup_num_tokens")
+        needs |= dict.fromkeys(ASSISTED, "" if assisted else "assistant_model")
+        if not looks_up and not assisted:
+            needs["num_assistant_tokens_schedule"] = "prompt_lookup_num_tokens"
+        given = (name for name in changes if changes[name] is not None)
+        return next(((name, needs[name]) for name in given if needs.get(name)), None)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:

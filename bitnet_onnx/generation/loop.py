@@ -40,7 +40,7 @@ def generate(
     rows = rows_of(session, prompts, config, extras)
     if not rows:
         return []
-    drafts = speculation(session, rows, config)
+    drafts = speculation(session, rows, config, extras)
     lease = session.claim()
     try:
         sequences = single.start(lease, rows)
@@ -74,7 +74,7 @@ def stream(
             hint="generate returns all of them",
         )
     (row,) = rows_of(session, [ids], config, extras)
-    return TokenStream(session, row, speculation(session, [row], config))
+    return TokenStream(session, row, speculation(session, [row], config, extras))
 
 
 class TokenStream(Iterator[int]):

@@ -24,14 +24,16 @@ from .checks import (
 )
 from .watermarking import WatermarkingConfig, watermarking
 
-__all__ = ["DRAFTS", "SAMPLING", "Options"]
+__all__ = ["ASSISTED", "LOOKUP", "SAMPLING", "Options"]
 
 # The options that act only with do_sample.
 SAMPLING = (
     "temperature", "top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
     "seed",
 )  # fmt: skip
-DRAFTS = ("max_matching_ngram_size", "num_assistant_tokens_schedule")  # they act only on drafts
+# They act only on drafts: of prompt lookup, and of an assistant_model.
+LOOKUP = ("max_matching_ngram_size",)
+ASSISTED = ("num_assistant_tokens", "assistant_confidence_threshold")
 SCHEDULES = ("constant", "heuristic", "heuristic_transient")
 
 
@@ -124,6 +126,10 @@ class Options:
     the measured cost of a call. "constant": as many as there are. "heuristic": 2 more after all
     were accepted, and else 1 fewer, from call to call; "heuristic_transient": the same in each
     call."""
+    num_assistant_tokens: int | None = None
+    """The most drafts of ``assistant_model`` at a time; None is 20."""
+    assistant_confidence_threshold: float | None = None
+    """No draft follows one that ``assistant_model`` gives a lower probability; None is 0.4."""
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
@@ -199,6 +205,10 @@ CHECKS: dict[str, Check] = {
     "seed": _optional(_least(0)),
     "prompt_lookup_num_tokens": _optional(_least(1)),
     "max_matching_ngram_size": _optional(_least(1)),
+    "num_assistant_tokens": _optional(_least(1)),
+    "assistant_confidence_threshold": _optional(
+        _number("a number from 0 to 1", lambda p: 0 <= p <= 1)
+    ),
     "num_assistant_tokens_schedule": _optional(one_of(*SCHEDULES)),
     "temperature": _number("a number of at least 0", lambda number: number >= 0),
     "repetition_penalty": _POSITIVE,

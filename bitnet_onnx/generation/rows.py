@@ -19,7 +19,7 @@ from .extras import Extras
 from .guidance import guided
 from .leases import SessionLike
 from .processors.past import Past
-from .sampling import Sampler
+from .sampling import Drawn, Sampler
 
 __all__ = ["GenerationResult", "Prompt", "Row", "checked_prompt", "rows_of"]
 
@@ -89,14 +89,23 @@ class Row:
         longest = max(len(self.prompt), len(self.away or ()))
         return longest + len(self.result.ids) < context
 
-    def take(self, logits: np.ndarray, away: np.ndarray | None, last: bool, start: float) -> int:
+    def take(
+        self,
+        logits: np.ndarray,
+        away: np.ndarray | None,
+        last: bool,
+        start: float,
+        draft: tuple[int, Drawn] | None = None,
+    ) -> int:
         """Choose the next id; the last one of a full context needs no position.
 
         away: the logits of the sequence that guidance leads away from. start: when the batch began.
+        draft: an id that was drawn for this place, and from what.
         """
         if away is not None and self._config.guidance_scale is not None:
             logits = guided(logits, away, self._config.guidance_scale)
-        token = self._sampler.sample(logits)
+        sampler = self._sampler
+        token = sampler.sample(logits) if draft is None else sampler.accept(logits, *draft)
         self.result.ids.append(token)
         self.result.finish_reason = self._reason(token, last, start)
         return token

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..errors import GenerationError
 from ..text.streaming import StopStrings, StreamDecoder
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
@@ -102,6 +103,7 @@ def text_stream(
 ) -> TextStream:
     """Continue one prompt and yield its text; arguments and errors are those of ``loop.stream``."""
     config = _ending(tokenizer, config)
+    _same_vocabulary(tokenizer, extras)
     return TextStream(stream(session, ids, config, extras), _Writer(tokenizer, config))
 
 
@@ -129,6 +131,7 @@ def generate_text(
     The results, and the rows of on_text, are those of ``loop.generate``.
     """
     config = _ending(tokenizer, config)
+    _same_vocabulary(tokenizer, extras)
     writers = [
         _Writer(tokenizer, config) for _ in range(len(prompts) * config.num_return_sequences)
     ]
@@ -156,6 +159,18 @@ def _ending(tokenizer: Tokenizer, config: GenerationConfig | None) -> Generation
     if config.eos_token_id is not None:
         return config
     return config.changed(eos_token_id=tokenizer.eos_token_ids)
+
+
+def _same_vocabulary(tokenizer: Tokenizer, extras: Extras | None) -> None:
+    """Refuse an assistant_model whose ids mean something else."""
+    other = getattr(extras.assistant_model if extras else None, "tokenizer", None)
+    if isinstance(other, Tokenizer) and other.vocabulary != tokenizer.vocabulary:
+        differ = other.vocabulary.items() ^ tokenizer.vocabulary.items()
+        token = min((token for token, _ in differ), key=lambda t: (len(t), t))
+        raise GenerationError(
+            f"assistant_model has another tokenizer ({token!r} differs), expected the same tokens",
+            hint="use a smaller model of the same family",
+        )
 
 
 def of_chat(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:

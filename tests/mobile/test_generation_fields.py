@@ -17,7 +17,8 @@ SOURCES = (
 # A seed is an option of a call there; scores that are normalized, and drafts, give the same tokens.
 WITHOUT_EFFECT = {
     "seed", "renormalize_logits", "prompt_lookup_num_tokens", "max_matching_ngram_size",
-    "num_assistant_tokens_schedule",
+    "num_assistant_tokens_schedule", "assistant_ensemble_weight", "num_assistant_tokens",
+    "assistant_confidence_threshold",
 }  # fmt: skip
 
 

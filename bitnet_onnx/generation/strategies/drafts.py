@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from ..processors.past import Past
+from ..sampling import Drawn
 
 __all__ = ["Drafter", "Drafts", "Outcome", "Schedule"]
 
@@ -18,6 +19,8 @@ class Drafts(NamedTuple):
 
     ids: Sequence[int] = ()
     kind: int = 0
+    drawn: Sequence[Drawn] = ()
+    """How each was drawn; empty where none was."""
 
 
 class Outcome(NamedTuple):
@@ -45,5 +48,11 @@ class Schedule(Protocol):
 class Drafter(Protocol):
     """Finds drafts."""
 
+    def start(self, past: Past) -> None:
+        """Read the prompt."""
+
     def propose(self, past: Past, most: int, schedule: Schedule) -> Drafts:
         """Return at most so many drafts, and as many as the schedule asks for."""
+
+    def close(self) -> None:
+        """Give back what was used; nothing is drafted any more."""

@@ -24,6 +24,12 @@ class PromptLookup:
     def __init__(self, ngram: int, eos: Collection[int]) -> None:
         self._ngram, self._eos = ngram, frozenset(eos)
 
+    def start(self, past: Past) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
     def propose(self, past: Past, most: int, schedule: Schedule) -> Drafts:
         ids = past.ids
         for size in range(min(self._ngram, len(ids) - 1), 0, -1):

@@ -31,7 +31,7 @@ class Heuristic:
 
     def learn(self, outcome: Outcome) -> None:
         if outcome.drafted:
-            all_of_them = outcome.accepted == self.count
+            all_of_them = outcome.accepted == outcome.drafted
             self.count = self.count + 2 if all_of_them else max(1, self.count - 1)
 
 

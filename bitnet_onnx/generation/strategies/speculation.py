@@ -1,8 +1,9 @@
 """Speculation: drafts are checked in one call, and those that the network chooses too are kept.
 
 Each id is chosen from the network's own logits after the ids before it, as without drafts: greedy
-ids are the same to the bit, and so are those that are drawn with a seed. Knows rows, drafters and
-the steps of a session; does not know text.
+ids are the same to the bit, and so are those that a seed draws with prompt lookup. Where an
+assistant draws its drafts, sampled ids have the same distribution. Knows rows, drafters and the
+steps of a session; does not know text.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import numpy as np
 
 from ...errors import GenerationError
 from ..config import GenerationConfig
+from ..extras import Extras
 from ..leases import LeaseLike, SessionLike
 from ..rows import Row
+from .assistant import Assistant, session_of
 from .drafts import Drafter, Outcome, Schedule
 from .lookup import PromptLookup
 from .schedules import Constant, Economy, Heuristic
@@ -25,6 +28,7 @@ from .schedules import Constant, Economy, Heuristic
 __all__ = ["Speculation", "speculation", "steps"]
 
 MOST = 63  # drafts of one call: its logits take as many megabytes as a network's cache
+ASSISTANT_TOKENS = 20  # transformers' num_assistant_tokens
 NGRAM = 2  # transformers' max_matching_ngram_size
 # What was learned of a session's costs and luck, from call to call.
 _learned: WeakKeyDictionary[SessionLike, dict[object, Schedule]] = WeakKeyDictionary()
@@ -40,22 +44,41 @@ class Speculation:
 
 
 def speculation(
-    session: SessionLike, rows: Sequence[Row], config: GenerationConfig
+    session: SessionLike,
+    rows: Sequence[Row],
+    config: GenerationConfig,
+    extras: Extras | None = None,
 ) -> Speculation | None:
     """Return how drafts are made; None where there are none.
 
     Where logits depend on the number of positions in a call, as those of ONNX Runtime's own float32
     products do, drafts could change ids, so none are made.
     """
-    most = config.prompt_lookup_num_tokens
+    extras, name = extras or Extras(), config.num_assistant_tokens_schedule
+    most, assistant = config.prompt_lookup_num_tokens, extras.assistant_model
+    if assistant is not None:
+        found = session_of(assistant, session)
+        _check(rows, config, "assistant_model is given")
+        if most is not None:
+            raise GenerationError(
+                f"assistant_model is given with prompt_lookup_num_tokens {most}, expected one of"
+                " them",
+                hint="prompt_lookup_num_tokens=None turns the drafts of the file off",
+            )
+        if not session.exact_in_groups:
+            return None
+        most = config.num_assistant_tokens or ASSISTANT_TOKENS
+        drafts = Assistant(found, session.vocab_size, config, extras)
+        grows = name is not None and name.startswith("heuristic")
+        schedule = _schedule(session, name, found, most)
+        return Speculation(drafts, MOST if grows else min(most, MOST), schedule)
     if most is None:
         return None
     _check(rows, config, f"prompt_lookup_num_tokens is {most}")
     if not session.exact_in_groups:
         return None
     drafter = PromptLookup(config.max_matching_ngram_size or NGRAM, config.eos_token_ids)
-    schedule = _schedule(session, config.num_assistant_tokens_schedule, ("lookup", most), most)
-    return Speculation(drafter, min(most, MOST), schedule)
+    return Speculation(drafter, min(most, MOST), _schedule(session, name, most, most))
 
 
 def _check(rows: Sequence[Row], config: GenerationConfig, given: str) -> None:
@@ -98,13 +121,17 @@ def steps(
     The lease has one row, with the beginning of the prompt that it keeps.
     """
     begun = perf_counter()
-    logits = lease.prefill(row.prompt[lease.lengths[0] :])
-    token = row.take(logits, None, not row.lasts(context), begun)
-    row.result.prefill_seconds = perf_counter() - begun
-    yield row, token
-    while not row.done:
-        yield from _round(lease, row, context, speculation, begun)
-    _keep(lease, row)
+    try:
+        logits = lease.prefill(row.prompt[lease.lengths[0] :])
+        speculation.drafter.start(row.past)
+        token = row.take(logits, None, not row.lasts(context), begun)
+        row.result.prefill_seconds = perf_counter() - begun
+        yield row, token
+        while not row.done:
+            yield from _round(lease, row, context, speculation, begun)
+        _keep(lease, row)
+    finally:
+        speculation.drafter.close()
 
 
 def _round(
@@ -124,7 +151,8 @@ def _round(
     seconds, drafting = mark - drafted, drafted - start
     row.result.decode_seconds += mark - start
     for place in range(len(ids)):
-        token = row.take(logits[place], None, not row.lasts(context), begun)
+        draft = (ids[place + 1], drafts.drawn[place]) if place < len(drafts.drawn) else None
+        token = row.take(logits[place], None, not row.lasts(context), begun, draft)
         row.result.decode_seconds += perf_counter() - mark
         yield row, token
         mark = perf_counter()

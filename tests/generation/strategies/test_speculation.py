@@ -243,6 +243,8 @@ def test_what_has_no_drafts_is_refused(count: int, options: dict[str, Any], word
         ("max_matching_ngram_size", -1, "an integer of at least 1"),
         ("num_assistant_tokens_schedule", "dynamic", "one of: constant, heuristic"),
         ("num_assistant_tokens_schedule", 3, "one of: constant"),
+        ("num_assistant_tokens", 0, "an integer of at least 1"),
+        ("assistant_confidence_threshold", 1.5, "a number from 0 to 1"),
     ],
 )
 def test_wrong_values_are_refused_by_name(option: str, value: Any, words: str) -> None:
@@ -251,13 +253,19 @@ def test_wrong_values_are_refused_by_name(option: str, value: Any, words: str) -
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [("max_matching_ngram_size", 3), ("num_assistant_tokens_schedule", "constant")],
+    ("option", "value", "needed"),
+    [
+        ("max_matching_ngram_size", 3, "prompt_lookup_num_tokens"),
+        ("num_assistant_tokens_schedule", "constant", "prompt_lookup_num_tokens"),
+        ("num_assistant_tokens", 3, "assistant_model"),
+        ("assistant_confidence_threshold", 0.5, "assistant_model"),
+    ],
 )
-def test_an_option_of_drafts_needs_drafts(option: str, value: Any) -> None:
-    words = f"{option} is {value!r} but acts only on drafts, expected prompt_lookup_num_tokens"
+def test_an_option_of_drafts_needs_drafts(option: str, value: Any, needed: str) -> None:
+    words = f"{option} is {value!r} but acts only on drafts, expected {needed} with it"
+    model = Model(FakeSession(), make_tokenizer())  # type: ignore[arg-type]
     with pytest.raises(GenerationError, match=words):
-        GenerationConfig().changed(**{option: value})
+        model.generate("hello", **{option: value})
     config = GenerationConfig(**{option: value})  # a file may hold it beside no drafts
     assert config.changed(max_new_tokens=3).to_dict() == {"max_new_tokens": 3, option: value}
 
@@ -265,8 +273,8 @@ def test_an_option_of_drafts_needs_drafts(option: str, value: Any) -> None:
 def test_a_networks_ids_are_the_same_with_drafts(demo_artifact: Path) -> None:
     with load(demo_artifact, threads=1) as model:
         question = [{"role": "user", "content": "What is 27 + 5? What is 27 + 6?"}]
-        options: dict[str, Any]
-        for options in ({}, {"do_sample": True, "seed": 2}):
+        several: list[dict[str, Any]] = [{}, {"do_sample": True, "seed": 2}]
+        for options in several:
             plain = model.generate(question, max_new_tokens=40, eos_token_id=None, **options)
             found = model.generate(
                 question, max_new_tokens=40, eos_token_id=None, **LOOKUP, **options
