@@ -69,12 +69,13 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "--prompt-lookup-num-tokens": (
         int,
         "look up at most this many drafts where the last tokens occurred before, and check them in "
-        "one call: the same tokens, sooner in text that repeats; default: none",
+        "one call: the same tokens, sooner in text that repeats; 0: none; default: 10 in a chat, "
+        "and else none",
     ),
     "--max-matching-ngram-size": (
         int,
         "with --prompt-lookup-num-tokens: the longest sequence of last tokens that is looked up; "
-        "default: 2",
+        "default: 32",
     ),
     "--seed": (int, "with --do-sample: the same seed gives the same text"),
 }
@@ -138,7 +139,7 @@ def assistant_of(args: argparse.Namespace) -> Any:
 
 def say_drafts(session: SessionLike, args: argparse.Namespace, config: GenerationConfig) -> None:
     """Tell where drafts are asked for and cannot be checked without changing tokens."""
-    asked = config.prompt_lookup_num_tokens is not None or args.assistant is not None
+    asked = bool(config.prompt_lookup_num_tokens) or args.assistant is not None
     if asked and not session.exact_in_groups:
         say(
             "note: no drafts are checked, since the logits of this artifact depend on the number of"

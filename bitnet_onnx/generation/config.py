@@ -99,7 +99,7 @@ class GenerationConfig(Options):
     def idle(self, changes: Mapping[str, Any], assisted: bool) -> tuple[str, str] | None:
         """Return the first of the changes that acts only on drafts that are not made, and what
         makes them."""
-        looks_up = self.prompt_lookup_num_tokens is not None
+        looks_up = bool(self.prompt_lookup_num_tokens)
         needs = dict.fromkeys(LOOKUP, "" if looks_up else "prompt_lookup_num_tokens")
         needs |= dict.fromkeys(ASSISTED, "" if assisted else "assistant_model")
         if not looks_up and not assisted:

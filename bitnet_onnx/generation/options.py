@@ -118,9 +118,11 @@ class Options:
     """A watermark, which ``WatermarkDetector`` finds."""
     prompt_lookup_num_tokens: int | None = None
     """Look up at most this many drafts where the last ids occurred before, and check them in one
-    call. It changes the speed only: every id is the one without drafts."""
+    call. It changes the speed only: every id is the one without drafts. 0 turns it off; None is 10
+    in a chat, and else off."""
     max_matching_ngram_size: int | None = None
-    """The longest sequence of last ids that is looked up; None is 2."""
+    """The longest sequence of last ids that is looked up; None is 32, where
+    transformers has 2."""
     num_assistant_tokens_schedule: str | None = None
     """How many drafts are checked at a time. None: as many as pay, from what was accepted and from
     the measured cost of a call. "constant": as many as there are. "heuristic": 2 more after all
@@ -203,7 +205,7 @@ CHECKS: dict[str, Check] = {
     "max_length": _optional(_least(1)),
     "min_new_tokens": _optional(_least(0)),
     "seed": _optional(_least(0)),
-    "prompt_lookup_num_tokens": _optional(_least(1)),
+    "prompt_lookup_num_tokens": _optional(_least(0)),
     "max_matching_ngram_size": _optional(_least(1)),
     "num_assistant_tokens": _optional(_least(1)),
     "assistant_confidence_threshold": _optional(

@@ -127,6 +127,7 @@ WRONG: dict[str, Any] = {
     "num_beams": 4, "penalty_alpha": 0.6, "dola_layers": "low", "constraints": [[1]],
     "force_words_ids": [[1]], "num_beam_groups": 2, "token_healing": True,
     "cache_implementation": "quantized", "force_bos_token_to_be_generated": True,
+    "assistant_ensemble_weight": 0.5,
 }  # fmt: skip
 
 

@@ -16,10 +16,7 @@ __all__ = ["PromptLookup"]
 
 
 class PromptLookup:
-    """Looks up the last ``ngram`` ids, and fewer where they occurred nowhere else.
-
-    The kind of its drafts is the number of ids that were found.
-    """
+    """Looks up the last ``ngram`` ids, and fewer where they occurred nowhere else."""
 
     def __init__(self, ngram: int, eos: Collection[int]) -> None:
         self._ngram, self._eos = ngram, frozenset(eos)
@@ -31,21 +28,26 @@ class PromptLookup:
         """Do nothing."""
 
     def propose(self, past: Past, most: int, schedule: Schedule) -> Drafts:
-        ids = past.ids
-        for size in range(min(self._ngram, len(ids) - 1), 0, -1):
-            if (start := _after(ids, size)) is not None:
-                found = self._until_eos(ids[start : start + max(most, 0)].tolist())
-                return Drafts(found[: schedule.most(size, len(found))] if found else (), size)
-        return Drafts()
+        """The kind of the drafts tells how many ids were found: 1, 2 or 3, 4 to 7, and so on."""
+        start, size = _after(past.ids, self._ngram)
+        found = self._until_eos(past.ids[start : start + max(most, 0)].tolist())
+        kind = size.bit_length()
+        return Drafts(found[: schedule.most(kind, len(found))] if found else (), kind)
 
     def _until_eos(self, ids: list[int]) -> list[int]:
         """Leave out eos: the check chooses the id after the drafts anyway."""
         return next((ids[:i] for i, token in enumerate(ids) if token in self._eos), ids)
 
 
-def _after(ids: np.ndarray, size: int) -> int | None:
-    """Return the place after the first other occurrence of the last ``size`` ids."""
-    places = np.flatnonzero(ids[size - 1 : -1] == ids[-1])  # of the last id of each window
-    for back in range(1, size):
-        places = places[ids[places + size - 1 - back] == ids[-1 - back]]
-    return int(places[0]) + size if len(places) else None
+def _after(ids: np.ndarray, most: int) -> tuple[int, int]:
+    """Return the place after the first other occurrence of the last ids, and how many they are.
+
+    They are as many as occurred, and at most so many; the place is the end where none did.
+    """
+    ends, size = np.flatnonzero(ids[:-1] == ids[-1]), 0
+    longer = ends
+    while len(longer) and size < most:
+        ends, size = longer, size + 1
+        longer = longer[longer >= size]
+        longer = longer[ids[longer - size] == ids[-1 - size]]
+    return (int(ends[0]) + 1, size) if size else (len(ids), 0)

@@ -105,7 +105,9 @@ class Economy:
         else:
             share = (positions - below) / (above - below) if above > below else 0.0
             call = self._costs[below] + share * (self._costs[above] - self._costs[below])
-        return call + count * self._drafting
+        # A measured call that is wider bounds it: an interruption makes single ones longer.
+        wider = (cost for n, cost in self._costs.items() if n > positions)
+        return min([call, *wider]) + count * self._drafting
 
 
 def _nearer(old: float, new: float) -> float:

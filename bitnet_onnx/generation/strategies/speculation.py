@@ -25,11 +25,11 @@ from .drafts import Drafter, Outcome, Schedule
 from .lookup import PromptLookup
 from .schedules import Constant, Economy, Heuristic
 
-__all__ = ["Speculation", "speculation", "steps"]
+__all__ = ["Speculation", "may_look_up", "speculation", "steps"]
 
 MOST = 63  # drafts of one call: its logits take as many megabytes as a network's cache
 ASSISTANT_TOKENS = 20  # transformers' num_assistant_tokens
-NGRAM = 2  # transformers' max_matching_ngram_size
+NGRAM = 32  # ids that are looked up; transformers' 2 occur in too many places
 # What was learned of a session's costs and luck, from call to call.
 _learned: WeakKeyDictionary[SessionLike, dict[object, Schedule]] = WeakKeyDictionary()
 
@@ -59,11 +59,11 @@ def speculation(
     if assistant is not None:
         found = session_of(assistant, session)
         _check(rows, config, "assistant_model is given")
-        if most is not None:
+        if most:
             raise GenerationError(
                 f"assistant_model is given with prompt_lookup_num_tokens {most}, expected one of"
                 " them",
-                hint="prompt_lookup_num_tokens=None turns the drafts of the file off",
+                hint="prompt_lookup_num_tokens=0 turns the drafts of the file off",
             )
         if not session.exact_in_groups:
             return None
@@ -72,13 +72,19 @@ def speculation(
         grows = name is not None and name.startswith("heuristic")
         schedule = _schedule(session, name, found, most)
         return Speculation(drafts, MOST if grows else min(most, MOST), schedule)
-    if most is None:
+    if not most:
         return None
     _check(rows, config, f"prompt_lookup_num_tokens is {most}")
     if not session.exact_in_groups:
         return None
     drafter = PromptLookup(config.max_matching_ngram_size or NGRAM, config.eos_token_ids)
     return Speculation(drafter, min(most, MOST), _schedule(session, name, most, most))
+
+
+def may_look_up(config: GenerationConfig, extras: Extras) -> bool:
+    """Return whether prompt lookup can be used where the options leave it open."""
+    plain = config.num_beams == config.num_return_sequences == 1 and not config.guides
+    return config.prompt_lookup_num_tokens is None and plain and extras.assistant_model is None
 
 
 def _check(rows: Sequence[Row], config: GenerationConfig, given: str) -> None:

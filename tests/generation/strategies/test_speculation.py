@@ -45,10 +45,12 @@ class Counting(FakeSession):
 class Repeating(Counting):
     """Goes round in a circle of ids, so that what was said comes again."""
 
+    period = 0
+
     def _append(self, row: int, *ids: int) -> None:
         super()._append(row, *ids)
         self._logits[row] = -1
-        self._logits[row, (self.cache[row][-1] + 1) % self.vocab_size] = 5
+        self._logits[row, (self.cache[row][-1] + 1) % (self.period or self.vocab_size)] = 5
 
 
 def outcome(session: FakeSession, config: GenerationConfig, prompt: list[int] = PROMPT) -> Any:
@@ -238,8 +240,8 @@ def test_what_has_no_drafts_is_refused(count: int, options: dict[str, Any], word
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("prompt_lookup_num_tokens", 0, "an integer of at least 1"),
-        ("prompt_lookup_num_tokens", "3", "an integer of at least 1"),
+        ("prompt_lookup_num_tokens", -1, "an integer of at least 0"),
+        ("prompt_lookup_num_tokens", "3", "an integer of at least 0"),
         ("max_matching_ngram_size", -1, "an integer of at least 1"),
         ("num_assistant_tokens_schedule", "dynamic", "one of: constant, heuristic"),
         ("num_assistant_tokens_schedule", 3, "one of: constant"),
@@ -301,3 +303,18 @@ def test_the_commands_take_drafts(
     assert capsys.readouterr().err.startswith(
         "error: --max-matching-ngram-size acts only on drafts, expected --prompt-lookup-num-tokens"
     )
+
+
+def test_a_chat_looks_up_unless_it_is_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speculation, "perf_counter", lambda: 1.0)
+    texts, calls = [], []
+    for options in ({}, {"prompt_lookup_num_tokens": 0}, LOOKUP, {"guidance_scale": 1.5}):
+        session = Repeating(300, 256)
+        chat = Model(session, make_tokenizer()).chat()  # type: ignore[arg-type]
+        asked: dict[str, Any] = {"max_new_tokens": 40, "eos_token_id": None, **options}
+        session.period = 12
+        texts.append("".join(chat.send("hello there", **asked)))
+        calls.append(set(session.calls))
+    assert texts[0] == texts[1] == texts[2]
+    assert calls[1] == calls[3] == {1}
+    assert 6 in calls[2]
