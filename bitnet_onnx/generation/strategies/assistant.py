@@ -6,6 +6,8 @@ not know the session that checks them.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 
 from ...errors import GenerationError
@@ -24,7 +26,7 @@ THRESHOLD = 0.4  # transformers' assistant_confidence_threshold
 
 def session_of(assistant: object, session: SessionLike) -> SessionLike:
     """Return the session of an assistant_model; raise GenerationError where it has none."""
-    found = getattr(assistant, "session", assistant)
+    found: Any = getattr(assistant, "session", assistant)
     if not hasattr(found, "claim"):
         raise GenerationError(
             f"assistant_model is {assistant!r}, expected a model that load returned, or its session"
@@ -34,7 +36,7 @@ def session_of(assistant: object, session: SessionLike) -> SessionLike:
             "assistant_model is the model that it shall assist, expected a smaller one",
             hint="without a smaller one, give prompt_lookup_num_tokens",
         )
-    return found  # type: ignore[no-any-return]
+    return cast(SessionLike, found)
 
 
 class Assistant:
