@@ -115,14 +115,14 @@ import sys, time
 from bitnet_onnx.generation import loop
 from bitnet_onnx.cli.main import main
 
-steps = loop._steps
+steps = loop.speculative  # a chat looks up drafts
 
 def slowly(*arguments):
     for step in steps(*arguments):
         yield step
         time.sleep(0.3)
 
-loop._steps = slowly
+loop.speculative = slowly
 raise SystemExit(main(sys.argv[1:]))
 """
 
