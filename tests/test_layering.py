@@ -32,7 +32,7 @@ operators: domain steps blocks norm ternary ternary_group feed_forward gated had
     float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
 runtime: owned integers pages calls cache.layout cache.growing cache.saved graph cache.rotation
-    cache.sink cache.kinds open steps users session
+    cache.sink cache.kinds open steps users lease session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
@@ -47,7 +47,9 @@ generation: checks watermarking beam_options options fields config constraints.o
     processors.greenlist processors.watermark processors.warpers processors.diversity
     constraints.follow processors.order sampling guidance leases rows strategies.single
     strategies.forks strategies.beams strategies.hypotheses strategies.forced_words
-    strategies.groups strategies.constrained loop watermark text chat model
+    strategies.groups strategies.constrained strategies.drafts
+    strategies.lookup strategies.assistant strategies.schedules strategies.speculation loop
+    watermark text chat model
 verification: taps reference compare embedding
 bench: measure breakdown embedding
 serve: server page

@@ -11,7 +11,7 @@ from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
 from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
-from .options import add_generation, generation_config
+from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
 from .progress import watched
 from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .template import add_template, template_options
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
+    from ..generation.model import Model
     from ..text.tokenizer import Tokenizer
 
 HELP = "chat with a model in the terminal"
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="when the context is full, drop its oldest positions behind the system prompt instead "
         "of the oldest turns, and compute nothing again: neither the chat nor an answer ends there",
     )
+    add_assistant(parser)
     add_template(parser)
     add_generation(parser, max_new_tokens=512)
 
@@ -66,13 +68,15 @@ def run(args: argparse.Namespace) -> None:
     config = of_chat(generation_config(args, artifact.folder), tokenizer)
     check_stream(config)
     check_alone(args.prompt_cache, 1, config)
+    assistant = assistant_of(args)
     cache = _shifting(args, tokenizer, options, artifact) if args.context_shift else {}
     with Session(artifact, threads=args.threads, **cache) as session:
         kept = PromptCache(session, args.prompt_cache)
+        say_drafts(session, args, config)
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /help lists commands, /exit or Ctrl-D ends")
         try:
-            talk(chat, config, artifact)
+            talk(chat, config, artifact, assistant)
         except KeyboardInterrupt:  # at the prompt, it ends the chat
             kept.keep()
             raise
@@ -106,7 +110,9 @@ def _shifting(
     return {"cache": "sink", "sinks": kept}
 
 
-def talk(chat: Chat, config: GenerationConfig, artifact: Artifact) -> None:
+def talk(
+    chat: Chat, config: GenerationConfig, artifact: Artifact, assistant: Model | None = None
+) -> None:
     """Answer the messages on stdin, one by one, until its end."""
     for message in messages():
         text = message.strip()
@@ -115,7 +121,8 @@ def talk(chat: Chat, config: GenerationConfig, artifact: Artifact) -> None:
         if text.startswith("/") and not text.startswith("//") and "\n" not in text:
             _obey(text, chat, artifact)
         elif text:
-            _answer(text.removeprefix("/") if text.startswith("//") else text, chat, config)
+            text = text.removeprefix("/") if text.startswith("//") else text
+            _answer(text, chat, config, assistant)
 
 
 def _obey(text: str, chat: Chat, artifact: Artifact) -> None:
@@ -140,10 +147,10 @@ def _obey(text: str, chat: Chat, artifact: Artifact) -> None:
         say(f"error: {error}")
 
 
-def _answer(text: str, chat: Chat, config: GenerationConfig) -> None:
+def _answer(text: str, chat: Chat, config: GenerationConfig, assistant: Model | None) -> None:
     """Print the answer as it comes; Ctrl-C stops it, and the chat goes on with what was said."""
     try:
-        pieces = chat.send(text, config)
+        pieces = chat.send(text, config, assistant_model=assistant)
         try:
             for piece in pieces:
                 print(piece, end="", flush=True)

@@ -16,7 +16,7 @@ from .common import (
     say,
     say_speed,
 )
-from .options import add_generation, generation_config
+from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
 from .progress import watched
 from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .streams import lines_of, read_stdin, text_of
@@ -78,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_prompt_cache(parser, "the prompt")
     _add_structured(parser)
+    add_assistant(parser)
     add_format(parser, "text", "ids", "json")
     add_template(parser)
     add_generation(parser, max_new_tokens=256)
@@ -135,12 +136,16 @@ def run(args: argparse.Namespace) -> None:
     prompts = _prompts(args, tokenizer)
     config = generation_config(args, artifact.folder)
     check_alone(args.prompt_cache, len(prompts), config)
-    form = _structured(args)
-    extras = Extras(negative_prompt_ids=_negative(args, tokenizer), structured_outputs=form)
+    extras = Extras(
+        negative_prompt_ids=_negative(args, tokenizer),
+        structured_outputs=(form := _structured(args)),
+        assistant_model=assistant_of(args),
+    )
     if tokenizer is None and config.stop_strings:  # they are found in text
         tokenizer = Tokenizer.from_folder(artifact.folder)
     with Session(artifact, threads=args.threads) as opened:
         cache, session = PromptCache(opened, args.prompt_cache), watched(opened)
+        say_drafts(session, args, config)
         if tokenizer is None:
             if args.prompt_cache is None:
                 results = generate(session, prompts, config, extras)

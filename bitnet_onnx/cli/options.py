@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
 from .common import say
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..generation.config import GenerationConfig
+    from ..generation.leases import SessionLike
 
-__all__ = ["add_generation", "generation_config"]
+__all__ = ["add_assistant", "add_generation", "assistant_of", "generation_config", "say_drafts"]
 
 NAMES = (
     "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p",
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
-    "guidance_scale", "max_time", "seed",
+    "guidance_scale", "max_time", "seed", "prompt_lookup_num_tokens", "max_matching_ngram_size",
 )  # fmt: skip
 MORE = (  # of one command
     "num_return_sequences", "num_beams", "length_penalty", "early_stopping", "num_beam_groups",
-    "diversity_penalty",
+    "diversity_penalty", "num_assistant_tokens",
 )  # fmt: skip
 NUMBERS: dict[str, tuple[type, str]] = {
     "--temperature": (
@@ -69,6 +69,17 @@ NUMBERS: dict[str, tuple[type, str]] = {
         "where none is given; default: 1, off",
     ),
     "--max-time": (float, "begin no token after this many seconds; default: no limit"),
+    "--prompt-lookup-num-tokens": (
+        int,
+        "look up at most this many drafts where the last tokens occurred before, and check them in "
+        "one call: the same tokens, sooner in text that repeats; 0: none; default: 10 in a chat, "
+        "and else none",
+    ),
+    "--max-matching-ngram-size": (
+        int,
+        "with --prompt-lookup-num-tokens: the longest sequence of last tokens that is looked up; "
+        "default: 32",
+    ),
     "--seed": (int, "with --do-sample: the same seed gives the same text"),
 }
 
@@ -104,6 +115,41 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
     )
 
 
+def add_assistant(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--assistant",
+        type=Path,
+        metavar="ARTIFACT",
+        help="the artifact of a smaller model with the same tokenizer, whose drafts are checked in "
+        "one call: the same greedy tokens",
+    )
+    parser.add_argument(
+        "--num-assistant-tokens",
+        type=int,
+        help="with --assistant: check at most this many drafts at a time; default: 20",
+    )
+
+
+def assistant_of(args: argparse.Namespace) -> Any:
+    """Return the model of --assistant, and None without it."""
+    from ..generation.config import GenerationConfig
+    from ..generation.model import load
+
+    if args.assistant is None:
+        return None
+    return load(args.assistant, threads=args.threads, generation_config=GenerationConfig())
+
+
+def say_drafts(session: SessionLike, args: argparse.Namespace, config: GenerationConfig) -> None:
+    """Tell where drafts are asked for and cannot be checked without changing tokens."""
+    asked = bool(config.prompt_lookup_num_tokens) or args.assistant is not None
+    if asked and not session.exact_in_groups:
+        say(
+            "note: no drafts are checked, since the logits of this artifact depend on the number of"
+            " positions in a call"
+        )
+
+
 def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfig:
     """Return the artifact's options, changed by those of the command."""
     from ..generation.config import FILE, GenerationConfig
@@ -134,6 +180,9 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
             f"{option} acts only when sampling, expected --do-sample with it",
             hint="add --do-sample",
         )
+    if unused := asked.idle(changes, args.assistant is not None):
+        option, needed = ("--" + name.replace("_", "-").removesuffix("-model") for name in unused)
+        raise GenerationError(f"{option} acts only on drafts, expected {needed} with it")
     if asked.max_new_tokens is None and asked.max_length is None:
         return replace(asked, max_new_tokens=args.new_tokens)
     return asked

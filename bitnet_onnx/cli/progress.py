@@ -25,6 +25,7 @@ class _Session:
     def __init__(self, session: SessionLike) -> None:
         self._session = session
         self.vocab_size, self.context_length = session.vocab_size, session.context_length
+        self.exact_in_groups = session.exact_in_groups
 
     def claim(self) -> LeaseLike:
         return _Lease(self._session.claim())

@@ -19,10 +19,14 @@ from .extras import Extras, of_call
 from .leases import SessionLike
 from .loop import check_stream
 from .rows import GenerationResult
+from .strategies.speculation import may_look_up
 from .text import TextStream, text_stream
 
 __all__ = ["Chat", "Turn"]
 
+# Drafts of prompt lookup: as they are tried as far as they pay, text that repeats nothing loses a
+# hundredth.
+LOOKED_UP = 10
 _TAIL = 16  # ids of a prompt that decide how the text after it begins
 
 
@@ -151,8 +155,11 @@ class Chat:
     def _send(
         self, past: list[Turn], turn: Turn, config: GenerationConfig | None, changes: Any
     ) -> Generator[str, None, None]:
-        call = of_call(checked(config) or self._config, changes, self._tokenizer.encode)
-        check_stream(call[0])
+        asked, extras = of_call(checked(config) or self._config, changes, self._tokenizer.encode)
+        check_stream(asked)
+        if may_look_up(asked, extras):
+            asked = replace(asked, prompt_lookup_num_tokens=LOOKED_UP)
+        call = asked, extras
         return self._answer(turn, call, list(self.turns), past, self._fit(past, turn))
 
     def _answer(

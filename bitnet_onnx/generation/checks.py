@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import GenerationError
 
-__all__ = ["as_list", "as_tuple", "decay", "flag", "ids_of", "integer", "number", "sequence_bias",
-           "sequences", "wrong"]  # fmt: skip
+__all__ = ["as_list", "as_tuple", "decay", "flag", "ids_of", "integer", "number", "one_of",
+           "sequence_bias", "sequences", "wrong"]  # fmt: skip
 
 
 def as_tuple(value: Any) -> Any:
@@ -104,6 +104,17 @@ def integer(name: str, value: object, least: int) -> int:
         off = " (0 turns it off)" if name == "top_k" else ""
         raise wrong(name, value, f"an integer of at least {least}{off}")
     return int(value)
+
+
+def one_of(*values: str) -> Callable[[str, Any], str]:
+    """Return the check of an option that takes one of these values."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in values:
+            raise wrong(name, value, "one of: " + ", ".join(values))
+        return value
+
+    return check
 
 
 def wrong(name: str, value: object, expected: str) -> GenerationError:

@@ -16,7 +16,7 @@ from ..errors import GenerationError
 from ..files import read_object, write_text
 from .checks import as_list
 from .fields import known, refused, unknown
-from .options import BEAMS, SAMPLING, Options
+from .options import ASSISTED, BEAMS, LOOKUP, SAMPLING, Options
 from .watermarking import WatermarkingConfig
 
 __all__ = ["FILE", "NEW_TOKENS", "SAMPLING", "GenerationConfig"]
@@ -107,6 +107,17 @@ class GenerationConfig(Options):
         if self.num_beams > 1 or "num_beams" in changes:
             return None
         return next((n for n in changes if n in BEAMS and changes[n] is not None), None)
+
+    def idle(self, changes: Mapping[str, Any], assisted: bool) -> tuple[str, str] | None:
+        """Return the first of the changes that acts only on drafts that are not made, and what
+        makes them."""
+        looks_up = bool(self.prompt_lookup_num_tokens)
+        needs = dict.fromkeys(LOOKUP, "" if looks_up else "prompt_lookup_num_tokens")
+        needs |= dict.fromkeys(ASSISTED, "" if assisted else "assistant_model")
+        if not looks_up and not assisted:
+            needs["num_assistant_tokens_schedule"] = "prompt_lookup_num_tokens"
+        given = (name for name in changes if changes[name] is not None)
+        return next(((name, needs[name]) for name in given if needs.get(name)), None)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:

@@ -40,6 +40,10 @@ class Extras:
     negative_prompt_ids: Ids | Sequence[Ids] | None = None
     """What guidance_scale leads away from: one prompt for all, or one for each prompt; None is the
     last token of the prompt."""
+    assistant_model: Any = None
+    """A smaller model of the same vocabulary, which ``load`` returned, or its Session. Its drafts
+    are checked in one call of the model: the same greedy ids, and sampled ids of the same
+    distribution. One stream at a time can use it."""
 
     structured_outputs: StructuredOutputs | Mapping[str, Any] | Constraint | None = None
     """The form of the answer: a mapping with one of json, regex, choice and grammar."""
@@ -101,7 +105,13 @@ def of_call(
             )
         own["negative_prompt_ids"] = _encoded(text, encode)
     others = {n: value for n, value in changes.items() if n not in {*names, "negative_prompt"}}
-    return config.changed(**others), Extras(**own)
+    changed, extras = config.changed(**others), Extras(**own)
+    if idle := changed.idle(others, extras.assistant_model is not None):
+        name, needed = idle
+        raise GenerationError(
+            f"{name} is {others[name]!r} but acts only on drafts, expected {needed} with it"
+        )
+    return changed, extras
 
 
 def _encoded(prompt: Any, encode: Callable[[Any], list[int]]) -> Any:

@@ -25,15 +25,14 @@ _RETURNED = """
 _SPEED = """
     cache_config compile_config continuous_batching_config disable_compile low_memory max_cache_len
     prefill_chunk_size use_cache
-    assistant_confidence_threshold assistant_early_exit assistant_ensemble_weight
-    assistant_lookbehind is_assistant max_matching_ngram_size num_assistant_tokens
-    num_assistant_tokens_schedule prompt_lookup_num_tokens speculation_type target_lookbehind
+    assistant_early_exit assistant_lookbehind is_assistant speculation_type target_lookbehind
     use_mtp
 """
 HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED}".split())
 
 # They change the answer and are not implemented; with these values they are off.
 REFUSED: Mapping[str, tuple[Any, ...]] = {
+    "assistant_ensemble_weight": (),
     "cache_implementation": (
         "dynamic", "dynamic_full", "static", "offloaded", "offloaded_static", "paged",
         "sliding_window", "hybrid", "hybrid_chunked",

@@ -37,6 +37,9 @@ class LeaseLike(Protocol):
     def decode(self, ids: Sequence[int]) -> np.ndarray:
         """Append one id to every row; return logits [batch, vocab], valid until the next call."""
 
+    def score(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
+        """Append ids to the row in one call and return the logits [ids, vocab] after each."""
+
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep the first ``length`` positions of the row."""
 
@@ -53,6 +56,10 @@ class SessionLike(Protocol):
     vocab_size: int
     context_length: int
     """Positions that a row can hold."""
+
+    @property
+    def exact_in_groups(self) -> bool:
+        """Whether logits are the same bits for any number of positions in a call."""
 
     def claim(self) -> LeaseLike:
         """Take the session over as it is."""

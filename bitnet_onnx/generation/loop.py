@@ -17,6 +17,8 @@ from .strategies.beams import BeamSearch
 from .strategies.constrained import ConstrainedSearch
 from .strategies.forks import Search, Stopped, search
 from .strategies.groups import GroupSearch
+from .strategies.speculation import Speculation, speculation
+from .strategies.speculation import steps as speculative
 
 __all__ = ["GenerationResult", "TokenStream", "check_stream", "generate", "stream"]
 
@@ -44,6 +46,7 @@ def generate(
     rows = rows_of(session, prompts, config, extras)
     if not rows:
         return []
+    drafts = speculation(session, rows, config, extras)
     lease = session.claim()
     try:
         if config.num_beams > 1:
@@ -52,9 +55,12 @@ def generate(
             chosen: Iterator[tuple[Row, int]] = iter(
                 [(row, token) for row in rows for token in row.result.ids]
             )
-        else:
+        elif drafts is None:
             sequences = single.start(lease, rows)
             chosen = single.steps(lease, sequences, session.context_length)
+        else:
+            single.start(lease, rows)
+            chosen = speculative(lease, rows[0], session.context_length, drafts)
         for row, token in chosen:
             if on_token is not None and on_token(row.number, token):
                 row.stop()
@@ -89,7 +95,7 @@ def stream(
     config = config or GenerationConfig()
     check_stream(config)
     (row,) = rows_of(session, [ids], config, extras)
-    return TokenStream(session, row)
+    return TokenStream(session, row, speculation(session, [row], config, extras))
 
 
 def check_stream(config: GenerationConfig) -> None:
@@ -115,8 +121,8 @@ class TokenStream(Iterator[int]):
     user takes the session over in between, the next id raises SessionError.
     """
 
-    def __init__(self, session: SessionLike, row: Row) -> None:
-        self._row = row
+    def __init__(self, session: SessionLike, row: Row, drafts: Speculation | None = None) -> None:
+        self._row, self._drafts = row, drafts
         self._ids = self._run(session)
         self.result = row.result
 
@@ -135,7 +141,11 @@ class TokenStream(Iterator[int]):
         lease = session.claim()
         try:
             sequences = single.reuse(lease, self._row)
-            for _, token in single.steps(lease, sequences, session.context_length):
+            if self._drafts is None:
+                chosen = single.steps(lease, sequences, session.context_length)
+            else:
+                chosen = speculative(lease, self._row, session.context_length, self._drafts)
+            for _, token in chosen:
                 yield token
         finally:
             lease.release()

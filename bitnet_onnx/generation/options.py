@@ -18,13 +18,14 @@ from .checks import (
     ids_of,
     integer,
     number,
+    one_of,
     sequence_bias,
     sequences,
     wrong,
 )
 from .watermarking import WatermarkingConfig, watermarking
 
-__all__ = ["BEAMS", "SAMPLING", "Options"]
+__all__ = ["ASSISTED", "BEAMS", "LOOKUP", "SAMPLING", "Options"]
 
 # The options that act only with do_sample.
 SAMPLING = (
@@ -33,6 +34,10 @@ SAMPLING = (
 )  # fmt: skip
 # The options that act only with num_beams.
 BEAMS = ("length_penalty", "early_stopping", "num_beam_groups", "diversity_penalty")
+# They act only on drafts: of prompt lookup, and of an assistant_model.
+LOOKUP = ("max_matching_ngram_size",)
+ASSISTED = ("num_assistant_tokens", "assistant_confidence_threshold")
+SCHEDULES = ("constant", "heuristic", "heuristic_transient")
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,22 @@ class Options:
     """Seconds after which no further token is begun."""
     watermarking_config: WatermarkingConfig | Mapping[str, Any] | None = None
     """A watermark, which ``WatermarkDetector`` finds."""
+    prompt_lookup_num_tokens: int | None = None
+    """Look up at most this many drafts where the last ids occurred before, and check them in one
+    call. It changes the speed only: every id is the one without drafts. 0 turns it off; None is 10
+    in a chat, and else off."""
+    max_matching_ngram_size: int | None = None
+    """The longest sequence of last ids that is looked up; None is 32, where
+    transformers has 2."""
+    num_assistant_tokens_schedule: str | None = None
+    """How many drafts are checked at a time. None: as many as pay, from what was accepted and from
+    the measured cost of a call. "constant": as many as there are. "heuristic": 2 more after all
+    were accepted, and else 1 fewer, from call to call; "heuristic_transient": the same in each
+    call."""
+    num_assistant_tokens: int | None = None
+    """The most drafts of ``assistant_model`` at a time; None is 20."""
+    assistant_confidence_threshold: float | None = None
+    """No draft follows one that ``assistant_model`` gives a lower probability; None is 0.4."""
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
@@ -208,6 +229,13 @@ CHECKS: dict[str, Check] = {
     "max_length": _optional(_least(1)),
     "min_new_tokens": _optional(_least(0)),
     "seed": _optional(_least(0)),
+    "prompt_lookup_num_tokens": _optional(_least(0)),
+    "max_matching_ngram_size": _optional(_least(1)),
+    "num_assistant_tokens": _optional(_least(1)),
+    "assistant_confidence_threshold": _optional(
+        _number("a number from 0 to 1", lambda p: 0 <= p <= 1)
+    ),
+    "num_assistant_tokens_schedule": _optional(one_of(*SCHEDULES)),
     "temperature": _number("a number of at least 0", lambda number: number >= 0),
     "repetition_penalty": _POSITIVE,
     "encoder_repetition_penalty": _POSITIVE,

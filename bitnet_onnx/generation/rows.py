@@ -18,7 +18,8 @@ from .config import GenerationConfig
 from .extras import Extras
 from .guidance import guided
 from .leases import SessionLike
-from .sampling import Sampler
+from .processors.past import Past
+from .sampling import Drawn, Sampler
 
 __all__ = ["GenerationResult", "Prompt", "Row", "checked_prompt", "rows_of"]
 
@@ -76,19 +77,38 @@ class Row:
     def done(self) -> bool:
         return self.result.finish_reason is not None
 
+    @property
+    def left(self) -> int:
+        """The number of ids until the limit of length."""
+        return self.limit - len(self.result.ids)
+
+    @property
+    def past(self) -> Past:
+        """The ids of the prompt and those that were chosen."""
+        return self._sampler.past
+
     def lasts(self, context: int) -> bool:
         """Return whether another id has room, which needs a position in each of its sequences."""
         longest = max(len(self.prompt), len(self.away or ()))
         return longest + len(self.result.ids) < context
 
-    def take(self, logits: np.ndarray, away: np.ndarray | None, last: bool, start: float) -> int:
+    def take(
+        self,
+        logits: np.ndarray,
+        away: np.ndarray | None,
+        last: bool,
+        start: float,
+        draft: tuple[int, Drawn] | None = None,
+    ) -> int:
         """Choose the next id; the last one of a full context needs no position.
 
         away: the logits of the sequence that guidance leads away from. start: when the batch began.
+        draft: an id that was drawn for this place, and from what.
         """
         if away is not None and self._config.guidance_scale is not None:
             logits = guided(logits, away, self._config.guidance_scale)
-        token = self._sampler.sample(logits)
+        sampler = self._sampler
+        token = sampler.sample(logits) if draft is None else sampler.accept(logits, *draft)
         self.result.ids.append(token)
         self.result.finish_reason = self.reason(self.result.ids, last, start)
         return token

@@ -6,6 +6,7 @@ Knows the logits of one position and the ids before it; does not know the model,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,22 @@ from .extras import Extras
 from .processors.order import Processors
 from .processors.past import Past
 
-__all__ = ["Sampler", "check_highest", "random_numbers"]
+__all__ = ["Drawn", "Sampler", "check_highest", "random_numbers"]
+
+
+class Drawn(NamedTuple):
+    """The distribution that an id was drawn from: ids in increasing order, and their chances."""
+
+    ids: np.ndarray
+    chances: np.ndarray
+
+    def chance(self, token: int) -> float:
+        return float(self.chances_of(np.array([token]))[0])
+
+    def chances_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the chances of ids; 0 for one that cannot be drawn."""
+        places = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return np.where(self.ids[places] == ids, self.chances[places], 0.0)
 
 
 class Sampler:
@@ -52,13 +68,46 @@ class Sampler:
         if self.config.samples:
             choice = self.draw(*self.distribution(logits))
         else:
-            scores = self._processors.before(self.past, logits)
-            if self._processors.marks:
-                scores = self._processors.after(self.past, scores)
-            choice = int(np.argmax(scores))
-            check_highest(scores[choice], logits, len(self.past))
+            choice, _ = self._likeliest(logits)
         self.choose(choice)
         return choice
+
+    def draft(self, logits: np.ndarray) -> tuple[int, float, Drawn | None]:
+        """Choose the next id as a draft; return it, its probability, and how it was drawn."""
+        if self.config.samples:
+            ids, chances = self.distribution(logits)
+            choice = self.draw(ids, chances.copy())
+            drawn = Drawn(ids, chances)
+            self.choose(choice)
+            return choice, drawn.chance(choice), drawn
+        choice, scores = self._likeliest(logits)
+        self.choose(choice)
+        return choice, float(1 / np.exp(scores - scores[choice], dtype=np.float64).sum()), None
+
+    def accept(self, logits: np.ndarray, draft: int, drawn: Drawn) -> int:
+        """Return the draft or another id, so that the ids are distributed as without drafts.
+
+        A draft of probability q, which is p here, is kept with min(1, p / q); the other ids are
+        drawn in proportion to max(p - q, 0).
+        """
+        ids, chances = self.distribution(logits)
+        target = Drawn(ids, chances)
+        if self._random.random() * drawn.chance(draft) < target.chance(draft):
+            choice = draft
+        else:
+            left = np.maximum(chances - drawn.chances_of(ids), 0)
+            choice = self.draw(ids, left if left.sum() > 0 else chances)
+        self.choose(choice)
+        return choice
+
+    def _likeliest(self, logits: np.ndarray) -> tuple[int, np.ndarray]:
+        """Return the id of the highest score, and all scores."""
+        scores = self._processors.before(self.past, logits)
+        if self._processors.marks:
+            scores = self._processors.after(self.past, scores)
+        choice = int(np.argmax(scores))
+        check_highest(scores[choice], logits, len(self.past))
+        return choice, scores
 
     def draw(self, ids: np.ndarray, probabilities: np.ndarray) -> int:
         """Return one of the ids; the probabilities are lost."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ..errors import GenerationError
 from ..text.streaming import StopStrings, StreamDecoder
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
@@ -106,6 +107,7 @@ def text_stream(
     """Continue one prompt and yield its text; arguments and errors are those of ``loop.stream``."""
     config = _ending(tokenizer, config)
     extras = _bound(session, tokenizer, config, extras)
+    _same_vocabulary(tokenizer, extras)
     return TextStream(stream(session, ids, config, extras), _Writer(tokenizer, config))
 
 
@@ -134,6 +136,7 @@ def generate_text(
     """
     config = _ending(tokenizer, config)
     extras = _bound(session, tokenizer, config, extras)
+    _same_vocabulary(tokenizer, extras)
     writers = [
         _Writer(tokenizer, config) for _ in range(len(prompts) * config.num_return_sequences)
     ]
@@ -179,6 +182,18 @@ def _bound(
         return extras
     found = Constraint(outputs, tokenizer, session.vocab_size, config.eos_token_ids)
     return replace(extras, structured_outputs=found)
+
+
+def _same_vocabulary(tokenizer: Tokenizer, extras: Extras | None) -> None:
+    """Refuse an assistant_model whose ids mean something else."""
+    other = getattr(extras.assistant_model if extras else None, "tokenizer", None)
+    if isinstance(other, Tokenizer) and other.vocabulary != tokenizer.vocabulary:
+        differ = other.vocabulary.items() ^ tokenizer.vocabulary.items()
+        token = min((token for token, _ in differ), key=lambda t: (len(t), t))
+        raise GenerationError(
+            f"assistant_model has another tokenizer ({token!r} differs), expected the same tokens",
+            hint="use a smaller model of the same family",
+        )
 
 
 def of_chat(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:

@@ -22,6 +22,7 @@ from .cache.growing import CachedRow
 from .cache.kinds import CACHES, caches_of
 from .cache.saved import load_row, save_row
 from .integers import Ids
+from .lease import Lease
 from .open import open_runtime
 from .owned import SESSION_UNCOPIED, Owned
 from .steps import CHUNK, Steps
@@ -117,6 +118,14 @@ class Session(Owned):
         """
         if self._steps.runtime is not None and self._process == os.getpid():
             self._alone(Steps.close)
+
+    @property
+    def exact_in_groups(self) -> bool:
+        """Whether logits are the same bits for any number of positions in a call.
+
+        In a sink cache a call decides when positions move.
+        """
+        return self._steps.exact_in_groups and self.context_length != ENDLESS
 
     @property
     def batch_size(self) -> int:
@@ -249,50 +258,3 @@ def _keep_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_keep_in_child)
-
-
-class Lease(User):
-    """The steps of a session for one user, such as a stream; any thread may call them.
-
-    Once another user has taken the session over, each of them raises SessionError. Its
-    batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate and reorder are those
-    of the Session.
-    """
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-
-    @property
-    def batch_size(self) -> int:
-        return self._session._call(self, lambda steps: steps.cache.rows)
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        return self._session._call(self, lambda steps: steps.cache.fed)
-
-    def ids(self, row: int = 0) -> list[int]:
-        return self._session._call(self, lambda steps: steps.cache.ids(row))
-
-    def reset(self, batch_size: int = 1) -> None:
-        self._session._call(self, lambda steps: steps.reset(batch_size))
-
-    def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
-        return self._session._call(self, lambda steps: steps.prefill(ids, row))
-
-    def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
-        return self._session._call(self, lambda steps: steps.prefill_rows(prompts))
-
-    def decode(self, ids: Ids) -> np.ndarray:
-        return self._session._call(self, lambda steps: steps.decode(ids))
-
-    def truncate(self, length: int, row: int = 0) -> None:
-        self._session._call(self, lambda steps: steps.cache.truncate(length, row))
-
-    def reorder(self, order: Ids) -> None:
-        self._session._call(self, lambda steps: steps.cache.reorder(order))
-
-    def release(self) -> None:
-        """End the lease: the session, as it is, belongs to the thread that claimed it."""
-        # A flag, and not a change of the session: another user may take it over just now.
-        self.released = True

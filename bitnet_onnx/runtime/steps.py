@@ -53,7 +53,7 @@ class Steps:
         """
         self.runtime = runtime
         # ONNX Runtime's own products round by how many rows they have.
-        self._together = library and "float32" not in (artifact.head, artifact.linears)
+        self.exact_in_groups = library and "float32" not in (artifact.head, artifact.linears)
         self.vocab_size, self.context_length = artifact.vocab_size, artifact.context_length
         self._caches = caches or caches_of(artifact)
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
@@ -113,7 +113,7 @@ class Steps:
         cache = self.cache
         counts, lengths = list(map(len, prompts)), cache.lengths[first : first + len(prompts)]
         rooms = [self.context_length - length for length in lengths]
-        calls = calls_for(counts, rooms, CHUNK, self._together)
+        calls = calls_for(counts, rooms, CHUNK, self.exact_in_groups)
         logits = np.empty((len(prompts), 1, self.vocab_size), dtype=np.float32)
         cache.reserve(max(max(_filled(call, lengths, counts)) for call in calls))
         for call in calls:
@@ -128,7 +128,7 @@ class Steps:
 
     def _kept(self, call: Call, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a call's logits_to_keep and where its logits go; only the last call has some."""
-        if call.last == 0 or not self._together:
+        if call.last == 0 or not self.exact_in_groups:
             return self._last, logits
         return np.array([-call.width]), logits[:, :0]
 

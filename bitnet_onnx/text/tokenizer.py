@@ -96,9 +96,8 @@ class Tokenizer:
         """Return the ids of a prompt; special tokens in its text become special ids.
 
         With add_special_tokens the ids have what the tokenizer's post-processor adds: a bos, most
-        often, which comes exactly once, also where the text begins with it. An eos that it adds at
-        the end is left out, since a prompt is to be continued. Raises TokenizerError for text that
-        is not valid Unicode.
+        often, and only once. An eos that it adds at the end is left out, since a prompt is to be
+        continued. Raises TokenizerError for text that is not valid Unicode.
         """
         ids = encoded(self._backend, text)
         if not add_special_tokens:
@@ -114,10 +113,8 @@ class Tokenizer:
     def decode(
         self, ids: Sequence[int] | npt.NDArray[np.integer[Any]], skip_special_tokens: bool = True
     ) -> str:
-        """Return the text of ids; invalid UTF-8 becomes U+FFFD, unknown ids become nothing.
-
-        Raises TokenizerError for what cannot be an id.
-        """
+        """Return the text of ids; invalid UTF-8 becomes U+FFFD, unknown ids become nothing. Raises
+        TokenizerError for what cannot be an id."""
         text = self.decode_raw(ids, skip_special_tokens)
         return cleaned(text) if self.cleans_up else text
 
@@ -136,6 +133,11 @@ class Tokenizer:
     def to_json(self) -> str:
         """Return the text of a tokenizer.json, added tokens included."""
         return str(self._backend.to_str())
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each token."""
+        return self._backend.get_vocab(with_added_tokens=True)
 
     @cached_property
     def byte_ids(self) -> frozenset[int]:

@@ -112,17 +112,17 @@ def test_ctrl_c_stops_an_answer_and_twice_the_program(demo_artifact: Path, tmp_p
 
 SLOW = """
 import sys, time
-from bitnet_onnx.generation.strategies import single
+from bitnet_onnx.generation import loop
 from bitnet_onnx.cli.main import main
 
-steps = single.steps
+steps = loop.speculative  # a chat looks up drafts
 
 def slowly(*arguments):
     for step in steps(*arguments):
         yield step
         time.sleep(0.3)
 
-single.steps = slowly
+loop.speculative = slowly
 raise SystemExit(main(sys.argv[1:]))
 """
 

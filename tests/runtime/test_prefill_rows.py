@@ -83,7 +83,7 @@ def test_a_row_has_the_bits_that_it_has_alone(
     session.reset(len(prompts))
     found = session.prefill_rows(prompts)
     held = [session.take(row) for row in range(len(prompts))]
-    exact = session._steps._together or len(prompts) == 1
+    exact = session._steps.exact_in_groups or len(prompts) == 1
     decoded = session.decode(ids)
     for row, (first, second, cache) in enumerate(expected):
         assert np.array_equal(found[row], first)

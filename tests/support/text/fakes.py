@@ -80,6 +80,8 @@ def fake_logits(ids: Sequence[int], vocab_size: int) -> np.ndarray:
 class FakeSession:
     """A session whose cache is the ids; it counts the ids of prefill and is its own lease."""
 
+    exact_in_groups = True
+
     def __init__(
         self, vocab_size: int = 300, context_length: int = 256, never: Sequence[int] = ()
     ) -> None:
@@ -122,6 +124,14 @@ class FakeSession:
             self._append(row, token)
         return self._logits
 
+    def score(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
+        assert len(ids) > 0
+        found = []
+        for token in ids:
+            self._append(row, token)
+            found.append(self._logits[row].copy())
+        return np.stack(found)
+
     def truncate(self, length: int, row: int = 0) -> None:
         assert 0 <= length <= len(self.cache[row])
         del self.cache[row][length:]
@@ -140,6 +150,8 @@ class FakeSession:
 
 class ScriptedSession(FakeSession):
     """A session whose logits choose the given ids, whatever the prompt."""
+
+    exact_in_groups = False  # a draft that is refused would take an id of the script
 
     def __init__(self, script: Sequence[int], **sizes: Any) -> None:
         super().__init__(**sizes)

@@ -1,0 +1,68 @@
+"""A lease: the steps of a session for one user, who may be overtaken by another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .integers import Ids
+from .users import User
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ["Lease"]
+
+
+class Lease(User):
+    """The steps of a session for one user, such as a stream; any thread may call them.
+
+    Once another user has taken the session over, each of them raises SessionError. Its
+    batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate and reorder are those
+    of the Session; ``score`` computes all its ids in one call.
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+
+    @property
+    def batch_size(self) -> int:
+        return self._session._call(self, lambda steps: steps.cache.rows)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self._session._call(self, lambda steps: steps.cache.fed)
+
+    def ids(self, row: int = 0) -> list[int]:
+        return self._session._call(self, lambda steps: steps.cache.ids(row))
+
+    def reset(self, batch_size: int = 1) -> None:
+        self._session._call(self, lambda steps: steps.reset(batch_size))
+
+    def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
+        return self._session._call(self, lambda steps: steps.prefill(ids, row))
+
+    def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
+        return self._session._call(self, lambda steps: steps.prefill_rows(prompts))
+
+    def score(self, ids: Ids, row: int = 0) -> np.ndarray:
+        return self._session._call(
+            self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row)
+        )
+
+    def decode(self, ids: Ids) -> np.ndarray:
+        return self._session._call(self, lambda steps: steps.decode(ids))
+
+    def truncate(self, length: int, row: int = 0) -> None:
+        self._session._call(self, lambda steps: steps.cache.truncate(length, row))
+
+    def reorder(self, order: Ids) -> None:
+        self._session._call(self, lambda steps: steps.cache.reorder(order))
+
+    def release(self) -> None:
+        """End the lease: the session, as it is, belongs to the thread that claimed it."""
+        # A flag, and not a change of the session: another user may take it over just now.
+        self.released = True

@@ -1,0 +1,109 @@
+"""The number of drafts follows what was accepted and what a call costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from bitnet_onnx.generation.strategies.drafts import Outcome
+from bitnet_onnx.generation.strategies.schedules import Constant, Economy, Heuristic
+
+Cost = Callable[[int], float]  # seconds of a call, by its positions
+FLAT: Cost = lambda positions: 0.02 * (1 + 0.1 * (positions - 1))  # noqa: E731
+STAIRS: Cost = lambda positions: 0.02 * (1 + 0.9 * ((positions - 1) // 4))  # noqa: E731
+STEEP: Cost = lambda positions: 0.02 * positions  # noqa: E731
+
+
+def run(economy: Economy, cost: Cost, chance: float, steps: int, seed: int = 0) -> float:
+    """Return how many times faster than plain steps the ids came."""
+    generator, ids, spent = np.random.default_rng(seed), 0, 0.0
+    for _ in range(steps):
+        drafted = economy.most(2, 10)
+        refused = np.flatnonzero(generator.random(drafted) >= chance)
+        accepted = int(refused[0]) if len(refused) else drafted
+        economy.learn(Outcome(2, drafted, accepted, cost(drafted + 1)))
+        ids += accepted + 1
+        spent += cost(drafted + 1)
+    return ids * cost(1) / spent
+
+
+def test_a_constant_schedule_takes_all() -> None:
+    schedule = Constant()
+    schedule.learn(Outcome(0, 5, 0, 1.0))
+    assert [schedule.most(0, n) for n in (0, 1, 9)] == [0, 1, 9]
+
+
+def test_the_heuristic_is_that_of_transformers() -> None:
+    schedule, counts = Heuristic(3), []
+    for accepted in (3, 5, 6, 0, 5, 0, 0, 0, 0, 0, 0, 0):
+        counts.append(schedule.most(0, 99))
+        schedule.learn(Outcome(0, counts[-1], accepted, 1.0))
+        schedule.learn(Outcome(0, 0, 0, 1.0))  # a step without drafts tells nothing
+    assert counts == [3, 5, 7, 6, 5, 7, 6, 5, 4, 3, 2, 1]
+    assert schedule.most(0, 99) == 1
+    assert schedule.most(0, 0) == 0
+
+
+@pytest.mark.parametrize("cost", [FLAT, STAIRS, STEEP])
+@pytest.mark.parametrize("steps", [60, 100, 1000])
+def test_text_that_does_not_repeat_loses_three_percent_at_most(cost: Cost, steps: int) -> None:
+    for chance in (0.0, 0.05, 0.2):
+        assert run(Economy(), cost, chance, steps) >= 0.97
+
+
+@pytest.mark.parametrize(("cost", "least"), [(FLAT, 3.5), (STAIRS, 2.5)])
+def test_text_that_repeats_gains(cost: Cost, least: float) -> None:
+    assert run(Economy(), cost, 0.97, 60) >= least
+    assert run(Economy(), cost, 0.6, 200) >= 1.2
+
+
+@pytest.mark.parametrize("cost", [FLAT, STAIRS])
+def test_text_that_begins_to_repeat_is_noticed(cost: Cost) -> None:
+    economy = Economy()
+    run(economy, cost, 0.0, 500)
+    run(economy, cost, 1.0, 150)
+    assert run(economy, cost, 1.0, 100) >= 2
+    run(economy, cost, 0.0, 100)
+    assert run(economy, cost, 0.0, 100) >= 0.97
+
+
+def test_a_call_that_costs_as_much_as_its_positions_never_pays() -> None:
+    economy = Economy()
+    run(economy, STEEP, 0.5, 100)
+    assert economy.most(2, 10) == 0
+
+
+def test_slow_drafts_are_fewer() -> None:
+    counts = []
+    for drafting in (0.0, 0.01, 0.1):
+        economy, generator, all_of_them = Economy(), np.random.default_rng(1), 0
+        for _ in range(300):
+            drafted = economy.most(0, 8)
+            accepted = int(np.argmin([*(generator.random(drafted) < 0.8), False]))
+            call = FLAT(drafted + 1)
+            economy.learn(Outcome(0, drafted, accepted, call, drafted * drafting))
+            all_of_them += drafted
+        counts.append(all_of_them / 300)
+    assert counts[0] > counts[1] + 1
+    assert counts[1] > 0.5 > counts[2]
+
+
+def test_kinds_have_their_own_luck() -> None:
+    economy, all_of_them = Economy(), {1: 0, 2: 0}
+    for step in range(200):
+        kind = 1 + step % 2
+        drafted = economy.most(kind, 6)
+        accepted = drafted if kind == 2 else 0
+        economy.learn(Outcome(kind, drafted, accepted, FLAT(drafted + 1)))
+        all_of_them[kind] += drafted
+    assert all_of_them[2] > 560
+    assert all_of_them[1] < 60
+
+
+def test_nothing_is_tried_before_a_step_was_measured() -> None:
+    economy = Economy()
+    assert economy.most(1, 5) == 0
+    economy.learn(Outcome(1, 0, 0, 0.0))  # a clock that stands still
+    assert economy.most(1, 5) > 0
