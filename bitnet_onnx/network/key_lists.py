@@ -60,6 +60,7 @@ CONFIG_KEYS = (
     Tolerated("ff_dropout mlp_dropout resid_dropout residual_dropout emb_dropout", TRAINING),
     Tolerated("embd_dropout embed_dropout embedding_dropout classifier_dropout", TRAINING),
     Tolerated("summary_first_dropout attn_pdrop resid_pdrop embd_pdrop emb_pdrop", TRAINING),
+    Tolerated("drop_path drop_path_rate drop_rate", TRAINING),
     Tolerated("router_aux_loss_coef gradient_checkpointing loss_type", TRAINING),
     Tolerated("weight_decay fuse_cross_entropy fused_linear_cross_entropy", TRAINING),
     Tolerated("mup_denominator", "only the draft model of MiniCPM4 computes with it"),
@@ -84,6 +85,18 @@ CONFIG_KEYS = (
     Tolerated("use_moe", "no experts", (False,)),
     Tolerated("norm_topk_prob decoder_sparse_step", "of experts, whose number must be 0"),
     Tolerated("mlp_only_layers", "no layer has experts", ()),
+    Tolerated(
+        "scoring_func scoring_function score_func score_function router_score_function"
+        " moe_router_score_function",
+        "a router takes the softmax",
+        ("softmax",),
+    ),
+    Tolerated("sigmoid use_sigmoid use_sigmoid_router", "a router takes the softmax", (False,)),
+    Tolerated(
+        "capacity capacity_factor expert_capacity token_drop drop_tokens",
+        "every token goes to all of its experts",
+        (False,),
+    ),
     Tolerated("num_nextn_predict_layers mtp_num_layers num_mtp_layers", "no further heads", (0,)),
     Tolerated("use_mtp", "no layer predicts further", (False,)),
     Tolerated("logit_scale logits_scaling embedding_multiplier", "a factor of 1", (1,)),
@@ -189,7 +202,8 @@ FAMILIES = (
     Family("scales", "scal multipl dim_model softmax", "mup factor logit clip clamp cap limit"
            " gain"),
     Family("biases", "bias"),
-    Family("experts", "expert moe", "router routed routing topk shared gate gating"),
+    Family("experts", "expert moe sigmoid sinkhorn scoring capacity", "router routed routing topk"
+           " shared gate gating score drop dropped dropping dropless jitter dispatch activated"),
     Family("quantization", "quant ternar bitwidth zero_point sign_only low_rank per_tensor"
            " per_token per_channel", "bit wbit nbit abit binary"
            " codebook group act activation weight sparse sparsity compression pruned zeropoint"

@@ -77,10 +77,12 @@ def _row(key: str, tolerated: Collection[Tolerated], prefix: str | None) -> Tole
 
 
 def _is_among(value: Any, values: tuple[Any, ...] | None) -> bool:
-    """Compare, with 1 equal to 1.0 and not to True; of a list or an object, each element."""
+    """Compare, with 1 equal to 1.0 and not to True; of a list, each element."""
     if values is None:
         return True
-    elements = value if isinstance(value, (list, dict)) else [value]
+    if value in ([], {}):
+        return not values  # as null is
+    elements = value if isinstance(value, list) else [value]
     return all(
         any(isinstance(v, bool) == isinstance(known, bool) and v == known for known in values)
         for v in elements
