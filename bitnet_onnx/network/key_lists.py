@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["CONFIG_KEYS", "FAMILIES", "GENERATION", "GGUF_KEYS", "Family", "Tolerated"]
+__all__ = [
+    "CONFIG_KEYS",
+    "EXPERT_KEYS",
+    "FAMILIES",
+    "GENERATION",
+    "GGUF_KEYS",
+    "Family",
+    "Tolerated",
+]
 
 
 class Tolerated(NamedTuple):
@@ -116,6 +124,20 @@ CONFIG_KEYS = (
     Tolerated("diversity_penalty", GENERATION, (0,)),
     Tolerated("top_k", GENERATION, (50,)),
     Tolerated("do_sample early_stopping remove_invalid_values", GENERATION, (False,)),
+)
+
+# Where layers have experts, these stand in place of the rows above that have the same names.
+EXPERT_KEYS = (
+    Tolerated(
+        "num_experts num_local_experts n_routed_experts",
+        "another field of this network counts its experts",
+        (),
+    ),
+    Tolerated("num_shared_experts n_shared_experts", "no shared expert is counted", (0,)),
+    Tolerated("use_moe", "every layer has experts", (True,)),
+    Tolerated("decoder_sparse_step", "every layer has experts", (1,)),
+    Tolerated("mlp_only_layers", "every layer has experts", ()),
+    Tolerated("norm_topk_prob", "the shares of a token's experts add up to 1", (True,)),
 )
 
 # Those that begin with a dot belong to the architecture: ``.vocab_size`` is ``llama.vocab_size``.

@@ -28,6 +28,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "moe_router_enable_expert_bias": (False, None),
     "router_dtype": ("fp32", None),
     "swiglu_limit": (LIMIT, int(LIMIT), None),
+    "use_sliding_window": (True, None),
     "use_qk_norm": (True, None),
     "use_rmsnorm": (True, None),
     "nope_on_global_attention": (True, None),

@@ -71,3 +71,63 @@ def test_a_router_of_another_kind_is_refused_by_name(key: str, value: Any) -> No
 def test_a_router_of_this_kind_is_tolerated(key: str, value: Any) -> None:
     for fields in (*MIXTURES, config_fields()):
         assert BitNetConfig.from_dict(fields | {key: value}).not_read == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        *(
+            ("norm_topk_prob", value, "null or True: the shares of a token's experts add up to 1")
+            for value in (False, 0, 1, 2.5, "8", [], [1], [True], {}, float("nan"))
+        ),
+        ("decoder_sparse_step", 2, "null or 1: every layer has experts"),
+        ("decoder_sparse_step", True, "null or 1: every layer has experts"),
+        ("mlp_only_layers", [0], "null: every layer has experts"),
+        ("use_moe", False, "null or True: every layer has experts"),
+        ("num_experts", 8, "null: another field of this network counts its experts"),
+        ("num_experts", 0, "null: another field of this network counts its experts"),
+        ("n_routed_experts", 4, "null: another field of this network counts its experts"),
+        ("n_shared_experts", 1, "null or 0: no shared expert is counted"),
+        ("num_shared_experts", 2, "null or 0: no shared expert is counted"),
+    ],
+)
+def test_a_refusal_is_true_of_a_network_with_experts(key: str, value: Any, expected: str) -> None:
+    for fields in (GRANITE, SHARED):
+        with pytest.raises(ConfigError) as caught:
+            BitNetConfig.from_dict(fields | {key: value})
+        assert str(caught.value) == f"{key} is {value!r}, expected {expected}"
+        assert f"--ignore-key {key} " in (caught.value.hint or "")
+
+
+def test_a_maple_counts_its_experts_by_its_own_field() -> None:
+    for key in ("num_local_experts", "n_routed_experts"):
+        with pytest.raises(ConfigError, match=f"^{key} is 6, expected null: another field of"):
+            BitNetConfig.from_dict(maple.CONFIG | {key: 6})
+    for changes in ({"decoder_sparse_step": 2}, {"mlp_only_layers": [1]}, {"use_moe": False}):
+        with pytest.raises(ConfigError, match="every layer has experts"):
+            BitNetConfig.from_dict(maple.CONFIG | changes)
+    with pytest.raises(ConfigError, match="use_sliding_window is False, expected one of: True"):
+        BitNetConfig.from_dict(maple.CONFIG | {"use_sliding_window": False})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, None) for key in ("norm_topk_prob", "decoder_sparse_step", "num_experts")),
+        ("norm_topk_prob", True),
+        ("decoder_sparse_step", 1),
+        ("mlp_only_layers", []),
+        ("use_moe", True),
+        ("n_shared_experts", 0),
+    ],
+)
+def test_a_value_that_says_what_is_computed_is_tolerated(key: str, value: Any) -> None:
+    for fields in (GRANITE, SHARED):
+        assert BitNetConfig.from_dict(fields | {key: value}).not_read == ()
+
+
+def test_without_experts_the_values_and_reasons_are_others() -> None:
+    for changes in ({"norm_topk_prob": False}, {"decoder_sparse_step": 2}, {"num_experts": 0}):
+        assert BitNetConfig.from_dict(config_fields(**changes)).not_read == ()
+    with pytest.raises(ConfigError, match="expected null or 0: no layer has experts"):
+        BitNetConfig.from_dict(config_fields(num_experts=8))
