@@ -281,7 +281,7 @@ def _quantization(
 def _scales(fields: dict[str, Any], network: Network) -> dict[str, Any]:
     """Read the numbers by which a network multiplies, with the defaults of its class: all 1."""
     return {
-        name: read.size(fields, name, MAX_FEATURES, default=1)
+        name: read.declared(fields, name, MAX_FEATURES, default=1)
         if name == "dim_model_base"
         else read.positive(fields, name, 1.0)
         for name in network.scales

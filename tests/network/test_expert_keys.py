@@ -131,3 +131,16 @@ def test_without_experts_the_values_and_reasons_are_others() -> None:
         assert BitNetConfig.from_dict(config_fields(**changes)).not_read == ()
     with pytest.raises(ConfigError, match="expected null or 0: no layer has experts"):
         BitNetConfig.from_dict(config_fields(num_experts=8))
+
+
+@pytest.mark.parametrize("fields", MIXTURES, ids=["granitemoe", "granitemoeshared", "maple"])
+def test_a_null_is_not_the_default_of_the_class(fields: dict[str, Any]) -> None:
+    own = ("num_local_experts",)
+    if fields is maple.CONFIG:
+        own = ("num_experts", "sliding_window", "partial_rotary_factor")
+    for key in ("num_experts_per_tok", *own):
+        with pytest.raises(ConfigError, match=f"^{key} is None, expected a"):
+            BitNetConfig.from_dict(fields | {key: None})
+        without = {name: value for name, value in fields.items() if name != key}
+        if key != "num_experts_per_tok" or fields is not maple.CONFIG:  # its default is 8, of 6
+            BitNetConfig.from_dict(without)
