@@ -25,7 +25,7 @@ from .. import native
 from ..artifact import Artifact
 from ..runtime.session import Session
 
-__all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown"]
+__all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown", "linear_groups"]
 
 STEPS = 24
 ATTENTION = "GroupQueryAttention"
@@ -96,23 +96,29 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
         for cost in _costs(events, profiled.seconds, cache_bytes)
     ]
     costs.sort(key=lambda cost: -cost.seconds)
-    linears = [cost for cost in costs if _kind(cost).endswith(("MatMul", FEED_FORWARD, *EXPERTS))]
-    ternary = [cost for cost in linears if _kind(cost).startswith(("Ternary", *EXPERTS))]
-    head = [cost for cost in linears if cost not in ternary]
+    groups = linear_groups(costs)
     clocks = native.Counters()
     unprofiled = Session(artifact, threads=threads, counters=clocks)
-    plain = _steps(unprofiled, clocks, ids, {_kind(cost) for cost in linears})
+    plain = _steps(unprofiled, clocks, ids, {_kind(c) for group in groups.values() for c in group})
     step, profiled_step = (
         statistics.fmean(steps.seconds[i] for i in faster_half(steps.seconds))
         for steps in (plain, profiled)
     )
     return Breakdown(
         step,
-        _clocked("ternary linears", ternary, plain),
-        _clocked("head" if ternary else "float linears and head", head, plain),
+        *(_clocked(name, group, plain) for name, group in groups.items()),
         profiled_step,
         costs,
     )
+
+
+def linear_groups(costs: Sequence[OperatorCost]) -> dict[str, list[OperatorCost]]:
+    """Return the ternary linears and the other ones, under their names in the table."""
+    linears = [cost for cost in costs if _kind(cost).endswith(("MatMul", FEED_FORWARD, *EXPERTS))]
+    ternary = [cost for cost in linears if _kind(cost).startswith("Ternary")]
+    others = [cost for cost in linears if cost not in ternary]
+    only_head = ternary and not any(_kind(cost) in EXPERTS for cost in others)
+    return {"ternary linears": ternary, "head" if only_head else "float linears and head": others}
 
 
 def _kind(cost: OperatorCost) -> str:

@@ -17,7 +17,7 @@ from . import fields as read
 from .body import Body, Look
 from .gemma import Gemma, read_positions
 from .hadamard import Hadamard
-from .key_lists import CONFIG_KEYS
+from .key_lists import CONFIG_KEYS, EXPERT_KEYS
 from .keys import sort_out
 from .maple import read_experts
 from .mixture import Mixture
@@ -147,7 +147,8 @@ class BitNetConfig:
         fields = read.Fields(given)
         config = cls._read(fields, body)
         objects = (fields, *fields.inner.values())
-        unread = [sort_out(o, CONFIG_KEYS, read=o.read, ignore=ignore_keys) for o in objects]
+        known = (*(EXPERT_KEYS if config.mixture else ()), *CONFIG_KEYS)
+        unread = [sort_out(o, known, read=o.read, ignore=ignore_keys) for o in objects]
         return replace(
             config,
             not_read=tuple(key for found in unread for key in found.noted),
@@ -280,7 +281,7 @@ def _quantization(
 def _scales(fields: dict[str, Any], network: Network) -> dict[str, Any]:
     """Read the numbers by which a network multiplies, with the defaults of its class: all 1."""
     return {
-        name: read.size(fields, name, MAX_FEATURES, default=1)
+        name: read.declared(fields, name, MAX_FEATURES, default=1)
         if name == "dim_model_base"
         else read.positive(fields, name, 1.0)
         for name in network.scales

@@ -14,6 +14,7 @@ from ..errors import ConfigError
 
 __all__ = [
     "Fields",
+    "declared",
     "flag",
     "not_negative",
     "one_of",
@@ -50,6 +51,14 @@ def size(fields: dict[str, Any], name: str, limit: int, default: int | None = No
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
         raise ConfigError(f"{name} is {value!r}, expected an integer from 1 to {limit}")
     return value
+
+
+def declared(fields: dict[str, Any], name: str, limit: int, default: int) -> int:
+    """Return such an integer, the default only where the field is absent.
+
+    A null there is no default: it would mean no window, or no experts.
+    """
+    return size(fields, name, limit, None if name in fields else default)
 
 
 def positive(fields: dict[str, Any], name: str, default: float) -> float:

@@ -66,9 +66,9 @@ def read_positions(
     sliding = _layers(fields, layers)
     theta, local, scaling = _rope(fields, context, head_dim)
     gemma = Gemma(
-        query_pre_attn_scalar=read.size(fields, "query_pre_attn_scalar", MAX_SCALAR, SCALAR),
+        query_pre_attn_scalar=read.declared(fields, "query_pre_attn_scalar", MAX_SCALAR, SCALAR),
         local_theta=local,
-        sliding_window=read.size(fields, "sliding_window", 1 << 24, WINDOW),
+        sliding_window=read.declared(fields, "sliding_window", 1 << 24, WINDOW),
         sliding=sliding,
     )
     return {"gemma": gemma, "rope_theta": theta, "rope_scaling": scaling}
@@ -76,7 +76,7 @@ def read_positions(
 
 def _layers(fields: read.Fields, count: int) -> tuple[bool, ...]:
     """Read ``layer_types``, or the number in its place in older files."""
-    pattern = read.size(fields, "sliding_window_pattern", count + PATTERN, PATTERN)
+    pattern = read.declared(fields, "sliding_window_pattern", count + PATTERN, PATTERN)
     kinds = fields.get("layer_types")
     if kinds is None:
         return tuple(bool((layer + 1) % pattern) for layer in range(count))

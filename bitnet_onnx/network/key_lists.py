@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["CONFIG_KEYS", "FAMILIES", "GENERATION", "GGUF_KEYS", "Family", "Tolerated"]
+__all__ = [
+    "CONFIG_KEYS",
+    "EXPERT_KEYS",
+    "FAMILIES",
+    "GENERATION",
+    "GGUF_KEYS",
+    "Family",
+    "Tolerated",
+]
 
 
 class Tolerated(NamedTuple):
@@ -60,6 +68,7 @@ CONFIG_KEYS = (
     Tolerated("ff_dropout mlp_dropout resid_dropout residual_dropout emb_dropout", TRAINING),
     Tolerated("embd_dropout embed_dropout embedding_dropout classifier_dropout", TRAINING),
     Tolerated("summary_first_dropout attn_pdrop resid_pdrop embd_pdrop emb_pdrop", TRAINING),
+    Tolerated("drop_path drop_path_rate drop_rate", TRAINING),
     Tolerated("router_aux_loss_coef gradient_checkpointing loss_type", TRAINING),
     Tolerated("weight_decay fuse_cross_entropy fused_linear_cross_entropy", TRAINING),
     Tolerated("mup_denominator", "only the draft model of MiniCPM4 computes with it"),
@@ -84,6 +93,18 @@ CONFIG_KEYS = (
     Tolerated("use_moe", "no experts", (False,)),
     Tolerated("norm_topk_prob decoder_sparse_step", "of experts, whose number must be 0"),
     Tolerated("mlp_only_layers", "no layer has experts", ()),
+    Tolerated(
+        "scoring_func scoring_function score_func score_function router_score_function"
+        " moe_router_score_function",
+        "a router takes the softmax",
+        ("softmax",),
+    ),
+    Tolerated("sigmoid use_sigmoid use_sigmoid_router", "a router takes the softmax", (False,)),
+    Tolerated(
+        "capacity capacity_factor expert_capacity token_drop drop_tokens",
+        "every token goes to all of its experts",
+        (False,),
+    ),
     Tolerated("num_nextn_predict_layers mtp_num_layers num_mtp_layers", "no further heads", (0,)),
     Tolerated("use_mtp", "no layer predicts further", (False,)),
     Tolerated("logit_scale logits_scaling embedding_multiplier", "a factor of 1", (1,)),
@@ -103,6 +124,20 @@ CONFIG_KEYS = (
     Tolerated("diversity_penalty", GENERATION, (0,)),
     Tolerated("top_k", GENERATION, (50,)),
     Tolerated("do_sample early_stopping remove_invalid_values", GENERATION, (False,)),
+)
+
+# Where layers have experts, these stand in place of the rows above that have the same names.
+EXPERT_KEYS = (
+    Tolerated(
+        "num_experts num_local_experts n_routed_experts",
+        "another field of this network counts its experts",
+        (),
+    ),
+    Tolerated("num_shared_experts n_shared_experts", "no shared expert is counted", (0,)),
+    Tolerated("use_moe", "every layer has experts", (True,)),
+    Tolerated("decoder_sparse_step", "every layer has experts", (1,)),
+    Tolerated("mlp_only_layers", "every layer has experts", ()),
+    Tolerated("norm_topk_prob", "the shares of a token's experts add up to 1", (True,)),
 )
 
 # Those that begin with a dot belong to the architecture: ``.vocab_size`` is ``llama.vocab_size``.
@@ -189,7 +224,8 @@ FAMILIES = (
     Family("scales", "scal multipl dim_model softmax", "mup factor logit clip clamp cap limit"
            " gain"),
     Family("biases", "bias"),
-    Family("experts", "expert moe", "router routed routing topk shared gate gating"),
+    Family("experts", "expert moe sigmoid sinkhorn scoring capacity", "router routed routing topk"
+           " shared gate gating score drop dropped dropping dropless jitter dispatch activated"),
     Family("quantization", "quant ternar bitwidth zero_point sign_only low_rank per_tensor"
            " per_token per_channel", "bit wbit nbit abit binary"
            " codebook group act activation weight sparse sparsity compression pruned zeropoint"

@@ -42,6 +42,7 @@ def sort_out(
     """Return which keys are noted and ignored; raise ConfigError naming one that is refused.
 
     read: the keys that have a reader. ignore: keys that the user chose to ignore.
+    tolerated: where two rows have a name, the first one holds.
     prefix: ``general.architecture`` of GGUF metadata, None for a config.json.
     """
     noted, ignored = [], []
@@ -77,10 +78,16 @@ def _row(key: str, tolerated: Collection[Tolerated], prefix: str | None) -> Tole
 
 
 def _is_among(value: Any, values: tuple[Any, ...] | None) -> bool:
-    """Compare, with 1 equal to 1.0 and not to True; of a list or an object, each element."""
+    """Compare, with 1 equal to 1.0 and not to True; of a list, each element.
+
+    A flag has no list of values.
+    """
     if values is None:
         return True
-    elements = value if isinstance(value, (list, dict)) else [value]
+    if value in ([], {}):
+        return not values  # as null is
+    flags = all(isinstance(known, bool) for known in values)
+    elements = value if isinstance(value, list) and not flags else [value]
     return all(
         any(isinstance(v, bool) == isinstance(known, bool) and v == known for known in values)
         for v in elements

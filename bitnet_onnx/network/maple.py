@@ -28,6 +28,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "moe_router_enable_expert_bias": (False, None),
     "router_dtype": ("fp32", None),
     "swiglu_limit": (LIMIT, int(LIMIT), None),
+    "use_sliding_window": (True, None),
     "use_qk_norm": (True, None),
     "use_rmsnorm": (True, None),
     "nope_on_global_attention": (True, None),
@@ -91,8 +92,8 @@ def read_experts(
         read.one_of(fields, name, values, None)
     for name in UNUSED:
         fields.get(name)
-    experts = read.size(fields, "num_experts", MAX_EXPERTS, default=256)
-    k = read.size(fields, "num_experts_per_tok", MAX_EXPERTS, default=8)
+    experts = read.declared(fields, "num_experts", MAX_EXPERTS, default=256)
+    k = read.declared(fields, "num_experts_per_tok", MAX_EXPERTS, default=8)
     if k > experts:
         raise ConfigError(f"num_experts_per_tok is {k}, expected at most num_experts {experts}")
     kinds = fields.get("layer_types")
@@ -105,7 +106,7 @@ def read_experts(
         k,
         read.flag(fields, "output_router_logits", False),
         read.not_negative(fields, "router_aux_loss_coef", 0.001),
-        sliding_window=read.size(fields, "sliding_window", 1 << 24, default=512),
+        sliding_window=read.declared(fields, "sliding_window", 1 << 24, default=512),
         sliding=sliding,
         partial_rotary_factor=_rotary_factor(fields, head_dim),
     )
@@ -114,7 +115,7 @@ def read_experts(
 def _rotary_factor(fields: read.Fields, head_dim: int) -> float:
     """Read the part of a head that rotates; in ``rope_parameters`` or, in older files, beside."""
     name, section = "partial_rotary_factor", fields.inner.get("rope_parameters")
-    factor = read.optional(fields, name, 0.5)
+    factor = read.positive(fields, name, 0.5)
     if section is not None:
         read.one_of(section, "rope_parameters.rope_type", ("default", None), None)
         factor = read.optional(section, f"rope_parameters.{name}", factor)

@@ -44,8 +44,8 @@ class Mixture:
 
 def read_mixture(fields: dict[str, Any], shared: bool) -> Mixture:
     """Read the experts of a network; ``shared``: it may have a network beside them."""
-    experts = read.size(fields, "num_local_experts", MAX_EXPERTS, default=8)
-    k = read.size(fields, "num_experts_per_tok", MAX_EXPERTS, default=2)
+    experts = read.declared(fields, "num_local_experts", MAX_EXPERTS, default=8)
+    k = read.declared(fields, "num_experts_per_tok", MAX_EXPERTS, default=2)
     if k > experts:
         raise ConfigError(
             f"num_experts_per_tok is {k}, expected at most num_local_experts {experts}"

@@ -13,7 +13,7 @@ import torch
 
 from bitnet_onnx import native
 from bitnet_onnx.artifact import Artifact
-from bitnet_onnx.bench.breakdown import breakdown, describe_breakdown
+from bitnet_onnx.bench.breakdown import OperatorCost, breakdown, describe_breakdown, linear_groups
 from bitnet_onnx.bench.measure import BenchResult, bench, describe
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.runtime.session import Session
@@ -72,6 +72,27 @@ def test_a_breakdown_adds_up_to_the_step(artifact: Artifact) -> None:
     assert found.everything_else == pytest.approx(1 - own / found.step_seconds)
     table = describe_breakdown(found, 1e9).splitlines()
     assert len(table) == len(costs) + 7
+
+
+@pytest.mark.parametrize(
+    ("operators", "ternary", "name"),
+    [
+        (["TernaryMatMul", "TernaryFeedForward", "Bf16MatMul"], 2, "head"),
+        (["TernaryMatMul", "TernaryExperts", "TwoStepMatMul"], 2, "head"),
+        (["Bf16MatMul", "Bf16Experts"], 0, "float linears and head"),
+        (["Int8MatMul", "Int8Experts", "TwoStepInt4MatMul"], 0, "float linears and head"),
+        (["TernaryMatMul", "Int8Experts", "Int8MatMul"], 1, "float linears and head"),
+        (["Bf16MatMul"], 0, "float linears and head"),
+    ],
+)
+def test_only_ternary_operators_are_ternary_linears(
+    operators: list[str], ternary: int, name: str
+) -> None:
+    costs = [OperatorCost(f"{operator} 4x8", 1, 1.0, 8) for operator in (*operators, "Softmax")]
+    groups = linear_groups(costs)
+    assert list(groups) == ["ternary linears", name]
+    assert [*groups["ternary linears"], *groups[name]] == costs[:-1]
+    assert len(groups["ternary linears"]) == ternary
 
 
 def test_sessions_count_apart(artifact: Artifact) -> None:

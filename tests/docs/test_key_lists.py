@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-from bitnet_onnx.network.key_lists import CONFIG_KEYS, FAMILIES, GGUF_KEYS, Tolerated
+from bitnet_onnx.network.key_lists import CONFIG_KEYS, EXPERT_KEYS, FAMILIES, GGUF_KEYS, Tolerated
 from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "checkpoints.md"
 HEADS = {
     "config": "| keys of `config.json` | tolerated at | reason |",
+    "experts": "| keys of a network with experts | tolerated at | reason |",
     "gguf": "| GGUF keys | tolerated at | reason |",
     "families": "| refused | names with | words |",
 }
@@ -35,6 +36,7 @@ def expected() -> dict[str, list[str]]:
     )
     return {
         "config": list(tolerated(CONFIG_KEYS)),
+        "experts": list(tolerated(EXPERT_KEYS)),
         "gguf": list(tolerated(GGUF_KEYS)),
         "families": list(families),
     }

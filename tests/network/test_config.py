@@ -251,6 +251,8 @@ def test_the_scales_of_minicpm_are_read_and_have_defaults() -> None:
     for name in ("scale_emb", "scale_depth", "dim_model_base"):
         with pytest.raises(ConfigError, match=f"{name} is 0"):
             BitNetConfig.from_dict(config_fields(**MINICPM | {name: 0}))
+        with pytest.raises(ConfigError, match=f"^{name} is None"):
+            BitNetConfig.from_dict(config_fields(**MINICPM | {name: None}))
 
 
 def test_the_quantization_of_groups_is_read() -> None:

@@ -120,3 +120,12 @@ def test_gemmas_fields_are_read_in_both_dialects() -> None:
 def test_what_gemma_could_mean_otherwise_is_refused(changes: dict[str, Any], what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         read(GEMMA, f"{Q}.weight", f"{Q}.norm.weight", **changes)
+
+
+@pytest.mark.parametrize(
+    "key", ["sliding_window", "query_pre_attn_scalar", "sliding_window_pattern"]
+)
+def test_a_null_of_gemma_is_not_the_default_of_the_class(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{key} is None, expected an integer"):
+        read(GEMMA, f"{Q}.weight", **{key: None})
+    read(GEMMA, f"{Q}.weight", **{key: "none"})
