@@ -104,12 +104,8 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
         statistics.fmean(steps.seconds[i] for i in faster_half(steps.seconds))
         for steps in (plain, profiled)
     )
-    return Breakdown(
-        step,
-        *(_clocked(name, group, plain) for name, group in groups.items()),
-        profiled_step,
-        costs,
-    )
+    ternary, others = (_clocked(name, group, plain) for name, group in groups.items())
+    return Breakdown(step, ternary, others, profiled_step, costs)
 
 
 def linear_groups(costs: Sequence[OperatorCost]) -> dict[str, list[OperatorCost]]:

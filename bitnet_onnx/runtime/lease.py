@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from .integers import Ids
+from .steps import Steps
 from .users import User
 
-if TYPE_CHECKING:
-    from .session import Session
-
 __all__ = ["Lease"]
+
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """Runs a step of a session for a user, and refuses one who was overtaken."""
+
+    def __call__(self, user: User | None, step: Callable[[Steps], T]) -> T: ...
 
 
 class Lease(User):
@@ -24,43 +30,41 @@ class Lease(User):
     of the Session; ``score`` computes all its ids in one call.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, call: Caller) -> None:
         super().__init__()
-        self._session = session
+        self._call = call
 
     @property
     def batch_size(self) -> int:
-        return self._session._call(self, lambda steps: steps.cache.rows)
+        return self._call(self, lambda steps: steps.cache.rows)
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return self._session._call(self, lambda steps: steps.cache.fed)
+        return self._call(self, lambda steps: steps.cache.fed)
 
     def ids(self, row: int = 0) -> list[int]:
-        return self._session._call(self, lambda steps: steps.cache.ids(row))
+        return self._call(self, lambda steps: steps.cache.ids(row))
 
     def reset(self, batch_size: int = 1) -> None:
-        self._session._call(self, lambda steps: steps.reset(batch_size))
+        self._call(self, lambda steps: steps.reset(batch_size))
 
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
-        return self._session._call(self, lambda steps: steps.prefill(ids, row))
+        return self._call(self, lambda steps: steps.prefill(ids, row))
 
     def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
-        return self._session._call(self, lambda steps: steps.prefill_rows(prompts))
+        return self._call(self, lambda steps: steps.prefill_rows(prompts))
 
     def score(self, ids: Ids, row: int = 0) -> np.ndarray:
-        return self._session._call(
-            self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row)
-        )
+        return self._call(self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row))
 
     def decode(self, ids: Ids) -> np.ndarray:
-        return self._session._call(self, lambda steps: steps.decode(ids))
+        return self._call(self, lambda steps: steps.decode(ids))
 
     def truncate(self, length: int, row: int = 0) -> None:
-        self._session._call(self, lambda steps: steps.cache.truncate(length, row))
+        self._call(self, lambda steps: steps.cache.truncate(length, row))
 
     def reorder(self, order: Ids) -> None:
-        self._session._call(self, lambda steps: steps.cache.reorder(order))
+        self._call(self, lambda steps: steps.cache.reorder(order))
 
     def release(self) -> None:
         """End the lease: the session, as it is, belongs to the thread that claimed it."""

@@ -107,7 +107,7 @@ class Session(Owned):
 
     def claim(self) -> Lease:
         """Take the session over as it is; any thread may use the returned lease."""
-        lease = Lease(self)
+        lease = Lease(self._call)
         self._alone(lambda steps: self._give_to(lease))
         return lease
 
@@ -163,7 +163,7 @@ class Session(Owned):
 
         A chunk is computed when it is asked for.
         """
-        lease = Lease(self)
+        lease = Lease(self._call)
 
         def begin(steps: Steps) -> np.ndarray:
             checked = steps.checked(ids, row)

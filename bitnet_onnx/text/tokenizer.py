@@ -78,9 +78,8 @@ class Tokenizer:
     def from_folder(cls, path: str | Path) -> Tokenizer:
         """Read tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja.
 
-        The first two files must exist; tokenizer_config.json may hold the template too. Where
-        transformers reads config.json, special_tokens_map.json and added_tokens.json, so does this.
-        Raises TokenizerError naming the file.
+        The first two must exist; config.json, special_tokens_map.json and added_tokens.json count
+        as in transformers. Raises TokenizerError naming the file.
         """
         folder = Path(path)
         loaded = load_backend(folder)
@@ -113,8 +112,7 @@ class Tokenizer:
     def decode(
         self, ids: Sequence[int] | npt.NDArray[np.integer[Any]], skip_special_tokens: bool = True
     ) -> str:
-        """Return the text of ids; invalid UTF-8 becomes U+FFFD, unknown ids become nothing. Raises
-        TokenizerError for what cannot be an id."""
+        """Return the text of ids: U+FFFD for invalid UTF-8, nothing for unknown ids, or raise."""
         text = self.decode_raw(ids, skip_special_tokens)
         return cleaned(text) if self.cleans_up else text
 
