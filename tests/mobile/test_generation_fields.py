@@ -14,8 +14,10 @@ SOURCES = (
     "mobile_demo/engine/src/run/generation_config.cc",
     "mobile_demo/web/engine/src/model/generation-config.ts",
 )
-# A seed is an option of a call there; scores that are normalized, and drafts, give the same tokens.
+# A seed is an option of a call there; scores that are normalized, and drafts, give the same tokens;
+# some options act only on beams, which are refused.
 WITHOUT_EFFECT = {
+    "length_penalty", "early_stopping", "diversity_penalty", "pad_token_id",
     "seed", "renormalize_logits", "prompt_lookup_num_tokens", "max_matching_ngram_size",
     "num_assistant_tokens_schedule", "assistant_ensemble_weight", "num_assistant_tokens",
     "assistant_confidence_threshold",

@@ -44,7 +44,7 @@ GENERATION: list[dict[str, Any]] = [
     {"repetition_penalty": 1.9, "max_new_tokens": 12, "temperature": 0.6, "top_p": 0.9},
     {"do_sample": True, "temperature": 0, "max_new_tokens": 12},
     {"stop_strings": ["-T", "###"], "use_cache": True, "chat_format": "chatml", "num_beams": 1},
-    {"num_beams": 4},
+    {"cache_implementation": "quantized"},
     {"penalty_alpha": 0.6, "top_k": 4},
     {"top_p": 2},
     {"repetition_penalty": "1"},

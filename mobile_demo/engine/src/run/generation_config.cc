@@ -13,7 +13,7 @@ constexpr char kChange[] = "change the file of the checkpoint and export it agai
 // always does.
 enum class Off { kNever, kEmptyList, kFalse, kZero, kOne, kUsualCache };
 struct Refused {
-  const char* name;
+  char name[36];  // no pointer, which would be relocated
   Off off;
   bool sampling = false;  // acts only on sampling
 };
