@@ -160,5 +160,5 @@ def test_an_option_takes_the_place_of_a_type_that_is_not_understood(
     if pooling != 1:
         with pytest.raises(BitNetError, match="pooling_type") as caught:
             BitNetEmbedding.from_checkpoint(checkpoint)
-        assert "give --pooling last or mean" in str(caught.value.hint)
+        assert "export it with --pooling last or mean" in str(caught.value.hint)
     assert vectors(file, "last").shape == (3, 64)

@@ -281,7 +281,7 @@ def test_a_tokenizer_that_gguf_cannot_hold_is_refused(tmp_path: Path, kind: str)
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = checkpoints.make(tmp_path / "in", **SMALL)
-    monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
     with pytest.raises(BitNetError, match="No space"):
         convert(folder, tmp_path / "m.gguf", to="gguf")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
