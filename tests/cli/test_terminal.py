@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,8 @@ def test_lines_can_be_edited_and_come_back(person: Person, tmp_path: Path) -> No
 
 def test_ctrl_c_at_the_prompt_ends_with_130(person: Person) -> None:
     person.types("half a mess")
+    person.sees("half a mess")  # a signal among the keys waits for the next key in readline
+    time.sleep(0.3)
     person.interrupts()
     assert person.ends() == 130
     assert "Traceback" not in person.screen
