@@ -50,7 +50,7 @@ generation: checks watermarking beam_options options fields config constraints.o
     strategies.groups strategies.constrained strategies.drafts
     strategies.lookup strategies.assistant strategies.schedules strategies.speculation loop
     watermark text chat model
-verification: taps reference compare embedding
+verification: taps reference result compare embedding
 bench: measure breakdown embedding
 serve: server page
 cli: streams parsing common template options progress prompt_cache conversation.terminal

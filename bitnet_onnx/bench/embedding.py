@@ -6,7 +6,6 @@ Knows sessions and clocks; does not know text.
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from .. import native
 from ..artifact import EMBEDDING, Artifact
 from ..errors import GenerationError
 from ..runtime.vectors import BATCH, VectorSession
-from .measure import peak_memory
+from .measure import describe_peak, machine, peak_memory
 
 __all__ = ["EmbeddingResult", "bench_embedding", "describe_embedding"]
 
@@ -84,7 +83,7 @@ def bench_embedding(
             if on_run is not None:
                 on_run(index + 1)
     return EmbeddingResult(
-        machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        machine=machine(),
         kernel=native.active_kernel() if artifact.target == "native" else artifact.target,
         threads=threads or os.cpu_count() or 1,
         head=artifact.head,
@@ -103,8 +102,6 @@ def describe_embedding(result: EmbeddingResult) -> str:
     """Return the result as text for a person, one line for each figure."""
     r = result
     low, high = r.texts_range
-    peak = r.peak_rss_bytes
-    memory = "not measured on this system" if peak is None else f"{peak / 1e6:.0f} MB resident"
     return "\n".join(
         [
             f"machine          {r.machine}; kernel {r.kernel}, {r.threads} threads, {r.head} table",
@@ -112,6 +109,6 @@ def describe_embedding(result: EmbeddingResult) -> str:
             f"one text         {r.single_seconds * 1e3:.1f} ms ({r.text_tokens} tokens)",
             f"texts            {r.texts_per_second:.1f} a second, {r.batch_size} at a time "
             f"({low:.1f} to {high:.1f} in {r.runs} runs of {CALLS * r.batch_size})",
-            f"peak memory      {memory}",
+            f"peak memory      {describe_peak(r.peak_rss_bytes)}",
         ]
     )

@@ -134,7 +134,7 @@ def _summary(
         kernel = native.active_kernel()
         read = weight_bytes(artifact) - int(rows + columns + head + experts)
     return BenchResult(
-        machine=f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
+        machine=machine(),
         kernel=kernel,
         threads=threads,
         head=artifact.head,
@@ -153,6 +153,16 @@ def _summary(
         bandwidth_share=None if read is None else read * decode / bandwidth,
         peak_rss_bytes=peak,
     )
+
+
+def machine() -> str:
+    """Return the kind of this machine."""
+    return f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}"
+
+
+def describe_peak(peak: int | None) -> str:
+    """Return the peak memory, bytes, as text."""
+    return "not measured on this system" if peak is None else f"{peak / 1e6:.0f} MB resident"
 
 
 def peak_memory() -> int | None:
@@ -226,8 +236,6 @@ def describe(result: BenchResult) -> str:
             f"{r.weight_bytes_per_token / 1e6:.1f} MB a token, {rate / GB:.1f} GB/s, "
             f"{r.bandwidth_share:.0%} of the {r.read_bandwidth / GB:.1f} GB/s read here"
         )
-    peak = r.peak_rss_bytes
-    memory = "not measured on this system" if peak is None else f"{peak / 1e6:.0f} MB resident"
     zeros = []
     if r.zero_gates is not None and r.zero_activations is not None:
         shares = f"{r.zero_gates:.1%} of the gates, {r.zero_activations:.1%} of down's inputs"
@@ -242,6 +250,6 @@ def describe(result: BenchResult) -> str:
             f"({low:.1f} to {high:.1f} in {r.runs} runs of {r.new_tokens})",
             *zeros,
             f"weights read     {weights}",
-            f"peak memory      {memory}",
+            f"peak memory      {describe_peak(r.peak_rss_bytes)}",
         ]
     )

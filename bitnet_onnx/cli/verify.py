@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..verification.compare import Comparison
     from ..verification.embedding import VectorComparison
+    from ..verification.result import Compared
 
 HELP = "compare an artifact with a torch reference"
 DESCRIPTION = (
@@ -71,15 +74,22 @@ def run(args: argparse.Namespace) -> int:
         against=args.against,
         progress=sys.stderr.isatty(),
     )
-    agree = all(result.agrees for result in results)
     _say_of_head(artifact.head)
     if artifact.linears in ("bf16", "int8"):
         say(f"the reference's linears are rounded to {artifact.linears} like the artifact's")
+    return _report(args, "prompts", results, partial(_print, results, bound=bound_of(artifact)))
+
+
+def _report(
+    args: argparse.Namespace, kind: str, results: Sequence[Compared], show: Callable[[bool], None]
+) -> int:
+    """Print the results, as JSON under ``kind`` or by ``show``; return the exit code."""
+    agree = all(result.agrees for result in results)
     if args.format == "json":
         report = {"against": args.against, "agree": agree}
-        print_json({**report, "prompts": [result.to_dict() for result in results]})
+        print_json({**report, kind: [result.to_dict() for result in results]})
     else:
-        _print(results, agree, bound_of(artifact))
+        show(agree)
     return 0 if agree else 1
 
 
@@ -94,13 +104,8 @@ def _verify_vectors(args: argparse.Namespace, artifact: Artifact, texts: list[li
         )
     checkpoint = opened_checkpoint(args)
     results = verify_embedding(checkpoint, artifact, texts or None, against=args.against)
-    agree = all(result.agrees for result in results)
-    if args.format == "json":
-        report = {"against": args.against, "agree": agree}
-        print_json({**report, "texts": [result.to_dict() for result in results]})
-    else:
-        _print_vectors(results, agree, bound_of(artifact))
-    return 0 if agree else 1
+    show = partial(_print_vectors, results, bound=bound_of(artifact))
+    return _report(args, "texts", results, show)
 
 
 def _print_vectors(results: list[VectorComparison], agree: bool, bound: float) -> None:
@@ -117,8 +122,12 @@ def _print_vectors(results: list[VectorComparison], agree: bool, bound: float) -
         )
         return
     print(f"disagree: with ties resolved, vectors differ by more than {bound:g}")
+    _print_first(results, "after the layers")
+
+
+def _print_first(results: Sequence[Compared], elsewhere: str) -> None:
     first = next((r.first_difference for r in results if r.first_difference), None)
-    print(f"the first difference is {f'at the input of {first}' if first else 'after the layers'}")
+    print(f"the first difference is {f'at the input of {first}' if first else elsewhere}")
 
 
 def _say_of_head(head: str) -> None:
@@ -146,5 +155,4 @@ def _print(results: list[Comparison], agree: bool, bound: float) -> None:
             print(f"as it is, ties alone change the id of {other} steps")
         return
     print(f"disagree: with ties resolved, an id differs or logits differ by more than {bound:g}")
-    first = next((r.first_difference for r in results if r.first_difference), None)
-    print(f"the first difference is {f'at the input of {first}' if first else 'in the head'}")
+    _print_first(results, "in the head")

@@ -57,7 +57,7 @@ def refuse_beside_beams(options: Any) -> None:
     if options.num_return_sequences > beams:
         expected = f"at most num_beams, {beams}"
         raise wrong("num_return_sequences", options.num_return_sequences, expected)
-    if options.guidance_scale is not None and options.guidance_scale != 1:
+    if options.guides:
         raise _apart("guidance_scale", options.guidance_scale, f"num_beams {beams}")
     if groups > 1 and options.diversity_penalty == 0:
         raise wrong("diversity_penalty", 0.0, "a number above 0: without it, all groups are alike")

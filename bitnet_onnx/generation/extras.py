@@ -44,7 +44,6 @@ class Extras:
     """A smaller model of the same vocabulary, which ``load`` returned, or its Session. Its drafts
     are checked in one call of the model: the same greedy ids, and sampled ids of the same
     distribution. One stream at a time can use it."""
-
     structured_outputs: StructuredOutputs | Mapping[str, Any] | Constraint | None = None
     """The form of the answer: a mapping with one of json, regex, choice and grammar."""
 

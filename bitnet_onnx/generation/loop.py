@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from ..errors import GenerationError
 from .config import GenerationConfig
 from .extras import Extras
-from .leases import SessionLike
+from .leases import LeaseLike, SessionLike
 from .rows import GenerationResult, Prompt, Row, rows_of
 from .strategies import single
 from .strategies.beams import BeamSearch
@@ -55,18 +55,28 @@ def generate(
             chosen: Iterator[tuple[Row, int]] = iter(
                 [(row, token) for row in rows for token in row.result.ids]
             )
-        elif drafts is None:
-            sequences = single.start(lease, rows)
-            chosen = single.steps(lease, sequences, session.context_length)
         else:
-            single.start(lease, rows)
-            chosen = speculative(lease, rows[0], session.context_length, drafts)
+            sequences = single.start(lease, rows)
+            chosen = _steps(lease, sequences, rows[0], session.context_length, drafts)
         for row, token in chosen:
             if on_token is not None and on_token(row.number, token):
                 row.stop()
     finally:
         lease.release()
     return [row.result for row in rows]
+
+
+def _steps(
+    lease: LeaseLike,
+    sequences: list[single.SessionRow],
+    row: Row,
+    context: int,
+    drafts: Speculation | None,
+) -> Iterator[tuple[Row, int]]:
+    """Yield (row, id) step by step, or as drafts of the only row are checked."""
+    if drafts is None:
+        return single.steps(lease, sequences, context)
+    return speculative(lease, row, context, drafts)
 
 
 def _searches(rows: list[Row], config: GenerationConfig, extras: Extras) -> list[Search]:
@@ -141,11 +151,8 @@ class TokenStream(Iterator[int]):
         lease = session.claim()
         try:
             sequences = single.reuse(lease, self._row)
-            if self._drafts is None:
-                chosen = single.steps(lease, sequences, session.context_length)
-            else:
-                chosen = speculative(lease, self._row, session.context_length, self._drafts)
-            for _, token in chosen:
+            context = session.context_length
+            for _, token in _steps(lease, sequences, self._row, context, self._drafts):
                 yield token
         finally:
             lease.release()

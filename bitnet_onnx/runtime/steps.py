@@ -17,7 +17,6 @@ from ..artifact import Artifact
 from ..errors import GenerationError, SessionError
 from .cache.growing import Cache
 from .cache.kinds import caches_of
-from .cache.sink import SinkCache
 from .calls import Call, calls_for
 from .integers import Ids, integer, token_ids
 from .open import first_line
@@ -85,9 +84,7 @@ class Steps:
         return self._read_row(self.checked(ids, row), index(row))
 
     def _read_row(self, new: np.ndarray, row: int) -> np.ndarray:
-        cache, part = self.cache, len(new)
-        if isinstance(cache, SinkCache) and cache.lengths[row] + part > self.context_length:
-            part = min(CHUNK, cache.longest)  # each part sees the ones that are left before it
+        cache, part = self.cache, self.cache.piece(len(new), row, CHUNK)
         for start in range(0, len(new), part):
             piece = new[start : start + part]
             cache.make_room(len(piece), row)
@@ -173,8 +170,7 @@ class Steps:
         new = token_ids(ids, self.vocab_size)
         if not new:
             raise GenerationError("the list of ids is empty, expected at least one id")
-        if not isinstance(self.cache, SinkCache):  # which makes room before each step
-            self.cache.make_room(len(new), row)
+        self.cache.check_room(len(new), row)
         return np.array(new, dtype=np.int64)
 
     def run(self, binding: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ..weights.levels import level_rows, row_deviations
 from ..weights.open import open_checkpoint
 from ..weights.ternary import int8_rows, row_bounds
 from .reference import Reference, TieBreaker, load_reference
+from .result import Compared
 from .taps import TappedSession
 
 __all__ = ["CLOSE", "Comparison", "bound_of", "default_prompts", "verify"]
@@ -36,12 +37,11 @@ CLOSE = {
     **dict.fromkeys(("int8", "int6", "int4"), 1e-4),
     "ternary": 1e-5,
 }
-INPUTS_CLOSE = 1e-5
 STEPS, LENGTHS = 64, (1, 7, 32)  # by default: after each prompt, and of the prompts
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Compared):
     """One prompt, continued greedily.
 
     ``as_is``: both sides round as they do. ``resolved``: the reference rounds activations on a tie
@@ -74,16 +74,6 @@ class Comparison:
         """Whether the artifact computes the same network, with ties resolved the same way."""
         same = self.same_ids_resolved == self.steps and self.non_ties == 0
         return same and self.difference_resolved <= self.bound
-
-    @property
-    def first_difference(self) -> str | None:
-        """The first BitLinear, in the order of the network, whose input differs."""
-        return first_difference(self.input_differences)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields of the JSON report."""
-        first = self.first_difference
-        return {**asdict(self), "agrees": self.agrees, "first_difference": first}
 
 
 @dataclass(frozen=True)
@@ -273,11 +263,6 @@ def check_shapes(checkpoint: Checkpoint, artifact: Artifact) -> None:
                 f"{name} is {found} in the artifact, expected {expected} as in the checkpoint",
                 hint="give the checkpoint that the artifact was exported from",
             )
-
-
-def first_difference(inputs: dict[str, float]) -> str | None:
-    """Return the first linear whose input differs, None where none does."""
-    return next((name for name, found in inputs.items() if not found <= INPUTS_CLOSE), None)
 
 
 def bound_of(artifact: Artifact) -> float:

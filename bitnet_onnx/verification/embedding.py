@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,21 +19,16 @@ from ..model import BitNetEmbedding
 from ..runtime.open import VECTORS, open_runtime
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.open import open_checkpoint
-from .compare import (
-    bound_of,
-    check_shapes,
-    default_prompts,
-    first_difference,
-    relative_difference,
-)
+from .compare import bound_of, check_shapes, default_prompts, relative_difference
 from .reference import REFERENCES, ROUNDED, TieBreaker, round_linears, rounded
+from .result import Compared
 from .taps import tapped
 
 __all__ = ["VectorComparison", "verify_embedding"]
 
 
 @dataclass(frozen=True)
-class VectorComparison:
+class VectorComparison(Compared):
     """One text; ``as_is``, ``resolved`` and the differences are those of a ``Comparison``."""
 
     text: list[int]
@@ -51,16 +45,6 @@ class VectorComparison:
     def agrees(self) -> bool:
         """Whether the artifact computes the same network, with ties resolved the same way."""
         return self.non_ties == 0 and self.difference_resolved <= self.bound
-
-    @property
-    def first_difference(self) -> str | None:
-        """The first BitLinear, in the order of the network, whose input differs."""
-        return first_difference(self.input_differences)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields of the JSON report."""
-        first = self.first_difference
-        return {**asdict(self), "agrees": self.agrees, "first_difference": first}
 
 
 class TappedVectors:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.runtime.cache import growing
-from bitnet_onnx.runtime.cache.growing import Cache, CacheLayout
+from bitnet_onnx.runtime.cache.growing import Cache
+from bitnet_onnx.runtime.cache.layout import CacheLayout
 
 LAYOUT = CacheLayout(2, 3, 4, "int8", context_length=40, model="a")
 

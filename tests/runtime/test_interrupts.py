@@ -14,7 +14,8 @@ import pytest
 from bitnet_onnx.errors import SessionError
 from bitnet_onnx.runtime import steps as steps_module
 from bitnet_onnx.runtime.cache import growing
-from bitnet_onnx.runtime.cache.growing import Cache, CachedRow, CacheLayout
+from bitnet_onnx.runtime.cache.growing import Cache, CachedRow
+from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.session import Session
 from tests.support.sessions import interrupted
 

@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 
 from bitnet_onnx.errors import BitNetError, ConfigError, GenerationError
 from bitnet_onnx.runtime.cache import saved
-from bitnet_onnx.runtime.cache.growing import Cache, CacheLayout
+from bitnet_onnx.runtime.cache.growing import Cache
+from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.cache.saved import load_row, save_row
 from bitnet_onnx.runtime.session import Session
 from tests.support.sessions import interrupted

@@ -28,7 +28,8 @@ from bitnet_onnx.model.exact import kept_int8
 from bitnet_onnx.model.rotary import rotary_tables, rotate
 from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.runtime.cache import sink
-from bitnet_onnx.runtime.cache.growing import Cache, CacheLayout
+from bitnet_onnx.runtime.cache.growing import Cache
+from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.cache.rotation import Rotation, turned_back
 from bitnet_onnx.runtime.cache.saved import save_row
 from bitnet_onnx.runtime.cache.sink import SinkCache

@@ -15,11 +15,11 @@ import numpy as np
 from ..leases import LeaseLike
 from ..rows import Row
 
-__all__ = ["reuse", "start", "steps"]
+__all__ = ["SessionRow", "reuse", "start", "steps"]
 
 
 @dataclass
-class _Sequence:
+class SessionRow:
     """One row of the session, and the rows of the batch that begin as its copies."""
 
     prompt: list[int]
@@ -32,17 +32,17 @@ class _Sequence:
         return len(self.prompt) + len(self.rows[0].result.ids)
 
 
-def _sequences(rows: list[Row]) -> list[_Sequence]:
+def _sequences(rows: list[Row]) -> list[SessionRow]:
     """Return one sequence for the rows of one prompt, and another one for their guidance."""
     groups: dict[int, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.prompt_number, []).append(row)
-    found = [_Sequence(group[0].prompt, group, False) for group in groups.values()]
+    found = [SessionRow(group[0].prompt, group, False) for group in groups.values()]
     guided = [group for group in groups.values() if group[0].away is not None]
-    return found + [_Sequence(group[0].away or [], group, True) for group in guided]
+    return found + [SessionRow(group[0].away or [], group, True) for group in guided]
 
 
-def start(lease: LeaseLike, rows: list[Row]) -> list[_Sequence]:
+def start(lease: LeaseLike, rows: list[Row]) -> list[SessionRow]:
     """Empty the session for rows whose prompts are computed anew; return its sequences."""
     found = _sequences(rows)
     found.sort(key=lambda s: len(s.prompt), reverse=True)  # those of one length share calls
@@ -50,7 +50,7 @@ def start(lease: LeaseLike, rows: list[Row]) -> list[_Sequence]:
     return found
 
 
-def reuse(lease: LeaseLike, row: Row) -> list[_Sequence]:
+def reuse(lease: LeaseLike, row: Row) -> list[SessionRow]:
     """Keep the beginning that the session's cache shares with a row's sequences."""
     found = _sequences([row])
     if lease.batch_size != len(found):
@@ -77,7 +77,7 @@ def _common(lease: LeaseLike, index: int, prompt: list[int]) -> int:
     return lease.lengths[index]  # fewer than asked for, where a sink cache has dropped some
 
 
-def steps(lease: LeaseLike, sequences: list[_Sequence], context: int) -> Iterator[tuple[Row, int]]:
+def steps(lease: LeaseLike, sequences: list[SessionRow], context: int) -> Iterator[tuple[Row, int]]:
     """Yield (row, id) in the order of choice, until every row is done."""
     begun = perf_counter()
     new = [s.prompt[held:] for s, held in zip(sequences, lease.lengths, strict=True)]
@@ -105,18 +105,18 @@ def steps(lease: LeaseLike, sequences: list[_Sequence], context: int) -> Iterato
 
 
 def _copied(
-    lease: LeaseLike, sequences: list[_Sequence], logits: np.ndarray
-) -> tuple[list[_Sequence], np.ndarray]:
+    lease: LeaseLike, sequences: list[SessionRow], logits: np.ndarray
+) -> tuple[list[SessionRow], np.ndarray]:
     """Give each row of the batch its own copy of the sequence that it begins with."""
     order = [index for index, s in enumerate(sequences) for _ in s.rows]
     if len(order) > len(sequences):
         lease.reorder(order)
-    copies = [_Sequence(s.prompt, [row], s.away) for s in sequences for row in s.rows]
+    copies = [SessionRow(s.prompt, [row], s.away) for s in sequences for row in s.rows]
     return copies, logits[order] if len(order) > len(sequences) else logits
 
 
 def _chosen(
-    sequences: list[_Sequence], logits: np.ndarray, context: int, begun: float
+    sequences: list[SessionRow], logits: np.ndarray, context: int, begun: float
 ) -> list[tuple[Row, int]]:
     away = {id(s.rows[0]): logits[index] for index, s in enumerate(sequences) if s.away}
     running = [(i, s.rows[0]) for i, s in enumerate(sequences) if not s.away and not s.rows[0].done]

@@ -21,7 +21,7 @@ from ...errors import GenerationError
 from ..integers import Ids, integer, integers
 from .layout import CacheLayout
 
-__all__ = ["Cache", "CacheLayout", "CachedRow", "changed"]
+__all__ = ["Cache", "CachedRow", "changed"]
 
 BLOCK = 512  # the capacity grows by this many positions; growing copies the filled ones once
 
@@ -134,7 +134,7 @@ class Cache:
         buffers = {**state.buffers, name: new}
         self._state = replace(state, buffers=buffers, capacity=0, place=object())
 
-    def make_room(self, count: int, row: int) -> None:
+    def check_room(self, count: int, row: int) -> None:
         """Raise GenerationError where the context has no room for more positions of a row."""
         held, limit = self.lengths[row], self.layout.context_length
         if held + count > limit:
@@ -142,6 +142,17 @@ class Cache:
                 f"row {row} would hold {held + count} positions, expected at most the context of "
                 f"{limit}"
             )
+
+    def make_room(self, count: int, row: int) -> None:
+        """Make sure that the next step of a row has room; a growing cache can only check it."""
+        self.check_room(count, row)
+
+    def piece(self, count: int, row: int, chunk: int) -> int:
+        """Return how many of so many new positions of a row are read before room is made anew.
+
+        chunk: the largest number of positions in one step of a session.
+        """
+        return count
 
     def append(self, ids: np.ndarray) -> None:
         """Count a computed position of every row: ids [rows]."""

@@ -58,6 +58,14 @@ class SinkCache(Cache):
         else:
             super()._keep(length - gone, row)
 
+    def check_room(self, count: int, row: int) -> None:
+        """Nothing: any number of ids has room, step by step."""
+
+    def piece(self, count: int, row: int, chunk: int) -> int:
+        """Return all of them where they fit; else each step sees what is left before it."""
+        fits = self.lengths[row] + count <= self.layout.context_length
+        return count if fits else min(chunk, self.longest)
+
     def make_room(self, count: int, row: int) -> None:
         """Drop positions where a row has no room for ``count`` more."""
         held, limit = self.lengths[row], self.layout.context_length
