@@ -185,7 +185,7 @@ def test_ios_gets_an_archive_for_its_processor(name: str) -> None:
 def test_a_library_is_small_and_names_no_folder_of_this_machine(name: str) -> None:
     data = content(name)
     # Parts of the mingw C library come along to Windows.
-    assert len(data) <= (0.5 if name.startswith("win") else 0.31) * MEGABYTE
+    assert len(data) <= (0.5 if name.startswith("win") else 0.3) * MEGABYTE
     for folder in (ROOT, Path.home(), Path(sys.prefix)):
         assert bytes(folder) not in data
 
