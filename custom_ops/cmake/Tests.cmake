@@ -34,7 +34,7 @@ list(TRANSFORM benches APPEND /bench.cc)
 function(program target)
   add_executable(${target} ${ARGN} $<TARGET_OBJECTS:bitnet_core>)
   target_include_directories(${target} SYSTEM PRIVATE ${ONNXRUNTIME_INCLUDE_DIR})
-  if(BITNET_ONNX_SANITIZE)
+  if(BITNET_ONNX_SANITIZE OR CMAKE_CROSSCOMPILING)  # sanitizers and emulators are slow
     target_compile_definitions(${target} PRIVATE TESTED_K=8192)
   endif()
   if(BITNET_ONNX_SANITIZE STREQUAL thread)
