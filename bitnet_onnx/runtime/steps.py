@@ -84,7 +84,7 @@ class Steps:
         return self._read_row(self.checked(ids, row), index(row))
 
     def _read_row(self, new: np.ndarray, row: int) -> np.ndarray:
-        cache, part = self.cache, self.cache.piece(len(new), row, CHUNK)
+        cache, part = self.cache, self.cache.piece(len(new), row, CHUNK) or len(new)
         for start in range(0, len(new), part):
             piece = new[start : start + part]
             cache.make_room(len(piece), row)
@@ -101,7 +101,7 @@ class Steps:
                 f"{self.cache.rows} rows"
             )
         new = [self.checked(ids, row) for row, ids in enumerate(prompts)]
-        if max(map(int.__add__, map(len, new), self.cache.lengths)) > self.context_length:
+        if any(self.cache.piece(len(ids), row, CHUNK) for row, ids in enumerate(new)):
             return np.stack([self._read_row(ids, row) for row, ids in enumerate(new)])
         return self._read(new, 0)
 
