@@ -77,7 +77,8 @@ class Steps:
 
     def close(self) -> None:
         """Free the cache, the bindings, which keep ONNX Runtime's session, and the session."""
-        self._bound, self.cache, self.runtime = None, self.empty(1), None
+        # Empty, without the room that a static cache takes at the start.
+        self._bound, self.cache, self.runtime = None, Cache(self.cache.layout), None
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""

@@ -288,4 +288,3 @@ class Cache:
         if not 0 <= found < self.rows:
             raise GenerationError(f"row is {found}, expected 0 to {self.rows - 1}")
         return found
-

@@ -47,9 +47,7 @@ class State:
         if max(alike[row]) > length:
             each = (min(count, length) for count in alike[row])
             alike = changed(alike, row, tuple(each))
-            alike = tuple(
-                changed(counts, row, min(counts[row], length)) for counts in alike
-            )
+            alike = tuple(changed(counts, row, min(counts[row], length)) for counts in alike)
         return replace(self, lengths=lengths, alike=alike)
 
     def of_rows(self, order: Sequence[int]) -> State:
