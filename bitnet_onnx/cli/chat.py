@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,14 @@ from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
 from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
-from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
+from .options import (
+    add_assistant,
+    add_generation,
+    assistant_of,
+    cache_of,
+    generation_config,
+    say_drafts,
+)
 from .progress import watched
 from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .template import add_template, template_options
@@ -69,7 +77,10 @@ def run(args: argparse.Namespace) -> None:
     check_stream(config)
     check_alone(args.prompt_cache, 1, config)
     assistant = assistant_of(args)
-    cache = _shifting(args, tokenizer, options, artifact) if args.context_shift else {}
+    cache = cache_of(args, config)
+    if args.context_shift:
+        cache |= _shifting(args, tokenizer, options, artifact)
+        config = replace(config, cache_implementation=None)
     with Session(artifact, threads=args.threads, **cache) as session:
         kept = PromptCache(session, args.prompt_cache)
         say_drafts(session, args, config)
@@ -89,6 +100,11 @@ def _shifting(
     """Return the options of a session that keeps the system prompt, and slides behind it."""
     from ..runtime.cache.kinds import SINKS
 
+    if args.cache_implementation is not None:
+        raise GenerationError(
+            f"--cache {args.cache_implementation} is given with --context-shift, which has a cache "
+            "of its own, expected one of them"
+        )
     if args.prompt_cache is not None:
         raise GenerationError(
             "--prompt-cache is given with --context-shift, expected one of them: positions that "

@@ -16,7 +16,14 @@ from .common import (
     say,
     say_speed,
 )
-from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
+from .options import (
+    add_assistant,
+    add_generation,
+    assistant_of,
+    cache_of,
+    generation_config,
+    say_drafts,
+)
 from .progress import watched
 from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .streams import lines_of, read_stdin, text_of
@@ -143,7 +150,7 @@ def run(args: argparse.Namespace) -> None:
     )
     if tokenizer is None and config.stop_strings:  # they are found in text
         tokenizer = Tokenizer.from_folder(artifact.folder)
-    with Session(artifact, threads=args.threads) as opened:
+    with Session(artifact, threads=args.threads, **cache_of(args, config)) as opened:
         cache, session = PromptCache(opened, args.prompt_cache), watched(opened)
         say_drafts(session, args, config)
         if tokenizer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,12 +42,12 @@ def begun(prompt: int, rows: int) -> Cache:
     return cache
 
 
-def contents(cache: Cache, row: int) -> list[object]:
+def contents(cache: Cache, row: int) -> list[Any]:
     length = cache.lengths[row]
     return [cache.ids(row), *(b[row, :, :length].tolist() for b in cache.buffers.values())]
 
 
-STEPS = st.one_of(
+STEPS: st.SearchStrategy[Any] = st.one_of(
     st.tuples(st.just("reorder"), st.lists(st.integers(0, 2), min_size=3, max_size=3)),
     st.tuples(st.just("feed"), st.just([])),
     st.tuples(st.just("truncate"), st.tuples(st.integers(0, 2), st.integers(0, 12))),

@@ -46,7 +46,7 @@ def test_the_numbers_are_those_of_the_dynamic_cache(
     with Session(demo_artifact, threads=1) as session:
         expected = numbers(session)
     for cache in CACHES:
-        options = {"cache_dir": tmp_path} if cache != "static" else {}
+        options: dict[str, Any] = {"cache_dir": tmp_path} if cache != "static" else {}
         with Session(demo_artifact, threads=1, cache=cache, **options) as session:
             for ours, theirs in zip(numbers(session), expected, strict=True):
                 assert ours.tobytes() == theirs.tobytes()
@@ -80,7 +80,7 @@ def test_a_disk_without_room_is_an_error_and_the_cache_stays(
         session.prefill(PROMPT[:10])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "posix_fallocate", full, raising=False)
-            with pytest.raises(GenerationError, match="bytes in .*: No space left") as caught:
+            with pytest.raises(GenerationError, match=r"bytes in .*: No space left") as caught:
                 session.prefill(PROMPT[10:])
         assert "--cache-dir" in str(caught.value.hint)
         assert session.ids() == PROMPT[:10]
@@ -104,7 +104,7 @@ def test_room_is_taken_by_writing_where_the_system_has_no_call_for_it(
     [
         (
             {"cache": "offloaded", "cache_dir": "/no/such"},
-            "/no/such, which cannot be made: No such",
+            "/no/such, which cannot be made",
         ),
         ({"cache": "offloaded", "cache_dir": 3}, "cache_dir is 3, expected a path"),
         ({"cache_dir": "x"}, "cache_dir is 'x' for a dynamic cache, expected an offloaded cache"),

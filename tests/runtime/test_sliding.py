@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +31,11 @@ def windowed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Free positions as soon as the windows have passed them, and grow in small blocks."""
     monkeypatch.setattr(sliding, "KEPT", 2)
     monkeypatch.setattr(sliding, "EACH", 1)
     monkeypatch.setattr(growing, "BLOCK", 128)
-    yield
 
 
 def numbers(session: Session) -> list[np.ndarray]:
@@ -106,7 +104,7 @@ def test_a_row_with_freed_positions_is_not_kept_elsewhere(windowed: Path, tmp_pa
         session.prefill(PROMPT[5:])
         session.decode([5])
         for keep in (session.take, lambda: session.save(tmp_path / "row")):
-            with pytest.raises(GenerationError, match="row 0 has freed .* of a sliding cache"):
+            with pytest.raises(GenerationError, match=r"row 0 has freed .* of a sliding cache"):
                 keep()
         session.put(whole)
         assert session.ids() == PROMPT[:5]

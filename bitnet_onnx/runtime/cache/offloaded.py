@@ -1,4 +1,4 @@
-"""A cache in files, for contexts beyond the memory: the system keeps in memory what it has room for.
+"""A cache in files, for contexts beyond the memory: the system keeps what it has room for.
 
 Each buffer is mapped from a temporary file without a name, which ends with the buffer, also where
 the process is killed. Its room on the disk is taken before it is mapped: a page that found none

@@ -96,7 +96,7 @@ def _free(buffer: np.ndarray, part: np.ndarray) -> None:
     begin = part.ctypes.data - buffer.ctypes.data
     first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
     last = (begin + part.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if first < last:
+    if first < last and FREEING is not None:
         _mapped(buffer).madvise(FREEING, first, last - first)
 
 
