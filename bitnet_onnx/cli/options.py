@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
 from .common import say
+from .streams import text_of
 
 if TYPE_CHECKING:
     from ..generation.config import GenerationConfig
     from ..generation.leases import SessionLike
+    from ..generation.rows import GenerationResult
 
-__all__ = ["add_assistant", "add_generation", "assistant_of", "cache_of", "generation_config",
-           "say_drafts"]  # fmt: skip
+__all__ = ["add_assistant", "add_generation", "add_structured", "assistant_of", "cache_of",
+           "generation_config", "note_cut", "say_drafts", "structured_of"]  # fmt: skip
 
 NAMES = (
     "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p",
@@ -146,6 +148,43 @@ def add_assistant(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="with --assistant: check at most this many drafts at a time; default: 20",
     )
+
+
+def add_structured(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "structured output",
+        "the form of the answer, one of these; needs the extra bitnet-onnx[structured]",
+    )
+    group.add_argument(
+        "--json-schema", type=Path, metavar="FILE", help="a JSON document that this schema allows"
+    )
+    group.add_argument("--regex", help="a text that this regular expression matches as a whole")
+    group.add_argument(
+        "--grammar", type=Path, metavar="FILE", help="a text of this Lark grammar's rule start"
+    )
+    group.add_argument(
+        "--choices", nargs="+", action="extend", metavar="TEXT", help="one of these texts"
+    )
+
+
+def structured_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return structured_outputs of the options; several are refused by name."""
+    given = {
+        "--json-schema": ("json", args.json_schema),
+        "--regex": ("regex", args.regex),
+        "--grammar": ("grammar", args.grammar),
+        "--choices": ("choice", args.choices),
+    }
+    found = {option: pair for option, pair in given.items() if pair[1] is not None}
+    if len(found) > 1:
+        raise GenerationError(f"{' and '.join(found)} are given, expected one of them")
+    return {name: text_of(v) if isinstance(v, Path) else v for name, v in found.values()} or None
+
+
+def note_cut(form: object, *results: GenerationResult) -> None:
+    """Say where an answer of a form ended before its form was complete."""
+    if form and any(result.finish_reason in ("length", "time") for result in results):
+        say("note: an answer ended at its limit and may be incomplete; see --max-new-tokens")
 
 
 def assistant_of(args: argparse.Namespace) -> Any:

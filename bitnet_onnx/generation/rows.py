@@ -161,7 +161,7 @@ def rows_of(
 
 def _check_cache(session: SessionLike, config: GenerationConfig) -> None:
     """Refuse a kind of cache that the session does not have."""
-    asked, held = config.cache_implementation, getattr(session, "cache", None)
+    asked, held = config.cache_implementation, getattr(session, "cache_implementation", None)
     if asked is not None and held is not None and asked != held:
         raise GenerationError(
             f"cache_implementation is {asked!r} for a session with the cache {held!r}, expected "

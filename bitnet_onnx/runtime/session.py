@@ -88,13 +88,14 @@ class Session(Owned):
         self.artifact = opened.of_task(TASK)
         self.vocab_size = self.artifact.vocab_size
         """Token ids are below it."""
-        self.cache = cache_kind("cache", cache)
-        """The kind of the cache."""
+        self.cache_implementation = cache_kind("cache", cache)
+        """The kind of the cache, named as in generation's options."""
         self.context_length = self.artifact.context_length if cache != "sink" else ENDLESS
         """Ids that a row can be fed."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
         library = custom_ops and self.artifact.target == "native"
-        caches = caches_of(self.artifact, self.cache, sinks, folder=cache_dir, library=library)
+        kind = self.cache_implementation
+        caches = caches_of(self.artifact, kind, sinks, folder=cache_dir, library=library)
         self._steps = Steps(self.artifact, runtime, library, caches)
         self._process = os.getpid()
         _open.add(self)

@@ -57,8 +57,8 @@ def test_load_obeys_the_file_and_an_argument_goes_before_it(
         ({"generation_config": GenerationConfig(cache_implementation="hybrid")}, "dynamic"),
         ({"generation_config": GenerationConfig()}, "dynamic"),
     ):
-        with load(artifact, threads=1, **options) as model:  # type: ignore[arg-type]
-            assert model.session.cache == kind
+        with load(artifact, threads=1, **options) as model:
+            assert model.session.cache_implementation == kind
             assert model.generate(QUESTION).result.ids
             assert "".join(model.chat().send(QUESTION))
 
@@ -68,7 +68,8 @@ def test_a_session_with_another_cache_refuses_it_with_the_way_to_open_one(
 ) -> None:
     words = "cache_implementation is 'static' for a session with the cache 'dynamic'"
     with load(demo_artifact, threads=1) as model:
-        for call in (model.generate, model.stream, model.chat().send):
+        calls: tuple[Any, ...] = (model.generate, model.stream, model.chat().send)
+        for call in calls:
             with pytest.raises(GenerationError, match=words) as caught:
                 list(call(QUESTION, cache_implementation="static"))
             assert caught.value.hint == "open a session that has it: load(artifact, cache='static')"

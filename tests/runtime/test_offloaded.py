@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_the_dynamic_cache(
         with Session(demo_artifact, threads=1, cache=cache, **options) as session:
             for ours, theirs in zip(numbers(session), expected, strict=True):
                 assert ours.tobytes() == theirs.tobytes()
-            assert session.cache == cache
+            assert session.cache_implementation == cache
             assert (session._steps.cache.capacity == 512) is cache.endswith("static")
         assert session._steps.cache.capacity == 0
         assert list(tmp_path.iterdir()) == []

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from bitnet_onnx.errors import GenerationError
-from bitnet_onnx.exporter.export import export
 from bitnet_onnx.runtime.cache import growing, sliding
 from bitnet_onnx.runtime.session import Session
-from tests.support.maple import CONFIG, draw, save
+from tests.support import maple
 
 WINDOW = 6  # of two of three layers
 PROMPT = [1 + 5 * i % 90 for i in range(300)]
@@ -21,13 +20,9 @@ PROMPT = [1 + 5 * i % 90 for i in range(300)]
 pytestmark = pytest.mark.skipif(sliding.FREEING is None, reason="the system frees no single pages")
 
 
-@pytest.fixture(scope="session", params=["float32", "int8"])
+@pytest.fixture(scope="session", params=["float16", "int8"])
 def windowed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export a Maple whose context is much longer than its windows."""
-    folder = tmp_path_factory.mktemp("windowed")
-    fields = {**CONFIG, "max_position_embeddings": 512}
-    checkpoint = save(folder / "checkpoint", fields, draw(fields))
-    return export(checkpoint, folder / "artifact", kv_cache=request.param, copy_library=False)
+    return maple.windowed(tmp_path_factory, request.param)
 
 
 @pytest.fixture(autouse=True)
