@@ -1,4 +1,4 @@
-"""``generate`` and ``chat`` with a form of the answer: a document, a text of an expression, one of several."""
+"""``generate`` and ``chat`` with a form: a document, a text of an expression, one of several."""
 
 from __future__ import annotations
 
