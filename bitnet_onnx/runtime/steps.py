@@ -59,12 +59,14 @@ class Steps:
         self._all = np.zeros(1, dtype=np.int64)
         self._mask = _ones(CHUNK)
         self._bound: _Bound | None = None
-        self.cache = self.empty(1)
+        self.cache = self._caches(1)
 
     def empty(self, batch_size: int) -> Cache:
         """Return a cache of this many empty rows."""
         if (rows := integer("batch_size", batch_size)) < 1:
             raise GenerationError(f"batch_size is {rows}, expected 1 or more")
+        if self.cache.keeps_room and self.cache.rows == rows:
+            return self.cache.emptied()
         return self._caches(rows)
 
     def reset(self, batch_size: int) -> None:

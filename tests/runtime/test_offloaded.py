@@ -68,6 +68,24 @@ def test_the_file_lies_where_it_is_asked_for_and_ends_with_the_session(
     assert not any(name.startswith(str(tmp_path)) for name in files())
 
 
+def test_a_static_cache_keeps_its_room_when_it_begins_anew(
+    demo_artifact: Path, tmp_path: Path
+) -> None:
+    with Session(demo_artifact, threads=1) as session:
+        expected = session.prefill(PROMPT).copy()
+    for cache in ("static", "offloaded_static"):
+        with Session(demo_artifact, threads=1, cache=cache) as session:
+            session.prefill(PROMPT[::-1])
+            place = session._steps.cache.place
+            session.reset()
+            assert session.lengths == (0,)
+            assert session._steps.cache.place is place
+            assert session.prefill(PROMPT).tobytes() == expected.tobytes()
+            session.reset(2)
+            assert session._steps.cache.capacity == 512
+            assert session._steps.cache.place is not place
+
+
 def test_a_disk_without_room_is_an_error_and_the_cache_stays(
     demo_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

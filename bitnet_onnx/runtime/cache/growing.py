@@ -12,7 +12,8 @@ anywhere in a method leaves the cache as it was before the call or as it is afte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,30 +21,32 @@ import numpy as np
 from ...errors import GenerationError
 from ..integers import Ids, integer, integers
 from .layout import CacheLayout
-from .moves import Moves
-from .state import State, changed
+from .reorder import Moves
+from .state import CachedRow, State, changed
 
 __all__ = ["Cache", "CachedRow"]
 
 BLOCK = 512  # the capacity grows by this many positions; growing copies the filled ones once
 
 
-@dataclass(frozen=True)
-class CachedRow:
-    """A copy of a cache row: its ``ids``, and ``buffers`` by the names of its ``layout``."""
-
-    layout: CacheLayout
-    ids: np.ndarray
-    buffers: dict[str, np.ndarray]
-
-
 class Cache:
     """The past of one or more rows; the first ``lengths[row]`` positions of a row are valid."""
+
+    keeps_room = False
+    """Whether it has all its room at the start."""
 
     def __init__(self, layout: CacheLayout, rows: int = 1) -> None:
         self.layout = layout
         buffers = {name: layout.zeros(name, rows, 0) for name in layout.names}
         self._state = State.empty(buffers, rows)
+
+    def emptied(self) -> Cache:
+        """Return a cache without positions that has the same buffers, and takes their place."""
+        found = copy(self)
+        state = self._state
+        empty = State.empty(state.buffers, self.rows)
+        found._state = replace(empty, ids=state.ids, capacity=state.capacity, place=state.place)
+        return found
 
     @property
     def rows(self) -> int:

@@ -81,6 +81,7 @@ def caches_of(
         cache = OffloadedCache(layout, place, rows) if kind in FILED else Cache(layout, rows)
         if kind in STATIC:
             cache.reserve(layout.context_length)
+            cache.keeps_room = True
         return cache
 
     return make

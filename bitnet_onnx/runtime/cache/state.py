@@ -11,9 +11,20 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["State", "changed"]
+from .layout import CacheLayout
+
+__all__ = ["CachedRow", "State", "changed"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CachedRow:
+    """A copy of a cache row: its ``ids``, and ``buffers`` by the names of its ``layout``."""
+
+    layout: CacheLayout
+    ids: np.ndarray
+    buffers: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Any
 
 from tests.support.paths import ROOT
 
-__all__ = ["CACHES", "METHODS", "STRUCTURED", "options_of", "table"]
+__all__ = ["CACHES", "METHODS", "SAVED", "STRUCTURED", "options_of", "table"]
 
+SAVED = "saved in a file"
 PAGE = ROOT / "docs" / "generation.md"
 DRAFTS = {"num_assistant_tokens_schedule": "constant"}  # else, time decides whether there are some
 DRAWN = {"do_sample": True, "seed": 3, "top_k": 20}
@@ -36,12 +37,15 @@ METHODS: dict[str, dict[str, Any]] = {
 CACHES: dict[str, str | None] = {
     **{kind: kind for kind in ("dynamic", "static", "offloaded", "offloaded_static")},
     **{kind: kind for kind in ("sliding_window", "sink")},
-    **dict.fromkeys(("saved in a file", "float16", "int8", "int4")),
+    **dict.fromkeys((SAVED, "float16", "int8", "int4")),
 }
 
 
 def table(first: str) -> dict[str, list[str]]:
-    """Return the cells of a table's rows by the name in the first one, which may be several."""
+    """Return the cells of a table's rows by each of the names in the first one.
+
+    What follows a colon there, or names of options, says more about the name before it.
+    """
     lines = PAGE.read_text("utf-8").split(f"| {first} |", 1)[1].splitlines()[2:]
     rows = dict[str, list[str]]()
     for line in lines:
@@ -49,7 +53,7 @@ def table(first: str) -> dict[str, list[str]]:
             break
         name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         name = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", name).partition(":")[0]
-        rows |= dict.fromkeys(name.split(", "), cells)
+        rows |= dict.fromkeys((each for each in name.split(", ") if "`" not in each), cells)
     return rows
 
 
