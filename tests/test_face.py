@@ -18,8 +18,8 @@ from bitnet_onnx.errors import BitNetError, GenerationError
 from tests.support.paths import PACKAGE, ROOT
 
 FACE = """
-load(artifact, *, threads=0, custom_ops=True, generation_config=None, cache='dynamic',
-    sinks=None)
+load(artifact, *, threads=0, custom_ops=True, generation_config=None, cache=None,
+    sinks=None, cache_dir=None)
 export(checkpoint, output, *, target='native', head=None, linears=None, kv_cache='float32',
     context_length=None, pooling=None, revision=None, ignore_keys=(), allow_degenerate=False,
     passes=('projections', 'attention', 'zeros', 'norms'), copy_library=True,
@@ -61,7 +61,7 @@ GenerationConfig(max_new_tokens=None, do_sample=False, temperature=1.0, top_k=50
     diversity_penalty=0.0, force_words_ids=None, pad_token_id=None, max_time=None,
     watermarking_config=None, prompt_lookup_num_tokens=None, max_matching_ngram_size=None,
     num_assistant_tokens_schedule=None, num_assistant_tokens=None,
-    assistant_confidence_threshold=None)
+    assistant_confidence_threshold=None, cache_implementation=None)
 WatermarkingConfig(greenlist_ratio=0.25, bias=2.0, hashing_key=15485863,
     seeding_scheme='lefthash', context_width=1)
 WatermarkDetector(vocab_size, watermarking_config, *, bos_token_id=None,
@@ -72,7 +72,7 @@ GenerationConfig.from_file(path)
 GenerationConfig.to_dict()
 GenerationConfig.save(path)
 Session(artifact, *, threads=0, custom_ops=True, profile=None, model=None, counters=None,
-    cache='dynamic', sinks=None)
+    cache='dynamic', sinks=None, cache_dir=None)
 Session.reset(batch_size=1)
 Session.claim()
 Session.close()

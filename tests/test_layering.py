@@ -31,9 +31,9 @@ model: exact layers grouped binary linears hadamard experts rotary decoder gated
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
     float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
-runtime: owned integers pages calls cache.layout cache.growing cache.saved graph cache.rotation
-    cache.sink cache.kinds open steps users lease session
-    vectors
+runtime: owned integers pages calls cache.layout cache.state cache.reorder cache.growing cache.saved
+    graph cache.rotation cache.sink cache.offloaded cache.sliding cache.kinds open steps users
+    lease session vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 exporter: options defaults pooling traced_experts traced_rotations rope_tables traced trace editing
@@ -41,7 +41,7 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: model
-generation: checks watermarking beam_options options fields config constraints.outputs
+generation: checks watermarking beam_options options idle fields config constraints.outputs
     constraints.schemas constraints.reasons constraints.compiled extras processors.past
     processors.penalties processors.sequences processors.lengths processors.plain processors.own
     processors.greenlist processors.watermark processors.warpers processors.diversity

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,17 @@ from ..errors import BitNetError, GenerationError, TokenizerError
 from .common import add_artifact, say, say_speed
 from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
-from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
+from .options import (
+    add_assistant,
+    add_generation,
+    add_structured,
+    assistant_of,
+    cache_of,
+    generation_config,
+    note_cut,
+    say_drafts,
+    structured_of,
+)
 from .progress import watched
 from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .template import add_template, template_options
@@ -20,7 +32,6 @@ if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..generation.chat import Chat
     from ..generation.config import GenerationConfig
-    from ..generation.model import Model
     from ..text.tokenizer import Tokenizer
 
 HELP = "chat with a model in the terminal"
@@ -47,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="when the context is full, drop its oldest positions behind the system prompt instead "
         "of the oldest turns, and compute nothing again: neither the chat nor an answer ends there",
     )
+    add_structured(parser)
     add_assistant(parser)
     add_template(parser)
     add_generation(parser, max_new_tokens=512)
@@ -56,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from ..artifact import TASK, Artifact
     from ..generation.chat import Chat
     from ..generation.loop import check_stream
-    from ..generation.text import of_chat
+    from ..generation.text import compiled, of_chat
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
 
@@ -68,15 +80,20 @@ def run(args: argparse.Namespace) -> None:
     config = of_chat(generation_config(args, artifact.folder), tokenizer)
     check_stream(config)
     check_alone(args.prompt_cache, 1, config)
-    assistant = assistant_of(args)
-    cache = _shifting(args, tokenizer, options, artifact) if args.context_shift else {}
+    extras = {"assistant_model": assistant_of(args)}
+    form = structured_of(args)
+    cache = cache_of(args, config)
+    if args.context_shift:
+        cache |= _shifting(args, tokenizer, options, artifact)
+        config = replace(config, cache_implementation=None)
     with Session(artifact, threads=args.threads, **cache) as session:
         kept = PromptCache(session, args.prompt_cache)
+        extras["structured_outputs"] = compiled(session, tokenizer, config, form)
         say_drafts(session, args, config)
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)
         say("type a message; /help lists commands, /exit or Ctrl-D ends")
         try:
-            talk(chat, config, artifact, assistant)
+            talk(chat, config, artifact, extras)
         except KeyboardInterrupt:  # at the prompt, it ends the chat
             kept.keep()
             raise
@@ -89,6 +106,11 @@ def _shifting(
     """Return the options of a session that keeps the system prompt, and slides behind it."""
     from ..runtime.cache.kinds import SINKS
 
+    if args.cache_implementation is not None:
+        raise GenerationError(
+            f"--cache {args.cache_implementation} is given with --context-shift, which has a cache "
+            "of its own, expected one of them"
+        )
     if args.prompt_cache is not None:
         raise GenerationError(
             "--prompt-cache is given with --context-shift, expected one of them: positions that "
@@ -111,9 +133,12 @@ def _shifting(
 
 
 def talk(
-    chat: Chat, config: GenerationConfig, artifact: Artifact, assistant: Model | None = None
+    chat: Chat,
+    config: GenerationConfig,
+    artifact: Artifact,
+    extras: Mapping[str, Any] | None = None,
 ) -> None:
-    """Answer the messages on stdin, one by one, until its end."""
+    """Answer the messages on stdin, one by one, until its end; extras are those of each answer."""
     for message in messages():
         text = message.strip()
         if text in ("/exit", "/quit"):
@@ -122,7 +147,7 @@ def talk(
             _obey(text, chat, artifact)
         elif text:
             text = text.removeprefix("/") if text.startswith("//") else text
-            _answer(text, chat, config, assistant)
+            _answer(text, chat, config, extras or {})
 
 
 def _obey(text: str, chat: Chat, artifact: Artifact) -> None:
@@ -147,10 +172,10 @@ def _obey(text: str, chat: Chat, artifact: Artifact) -> None:
         say(f"error: {error}")
 
 
-def _answer(text: str, chat: Chat, config: GenerationConfig, assistant: Model | None) -> None:
+def _answer(text: str, chat: Chat, config: GenerationConfig, extras: Mapping[str, Any]) -> None:
     """Print the answer as it comes; Ctrl-C stops it, and the chat goes on with what was said."""
     try:
-        pieces = chat.send(text, config, assistant_model=assistant)
+        pieces = chat.send(text, config, **extras)
         try:
             for piece in pieces:
                 print(piece, end="", flush=True)
@@ -158,6 +183,7 @@ def _answer(text: str, chat: Chat, config: GenerationConfig, assistant: Model | 
             pieces.close()
         print(flush=True)
         assert chat.result is not None
+        note_cut(extras.get("structured_outputs"), chat.result)
         say_speed(chat.result)
     except (GenerationError, TokenizerError) as error:
         say(f"error: {error}")

@@ -16,10 +16,20 @@ from .common import (
     say,
     say_speed,
 )
-from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
+from .options import (
+    add_assistant,
+    add_generation,
+    add_structured,
+    assistant_of,
+    cache_of,
+    generation_config,
+    note_cut,
+    say_drafts,
+    structured_of,
+)
 from .progress import watched
 from .prompt_cache import PromptCache, add_prompt_cache, check_alone
-from .streams import lines_of, read_stdin, text_of
+from .streams import lines_of, read_stdin
 from .template import add_template, template_options
 
 if TYPE_CHECKING:
@@ -77,48 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--negative-prompt", metavar="TEXT", help="what --guidance-scale leads away from"
     )
     add_prompt_cache(parser, "the prompt")
-    _add_structured(parser)
+    add_structured(parser)
     add_assistant(parser)
     add_format(parser, "text", "ids", "json")
     add_template(parser)
     add_generation(parser, max_new_tokens=256)
-
-
-def _add_structured(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "structured output",
-        "the form of the answer, one of these; needs the extra bitnet-onnx[structured]",
-    )
-    group.add_argument(
-        "--json-schema", type=Path, metavar="FILE", help="a JSON document that this schema allows"
-    )
-    group.add_argument("--regex", help="a text that this regular expression matches as a whole")
-    group.add_argument(
-        "--grammar", type=Path, metavar="FILE", help="a text of this Lark grammar's rule start"
-    )
-    group.add_argument(
-        "--choices", nargs="+", action="extend", metavar="TEXT", help="one of these texts"
-    )
-
-
-def _structured(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return structured_outputs of the options; several are refused by name."""
-    given = {
-        "--json-schema": ("json", args.json_schema),
-        "--regex": ("regex", args.regex),
-        "--grammar": ("grammar", args.grammar),
-        "--choices": ("choice", args.choices),
-    }
-    found = {option: pair for option, pair in given.items() if pair[1] is not None}
-    if len(found) > 1:
-        raise GenerationError(f"{' and '.join(found)} are given, expected one of them")
-    return {name: text_of(v) if isinstance(v, Path) else v for name, v in found.values()} or None
-
-
-def _note_cut(results: list[TextResult]) -> None:
-    """Say where an answer ended before its form was complete."""
-    if any(done.result.finish_reason in ("length", "time") for done in results):
-        say("note: an answer ended at its limit and may be incomplete; see --max-new-tokens")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -138,12 +111,12 @@ def run(args: argparse.Namespace) -> None:
     check_alone(args.prompt_cache, len(prompts), config)
     extras = Extras(
         negative_prompt_ids=_negative(args, tokenizer),
-        structured_outputs=(form := _structured(args)),
+        structured_outputs=(form := structured_of(args)),
         assistant_model=assistant_of(args),
     )
     if tokenizer is None and config.stop_strings:  # they are found in text
         tokenizer = Tokenizer.from_folder(artifact.folder)
-    with Session(artifact, threads=args.threads) as opened:
+    with Session(artifact, threads=args.threads, **cache_of(args, config)) as opened:
         cache, session = PromptCache(opened, args.prompt_cache), watched(opened)
         say_drafts(session, args, config)
         if tokenizer is None:
@@ -158,8 +131,7 @@ def run(args: argparse.Namespace) -> None:
         if len(prompts) > 1 or config.num_return_sequences > 1 or config.num_beams > 1:
             answers = generate_text(session, tokenizer, prompts, config, extras)
             _print(args.format, answers)
-            if form:
-                _note_cut(answers)
+            note_cut(form, *(answer.result for answer in answers))
             return
         answer = text_stream(session, tokenizer, prompts[0], config, extras)
         for piece in answer:
@@ -167,8 +139,7 @@ def run(args: argparse.Namespace) -> None:
                 print(piece, end="", flush=True)
         answers = [TextResult(answer.text, answer.result)]
         _print(args.format, answers, streamed=True)
-        if form:
-            _note_cut(answers)
+        note_cut(form, answer.result)
         say_speed(answer.result)
         cache.keep(len(prompts[0]))
 

@@ -9,22 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
 from .common import say
+from .streams import text_of
 
 if TYPE_CHECKING:
     from ..generation.config import GenerationConfig
     from ..generation.leases import SessionLike
+    from ..generation.rows import GenerationResult
 
-__all__ = ["add_assistant", "add_generation", "assistant_of", "generation_config", "say_drafts"]
+__all__ = ["add_assistant", "add_generation", "add_structured", "assistant_of", "cache_of",
+           "generation_config", "note_cut", "say_drafts", "structured_of"]  # fmt: skip
 
 NAMES = (
     "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p",
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
     "guidance_scale", "max_time", "seed", "prompt_lookup_num_tokens", "max_matching_ngram_size",
+    "cache_implementation",
 )  # fmt: skip
 MORE = (  # of one command
     "num_return_sequences", "num_beams", "length_penalty", "early_stopping", "num_beam_groups",
     "diversity_penalty", "num_assistant_tokens",
 )  # fmt: skip
+# How a value of an option is written here, where it is another one than in Python.
+VALUES = {"do_sample": "", "assistant_model": "ARTIFACT"}
 NUMBERS: dict[str, tuple[type, str]] = {
     "--temperature": (
         float,
@@ -106,6 +112,20 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
     for name, (kind, meaning) in NUMBERS.items():
         group.add_argument(name, type=kind, help=meaning)
     group.add_argument(
+        "--cache",
+        metavar="KIND",
+        dest="cache_implementation",
+        help="where keys and values lie: dynamic, static (all room at the start), offloaded or "
+        "offloaded_static (in a file), sliding_window (only what the network's windows see), or "
+        "sink (the context never ends); default: dynamic",
+    )
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="with --cache offloaded: the folder of its temporary files; default: the system's",
+    )
+    group.add_argument(
         "--stop-string",
         "--stop-strings",
         action="append",
@@ -130,6 +150,43 @@ def add_assistant(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_structured(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "structured output",
+        "the form of the answer, one of these; needs the extra bitnet-onnx[structured]",
+    )
+    group.add_argument(
+        "--json-schema", type=Path, metavar="FILE", help="a JSON document that this schema allows"
+    )
+    group.add_argument("--regex", help="a text that this regular expression matches as a whole")
+    group.add_argument(
+        "--grammar", type=Path, metavar="FILE", help="a text of this Lark grammar's rule start"
+    )
+    group.add_argument(
+        "--choices", nargs="+", action="extend", metavar="TEXT", help="one of these texts"
+    )
+
+
+def structured_of(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return structured_outputs of the options; several are refused by name."""
+    given = {
+        "--json-schema": ("json", args.json_schema),
+        "--regex": ("regex", args.regex),
+        "--grammar": ("grammar", args.grammar),
+        "--choices": ("choice", args.choices),
+    }
+    found = {option: pair for option, pair in given.items() if pair[1] is not None}
+    if len(found) > 1:
+        raise GenerationError(f"{' and '.join(found)} are given, expected one of them")
+    return {name: text_of(v) if isinstance(v, Path) else v for name, v in found.values()} or None
+
+
+def note_cut(form: object, *results: GenerationResult) -> None:
+    """Say where an answer of a form ended before its form was complete."""
+    if form and any(result.finish_reason in ("length", "time") for result in results):
+        say("note: an answer ended at its limit and may be incomplete; see --max-new-tokens")
+
+
 def assistant_of(args: argparse.Namespace) -> Any:
     """Return the model of --assistant, and None without it."""
     from ..generation.config import GenerationConfig
@@ -150,9 +207,20 @@ def say_drafts(session: SessionLike, args: argparse.Namespace, config: Generatio
         )
 
 
+def cache_of(args: argparse.Namespace, config: GenerationConfig) -> dict[str, Any]:
+    """Return the options of a session with the cache that is asked for."""
+    return {"cache": config.cache_implementation or "dynamic", "cache_dir": args.cache_dir}
+
+
+def _option(name: str) -> str:
+    """Return an option of the command by its name in Python."""
+    return "--" + name.removesuffix("_model").replace("_", "-")
+
+
 def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfig:
     """Return the artifact's options, changed by those of the command."""
     from ..generation.config import FILE, GenerationConfig
+    from ..generation.idle import unmet
 
     config, without_effect = GenerationConfig(), list[str]()
     if not args.ignore_generation_config:
@@ -168,21 +236,14 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
     if config.samples and not {"do_sample", "temperature"} & set(changes):
         say(f"note: {FILE} asks for sampling; --no-do-sample takes the likeliest tokens")
     asked = replace(config, **changes)
-    if idle := asked.idle_of_beams(changes):
+    changes.pop("do_sample", None)  # --no-do-sample makes no option of sampling act
+    if found := unmet(asked, changes, args.assistant is not None):
+        name, need = found
+        option, needed = (_option(each) for each in (name, need.needed))
         raise GenerationError(
-            f"--{idle.replace('_', '-')} acts only with beams, expected --num-beams with it",
-            hint="give bitnet-onnx generate --num-beams 4, too",
+            f"{option} acts only {need.acts}, expected {needed} with it",
+            hint=f"add {needed} {VALUES.get(need.needed, need.value)}".rstrip(),
         )
-    changes.pop("do_sample", None)
-    if ignored := asked.ignored(changes):
-        option = "--" + ignored.replace("_", "-")
-        raise GenerationError(
-            f"{option} acts only when sampling, expected --do-sample with it",
-            hint="add --do-sample",
-        )
-    if unused := asked.idle(changes, args.assistant is not None):
-        option, needed = ("--" + name.replace("_", "-").removesuffix("-model") for name in unused)
-        raise GenerationError(f"{option} acts only on drafts, expected {needed} with it")
     if asked.max_new_tokens is None and asked.max_length is None:
         return replace(asked, max_new_tokens=args.new_tokens)
     return asked

@@ -26,6 +26,7 @@ class _Session:
         self._session = session
         self.vocab_size, self.context_length = session.vocab_size, session.context_length
         self.exact_in_groups = session.exact_in_groups
+        self.cache_implementation = getattr(session, "cache_implementation", None)
 
     def claim(self) -> LeaseLike:
         return _Lease(self._session.claim())

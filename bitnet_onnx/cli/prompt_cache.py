@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["PromptCache", "add_prompt_cache", "check_alone"]
 
 
+PASSING = ("sink", "sliding_window")  # caches whose first positions go away
+
+
 def add_prompt_cache(parser: argparse.ArgumentParser, kept: str) -> None:
     parser.add_argument(
         "--prompt-cache",
@@ -42,6 +45,11 @@ def check_alone(path: Path | None, prompts: int, config: GenerationConfig) -> No
         reason = f"{config.num_beams} beams"
     elif config.guides:
         reason = "--guidance-scale, which computes two prompts"
+    elif config.cache_implementation in PASSING:
+        raise GenerationError(
+            f"--prompt-cache is given with the cache {config.cache_implementation!r}, which does "
+            "not hold a long prompt to its end, expected another cache"
+        )
     if reason is not None:
         raise GenerationError(
             f"--prompt-cache is given with {reason}, expected one prompt and one answer"

@@ -16,10 +16,11 @@ from ..errors import GenerationError
 from ..files import read_object, write_text
 from .checks import as_list
 from .fields import known, refused, unknown
-from .options import ASSISTED, BEAMS, LOOKUP, SAMPLING, Options
+from .idle import Need, unmet
+from .options import SAMPLING, Options
 from .watermarking import WatermarkingConfig
 
-__all__ = ["FILE", "NEW_TOKENS", "SAMPLING", "GenerationConfig"]
+__all__ = ["FILE", "NEW_TOKENS", "SAMPLING", "GenerationConfig", "checked", "idle_option"]
 
 FILE = "generation_config.json"
 NEW_TOKENS = 256  # the limit where no option gives one
@@ -66,8 +67,8 @@ class GenerationConfig(Options):
         """Return a copy with some options changed.
 
         As in transformers' generate, ``eos_token_id=None`` means here that no token ends an answer.
-        Raises GenerationError for an unknown name, and for an option of sampling that would have
-        no effect because ``do_sample`` is neither on nor among the changes.
+        Raises GenerationError for an unknown name, and for an option that would have no effect
+        because the one that it needs is neither on nor among the changes.
         """
         for name in changes:
             if name not in _NAMES:
@@ -79,45 +80,9 @@ class GenerationConfig(Options):
         if "eos_token_id" in changes and changes["eos_token_id"] is None:
             changes["eos_token_id"] = ()
         changed = replace(self, **changes)
-        if (idle := changed.idle_of_beams(changes)) is not None:
-            raise GenerationError(
-                f"{idle} is {changes[idle]!r} but acts only in a search of beams, expected"
-                " num_beams of at least 2 with it",
-                hint="add num_beams=4",
-            )
-        if ignored := changed.ignored(changes):
-            raise GenerationError(
-                f"{ignored} is {changes[ignored]!r} but acts only when sampling, expected "
-                "do_sample=True with it",
-                hint="add do_sample=True",
-            )
+        if found := unmet(changed, changes):
+            raise idle_option(*found, changes)
         return changed
-
-    def ignored(self, changes: Mapping[str, Any]) -> str | None:
-        """Return the first of the changes that has no effect; ``do_sample`` among them allows all.
-
-        With a temperature of 0 an option of sampling is not ignored: greedy is what it tends to.
-        """
-        if self.do_sample or "do_sample" in changes or self.temperature == 0:
-            return None
-        return next((n for n in changes if n in SAMPLING and changes[n] is not None), None)
-
-    def idle_of_beams(self, changes: Mapping[str, Any]) -> str | None:
-        """Return the first of the changes that has no effect because there are no beams."""
-        if self.num_beams > 1 or "num_beams" in changes:
-            return None
-        return next((n for n in changes if n in BEAMS and changes[n] is not None), None)
-
-    def idle(self, changes: Mapping[str, Any], assisted: bool) -> tuple[str, str] | None:
-        """Return the first of the changes that acts only on drafts that are not made, and what
-        makes them."""
-        looks_up = bool(self.prompt_lookup_num_tokens)
-        needs = dict.fromkeys(LOOKUP, "" if looks_up else "prompt_lookup_num_tokens")
-        needs |= dict.fromkeys(ASSISTED, "" if assisted else "assistant_model")
-        if not looks_up and not assisted:
-            needs["num_assistant_tokens_schedule"] = "prompt_lookup_num_tokens"
-        given = (name for name in changes if changes[name] is not None)
-        return next(((name, needs[name]) for name in given if needs.get(name)), None)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:
@@ -189,6 +154,14 @@ def checked(config: GenerationConfig | None) -> GenerationConfig | None:
     raise GenerationError(
         f"config is {config!r}, expected a GenerationConfig",
         hint="pass options as keywords, or GenerationConfig.from_dict(...)",
+    )
+
+
+def idle_option(name: str, need: Need, given: Mapping[str, Any]) -> GenerationError:
+    """Return the error for an option that has no effect without another one."""
+    return GenerationError(
+        f"{name} is {given[name]!r} but acts only {need.acts}, expected {need.needed} with it",
+        hint=f"add {need.needed}={need.value}",
     )
 
 

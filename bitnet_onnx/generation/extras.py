@@ -13,9 +13,10 @@ import numpy as np
 
 from ..errors import GenerationError
 from ..runtime.integers import Ids
-from .config import GenerationConfig
+from .config import GenerationConfig, idle_option
 from .constraints.compiled import Constraint
 from .constraints.outputs import StructuredOutputs, structured_outputs
+from .idle import unmet
 
 __all__ = ["Extras", "of_call"]
 
@@ -105,11 +106,8 @@ def of_call(
         own["negative_prompt_ids"] = _encoded(text, encode)
     others = {n: value for n, value in changes.items() if n not in {*names, "negative_prompt"}}
     changed, extras = config.changed(**others), Extras(**own)
-    if idle := changed.idle(others, extras.assistant_model is not None):
-        name, needed = idle
-        raise GenerationError(
-            f"{name} is {others[name]!r} but acts only on drafts, expected {needed} with it"
-        )
+    if found := unmet(changed, others, extras.assistant_model is not None):
+        raise idle_option(*found, others)
     return changed, extras
 
 

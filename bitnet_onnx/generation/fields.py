@@ -33,14 +33,13 @@ HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED}".split())
 # They change the answer and are not implemented; with these values they are off.
 REFUSED: Mapping[str, tuple[Any, ...]] = {
     "assistant_ensemble_weight": (),
-    "cache_implementation": (
-        "dynamic", "dynamic_full", "static", "offloaded", "offloaded_static", "paged",
-        "sliding_window", "hybrid", "hybrid_chunked",
-    ),
     "constraints": (),
     "dola_layers": (),
     "force_bos_token_to_be_generated": (False,),
+    "negative_prompt": (),
+    "negative_prompt_ids": (),
     "penalty_alpha": (0.0,),
+    "structured_outputs": (),
     "token_healing": (False,),
 }  # fmt: skip
 

@@ -40,14 +40,16 @@ def load(
     threads: int = 0,
     custom_ops: bool = True,
     generation_config: GenerationConfig | None = None,
-    cache: str = CACHES[0],
+    cache: str | None = None,
     sinks: int | None = None,
+    cache_dir: str | Path | None = None,
 ) -> Model | EmbeddingModel:
     """Open an artifact folder as a model that is ready to answer, or to embed texts.
 
     threads: 0 for one per core. custom_ops: False runs the function bodies of stock operators.
     generation_config: the options of calls that name none; None takes those of the artifact's
-    generation_config.json. cache, sinks: as in ``Session``. Raises ArtifactError, LibraryError,
+    generation_config.json. cache, sinks, cache_dir: as in ``Session``; without a cache, the
+    ``cache_implementation`` of the options is it. Raises ArtifactError, LibraryError,
     TokenizerError or GenerationError.
     """
     opened = artifact if isinstance(artifact, Artifact) else Artifact.open(artifact)
@@ -56,13 +58,24 @@ def load(
             raise GenerationError(
                 f"generation_config is given, but {opened.folder} embeds texts, expected none"
             )
-        if (cache, sinks) != (CACHES[0], None):
-            raise GenerationError(
-                f"cache is {cache!r}, but {opened.folder} embeds texts, expected none"
-            )
+        for name, value in (("cache", cache), ("sinks", sinks), ("cache_dir", cache_dir)):
+            if value is not None:
+                raise GenerationError(
+                    f"{name} is {value!r}, but {opened.folder} embeds texts, expected none"
+                )
         return EmbeddingModel(VectorSession(opened, threads=threads, custom_ops=custom_ops))
     options = generation_config or GenerationConfig.of_folder(opened.folder)[0]
-    session = Session(opened, threads=threads, custom_ops=custom_ops, cache=cache, sinks=sinks)
+    kind = options.cache_implementation or CACHES[0] if cache is None else cache
+    session = Session(
+        opened,
+        threads=threads,
+        custom_ops=custom_ops,
+        cache=kind,
+        sinks=sinks,
+        cache_dir=cache_dir,
+    )
+    if cache is not None:  # it goes before the one that the options name
+        options = replace(options, cache_implementation=None)
     return Model(session, Tokenizer.from_folder(opened.folder), options)
 
 

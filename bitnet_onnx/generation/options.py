@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import GenerationError
+from ..runtime.cache.kinds import cache_kind
 from .beam_options import early_stopping, force_words, refuse_beside_beams
 from .checks import (
     as_tuple,
@@ -150,6 +151,9 @@ class Options:
     """The most drafts of ``assistant_model`` at a time; None is 20."""
     assistant_confidence_threshold: float | None = None
     """No draft follows one that ``assistant_model`` gives a lower probability; None is 0.4."""
+    cache_implementation: str | None = None
+    """The kind of the session's cache, which ``load`` obeys: "dynamic", "static", "offloaded",
+    "offloaded_static", "sliding_window" or "sink". A session with another one refuses it."""
 
     def __post_init__(self) -> None:
         for name, check in CHECKS.items():
@@ -236,6 +240,7 @@ CHECKS: dict[str, Check] = {
         _number("a number from 0 to 1", lambda p: 0 <= p <= 1)
     ),
     "num_assistant_tokens_schedule": _optional(one_of(*SCHEDULES)),
+    "cache_implementation": _optional(cache_kind),
     "temperature": _number("a number of at least 0", lambda number: number >= 0),
     "repetition_penalty": _POSITIVE,
     "encoder_repetition_penalty": _POSITIVE,

@@ -141,6 +141,7 @@ def rows_of(
     Raises GenerationError for a prompt that the session cannot hold.
     """
     extras = extras or Extras()
+    _check_cache(session, config)
     given = [checked_prompt(session, prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
     away = _away(session, given, config, extras)
     each = config.num_return_sequences
@@ -156,6 +157,17 @@ def rows_of(
         for number, prompt in enumerate(given)
         for copy in range(each)
     ]
+
+
+def _check_cache(session: SessionLike, config: GenerationConfig) -> None:
+    """Refuse a kind of cache that the session does not have."""
+    asked, held = config.cache_implementation, getattr(session, "cache_implementation", None)
+    if asked is not None and held is not None and asked != held:
+        raise GenerationError(
+            f"cache_implementation is {asked!r} for a session with the cache {held!r}, expected "
+            "the same one",
+            hint=f"open a session that has it: load(artifact, cache={asked!r})",
+        )
 
 
 def _away(

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from ..errors import GenerationError
 from ..text.streaming import StopStrings, StreamDecoder
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
 from .constraints.compiled import Constraint
-from .constraints.outputs import StructuredOutputs
+from .constraints.outputs import StructuredOutputs, structured_outputs
 from .extras import Extras
 from .leases import SessionLike
 from .loop import TokenStream, generate, stream
 from .rows import GenerationResult, Prompt
 
-__all__ = ["TextResult", "TextStream", "generate_text", "of_chat", "text_stream"]
+__all__ = ["TextResult", "TextStream", "compiled", "generate_text", "of_chat", "text_stream"]
 
 
 class _Writer:
@@ -180,8 +181,18 @@ def _bound(
     outputs = None if extras is None else extras.structured_outputs
     if extras is None or not isinstance(outputs, StructuredOutputs):
         return extras
-    found = Constraint(outputs, tokenizer, session.vocab_size, config.eos_token_ids)
-    return replace(extras, structured_outputs=found)
+    return replace(extras, structured_outputs=compiled(session, tokenizer, config, outputs))
+
+
+def compiled(
+    session: SessionLike, tokenizer: Tokenizer, config: GenerationConfig, form: Any
+) -> Constraint | None:
+    """Return the form of answers, for any number of them; None where there is none."""
+    outputs = structured_outputs(form)
+    if outputs is None:
+        return None
+    eos = _ending(tokenizer, config).eos_token_ids
+    return Constraint(outputs, tokenizer, session.vocab_size, eos)
 
 
 def _same_vocabulary(tokenizer: Tokenizer, extras: Extras | None) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Set
 from typing import NamedTuple
 
-__all__ = ["Graph", "Table", "attention_inputs", "float_tables"]
+__all__ = ["Graph", "Table", "attention_inputs", "attention_windows", "float_tables"]
 
 
 DOMAIN = b"bitnet"
@@ -33,11 +33,12 @@ A_TABLE = re.compile("|".join((*TABLES, ANGLES)).encode())
 
 # Numbers of fields: of ModelProto, GraphProto, NodeProto, TensorProto.
 GRAPH, NODE, INITIALIZER = 7, 1, 5
-INPUT, OP_TYPE, OP_DOMAIN = 1, 4, 7
+INPUT, OP_TYPE, ATTRIBUTE, OP_DOMAIN = 1, 4, 5, 7
 DIMS, DATA_TYPE, NAME, RAW_DATA, EXTERNAL = 1, 2, 8, 9, 13
 KEY, VALUE = 1, 2  # of StringStringEntryProto
+ATTRIBUTE_NAME, ATTRIBUTE_INT = 1, 3  # of AttributeProto
 FLOAT = 1
-PAST_KEY = re.compile(rb"past_key_values\.[0-9]+\.key$")
+PAST_KEY = re.compile(rb"past_key_values\.([0-9]+)\.key$")
 
 
 class Table(NamedTuple):
@@ -118,6 +119,20 @@ def attention_inputs(model: bytes) -> Iterator[list[str]]:
             inputs = [v for n, v in _fields(content) if n == INPUT and isinstance(v, bytes)]
             if any(map(PAST_KEY.match, inputs)):
                 yield [name.decode() for name in inputs]
+
+
+def attention_windows(model: bytes) -> dict[int, int]:
+    """Return the window of each layer whose operator of this package has one."""
+    windows = dict[int, int]()
+    for number, content in _of_graph(model):
+        if number == NODE and b"past_key_values." in content and b"window" in content:
+            found = [(n, v) for n, v in _fields(content) if isinstance(v, bytes)]
+            layers = [m for n, v in found if n == INPUT and (m := PAST_KEY.match(v))]
+            given = [dict(_fields(v)) for n, v in found if n == ATTRIBUTE]
+            width = [a.get(ATTRIBUTE_INT) for a in given if a.get(ATTRIBUTE_NAME) == b"window"]
+            if layers and (OP_DOMAIN, DOMAIN) in found and width and isinstance(width[0], int):
+                windows[int(layers[0][1])] = width[0]
+    return {layer: window for layer, window in windows.items() if window}
 
 
 def float_tables(model: bytes, names: Set[str]) -> dict[str, Table]:

@@ -19,7 +19,7 @@ from .. import native
 from ..artifact import TASK, Artifact
 from ..errors import SessionError
 from .cache.growing import CachedRow
-from .cache.kinds import CACHES, caches_of
+from .cache.kinds import CACHES, cache_kind, caches_of
 from .cache.saved import load_row, save_row
 from .integers import Ids
 from .lease import Lease
@@ -67,6 +67,7 @@ class Session(Owned):
         counters: native.Counters | None = None,
         cache: str = CACHES[0],
         sinks: int | None = None,
+        cache_dir: str | Path | None = None,
     ) -> None:
         """Open an artifact folder.
 
@@ -75,9 +76,11 @@ class Session(Owned):
         graph, serialized; the session runs it in its place, on the same weights. counters: what the
         operators of this session count into.
 
-        cache: "dynamic" grows with the longest row; "static" has all its room at the start; "sink"
-        never ends: where the context is full, the oldest positions behind the first ``sinks`` (4
-        unless given) are dropped, and the others move to their place.
+        cache: "dynamic" grows with the longest row; "static" has all its room at the start;
+        "offloaded" and "offloaded_static" are these two in temporary files in ``cache_dir`` (the
+        system's folder for such files unless given); "sliding_window" frees what a layer's window
+        has passed; "sink" never ends: where the context is full, the oldest positions behind the
+        first ``sinks`` (4 unless given) are dropped, and the others move to their place.
 
         Raises ArtifactError, LibraryError or GenerationError.
         """
@@ -85,11 +88,14 @@ class Session(Owned):
         self.artifact = opened.of_task(TASK)
         self.vocab_size = self.artifact.vocab_size
         """Token ids are below it."""
+        self.cache_implementation = cache_kind("cache", cache)
+        """The kind of the cache, named as in generation's options."""
         self.context_length = self.artifact.context_length if cache != "sink" else ENDLESS
         """Ids that a row can be fed."""
         runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
         library = custom_ops and self.artifact.target == "native"
-        caches = caches_of(self.artifact, cache, sinks)
+        kind = self.cache_implementation
+        caches = caches_of(self.artifact, kind, sinks, folder=cache_dir, library=library)
         self._steps = Steps(self.artifact, runtime, library, caches)
         self._process = os.getpid()
         _open.add(self)

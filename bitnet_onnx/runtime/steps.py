@@ -59,12 +59,14 @@ class Steps:
         self._all = np.zeros(1, dtype=np.int64)
         self._mask = _ones(CHUNK)
         self._bound: _Bound | None = None
-        self.cache = self.empty(1)
+        self.cache = self._caches(1)
 
     def empty(self, batch_size: int) -> Cache:
         """Return a cache of this many empty rows."""
         if (rows := integer("batch_size", batch_size)) < 1:
             raise GenerationError(f"batch_size is {rows}, expected 1 or more")
+        if self.cache.keeps_room and self.cache.rows == rows:
+            return self.cache.emptied()
         return self._caches(rows)
 
     def reset(self, batch_size: int) -> None:
@@ -77,14 +79,15 @@ class Steps:
 
     def close(self) -> None:
         """Free the cache, the bindings, which keep ONNX Runtime's session, and the session."""
-        self._bound, self.cache, self.runtime = None, self.empty(1), None
+        # Empty, without the room that a static cache takes at the start.
+        self._bound, self.cache, self.runtime = None, Cache(self.cache.layout), None
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""
         return self._read_row(self.checked(ids, row), index(row))
 
     def _read_row(self, new: np.ndarray, row: int) -> np.ndarray:
-        cache, part = self.cache, self.cache.piece(len(new), row, CHUNK)
+        cache, part = self.cache, self.cache.piece(len(new), row, CHUNK) or len(new)
         for start in range(0, len(new), part):
             piece = new[start : start + part]
             cache.make_room(len(piece), row)
@@ -101,7 +104,7 @@ class Steps:
                 f"{self.cache.rows} rows"
             )
         new = [self.checked(ids, row) for row, ids in enumerate(prompts)]
-        if max(map(int.__add__, map(len, new), self.cache.lengths)) > self.context_length:
+        if any(self.cache.piece(len(ids), row, CHUNK) for row, ids in enumerate(new)):
             return np.stack([self._read_row(ids, row) for row, ids in enumerate(new)])
         return self._read(new, 0)
 

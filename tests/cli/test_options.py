@@ -313,7 +313,10 @@ def test_beams_of_the_command_and_of_the_file(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--length-penalty", "2"], "--length-penalty acts only with beams, expected --num-beams"),
+        (
+            ["--length-penalty", "2"],
+            "--length-penalty acts only in a search of beams",
+        ),
         (
             ["--num-beams", "2", "--num-return-sequences", "3"],
             "num_return_sequences is 3, expected",

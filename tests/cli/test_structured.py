@@ -1,9 +1,11 @@
-"""``generate`` with a form of the answer: a document, a text of an expression, one of several."""
+"""``generate`` and ``chat`` with a form: a document, a text of an expression, one of several."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,41 @@ def test_each_form_is_followed(
     choices = ["--choices", "yes", "no", "it depends"]
     _, out, _ = run(capsys, demo_artifact, "Spell STONE.", *choices)
     assert out in ("yes\n", "no\n", "it depends\n")
+
+
+def chat(
+    capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch, *arguments: str | Path
+) -> tuple[int, str, str]:
+    patch.setattr(sys, "stdin", io.StringIO("Spell STONE.\nWhat is 27 + 5?\n"))
+    code = main(["chat", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def test_each_answer_of_a_chat_follows_the_form(
+    demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    schema, grammar = tmp_path / "schema.json", tmp_path / "form.lark"
+    schema.write_text(SCHEMA, encoding="utf-8")
+    grammar.write_text('start: "<" /[a-z]{3}/ ">"\n', encoding="utf-8")
+    for options, pattern in (
+        (["--json-schema", schema], r'\{.*"count".*\}'),
+        (["--regex", "[A-Z]{2}[0-9]{3}", "--do-sample", "--seed", "2"], "[A-Z]{2}[0-9]{3}"),
+        (["--grammar", grammar], "<[a-z]{3}>"),
+        (["--choices", "yes", "no", "--prompt-lookup-num-tokens", "0"], "yes|no"),
+    ):
+        code, out, err = chat(capsys, monkeypatch, demo_artifact, *options)
+        assert code == 0
+        answers = out.splitlines()
+        assert len(answers) == 2
+        assert all(re.fullmatch(pattern, answer) for answer in answers), answers
+        assert "incomplete" not in err
+    cut = ["--regex", "[a-z]{40}", "--max-new-tokens", "2"]
+    assert "may be incomplete" in chat(capsys, monkeypatch, demo_artifact, *cut)[2]
+    for options in (["--regex", "a(b"], ["--json-schema", grammar], ["--regex", "a", *cut[:1]]):
+        code, out, err = chat(capsys, monkeypatch, demo_artifact, *options)
+        assert (code, out) == (2, "")  # before the first message
+        assert "error: " in err
 
 
 def test_every_prompt_of_a_file_follows_the_form(

@@ -398,7 +398,7 @@ def test_answers_before_the_context_is_full_are_the_same(demo_artifact: Path) ->
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"cache": "quantized"}, "cache is 'quantized', expected one of: dynamic, static, sink"),
+        ({"cache": "quantized"}, "cache is 'quantized', expected one of: dynamic, static, off"),
         ({"cache": None}, "cache is None, expected one of"),
         ({"sinks": 4}, "sinks is 4 for a dynamic cache, expected a sink cache"),
         ({"cache": "sink", "sinks": 300}, "sinks is 300, expected 0 to 256"),

@@ -11,55 +11,42 @@ anywhere in a method leaves the cache as it was before the call or as it is afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ...errors import GenerationError
 from ..integers import Ids, integer, integers
 from .layout import CacheLayout
+from .reorder import Moves
+from .state import CachedRow, State, changed
 
-__all__ = ["Cache", "CachedRow", "changed"]
+__all__ = ["Cache", "CachedRow"]
 
 BLOCK = 512  # the capacity grows by this many positions; growing copies the filled ones once
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class CachedRow:
-    """A copy of a cache row: its ``ids``, and ``buffers`` by the names of its ``layout``."""
-
-    layout: CacheLayout
-    ids: np.ndarray
-    buffers: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class _State:
-    """What a cache holds; positions of ``buffers`` and ``ids`` beyond ``lengths`` are free."""
-
-    buffers: dict[str, np.ndarray]
-    ids: np.ndarray
-    """[rows, at least the capacity]"""
-    lengths: tuple[int, ...]
-    capacity: int
-    """Positions of every buffer; 0 while they differ, as in the middle of growing."""
-    dropped: tuple[tuple[int, ...], ...]
-    """The ids of each row that a sink cache has dropped; others drop none."""
-    place: object = field(default_factory=object)
-    """Another object wherever a buffer has moved."""
 
 
 class Cache:
     """The past of one or more rows; the first ``lengths[row]`` positions of a row are valid."""
 
+    keeps_room = False
+    """Whether it has all its room at the start."""
+
     def __init__(self, layout: CacheLayout, rows: int = 1) -> None:
         self.layout = layout
         buffers = {name: layout.zeros(name, rows, 0) for name in layout.names}
-        self._state = _State(buffers, np.zeros((rows, 0), np.int64), (0,) * rows, 0, ((),) * rows)
+        self._state = State.empty(buffers, rows)
+
+    def emptied(self) -> Cache:
+        """Return a cache without positions that has the same buffers, and takes their place."""
+        found = copy(self)
+        state = self._state
+        empty = State.empty(state.buffers, self.rows)
+        found._state = replace(empty, ids=state.ids, capacity=state.capacity, place=state.place)
+        return found
 
     @property
     def rows(self) -> int:
@@ -124,15 +111,26 @@ class Cache:
         # One at a time, so that no two copies of the whole are in memory.
         for name in self.layout.names:
             if self.buffers[name].shape[2] != capacity:
-                self._resize(name, capacity, filled)
+                state = self._state
+                buffers = {**state.buffers, name: self._copied(name, range(self.rows), capacity)}
+                self._state = replace(state, buffers=buffers, capacity=0, place=object())
         self._state = replace(self._state, capacity=capacity)
 
-    def _resize(self, name: str, capacity: int, filled: int) -> None:
-        state = self._state
-        new = self.layout.zeros(name, self.rows, capacity)
-        new[:, :, :filled] = state.buffers[name][:, :, :filled]
-        buffers = {**state.buffers, name: new}
-        self._state = replace(state, buffers=buffers, capacity=0, place=object())
+    def _room(self, name: str, rows: int, capacity: int) -> np.ndarray:
+        """Return a new buffer of zeros."""
+        return self.layout.zeros(name, rows, capacity)
+
+    def _freed(self, name: str, row: int) -> int:
+        """Return how many first positions of a row a buffer has no longer."""
+        return 0
+
+    def _copied(self, name: str, order: Sequence[int], capacity: int) -> np.ndarray:
+        """Return a new buffer whose rows are copies of those of ``order``."""
+        new, old = self._room(name, len(order), capacity), self.buffers[name]
+        for place, row in enumerate(order):
+            held = slice(self._freed(name, row), self.lengths[row])
+            new[place, :, held] = old[row, :, held]
+        return new
 
     def check_room(self, count: int, row: int) -> None:
         """Raise GenerationError where the context has no room for more positions of a row."""
@@ -147,12 +145,12 @@ class Cache:
         """Make sure that the next step of a row has room; a growing cache can only check it."""
         self.check_room(count, row)
 
-    def piece(self, count: int, row: int, chunk: int) -> int:
+    def piece(self, count: int, row: int, chunk: int) -> int | None:
         """Return how many of so many new positions of a row are read before room is made anew.
 
-        chunk: the largest number of positions in one step of a session.
+        chunk: the largest number of positions in one step of a session. None: all have room.
         """
-        return count
+        return None
 
     def append(self, ids: np.ndarray) -> None:
         """Count a computed position of every row: ids [rows]."""
@@ -180,23 +178,45 @@ class Cache:
         self._keep(length, row)
 
     def _keep(self, length: int, row: int) -> None:
-        self._state = replace(self._state, lengths=changed(self._state.lengths, row, length))
+        self._state = self._cut(self._state, row, length)
+
+    def _cut(self, state: State, row: int, length: int) -> State:
+        return state.cut(row, length)
 
     def reorder(self, order: Ids) -> None:
         """Replace the rows: row i becomes a copy of the former row ``order[i]``.
 
+        Rows that began as copies of one row differ in their ends alone; these are what is copied.
         Raises GenerationError where ``order`` is empty or names a row that does not exist.
         """
         taken = [self._row(row) for row in integers("row", order)]
         if not taken:
             raise GenerationError("reorder got no rows, expected at least one")
-        state, capacity, filled = self._state, self.capacity, max(self.lengths)
-        buffers = {name: self.layout.zeros(name, len(taken), capacity) for name in state.buffers}
-        for name, old in state.buffers.items():
-            buffers[name][:, :, :filled] = old[taken, :, :filled]
-        lengths = tuple(state.lengths[row] for row in taken)
-        dropped = tuple(state.dropped[row] for row in taken)
-        self._state = _State(buffers, state.ids[taken], lengths, capacity, dropped)
+        state = self._state
+        if len(taken) == self.rows:
+            moves = Moves(state, taken, self._freed)
+            if 2 * moves.count <= sum(state.lengths):
+                self._move(moves)
+                return
+        capacity = self.capacity
+        buffers = {name: self._copied(name, taken, capacity) for name in state.buffers}
+        new = replace(state.of_rows(taken), buffers=buffers, capacity=capacity, place=object())
+        self._state = replace(new, ids=state.ids[taken])
+
+    def _move(self, moves: Moves) -> None:
+        before = inside = self._state
+        for row, common in moves.common.items():
+            inside = self._cut(inside, row, common)
+        try:
+            # Shorter in between: a second interrupt, in the restoring, finds no wrong position.
+            self._state = inside
+            moves.write()
+            self._state = before.of_rows(moves.order)
+        except BaseException:
+            self._state = inside
+            moves.restore()
+            self._state = before
+            raise
 
     def fork(self, count: int, row: int = 0) -> None:
         """Replace all rows by ``count`` copies of ``row``."""
@@ -250,15 +270,16 @@ class Cache:
         row = self._row(row)
         self.reserve(len(ids))
         before, own = self._state, self._copy(row)
+        none = changed(before.dropped, row, ()), changed(before.freed, row, 0)
+        empty = replace(before.cut(row, 0), dropped=none[0], freed=none[1])
         try:
             # Empty in between: a second interrupt, in the restoring, finds no wrong position.
-            self._state = replace(before, lengths=changed(before.lengths, row, 0))
+            self._state = empty
             before.ids[row, : len(ids)] = ids
             write({name: array[row, :, : len(ids)] for name, array in before.buffers.items()})
-            lengths = changed(before.lengths, row, len(ids))
-            self._state = replace(before, lengths=lengths, dropped=changed(before.dropped, row, ()))
+            self._state = replace(empty, lengths=changed(before.lengths, row, len(ids)))
         except BaseException:
-            self._state = replace(before, lengths=changed(before.lengths, row, 0))
+            self._state = empty
             before.ids[row, : len(own.ids)] = own.ids
             for name, array in own.buffers.items():
                 before.buffers[name][row, :, : len(own.ids)] = array
@@ -270,7 +291,3 @@ class Cache:
         if not 0 <= found < self.rows:
             raise GenerationError(f"row is {found}, expected 0 to {self.rows - 1}")
         return found
-
-
-def changed(values: tuple[T, ...], row: int, value: T) -> tuple[T, ...]:
-    return (*values[:row], value, *values[row + 1 :])

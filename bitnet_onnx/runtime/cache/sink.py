@@ -15,9 +15,10 @@ import numpy as np
 
 from ...errors import GenerationError
 from ..integers import integer
-from .growing import Cache, changed
+from .growing import Cache
 from .layout import SCALE, CacheLayout
 from .rotation import Rotation, turned_back
+from .state import changed
 
 __all__ = ["SinkCache"]
 
@@ -61,10 +62,10 @@ class SinkCache(Cache):
     def check_room(self, count: int, row: int) -> None:
         """Nothing: any number of ids has room, step by step."""
 
-    def piece(self, count: int, row: int, chunk: int) -> int:
-        """Return all of them where they fit; else each step sees what is left before it."""
+    def piece(self, count: int, row: int, chunk: int) -> int | None:
+        """Return None where all fit; else each step sees what is left before it."""
         fits = self.lengths[row] + count <= self.layout.context_length
-        return count if fits else min(chunk, self.longest)
+        return None if fits else min(chunk, self.longest)
 
     def make_room(self, count: int, row: int) -> None:
         """Drop positions where a row has no room for ``count`` more."""
@@ -92,6 +93,7 @@ class SinkCache(Cache):
                 self.buffers[name][row, :, new] = self.buffers[name][row, :, old]
             self._move_keys(layer, row, old, new, count)
         state.ids[row, new] = state.ids[row, old]
+        state = self._state
         lengths = changed(state.lengths, row, length - count)
         self._state = replace(state, lengths=lengths, dropped=changed(state.dropped, row, dropped))
 
@@ -107,8 +109,7 @@ class SinkCache(Cache):
 
     def _leave_sinks(self, row: int, length: int) -> None:
         state = self._state
-        lengths, dropped = changed(state.lengths, row, length), changed(state.dropped, row, ())
-        self._state = replace(state, lengths=lengths, dropped=dropped)
+        self._state = replace(state.cut(row, length), dropped=changed(state.dropped, row, ()))
 
 
 def _kept_int8(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -219,4 +219,5 @@ def test_an_assistant_of_another_artifact(
     assert main(command) == 2
     assert capsys.readouterr().err == (
         "error: --num-assistant-tokens acts only on drafts, expected --assistant with it\n"
+        "hint: add --assistant ARTIFACT\n"
     )

@@ -1,7 +1,7 @@
 """Maple in plain torch, as the ``modeling_maple.py`` of deepgrove/maple-preview computes it.
 
 transformers has no class for it. Written from its formulas, one token and one expert at a time;
-knows no line of bitnet_onnx. Weights are ternary times a scale for each row, as published.
+they use no line of bitnet_onnx. Weights are ternary times a scale for each row, as published.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["CONFIG", "draw", "logits", "save"]
+from bitnet_onnx.exporter.export import export
+
+__all__ = ["CONFIG", "draw", "logits", "save", "windowed"]
 
 # The published config.json with other sizes; it has no model_type.
 CONFIG: dict[str, Any] = {
@@ -121,6 +124,21 @@ def save(folder: Path, fields: dict[str, Any], weights: dict[str, Tensor], shard
     index = {"metadata": {}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+def windowed(factory: pytest.TempPathFactory, kv_cache: str) -> Path:
+    """Return an artifact whose context is much longer than its windows, made once for all tests."""
+    if kv_cache not in _WINDOWED:
+        folder = factory.mktemp("windowed")
+        fields = {**CONFIG, "max_position_embeddings": 512, "vocab_size": 300}
+        checkpoint = save(folder / "checkpoint", fields, draw(fields))
+        artifact = folder / "artifact"
+        export(checkpoint, artifact, kv_cache=kv_cache, copy_library=False)
+        _WINDOWED[kv_cache] = artifact
+    return _WINDOWED[kv_cache]
+
+
+_WINDOWED: dict[str, Path] = {}
 
 
 @torch.no_grad()

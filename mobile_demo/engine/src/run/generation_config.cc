@@ -37,6 +37,8 @@ constexpr Refused kRefused[] = {
     {"max_time", Off::kNever},
     {"min_length", Off::kZero},
     {"min_new_tokens", Off::kZero},
+    {"negative_prompt", Off::kNever},
+    {"negative_prompt_ids", Off::kNever},
     {"no_repeat_ngram_size", Off::kZero},
     {"num_beam_groups", Off::kOne},
     {"num_beams", Off::kOne},
@@ -45,16 +47,15 @@ constexpr Refused kRefused[] = {
     {"presence_penalty", Off::kZero},
     {"remove_invalid_values", Off::kFalse},
     {"sequence_bias", Off::kNever},
+    {"structured_outputs", Off::kNever},
     {"suppress_tokens", Off::kEmptyList},
     {"token_healing", Off::kFalse},
     {"top_h", Off::kNever},
     {"typical_p", Off::kOne, true},
     {"watermarking_config", Off::kNever},
 };
-// They say where a cache lies, not what the next id is.
-constexpr const char* kCaches[] = {"dynamic",        "dynamic_full",     "static",
-                                   "offloaded",      "offloaded_static", "paged",
-                                   "sliding_window", "hybrid",           "hybrid_chunked"};
+// transformers' names of a cache that grows, which is the one here.
+constexpr const char* kCaches[] = {"dynamic", "dynamic_full", "hybrid"};
 
 bool is_off(const Value& value, Off off) {
   switch (off) {

@@ -51,7 +51,7 @@ int main() {
   CHECK(c.has_eos && c.eos_ids.empty());
   // Off, without a meaning here, or unknown to transformers.
   good(R"({"num_beams": 1, "min_length": 0, "use_cache": true, "chat_format": "chatml",
-           "bad_words_ids": [], "suppress_tokens": null, "cache_implementation": "static",
+           "bad_words_ids": [], "suppress_tokens": null, "cache_implementation": "hybrid",
            "guidance_scale": 1.0, "typical_p": 1.0, "_from_model_config": true})");
   // They act on sampling alone.
   for (const char* text : {R"({"typical_p": 0.9})", R"({"epsilon_cutoff": 1e-4})",
@@ -68,7 +68,15 @@ int main() {
   refused(R"({"num_return_sequences": 2, "do_sample": true})", "num_return_sequences");
   refused(R"({"min_new_tokens": 3})", "min_new_tokens");
   refused(R"({"forced_eos_token_id": 3})", "forced_eos_token_id");
-  refused(R"({"cache_implementation": "quantized"})", "cache_implementation");
+  for (const char* cache :
+       {"quantized", "static", "offloaded", "sliding_window", "sink", "paged"}) {
+    refused((std::string(R"({"cache_implementation": ")") + cache + "\"}").c_str(),
+            "cache_implementation");
+  }
+  refused(R"({"cache_implementation": 1})", "cache_implementation");
+  refused(R"({"structured_outputs": {"regex": "a"}})", "structured_outputs");
+  refused(R"({"negative_prompt": "a"})", "negative_prompt");
+  refused(R"({"negative_prompt_ids": [1]})", "negative_prompt_ids");
   refused(R"({"constraints": false})", "constraints");
   refused(R"({"top_p": 2})", "top_p");
   refused(R"({"temperature": 1e999})", "temperature");

@@ -27,10 +27,8 @@ const LENGTHS = ["max_new_tokens", "max_length"] as const;
 const REFUSED: Readonly<Record<string, readonly unknown[]>> = {
   bad_words_ids: [],
   begin_suppress_tokens: [],
-  cache_implementation: [
-    ...["dynamic", "dynamic_full", "static", "offloaded", "offloaded_static", "paged"],
-    ...["sliding_window", "hybrid", "hybrid_chunked"],
-  ],
+  // transformers' names of a cache that grows, which is the one here.
+  cache_implementation: ["dynamic", "dynamic_full", "hybrid"],
   constraints: [],
   dola_layers: [],
   encoder_no_repeat_ngram_size: [0],
@@ -47,6 +45,8 @@ const REFUSED: Readonly<Record<string, readonly unknown[]>> = {
   max_time: [],
   min_length: [0],
   min_new_tokens: [0],
+  negative_prompt: [],
+  negative_prompt_ids: [],
   no_repeat_ngram_size: [0],
   num_beam_groups: [1],
   num_beams: [1],
@@ -55,6 +55,7 @@ const REFUSED: Readonly<Record<string, readonly unknown[]>> = {
   presence_penalty: [0],
   remove_invalid_values: [false],
   sequence_bias: [],
+  structured_outputs: [],
   suppress_tokens: [],
   token_healing: [false],
   top_h: [],
