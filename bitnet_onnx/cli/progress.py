@@ -25,7 +25,7 @@ class _Session:
     def __init__(self, session: SessionLike) -> None:
         self._session = session
         self.vocab_size, self.context_length = session.vocab_size, session.context_length
-        self.exact_in_groups = session.exact_in_groups
+        self.exact_in_groups, self.layers = session.exact_in_groups, session.layers
 
     def claim(self) -> LeaseLike:
         return _Lease(self._session.claim())
