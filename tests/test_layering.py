@@ -41,7 +41,7 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     passes.projections passes.attention passes.zeros passes.norms stock save last head chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: model
-generation: checks watermarking beam_options options fields config constraints.outputs
+generation: checks watermarking beam_options layer_options options fields config constraints.outputs
     constraints.schemas constraints.reasons constraints.compiled extras processors.past
     processors.penalties processors.sequences processors.lengths processors.plain processors.own
     processors.greenlist processors.watermark processors.warpers processors.diversity
@@ -49,7 +49,7 @@ generation: checks watermarking beam_options options fields config constraints.o
     strategies.forks strategies.beams strategies.hypotheses strategies.forced_words
     strategies.groups strategies.constrained strategies.drafts
     strategies.lookup strategies.assistant strategies.schedules strategies.speculation
-    loop
+    strategies.contrastive strategies.dola strategies.ways loop
     watermark text chat model
 verification: taps reference result compare embedding
 bench: measure breakdown embedding

@@ -20,6 +20,7 @@ NAMES = (
     "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p",
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
     "guidance_scale", "max_time", "seed", "prompt_lookup_num_tokens", "max_matching_ngram_size",
+    "penalty_alpha", "dola_layers",
 )  # fmt: skip
 MORE = (  # of one command
     "num_return_sequences", "num_beams", "length_penalty", "early_stopping", "num_beam_groups",
@@ -68,6 +69,11 @@ NUMBERS: dict[str, tuple[type, str]] = {
         "lead the answer away from that to the negative prompt, which is the prompt's last token "
         "where none is given; default: 1, off",
     ),
+    "--penalty-alpha": (
+        float,
+        "contrastive search: of the --top-k likeliest tokens take one that is unlike what was "
+        "before, the more so the nearer to 1; needs an artifact with hidden states; default: 0",
+    ),
     "--max-time": (float, "begin no token after this many seconds; default: no limit"),
     "--prompt-lookup-num-tokens": (
         int,
@@ -106,6 +112,14 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
     for name, (kind, meaning) in NUMBERS.items():
         group.add_argument(name, type=kind, help=meaning)
     group.add_argument(
+        "--dola-layers",
+        type=_layers,
+        metavar="LAYERS",
+        help="DoLa: take tokens that the last layer finds likelier than an early one did, which is "
+        "of the low or the high half, or one of these, as 0,2,4; needs an artifact with hidden "
+        "states; transformers recommends a --repetition-penalty of 1.2 with it",
+    )
+    group.add_argument(
         "--stop-string",
         "--stop-strings",
         action="append",
@@ -113,6 +127,11 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
         dest="stop_strings",
         help="a text that ends an answer; repeat the option for several",
     )
+
+
+def _layers(text: str) -> str | tuple[int, ...]:
+    parts = text.split(",")
+    return tuple(map(int, parts)) if all(part.strip().isdecimal() for part in parts) else text
 
 
 def add_assistant(parser: argparse.ArgumentParser) -> None:
@@ -172,6 +191,12 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
         raise GenerationError(
             f"--{idle.replace('_', '-')} acts only with beams, expected --num-beams with it",
             hint="give bitnet-onnx generate --num-beams 4, too",
+        )
+    if asked.idle_alpha(changes):
+        raise GenerationError(
+            "--penalty-alpha acts only in greedy decoding, expected neither --do-sample nor"
+            " --num-beams, and --top-k of at least 2, with it",
+            hint="add --no-do-sample where the file asks for sampling",
         )
     changes.pop("do_sample", None)
     if ignored := asked.ignored(changes):

@@ -42,6 +42,8 @@ def check_alone(path: Path | None, prompts: int, config: GenerationConfig) -> No
         reason = f"{config.num_beams} beams"
     elif config.guides:
         reason = "--guidance-scale, which computes two prompts"
+    elif config.contrasts:
+        reason = "penalty_alpha, which needs the hidden states of the whole prompt"
     if reason is not None:
         raise GenerationError(
             f"--prompt-cache is given with {reason}, expected one prompt and one answer"

@@ -48,6 +48,17 @@ class GenerationConfig(Options):
         """Whether guidance_scale acts."""
         return self.guidance_scale is not None and self.guidance_scale != 1
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether penalty_alpha acts, as transformers chooses the way to generate."""
+        plain = not self.do_sample and self.num_beams == 1
+        return bool(self.penalty_alpha) and plain and self.top_k > 1
+
+    @property
+    def reads_layers(self) -> bool:
+        """Whether the options ask for what only hidden states can answer."""
+        return self.contrasts or self.dola_layers is not None
+
     def limit(self, prompt_tokens: int) -> int:
         """Return the largest number of new tokens after a prompt."""
         if self.max_new_tokens is not None:
@@ -85,6 +96,12 @@ class GenerationConfig(Options):
                 " num_beams of at least 2 with it",
                 hint="add num_beams=4",
             )
+        if changed.idle_alpha(changes):
+            raise GenerationError(
+                f"penalty_alpha is {changed.penalty_alpha} but acts only in greedy decoding,"
+                " expected neither do_sample nor num_beams, and top_k of at least 2",
+                hint="leave out penalty_alpha, or do_sample and num_beams",
+            )
         if ignored := changed.ignored(changes):
             raise GenerationError(
                 f"{ignored} is {changes[ignored]!r} but acts only when sampling, expected "
@@ -100,7 +117,13 @@ class GenerationConfig(Options):
         """
         if self.do_sample or "do_sample" in changes or self.temperature == 0:
             return None
-        return next((n for n in changes if n in SAMPLING and changes[n] is not None), None)
+        acts = {"top_k"} if self.penalty_alpha else set[str]()
+        idle = (n for n in changes if n in SAMPLING and n not in acts)
+        return next((n for n in idle if changes[n] is not None), None)
+
+    def idle_alpha(self, changes: Mapping[str, Any]) -> bool:
+        """Return whether penalty_alpha is among the changes and has no effect."""
+        return bool(changes.get("penalty_alpha")) and not self.contrasts
 
     def idle_of_beams(self, changes: Mapping[str, Any]) -> str | None:
         """Return the first of the changes that has no effect because there are no beams."""

@@ -38,9 +38,7 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
         "sliding_window", "hybrid", "hybrid_chunked",
     ),
     "constraints": (),
-    "dola_layers": (),
     "force_bos_token_to_be_generated": (False,),
-    "penalty_alpha": (0.0,),
     "token_healing": (False,),
 }  # fmt: skip
 
