@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     from ..artifact import TASK, Artifact
     from ..generation.chat import Chat
     from ..generation.loop import check_stream
+    from ..generation.strategies.ways import check_layers
     from ..generation.text import of_chat
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
     assistant = assistant_of(args)
     cache = _shifting(args, tokenizer, options, artifact) if args.context_shift else {}
     with Session(artifact, threads=args.threads, **cache) as session:
+        check_layers(session.layers, config)
         kept = PromptCache(session, args.prompt_cache)
         say_drafts(session, args, config)
         chat = Chat(watched(session), tokenizer, system=args.system, on_notice=say, **options)

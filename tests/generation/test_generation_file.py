@@ -124,7 +124,7 @@ def test_sampled_probabilities_are_those_of_transformers(kind: str, tmp_path: Pa
 
 
 WRONG: dict[str, Any] = {
-    "penalty_alpha": 0.6, "dola_layers": "low", "constraints": [[1]], "token_healing": True,
+    "constraints": [[1]], "token_healing": True,
     "cache_implementation": "quantized", "force_bos_token_to_be_generated": True,
     "assistant_ensemble_weight": 0.5,
 }  # fmt: skip

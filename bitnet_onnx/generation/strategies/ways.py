@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import GenerationError
+from ...runtime.hidden import Layers
 from ..config import GenerationConfig
 from ..extras import Extras
 from ..leases import LeaseLike, SessionLike
@@ -17,7 +18,7 @@ from . import single, speculation
 from .contrastive import Contrast, contrast
 from .dola import Dola, dola
 
-__all__ = ["Way", "way"]
+__all__ = ["Way", "check_layers", "way"]
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,26 @@ def way(
     """Return the way that the options ask for; raise GenerationError where it cannot be gone."""
     if not config.reads_layers:
         return Way(speculation.speculation(session, rows, config, extras))
-    option = "penalty_alpha" if config.contrasts else "dola_layers"
-    asked = f"{option} {getattr(config, option)!r}"
     if extras is not None and extras.assistant_model is not None:
         raise GenerationError(
-            f"assistant_model is given with {asked}, expected one of them: drafts are checked in"
-            " greedy decoding and sampling"
+            f"assistant_model is given with {_asked(config)}, expected one of them: drafts are"
+            " checked in greedy decoding and sampling"
         )
-    if session.layers is None:
-        raise GenerationError(
-            f"the options ask for {asked}, but the artifact gives no hidden states, expected one"
-            " that was exported with them",
-            hint="export the checkpoint again with --outputs hidden-states",
-        )
+    check_layers(session.layers, config)
     return Way(contrast=contrast(session, rows, config), dola=dola(session, config))
+
+
+def check_layers(layers: Layers | None, config: GenerationConfig) -> None:
+    """Raise GenerationError where the options need hidden states that a session does not give."""
+    if layers is None and config.reads_layers:
+        raise GenerationError(
+            f"the options ask for {_asked(config)}, but the artifact gives no hidden states,"
+            " expected one that was exported with them",
+            hint="export the checkpoint again with --outputs hidden-states; where"
+            " generation_config.json asks for it, --ignore-generation-config does not read it",
+        )
+
+
+def _asked(config: GenerationConfig) -> str:
+    option = "penalty_alpha" if config.contrasts else "dola_layers"
+    return f"{option} {getattr(config, option)!r}"
