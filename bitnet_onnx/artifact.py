@@ -23,6 +23,7 @@ __all__ = ["Artifact", "data_files", "write_manifest"]
 FORMAT_VERSION = 2
 MODEL = "model.onnx"
 LAST = "model_last.onnx"  # the graph for clients that read the logits of the last position alone
+HEAD = "model_head.onnx"  # the head alone, where the graph gives hidden states
 WEIGHTS = "model.onnx_data"  # further parts: model.onnx_data_1, model.onnx_data_2, ...
 CONFIG = "config.json"  # what other clients read
 CHECKPOINT_CONFIG = "checkpoint_config.json"  # what the network is
@@ -32,6 +33,7 @@ TASK, EMBEDDING = "text-generation", "embedding"
 USES = {TASK: "bitnet-onnx generate or chat", EMBEDDING: "bitnet-onnx embed"}
 TARGETS = ("native", "stock")  # on the custom-op library; on ONNX Runtime's operators alone
 LINEARS = ("ternary", "bf16", "float32", "int8")  # the first one where the field is left out
+OUTPUTS = ("logits", "hidden-states")  # so here; hidden states come beside the logits
 HASHED_AT_OPEN = 16 << 20  # bytes: only ``check_hashes`` reads the whole of larger files
 
 _KNOWN: dict[str, tuple[Any, ...]] = {
@@ -42,6 +44,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "head": ("bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"),
     "kv_cache": ("float32", "float16", "int8"),
     "linears": LINEARS,
+    "outputs": OUTPUTS,
     "pooling": ("none", "last", "mean"),  # of a network that embeds texts
     "normalize": (False, True),
 }
@@ -57,7 +60,7 @@ _FIELDS = {*_KNOWN, *_SIZES, "network", "source", "files", "tools"}  # with the 
 # Version 1 lacks these fields. Its data files are model.onnx.data or model-00001-of-00002.onnx.data
 # and so on, and its config.json is the checkpoint's own.
 _NEW_IN_2 = {"task": TASK, "network": ""}
-_OPTIONAL = {"linears": LINEARS[0], "pooling": "none", "normalize": False}
+_OPTIONAL = {"linears": LINEARS[0], "outputs": OUTPUTS[0], "pooling": "none", "normalize": False}
 _DATA = re.compile(r"model\.onnx_data(_[0-9]+)?|model(-[0-9]+-of-[0-9]+)?\.onnx\.data")
 
 
@@ -82,7 +85,7 @@ class Artifact:
 
     ``folder`` is its path and ``manifest`` what manifest.json holds. These fields of the manifest
     are attributes, too: context_length, vocab_size, num_hidden_layers, num_key_value_heads,
-    head_dim, target, head, kv_cache, linears.
+    head_dim, target, head, kv_cache, linears, outputs.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class Artifact:
     head: str
     kv_cache: str
     linears: str = LINEARS[0]
+    outputs: str = OUTPUTS[0]
 
     @classmethod
     def open(cls, folder: str | Path) -> Artifact:
@@ -109,7 +113,7 @@ class Artifact:
                 hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
             )
         manifest = _read_manifest(folder / MANIFEST)
-        names = ("target", "head", "kv_cache", "linears", *_SIZES)
+        names = ("target", "head", "kv_cache", "linears", "outputs", *_SIZES)
         named = {name: manifest[name] for name in names}
         artifact = cls(folder, manifest, **named)
         for name, entry in manifest["files"].items():

@@ -21,9 +21,9 @@ FACE = """
 load(artifact, *, threads=0, custom_ops=True, generation_config=None, cache=None,
     sinks=None, cache_dir=None)
 export(checkpoint, output, *, target='native', head=None, linears=None, kv_cache='float32',
-    context_length=None, pooling=None, revision=None, ignore_keys=(), allow_degenerate=False,
-    passes=('projections', 'attention', 'zeros', 'norms'), copy_library=True,
-    progress=False)
+    context_length=None, pooling=None, outputs='logits', revision=None, ignore_keys=(),
+    allow_degenerate=False, passes=('projections', 'attention', 'zeros', 'norms'),
+    copy_library=True, progress=False)
 verify(checkpoint, artifact, prompts=None, max_new_tokens=None, *, against='torch', progress=False)
 open_checkpoint(source, *, revision=None, i2s_layout='x86', ignore_keys=(), allow_degenerate=False)
 Model(session, tokenizer, generation_config=None)
@@ -58,8 +58,9 @@ GenerationConfig(max_new_tokens=None, do_sample=False, temperature=1.0, top_k=50
     frequency_penalty=0.0, forced_bos_token_id=None, remove_invalid_values=False,
     exponential_decay_length_penalty=None, renormalize_logits=False, guidance_scale=None,
     num_return_sequences=1, length_penalty=1.0, early_stopping=False, num_beam_groups=1,
-    diversity_penalty=0.0, force_words_ids=None, pad_token_id=None, max_time=None,
-    watermarking_config=None, prompt_lookup_num_tokens=None, max_matching_ngram_size=None,
+    diversity_penalty=0.0, force_words_ids=None, penalty_alpha=None, dola_layers=None,
+    pad_token_id=None, max_time=None, watermarking_config=None,
+    prompt_lookup_num_tokens=None, max_matching_ngram_size=None,
     num_assistant_tokens_schedule=None, num_assistant_tokens=None,
     assistant_confidence_threshold=None, cache_implementation=None)
 WatermarkingConfig(greenlist_ratio=0.25, bias=2.0, hashing_key=15485863,
@@ -80,6 +81,7 @@ Session.ids(row=0)
 Session.prefill(ids, row=0)
 Session.score(ids, row=0)
 Session.decode(ids)
+Session.early_logits(layers)
 Session.truncate(length, row=0)
 Session.reorder(order)
 Session.fork(count, row=0)

@@ -31,24 +31,28 @@ model: exact layers grouped binary linears hadamard experts rotary decoder gated
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
     float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
-runtime: owned integers pages calls cache.layout cache.state cache.reorder cache.growing cache.saved
-    graph cache.rotation cache.sink cache.offloaded cache.sliding cache.kinds open steps users
+runtime: owned integers pages calls hidden cache.layout cache.state cache.reorder cache.growing
+    cache.saved
+    graph cache.rotation cache.sink cache.offloaded cache.sliding cache.kinds open binding steps
+    users
     lease session vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 exporter: options defaults pooling traced_experts traced_rotations rope_tables traced trace editing
     readers embedding
-    passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
+    passes.projections passes.attention passes.zeros passes.norms stock save last head chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: model
-generation: checks watermarking beam_options options idle fields config constraints.outputs
+generation: checks watermarking beam_options layer_options options idle fields config
+    constraints.outputs
     constraints.schemas constraints.reasons constraints.compiled extras processors.past
     processors.penalties processors.sequences processors.lengths processors.plain processors.own
     processors.greenlist processors.watermark processors.warpers processors.diversity
     constraints.follow processors.order sampling guidance leases rows strategies.single
     strategies.forks strategies.beams strategies.hypotheses strategies.forced_words
     strategies.groups strategies.constrained strategies.drafts
-    strategies.lookup strategies.assistant strategies.schedules strategies.speculation loop
+    strategies.lookup strategies.assistant strategies.schedules strategies.speculation
+    strategies.contrastive strategies.dola strategies.ways loop
     watermark text chat model
 verification: taps reference result compare embedding
 bench: measure breakdown embedding

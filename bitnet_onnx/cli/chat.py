@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     from ..artifact import TASK, Artifact
     from ..generation.chat import Chat
     from ..generation.loop import check_stream
+    from ..generation.strategies.ways import check_layers
     from ..generation.text import compiled, of_chat
     from ..runtime.session import Session
     from ..text.tokenizer import Tokenizer
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
         cache |= _shifting(args, tokenizer, options, artifact)
         config = replace(config, cache_implementation=None)
     with Session(artifact, threads=args.threads, **cache) as session:
+        check_layers(session.layers, config)
         kept = PromptCache(session, args.prompt_cache)
         extras["structured_outputs"] = compiled(session, tokenizer, config, form)
         say_drafts(session, args, config)

@@ -16,6 +16,7 @@ OPTIONS = (
     "kv_cache",
     "context_length",
     "pooling",
+    "outputs",
 )  # of export(), whose defaults hold
 CHOSEN = {  # why, where --linears is not given
     "bf16": "bfloat16 holds every weight of the checkpoint",
@@ -64,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pooling",
         help="of a network that embeds texts: last, the vector of the last token, or mean; "
         "default: what the checkpoint says, or else last",
+    )
+    parser.add_argument(
+        "--outputs",
+        help="logits (default); hidden-states: also those of each layer, which contrastive search "
+        "and DoLa need",
     )
 
 

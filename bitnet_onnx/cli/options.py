@@ -24,6 +24,7 @@ NAMES = (
     "repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram_size",
     "guidance_scale", "max_time", "seed", "prompt_lookup_num_tokens", "max_matching_ngram_size",
     "cache_implementation",
+    "penalty_alpha", "dola_layers",
 )  # fmt: skip
 MORE = (  # of one command
     "num_return_sequences", "num_beams", "length_penalty", "early_stopping", "num_beam_groups",
@@ -73,6 +74,11 @@ NUMBERS: dict[str, tuple[type, str]] = {
         float,
         "lead the answer away from that to the negative prompt, which is the prompt's last token "
         "where none is given; default: 1, off",
+    ),
+    "--penalty-alpha": (
+        float,
+        "contrastive search: of the --top-k likeliest tokens take one that is unlike what was "
+        "before, the more so the nearer to 1; needs an artifact with hidden states; default: 0",
     ),
     "--max-time": (float, "begin no token after this many seconds; default: no limit"),
     "--prompt-lookup-num-tokens": (
@@ -126,6 +132,14 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
         help="with --cache offloaded: the folder of its temporary files; default: the system's",
     )
     group.add_argument(
+        "--dola-layers",
+        type=_layers,
+        metavar="LAYERS",
+        help="DoLa: take tokens that the last layer finds likelier than an early one did, which is "
+        "of the low or the high half, or one of these, as 0,2,4; needs an artifact with hidden "
+        "states; transformers recommends a --repetition-penalty of 1.2 with it",
+    )
+    group.add_argument(
         "--stop-string",
         "--stop-strings",
         action="append",
@@ -133,6 +147,11 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
         dest="stop_strings",
         help="a text that ends an answer; repeat the option for several",
     )
+
+
+def _layers(text: str) -> str | tuple[int, ...]:
+    parts = text.split(",")
+    return tuple(map(int, parts)) if all(part.strip().isdecimal() for part in parts) else text
 
 
 def add_assistant(parser: argparse.ArgumentParser) -> None:
@@ -243,6 +262,12 @@ def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfi
         raise GenerationError(
             f"{option} acts only {need.acts}, expected {needed} with it",
             hint=f"add {needed} {VALUES.get(need.needed, need.value)}".rstrip(),
+        )
+    if asked.idle_alpha(changes):
+        raise GenerationError(
+            "--penalty-alpha acts only in greedy decoding, expected neither --do-sample nor"
+            " --num-beams, and --top-k of at least 2, with it",
+            hint="add --no-do-sample where the file asks for sampling",
         )
     if asked.max_new_tokens is None and asked.max_length is None:
         return replace(asked, max_new_tokens=args.new_tokens)

@@ -25,7 +25,7 @@ class _Session:
     def __init__(self, session: SessionLike) -> None:
         self._session = session
         self.vocab_size, self.context_length = session.vocab_size, session.context_length
-        self.exact_in_groups = session.exact_in_groups
+        self.exact_in_groups, self.layers = session.exact_in_groups, session.layers
         self.cache_implementation = getattr(session, "cache_implementation", None)
 
     def claim(self) -> LeaseLike:

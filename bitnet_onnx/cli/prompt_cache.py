@@ -45,6 +45,8 @@ def check_alone(path: Path | None, prompts: int, config: GenerationConfig) -> No
         reason = f"{config.num_beams} beams"
     elif config.guides:
         reason = "--guidance-scale, which computes two prompts"
+    elif config.contrasts:
+        reason = "penalty_alpha, which needs the hidden states of the whole prompt"
     elif config.cache_implementation in PASSING:
         raise GenerationError(
             f"--prompt-cache is given with the cache {config.cache_implementation!r}, which does "

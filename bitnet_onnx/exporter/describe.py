@@ -178,6 +178,7 @@ def _manifest(checkpoint: Checkpoint, options: Options, pooling: Pooling | None)
         "target": options.target,
         "head": options.head,
         "linears": options.linears,
+        "outputs": options.outputs,
         "kv_cache": options.kv_cache,
         "context_length": options.context,
         "vocab_size": config.vocab_size,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..artifact import LINEARS, Artifact
+from ..artifact import LINEARS, OUTPUTS, Artifact
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
@@ -59,6 +59,12 @@ def wanted(name: str, config: BitNetConfig, given: dict[str, Any]) -> dict[str, 
 
     Raises ConfigError where the device cannot run one.
     """
+    if given.get("outputs") not in (None, OUTPUTS[0]):
+        raise ConfigError(
+            f"outputs is {given['outputs']!r} with --for {name}, expected logits: apps do not"
+            " read hidden states",
+            hint="leave --for or --outputs out",
+        )
     preset = PRESETS[name]
     preset = replace(
         preset, context_length=min(preset.context_length, config.max_position_embeddings)

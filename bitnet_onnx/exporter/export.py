@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from .. import native
-from ..artifact import data_files
+from ..artifact import OUTPUTS, data_files
 from ..errors import ConfigError
 from ..files import forget, new_folder
 from ..weights.checkpoint.base import Checkpoint
@@ -20,6 +20,7 @@ from ..weights.open import open_checkpoint
 from .defaults import default_head, default_linears
 from .describe import describe
 from .embedding import embedding_readers, trace_embedding
+from .head import save_head
 from .last import save_last
 from .options import FLOAT_LINEARS, PASSES, Options
 from .passes.attention import join_attention
@@ -54,13 +55,14 @@ def export(
     kv_cache: str = "float32",
     context_length: int | None = None,
     pooling: str | None = None,
+    outputs: str = OUTPUTS[0],
     revision: str | None = None,
     ignore_keys: Collection[str] = (),
     allow_degenerate: bool = False,
     passes: Collection[str] = PASSES,
     copy_library: bool = True,
     progress: bool = False,
-) -> Path:  # long: its docstring says what each of thirteen options means
+) -> Path:  # long: its docstring says what each of fourteen options means
     """Write the artifact folder ``output`` and return it.
 
     checkpoint: an open one, or a folder, a .gguf file, or a Hugging Face Hub id, of which
@@ -82,6 +84,8 @@ def export(
     and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.
     pooling: of a network that embeds texts, ``last`` or ``mean``; by default what the checkpoint's
     files say, or else last.
+    outputs: ``hidden-states`` gives, beside the logits and for the same positions, the input of
+    each layer and that of the head. Contrastive search and DoLa need them.
     ignore_keys, allow_degenerate: what ``open_checkpoint`` takes, where the checkpoint is not open.
     context_length: positions that may be fed, by default the config's max_position_embeddings.
     passes: the passes to run, of those whose operators the target has. They do not change a bit of
@@ -111,6 +115,7 @@ def export(
         context_length,
         tuple(passes),
         default_linears(checkpoint) if linears is None else linears,
+        outputs,
     )
     if pooled is not None:
         options = embedding_options(checkpoint, options, pooled)
@@ -138,6 +143,8 @@ def export(
             pooled is None and options.kv_cache != "int8"
         ):  # no client that needs it can feed the scales of a cache
             save_last(folder)
+        if options.outputs == OUTPUTS[1]:
+            save_head(folder, config)
         describe(folder, checkpoint, options, library if copy_library else None, pooled)
     for name in data_files(Path(output)):
         forget(Path(output) / name)

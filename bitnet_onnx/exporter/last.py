@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from ..artifact import LAST, MODEL
-from .trace import KEEP
+from .trace import KEEP, STATES
 
 __all__ = ["save_last"]
 
@@ -25,6 +25,9 @@ def save_last(folder: Path) -> None:
     inputs.remove(next(value for value in inputs if value.name == KEEP))
     default = next(tensor for tensor in initializers if tensor.name == KEEP)
     default.CopyFrom(numpy_helper.from_array(np.ones(1, np.int64), KEEP))
+    outputs = [value for value in model.graph.output if not value.name.startswith(STATES)]
+    model.graph.ClearField("output")
+    model.graph.output.extend(outputs)
     logits = next(value for value in model.graph.output if value.name == "logits")
     kept = logits.type.tensor_type.shape.dim[1]
     # A size, not a name: onnxruntime-genai then makes room for the logits of one position.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..artifact import LINEARS, TARGETS
+from ..artifact import LINEARS, OUTPUTS, TARGETS
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 
@@ -46,6 +46,8 @@ class Options:
     passes: tuple[str, ...]
     linears: str = LINEARS[0]
     """How float linears are stored."""
+    outputs: str = OUTPUTS[0]
+    """Whether the graph gives hidden states beside the logits."""
 
     def __post_init__(self) -> None:
         known_values = {
@@ -53,6 +55,7 @@ class Options:
             "linears": LINEARS,
             "target": TARGETS,
             "kv_cache": KV_CACHES,
+            "outputs": OUTPUTS,
         }
         for name, known in known_values.items():
             if (value := getattr(self, name)) not in known:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..artifact import EMBEDDING
+from ..artifact import EMBEDDING, OUTPUTS
 from ..errors import ConfigError
 from ..network.pooling import POOLINGS, Pooling
 from ..weights.checkpoint.base import Checkpoint
@@ -48,6 +48,11 @@ def embedding_options(checkpoint: Checkpoint, options: Options, pooling: Pooling
         raise ConfigError(
             f"kv_cache is {options.kv_cache!r}, but a network that embeds texts has no cache",
             hint="leave --kv-cache out",
+        )
+    if options.outputs != OUTPUTS[0]:
+        raise ConfigError(
+            f"outputs is {options.outputs!r}, but a network that embeds texts gives vectors",
+            hint="leave --outputs out",
         )
     window, asked = _window(checkpoint), options.context_length
     if asked is not None and window is not None and asked > window:

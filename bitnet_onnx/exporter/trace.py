@@ -19,13 +19,15 @@ from torch import Tensor, nn
 
 from .. import __version__
 from .. import operators as ops
+from ..artifact import OUTPUTS
 from ..model import empty
 from ..network.config import BitNetConfig
 from .options import KV_CACHES, Options
 from .traced import TracedBitNet
 
-__all__ = ["KEEP", "attach_functions", "quiet", "tidy", "trace", "traced"]
+__all__ = ["KEEP", "STATES", "attach_functions", "quiet", "tidy", "trace", "traced"]
 
+STATES = "hidden_states."  # how the names of these outputs begin
 KEEP = "logits_to_keep"  # an optional input: the number of last positions, 0 for all
 EXPORTERS = ("torch", "onnxscript", "onnx_ir")  # the loggers of torch's exporter
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
@@ -64,8 +66,14 @@ def _trace(config: BitNetConfig, options: Options) -> ir.Model:
         "past": pasts,
     }
     inputs = ["input_ids", "attention_mask", KEEP, *(f"past_key_values.{pair}" for pair in pairs)]
-    outputs = ["logits", *(f"present.{pair}" for pair in pairs)]
+    outputs = ["logits", *(f"present.{pair}" for pair in pairs), *states_of(config, options)]
     return traced(network, example, shapes, inputs, outputs)
+
+
+def states_of(config: BitNetConfig, options: Options) -> list[str]:
+    """Return the names of the hidden states that a graph gives, one more than it has layers."""
+    count = config.num_hidden_layers + 1 if options.outputs == OUTPUTS[1] else 0
+    return [f"{STATES}{number}" for number in range(count)]
 
 
 def traced(
@@ -115,6 +123,8 @@ def _finish(model: ir.Model) -> None:
     for value in (*graph.inputs, *graph.outputs):
         assert value.shape is not None
         name = str(value.name)
+        if name.startswith(STATES):
+            dims[name] = dims["logits"]
         cache = ["batch_size", None, "past_sequence_length" if "past" in name else total, None]
         dims.setdefault(name, cache[: len(value.shape)] if "." in name else [None])
     keep = next(value for value in graph.inputs if value.name == KEEP)

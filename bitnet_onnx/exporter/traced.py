@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import operators as ops
+from ..artifact import OUTPUTS
 from ..model import (
     Attend,
     BinaryLinear,
@@ -271,18 +272,24 @@ class TracedBitNet(nn.Module):
         for name in rope_names(config):
             self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
         self.config, self.logits_scaling = config, config.logits_scaling
+        self.shows_states = options.outputs == OUTPUTS[1]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: Tensor, *past: Tensor
     ) -> tuple[Tensor, ...]:
-        """Return logits and each layer's present KeyValue in turn; past has the same order."""
+        """Return logits, each layer's present KeyValue in turn, and hidden states, if asked for.
+
+        past has the order of the presents. The states are the input of each layer and of the head.
+        """
         lengths = attention_mask.sum(dim=1, dtype=torch.int32) - 1
         total = torch.scalar_tensor(attention_mask.shape[1], dtype=torch.int32)
         x = self.model.first(self.model.embed_tokens.embed(input_ids))
-        presents: list[Tensor] = []
+        presents, states = list[Tensor](), list[Tensor]()
         each = len(past) // len(self.model.layers)
         for i, layer in enumerate(self.model.layers):
             rope = tuple(self.get_buffer(name) for name in rope_of(self.config, i))
+            if self.shows_states:
+                states.append(ops.last_positions(x, logits_to_keep))
             x, present = layer(x, rope, (lengths, total), past[each * i : each * (i + 1)])
             presents += present
         x = self.model.last(ops.last_positions(x, logits_to_keep))
@@ -290,4 +297,4 @@ class TracedBitNet(nn.Module):
         logits = head.logits(x)
         if self.logits_scaling != 1:
             logits = logits / self.logits_scaling
-        return logits, *presents
+        return logits, *presents, *([*states, x] if self.shows_states else [])

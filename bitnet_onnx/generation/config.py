@@ -49,6 +49,17 @@ class GenerationConfig(Options):
         """Whether guidance_scale acts."""
         return self.guidance_scale is not None and self.guidance_scale != 1
 
+    @property
+    def contrasts(self) -> bool:
+        """Whether penalty_alpha acts, as transformers chooses the way to generate."""
+        plain = not self.do_sample and self.num_beams == 1
+        return bool(self.penalty_alpha) and plain and self.top_k > 1
+
+    @property
+    def reads_layers(self) -> bool:
+        """Whether the options ask for what only hidden states can answer."""
+        return self.contrasts or self.dola_layers is not None
+
     def limit(self, prompt_tokens: int) -> int:
         """Return the largest number of new tokens after a prompt."""
         if self.max_new_tokens is not None:
@@ -82,7 +93,17 @@ class GenerationConfig(Options):
         changed = replace(self, **changes)
         if found := unmet(changed, changes):
             raise idle_option(*found, changes)
+        if changed.idle_alpha(changes):
+            raise GenerationError(
+                f"penalty_alpha is {changed.penalty_alpha} but acts only in greedy decoding,"
+                " expected neither do_sample nor num_beams, and top_k of at least 2",
+                hint="leave out penalty_alpha, or do_sample and num_beams",
+            )
         return changed
+
+    def idle_alpha(self, changes: Mapping[str, Any]) -> bool:
+        """Return whether penalty_alpha is among the changes and has no effect."""
+        return bool(changes.get("penalty_alpha")) and not self.contrasts
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationConfig:

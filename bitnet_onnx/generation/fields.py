@@ -34,11 +34,9 @@ HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED}".split())
 REFUSED: Mapping[str, tuple[Any, ...]] = {
     "assistant_ensemble_weight": (),
     "constraints": (),
-    "dola_layers": (),
     "force_bos_token_to_be_generated": (False,),
     "negative_prompt": (),
     "negative_prompt_ids": (),
-    "penalty_alpha": (0.0,),
     "structured_outputs": (),
     "token_healing": (False,),
 }  # fmt: skip

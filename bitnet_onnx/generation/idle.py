@@ -35,15 +35,19 @@ def _looks_up(options: Options, given: Mapping[str, Any], assisted: bool) -> boo
     return bool(options.prompt_lookup_num_tokens)
 
 
+def _samples(options: Options, given: Mapping[str, Any], assisted: bool) -> bool:
+    # Greedy decoding is what an option of sampling tends to, as the temperature goes to 0.
+    return options.do_sample or "do_sample" in given or options.temperature == 0
+
+
+SAMPLED = ("when sampling", "do_sample", "True")
 DRAFTS = "on drafts"
 LOOKED_UP = "prompt_lookup_num_tokens"
 NEEDS = (
     Need(BEAMS, "in a search of beams", "num_beams", "4",
          lambda options, given, _: options.num_beams > 1 or "num_beams" in given),
-    # Greedy decoding is what an option of sampling tends to, as the temperature goes to 0.
-    Need(SAMPLING, "when sampling", "do_sample", "True",
-         lambda options, given, _: options.do_sample or "do_sample" in given
-         or options.temperature == 0),
+    Need(tuple(name for name in SAMPLING if name != "top_k"), *SAMPLED, _samples),
+    Need(("top_k",), *SAMPLED, lambda *call: bool(call[0].penalty_alpha) or _samples(*call)),
     Need(LOOKUP, DRAFTS, LOOKED_UP, "10", _looks_up, of_call=True),
     Need(ASSISTED, DRAFTS, "assistant_model", "load(...)",
          lambda _, given, assisted: assisted, of_call=True),

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ..runtime.hidden import Layers
+
 __all__ = ["LeaseLike", "SessionLike"]
 
 
@@ -40,6 +42,17 @@ class LeaseLike(Protocol):
     def score(self, ids: Sequence[int], row: int = 0) -> np.ndarray:
         """Append ids to the row in one call and return the logits [ids, vocab] after each."""
 
+    def prefill_states(self, ids: Sequence[int], row: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Append ids to the row; return the logits [vocab] after the last, and the head's input
+        [ids, hidden] after each."""
+
+    @property
+    def hidden_states(self) -> np.ndarray:
+        """The hidden states [layers + 1, batch, positions, hidden] of the last step."""
+
+    def early_logits(self, layers: Sequence[int]) -> np.ndarray:
+        """Return the head's logits [layers, batch, vocab] of the last step's last positions."""
+
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep the first ``length`` positions of the row."""
 
@@ -56,6 +69,9 @@ class SessionLike(Protocol):
     vocab_size: int
     context_length: int
     """Positions that a row can hold."""
+
+    layers: Layers | None
+    """The layers whose hidden states its steps give; None where they give none."""
 
     @property
     def exact_in_groups(self) -> bool:

@@ -10,15 +10,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from ..errors import GenerationError
 from .config import GenerationConfig
 from .extras import Extras
-from .leases import LeaseLike, SessionLike
+from .leases import SessionLike
 from .rows import GenerationResult, Prompt, Row, rows_of
-from .strategies import single
 from .strategies.beams import BeamSearch
 from .strategies.constrained import ConstrainedSearch
 from .strategies.forks import Search, Stopped, search
 from .strategies.groups import GroupSearch
-from .strategies.speculation import Speculation, speculation
-from .strategies.speculation import steps as speculative
+from .strategies.ways import Way, way
 
 __all__ = ["GenerationResult", "TokenStream", "check_stream", "generate", "stream"]
 
@@ -46,7 +44,7 @@ def generate(
     rows = rows_of(session, prompts, config, extras)
     if not rows:
         return []
-    drafts = speculation(session, rows, config, extras)
+    how = way(session, rows, config, extras)
     lease = session.claim()
     try:
         if config.num_beams > 1:
@@ -56,27 +54,13 @@ def generate(
                 [(row, token) for row in rows for token in row.result.ids]
             )
         else:
-            sequences = single.start(lease, rows)
-            chosen = _steps(lease, sequences, rows[0], session.context_length, drafts)
+            chosen = how.begin(lease, rows, session.context_length)
         for row, token in chosen:
             if on_token is not None and on_token(row.number, token):
                 row.stop()
     finally:
         lease.release()
     return [row.result for row in rows]
-
-
-def _steps(
-    lease: LeaseLike,
-    sequences: list[single.SessionRow],
-    row: Row,
-    context: int,
-    drafts: Speculation | None,
-) -> Iterator[tuple[Row, int]]:
-    """Yield (row, id) step by step, or as drafts of the only row are checked."""
-    if drafts is None:
-        return single.steps(lease, sequences, context)
-    return speculative(lease, row, context, drafts)
 
 
 def _searches(rows: list[Row], config: GenerationConfig, extras: Extras) -> list[Search]:
@@ -105,7 +89,7 @@ def stream(
     config = config or GenerationConfig()
     check_stream(config)
     (row,) = rows_of(session, [ids], config, extras)
-    return TokenStream(session, row, speculation(session, [row], config, extras))
+    return TokenStream(session, row, way(session, [row], config, extras))
 
 
 def check_stream(config: GenerationConfig) -> None:
@@ -131,8 +115,8 @@ class TokenStream(Iterator[int]):
     user takes the session over in between, the next id raises SessionError.
     """
 
-    def __init__(self, session: SessionLike, row: Row, drafts: Speculation | None = None) -> None:
-        self._row, self._drafts = row, drafts
+    def __init__(self, session: SessionLike, row: Row, how: Way) -> None:
+        self._row, self._way = row, how
         self._ids = self._run(session)
         self.result = row.result
 
@@ -150,9 +134,7 @@ class TokenStream(Iterator[int]):
     def _run(self, session: SessionLike) -> Generator[int, None, None]:
         lease = session.claim()
         try:
-            sequences = single.reuse(lease, self._row)
-            context = session.context_length
-            for _, token in _steps(lease, sequences, self._row, context, self._drafts):
+            for _, token in self._way.go_on(lease, self._row, session.context_length):
                 yield token
         finally:
             lease.release()

@@ -24,6 +24,7 @@ from .checks import (
     sequences,
     wrong,
 )
+from .layer_options import dola_layers, refuse_beside_layers
 from .watermarking import WatermarkingConfig, watermarking
 
 __all__ = ["ASSISTED", "BEAMS", "LOOKUP", "SAMPLING", "Options"]
@@ -128,6 +129,13 @@ class Options:
     force_words_ids: Sequence[Any] | None = None
     """Beams: sequences of tokens that an answer holds; or lists of sequences, one of which it
     holds."""
+    penalty_alpha: float | None = None
+    """Contrastive search: of the ``top_k`` likeliest tokens, take the one with the largest (1 -
+    alpha) * probability - alpha * likeness to what was before. It acts without ``do_sample`` and
+    beams; 0 turns it off."""
+    dola_layers: str | Sequence[int] | None = None
+    """DoLa: tokens are chosen by how much likelier they are than an early layer finds them, which
+    is one of these: "low", "high" or numbers, of which 0 is the embedding."""
     pad_token_id: int | None = None
     """Groups: what a group that has ended goes on with, as later groups see it; None is the first
     of ``eos_token_id``."""
@@ -167,6 +175,8 @@ class Options:
                 " answer, expected do_sample=True or num_beams with it",
                 hint="add do_sample=True, or num_beams",
             )
+        if self.penalty_alpha or self.dola_layers is not None:
+            refuse_beside_layers(self)
         suppressed = {*(self.suppress_tokens or ())}
         for name in ("forced_bos_token_id", "forced_eos_token_id"):
             forced = as_tuple(getattr(self, name))
@@ -208,6 +218,8 @@ CHECKS: dict[str, Check] = {
     "force_words_ids": force_words,
     "num_beam_groups": _least(1),
     "pad_token_id": _optional(_least(0)),
+    "penalty_alpha": _optional(_number("a number of at least 0", lambda number: number >= 0)),
+    "dola_layers": dola_layers,
     "diversity_penalty": _number("a number of at least 0", lambda number: number >= 0),
     "length_penalty": _FINITE,
     "eos_token_id": ids_of,

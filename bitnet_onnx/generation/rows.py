@@ -109,6 +109,18 @@ class Row:
             logits = guided(logits, away, self._config.guidance_scale)
         sampler = self._sampler
         token = sampler.sample(logits) if draft is None else sampler.accept(logits, *draft)
+        return self._add(token, last, start)
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Return the scores [vocab] of greedy decoding; -inf is a token that is not chosen."""
+        return self._sampler.scores(logits)
+
+    def choose(self, token: int, last: bool, start: float) -> int:
+        """Take an id that a strategy chose from the scores."""
+        self._sampler.choose(token)
+        return self._add(token, last, start)
+
+    def _add(self, token: int, last: bool, start: float) -> int:
         self.result.ids.append(token)
         self.result.finish_reason = self.reason(self.result.ids, last, start)
         return token

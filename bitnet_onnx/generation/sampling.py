@@ -102,12 +102,20 @@ class Sampler:
 
     def _likeliest(self, logits: np.ndarray) -> tuple[int, np.ndarray]:
         """Return the id of the highest score, and all scores."""
-        scores = self._processors.before(self.past, logits)
-        if self._processors.marks:
-            scores = self._processors.after(self.past, scores)
+        scores = self._scored(logits)
         choice = int(np.argmax(scores))
         check_highest(scores[choice], logits, len(self.past))
         return choice, scores
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Return the scores [vocab] of greedy decoding; -inf is a token that is not chosen."""
+        scores = self._scored(logits)
+        check_highest(scores.max(), logits, len(self.past))
+        return scores
+
+    def _scored(self, logits: np.ndarray) -> np.ndarray:
+        scores = self._processors.before(self.past, logits)
+        return self._processors.after(self.past, scores) if self._processors.marks else scores
 
     def draw(self, ids: np.ndarray, probabilities: np.ndarray) -> int:
         """Return one of the ids; the probabilities are lost."""

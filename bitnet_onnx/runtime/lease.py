@@ -26,8 +26,8 @@ class Lease(User):
     """The steps of a session for one user, such as a stream; any thread may call them.
 
     Once another user has taken the session over, each of them raises SessionError. Its
-    batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate and reorder are those
-    of the Session; ``score`` computes all its ids in one call.
+    batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate, reorder, hidden_states
+    and early_logits are those of the Session; ``score`` computes all its ids in one call.
     """
 
     def __init__(self, call: Caller) -> None:
@@ -56,6 +56,18 @@ class Lease(User):
 
     def score(self, ids: Ids, row: int = 0) -> np.ndarray:
         return self._call(self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row))
+
+    def prefill_states(self, ids: Ids, row: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Append ids to a row; return the logits [V] after the last id, and the head's input [S, H]
+        after each."""
+        return self._call(self, lambda steps: steps.prefill_states(ids, row))
+
+    @property
+    def hidden_states(self) -> np.ndarray:
+        return self._call(self, lambda steps: steps.states.of_step())
+
+    def early_logits(self, layers: Sequence[int]) -> np.ndarray:
+        return self._call(self, lambda steps: steps.states.early_logits(layers))
 
     def decode(self, ids: Ids) -> np.ndarray:
         return self._call(self, lambda steps: steps.decode(ids))

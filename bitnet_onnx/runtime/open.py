@@ -6,19 +6,21 @@ Knows ONNX Runtime; does not know the cache or ids.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from .. import native
-from ..artifact import EMBEDDING, MANIFEST, Artifact
+from ..artifact import EMBEDDING, HEAD, MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
 from .cache.layout import CacheLayout
 from .graph import Graph
+from .hidden import state_names
 from .integers import integer
 from .pages import ask_for_huge_pages
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
 
-__all__ = ["VECTORS", "first_line", "open_runtime"]
+__all__ = ["VECTORS", "first_line", "open_head", "open_runtime"]
 
 MOST_THREADS = 1024
 FED = ("input_ids", "attention_mask", "logits_to_keep")
@@ -37,11 +39,7 @@ def open_runtime(
     counters: native.Counters | None,
 ) -> ort.InferenceSession:
     """Load the artifact's graph, or ``model`` instead; arguments and errors as in ``Session``."""
-    if not 0 <= integer("threads", threads) <= MOST_THREADS:
-        raise GenerationError(f"threads is {threads}, expected 0 (one per core) to {MOST_THREADS}")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = int(threads)
-    options.log_severity_level = 3  # errors only: they also reach the caller as exceptions
+    options = _options(threads)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
     if custom_ops and artifact.target == "native":
@@ -52,16 +50,7 @@ def open_runtime(
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(artifact.folder)
         )
-    try:
-        runtime = ort.InferenceSession(
-            model or str(artifact.model_path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # ONNX Runtime raises its own types, not exported by name
-        raise ArtifactError(
-            f"ONNX Runtime {ort.__version__} cannot load {artifact.model_path}: "
-            f"{first_line(error)}",
-            hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
-        ) from error
+    runtime = _loaded(artifact.model_path, options, model)
     if artifact.manifest["task"] == EMBEDDING:
         _check_embedding(artifact, runtime)
     else:
@@ -72,6 +61,33 @@ def open_runtime(
             _compare(artifact, field, of_graph)
     ask_for_huge_pages(artifact.folder)
     return runtime
+
+
+def open_head(artifact: Artifact, threads: int, custom_ops: bool) -> ort.InferenceSession:
+    """Load the head of an artifact that gives hidden states; errors as in ``Session``."""
+    options = _options(threads)
+    if custom_ops and artifact.target == "native":
+        _register_library(options)
+    return _loaded(artifact.folder / HEAD, options, None)
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    if not 0 <= integer("threads", threads) <= MOST_THREADS:
+        raise GenerationError(f"threads is {threads}, expected 0 (one per core) to {MOST_THREADS}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(threads)
+    options.log_severity_level = 3  # errors only: they also reach the caller as exceptions
+    return options
+
+
+def _loaded(path: Path, options: ort.SessionOptions, model: bytes | None) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(model or str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises its own types, not exported by name
+        raise ArtifactError(
+            f"ONNX Runtime {ort.__version__} cannot load {path}: {first_line(error)}",
+            hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
+        ) from error
 
 
 def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
@@ -85,7 +101,7 @@ def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
     present = {f"{PRESENT}{name}": name for name in layout.names}
     key = inputs[f"{PAST}0.key"]
     _compare(artifact, "kv_cache", TYPES.get(key.type, key.type))
-    read, written = {*FED, *past}, {"logits", *present}
+    read, written = {*FED, *past}, {"logits", *present, *state_names(artifact)}
     missing = read - inputs.keys() - optional | written - outputs.keys()
     for name in sorted(missing | inputs.keys() - read):
         what = "lacks" if name in missing else "needs"

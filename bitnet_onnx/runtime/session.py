@@ -21,9 +21,10 @@ from ..errors import SessionError
 from .cache.growing import CachedRow
 from .cache.kinds import CACHES, cache_kind, caches_of
 from .cache.saved import load_row, save_row
+from .hidden import Layers
 from .integers import Ids
 from .lease import Lease
-from .open import open_runtime
+from .open import open_head, open_runtime
 from .owned import SESSION_UNCOPIED, Owned
 from .steps import CHUNK, Steps
 from .users import Calls, User, Users
@@ -96,7 +97,10 @@ class Session(Owned):
         library = custom_ops and self.artifact.target == "native"
         kind = self.cache_implementation
         caches = caches_of(self.artifact, kind, sinks, folder=cache_dir, library=library)
-        self._steps = Steps(self.artifact, runtime, library, caches)
+        self.layers = Layers.of(self.artifact)
+        """The layers whose hidden states it gives; None where the artifact has none."""
+        head = partial(open_head, self.artifact, threads, custom_ops)
+        self._steps = Steps(self.artifact, runtime, library, caches, head)
         self._process = os.getpid()
         _open.add(self)
         self._calls, self._users = Calls(), Users()
@@ -188,6 +192,20 @@ class Session(Owned):
         """Append one id to every row; return logits [batch, V], valid until the next call."""
         return self._call(None, lambda steps: steps.decode(ids))
 
+    @property
+    def hidden_states(self) -> np.ndarray:
+        """The hidden states of the last step, valid until the next call.
+
+        They are float32 [layers + 1, rows, positions, hidden size]: the input of each layer and
+        that of the head, as transformers gives them, at the positions whose logits the step
+        computed. Raises GenerationError where the artifact was exported without them.
+        """
+        return self._call(None, lambda steps: steps.states.of_step())
+
+    def early_logits(self, layers: Sequence[int]) -> np.ndarray:
+        """Return the head's logits [layers, rows, V] of the last step's last hidden states."""
+        return self._call(None, lambda steps: steps.states.early_logits(layers))
+
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` positions of a row."""
         self._call(None, lambda steps: steps.cache.truncate(length, row))
@@ -259,7 +277,8 @@ def _keep_in_child() -> None:
     When ONNX Runtime ends a session, it waits for its threads, which a forked child does not have.
     """
     for session in _open:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._steps.runtime))
+        for runtime in (session._steps.runtime, session._steps.states.head):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..artifact import Artifact
-from ..errors import GenerationError, SessionError
+from ..errors import GenerationError
+from .binding import bind, bind_at, run_bound
 from .cache.growing import Cache
 from .cache.kinds import caches_of
 from .calls import Call, calls_for
+from .hidden import HiddenStates
 from .integers import Ids, integer, token_ids
-from .open import first_line
 
 __all__ = ["CHUNK", "Ids", "Steps"]
 
@@ -33,6 +34,7 @@ class _Bound:
     place: object
     ids: np.ndarray
     logits: np.ndarray
+    states: np.ndarray
     binding: Any
 
 
@@ -45,10 +47,12 @@ class Steps:
         runtime: Any,
         library: bool,
         caches: Callable[[int], Cache] | None = None,
+        open_head: Callable[[], Any] | None = None,
     ) -> None:
         """library: the operators of the custom-op library compute the linears and attention.
 
-        caches: what makes a cache for a number of rows; None makes growing ones.
+        caches: what makes a cache for a number of rows; None makes growing ones. open_head: opens
+        the head by itself.
         """
         self.runtime = runtime
         # ONNX Runtime's own products round by how many rows they have.
@@ -59,6 +63,7 @@ class Steps:
         self._all = np.zeros(1, dtype=np.int64)
         self._mask = _ones(CHUNK)
         self._bound: _Bound | None = None
+        self.states = HiddenStates(artifact, runtime, open_head)
         self.cache = self._caches(1)
 
     def empty(self, batch_size: int) -> Cache:
@@ -74,13 +79,17 @@ class Steps:
         self.cache = self.empty(batch_size)
 
     def leave_logits(self) -> None:
-        """Make sure that no later step writes into the logits that ``decode`` returned."""
-        self._bound = None
+        """Make sure that no later step writes into the logits that ``decode`` returned.
+
+        The hidden states of the last step are gone.
+        """
+        self._bound, self.states.last = None, None
 
     def close(self) -> None:
         """Free the cache, the bindings, which keep ONNX Runtime's session, and the session."""
+        self.leave_logits()
         # Empty, without the room that a static cache takes at the start.
-        self._bound, self.cache, self.runtime = None, Cache(self.cache.layout), None
+        self.cache, self.runtime, self.states.head = Cache(self.cache.layout), None, None
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""
@@ -105,7 +114,12 @@ class Steps:
             )
         new = [self.checked(ids, row) for row, ids in enumerate(prompts)]
         if any(self.cache.piece(len(ids), row, CHUNK) for row, ids in enumerate(new)):
-            return np.stack([self._read_row(ids, row) for row, ids in enumerate(new)])
+            logits, states = list[np.ndarray](), list[np.ndarray]()
+            for row, ids in enumerate(new):
+                logits.append(self._read_row(ids, row))
+                states.append(self.states.kept)
+            self.states.last = np.concatenate(states, axis=1)
+            return np.stack(logits)
         return self._read(new, 0)
 
     def _read(self, prompts: list[np.ndarray], first: int) -> np.ndarray:
@@ -115,22 +129,38 @@ class Steps:
         rooms = [self.context_length - length for length in lengths]
         calls = calls_for(counts, rooms, CHUNK, self.exact_in_groups)
         logits = np.empty((len(prompts), 1, self.vocab_size), dtype=np.float32)
+        states = self.states.room(len(prompts), 1)
         cache.reserve(max(max(_filled(call, lengths, counts)) for call in calls))
         for call in calls:
             rows = slice(call.first, call.end)
             ids = np.stack([_part(call, new) for new in prompts[rows]])
             filled = _filled(call, lengths, counts)
             place = slice(first + call.first, first + call.end)
-            self._feed(ids, place, filled, *self._kept(call, logits[rows]))
+            keep, part = self._kept(call)
+            self._feed(ids, place, filled, keep, logits[rows, part], states[:, rows, part])
         # Once: an error in a later call counts none of them.
         cache.extend({first + row: new for row, new in enumerate(prompts)})
+        self.states.last = states
         return logits[:, 0]
 
-    def _kept(self, call: Call, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return a call's logits_to_keep and where its logits go; only the last call has some."""
+    def _kept(self, call: Call) -> tuple[np.ndarray, slice]:
+        """Return a call's logits_to_keep and how many there are; only the last call has some."""
         if call.last == 0 or not self.exact_in_groups:
-            return self._last, logits
-        return np.array([-call.width]), logits[:, :0]
+            return self._last, slice(1)
+        return np.array([-call.width]), slice(0)
+
+    def prefill_states(self, ids: Ids, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Append ids; return the logits [V] after the last, and the head's input [S, H] after each.
+
+        An error leaves the ids that were computed before it.
+        """
+        new = self.checked(ids, row)
+        part = min(CHUNK, self.cache.piece(len(new), index(row), CHUNK))
+        inputs = list[np.ndarray]()
+        for start in range(0, len(new), part):
+            logits = self.score(new[start : start + part], row)
+            inputs.append(self.states.of_step()[-1, 0].copy())
+        return logits[-1], np.concatenate(inputs)
 
     def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
         """Append checked ids to a row in one step and return the logits [S, V] after each id."""
@@ -139,8 +169,10 @@ class Steps:
         past = self.cache.lengths[row]
         self.cache.reserve(past + len(chunk))
         logits = np.empty((1, len(chunk), self.vocab_size), dtype=np.float32)
-        self._feed(chunk[None], slice(row, row + 1), [past + len(chunk)], self._all, logits)
+        states = self.states.room(1, len(chunk))
+        self._feed(chunk[None], slice(row, row + 1), [past + len(chunk)], self._all, logits, states)
         self.cache.extend({row: chunk})
+        self.states.last = states
         found: np.ndarray = logits[0]
         return found
 
@@ -161,9 +193,10 @@ class Steps:
             bound = self._bound = self._bind_step()
         bound.ids[:, 0] = new
         _mask, address = self._mask_of(filled)
-        _bind_at(bound.binding, "attention_mask", (cache.rows, max(filled)), address)
+        bind_at(bound.binding, "attention_mask", (cache.rows, max(filled)), address)
         self.run(bound.binding)
         cache.append(bound.ids[:, 0])
+        self.states.last = bound.states
         return bound.logits[:, 0]
 
     def checked(self, ids: Ids, row: int) -> np.ndarray:
@@ -178,10 +211,7 @@ class Steps:
 
     def run(self, binding: Any) -> None:
         """Call ONNX Runtime once; raise SessionError where it fails."""
-        try:
-            self.runtime.run_with_iobinding(binding)
-        except Exception as error:  # ONNX Runtime raises its own types, not exported by name
-            raise SessionError(f"ONNX Runtime failed in a step: {first_line(error)}") from error
+        run_bound(self.runtime, binding)
 
     def _feed(
         self,
@@ -190,17 +220,19 @@ class Steps:
         filled: Sequence[int],
         keep: np.ndarray,
         logits: np.ndarray,
+        states: np.ndarray,
     ) -> None:
         """Compute ids [rows, S], the last of so many positions of each row; count none.
 
-        The rows have room. keep: logits_to_keep, as many as ``logits`` [rows, kept, V] holds.
+        The rows have room. keep: logits_to_keep, as many as ``logits`` [rows, kept, V] holds, and
+        ``states``.
         """
         binding = self._bind_cache(rows)
         _mask, address = self._mask_of(filled)
-        _bind(binding.bind_input, "logits_to_keep", keep)
-        _bind(binding.bind_input, "input_ids", ids)
-        _bind_at(binding, "attention_mask", (len(ids), max(filled)), address)
-        _bind(binding.bind_output, "logits", logits)
+        bind(binding.bind_input, "logits_to_keep", keep)
+        bind(binding.bind_input, "input_ids", ids)
+        bind_at(binding, "attention_mask", (len(ids), max(filled)), address)
+        self._bind_results(binding, logits, states)
         self.run(binding)
 
     def _mask_of(self, filled: Sequence[int]) -> tuple[np.ndarray, int]:
@@ -221,18 +253,24 @@ class Steps:
         cache = self.cache
         ids = np.zeros((cache.rows, 1), dtype=np.int64)
         logits = np.empty((cache.rows, 1, self.vocab_size), dtype=np.float32)
+        states = self.states.room(cache.rows, 1)
         binding = self._bind_cache(slice(0, cache.rows))
-        _bind(binding.bind_input, "input_ids", ids)
-        _bind(binding.bind_input, "logits_to_keep", self._last)
-        _bind(binding.bind_output, "logits", logits)
-        return _Bound(cache.place, ids, logits, binding)
+        bind(binding.bind_input, "input_ids", ids)
+        bind(binding.bind_input, "logits_to_keep", self._last)
+        self._bind_results(binding, logits, states)
+        return _Bound(cache.place, ids, logits, states, binding)
+
+    def _bind_results(self, binding: Any, logits: np.ndarray, states: np.ndarray) -> None:
+        bind(binding.bind_output, "logits", logits)
+        for name, state in zip(self.states.names, states, strict=True):
+            bind(binding.bind_output, name, state)
 
     def _bind_cache(self, rows: slice) -> Any:
         """Bind past and present to the same buffers, so that a step copies nothing."""
         binding = self.runtime.io_binding()
         for name, buffer in self.cache.buffers.items():
-            _bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
-            _bind(binding.bind_output, f"present.{name}", buffer[rows])
+            bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
+            bind(binding.bind_output, f"present.{name}", buffer[rows])
         return binding
 
 
@@ -253,20 +291,3 @@ def _filled(call: Call, lengths: Sequence[int], counts: Sequence[int]) -> list[i
 def _ones(positions: int) -> tuple[np.ndarray, int]:
     ones = np.ones(positions, dtype=np.int64)
     return ones, ones.ctypes.data  # looked up once: a look-up takes 30 us
-
-
-def _bind(bind: Any, name: str, array: np.ndarray) -> None:
-    """Bind a buffer without a copy; it must be contiguous and stay alive."""
-    _call(bind, name, array.dtype.type, array.shape, array.ctypes.data)
-
-
-def _bind_at(binding: Any, name: str, shape: tuple[int, ...], address: int) -> None:
-    """Bind an input of int64 at an address."""
-    _call(binding.bind_input, name, np.int64, shape, address)
-
-
-def _call(bind: Any, name: str, dtype: Any, shape: tuple[int, ...], address: int) -> None:
-    try:
-        bind(name, "cpu", 0, dtype, shape, address)
-    except Exception as error:  # as in ``run``
-        raise SessionError(f"ONNX Runtime refused to bind {name}: {first_line(error)}") from error

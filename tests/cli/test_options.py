@@ -247,17 +247,49 @@ def test_options_go_before_the_file(
 def test_a_field_that_is_not_implemented_is_refused_with_a_way_out(
     demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifact = configured(demo_artifact, tmp_path / "a", {"penalty_alpha": 0.6, "top_k": 4})
+    artifact = configured(demo_artifact, tmp_path / "a", {"token_healing": True, "top_k": 4})
     for command in (["generate", str(artifact), QUESTION], ["chat", str(artifact)]):
         code, out, err = run(capsys, *command)
         assert (code, out) == (2, "")
-        assert "generation_config.json: penalty_alpha is 0.6 in" in err
+        assert "generation_config.json: token_healing is True in" in err
     assert run(capsys, "generate", artifact, QUESTION, "--ignore-generation-config")[0] == 0
-    with pytest.raises(bitnet_onnx.GenerationError, match=r"penalty_alpha is 0\.6"):
+    with pytest.raises(bitnet_onnx.GenerationError, match="token_healing is True"):
         bitnet_onnx.load(artifact)
     own = bitnet_onnx.GenerationConfig(max_new_tokens=3)
     with bitnet_onnx.load(artifact, threads=1, generation_config=own) as model:
         assert len(model.generate(QUESTION).result.ids) <= 3
+
+
+def test_what_needs_hidden_states_is_refused_without_them(
+    demo_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = configured(demo_artifact, tmp_path / "a", {"penalty_alpha": 0.6, "top_k": 4})
+    for command in (
+        ["generate", str(artifact), QUESTION],
+        ["chat", str(artifact)],
+        ["generate", str(demo_artifact), QUESTION, "--dola-layers", "low"],
+        ["generate", str(demo_artifact), QUESTION, "--penalty-alpha", "0.6", "--top-k", "4"],
+    ):
+        code, out, err = run(capsys, *command)
+        assert (code, out) == (2, "")
+        assert "but the artifact gives no hidden states, expected one that" in err
+        assert "--outputs hidden-states" in err
+    assert run(capsys, "generate", artifact, QUESTION, "--ignore-generation-config")[0] == 0
+    for wrong, words in (
+        (
+            ("--dola-layers", "middle"),
+            'dola_layers is \'middle\', expected "low", "high" or a list',
+        ),
+        (("--dola-layers", "1,x"), "dola_layers is '1,x', expected"),
+        (("--penalty-alpha", "0.6", "--do-sample"), "--penalty-alpha acts only in greedy decoding"),
+    ):
+        code, out, err = run(capsys, "generate", demo_artifact, QUESTION, *wrong)
+        assert (code, out) == (2, "")
+        assert words in err
+    kept = ("--prompt-cache", tmp_path / "kept")
+    code, _, err = run(capsys, "generate", artifact, QUESTION, *kept)
+    assert code == 2
+    assert "--prompt-cache is given with penalty_alpha, which needs the hidden states" in err
 
 
 def test_several_answers_and_a_negative_prompt(

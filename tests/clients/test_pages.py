@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 PAGE = (ROOT / "docs" / "artifact.md").read_text("utf-8")
 WRITTEN = {artifact.MANIFEST, artifact.MODEL, artifact.LAST, artifact.WEIGHTS,
            f"{artifact.WEIGHTS}_1", artifact.CONFIG, artifact.CHECKPOINT_CONFIG,
-           artifact.CHAT, "genai_config.json"}  # fmt: skip
+           artifact.CHAT, artifact.HEAD, "genai_config.json"}  # fmt: skip
 LIBRARY = "libbitnet_onnx_ops.so"
 TESTED = {"onnxruntime", "optimum-onnx", "transformers.js", "transformers.js in a browser",
           "onnxruntime-genai"}  # fmt: skip

@@ -124,7 +124,7 @@ def test_sampled_probabilities_are_those_of_transformers(kind: str, tmp_path: Pa
 
 
 WRONG: dict[str, Any] = {
-    "penalty_alpha": 0.6, "dola_layers": "low", "constraints": [[1]], "token_healing": True,
+    "constraints": [[1]], "token_healing": True,
     "force_bos_token_to_be_generated": True, "assistant_ensemble_weight": 0.5,
     "structured_outputs": {"regex": "a"}, "negative_prompt": "a", "negative_prompt_ids": [1],
 }  # fmt: skip

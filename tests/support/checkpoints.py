@@ -205,21 +205,24 @@ def exported(
     factory: pytest.TempPathFactory,
     head: str = "bf16",
     context_length: int | None = None,
+    outputs: str = "logits",
     **sizes: Any,
 ) -> tuple[Path, Path]:
     """Return a checkpoint and its artifact, made once for all tests: tracing takes seconds."""
-    key = f"{head} {context_length} {sizes}"
+    key = f"{head} {context_length} {outputs} {sizes}"
     if key not in _EXPORTED:
         root = factory.mktemp("exported")
         make(root / "checkpoint", **sizes)
         (root / "checkpoint" / "tokenizer.json").write_text("{}")
-        export(root / "checkpoint", root / "artifact", head=head, context_length=context_length)
+        options: dict[str, Any] = {"head": head, "context_length": context_length}
+        export(root / "checkpoint", root / "artifact", outputs=outputs, **options)
         _EXPORTED[key] = (root / "checkpoint", root / "artifact")
     return _EXPORTED[key]
 
 
 _EXPORTED: dict[str, tuple[Path, Path]] = {}
 TIED: dict[str, Any] = {}
+HIDDEN: dict[str, Any] = {"outputs": "hidden-states"}
 UNTIED: dict[str, Any] = {
     "head": "int8",
     "context_length": 40,

@@ -6,7 +6,7 @@ the session, which get the same new ids.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -15,7 +15,9 @@ import numpy as np
 from ..leases import LeaseLike
 from ..rows import Row
 
-__all__ = ["SessionRow", "reuse", "start", "steps"]
+__all__ = ["Change", "SessionRow", "reuse", "start", "steps"]
+
+Change = Callable[[LeaseLike, np.ndarray, list[int]], np.ndarray]
 
 
 @dataclass
@@ -77,11 +79,18 @@ def _common(lease: LeaseLike, index: int, prompt: list[int]) -> int:
     return lease.lengths[index]  # fewer than asked for, where a sink cache has dropped some
 
 
-def steps(lease: LeaseLike, sequences: list[SessionRow], context: int) -> Iterator[tuple[Row, int]]:
-    """Yield (row, id) in the order of choice, until every row is done."""
+def steps(
+    lease: LeaseLike, sequences: list[SessionRow], context: int, change: Change | None = None
+) -> Iterator[tuple[Row, int]]:
+    """Yield (row, id) in the order of choice, until every row is done.
+
+    change(lease, logits, rows) returns the logits of a step with those of some rows changed.
+    """
     begun = perf_counter()
     new = [s.prompt[held:] for s, held in zip(sequences, lease.lengths, strict=True)]
     logits = lease.prefill_rows(new) if len(new) > 1 else lease.prefill(new[0])[None]
+    if change is not None:
+        logits = change(lease, logits, [i for i, s in enumerate(sequences) if not s.away])
     sequences, logits = _copied(lease, sequences, logits)
     rows = [s.rows[0] for s in sequences if not s.away]
     chosen = _chosen(sequences, logits, context, begun)
@@ -97,6 +106,8 @@ def steps(lease: LeaseLike, sequences: list[SessionRow], context: int) -> Iterat
             if s.rows[0].done and lease.lengths[index] > held:
                 lease.truncate(held, index)
         logits = lease.decode([s.rows[0].result.ids[-1] for s in sequences])
+        if change is not None:
+            logits = change(lease, logits, [i for i, s in enumerate(sequences) if not s.away])
         chosen = _chosen(sequences, logits, context, begun)
         seconds = perf_counter() - start
         for row, _ in chosen:

@@ -84,6 +84,7 @@ def speculation(
 def may_look_up(config: GenerationConfig, extras: Extras) -> bool:
     """Return whether prompt lookup can be used where the options leave it open."""
     plain = config.num_beams == config.num_return_sequences == 1 and not config.guides
+    plain = plain and not config.reads_layers
     return config.prompt_lookup_num_tokens is None and plain and extras.assistant_model is None
 
 

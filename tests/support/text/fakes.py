@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -11,7 +10,9 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+from bitnet_onnx.runtime.hidden import Layers
 from bitnet_onnx.text.tokenizer import Tokenizer
+from tests.support.generation.toy_states import toy_head, toy_logits, toy_states
 
 # The template of BitNet b1.58 2B-4T, which does not write a bos.
 BITNET = (
@@ -73,14 +74,14 @@ def make_tokenizer(template: str | None = BITNET, post_processor: bool = True) -
 
 def fake_logits(ids: Sequence[int], vocab_size: int) -> np.ndarray:
     """Return logits that depend on every id and its position, so that a wrong cache is noticed."""
-    seed = zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes())
-    return np.random.default_rng(seed).standard_normal(vocab_size).astype(np.float32)
+    return toy_logits(ids, vocab_size)
 
 
 class FakeSession:
     """A session whose cache is the ids; it counts the ids of prefill and is its own lease."""
 
     exact_in_groups = True
+    layers: Layers | None = Layers(5, False)
 
     def __init__(
         self, vocab_size: int = 300, context_length: int = 256, never: Sequence[int] = ()
@@ -131,6 +132,23 @@ class FakeSession:
             self._append(row, token)
             found.append(self._logits[row].copy())
         return np.stack(found)
+
+    def prefill_states(self, ids: Sequence[int], row: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        start, logits = len(self.cache[row]), self.prefill(ids, row)
+        ends = range(start + 1, start + len(ids) + 1)
+        return logits, np.stack([self._states(self.cache[row][:end])[-1] for end in ends])
+
+    @property
+    def hidden_states(self) -> np.ndarray:
+        return np.stack([self._states(ids) for ids in self.cache], axis=1)[:, :, None]
+
+    def early_logits(self, layers: Sequence[int]) -> np.ndarray:
+        states: np.ndarray = self.hidden_states[list(layers), :, 0]
+        return states @ toy_head(self.vocab_size).T
+
+    def _states(self, ids: Sequence[int]) -> np.ndarray:
+        assert self.layers is not None
+        return toy_states(ids, self.layers.count + 1)
 
     def truncate(self, length: int, row: int = 0) -> None:
         assert 0 <= length <= len(self.cache[row])
