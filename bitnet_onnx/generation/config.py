@@ -16,7 +16,7 @@ from ..errors import GenerationError
 from ..files import read_object, write_text
 from .checks import as_list
 from .fields import known, refused, unknown
-from .options import ASSISTED, BEAMS, LOOKUP, SAMPLING, Options
+from .options import ASSISTED, BEAMS, LOOKBEHIND, LOOKUP, SAMPLING, Options
 from .watermarking import WatermarkingConfig
 
 __all__ = ["FILE", "NEW_TOKENS", "SAMPLING", "GenerationConfig"]
@@ -113,6 +113,8 @@ class GenerationConfig(Options):
         makes them."""
         looks_up = bool(self.prompt_lookup_num_tokens)
         needs = dict.fromkeys(LOOKUP, "" if looks_up else "prompt_lookup_num_tokens")
+        needs |= dict.fromkeys(LOOKBEHIND, "" if assisted else "assistant_model")
+        assisted = assisted or self.assistant_early_exit is not None
         needs |= dict.fromkeys(ASSISTED, "" if assisted else "assistant_model")
         if not looks_up and not assisted:
             needs["num_assistant_tokens_schedule"] = "prompt_lookup_num_tokens"

@@ -63,3 +63,6 @@ class SessionLike(Protocol):
 
     def claim(self) -> LeaseLike:
         """Take the session over as it is."""
+
+    def early_exit(self, layers: int) -> SessionLike:
+        """Return a session of the network's first layers, with a cache of its own."""

@@ -9,6 +9,7 @@ import ctypes
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +18,12 @@ import numpy as np
 
 from .. import native
 from ..artifact import TASK, Artifact
-from ..errors import SessionError
+from ..errors import GenerationError, SessionError
 from .cache.growing import CachedRow
 from .cache.kinds import CACHES, caches_of
 from .cache.saved import load_row, save_row
-from .integers import Ids
+from .cut import cut
+from .integers import Ids, integer
 from .lease import Lease
 from .open import open_runtime
 from .owned import SESSION_UNCOPIED, Owned
@@ -91,6 +93,8 @@ class Session(Owned):
         library = custom_ops and self.artifact.target == "native"
         caches = caches_of(self.artifact, cache, sinks)
         self._steps = Steps(self.artifact, runtime, library, caches)
+        self._model, self._options = model, {"threads": threads, "custom_ops": custom_ops}
+        self._exits: dict[int, Session] = {}
         self._process = os.getpid()
         _open.add(self)
         self._calls, self._users = Calls(), Users()
@@ -117,7 +121,28 @@ class Session(Owned):
         In a forked child it does nothing: the session is its parent's.
         """
         if self._steps.runtime is not None and self._process == os.getpid():
+            for session in self._exits.values():
+                session.close()
             self._alone(Steps.close)
+
+    def early_exit(self, layers: int) -> Session:
+        """Return a session of the network's first layers, whose output the head reads.
+
+        It has a cache of its own and shares the mapped weights. It is opened once for a number of
+        layers, and closed with this session.
+        """
+        every = self.artifact.num_hidden_layers
+        if not 1 <= integer("assistant_early_exit", layers) < every:
+            raise GenerationError(
+                f"assistant_early_exit is {layers}, expected 1 to {every - 1}: the network has"
+                f" {every} layers"
+            )
+        if layers not in self._exits:
+            model = cut(self._model or self.artifact.model_path.read_bytes(), layers)
+            manifest = self.artifact.manifest | {"num_hidden_layers": layers}
+            first = replace(self.artifact, manifest=manifest, num_hidden_layers=layers)
+            self._exits[layers] = Session(first, model=model, **self._options)
+        return self._exits[layers]
 
     @property
     def exact_in_groups(self) -> bool:
