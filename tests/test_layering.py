@@ -32,7 +32,7 @@ operators: domain steps blocks norm ternary ternary_group feed_forward gated had
     float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
 runtime: owned integers pages calls cache.layout cache.growing cache.saved wire graph cut
-    cache.rotation cache.sink cache.kinds open steps users lease session
+    cache.rotation cache.sink cache.kinds open steps users lease groups session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls

@@ -149,9 +149,11 @@ def assistant_of(args: argparse.Namespace) -> Any:
 
 def say_drafts(session: SessionLike, args: argparse.Namespace, config: GenerationConfig) -> None:
     """Tell where drafts are asked for and cannot be checked without changing tokens."""
+    from ..generation.strategies.speculation import most_drafts
+
     early, lookup = config.assistant_early_exit, config.prompt_lookup_num_tokens
     asked = bool(lookup) or early is not None or args.assistant is not None
-    if asked and not session.exact_in_groups:
+    if asked and not session.exact_for(most_drafts(config) + 1):
         say(
             "note: no drafts are checked, since the logits of this artifact depend on the number of"
             " positions in a call"

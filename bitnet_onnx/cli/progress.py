@@ -26,6 +26,7 @@ class _Session:
         self._session = session
         self.vocab_size, self.context_length = session.vocab_size, session.context_length
         self.exact_in_groups = session.exact_in_groups
+        self.exact_for, self.early_exit = session.exact_for, session.early_exit
 
     def claim(self) -> LeaseLike:
         return _Lease(self._session.claim())

@@ -1,18 +1,21 @@
 """A graph cut after its first layers: the final norm and the head read what the last one wrote.
 
-The weights stay in the files beside the graph. Knows the names of tensors in an artifact's graph;
-knows no session.
+The weights stay in the files beside the graph. Knows artifacts, and the names of tensors in their
+graphs; knows no session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
-from ..errors import ArtifactError
+from ..artifact import Artifact
+from ..errors import ArtifactError, GenerationError
+from .integers import integer
 from .wire import field, fields, pieces
 
-__all__ = ["cut"]
+__all__ = ["first_layers"]
 
 # Numbers of fields: of ModelProto, GraphProto, NodeProto.
 GRAPH, NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_INFO = 7, 1, 5, 11, 12, 13
@@ -49,11 +52,24 @@ class Node(NamedTuple):
         return self._replace(inputs=(name, *self.inputs[1:]), content=made)
 
 
-def cut(model: bytes, layers: int) -> bytes:
-    """Return a ModelProto of the first ``layers`` layers of one that has more.
+def first_layers(artifact: Artifact, model: bytes | None, layers: int) -> tuple[Artifact, bytes]:
+    """Return the artifact as if it had so few layers, and its graph of them.
 
-    Raises ArtifactError where the graph does not show the layers.
+    model: the graph, where it is not the artifact's own. Raises GenerationError for a number that
+    the network does not have, and ArtifactError where the graph does not show its layers.
     """
+    every = artifact.num_hidden_layers
+    if not 1 <= integer("assistant_early_exit", layers) < every:
+        raise GenerationError(
+            f"assistant_early_exit is {layers}, expected fewer than the {every} layers of the"
+            " network, and at least 1"
+        )
+    graph = _cut_model(model or artifact.model_path.read_bytes(), layers)
+    manifest = artifact.manifest | {"num_hidden_layers": layers}
+    return replace(artifact, manifest=manifest, num_hidden_layers=layers), graph
+
+
+def _cut_model(model: bytes, layers: int) -> bytes:
     parts, graph = b"", b""
     for number, value, place in pieces(model):
         if number == GRAPH and isinstance(value, bytes):

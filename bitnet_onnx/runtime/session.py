@@ -9,21 +9,21 @@ import ctypes
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import native
 from ..artifact import TASK, Artifact
-from ..errors import GenerationError, SessionError
+from ..errors import SessionError
 from .cache.growing import CachedRow
 from .cache.kinds import CACHES, caches_of
 from .cache.saved import load_row, save_row
-from .cut import cut
-from .integers import Ids, integer
+from .cut import first_layers
+from .groups import Groups
+from .integers import Ids
 from .lease import Lease
 from .open import open_runtime
 from .owned import SESSION_UNCOPIED, Owned
@@ -58,6 +58,8 @@ class Session(Owned):
         "open a Session of the same artifact there; they share the mapped weights",
     )
 
+    _packs = True
+
     def __init__(
         self,
         artifact: Artifact | str | Path,
@@ -89,12 +91,16 @@ class Session(Owned):
         """Token ids are below it."""
         self.context_length = self.artifact.context_length if cache != "sink" else ENDLESS
         """Ids that a row can be fed."""
-        runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
+        runtime = open_runtime(
+            self.artifact, threads, custom_ops, profile, model, counters, self._packs
+        )
         library = custom_ops and self.artifact.target == "native"
         caches = caches_of(self.artifact, cache, sinks)
         self._steps = Steps(self.artifact, runtime, library, caches)
-        self._model, self._options = model, {"threads": threads, "custom_ops": custom_ops}
+        self._model = model
+        self._options: Any = {"threads": threads, "custom_ops": custom_ops}
         self._exits: dict[int, Session] = {}
+        self._groups = Groups()
         self._process = os.getpid()
         _open.add(self)
         self._calls, self._users = Calls(), Users()
@@ -131,17 +137,9 @@ class Session(Owned):
         It has a cache of its own and shares the mapped weights. It is opened once for a number of
         layers, and closed with this session.
         """
-        every = self.artifact.num_hidden_layers
-        if not 1 <= integer("assistant_early_exit", layers) < every:
-            raise GenerationError(
-                f"assistant_early_exit is {layers}, expected 1 to {every - 1}: the network has"
-                f" {every} layers"
-            )
         if layers not in self._exits:
-            model = cut(self._model or self.artifact.model_path.read_bytes(), layers)
-            manifest = self.artifact.manifest | {"num_hidden_layers": layers}
-            first = replace(self.artifact, manifest=manifest, num_hidden_layers=layers)
-            self._exits[layers] = Session(first, model=model, **self._options)
+            first, model = first_layers(self.artifact, self._model, layers)
+            self._exits[layers] = _Part(first, model=model, **self._options)
         return self._exits[layers]
 
     @property
@@ -151,6 +149,17 @@ class Session(Owned):
         In a sink cache a call decides when positions move.
         """
         return self._steps.exact_in_groups and self.context_length != ENDLESS
+
+    def exact_for(self, positions: int) -> bool:
+        """Whether logits are the same bits for up to so many positions in a call.
+
+        Where ONNX Runtime's own float32 products decide it, they are tried once, which takes as
+        long as a prompt of positions^2 / 2 ids.
+        """
+        if self.exact_in_groups:
+            return True
+        tried = self._steps.library and self.context_length != ENDLESS
+        return tried and self._alone(lambda steps: self._groups.alike(steps, positions))
 
     @property
     def batch_size(self) -> int:
@@ -267,6 +276,12 @@ class Session(Owned):
             return step(self._steps)
 
         return self._calls.alone(run)
+
+
+class _Part(Session):
+    """A session of some layers of another one."""
+
+    _packs = False  # a copy of float32 weights would be a second one
 
 
 _open: weakref.WeakSet[Session] = weakref.WeakSet()

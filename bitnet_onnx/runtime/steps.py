@@ -52,6 +52,7 @@ class Steps:
         """
         self.runtime = runtime
         # ONNX Runtime's own products round by how many rows they have.
+        self.library = library
         self.exact_in_groups = library and "float32" not in (artifact.head, artifact.linears)
         self.vocab_size, self.context_length = artifact.vocab_size, artifact.context_length
         self._caches = caches or caches_of(artifact)

@@ -26,7 +26,7 @@ from .lookup import PromptLookup
 from .schedules import Constant, Economy, Heuristic
 from .universal import Foreign, UniversalAssistant
 
-__all__ = ["Speculation", "may_look_up", "speculation", "steps"]
+__all__ = ["Speculation", "may_look_up", "most_drafts", "speculation", "steps"]
 
 MOST = 63  # drafts of one call: its logits take as many megabytes as a network's cache
 ASSISTANT_TOKENS = 20  # transformers' num_assistant_tokens
@@ -52,22 +52,22 @@ def speculation(
 ) -> Speculation | None:
     """Return how drafts are made; None where there are none.
 
-    Where logits depend on the number of positions in a call, as those of ONNX Runtime's own float32
-    products do, drafts could change ids, so none are made.
+    Where logits depend on the number of positions in a call, drafts could change ids, so none are
+    made.
     """
-    extras, name = extras or Extras(), config.num_assistant_tokens_schedule
-    assistant = extras.assistant_model
+    extras, assistant = extras or Extras(), None if extras is None else extras.assistant_model
     given = _given(config, extras)
     if not given:
         return None
     if assistant is not None:
         session_of(assistant, session)
     _check(rows, config, given)
-    if not session.exact_in_groups:
+    name, most = config.num_assistant_tokens_schedule, most_drafts(config)
+    if not session.exact_for(most + 1):
         return None
-    if most := config.prompt_lookup_num_tokens:
+    if count := config.prompt_lookup_num_tokens:
         lookup = PromptLookup(config.max_matching_ngram_size or NGRAM, config.eos_token_ids)
-        return Speculation(lookup, min(most, MOST), _schedule(session, name, most, most))
+        return Speculation(lookup, most, _schedule(session, name, count, count))
     if config.assistant_early_exit is not None:
         found = session.early_exit(config.assistant_early_exit)
     else:
@@ -77,10 +77,17 @@ def speculation(
         drafter = UniversalAssistant(assistant, found, session.vocab_size, config)
     else:
         drafter = Assistant(found, session.vocab_size, config, extras)
-    most = config.num_assistant_tokens or ASSISTANT_TOKENS
-    grows = name is not None and name.startswith("heuristic")
-    schedule = _schedule(session, name, found, most)
-    return Speculation(drafter, MOST if grows else min(most, MOST), schedule)
+    count = config.num_assistant_tokens or ASSISTANT_TOKENS
+    return Speculation(drafter, most, _schedule(session, name, found, count))
+
+
+def most_drafts(config: GenerationConfig) -> int:
+    """Return how many drafts a call checks at most."""
+    if config.prompt_lookup_num_tokens:
+        return min(config.prompt_lookup_num_tokens, MOST)
+    if (config.num_assistant_tokens_schedule or "").startswith("heuristic"):  # it grows
+        return MOST
+    return min(config.num_assistant_tokens or ASSISTANT_TOKENS, MOST)
 
 
 def may_look_up(config: GenerationConfig, extras: Extras) -> bool:
