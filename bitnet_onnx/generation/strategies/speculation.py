@@ -188,6 +188,8 @@ def _round(
         mark = perf_counter()
         if row.done or [token] != ids[place + 1 : place + 2]:
             break
+    row.result.drafted_tokens += len(drafts.ids)
+    row.result.accepted_tokens += place
     schedule.learn(Outcome(drafts.kind, len(drafts.ids), place, seconds, drafting))
 
 
