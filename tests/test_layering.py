@@ -31,11 +31,9 @@ model: exact layers grouped binary linears hadamard experts rotary decoder gated
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
     float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
-runtime: owned integers pages calls hidden cache.layout cache.state cache.reorder cache.growing
-    cache.saved
-    graph cache.rotation cache.sink cache.offloaded cache.sliding cache.kinds open binding steps
-    users
-    lease session vectors
+runtime: owned forked integers pages calls hidden cache.layout cache.state cache.reorder
+    cache.growing cache.saved wire graph cut cache.rotation cache.sink cache.offloaded
+    cache.sliding cache.kinds open binding steps users lease groups session vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
 exporter: options defaults pooling traced_experts traced_rotations rope_tables traced trace editing
@@ -51,7 +49,8 @@ generation: checks watermarking beam_options layer_options options idle fields c
     constraints.follow processors.order sampling guidance leases rows strategies.single
     strategies.forks strategies.beams strategies.hypotheses strategies.forced_words
     strategies.groups strategies.constrained strategies.drafts
-    strategies.lookup strategies.assistant strategies.schedules strategies.speculation
+    strategies.lookup strategies.assistant strategies.universal
+    strategies.schedules strategies.speculation
     strategies.contrastive strategies.dola strategies.ways loop
     watermark text chat model
 verification: taps reference result compare embedding

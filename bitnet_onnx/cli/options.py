@@ -28,7 +28,7 @@ NAMES = (
 )  # fmt: skip
 MORE = (  # of one command
     "num_return_sequences", "num_beams", "length_penalty", "early_stopping", "num_beam_groups",
-    "diversity_penalty", "num_assistant_tokens",
+    "diversity_penalty", "num_assistant_tokens", "assistant_early_exit",
 )  # fmt: skip
 # How a value of an option is written here, where it is another one than in Python.
 VALUES = {"do_sample": "", "assistant_model": "ARTIFACT"}
@@ -159,13 +159,20 @@ def add_assistant(parser: argparse.ArgumentParser) -> None:
         "--assistant",
         type=Path,
         metavar="ARTIFACT",
-        help="the artifact of a smaller model with the same tokenizer, whose drafts are checked in "
-        "one call: the same greedy tokens",
+        help="the artifact of a smaller model, whose drafts are checked in one call: the same "
+        "greedy tokens; its tokenizer may be another one",
+    )
+    parser.add_argument(
+        "--assistant-early-exit",
+        type=int,
+        metavar="LAYERS",
+        help="draft with so many of the network's first layers, in the place of --assistant",
     )
     parser.add_argument(
         "--num-assistant-tokens",
         type=int,
-        help="with --assistant: check at most this many drafts at a time; default: 20",
+        help="with --assistant or --assistant-early-exit: check at most this many drafts at a "
+        "time; default: 20",
     )
 
 
@@ -218,8 +225,11 @@ def assistant_of(args: argparse.Namespace) -> Any:
 
 def say_drafts(session: SessionLike, args: argparse.Namespace, config: GenerationConfig) -> None:
     """Tell where drafts are asked for and cannot be checked without changing tokens."""
-    asked = bool(config.prompt_lookup_num_tokens) or args.assistant is not None
-    if asked and not session.exact_in_groups:
+    from ..generation.strategies.speculation import most_drafts
+
+    early, lookup = config.assistant_early_exit, config.prompt_lookup_num_tokens
+    asked = bool(lookup) or early is not None or args.assistant is not None
+    if asked and not session.exact_for(most_drafts(config) + 1):
         say(
             "note: no drafts are checked, since the logits of this artifact depend on the number of"
             " positions in a call"

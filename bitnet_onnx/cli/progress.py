@@ -27,6 +27,7 @@ class _Session:
         self.vocab_size, self.context_length = session.vocab_size, session.context_length
         self.exact_in_groups, self.layers = session.exact_in_groups, session.layers
         self.cache_implementation = getattr(session, "cache_implementation", None)
+        self.exact_for, self.early_exit = session.exact_for, session.early_exit
 
     def claim(self) -> LeaseLike:
         return _Lease(self._session.claim())

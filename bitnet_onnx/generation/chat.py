@@ -157,7 +157,7 @@ class Chat:
     ) -> Generator[str, None, None]:
         asked, extras = of_call(checked(config) or self._config, changes, self._tokenizer.encode)
         check_stream(asked)
-        if may_look_up(asked, extras):
+        if self._session.exact_in_groups and may_look_up(asked, extras):
             asked = replace(asked, prompt_lookup_num_tokens=LOOKED_UP)
         call = asked, extras
         return self._answer(turn, call, list(self.turns), past, self._fit(past, turn))

@@ -42,8 +42,8 @@ class Extras:
     """What guidance_scale leads away from: one prompt for all, or one for each prompt; None is the
     last token of the prompt."""
     assistant_model: Any = None
-    """A smaller model of the same vocabulary, which ``load`` returned, or its Session. Its drafts
-    are checked in one call of the model: the same greedy ids, and sampled ids of the same
+    """A smaller model, which ``load`` returned, or the Session of one with the same tokenizer. Its
+    drafts are checked in one call of the model: the same greedy ids, and sampled ids of the same
     distribution. One stream at a time can use it."""
     structured_outputs: StructuredOutputs | Mapping[str, Any] | Constraint | None = None
     """The form of the answer: a mapping with one of json, regex, choice and grammar."""

@@ -25,8 +25,7 @@ _RETURNED = """
 _SPEED = """
     cache_config compile_config continuous_batching_config disable_compile low_memory max_cache_len
     prefill_chunk_size use_cache
-    assistant_early_exit assistant_lookbehind is_assistant speculation_type target_lookbehind
-    use_mtp
+    is_assistant speculation_type use_mtp
 """
 HARMLESS = frozenset(f"{_ABOUT} {_RETURNED} {_SPEED}".split())
 

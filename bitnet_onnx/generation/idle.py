@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from .options import ASSISTED, BEAMS, LOOKUP, SAMPLING, Options
+from .options import ASSISTED, BEAMS, LOOKBEHIND, LOOKUP, SAMPLING, Options
 
 __all__ = ["Need", "unmet"]
 
@@ -40,6 +40,10 @@ def _samples(options: Options, given: Mapping[str, Any], assisted: bool) -> bool
     return options.do_sample or "do_sample" in given or options.temperature == 0
 
 
+def _drafted(options: Options, given: Mapping[str, Any], assisted: bool) -> bool:
+    return assisted or options.assistant_early_exit is not None
+
+
 SAMPLED = ("when sampling", "do_sample", "True")
 DRAFTS = "on drafts"
 LOOKED_UP = "prompt_lookup_num_tokens"
@@ -49,10 +53,11 @@ NEEDS = (
     Need(tuple(name for name in SAMPLING if name != "top_k"), *SAMPLED, _samples),
     Need(("top_k",), *SAMPLED, lambda *call: bool(call[0].penalty_alpha) or _samples(*call)),
     Need(LOOKUP, DRAFTS, LOOKED_UP, "10", _looks_up, of_call=True),
-    Need(ASSISTED, DRAFTS, "assistant_model", "load(...)",
+    Need(LOOKBEHIND, DRAFTS, "assistant_model", "load(...)",
          lambda _, given, assisted: assisted, of_call=True),
+    Need(ASSISTED, DRAFTS, "assistant_model", "load(...)", _drafted, of_call=True),
     Need(("num_assistant_tokens_schedule",), DRAFTS, LOOKED_UP, "10",
-         lambda *call: call[2] or _looks_up(*call), of_call=True),
+         lambda *call: _drafted(*call) or _looks_up(*call), of_call=True),
 )  # fmt: skip
 
 

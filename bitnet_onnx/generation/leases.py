@@ -77,5 +77,11 @@ class SessionLike(Protocol):
     def exact_in_groups(self) -> bool:
         """Whether logits are the same bits for any number of positions in a call."""
 
+    def exact_for(self, positions: int) -> bool:
+        """Whether logits are the same bits for up to so many positions in a call."""
+
     def claim(self) -> LeaseLike:
         """Take the session over as it is."""
+
+    def early_exit(self, layers: int) -> SessionLike:
+        """Return a session of the network's first layers, with a cache of its own."""

@@ -27,7 +27,7 @@ from .checks import (
 from .layer_options import dola_layers, refuse_beside_layers
 from .watermarking import WatermarkingConfig, watermarking
 
-__all__ = ["ASSISTED", "BEAMS", "LOOKUP", "SAMPLING", "Options"]
+__all__ = ["ASSISTED", "BEAMS", "LOOKBEHIND", "LOOKUP", "SAMPLING", "Options"]
 
 # The options that act only with do_sample.
 SAMPLING = (
@@ -36,9 +36,10 @@ SAMPLING = (
 )  # fmt: skip
 # The options that act only with num_beams.
 BEAMS = ("length_penalty", "early_stopping", "num_beam_groups", "diversity_penalty")
-# They act only on drafts: of prompt lookup, and of an assistant_model.
+# They act only on drafts: of prompt lookup; of an assistant_model or early exit; of a model alone.
 LOOKUP = ("max_matching_ngram_size",)
 ASSISTED = ("num_assistant_tokens", "assistant_confidence_threshold")
+LOOKBEHIND = ("assistant_lookbehind", "target_lookbehind")
 SCHEDULES = ("constant", "heuristic", "heuristic_transient")
 
 
@@ -156,9 +157,16 @@ class Options:
     were accepted, and else 1 fewer, from call to call; "heuristic_transient": the same in each
     call."""
     num_assistant_tokens: int | None = None
-    """The most drafts of ``assistant_model`` at a time; None is 20."""
+    """The most drafts of ``assistant_model`` or ``assistant_early_exit`` at a time; None is 20."""
     assistant_confidence_threshold: float | None = None
-    """No draft follows one that ``assistant_model`` gives a lower probability; None is 0.4."""
+    """No draft follows one that gets a lower probability from what drafts it; None is 0.4."""
+    assistant_early_exit: int | None = None
+    """How many of the network's first layers draft, in the place of an ``assistant_model``."""
+    assistant_lookbehind: int | None = None
+    """Where ``assistant_model`` has another tokenizer: how many of its last tokens are encoded
+    again with the text after them; None is 10."""
+    target_lookbehind: int | None = None
+    """The same of the model's own last tokens, with the text of drafts after them; None is 10."""
     cache_implementation: str | None = None
     """The kind of the session's cache, which ``load`` obeys: "dynamic", "static", "offloaded",
     "offloaded_static", "sliding_window" or "sink". A session with another one refuses it."""
@@ -253,6 +261,9 @@ CHECKS: dict[str, Check] = {
     ),
     "num_assistant_tokens_schedule": _optional(one_of(*SCHEDULES)),
     "cache_implementation": _optional(cache_kind),
+    "assistant_early_exit": _optional(_least(1)),
+    "assistant_lookbehind": _optional(_least(1)),
+    "target_lookbehind": _optional(_least(1)),
     "temperature": _number("a number of at least 0", lambda number: number >= 0),
     "repetition_penalty": _POSITIVE,
     "encoder_repetition_penalty": _POSITIVE,

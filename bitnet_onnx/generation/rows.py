@@ -46,6 +46,10 @@ class GenerationResult:
     """Seconds to the first new id; the rows of a batch share them."""
     decode_seconds: float = 0.0
     """Seconds from the first new id to the last."""
+    drafted_tokens: int = 0
+    """Drafts that were checked."""
+    accepted_tokens: int = 0
+    """Of them, those that were kept."""
     score: float | None = None
     """Of a search of beams: the sum of the ids' log-probabilities, divided by their number to the
     power of length_penalty; transformers calls them ``sequences_scores``."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ..errors import GenerationError
 from ..text.streaming import StopStrings, StreamDecoder
 from ..text.tokenizer import Tokenizer
 from .config import GenerationConfig
@@ -20,6 +19,7 @@ from .extras import Extras
 from .leases import SessionLike
 from .loop import TokenStream, generate, stream
 from .rows import GenerationResult, Prompt
+from .strategies.universal import Foreign
 
 __all__ = ["TextResult", "TextStream", "compiled", "generate_text", "of_chat", "text_stream"]
 
@@ -108,7 +108,6 @@ def text_stream(
     """Continue one prompt and yield its text; arguments and errors are those of ``loop.stream``."""
     config = _ending(tokenizer, config)
     extras = _bound(session, tokenizer, config, extras)
-    _same_vocabulary(tokenizer, extras)
     return TextStream(stream(session, ids, config, extras), _Writer(tokenizer, config))
 
 
@@ -137,7 +136,6 @@ def generate_text(
     """
     config = _ending(tokenizer, config)
     extras = _bound(session, tokenizer, config, extras)
-    _same_vocabulary(tokenizer, extras)
     writers = [
         _Writer(tokenizer, config) for _ in range(len(prompts) * config.num_return_sequences)
     ]
@@ -177,11 +175,20 @@ def _ending(tokenizer: Tokenizer, config: GenerationConfig | None) -> Generation
 def _bound(
     session: SessionLike, tokenizer: Tokenizer, config: GenerationConfig, extras: Extras | None
 ) -> Extras | None:
-    """Return the extras, with the form of the answer compiled for the tokenizer."""
-    outputs = None if extras is None else extras.structured_outputs
-    if extras is None or not isinstance(outputs, StructuredOutputs):
-        return extras
-    return replace(extras, structured_outputs=compiled(session, tokenizer, config, outputs))
+    """Return the extras, bound to the tokenizer.
+
+    The form of the answer is compiled for it, and an assistant_model with another tokenizer comes
+    with both.
+    """
+    if extras is None:
+        return None
+    outputs, assistant = extras.structured_outputs, extras.assistant_model
+    if isinstance(outputs, StructuredOutputs):
+        outputs = compiled(session, tokenizer, config, outputs)
+    other = getattr(assistant, "tokenizer", None)
+    if isinstance(other, Tokenizer) and other.vocabulary != tokenizer.vocabulary:
+        assistant = Foreign(assistant, other, tokenizer)
+    return replace(extras, structured_outputs=outputs, assistant_model=assistant)
 
 
 def compiled(
@@ -193,18 +200,6 @@ def compiled(
         return None
     eos = _ending(tokenizer, config).eos_token_ids
     return Constraint(outputs, tokenizer, session.vocab_size, eos)
-
-
-def _same_vocabulary(tokenizer: Tokenizer, extras: Extras | None) -> None:
-    """Refuse an assistant_model whose ids mean something else."""
-    other = getattr(extras.assistant_model if extras else None, "tokenizer", None)
-    if isinstance(other, Tokenizer) and other.vocabulary != tokenizer.vocabulary:
-        differ = other.vocabulary.items() ^ tokenizer.vocabulary.items()
-        token = min((token for token, _ in differ), key=lambda t: (len(t), t))
-        raise GenerationError(
-            f"assistant_model has another tokenizer ({token!r} differs), expected the same tokens",
-            hint="use a smaller model of the same family",
-        )
 
 
 def of_chat(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:

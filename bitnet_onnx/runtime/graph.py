@@ -1,7 +1,7 @@
 """What a serialized graph computes with: its operators and tables, read without the package onnx.
 
-Knows the wire format of Protocol Buffers and the numbers of the ONNX fields below; knows no
-manifest. ONNX Runtime names a graph's inputs and outputs alone.
+Knows the numbers of the ONNX fields below; knows no manifest. ONNX Runtime names a graph's inputs
+and outputs alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Set
 from typing import NamedTuple
+
+from .wire import fields, varint
 
 __all__ = ["Graph", "Table", "attention_inputs", "attention_windows", "float_tables"]
 
@@ -68,7 +70,7 @@ class Graph(NamedTuple):
         for number, content in _of_graph(model):
             # Searching costs a hundredth of reading: a graph has thousands of fields.
             if number == NODE and DOMAIN in content:
-                native = native or dict(_fields(content)).get(OP_DOMAIN) == DOMAIN
+                native = native or dict(fields(content)).get(OP_DOMAIN) == DOMAIN
                 ternary = ternary or TERNARY in content
                 if A_HEAD.search(content):
                     operator, of_linear = _product(content)
@@ -90,7 +92,7 @@ class Graph(NamedTuple):
 def _product(node: bytes) -> tuple[bytes, bool]:
     """Return the operator of a node, and whether one of its inputs is the weight of a linear."""
     operator, of_linear = b"", False
-    for number, value in _fields(node):
+    for number, value in fields(node):
         if number == OP_TYPE and isinstance(value, bytes):
             operator = value
         elif number == INPUT and isinstance(value, bytes):
@@ -101,9 +103,9 @@ def _product(node: bytes) -> tuple[bytes, bool]:
 def _table(tensor: bytes) -> dict[str, tuple[int, int | None]]:
     """Return the type and the number of rows by name, where the name is one that matters."""
     kind, rows = 0, None
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == DIMS and rows is None:
-            rows = value if isinstance(value, int) else _varint(value, 0)[0]
+            rows = value if isinstance(value, int) else varint(value, 0)[0]
         elif number == DATA_TYPE and isinstance(value, int):
             kind = value
         elif number == NAME and isinstance(value, bytes):
@@ -116,7 +118,7 @@ def attention_inputs(model: bytes) -> Iterator[list[str]]:
     """Yield the names of the inputs of each node of a ModelProto that reads past keys."""
     for number, content in _of_graph(model):
         if number == NODE and b"past_key_values." in content:
-            inputs = [v for n, v in _fields(content) if n == INPUT and isinstance(v, bytes)]
+            inputs = [v for n, v in fields(content) if n == INPUT and isinstance(v, bytes)]
             if any(map(PAST_KEY.match, inputs)):
                 yield [name.decode() for name in inputs]
 
@@ -126,9 +128,9 @@ def attention_windows(model: bytes) -> dict[int, int]:
     windows = dict[int, int]()
     for number, content in _of_graph(model):
         if number == NODE and b"past_key_values." in content and b"window" in content:
-            found = [(n, v) for n, v in _fields(content) if isinstance(v, bytes)]
+            found = [(n, v) for n, v in fields(content) if isinstance(v, bytes)]
             layers = [m for n, v in found if n == INPUT and (m := PAST_KEY.match(v))]
-            given = [dict(_fields(v)) for n, v in found if n == ATTRIBUTE]
+            given = [dict(fields(v)) for n, v in found if n == ATTRIBUTE]
             width = [a.get(ATTRIBUTE_INT) for a in given if a.get(ATTRIBUTE_NAME) == b"window"]
             if layers and (OP_DOMAIN, DOMAIN) in found and width and isinstance(width[0], int):
                 windows[int(layers[0][1])] = width[0]
@@ -148,7 +150,7 @@ def float_tables(model: bytes, names: Set[str]) -> dict[str, Table]:
 
 def _tensor(content: bytes) -> Table:
     name, kind, shape, raw, beside = "", 0, list[int](), b"", dict[bytes, bytes]()
-    for number, value in _fields(content):
+    for number, value in fields(content):
         if number == DATA_TYPE and isinstance(value, int):
             kind = value
         elif number == DIMS and isinstance(value, int):
@@ -158,14 +160,14 @@ def _tensor(content: bytes) -> Table:
         elif number == DIMS:  # packed
             at = 0
             while at < len(value):
-                size, at = _varint(value, at)
+                size, at = varint(value, at)
                 shape.append(size)
         elif number == NAME:
             name = value.decode(errors="replace")
         elif number == RAW_DATA:
             raw = value
         elif number == EXTERNAL:
-            entry = {n: v for n, v in _fields(value) if isinstance(v, bytes)}
+            entry = {n: v for n, v in fields(value) if isinstance(v, bytes)}
             beside[entry.get(KEY, b"")] = entry.get(VALUE, b"")
     place = None
     if beside:
@@ -175,35 +177,7 @@ def _tensor(content: bytes) -> Table:
 
 def _of_graph(model: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the number and content of each field of a ModelProto's graph."""
-    parts = (part for n, part in _fields(model) if n == GRAPH and isinstance(part, bytes))
-    for number, content in (field for part in parts for field in _fields(part)):
+    parts = (part for n, part in fields(model) if n == GRAPH and isinstance(part, bytes))
+    for number, content in (field for part in parts for field in fields(part)):
         if isinstance(content, bytes):
             yield number, content
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Yield the number and the value of each field; numbers of a fixed width are passed over."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        wire = key & 7
-        if wire == 0:
-            value, at = _varint(message, at)
-            yield key >> 3, value
-        elif wire == 2:
-            size, at = _varint(message, at)
-            yield key >> 3, message[at : at + size]
-            at += size
-        else:
-            at += 8 if wire == 1 else 4
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """Return the number that begins at a place, and the place after it."""
-    number = shift = 0
-    while True:
-        byte = message[at]
-        number |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return number, at

@@ -37,8 +37,12 @@ def open_runtime(
     profile: str | None,
     model: bytes | None,
     counters: native.Counters | None,
+    packs: bool = True,
 ) -> ort.InferenceSession:
-    """Load the artifact's graph, or ``model`` instead; arguments and errors as in ``Session``."""
+    """Load the artifact's graph, or ``model`` instead; arguments and errors as in ``Session``.
+
+    packs: ONNX Runtime may keep a copy of float32 weights in an order that its products like.
+    """
     options = _options(threads)
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
@@ -46,6 +50,8 @@ def open_runtime(
         if counters is not None:  # the library reads the entry when it is registered
             options.add_session_config_entry(*counters.session_entry)
         _register_library(options)
+    if not packs:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if model is not None:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(artifact.folder)

@@ -5,13 +5,11 @@ Knows its user; ``steps.py`` computes the steps. Does not know text or the loop.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +19,9 @@ from ..errors import SessionError
 from .cache.growing import CachedRow
 from .cache.kinds import CACHES, cache_kind, caches_of
 from .cache.saved import load_row, save_row
+from .cut import first_layers
+from .forked import check_process, remember
+from .groups import Groups
 from .hidden import Layers
 from .integers import Ids
 from .lease import Lease
@@ -56,6 +57,8 @@ class Session(Owned):
         SESSION_UNCOPIED,
         "open a Session of the same artifact there; they share the mapped weights",
     )
+
+    _packs = True
 
     def __init__(
         self,
@@ -93,16 +96,19 @@ class Session(Owned):
         """The kind of the cache, named as in generation's options."""
         self.context_length = self.artifact.context_length if cache != "sink" else ENDLESS
         """Ids that a row can be fed."""
-        runtime = open_runtime(self.artifact, threads, custom_ops, profile, model, counters)
+        runtime = open_runtime(
+            self.artifact, threads, custom_ops, profile, model, counters, self._packs
+        )
         library = custom_ops and self.artifact.target == "native"
-        kind = self.cache_implementation
-        caches = caches_of(self.artifact, kind, sinks, folder=cache_dir, library=library)
+        caches = caches_of(self.artifact, cache, sinks, folder=cache_dir, library=library)
         self.layers = Layers.of(self.artifact)
         """The layers whose hidden states it gives; None where the artifact has none."""
         head = partial(open_head, self.artifact, threads, custom_ops)
         self._steps = Steps(self.artifact, runtime, library, caches, head)
-        self._process = os.getpid()
-        _open.add(self)
+        self._model = model
+        self._options: Any = {"threads": threads, "custom_ops": custom_ops}
+        self._exits, self._groups = dict[int, Session](), Groups()
+        self._process = remember(self)
         self._calls, self._users = Calls(), Users()
 
     def reset(self, batch_size: int = 1) -> None:
@@ -127,7 +133,20 @@ class Session(Owned):
         In a forked child it does nothing: the session is its parent's.
         """
         if self._steps.runtime is not None and self._process == os.getpid():
+            for session in self._exits.values():
+                session.close()
             self._alone(Steps.close)
+
+    def early_exit(self, layers: int) -> Session:
+        """Return a session of the network's first layers, whose output the head reads.
+
+        It has a cache of its own and shares the mapped weights. It is opened once for a number of
+        layers, and closed with this session.
+        """
+        if layers not in self._exits:
+            first, model = first_layers(self.artifact, self._model, layers)
+            self._exits[layers] = _Part(first, model=model, **self._options)
+        return self._exits[layers]
 
     @property
     def exact_in_groups(self) -> bool:
@@ -136,6 +155,17 @@ class Session(Owned):
         In a sink cache a call decides when positions move.
         """
         return self._steps.exact_in_groups and self.context_length != ENDLESS
+
+    def exact_for(self, positions: int) -> bool:
+        """Whether logits are the same bits for up to so many positions in a call.
+
+        Where ONNX Runtime's own float32 products decide it, they are tried once, which takes as
+        long as a prompt of positions^2 / 2 ids.
+        """
+        if self.exact_in_groups:
+            return True
+        tried = self._steps.library and self.context_length != ENDLESS
+        return tried and self._alone(lambda steps: self._groups.alike(steps, positions))
 
     @property
     def batch_size(self) -> int:
@@ -254,32 +284,17 @@ class Session(Owned):
 
     def _alone(self, step: Callable[[Steps], T]) -> T:
         """Run a step while no other one runs."""
-        if self._process != os.getpid():
-            raise SessionError(
-                "the session was opened before this process was forked from another one",
-                hint="open a Session in the child; they share the mapped weights",
-            )
 
         def run() -> T:
             if self._steps.runtime is None:
                 raise SessionError("the session is closed, expected an open one")
             return step(self._steps)
 
+        check_process(self._process)
         return self._calls.alone(run)
 
 
-_open: weakref.WeakSet[Session] = weakref.WeakSet()
+class _Part(Session):
+    """A session of some layers of another one."""
 
-
-def _keep_in_child() -> None:
-    """Give each runtime a reference that is never dropped.
-
-    When ONNX Runtime ends a session, it waits for its threads, which a forked child does not have.
-    """
-    for session in _open:
-        for runtime in (session._steps.runtime, session._steps.states.head):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_keep_in_child)
+    _packs = False  # a copy of float32 weights would be a second one

@@ -56,6 +56,7 @@ class Steps:
         """
         self.runtime = runtime
         # ONNX Runtime's own products round by how many rows they have.
+        self.library = library
         self.exact_in_groups = library and "float32" not in (artifact.head, artifact.linears)
         self.vocab_size, self.context_length = artifact.vocab_size, artifact.context_length
         self._caches = caches or caches_of(artifact)
@@ -155,7 +156,7 @@ class Steps:
         An error leaves the ids that were computed before it.
         """
         new = self.checked(ids, row)
-        part = min(CHUNK, self.cache.piece(len(new), index(row), CHUNK))
+        part = min(CHUNK, self.cache.piece(len(new), index(row), CHUNK) or CHUNK)
         inputs = list[np.ndarray]()
         for start in range(0, len(new), part):
             logits = self.score(new[start : start + part], row)

@@ -20,7 +20,8 @@ WITHOUT_EFFECT = {
     "length_penalty", "early_stopping", "diversity_penalty", "pad_token_id",
     "seed", "renormalize_logits", "prompt_lookup_num_tokens", "max_matching_ngram_size",
     "num_assistant_tokens_schedule", "assistant_ensemble_weight", "num_assistant_tokens",
-    "assistant_confidence_threshold",
+    "assistant_confidence_threshold", "assistant_early_exit", "assistant_lookbehind",
+    "target_lookbehind",
 }  # fmt: skip
 
 

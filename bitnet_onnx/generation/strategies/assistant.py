@@ -1,4 +1,4 @@
-"""Assisted decoding: a smaller network drafts the ids, one by one.
+"""Assisted decoding: a smaller network, or a part of the same one, drafts the ids, one by one.
 
 Knows a session of its own and the options, which act on drafts as on the ids that are chosen; does
 not know the session that checks them.
@@ -89,7 +89,7 @@ class Assistant:
             logits = self._feed(np.array([token]))
 
     def _knows(self, past: Past) -> bool:
-        return bool(past.ids.max() < self._session.vocab_size)
+        return bool(past.ids.max(initial=0) < self._session.vocab_size)
 
     def _read(self, past: Past) -> np.ndarray:
         """Take back the drafts that were refused; return the logits after all ids."""

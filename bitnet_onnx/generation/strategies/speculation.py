@@ -1,9 +1,9 @@
 """Speculation: drafts are checked in one call, and those that the network chooses too are kept.
 
 Each id is chosen from the network's own logits after the ids before it, as without drafts: greedy
-ids are the same to the bit, and so are those that a seed draws with prompt lookup. Where an
-assistant draws its drafts, sampled ids have the same distribution. Knows rows, drafters and the
-steps of a session; does not know text.
+ids are the same to the bit, and so are those that a seed draws with prompt lookup or with an
+assistant of another tokenizer. Where an assistant draws its drafts, sampled ids have the same
+distribution. Knows rows, drafters and the steps of a session; does not know text.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from .assistant import Assistant, session_of
 from .drafts import Drafter, Outcome, Schedule
 from .lookup import PromptLookup
 from .schedules import Constant, Economy, Heuristic
+from .universal import Foreign, UniversalAssistant
 
-__all__ = ["Speculation", "may_look_up", "speculation", "steps"]
+__all__ = ["Speculation", "may_look_up", "most_drafts", "speculation", "steps"]
 
 MOST = 63  # drafts of one call: its logits take as many megabytes as a network's cache
 ASSISTANT_TOKENS = 20  # transformers' num_assistant_tokens
@@ -51,41 +52,64 @@ def speculation(
 ) -> Speculation | None:
     """Return how drafts are made; None where there are none.
 
-    Where logits depend on the number of positions in a call, as those of ONNX Runtime's own float32
-    products do, drafts could change ids, so none are made.
+    Where logits depend on the number of positions in a call, drafts could change ids, so none are
+    made.
     """
-    extras, name = extras or Extras(), config.num_assistant_tokens_schedule
-    most, assistant = config.prompt_lookup_num_tokens, extras.assistant_model
+    extras, assistant = extras or Extras(), None if extras is None else extras.assistant_model
+    given = _given(config, extras)
+    if not given:
+        return None
     if assistant is not None:
+        session_of(assistant, session)
+    _check(rows, config, given)
+    name, most = config.num_assistant_tokens_schedule, most_drafts(config)
+    if not session.exact_for(most + 1):
+        return None
+    if count := config.prompt_lookup_num_tokens:
+        lookup = PromptLookup(config.max_matching_ngram_size or NGRAM, config.eos_token_ids)
+        return Speculation(lookup, most, _schedule(session, name, count, count))
+    if config.assistant_early_exit is not None:
+        found = session.early_exit(config.assistant_early_exit)
+    else:
         found = session_of(assistant, session)
-        _check(rows, config, "assistant_model is given")
-        if most:
-            raise GenerationError(
-                f"assistant_model is given with prompt_lookup_num_tokens {most}, expected one of"
-                " them",
-                hint="prompt_lookup_num_tokens=0 turns the drafts of the file off",
-            )
-        if not session.exact_in_groups:
-            return None
-        most = config.num_assistant_tokens or ASSISTANT_TOKENS
-        drafts = Assistant(found, session.vocab_size, config, extras)
-        grows = name is not None and name.startswith("heuristic")
-        schedule = _schedule(session, name, found, most)
-        return Speculation(drafts, MOST if grows else min(most, MOST), schedule)
-    if not most:
-        return None
-    _check(rows, config, f"prompt_lookup_num_tokens is {most}")
-    if not session.exact_in_groups:
-        return None
-    drafter = PromptLookup(config.max_matching_ngram_size or NGRAM, config.eos_token_ids)
-    return Speculation(drafter, min(most, MOST), _schedule(session, name, most, most))
+    drafter: Drafter
+    if isinstance(assistant, Foreign):
+        drafter = UniversalAssistant(assistant, found, session.vocab_size, config)
+    else:
+        drafter = Assistant(found, session.vocab_size, config, extras)
+    count = config.num_assistant_tokens or ASSISTANT_TOKENS
+    return Speculation(drafter, most, _schedule(session, name, found, count))
+
+
+def most_drafts(config: GenerationConfig) -> int:
+    """Return how many drafts a call checks at most."""
+    if config.prompt_lookup_num_tokens:
+        return min(config.prompt_lookup_num_tokens, MOST)
+    if (config.num_assistant_tokens_schedule or "").startswith("heuristic"):  # it grows
+        return MOST
+    return min(config.num_assistant_tokens or ASSISTANT_TOKENS, MOST)
 
 
 def may_look_up(config: GenerationConfig, extras: Extras) -> bool:
     """Return whether prompt lookup can be used where the options leave it open."""
     plain = config.num_beams == config.num_return_sequences == 1 and not config.guides
     plain = plain and not config.reads_layers
-    return config.prompt_lookup_num_tokens is None and plain and extras.assistant_model is None
+    return config.prompt_lookup_num_tokens is None and plain and not _given(config, extras)
+
+
+def _given(config: GenerationConfig, extras: Extras) -> str:
+    """Return what asks for drafts, in words; refuse more than one."""
+    lookup, early = config.prompt_lookup_num_tokens, config.assistant_early_exit
+    given = ["assistant_model is given"] if extras.assistant_model is not None else []
+    given += [f"assistant_early_exit is {early}"] if early is not None else []
+    given += [f"prompt_lookup_num_tokens is {lookup}"] if lookup else []
+    if len(given) > 1:
+        raise GenerationError(
+            f"{' and '.join(given)}, expected one of them",
+            hint="prompt_lookup_num_tokens=0 and assistant_early_exit=None turn the drafts of the"
+            " file off",
+        )
+    return "".join(given)
 
 
 def _check(rows: Sequence[Row], config: GenerationConfig, given: str) -> None:
@@ -165,6 +189,8 @@ def _round(
         mark = perf_counter()
         if row.done or [token] != ids[place + 1 : place + 2]:
             break
+    row.result.drafted_tokens += len(drafts.ids)
+    row.result.accepted_tokens += place
     schedule.learn(Outcome(drafts.kind, len(drafts.ids), place, seconds, drafting))
 
 

@@ -294,7 +294,7 @@ def test_the_commands_take_drafts(
     found = capsys.readouterr()
     assert found.out == plain.out
     assert "note" not in found.err
-    monkeypatch.setattr("bitnet_onnx.runtime.session.Session.exact_in_groups", False)
+    monkeypatch.setattr("bitnet_onnx.runtime.session.Session.exact_for", lambda *_: False)
     assert main([*command, "--prompt-lookup-num-tokens", "4"]) == 0
     found = capsys.readouterr()
     assert found.out == plain.out

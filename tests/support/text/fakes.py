@@ -99,6 +99,12 @@ class FakeSession:
     def claim(self) -> FakeSession:
         return self
 
+    def exact_for(self, positions: int) -> bool:
+        return self.exact_in_groups
+
+    def early_exit(self, layers: int) -> FakeSession:
+        raise NotImplementedError
+
     def release(self) -> None:
         pass
 
