@@ -24,6 +24,7 @@ from tokenizers import pre_tokenizers
 import bitnet_onnx
 from bitnet_onnx.artifact import Artifact
 from bitnet_onnx.exporter.export import export
+from bitnet_onnx.generation.model import Model, load
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.open import open_checkpoint
@@ -109,6 +110,31 @@ def greedy(model: Any, ids: list[int]) -> list[int]:
         cache, fed = output.past_key_values, [int(output.logits[0, -1].argmax())]
         found += fed
     return found
+
+
+@pytest.mark.parametrize("way", ["exit", "universal", "lookup"])
+def test_ids_with_drafts_are_those_without(artifact: Path, demo_artifact: Path, way: str) -> None:
+    """In float32, as the command exports it; the demo's model has another tokenizer."""
+    limit: dict[str, Any] = {"max_new_tokens": 16, "do_sample": False}
+    with load(artifact) as model, load(demo_artifact) as demo:
+        assert isinstance(model, Model)
+        if not model.session.exact_for(4):
+            pytest.skip("ONNX Runtime's float32 products differ here by the size of a call")
+        drafts: dict[str, Any] = {
+            "exit": {"assistant_early_exit": 24, "num_assistant_tokens": 3},
+            "universal": {"assistant_model": demo, "num_assistant_tokens": 3},
+            "lookup": {"prompt_lookup_num_tokens": 3},
+        }[way]
+        drafted = 0
+        for prompt in PROMPTS[:: 2 * len(PROMPTS) // COUNT]:
+            chat = [{"role": "user", "content": prompt}]
+            found = model.generate(
+                chat, **limit, **drafts, num_assistant_tokens_schedule="constant"
+            )
+            assert found.result.ids == model.generate(chat, **limit).result.ids
+            assert found.result.accepted_tokens <= found.result.drafted_tokens
+            drafted += found.result.drafted_tokens
+        assert drafted
 
 
 def test_every_tensor_is_that_of_transformers(source: Path, theirs: Any) -> None:

@@ -160,11 +160,12 @@ def test_float32_products_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert again.ids() == IDS
         calls = list[int]()
         made = type(session._steps).score
-        monkeypatch.setattr(
-            type(session._steps),
-            "score",
-            lambda self, *a, **k: calls.append(a) or made(self, *a, **k),
-        )
+
+        def counted(self: Any, chunk: np.ndarray, row: int) -> np.ndarray:
+            calls.append(len(chunk))
+            return np.asarray(made(self, chunk, row))
+
+        monkeypatch.setattr(type(session._steps), "score", counted)
         assert session.exact_for(9) is exact
         assert not calls
         again.truncate(0)

@@ -6,6 +6,7 @@ not know the session that checks them.
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["Assistant", "session_of"]
 
 SEED = 2**32  # its draws differ from those of every row of a batch
 THRESHOLD = 0.4  # transformers' assistant_confidence_threshold
+LONG = 16  # ids: to read more at once is no cost of drafts, but of a prompt
 
 
 def session_of(assistant: object, session: SessionLike) -> SessionLike:
@@ -52,9 +54,10 @@ class Assistant:
         self._threshold = THRESHOLD if given is None else given
         self._sampler = Sampler(config, SEED, extras, 0)
         self._lease: LeaseLike | None = None
+        self._reading = 0.0
 
     def start(self, past: Past) -> None:
-        """Read the prompt, but for its last id and what the session's cache has of it."""
+        """Take the session, with what its cache has of the prompt; drafts read the rest."""
         self._sampler.past = past.copy()
         self._lease = lease = self._session.claim()
         if lease.batch_size != 1:
@@ -64,7 +67,6 @@ class Assistant:
             wanted = wanted[:0]
         held = _common(np.array(lease.ids(), dtype=np.int64), wanted)
         lease.truncate(held)
-        self._feed(wanted[held:])
 
     def close(self) -> None:
         """Release the session."""
@@ -77,15 +79,16 @@ class Assistant:
         if not count or not self._knows(past):
             return Drafts()
         logits, ids, drawn = self._read(past), list[int](), list[Drawn]()
+        reading, self._reading = self._reading, 0.0
         while True:
             try:
                 token, chance, source = self._sampler.draft(self._fitted(logits))
             except GenerationError:  # the options may leave no id after drafts that are wrong
-                return Drafts(ids, 0, drawn)
+                return Drafts(ids, 0, drawn, reading)
             ids.append(token)
             drawn += [source] if source is not None else []
             if len(ids) == count or token in self._eos or chance < self._threshold:
-                return Drafts(ids, 0, drawn)
+                return Drafts(ids, 0, drawn, reading)
             logits = self._feed(np.array([token]))
 
     def _knows(self, past: Past) -> bool:
@@ -100,6 +103,10 @@ class Assistant:
         own.add(past.ids[common:].tolist())
         held = min(common, self._lease.lengths[0], len(past) - 1)
         self._lease.truncate(held)
+        if len(past) - held > LONG:
+            start = perf_counter()
+            self._feed(past.ids[held:-1])
+            held, self._reading = len(past) - 1, perf_counter() - start
         return self._feed(past.ids[held:])
 
     def _feed(self, ids: np.ndarray) -> np.ndarray:

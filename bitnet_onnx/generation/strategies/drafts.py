@@ -21,6 +21,8 @@ class Drafts(NamedTuple):
     kind: int = 0
     drawn: Sequence[Drawn] = ()
     """How each was drawn; empty where none was."""
+    reading: float = 0.0
+    """Seconds of what it took to read a prompt before them."""
 
 
 class Outcome(NamedTuple):
@@ -32,7 +34,7 @@ class Outcome(NamedTuple):
     seconds: float
     """Of the call that checked them."""
     drafting: float = 0.0
-    """Seconds that it took to find them."""
+    """Seconds that it took to find them, but for a prompt that was read."""
 
 
 class Schedule(Protocol):
@@ -49,7 +51,7 @@ class Drafter(Protocol):
     """Finds drafts."""
 
     def start(self, past: Past) -> None:
-        """Read the prompt."""
+        """Take the prompt."""
 
     def propose(self, past: Past, most: int, schedule: Schedule) -> Drafts:
         """Return at most so many drafts, and as many as the schedule asks for."""

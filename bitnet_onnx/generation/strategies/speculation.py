@@ -179,7 +179,7 @@ def _round(
     ids = [row.result.ids[-1], *drafts.ids]
     logits: np.ndarray = lease.score(ids) if len(ids) > 1 else lease.decode(ids)
     mark = perf_counter()
-    seconds, drafting = mark - drafted, drafted - start
+    seconds, drafting = mark - drafted, drafted - start - drafts.reading
     row.result.decode_seconds += mark - start
     for place in range(len(ids)):
         draft = (ids[place + 1], drafts.drawn[place]) if place < len(drafts.drawn) else None

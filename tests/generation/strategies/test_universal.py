@@ -56,7 +56,7 @@ class Calls(FakeSession):
 
     def __init__(self, own: Tokenizer, text: str | None = None) -> None:
         self.calls = 0
-        self.said = own.encode(text) if text is not None else []
+        self.said: list[int] = own.encode(text) if text is not None else []
         self._own, self._text = own, text
         super().__init__(own.vocab_size, 400)
 
@@ -72,12 +72,12 @@ class Calls(FakeSession):
         super()._append(row, *ids)
         if self._text is None:
             return
-        place, ids = len(self.cache[row]), self.said
-        if self.cache[row] != ids[:place]:  # its own ids of the same text may be others
+        place, said = len(self.cache[row]), self.said
+        if self.cache[row] != said[:place]:  # its own said of the same text may be others
             text, line = self._own.decode(self.cache[row]), self._own.encode("\n")
             rest = self._text.removeprefix(text) if self._text.startswith(text) else ""
-            place, ids = len(line), self._own.encode("\n" + rest)
-        following = ids[place] if place < len(ids) else self._own.eos_token_ids[0]
+            place, said = len(line), self._own.encode("\n" + rest)
+        following = said[place] if place < len(said) else self._own.eos_token_ids[0]
         self._logits[row] = -1
         self._logits[row, following] = 9
 
@@ -188,7 +188,10 @@ def test_streams_chats_stop_strings_and_forms() -> None:
     draft = model(Calls(others), others)
     assert "".join(chat.send("hello", assistant_model=draft, max_new_tokens=20)) == plain
     pytest.importorskip("llguidance")
-    form = {"structured_outputs": {"choice": ["hello there", "the cat"]}, "max_new_tokens": 30}
+    form: dict[str, Any] = {
+        "structured_outputs": {"choice": ["hello there", "the cat"]},
+        "max_new_tokens": 30,
+    }
     expected = target.generate("hello", **form)
     found = target.generate("hello", **form, assistant_model=draft, **CONSTANT)
     assert found.result.ids == expected.result.ids
