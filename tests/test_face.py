@@ -62,8 +62,8 @@ GenerationConfig(max_new_tokens=None, do_sample=False, temperature=1.0, top_k=50
     pad_token_id=None, max_time=None, watermarking_config=None,
     prompt_lookup_num_tokens=None, max_matching_ngram_size=None,
     num_assistant_tokens_schedule=None, num_assistant_tokens=None,
-    assistant_confidence_threshold=None, cache_implementation=None,
-    assistant_early_exit=None, assistant_lookbehind=None, target_lookbehind=None)
+    assistant_confidence_threshold=None, assistant_early_exit=None,
+    assistant_lookbehind=None, target_lookbehind=None, cache_implementation=None)
 WatermarkingConfig(greenlist_ratio=0.25, bias=2.0, hashing_key=15485863,
     seeding_scheme='lefthash', context_width=1)
 WatermarkDetector(vocab_size, watermarking_config, *, bos_token_id=None,

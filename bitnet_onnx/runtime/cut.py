@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ..artifact import Artifact
+from ..artifact import OUTPUTS, Artifact
 from ..errors import ArtifactError, GenerationError
 from .integers import integer
 from .wire import field, fields, pieces
@@ -22,7 +22,7 @@ GRAPH, NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_INFO = 7, 1, 5, 11, 1
 INPUT, OUTPUT, OP_TYPE = 1, 2, 4
 NAMES = {INITIALIZER: 8, GRAPH_INPUT: 1, GRAPH_OUTPUT: 1, VALUE_INFO: 1}  # fields of their names
 FIRST_NORM, FINAL_NORM = "model.layers.{}.input_layernorm.weight", "model.norm.weight"
-PRESENT = "present."
+PRESENT, HIDDEN = "present.", "hidden_states."
 SUM = "AddRMSNorm"  # its second output is the sum, which the residual branch goes on with
 
 
@@ -65,8 +65,8 @@ def first_layers(artifact: Artifact, model: bytes | None, layers: int) -> tuple[
             " network, and at least 1"
         )
     graph = _cut_model(model or artifact.model_path.read_bytes(), layers)
-    manifest = artifact.manifest | {"num_hidden_layers": layers}
-    return replace(artifact, manifest=manifest, num_hidden_layers=layers), graph
+    changes: dict[str, Any] = {"num_hidden_layers": layers, "outputs": OUTPUTS[0]}
+    return replace(artifact, manifest=artifact.manifest | changes, **changes), graph
 
 
 def _cut_model(model: bytes, layers: int) -> bytes:
@@ -84,7 +84,7 @@ def _cut(graph: bytes, layers: int) -> bytes:
     nodes = [Node.of(v) for n, v, _ in parts if n == NODE and isinstance(v, bytes)]
     nodes = _rerouted(nodes, layers)
     outputs = {_name(n, v) for n, v, _ in parts if n == GRAPH_OUTPUT and isinstance(v, bytes)}
-    wanted = {name for name in outputs if not _is_later(name, layers)}
+    wanted = {name for name in outputs if not _is_left_out(name, layers)}
     kept, names = _needed(nodes, wanted)
     made = [field(NODE, node.content) for node in kept]
     for number, value, raw in parts:
@@ -129,9 +129,10 @@ def _needed(nodes: list[Node], wanted: set[str]) -> tuple[list[Node], set[str]]:
     return [node for node in nodes if id(node) in kept], names
 
 
-def _is_later(name: str, layers: int) -> bool:
-    """Return whether an output belongs to the cache of a layer that is cut off."""
-    return name.startswith(PRESENT) and int(name.split(".")[1]) >= layers
+def _is_left_out(name: str, layers: int) -> bool:
+    """Return whether an output is a hidden state, or of the cache of a layer that is cut off."""
+    later = name.startswith(PRESENT) and int(name.split(".")[1]) >= layers
+    return later or name.startswith(HIDDEN)
 
 
 def _name(number: int, value: bytes) -> str:

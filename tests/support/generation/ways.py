@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "beam search with forced words": {**BEAMS, "force_words_ids": [[11], [4, 5]]},
     "prompt lookup": {"prompt_lookup_num_tokens": 4, "max_matching_ngram_size": 2, **DRAFTS},
     "assisted decoding": {"assistant_model": True, "num_assistant_tokens": 3, **DRAFTS},
+    "early exit": {"assistant_early_exit": 1, "num_assistant_tokens": 3, **DRAFTS},
     "structured output": {"structured_outputs": STRUCTURED},
     "contrastive search": {"penalty_alpha": 0.6, "top_k": 4},
     "DoLa": {"dola_layers": "low"},

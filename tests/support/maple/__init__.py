@@ -133,7 +133,7 @@ def windowed(factory: pytest.TempPathFactory, kv_cache: str) -> Path:
         fields = {**CONFIG, "max_position_embeddings": 512, "vocab_size": 300}
         checkpoint = save(folder / "checkpoint", fields, draw(fields))
         artifact = folder / "artifact"
-        export(checkpoint, artifact, kv_cache=kv_cache, copy_library=False)
+        export(checkpoint, artifact, kv_cache=kv_cache, outputs="hidden-states", copy_library=False)
         _WINDOWED[kv_cache] = artifact
     return _WINDOWED[kv_cache]
 
