@@ -152,7 +152,7 @@ class Steps:
         An error leaves the ids that were computed before it.
         """
         new = self.checked(ids, row)
-        part = min(CHUNK, self.cache.piece(len(new), index(row), CHUNK))
+        part = min(CHUNK, self.cache.piece(len(new), index(row), CHUNK) or CHUNK)
         inputs = list[np.ndarray]()
         for start in range(0, len(new), part):
             logits = self.score(new[start : start + part], row)
