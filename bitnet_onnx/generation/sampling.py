@@ -161,7 +161,7 @@ def check_highest(highest: np.floating, logits: np.ndarray, length: int) -> None
         raise GenerationError(
             f"the options forbid every token after {length} tokens, expected one to be left",
             hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens, the lengths or"
-            " structured_outputs",
+            " structured_outputs; dola_layers leaves few tokens",
         )
     if np.isfinite(given):
         raise GenerationError(

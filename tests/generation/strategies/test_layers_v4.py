@@ -207,4 +207,4 @@ def test_without_hidden_states_it_is_refused(values: dict[str, Any]) -> None:
     for call in (generate, stream):
         prompts: Any = [[1]] if call is generate else [1]
         with pytest.raises(GenerationError, match="but the artifact gives no hidden states, exp"):
-            call(session, prompts, GenerationConfig(**values))  # type: ignore[operator]
+            call(session, prompts, GenerationConfig(**values))

@@ -53,15 +53,18 @@ def toy_model(layers: int, tied: bool) -> Any:
     from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
     from transformers.modeling_outputs import CausalLMOutputWithPast
 
+    output: Any = CausalLMOutputWithPast  # older types than those of transformers 5
+
     class ToyModel(PreTrainedModel, GenerationMixin):
         config_class = PretrainedConfig
 
         def __init__(self) -> None:
-            config: Any = PretrainedConfig(num_hidden_layers=layers, tie_word_embeddings=tied)
+            config: Any = PretrainedConfig()
+            config.num_hidden_layers, config.tie_word_embeddings = layers, tied
             config.vocab_size = VOCAB
             super().__init__(config)
             table = torch.from_numpy(toy_head(VOCAB))
-            self.head = torch.nn.Linear(*reversed(table.shape), bias=False)
+            self.head = torch.nn.Linear(table.shape[1], table.shape[0], bias=False)
             self.head.weight = torch.nn.Parameter(table)
 
         def get_output_embeddings(self) -> Any:
@@ -85,7 +88,7 @@ def toy_model(layers: int, tied: bool) -> Any:
             logits = np.array([[toy_logits(ids, VOCAB) for ids in row] for row in rows])
             states = np.array([[toy_states(ids, layers + 1) for ids in row] for row in rows])
             kept = input_ids[:, None, :, None].double()
-            return CausalLMOutputWithPast(
+            return output(
                 logits=torch.from_numpy(logits),
                 past_key_values=((kept, kept),),
                 hidden_states=tuple(torch.from_numpy(states).unbind(2)),
