@@ -36,14 +36,9 @@ def _float(kind: str, **fields: Any) -> Callable[[Path], Path]:
     )
 
 
-def _ternary(folder: Path) -> Path:
-    return oracle.make_llama(folder, "wide heads", num_hidden_layers=3)
-
-
 # Layers begin and end in several ways: with multipliers, and with sums that are or are not
 # operators of their own.
 NETWORKS: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
-    "ternary": (_ternary, {}),
     "granite": (_float("Granite", **GRANITE), {}),
     "qwen3, no passes": (_float("Qwen3", head_dim=24, tie_word_embeddings=True), {"passes": ()}),
 }
