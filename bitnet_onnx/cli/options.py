@@ -117,20 +117,7 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
     group.add_argument("--do-sample", action="switch", help="sample; default: greedy")
     for name, (kind, meaning) in NUMBERS.items():
         group.add_argument(name, type=kind, help=meaning)
-    group.add_argument(
-        "--cache",
-        metavar="KIND",
-        dest="cache_implementation",
-        help="where keys and values lie: dynamic, static (all room at the start), offloaded or "
-        "offloaded_static (in a file), sliding_window (only what the network's windows see), or "
-        "sink (the context never ends); default: dynamic",
-    )
-    group.add_argument(
-        "--cache-dir",
-        type=Path,
-        metavar="DIR",
-        help="with --cache offloaded: the folder of its temporary files; default: the system's",
-    )
+    _add_cache(group)
     group.add_argument(
         "--dola-layers",
         type=_layers,
@@ -146,6 +133,23 @@ def add_generation(parser: argparse.ArgumentParser, max_new_tokens: int) -> None
         metavar="TEXT",
         dest="stop_strings",
         help="a text that ends an answer; repeat the option for several",
+    )
+
+
+def _add_cache(group: Any) -> None:
+    group.add_argument(
+        "--cache",
+        metavar="KIND",
+        dest="cache_implementation",
+        help="where keys and values lie: dynamic, static (all room at the start), offloaded or "
+        "offloaded_static (in a file), sliding_window (only what the network's windows see), or "
+        "sink (the context never ends); default: dynamic",
+    )
+    group.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        help="with --cache offloaded: the folder of its temporary files; default: the system's",
     )
 
 

@@ -71,7 +71,7 @@ class HiddenStates:
         if not self.names:
             raise GenerationError(
                 "the artifact gives no hidden states, expected one that was exported with them",
-                hint="export the checkpoint again with --outputs hidden-states",
+                hint="make one: bitnet-onnx export CHECKPOINT -o ARTIFACT --outputs hidden-states",
             )
         if self.last is None:
             raise GenerationError("no step was computed, expected one before its hidden states")

@@ -28,6 +28,7 @@ REACHED = {
     "model": ("verify",),
     "operators": ("export",),
     "runtime": (*MODELS, "bench", "verify"),
+    "runtime/cache/offloaded.py": MODELS,
     "text": MODELS,
     "generation": MODELS,
     "embedding": ("embed",),

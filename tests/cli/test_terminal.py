@@ -115,17 +115,17 @@ def test_ctrl_c_stops_an_answer_and_twice_the_program(demo_artifact: Path, tmp_p
 
 SLOW = """
 import sys, time
-from bitnet_onnx.generation import loop
+from bitnet_onnx.generation.strategies import speculation
 from bitnet_onnx.cli.main import main
 
-steps = loop.speculative  # a chat looks up drafts
+steps = speculation.steps  # a chat looks up drafts
 
 def slowly(*arguments):
     for step in steps(*arguments):
         yield step
         time.sleep(0.3)
 
-loop.speculative = slowly
+speculation.steps = slowly
 raise SystemExit(main(sys.argv[1:]))
 """
 

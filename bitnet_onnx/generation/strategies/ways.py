@@ -73,8 +73,8 @@ def check_layers(layers: Layers | None, config: GenerationConfig) -> None:
         raise GenerationError(
             f"the options ask for {_asked(config)}, but the artifact gives no hidden states,"
             " expected one that was exported with them",
-            hint="export the checkpoint again with --outputs hidden-states; where"
-            " generation_config.json asks for it, --ignore-generation-config does not read it",
+            hint="make one: bitnet-onnx export CHECKPOINT -o ARTIFACT --outputs hidden-states;"
+            " where generation_config.json asks for them, give --ignore-generation-config",
         )
 
 
