@@ -57,7 +57,8 @@ def check_network(
         )
     if options.kv_cache in SCALED_CACHES:
         raise ConfigError(
-            f"kv_cache is {options.kv_cache!r}, which only the custom operator makes exact and fast",
+            f"kv_cache is {options.kv_cache!r}, which only the custom operator makes exact and "
+            "fast",
             hint=f"export with --kv-cache float16, or {elsewhere}",
         )
     if config.group_size is not None:

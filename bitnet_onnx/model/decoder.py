@@ -25,7 +25,7 @@ from .rotary import rotate
 __all__ = ["MLP", "Attend", "Attention", "DecoderLayer", "KeyValue", "empty"]
 
 # Keys and values, each [B, num_key_value_heads, T, D]; with int8 also the scales of the keys and of
-# the values, each [B, num_key_value_heads, T]. uint8 is int4: packed rows of D elements, and scales.
+# the values, each [B, num_key_value_heads, T]. With int4, whose type is uint8, rows are packed.
 KeyValue = tuple[Tensor, ...]
 SCALED = {torch.int8: kept_int8, torch.uint8: kept_int4}  # caches with scales
 

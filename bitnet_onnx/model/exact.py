@@ -61,7 +61,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> Tensor
 def attention_shares(
     query: Tensor, key: Tensor, key_scale: tuple[Tensor, ...], seen: Tensor
 ) -> Tensor:
-    """Return the softmax of attention, [B, heads, S, T]; key_scale has one tensor for integer keys."""
+    """Return the softmax of attention, [B, heads, S, T]; key_scale has one tensor for int8 keys."""
     if key_scale:
         weights = int8_weights(query, key, key_scale[0], seen)
     else:

@@ -62,9 +62,7 @@ def group_query_attention(
     in the cache. Scores and the sums over values are float64, of exact products. Scores are rounded
     to float32 before the softmax, and results after it.
     """
-    query, (key, value), positions = rotated(
-        query, key, value, seqlens_k, cos_cache, sin_cache
-    )
+    query, (key, value), positions = rotated(query, key, value, seqlens_k, cos_cache, sin_cache)
     present_key, present_value = (
         appended(cache, part.to(cache.dtype), positions, total_sequence_length)
         for cache, part in ((past_key, key), (past_value, value))

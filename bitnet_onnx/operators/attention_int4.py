@@ -18,7 +18,7 @@ from . import steps
 from .attention import WINDOW
 from .attention_int8 import Form, attend_integers, quantize, scaled
 from .attention_steps import width_of
-from .domain import FLOAT, UINT8, Attribute, Builder, operator
+from .domain import FLOAT, UINT8, Builder, operator
 
 __all__ = ["GroupQueryAttentionInt4"]
 

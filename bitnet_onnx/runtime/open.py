@@ -107,7 +107,7 @@ def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
 
 
 def _compare_width(artifact: Artifact, of_graph: object, expected: int) -> None:
-    """Compare the last dimension of keys and values, which is head_dim where they are not packed."""
+    """Compare the last dimension of keys and values: head_dim, or the bytes of packed rows."""
     if artifact.kv_cache != "int4":
         _compare(artifact, "head_dim", of_graph)
     elif type(of_graph) is int and of_graph != expected:

@@ -2,8 +2,8 @@
 
 Knows NumPy buffers, ids and rows; does not know ONNX Runtime. Each layer has a buffer [rows, kv
 heads, capacity, head_dim] for keys and one for values. An int8 or int4 cache adds a buffer [rows,
-kv heads, capacity] of scales for each of the two. A step reads and writes the buffers in place, beyond
-``lengths``: a step that fails has changed no counted position.
+kv heads, capacity] of scales for each of the two, and int4 rows are packed. A step reads and writes
+the buffers in place, beyond ``lengths``: a step that fails has changed no counted position.
 
 What is valid is one immutable state, replaced in one assignment, so that an error or an interrupt
 anywhere in a method leaves the cache as it was before the call or as it is after it.

@@ -17,9 +17,9 @@ from ...artifact import SCALED_CACHES
 from ...errors import GenerationError
 from ..integers import integer
 from .growing import Cache, changed
-from .rounded import held_int4, kept_int4, kept_int8
 from .layout import SCALE, CacheLayout
 from .rotation import Rotation, turned_back
+from .rounded import held_int4, kept_int4, kept_int8
 
 __all__ = ["SinkCache"]
 
