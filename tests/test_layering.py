@@ -26,8 +26,8 @@ weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoin
     convert presets synthesize
 model: exact int4 layers grouped binary linears hadamard experts rotary decoder gated
     networks.bitnet networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3
-    networks.granite networks.granitemoe networks.granitemoeshared networks.minicpm networks.qwen3_embedding
-    networks.gemma3_embedding networks.maple outputs causal_lm embedding .
+    networks.granite networks.granitemoe networks.granitemoeshared networks.minicpm
+    networks.qwen3_embedding networks.gemma3_embedding networks.maple outputs causal_lm embedding .
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
     float_experts two_step int4_head attention_steps attention attention_int8 attention_int4
     attention_qkv catalog .

@@ -16,7 +16,7 @@ from ..artifact import CACHE_BLOCK, CACHE_BLOCK_BYTES
 from ..model.int4 import GROUP, LEAST
 from . import steps
 from .attention import WINDOW
-from .attention_int8 import Form, attend_integers, quantize, scaled
+from .attention_int8 import Form, attend_integers, quantize, scaled_inputs, scaled_outputs
 from .attention_steps import width_of
 from .domain import FLOAT, UINT8, Builder, operator
 
@@ -26,7 +26,8 @@ COS = 7  # the place of cos_cache among the inputs
 
 
 @operator(
-    **scaled(UINT8),
+    inputs=scaled_inputs(UINT8),
+    outputs=scaled_outputs(UINT8),
     attributes=WINDOW,
     torch_op=torch.ops.bitnet.group_query_attention_int8.default,
     takes=lambda *inputs: inputs[3].dtype == UINT8,

@@ -28,7 +28,8 @@ __all__ = [
     "attend_integers",
     "group_query_attention_int8",
     "quantize",
-    "scaled",
+    "scaled_inputs",
+    "scaled_outputs",
 ]
 
 SCALES = ("key_scale", "value_scale")
@@ -86,17 +87,20 @@ def _(
     return torch.empty_like(query), codes[0], codes[1], scales[0], scales[1]
 
 
-def scaled(cache: DataType) -> dict[str, dict[str, DataType]]:
-    """Return the inputs and outputs of attention with caches of this type and their scales."""
+def scaled_inputs(cache: DataType) -> dict[str, DataType]:
+    """Return the inputs of attention with caches of this type and their scales."""
+    return inputs_with(cache) | {f"past_{name}": FLOAT for name in SCALES}
+
+
+def scaled_outputs(cache: DataType) -> dict[str, DataType]:
+    """Return its outputs."""
     codes = {f"present_{name}": cache for name in ("key", "value")}
-    return {
-        "inputs": inputs_with(cache) | {f"past_{name}": FLOAT for name in SCALES},
-        "outputs": {"output": FLOAT, **codes} | {f"present_{name}": FLOAT for name in SCALES},
-    }
+    return {"output": FLOAT, **codes} | {f"present_{name}": FLOAT for name in SCALES}
 
 
 @operator(
-    **scaled(INT8),
+    inputs=scaled_inputs(INT8),
+    outputs=scaled_outputs(INT8),
     attributes=WINDOW,
     torch_op=torch.ops.bitnet.group_query_attention_int8.default,
     takes=lambda *inputs: inputs[3].dtype == INT8,

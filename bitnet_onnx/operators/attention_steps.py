@@ -8,7 +8,7 @@ the domain.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx_ir import Value
@@ -114,7 +114,7 @@ def rotate_new(
     return Rotated(sizes, query, key, value, positions, places, room, missing, missing_shape, root)
 
 
-def width_of(op: Builder, cos_cache: Value) -> Value:
+def width_of(op: Builder, cos_cache: Any) -> Value:
     """Return D, int64 [1], from a table: the rows of a cache may be packed."""
     return op.Mul(op.Shape(cos_cache, start=1, end=2), 2)
 
