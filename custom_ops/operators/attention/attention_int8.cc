@@ -117,18 +117,35 @@ void accumulate(const Kernels& kernels, const Attention& op, const Job& job, con
   blend(kernels, op, job, room, span, room.sums);
 }
 
+constexpr size_t kTurned = 4;  // pairs at a time, one vector
+
+// low and high become their sums and differences.
+template <size_t N>
+inline void add_pairs(float* low, float* high) {
+  float a[N], b[N], sums[N], differences[N];
+  memcpy(a, low, sizeof a);
+  memcpy(b, high, sizeof b);
+  for (size_t i = 0; i < N; i++) sums[i] = a[i] + b[i];
+  for (size_t i = 0; i < N; i++) differences[i] = a[i] - b[i];
+  memcpy(low, sums, sizeof a);
+  memcpy(high, differences, sizeof b);
+}
+
 size_t block_of(size_t d) { return d & (~d + 1); }
 
 }  // namespace
 
 void turn(size_t d, float* x) {
-  for (size_t half = 1; half < block_of(d); half *= 2) {
+  const size_t block = block_of(d);
+  size_t half = 1;
+  for (; half < kTurned && half < block; half *= 2) {
     for (size_t i = 0; i < d; i += 2 * half) {
-      for (size_t j = i; j < i + half; j++) {
-        const float low = x[j], high = x[j + half];
-        x[j] = low + high;
-        x[j + half] = low - high;
-      }
+      for (size_t j = i; j < i + half; j++) add_pairs<1>(x + j, x + j + half);
+    }
+  }
+  for (; half < block; half *= 2) {
+    for (size_t i = 0; i < d; i += 2 * half) {
+      for (size_t j = i; j < i + half; j += kTurned) add_pairs<kTurned>(x + j, x + j + half);
     }
   }
 }

@@ -193,6 +193,7 @@ OrtStatus* compute(Call* call, bool joined) {
     const size_t place = joined && i > kQuery ? i + kJoined : i;
     if (OrtStatus* s = input(*call, i, &in[place])) return s;
   }
+  if (joined) in[kQuery].name = "qkv";
   if (OrtStatus* s = check_shapes(*call, in, cache, joined)) return s;
   if (OrtStatus* s = call->spec->outputs.count > 3 ? check_scales(*call, in) : nullptr) return s;
   const int64_t total = *static_cast<const int32_t*>(in[kTotal].data), past = in[kPastKey].dims[2];
@@ -211,11 +212,11 @@ OrtStatus* compute(Call* call, bool joined) {
 OrtStatus* compute_parts(Call* call) { return compute(call, false); }
 OrtStatus* compute_joined(Call* call) { return compute(call, true); }
 
-// With qkv the first two are left out.
-template <ONNXTensorElementDataType cache, bool joined>
+// With qkv, whose name comes with the tensor, the first two are left out.
+template <ONNXTensorElementDataType cache>
 constexpr InputSpec kInputSpecs[] = {{"query"},
                                      {"key"},
-                                     {joined ? "qkv" : "value"},
+                                     {"value"},
                                      {"past_key", cache},
                                      {"past_value", cache},
                                      {"seqlens_k", kInt32},
@@ -237,7 +238,7 @@ template <ONNXTensorElementDataType cache, bool joined>
 constexpr OpSpec spec_of(const char* name) {
   const size_t scales = cache == kInt8 || cache == kUint8 ? 2 : 0, skipped = joined ? kJoined : 0;
   return {.name = name,
-          .inputs = {kInputSpecs<cache, joined> + skipped, kPastKeyScale + scales - skipped},
+          .inputs = {kInputSpecs<cache> + skipped, kPastKeyScale + scales - skipped},
           .outputs = {kOutputs<cache>, 3 + scales},
           .compute = joined ? compute_joined : compute_parts,
           .attribute = "window",
