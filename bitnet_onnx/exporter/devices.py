@@ -124,8 +124,10 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
 
 def cache_bytes(artifact: Artifact) -> int:
     """Return the bytes of a full cache."""
-    layout = CacheLayout.of(artifact)
-    return layout.position_bytes * layout.num_layers * artifact.context_length
+    layers, context = artifact.num_hidden_layers, artifact.context_length
+    heads = artifact.num_key_value_heads
+    layout = CacheLayout(layers, heads, artifact.head_dim, artifact.kv_cache, context)
+    return layout.position_bytes * layers * context
 
 
 def predicted(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[tuple[str, float]]:
