@@ -32,6 +32,9 @@ MANIFEST = "manifest.json"
 TASK, EMBEDDING = "text-generation", "embedding"
 USES = {TASK: "bitnet-onnx generate or chat", EMBEDDING: "bitnet-onnx embed"}
 TARGETS = ("native", "stock")  # on the custom-op library; on ONNX Runtime's operators alone
+KV_CACHES = ("float32", "float16", "int8", "int4")
+SCALED_CACHES = ("int8", "int4")  # with a scale for each position and head
+CACHE_BLOCK, CACHE_BLOCK_BYTES = 32, 17  # elements, and bytes, of a block of an int4 row
 LINEARS = ("ternary", "bf16", "float32", "int8")  # the first one where the field is left out
 OUTPUTS = ("logits", "hidden-states")  # so here; hidden states come beside the logits
 HASHED_AT_OPEN = 16 << 20  # bytes: only ``check_hashes`` reads the whole of larger files
@@ -42,7 +45,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "task": (TASK, EMBEDDING),
     "target": TARGETS,
     "head": ("bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"),
-    "kv_cache": ("float32", "float16", "int8"),
+    "kv_cache": KV_CACHES,
     "linears": LINEARS,
     "outputs": OUTPUTS,
     "pooling": ("none", "last", "mean"),  # of a network that embeds texts
@@ -240,3 +243,8 @@ def data_files(folder: Path) -> list[str]:
 
 def _is_data(name: str) -> bool:
     return _DATA.fullmatch(name) is not None
+
+
+def int4_bytes(head_dim: int) -> int:
+    """Return the bytes of a position of one head in an int4 cache, without its scale."""
+    return -(-head_dim // CACHE_BLOCK) * CACHE_BLOCK_BYTES

@@ -24,15 +24,16 @@ weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoin
     gguf.embedding gguf.rope gguf.multipliers gguf.hadamard gguf.config gguf.sentencepiece
     gguf.words gguf.vocabulary gguf.tokenizer gguf.text_write gguf.checkpoint gguf.write open
     convert presets synthesize
-model: exact layers grouped binary linears hadamard experts rotary decoder gated networks.bitnet
-    networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3 networks.granite
-    networks.granitemoe networks.granitemoeshared networks.minicpm networks.qwen3_embedding
-    networks.gemma3_embedding networks.maple outputs causal_lm embedding .
+model: exact int4 layers grouped binary linears hadamard experts rotary decoder gated
+    networks.bitnet networks.bitnet_b1_58 networks.llama networks.bitnet_2023 networks.qwen3
+    networks.granite networks.granitemoe networks.granitemoeshared networks.minicpm
+    networks.qwen3_embedding networks.gemma3_embedding networks.maple outputs causal_lm embedding .
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
-    float_experts two_step int4_head attention_steps attention attention_int8
+    float_experts two_step int4_head attention_steps attention attention_int8 attention_int4
     attention_qkv catalog .
 runtime: owned forked integers pages calls hidden cache.layout cache.state cache.reorder
-    cache.growing cache.saved wire graph cut cache.rotation cache.sink cache.offloaded
+    cache.growing cache.saved wire graph cut cache.rotation cache.rounded
+    cache.sink cache.offloaded
     cache.sliding cache.kinds open binding steps users lease groups session vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls

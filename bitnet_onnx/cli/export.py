@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kv-cache",
         help="the type of cached keys and values; float32: unrounded (default); float16: half the "
-        "memory; int8: about a quarter, and the fastest at long contexts",
+        "memory; int8: about a quarter, and the fastest at long contexts; int4: "
+        "a seventh, and the coarsest",
     )
     parser.add_argument(
         "--context-length", type=int, help="the largest number of positions; default: the config's"

@@ -13,7 +13,14 @@ from typing import Any
 
 from .. import __version__
 from .. import operators as ops
-from ..artifact import CHECKPOINT_CONFIG, CONFIG, LAST, data_files, write_manifest
+from ..artifact import (
+    CHECKPOINT_CONFIG,
+    CONFIG,
+    LAST,
+    SCALED_CACHES,
+    data_files,
+    write_manifest,
+)
 from ..files import sha256, write_text
 from ..network.config import BitNetConfig
 from ..network.pooling import Pooling
@@ -50,7 +57,7 @@ def describe(
         write_manifest(folder, _manifest(checkpoint, options, pooling))
         return
     _write_json(folder / CONFIG, client_config(config, options, data_count))
-    if options.kv_cache != "int8":  # onnxruntime-genai cannot feed the scales of a cache
+    if options.kv_cache not in SCALED_CACHES:  # onnxruntime-genai cannot feed the scales of a cache
         _write_json(folder / "genai_config.json", genai_config(config, options, library))
     if not (folder / "generation_config.json").exists():
         _write_json(folder / "generation_config.json", _special_ids(config))

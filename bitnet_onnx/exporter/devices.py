@@ -15,7 +15,8 @@ from ..artifact import LINEARS, OUTPUTS, Artifact
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
-from .options import KV_CACHES, Options
+from ..runtime.cache.layout import CacheLayout
+from .options import Options
 from .stock import check_network, memory, weight_counts
 
 __all__ = ["PRESETS", "Preset", "expectations", "wanted"]
@@ -128,11 +129,11 @@ def expectations(name: str, config: BitNetConfig, artifact: Artifact) -> Iterato
 
 
 def cache_bytes(artifact: Artifact) -> int:
-    """Return the bytes of a full cache; an int8 one has a scale for each position and head."""
-    of_head = artifact.head_dim * KV_CACHES[artifact.kv_cache].itemsize
-    of_head += 4 if artifact.kv_cache == "int8" else 0
-    heads = 2 * artifact.num_hidden_layers * artifact.num_key_value_heads
-    return heads * of_head * artifact.context_length
+    """Return the bytes of a full cache."""
+    layers, context = artifact.num_hidden_layers, artifact.context_length
+    heads = artifact.num_key_value_heads
+    layout = CacheLayout(layers, heads, artifact.head_dim, artifact.kv_cache, context)
+    return layout.position_bytes * layers * context
 
 
 def predicted(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[tuple[str, float]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from .. import native
-from ..artifact import OUTPUTS, data_files
+from ..artifact import OUTPUTS, SCALED_CACHES, data_files
 from ..errors import ConfigError
 from ..files import forget, new_folder
 from ..weights.checkpoint.base import Checkpoint
@@ -81,7 +81,8 @@ def export(
     row to 8 bits and activations to 16.
     kv_cache: ``float16`` rounds keys and values: half the memory, and half the bytes that a step
     reads of them. ``int8`` keeps 8-bit codes and a scale for each position and head: a quarter,
-    and integer sums (``model/exact.py``). onnxruntime-genai cannot feed an int8 cache.
+    and integer sums (``model/exact.py``). ``int4`` keeps 4-bit codes, a multiplier for each 16 of
+    them and the scale: a seventh. onnxruntime-genai cannot feed an int8 or int4 cache.
     pooling: of a network that embeds texts, ``last`` or ``mean``; by default what the checkpoint's
     files say, or else last.
     outputs: ``hidden-states`` gives, beside the logits and for the same positions, the input of
@@ -139,10 +140,8 @@ def export(
         else:
             attach_functions(graph)
         save(graph, readers, folder, PART if stock else None, progress)
-        if (
-            pooled is None and options.kv_cache != "int8"
-        ):  # no client that needs it can feed the scales of a cache
-            save_last(folder)
+        if pooled is None and options.kv_cache not in SCALED_CACHES:
+            save_last(folder)  # no client that needs it can feed the scales of a cache
         if options.outputs == OUTPUTS[1]:
             save_head(folder, config)
         describe(folder, checkpoint, options, library if copy_library else None, pooled)

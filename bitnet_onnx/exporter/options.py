@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..artifact import LINEARS, OUTPUTS, TARGETS
+from ..artifact import LINEARS, OUTPUTS, SCALED_CACHES, TARGETS
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 
@@ -26,7 +26,12 @@ HEADS = {  # the type of a stored table that the embedding reads too
 }
 FLOAT_LINEARS = {"bf16": torch.bfloat16, "float32": torch.float32, "int8": torch.int8}
 LEVEL_BITS = {"int6": 6, "int4": 4, "two-step-int4": 4}  # heads with a copy of few bits a weight
-KV_CACHES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+KV_CACHES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "int8": torch.int8,
+    "int4": torch.uint8,  # packed
+}
 PASSES = ("projections", "attention", "zeros", "norms")  # in the order in which they run
 INT8_HEAD_DIM = 512  # the most elements whose products fit an int32 sum
 
@@ -80,9 +85,10 @@ class Options:
                 f"context_length is {context}, expected 1 to {config.max_position_embeddings}, the "
                 "config's max_position_embeddings"
             )
-        if self.kv_cache == "int8" and config.head_dim > INT8_HEAD_DIM:
+        if self.kv_cache in SCALED_CACHES and config.head_dim > INT8_HEAD_DIM:
             raise ConfigError(
-                f"head_dim is {config.head_dim}, expected at most {INT8_HEAD_DIM} with int8 caches",
+                f"head_dim is {config.head_dim}, expected at most {INT8_HEAD_DIM} with "
+                f"{self.kv_cache} caches",
                 hint="export with --kv-cache float16",
             )
         return replace(self, context_length=context)

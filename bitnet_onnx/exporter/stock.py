@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
 
-from ..artifact import LINEARS
+from ..artifact import LINEARS, SCALED_CACHES
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
 from ..network.parts import parts_of
@@ -55,9 +55,10 @@ def check_network(
             f"head is {options.head!r}, which only the custom operator makes exact and fast",
             hint=f"export with --head bf16 for the same ids, or {elsewhere}",
         )
-    if options.kv_cache == "int8":
+    if options.kv_cache in SCALED_CACHES:
         raise ConfigError(
-            "kv_cache is 'int8', which only the custom operator makes exact and fast",
+            f"kv_cache is {options.kv_cache!r}, which only the custom operator makes exact and "
+            "fast",
             hint=f"export with --kv-cache float16, or {elsewhere}",
         )
     if config.group_size is not None:

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..artifact import int4_bytes
 from ..network.config import BitNetConfig
 from .exact import attention, attention_int8, attention_shares, kept_int8
+from .int4 import attention_int4, held_int4, kept_int4, turned_back
 from .layers import RMSNorm
 from .linears import linear
 from .rotary import rotate
@@ -23,8 +25,9 @@ from .rotary import rotate
 __all__ = ["MLP", "Attend", "Attention", "DecoderLayer", "KeyValue", "empty"]
 
 # Keys and values, each [B, num_key_value_heads, T, D]; with int8 also the scales of the keys and of
-# the values, each [B, num_key_value_heads, T].
+# the values, each [B, num_key_value_heads, T]. With int4, whose type is uint8, rows are packed.
 KeyValue = tuple[Tensor, ...]
+SCALED = {torch.int8: kept_int8, torch.uint8: kept_int4}  # caches with scales
 
 
 class DecoderLayer(nn.Module):
@@ -131,7 +134,8 @@ class Attend(nn.Module):
         else:
             key, value, *scales = present
             if scales:
-                y = attention_int8(query, key, value, scales[0], scales[1], seen(query, mask))
+                attend = attention_int4 if key.dtype == torch.uint8 else attention_int8
+                y = attend(query, key, value, scales[0], scales[1], seen(query, mask))
             else:
                 y = attention(query, key, value, seen(query, mask))
         return y.transpose(1, 2).flatten(2), present
@@ -141,8 +145,10 @@ class Attend(nn.Module):
     ) -> Tensor:
         """Return the softmax weights of query [B, S, heads * D]: [B, heads, S, T]."""
         query = rotate(heads(query, self.num_heads), rope)
-        mask = self.windowed(mask, query, present[0])
-        return attention_shares(query, present[0], present[2:3], seen(query, mask))
+        mask, key = self.windowed(mask, query, present[0]), present[0]
+        if key.dtype == torch.uint8:
+            query, key = turned_back(query), held_int4(key, query.shape[-1])
+        return attention_shares(query, key, present[2:3], seen(query, mask))
 
     def windowed(self, mask: Tensor | None, query: Tensor, present: Tensor) -> Tensor | None:
         """Return the mask without the positions before the window."""
@@ -164,16 +170,17 @@ def seen(query: Tensor, mask: Tensor | None) -> Tensor:
 
 def keep(new: tuple[Tensor, Tensor], dtype: torch.dtype) -> KeyValue:
     """Return key and value as a cache of this type holds them."""
-    if dtype != torch.int8:
+    if dtype not in SCALED:
         return new[0].to(dtype), new[1].to(dtype)
-    (key, key_scale), (value, value_scale) = map(kept_int8, new)
+    (key, key_scale), (value, value_scale) = map(SCALED[dtype], new)
     return key, value, key_scale, value_scale
 
 
 def empty(rows: tuple[int, int, int], width: int, dtype: torch.dtype) -> KeyValue:
     """Return a cache of zeros of this type; rows: B, num_key_value_heads and T, width: D."""
+    width = int4_bytes(width) if dtype == torch.uint8 else width
     caches = [torch.zeros(*rows, width, dtype=dtype) for _ in range(2)]
-    return (*caches, *(torch.zeros(rows) for _ in range(2 if dtype == torch.int8 else 0)))
+    return (*caches, *(torch.zeros(rows) for _ in range(2 if dtype in SCALED else 0)))
 
 
 def heads(x: Tensor, count: int) -> Tensor:

@@ -62,9 +62,7 @@ def group_query_attention(
     in the cache. Scores and the sums over values are float64, of exact products. Scores are rounded
     to float32 before the softmax, and results after it.
     """
-    query, (key, value), positions = rotated(
-        query, key, value, past_key, seqlens_k, cos_cache, sin_cache
-    )
+    query, (key, value), positions = rotated(query, key, value, seqlens_k, cos_cache, sin_cache)
     present_key, present_value = (
         appended(cache, part.to(cache.dtype), positions, total_sequence_length)
         for cache, part in ((past_key, key), (past_value, value))
@@ -77,13 +75,12 @@ def rotated(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    past: Tensor,
     seqlens_k: Tensor,
     cos_cache: Tensor,
     sin_cache: Tensor,
 ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
     """Return query, and key and value, rotated [B, heads, S, D], and the new positions [B, S]."""
-    count, width = query.shape[1], past.shape[3]
+    count, width = query.shape[1], 2 * cos_cache.shape[1]
     lengths = (seqlens_k.long() + 1 - count).clamp(min=0)
     positions = lengths.unsqueeze(1) + torch.arange(count)
     rope = [torch.cat([t[positions]] * 2, dim=-1) for t in (cos_cache, sin_cache)]

@@ -1,23 +1,38 @@
 """GroupQueryAttentionInt8: attention whose cache holds int8 codes and a scale for each position.
 
-The sizes are those of ``attention.py``.
+Its operator in torch and the steps of its body also serve ``attention_int4.py``. The sizes are
+those of ``attention.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
-from onnx_ir import Value
+from onnx_ir import DataType, Value
 from torch import Tensor
 
 from ..model.exact import SPAN, attention_int8, kept_int8
+from ..model.int4 import attention_int4, kept_int4
 from ..weights.ternary import EPSILON, INT16_PEAK, SMALLEST
 from . import steps
 from .attention import WINDOW, appended, inputs_with, rotated, seen_by
 from .attention_steps import Rotated, join_heads, multiply_keys, rotate_new, softmax
 from .domain import DOUBLE, FLOAT, INT8, Attribute, Builder, operator
 
-__all__ = ["GroupQueryAttentionInt8", "group_query_attention_int8"]
+__all__ = [
+    "Form",
+    "GroupQueryAttentionInt8",
+    "attend_integers",
+    "group_query_attention_int8",
+    "quantize",
+    "scaled_inputs",
+    "scaled_outputs",
+]
+
+SCALES = ("key_scale", "value_scale")
 
 
 @torch.library.custom_op("bitnet::group_query_attention_int8", mutates_args=())
@@ -38,9 +53,12 @@ def group_query_attention_int8(
     """Attend as group_query_attention, with int8 caches and their scales float32 [B, kv_heads, P].
 
     -> output, present key and value [B, kv_heads, L, D], their scales [B, kv_heads, L]. D is at
-    most 512. The formulas are in ``model/exact.py``: sums of integers, in any order.
+    most 512. The formulas are in ``model/exact.py``: sums of integers, in any order. Where caches
+    are uint8, they hold packed rows, and the formulas are in ``model/int4.py``.
     """
-    query, new, positions = rotated(query, key, value, past_key, seqlens_k, cos_cache, sin_cache)
+    packed = past_key.dtype == torch.uint8
+    keep, attend = (kept_int4, attention_int4) if packed else (kept_int8, attention_int8)
+    query, new, positions = rotated(query, key, value, seqlens_k, cos_cache, sin_cache)
     (keys, key_scales), (values, value_scales) = (
         (
             appended(cache, codes, positions, total_sequence_length),
@@ -49,12 +67,12 @@ def group_query_attention_int8(
         for cache, scales, (codes, scale) in zip(
             (past_key, past_value),
             (past_key_scale, past_value_scale),
-            map(kept_int8, new),
+            map(keep, new),
             strict=True,
         )
     )
     seen = seen_by(keys, positions, window)
-    y = attention_int8(query, keys, values, key_scales, value_scales, seen)
+    y = attend(query, keys, values, key_scales, value_scales, seen)
     return y.transpose(1, 2).flatten(2), keys, values, key_scales, value_scales
 
 
@@ -69,61 +87,88 @@ def _(
     return torch.empty_like(query), codes[0], codes[1], scales[0], scales[1]
 
 
+def scaled_inputs(cache: DataType) -> dict[str, DataType]:
+    """Return the inputs of attention with caches of this type and their scales."""
+    return inputs_with(cache) | {f"past_{name}": FLOAT for name in SCALES}
+
+
+def scaled_outputs(cache: DataType) -> dict[str, DataType]:
+    """Return its outputs."""
+    codes = {f"present_{name}": cache for name in ("key", "value")}
+    return {"output": FLOAT, **codes} | {f"present_{name}": FLOAT for name in SCALES}
+
+
 @operator(
-    inputs=inputs_with(INT8) | {"past_key_scale": FLOAT, "past_value_scale": FLOAT},
-    outputs={
-        "output": FLOAT,
-        "present_key": INT8,
-        "present_value": INT8,
-        "present_key_scale": FLOAT,
-        "present_value_scale": FLOAT,
-    },
+    inputs=scaled_inputs(INT8),
+    outputs=scaled_outputs(INT8),
     attributes=WINDOW,
     torch_op=torch.ops.bitnet.group_query_attention_int8.default,
+    takes=lambda *inputs: inputs[3].dtype == INT8,
 )
-def GroupQueryAttentionInt8(
+def GroupQueryAttentionInt8(op: Builder, *inputs: Value | Attribute) -> tuple[Value, ...]:
+    def keep(x: Value) -> tuple[Value, Value]:
+        codes, step = quantize(op, x, 127.0)
+        return op.Cast(codes, to=INT8), step
+
+    return attend_integers(op, *inputs, form=Form(np.int8, keep, op.Identity, op.Identity))
+
+
+class Form(NamedTuple):
+    """How a cache holds keys and values."""
+
+    dtype: type[np.generic]
+    keep: Callable[[Value], tuple[Value, Value]]
+    """x float32 [B, kv_heads, S, D] -> rows of the cache, and their steps [B, kv_heads, S, 1]."""
+    held: Callable[[Value], Value]
+    """A cache -> the integers that it stands for [B, kv_heads, L, D]."""
+    turned_back: Callable[[Value], Value]
+    """Queries -> those in the basis of the keys, and results in that of the values -> results."""
+
+
+def attend_integers(
     op: Builder,
-    query: Value,
-    key: Value,
-    value: Value,
-    past_key: Value,
-    past_value: Value,
-    seqlens_k: Value,
-    total_sequence_length: Value,
-    cos_cache: Value,
-    sin_cache: Value,
-    past_key_scale: Value,
-    past_value_scale: Value,
-    window: Attribute,
+    query: Any,
+    key: Any,
+    value: Any,
+    past_key: Any,
+    past_value: Any,
+    seqlens_k: Any,
+    total_sequence_length: Any,
+    cos_cache: Any,
+    sin_cache: Any,
+    past_key_scale: Any,
+    past_value_scale: Any,
+    window: Any,
+    *,
+    form: Form,
 ) -> tuple[Value, ...]:
+    """Build the body for a form of the cache."""
     new = rotate_new(
         op, query, key, value, past_key, seqlens_k, total_sequence_length, cos_cache, sin_cache
     )
-    key_codes, key_step = _quantize(op, new.key, 127.0)
-    value_codes, value_step = _quantize(op, new.value, 127.0)
-    zeros = op.ConstantOfShape(new.missing_shape, value=np.zeros(1, np.int8))
+    (key_kept, key_step), (value_kept, value_step) = form.keep(new.key), form.keep(new.value)
+    zeros = op.ConstantOfShape(new.missing_shape, value=np.zeros(1, form.dtype))
     key_room, value_room = (op.Concat(past, zeros, axis=2) for past in (past_key, past_value))
-    key_kept, value_kept = (op.Cast(codes, to=INT8) for codes in (key_codes, value_codes))
     present_key = op.ScatterElements(key_room, new.places, key_kept, axis=2)
     present_value = op.ScatterElements(value_room, new.places, value_kept, axis=2)
     key_scale, value_scale = _append_scales(
         op, (past_key_scale, past_value_scale), (key_step, value_step), new
     )
 
-    query_codes, query_step = _quantize(op, new.query, INT16_PEAK)
+    query_codes, query_step = quantize(op, form.turned_back(new.query), INT16_PEAK)
     wide_query = op.Cast(query_codes, to=DOUBLE)
-    products = multiply_keys(op, wide_query, present_key)
+    products = multiply_keys(op, wide_query, form.held(present_key))
     by_key = op.Mul(products, op.Unsqueeze(key_scale, [2, 3]))
     soft = softmax(op, op.Mul(by_key, op.Div(query_step, new.root)), new, window)
 
     shares = op.Mul(soft.weights, op.Unsqueeze(value_scale, [2, 3]))
     shares = op.Where(soft.seen, shares, 0.0)
-    blended = _blend(op, shares, present_value, wide_query, new)
-    output = join_heads(op, blended, soft.sums, new.sizes)
+    blended = _blend(op, shares, form.held(present_value), wide_query, new)
+    output = form.turned_back(join_heads(op, blended, soft.sums, new.sizes))
     return output, present_key, present_value, key_scale, value_scale
 
 
-def _quantize(op: Builder, x: Value, peak: float, smallest: float = EPSILON) -> tuple[Value, Value]:
+def quantize(op: Builder, x: Value, peak: float, smallest: float = EPSILON) -> tuple[Value, Value]:
     """Quantize x by absmax over its last axis -> integers, float32, and their step [..., 1].
 
     A row that is not finite gets zeros and the step NaN.
@@ -160,7 +205,7 @@ def _blend(op: Builder, shares: Value, values: Value, query: Value, new: Rotated
     pads = op.Concat([0], past_end, axis=0)
     padded = op.Pad(shares, pads, 0.0, [-1])
     by_span = op.Reshape(padded, [0, 0, 0, 0, -1, SPAN])
-    codes, step = _quantize(op, by_span, INT16_PEAK, SMALLEST)
+    codes, step = quantize(op, by_span, INT16_PEAK, SMALLEST)
     codes, step = op.Cast(codes, to=DOUBLE), op.Cast(step, to=DOUBLE)
     padded = op.Pad(op.Cast(values, to=DOUBLE), pads, np.float64(0), [2])
     values_shape = op.Concat([0], [0], [-1], [SPAN], new.sizes.width, axis=0)

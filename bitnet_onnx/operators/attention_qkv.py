@@ -10,15 +10,20 @@ from onnx_ir import Value
 from torch import Tensor
 
 from .attention import GroupQueryAttention, GroupQueryAttentionF16, group_query_attention
+from .attention_int4 import GroupQueryAttentionInt4
 from .attention_int8 import GroupQueryAttentionInt8, group_query_attention_int8
+from .attention_steps import width_of
 from .domain import FLOAT, Attribute, Builder, Operator
 
 __all__ = [
     "GroupQueryAttentionF16QKV",
+    "GroupQueryAttentionInt4QKV",
     "GroupQueryAttentionInt8QKV",
     "GroupQueryAttentionQKV",
     "group_query_attention_qkv",
 ]
+
+COS = 3  # the place of cos_cache among the inputs behind past_key
 
 
 def group_query_attention_qkv(
@@ -29,10 +34,10 @@ def group_query_attention_qkv(
     qkv [B, S, (heads + 2 kv_heads) * D]: the result of one projection to all three. A pass puts it
     in.
     """
-    kv_width = past_key.shape[1] * past_key.shape[3]
+    kv_width = past_key.shape[1] * 2 * others[COS].shape[1]
     parts = qkv.split([qkv.shape[2] - 2 * kv_width, kv_width, kv_width], dim=-1)
-    int8 = past_key.dtype == torch.int8
-    attend = group_query_attention_int8 if int8 else group_query_attention
+    scaled = past_key.dtype in (torch.int8, torch.uint8)
+    attend = group_query_attention_int8 if scaled else group_query_attention
     return tuple(attend(*parts, past_key, *others, window=window))
 
 
@@ -42,8 +47,7 @@ def _joined(attention: Operator) -> Operator:
     ) -> tuple[Value, ...]:
         *given, window = others
         whole = op.Shape(qkv, start=2)
-        kv_heads, width = op.Shape(past_key, start=1, end=2), op.Shape(past_key, start=3)
-        kv_width = op.Mul(kv_heads, width)
+        kv_width = op.Mul(op.Shape(past_key, start=1, end=2), width_of(op, given[COS]))
         query_width = op.Sub(op.Sub(whole, kv_width), kv_width)
         widths = op.Concat(query_width, kv_width, kv_width, axis=0)
         parts = op.Split(qkv, widths, axis=-1, _outputs=3)
@@ -57,3 +61,4 @@ def _joined(attention: Operator) -> Operator:
 GroupQueryAttentionQKV = _joined(GroupQueryAttention)
 GroupQueryAttentionF16QKV = _joined(GroupQueryAttentionF16)
 GroupQueryAttentionInt8QKV = _joined(GroupQueryAttentionInt8)
+GroupQueryAttentionInt4QKV = _joined(GroupQueryAttentionInt4)

@@ -8,7 +8,7 @@ the domain.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx_ir import Value
@@ -16,7 +16,15 @@ from onnx_ir import Value
 from . import steps
 from .domain import DOUBLE, FLOAT, INT64, Attribute, Builder
 
-__all__ = ["Rotated", "Softmax", "join_heads", "multiply_keys", "rotate_new", "softmax"]
+__all__ = [
+    "Rotated",
+    "Softmax",
+    "join_heads",
+    "multiply_keys",
+    "rotate_new",
+    "softmax",
+    "width_of",
+]
 
 MAX_POSITIONS = 1 << 40  # more than a cache holds
 
@@ -48,13 +56,13 @@ class Rotated(NamedTuple):
     positions: Value
     """int64 [B, 1, S]: the positions of the new keys and values."""
     places: Value
-    """int64 [B, kv_heads, S, D]: the position of each element."""
+    """int64 [B, kv_heads, S, as many as a row of the cache has]: the position of each element."""
     room: Value
     """int64 [1]: L."""
     missing: Value
     """int64 [1]: L - P."""
     missing_shape: Value
-    """int64 [4]: [B, kv_heads, L - P, D], the growth of the caches."""
+    """int64 [4]: the shape by which the caches grow, L - P positions."""
     root: Value
     """float32 []: the square root of D."""
 
@@ -75,9 +83,10 @@ def rotate_new(
         new=op.Shape(query, start=1, end=2),
         kv_heads=op.Shape(past_key, start=1, end=2),
         past=op.Shape(past_key, start=2, end=3),
-        width=op.Shape(past_key, start=3, end=4),
+        width=width_of(op, cos_cache),
         rows=op.Shape(past_key, start=0, end=2),
     )
+    kept = op.Shape(past_key, start=3, end=4)
     filled = op.Add(op.Cast(seqlens_k, to=INT64), 1)
     lengths = op.Max(op.Sub(filled, sizes.new), 0)
     column = op.Unsqueeze(lengths, [-1])
@@ -95,13 +104,19 @@ def rotate_new(
 
     room = op.Max(sizes.past, op.Cast(total_sequence_length, to=INT64))
     missing = op.Sub(room, sizes.past)
-    missing_shape = op.Concat(sizes.rows, missing, sizes.width, axis=0)
+    missing_shape = op.Concat(sizes.rows, missing, kept, axis=0)
     positions = op.Unsqueeze(positions, [1])
-    places = op.Expand(op.Unsqueeze(positions, [-1]), op.Shape(value))
+    added_shape = op.Concat(sizes.rows, sizes.new, kept, axis=0)
+    places = op.Expand(op.Unsqueeze(positions, [-1]), added_shape)
     grouped = op.Concat([0], sizes.kv_heads, [-1], sizes.new, sizes.width, axis=0)
     query = op.Reshape(query, grouped)
     root = op.Sqrt(op.Cast(op.Squeeze(sizes.width), to=FLOAT))
     return Rotated(sizes, query, key, value, positions, places, room, missing, missing_shape, root)
+
+
+def width_of(op: Builder, cos_cache: Any) -> Value:
+    """Return D, int64 [1], from a table: the rows of a cache may be packed."""
+    return op.Mul(op.Shape(cos_cache, start=1, end=2), 2)
 
 
 def _rotate(op: Builder, low: Value, high: Value, cos: Value, sin: Value) -> Value:

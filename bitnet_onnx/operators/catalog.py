@@ -13,6 +13,7 @@ import torch
 
 from . import (
     attention,
+    attention_int4,
     attention_int8,
     attention_qkv,
     experts,
@@ -44,9 +45,11 @@ OPERATORS = (
     attention.GroupQueryAttention,
     attention.GroupQueryAttentionF16,
     attention_int8.GroupQueryAttentionInt8,
+    attention_int4.GroupQueryAttentionInt4,
     attention_qkv.GroupQueryAttentionQKV,
     attention_qkv.GroupQueryAttentionF16QKV,
     attention_qkv.GroupQueryAttentionInt8QKV,
+    attention_qkv.GroupQueryAttentionInt4QKV,
     norm.RMSNorm,
     norm.AddRMSNorm,
     feed_forward.TernaryGatedMatMul,

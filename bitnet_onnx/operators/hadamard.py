@@ -13,11 +13,9 @@ from torch import Tensor
 
 from ..weights.hadamard import rotate
 from . import steps
-from .domain import FLOAT, INT64, Attribute, Builder, operator
+from .domain import FLOAT, Attribute, Builder, operator
 
 __all__ = ["Hadamard", "hadamard"]
-
-LN2 = 0.6931472
 
 
 @torch.library.custom_op("bitnet::hadamard", mutates_args=())
@@ -39,17 +37,5 @@ def _(x: Tensor, signs: Tensor, block_size: int) -> Tensor:
 )
 def Hadamard(op: Builder, x: Value, signs: Value, block_size: Attribute) -> Value:
     size = op.Constant(value_int=block_size)
-    number = op.Cast(size, to=FLOAT)
-    stages = op.Cast(op.Round(op.Div(op.Log(number), LN2)), to=INT64)
-    whole = op.Reshape(size, [1])
-    rows = op.Concat([-1], whole, axis=0)
-    pairs = op.Concat([-1], op.Div(whole, 2), [2], axis=0)
-
-    def stage(inner: Builder, _: Value, old: Value) -> Value:
-        low, high = inner.Split(inner.Reshape(old, pairs), axis=2, num_outputs=2, _outputs=2)
-        both = inner.Concat(inner.Add(low, high), inner.Sub(low, high), axis=1)
-        return inner.Reshape(both, rows)
-
-    start = op.Reshape(op.Mul(x, signs), rows)
-    total = steps.loop(op, stages, start, "M N", stage, FLOAT)
-    return op.Reshape(op.Div(total, op.Sqrt(number)), op.Shape(x), allowzero=1)
+    turned = steps.butterflies(op, op.Mul(x, signs), size)
+    return op.Div(turned, op.Sqrt(op.Cast(size, to=FLOAT)))

@@ -15,13 +15,14 @@ import onnx_ir as ir
 from onnx_ir import Value
 
 from ..weights.ternary import EPSILON, INT16_PEAK
-from .domain import BOOL, DOUBLE, INT64, UINT8, Builder
+from .domain import BOOL, DOUBLE, FLOAT, INT64, UINT8, Builder
 
 __all__ = [
     "W_ZERO",
     "X_ZERO",
     "Quantized",
     "absmax",
+    "butterflies",
     "exponential",
     "loop",
     "poison",
@@ -38,6 +39,7 @@ __all__ = [
 # Weights and activations are offset to unsigned bytes: their products never saturate, on any CPU.
 X_ZERO, W_ZERO = np.uint8(128), np.uint8(1)
 SHIFTS = np.array([0, 2, 4, 6], np.uint8).reshape(1, 1, 4, 1)
+LN2 = 0.6931472
 # 1/7!, ..., 1/1!, 1/0!, as in the kernel's polynomial.
 TERMS = (1.9841270e-4, 1.3888889e-3, 8.33333377e-3, 4.1666667e-2, 1.6666667e-1, 0.5, 1.0, 1.0)
 
@@ -160,3 +162,20 @@ def loop(
     new.type, new.shape = total
     body = ir.Graph([number, on, old], [still, new], nodes=inner.nodes, name="step")
     return op.Loop(count, True, start, body=body)
+
+
+def butterflies(op: Builder, x: Value, block: Value) -> Value:
+    """Compute ``weights/hadamard.py``'s ``turned``: x [..., K], block int64 [], a power of two."""
+    number = op.Cast(block, to=FLOAT)
+    stages = op.Cast(op.Round(op.Div(op.Log(number), LN2)), to=INT64)
+    whole = op.Reshape(block, [1])
+    rows = op.Concat([-1], whole, axis=0)
+    pairs = op.Concat([-1], op.Div(whole, 2), [2], axis=0)
+
+    def stage(inner: Builder, _: Value, old: Value) -> Value:
+        low, high = inner.Split(inner.Reshape(old, pairs), axis=2, num_outputs=2, _outputs=2)
+        both = inner.Concat(inner.Add(low, high), inner.Sub(low, high), axis=1)
+        return inner.Reshape(both, rows)
+
+    total = loop(op, stages, op.Reshape(x, rows), "M N", stage, FLOAT)
+    return op.Reshape(total, op.Shape(x), allowzero=1)

@@ -27,7 +27,12 @@ FED = ("input_ids", "attention_mask", "logits_to_keep")
 VECTORS = "sentence_embedding"  # of a graph that embeds texts
 PAST, PRESENT = "past_key_values.", "present."
 # ONNX Runtime's names of the types of caches and logits.
-TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int8)": "int8"}
+TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "int4",  # packed
+}
 
 
 def open_runtime(
@@ -115,12 +120,21 @@ def _check_graph(artifact: Artifact, runtime: ort.InferenceSession) -> None:
     _compare(artifact, "vocab_size", outputs["logits"].shape[-1])
     for port in [inputs[name] for name in past] + [outputs[name] for name in present]:
         name = past.get(port.name) or present[port.name]
-        shape, dtype = layout.shape(name, 1, 1), layout.dtype_of(name)
-        if len(port.shape) != len(shape) or TYPES.get(port.type) != dtype:
+        shape = layout.shape(name, 1, 1)
+        if len(port.shape) != len(shape) or TYPES.get(port.type) != layout.kind_of(name):
             raise _other_graph(artifact, f"has a {port.name} of {port.type} {port.shape}")
         _compare(artifact, "num_key_value_heads", port.shape[1])
         if len(shape) == 4:
-            _compare(artifact, "head_dim", port.shape[3])
+            _compare_width(artifact, port.shape[3], shape[3])
+
+
+def _compare_width(artifact: Artifact, of_graph: object, expected: int) -> None:
+    """Compare the last dimension of keys and values: head_dim, or the bytes of packed rows."""
+    if artifact.kv_cache != "int4":
+        _compare(artifact, "head_dim", of_graph)
+    elif type(of_graph) is int and of_graph != expected:
+        stated = f"head_dim is {artifact.head_dim}, which takes {expected} bytes of an int4 cache"
+        raise _other_graph(artifact, f"has {of_graph}", stated)
 
 
 def _check_embedding(artifact: Artifact, runtime: ort.InferenceSession) -> None:

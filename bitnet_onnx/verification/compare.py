@@ -121,7 +121,7 @@ def verify(
 
     Both sides are fed the reference's ids, so that one difference does not hide the next. The
     reference rounds its head table like an int8, int6 or int4 head, its float linears like bf16 or
-    int8 ones, and its cache like a float16 or int8 cache. A two-step head is compared with the
+    int8 ones, and its cache like a float16, int8 or int4 one. A two-step head is compared with the
     unrounded table: see ``Scan``.
 
     Raises ConfigError when artifact and checkpoint differ in shape, and for the first BitNet, whose

@@ -19,7 +19,7 @@ from ..network.config import BitNetConfig
 from ..network.hadamard import PREFIX, Hadamard, Rotatable, read_hadamard
 from ..network.parts import parts_of
 
-__all__ = ["declared", "rotate", "sign_tensor", "turned_back", "walsh_hadamard"]
+__all__ = ["declared", "rotate", "sign_tensor", "turned", "turned_back", "walsh_hadamard"]
 
 ROWS_AT_A_TIME = 1024  # of a table in float64
 
@@ -47,17 +47,21 @@ def declared(
 
 
 def walsh_hadamard(x: Tensor, block_size: int) -> Tensor:
-    """Multiply each block of x [..., K] by H, in the type of x.
+    """Multiply each block of x [..., K] by H, in the type of x."""
+    return turned(x, block_size) / x.new_tensor(block_size).sqrt()
+
+
+def turned(x: Tensor, block_size: int) -> Tensor:
+    """Multiply each block of x [..., K] by H times sqrt(b), whose elements are 1 and -1.
 
     Each stage replaces the pairs of neighbours (a, b) by a + b, first all sums, then all
-    differences a - b. After log2(b) stages every feature is back in its place. The last step
-    divides by sqrt(b).
+    differences a - b. After log2(b) stages every feature is back in its place.
     """
     blocks = x.unflatten(-1, (-1, block_size))
     for _ in range(block_size.bit_length() - 1):
         low, high = blocks[..., 0::2], blocks[..., 1::2]
         blocks = torch.cat([low + high, low - high], dim=-1)
-    return (blocks / blocks.new_tensor(block_size).sqrt()).flatten(-2)
+    return blocks.flatten(-2)
 
 
 def rotate(x: Tensor, signs: Tensor, block_size: int) -> Tensor:

@@ -16,5 +16,9 @@ constexpr size_t kAttendSpan = 64;
 // The widest head with int8 keys. A score is the int32 sum of d products with 16-bit integers.
 constexpr size_t kAttendDepth = 512;
 static_assert(kAttendDepth * 32512 * 128 <= INT32_MAX, "int32 scores");
+// A row of an int4 cache: see attend_unpack_int4.h.
+constexpr size_t kCacheGroup = 16;
+constexpr size_t kCacheBlock = 2 * kCacheGroup;
+constexpr size_t kCacheBytes = kCacheGroup + 1;
 
 }  // namespace bitnet

@@ -61,6 +61,9 @@ Kernels kernels_of(const Cpu& cpu) {
 #define KERNEL(isa, needs) \
   take(has_all(cpu.features, needs), attend_values_int8_##isa, &k.attend_values_int8);
 #include "kernels/attend_values_int8/kernels.inc"
+#define KERNEL(isa, needs) \
+  take(has_all(cpu.features, needs), attend_unpack_int4_##isa, &k.attend_unpack_int4);
+#include "kernels/attend_unpack_int4/kernels.inc"
 #define KERNEL(isa, needs)                                                       \
   take(has_all(cpu.features, needs), quantize_int8_##isa, &k.quantize_int8);     \
   take(has_all(cpu.features, needs), quantize_int16_##isa, &k.quantize_int16);   \

@@ -9,6 +9,7 @@
 #include "kernels/attend_scores/attend_scores.h"
 #include "kernels/attend_scores_int8/attend_scores_int8.h"
 #include "kernels/attend_softmax/attend_softmax.h"
+#include "kernels/attend_unpack_int4/attend_unpack_int4.h"
 #include "kernels/attend_values/attend_values.h"
 #include "kernels/attend_values_int8/attend_values_int8.h"
 #include "kernels/attend_weights_int8/attend_weights_int8.h"
@@ -50,6 +51,7 @@ struct Kernels {
   AttendScoresInt8* attend_scores_int8;
   AttendWeightsInt8* attend_weights_int8;
   AttendValuesInt8* attend_values_int8;
+  AttendUnpackInt4* attend_unpack_int4;
   QuantizeInt8* quantize_int8;
   QuantizeInt16* quantize_int16;
   QuantizeDigits* quantize_digits;

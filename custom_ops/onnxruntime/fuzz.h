@@ -43,6 +43,7 @@ Dims query(const Sizes& s) { return {s.batch, s.count, s.kv_heads * s.group * s.
 Dims key(const Sizes& s) { return {s.batch, s.count, s.kv_heads * s.d()}; }
 Dims qkv(const Sizes& s) { return {s.batch, s.count, s.kv_heads * (s.group + 2) * s.d()}; }
 Dims past(const Sizes& s) { return {s.batch, s.kv_heads, s.past, s.d()}; }
+Dims packed_past(const Sizes& s) { return {s.batch, s.kv_heads, s.past, (s.d() + 31) / 32 * 17}; }
 Dims past_scale(const Sizes& s) { return {s.batch, s.kv_heads, s.past}; }
 Dims of_batch(const Sizes& s) { return {s.batch}; }
 Dims scalar(const Sizes&) { return {}; }
@@ -88,10 +89,15 @@ const Operator kOperators[] = {
     {"GroupQueryAttentionF16", {query, key, key, past, past, of_batch, scalar, table, table}},
     {"GroupQueryAttentionInt8",
      {query, key, key, past, past, of_batch, scalar, table, table, past_scale, past_scale}},
+    {"GroupQueryAttentionInt4",
+     {query, key, key, packed_past, packed_past, of_batch, scalar, table, table, past_scale,
+      past_scale}},
     {"GroupQueryAttentionQKV", {qkv, past, past, of_batch, scalar, table, table}},
     {"GroupQueryAttentionF16QKV", {qkv, past, past, of_batch, scalar, table, table}},
     {"GroupQueryAttentionInt8QKV",
      {qkv, past, past, of_batch, scalar, table, table, past_scale, past_scale}},
+    {"GroupQueryAttentionInt4QKV",
+     {qkv, packed_past, packed_past, of_batch, scalar, table, table, past_scale, past_scale}},
 };
 constexpr size_t kOperatorCount = sizeof kOperators / sizeof kOperators[0];
 

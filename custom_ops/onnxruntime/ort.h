@@ -80,10 +80,10 @@ struct OpSpec {
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
     kInt8MatMul, kInt6MatMul, kInt4MatMul, kTwoStepMatMul, kTwoStepInt4MatMul, kGroupQueryAttention,
-    kGroupQueryAttentionF16, kGroupQueryAttentionInt8, kGroupQueryAttentionQKV,
-    kGroupQueryAttentionF16QKV, kGroupQueryAttentionInt8QKV, kTernaryFeedForward,
-    kTernaryNormMatMul, kRmsNorm, kAddRmsNorm, kGatedSilu, kGatedGelu, kTernaryExperts,
-    kBf16Experts, kInt8Experts;
+    kGroupQueryAttentionF16, kGroupQueryAttentionInt8, kGroupQueryAttentionInt4,
+    kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV, kGroupQueryAttentionInt8QKV,
+    kGroupQueryAttentionInt4QKV, kTernaryFeedForward, kTernaryNormMatMul, kRmsNorm, kAddRmsNorm,
+    kGatedSilu, kGatedGelu, kTernaryExperts, kBf16Experts, kInt8Experts;
 
 struct Tensor {
   const char* name;

@@ -266,6 +266,7 @@ static const struct {
     {"two_step_int4_matmul", two_step_int4, 0x31c96549736fd62b},
     {"attention", hash_attention, 0x3fd0d887c442ab54},
     {"attention_int8", hash_attention_int8, 0x02ad8a8045a31fc6},
+    {"attention_int4", hash_attention_int4, 0x3c14653ccf380b5f},
     {"gated", gates, 0xf3a7a095ec5aa2f2},
     {"ternary_experts", hash_ternary_experts, 0x1ceede610f491bc1},
     {"bf16_experts", hash_bf16_experts, 0xacc78af07d4f3807},

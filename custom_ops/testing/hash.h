@@ -24,6 +24,7 @@ struct Hash {
 
 void hash_attention(const bitnet::Kernels& kernels, Hash* hash);
 void hash_attention_int8(const bitnet::Kernels& kernels, Hash* hash);
+void hash_attention_int4(const bitnet::Kernels& kernels, Hash* hash);
 void hash_ternary_experts(const bitnet::Kernels& kernels, Hash* hash);
 void hash_bf16_experts(const bitnet::Kernels& kernels, Hash* hash);
 void hash_int8_experts(const bitnet::Kernels& kernels, Hash* hash);

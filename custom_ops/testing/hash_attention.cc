@@ -26,9 +26,9 @@ static void attend(const Kernels& kernels, const AttentionShape& s, CacheType ty
       halves[i % 2][i / 2] = static_cast<uint16_t>(random.next() & 0xbfff);
     }
   }
-  if (type == CacheType::kInt8) {
+  if (type >= CacheType::kInt8) {
     for (Guarded<float>* x : {&keys, &values}) {
-      for (size_t i = 0; i < cache; i++) {
+      for (size_t i = 0; i < cache; i++) {  // int4 takes the first of them
         reinterpret_cast<int8_t*>(x->data)[i] = static_cast<int8_t>(random.next());
       }
     }
@@ -60,11 +60,11 @@ static void attend(const Kernels& kernels, const AttentionShape& s, CacheType ty
   op.past_value_scale = op.present_value_scale = value_scales.data;
   Guarded<uint8_t> scratch(padded(attention_scratch(op), 64) + 64);
   attention(kernels, op, scratch.data, kBackwards);
-  const size_t item = type == CacheType::kFloat32 ? 4 : type == CacheType::kFloat16 ? 2 : 1;
+  const size_t bytes = rows * row_bytes(type, s.d);
   hash->add(&y);
-  hash->add(keys.data, cache * item);
-  hash->add(values.data, cache * item);
-  if (type != CacheType::kInt8) return;
+  hash->add(keys.data, bytes);
+  hash->add(values.data, bytes);
+  if (type < CacheType::kInt8) return;
   hash->add(&key_scales);
   hash->add(&value_scales);
 }
@@ -79,4 +79,8 @@ void hash_attention(const Kernels& kernels, Hash* hash) {
 
 void hash_attention_int8(const Kernels& kernels, Hash* hash) {
   for (const AttentionShape& shape : kAttention) attend(kernels, shape, CacheType::kInt8, hash);
+}
+
+void hash_attention_int4(const Kernels& kernels, Hash* hash) {
+  for (const AttentionShape& shape : kAttention) attend(kernels, shape, CacheType::kInt4, hash);
 }

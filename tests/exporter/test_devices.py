@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.arm import DEVICES
-from bitnet_onnx.artifact import Artifact
+from bitnet_onnx.artifact import KV_CACHES, Artifact
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.exporter.devices import PRESETS, RATES, cache_bytes, expectations, wanted
@@ -108,9 +108,9 @@ def test_a_network_that_a_device_cannot_run_is_one_sentence(
 
 
 def test_sizes_are_those_of_the_measured_shape() -> None:
-    """docs/performance.md: 629, 315 and 162 MB for 4096 positions; 854 MB of weights."""
-    sizes = [cache_bytes(artifact(kv_cache=kind)) / 1e6 for kind in ("float32", "float16", "int8")]
-    assert [round(size) for size in sizes] == [629, 315, 162]
+    """docs/performance.md: 629, 315, 162 and 88 MB for 4096 positions; 854 MB of weights."""
+    sizes = [cache_bytes(artifact(kv_cache=kind)) / 1e6 for kind in KV_CACHES]
+    assert [round(size) for size in sizes] == [629, 315, 162, 88]
     lines = list(expectations("android", config(), artifact()))
     assert lines[0] == "for android: target native, head int8, cache int8, context 4096"
     assert lines[1].startswith("note: the int8 head and the int8 cache round, so ids can differ")

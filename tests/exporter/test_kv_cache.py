@@ -1,4 +1,4 @@
-"""Artifacts with a float16 or int8 cache: the same network with a smaller cache."""
+"""Artifacts with a float16, int8 or int4 cache: the same network with a smaller cache."""
 
 from __future__ import annotations
 
@@ -29,9 +29,14 @@ from tests.support.sessions import scores
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8]
 # The type of the cache, and the target, by the folder's name.
-SMALL = {"native": "float16", "stock": "float16", "int8": "int8"}
-TARGETS = {"native": "native", "stock": "stock", "int8": "native"}
-ELEMENTS = {"float16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}
+SMALL = {"native": "float16", "stock": "float16", "int8": "int8", "int4": "int4"}
+TARGETS = {"native": "native", "stock": "stock", "int8": "native", "int4": "native"}
+ELEMENTS = {
+    "float16": onnx.TensorProto.FLOAT16,
+    "int8": onnx.TensorProto.INT8,
+    "int4": onnx.TensorProto.UINT8,
+}
+SCALED = ("int8", "int4")
 Folders = dict[str, Path]
 small = pytest.mark.parametrize("name", SMALL)
 
@@ -68,13 +73,13 @@ def test_cache_inputs_and_outputs_have_the_type_of_the_cache(folders: Folders, n
             assert element == onnx.TensorProto.FLOAT
             assert len(value.type.tensor_type.shape.dim) == 3
         kept += cache
-    assert kept == 2 * 2 * (4 if name == "int8" else 2)  # inputs and outputs of two layers
+    assert kept == 2 * 2 * (4 if name in SCALED else 2)  # inputs and outputs of two layers
     assert Artifact.open(folders[name]).kv_cache == SMALL[name]
 
 
 def test_the_cache_takes_less_memory(folders: Folders) -> None:
     sizes = {}
-    for name in ("float32", "native", "int8"):
+    for name in ("float32", "native", *SCALED):
         session = Session(folders[name], threads=1)
         session.prefill(IDS)
         artifact = session.artifact
@@ -82,8 +87,8 @@ def test_the_cache_takes_less_memory(folders: Folders) -> None:
         cache = session._steps.cache
         total = sum(buffer.nbytes for buffer in cache.buffers.values())
         assert session.position_bytes * cache.capacity * artifact.num_hidden_layers == total
-    width = session.artifact.head_dim
-    assert sizes == {"float32": 4 * width, "native": 2 * width, "int8": width + 4}
+    assert session.artifact.head_dim == 16  # half of a block of int4
+    assert sizes == {"float32": 64, "native": 32, "int8": 16 + 4, "int4": 17 + 4}
 
 
 @small
@@ -106,7 +111,7 @@ def test_a_prompt_in_pieces_gives_the_same_logits(
     np.testing.assert_array_equal([*found, *scores(pieces, IDS[6:])], whole)
 
 
-@pytest.mark.parametrize("name", ["native", "int8"])
+@pytest.mark.parametrize("name", ["native", *SCALED])
 def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -> None:
     prompts = [IDS[:1], IDS[:5], IDS]
     plain = Session(folders[name], threads=1, custom_ops=False)
@@ -118,12 +123,13 @@ def test_without_the_library_the_ids_are_the_same(folders: Folders, name: str) -
         assert [done.ids for done in found] == [done.ids for done in expected]
 
 
-def test_int8_rows_survive_growth_truncation_and_reset(
-    folders: Folders, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", SCALED)
+def test_rows_survive_growth_truncation_and_reset(
+    folders: Folders, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Codes and scales stay right in a batch whose cache grows, after truncate, after reset."""
     monkeypatch.setattr(growing, "BLOCK", 4)
-    session, alone = (Session(folders["int8"], threads=1) for _ in range(2))
+    session, alone = (Session(folders[name], threads=1) for _ in range(2))
     expected = scores(alone, IDS)
     session.reset(batch_size=2)
     session.prefill(IDS[:3], row=0)
@@ -153,10 +159,16 @@ def test_verify_uses_a_reference_that_rounds_its_cache_too(folders: Folders, nam
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--kv-cache", "int4"], "kv_cache is 'int4', expected one of: float32, float16, int8"),
         (
-            ["--kv-cache", "int8", "--target", "stock"],
-            "kv_cache is 'int8', which only the custom operator makes exact and fast",
+            ["--kv-cache", "int2"],
+            "kv_cache is 'int2', expected one of: float32, float16, int8, int4",
+        ),
+        *(
+            (
+                ["--kv-cache", name, "--target", "stock"],
+                f"kv_cache is '{name}', which only the custom operator makes exact and fast",
+            )
+            for name in SCALED
         ),
     ],
 )
@@ -173,23 +185,26 @@ def test_an_unsupported_cache_is_refused(
     assert not (tmp_path / "a").exists()
 
 
-def test_heads_too_wide_for_int8_are_refused(tmp_path: Path) -> None:
+def test_heads_too_wide_for_integers_are_refused(tmp_path: Path) -> None:
     source = checkpoints.make(tmp_path / "c", hidden=1032, heads=2)
-    with pytest.raises(ConfigError, match="head_dim is 516, expected at most 512 with int8 caches"):
-        export(source, tmp_path / "a", kv_cache="int8")
+    for name in SCALED:
+        sentence = f"head_dim is 516, expected at most 512 with {name} caches"
+        with pytest.raises(ConfigError, match=sentence):
+            export(source, tmp_path / "a", kv_cache=name)
 
 
-def test_an_int8_cache_gets_no_genai_config(folders: Folders) -> None:
+def test_a_cache_of_integers_gets_no_genai_config(folders: Folders) -> None:
     for file in ("genai_config.json", "model_last.onnx"):
         written = {name: (folders[name] / file).exists() for name in folders}
-        assert not written.pop("int8")
+        assert not any(written.pop(name) for name in SCALED)
         assert not written.pop("checkpoint")
         assert all(written.values())
 
 
-def test_a_breakdown_counts_codes_and_scales(folders: Folders) -> None:
-    artifact = Artifact.open(folders["int8"])
+@pytest.mark.parametrize(("name", "codes"), [("int8", 16), ("int4", 17)])
+def test_a_breakdown_counts_codes_and_scales(folders: Folders, name: str, codes: int) -> None:
+    artifact = Artifact.open(folders[name])
     costs = {cost.operator: cost for cost in breakdown(artifact, threads=1, context=4).costs}
-    attention = costs["GroupQueryAttentionInt8QKV"]
-    row = artifact.num_key_value_heads * (artifact.head_dim + 4)
+    attention = costs[f"GroupQueryAttention{name.title()}QKV"]
+    row = artifact.num_key_value_heads * (codes + 4)
     assert attention.bytes == attention.calls * (4 + 12) * 2 * row

@@ -30,6 +30,7 @@ ASKED = int(os.environ.get("BITNET_EDGE_QUESTIONS", "60"))  # of 1,200; evenly o
 VARIANTS = [
     *(("native", head, "float32") for head in ("bf16", "int8", "int6", "int4", "float32")),
     ("native", "two-step", "int8"),
+    ("native", "two-step", "int4"),
     ("native", "two-step-int4", "float16"),
     ("stock", "bf16", "float16"),
     ("stock", "float32", "float32"),
@@ -246,6 +247,7 @@ def test_options_of_sampling_are_refused_when_it_is_asked_for(
         ("head_dim", 64),
         ("vocab_size", 831),
         ("kv_cache", "int8"),
+        ("kv_cache", "int4"),
         ("kv_cache", "float16"),
         ("context_length", 16),
         ("context_length", 2147483647),

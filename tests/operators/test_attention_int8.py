@@ -1,4 +1,4 @@
-"""What is special to GroupQueryAttentionInt8: its rounding, its scales, what it refuses."""
+"""What is special to caches of integers: their rounding, their scales, what they refuse."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import pytest
 import torch
 
 from bitnet_onnx.model.exact import attention, attention_int8, kept_int8
-from tests.support.nodes.attention_node import INT8, inputs, of_torch, session, side_by_side
+from tests.support.nodes.attention_node import INT4, INT8, inputs, of_torch, session, side_by_side
+
+both = pytest.mark.parametrize("op", [INT8, INT4])
 
 
+@both
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_int8_rows_that_are_not_finite_have_a_scale_of_nan(bad: float) -> None:
+def test_rows_that_are_not_finite_have_a_scale_of_nan(op: str, bad: float) -> None:
     """Of a new key or value, in torch, the body and the kernels: its heads alone are NaN."""
     for name in ("key", "value"):
-        fed = inputs(INT8, (1, 2, 6, 2, 10, 9, [4]))
+        fed = inputs(op, (1, 2, 6, 2, 10, 9, [4]))
         fed[name][0, 0, 3] = bad
-        expected = of_torch(INT8, fed)
+        expected = of_torch(op, fed)
         for library in (True, False):
-            found = session(INT8, library).run(None, fed)
+            found = session(op, library).run(None, fed)
             for mine, theirs in zip(found, expected, strict=True):
-                assert np.array_equal(mine, theirs, equal_nan=mine.dtype != np.int8)
+                assert np.array_equal(mine, theirs, equal_nan=mine.dtype == np.float32)
         output, scale = expected[0].reshape(2, 6, 10), expected[3 if name == "key" else 4]
         assert np.isnan(scale[0, 0, 3])
         assert np.isnan(output[:, :3]).all()
@@ -40,18 +43,20 @@ def test_an_int8_cache_loses_what_the_specification_says() -> None:
     assert (held[1] - value).abs().max() <= value.abs().max() / 253
 
 
-def test_heads_wider_than_int8_sums_allow_are_refused() -> None:
-    fed = inputs(INT8, (1, 1, 2, 1, 514, 3, [2]))
-    with pytest.raises(Exception, match=f"{INT8}: past_key has the shape .* with D at most 512"):
-        session(INT8, library=True).run(None, fed)
+@both
+def test_heads_wider_than_their_sums_allow_are_refused(op: str) -> None:
+    fed = inputs(op, (1, 1, 2, 1, 514, 3, [2]))
+    with pytest.raises(Exception, match=f"{op}: past_key has the shape .* with D at most 512"):
+        session(op, library=True).run(None, fed)
 
 
+@pytest.mark.parametrize("of", [INT8, INT4])
 @pytest.mark.parametrize("name", ["past_key_scale", "past_value_scale"])
 @pytest.mark.parametrize("shape", [(1, 2, 8), (1, 2, 9, 1), (2, 9)])
-def test_scales_of_a_wrong_shape_are_refused(name: str, shape: tuple[int, ...]) -> None:
-    fed = inputs(INT8, (1, 1, 6, 2, 10, 9, [4]))
+def test_scales_of_a_wrong_shape_are_refused(of: str, name: str, shape: tuple[int, ...]) -> None:
+    fed = inputs(of, (1, 1, 6, 2, 10, 9, [4]))
     fed[name] = np.ones(shape, np.float32)
-    for op, given in ((INT8, fed), (f"{INT8}QKV", side_by_side(fed))):
+    for op, given in ((of, fed), (f"{of}QKV", side_by_side(fed))):
         with pytest.raises(
             Exception, match=rf"{op}: {name} has the .* expected \[B, kv_heads, P\]"
         ):

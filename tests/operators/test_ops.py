@@ -285,7 +285,7 @@ def test_no_bad_input_passes_or_crashes_the_process() -> None:
 
 
 def test_there_is_one_function_for_each_operator() -> None:
-    attention = [f"GroupQueryAttention{cache}" for cache in ("", "F16", "Int8")]
+    attention = [f"GroupQueryAttention{cache}" for cache in ("", "F16", "Int8", "Int4")]
     attention += [f"{name}QKV" for name in attention]
     others = ["RMSNorm", "AddRMSNorm", "TernaryGatedMatMul", "TernaryColumnMatMul"]
     others += ["TernaryFeedForward", "TernaryNormMatMul", "GatedSilu", "GatedGelu"]

@@ -36,19 +36,20 @@ def contents(cache: Cache, row: int) -> list[object]:
     return [cache.ids(row), *(b[row, :, :length].tolist() for b in cache.buffers.values())]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "int4"])
 def test_the_buffers_are_those_of_the_graph(dtype: str) -> None:
-    cache = Cache(replace(LAYOUT, dtype=dtype), rows=2)
+    cache, scaled = Cache(replace(LAYOUT, dtype=dtype), rows=2), dtype in ("int8", "int4")
+    width, kind = (17, "uint8") if dtype == "int4" else (4, dtype)
     cache.reserve(1)
     assert cache.capacity == 40  # a block is larger than this context
-    kinds = ["key", "value", *(["key_scale", "value_scale"] if dtype == "int8" else [])]
+    kinds = ["key", "value", *(["key_scale", "value_scale"] if scaled else [])]
     assert list(cache.buffers) == [f"{layer}.{kind}" for layer in range(2) for kind in kinds]
     for name, buffer in cache.buffers.items():
         scales = name.endswith("scale")
-        assert buffer.shape == ((2, 3, 40) if scales else (2, 3, 40, 4))
-        assert buffer.dtype == ("float32" if scales else dtype)
+        assert buffer.shape == ((2, 3, 40) if scales else (2, 3, 40, width))
+        assert buffer.dtype == ("float32" if scales else kind)
         assert buffer.flags.c_contiguous
-    per_position = 2 * 3 * (4 * np.dtype(dtype).itemsize + (4 if dtype == "int8" else 0))
+    per_position = 2 * 3 * (width * np.dtype(kind).itemsize + (4 if scaled else 0))
     assert cache.position_bytes == per_position
 
 

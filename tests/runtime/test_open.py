@@ -48,7 +48,7 @@ def lying(folder: Path, copy: Path, **fields: Any) -> Path:
         *[("num_key_value_heads", value) for value in (3, 5, 2**31 - 1)],
         *[("head_dim", value) for value in (1, 33, 2**31 - 1)],
         *[("vocab_size", value) for value in (1, 95, 97, 2**31 - 1)],
-        *[("kv_cache", value) for value in ("float16", "int8")],
+        *[("kv_cache", value) for value in ("float16", "int8", "int4")],
         *[("context_length", value) for value in (1, 63, 65, 2**31 - 1)],
         *[("head", value) for value in ("float32", "int6", "int4", "two-step", "two-step-int4")],
         ("target", "stock"),

@@ -42,7 +42,7 @@ def contents(cache: Cache, row: int = 0) -> list[object]:
     return [cache.ids(row), *(b[row, :, :length].tolist() for b in cache.buffers.values())]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "int4"])
 def test_a_row_comes_back_into_any_row(dtype: str, tmp_path: Path) -> None:
     layout, file = replace(LAYOUT, dtype=dtype), tmp_path / "row"
     cache, other = filled([7, 11], layout), filled([3, 13, 1], layout)

@@ -24,10 +24,11 @@ from bitnet_onnx.errors import ArtifactError, GenerationError
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.loop import stream
+from bitnet_onnx.model import int4
 from bitnet_onnx.model.exact import kept_int8
 from bitnet_onnx.model.rotary import rotary_tables, rotate
 from bitnet_onnx.network.config import BitNetConfig
-from bitnet_onnx.runtime.cache import sink
+from bitnet_onnx.runtime.cache import rounded
 from bitnet_onnx.runtime.cache.growing import Cache
 from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.cache.rotation import Rotation, turned_back
@@ -115,7 +116,7 @@ def test_the_rotation_is_that_of_transformers_sink_cache() -> None:
         np.testing.assert_allclose(cache.buffers["0.key"][0, :, :held], keys, atol=2e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8", "int4"])
 def test_each_type_is_turned_in_float32_and_rounded_once(dtype: str) -> None:
     found, random = tables({}), np.random.default_rng(2)
     cache = SinkCache(replace(LAYOUT, dtype=dtype), Rotation([found, STILL]), 4)
@@ -123,19 +124,24 @@ def test_each_type_is_turned_in_float32_and_rounded_once(dtype: str) -> None:
     for name, buffer in cache.buffers.items():
         scales = name.endswith("scale")
         filled = random.uniform(0.01, 0.02, buffer.shape) if scales else None
-        buffer[:] = random.integers(-127, 128, buffer.shape) if filled is None else filled
+        lowest = 0 if dtype == "int4" else -127
+        buffer[:] = random.integers(lowest, 128, buffer.shape) if filled is None else filled
     cache.extend({0: np.arange(CONTEXT)})
     before = {name: buffer.copy() for name, buffer in cache.buffers.items()}
     cache.drop(5, 0)
     assert cache.lengths == (11,)
     for layer, name in ((0, "0.key"), (1, "1.key")):
-        keys = before[name][0, :, 9:].astype(np.float32)
-        if dtype == "int8":
+        keys = before[name][0, :, 9:]
+        if dtype == "int4":
+            keys = int4.turned_back(int4.held_int4(torch.tensor(keys), D).float()).numpy()
+        keys = keys.astype(np.float32)
+        if dtype in ("int8", "int4"):
             keys *= before[f"{name}_scale"][0, :, 9:, None]
         moved = turned_back(keys, Rotation([found, STILL]).by(layer, 5))
         buffer = cache.buffers[name][0]
-        if dtype == "int8":
-            codes, steps = kept_int8(torch.tensor(moved))
+        if dtype in ("int8", "int4"):
+            kept = kept_int8 if dtype == "int8" else int4.kept_int4
+            codes, steps = kept(torch.tensor(moved))
             np.testing.assert_array_equal(buffer[:, 4:11], codes.numpy())
             np.testing.assert_array_equal(cache.buffers[f"{name}_scale"][0, :, 4:11], steps)
         else:
@@ -148,10 +154,14 @@ def test_each_type_is_turned_in_float32_and_rounded_once(dtype: str) -> None:
             np.testing.assert_array_equal(buffer[0, :, 4:11], before[name][0, :, 9:])
 
 
-def test_int8_keys_that_are_not_finite_stay_so() -> None:
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_keys_that_are_not_finite_stay_so(kind: str) -> None:
     keys = np.ones((3, D), np.float32)
     keys[0, 0], keys[1] = np.nan, 0
-    for found, expected in zip(sink._kept_int8(keys), kept_int8(torch.tensor(keys)), strict=True):
+    mine, theirs = (
+        (rounded.kept_int8, kept_int8) if kind == "int8" else (rounded.kept_int4, int4.kept_int4)
+    )
+    for found, expected in zip(mine(keys), theirs(torch.tensor(keys)), strict=True):
         np.testing.assert_array_equal(found, expected.numpy())
 
 

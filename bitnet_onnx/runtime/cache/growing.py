@@ -1,9 +1,9 @@
 """A KV cache in memory whose capacity grows with the longest row.
 
 Knows NumPy buffers, ids and rows; does not know ONNX Runtime. Each layer has a buffer [rows, kv
-heads, capacity, head_dim] for keys and one for values. An int8 cache adds a buffer [rows, kv heads,
-capacity] of scales for each of the two. A step reads and writes the buffers in place, beyond
-``lengths``: a step that fails has changed no counted position.
+heads, capacity, head_dim] for keys and one for values. An int8 or int4 cache adds a buffer [rows,
+kv heads, capacity] of scales for each of the two, and int4 rows are packed. A step reads and writes
+the buffers in place, beyond ``lengths``: a step that fails has changed no counted position.
 
 What is valid is one immutable state, replaced in one assignment, so that an error or an interrupt
 anywhere in a method leaves the cache as it was before the call or as it is after it.
@@ -84,8 +84,7 @@ class Cache:
     @property
     def position_bytes(self) -> int:
         """Bytes of one position of a row in one layer."""
-        total = sum(self.layout.zeros(name, 1, 1).nbytes for name in self.layout.names)
-        return total // self.layout.num_layers
+        return self.layout.position_bytes
 
     def reserve(self, positions: int) -> None:
         """Make room for this many positions in every row; the buffers may move.

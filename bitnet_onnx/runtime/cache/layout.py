@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...artifact import Artifact
+from ...artifact import SCALED_CACHES, Artifact, int4_bytes
 
 __all__ = ["SCALE", "CacheLayout"]
 
@@ -21,7 +21,7 @@ class CacheLayout:
     num_key_value_heads: int
     head_dim: int
     dtype: str
-    """``float32``, ``float16`` or ``int8``."""
+    """The artifact's kv_cache: ``int4`` is packed in bytes."""
     context_length: int
     """Positions that a row can hold."""
     model: str = ""
@@ -42,18 +42,30 @@ class CacheLayout:
     def names(self) -> list[str]:
         """``0.key``, ``0.value``, ...; the graph puts ``past_key_values.`` before each."""
         kinds = ["key", "value"]
-        if self.dtype == "int8":
+        if self.dtype in SCALED_CACHES:
             kinds += [f"{kind}{SCALE}" for kind in kinds]
         return [f"{layer}.{kind}" for layer in range(self.num_layers) for kind in kinds]
 
     def shape(self, name: str, rows: int, capacity: int) -> tuple[int, ...]:
         """Return the shape of a buffer."""
         shape = (rows, self.num_key_value_heads, capacity)
-        return shape if name.endswith(SCALE) else (*shape, self.head_dim)
+        width = int4_bytes(self.head_dim) if self.dtype == "int4" else self.head_dim
+        return shape if name.endswith(SCALE) else (*shape, width)
+
+    def kind_of(self, name: str) -> str:
+        """Return the kind of a buffer: that of the cache, or float32 for scales."""
+        return "float32" if name.endswith(SCALE) else self.dtype
 
     def dtype_of(self, name: str) -> str:
-        """Return the type of a buffer."""
-        return "float32" if name.endswith(SCALE) else self.dtype
+        """Return NumPy's type of a buffer."""
+        kind = self.kind_of(name)
+        return "uint8" if kind == "int4" else kind
+
+    @property
+    def position_bytes(self) -> int:
+        """Bytes of one position of a row in one layer."""
+        total = sum(self.zeros(name, 1, 1).nbytes for name in self.names)
+        return total // self.num_layers
 
     def zeros(self, name: str, rows: int, capacity: int) -> np.ndarray:
         """Return a buffer of zeros, so that unfilled positions are finite."""

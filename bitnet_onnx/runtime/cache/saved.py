@@ -27,7 +27,7 @@ __all__ = ["load_row", "save_row"]
 
 FORMAT = "bitnet-onnx prompt cache 1"
 IDS = "ids"
-TYPES = {"float32": "F32", "float16": "F16", "int8": "I8", "int64": "I64"}
+TYPES = {"float32": "F32", "float16": "F16", "int8": "I8", "uint8": "U8", "int64": "I64"}
 LONGEST = 1 << 20  # bytes of a header; one of 128 layers has 60 KB
 AGAIN = "delete the file, or choose another one; saving the cache again makes a new one"
 

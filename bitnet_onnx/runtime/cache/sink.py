@@ -13,16 +13,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...artifact import SCALED_CACHES
 from ...errors import GenerationError
 from ..integers import integer
 from .growing import Cache
 from .layout import SCALE, CacheLayout
 from .rotation import Rotation, turned_back
+from .rounded import held_int4, kept_int4, kept_int8
 from .state import changed
 
 __all__ = ["SinkCache"]
-
-LEAST = np.float32(1e-5)  # the least peak of int8 keys, as the operators take it
 
 
 class SinkCache(Cache):
@@ -100,23 +100,16 @@ class SinkCache(Cache):
     def _move_keys(self, layer: int, row: int, old: slice, new: slice, count: int) -> None:
         keys = self.buffers[f"{layer}.key"][row]
         rotation = self._rotation.by(layer, count)
-        if self.layout.dtype != "int8":
+        if self.layout.dtype not in SCALED_CACHES:
             keys[:, new] = turned_back(keys[:, old].astype(np.float32), rotation)
             return
         steps = self.buffers[f"{layer}.key{SCALE}"][row]
-        moved = turned_back(keys[:, old] * steps[:, old, None], rotation)
-        keys[:, new], steps[:, new] = _kept_int8(moved)
+        width = self.layout.head_dim
+        packed = self.layout.dtype == "int4"
+        held = held_int4(keys[:, old], width) if packed else keys[:, old]
+        moved = turned_back(held * steps[:, old, None], rotation)
+        keys[:, new], steps[:, new] = (kept_int4 if packed else kept_int8)(moved)
 
     def _leave_sinks(self, row: int, length: int) -> None:
         state = self._state
         self._state = replace(state.cut(row, length), dropped=changed(state.dropped, row, ()))
-
-
-def _kept_int8(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantize keys [..., D] as ``model/exact.py`` does: codes int8, and steps float32 [...]."""
-    scale = np.float32(127) / np.maximum(np.abs(keys).max(axis=-1, keepdims=True), LEAST)
-    with np.errstate(invalid="ignore"):
-        codes = np.clip(np.rint(keys * scale), -128, 127)
-    finite = np.isfinite(codes).all(axis=-1, keepdims=True)
-    step = np.where(finite, np.float32(1) / scale, np.float32(np.nan))
-    return np.where(finite, codes, 0).astype(np.int8), step[..., 0]

@@ -101,8 +101,8 @@ void accumulate(const Kernels& kernels, const Attention& op, const Job& job, con
 }
 
 template <typename Cache>
-constexpr Steps kFloatSteps = {sizeof(Cache), store<Cache>, rotate_query,
-                               score<Cache>,  blend<Cache>, accumulate<Cache>};
+constexpr Steps kFloatSteps = {store<Cache>, rotate_query, score<Cache>, blend<Cache>,
+                               accumulate<Cache>};
 
 void softmax(const Kernels& kernels, const Job& job, const Room& room) {
   for (size_t h = 0; h < room.group; h++) {
@@ -123,8 +123,9 @@ void finish(const Kernels& kernels, const Attention& op, const Job& job, const R
             size_t begin, size_t end) {
   join(kernels, room, begin, end);
   for (size_t h = 0; h < room.group; h++) {
-    kernels.divide_reals(op.d, room.sums + h * room.width, room.totals[h],
-                         op.y + (head_of(op, job) + h) * op.d);
+    float* y = op.y + (head_of(op, job) + h) * op.d;
+    kernels.divide_reals(op.d, room.sums + h * room.width, room.totals[h], y);
+    if (op.cache == CacheType::kInt4) turn_back(op.d, y);
   }
 }
 
@@ -263,21 +264,21 @@ void many(const Kernels& kernels, const Attention& op, const Plan& plan, const S
 }  // namespace
 
 static const Steps& steps_of(CacheType cache) {
-  switch (cache) {
-    case CacheType::kFloat16:
-      return kFloatSteps<uint16_t>;
-    case CacheType::kInt8:
-      return kInt8Steps;
-    default:
-      return kFloatSteps<float>;
-  }
+  if (cache == CacheType::kFloat32) return kFloatSteps<float>;
+  return cache == CacheType::kFloat16 ? kFloatSteps<uint16_t> : kInt8Steps;
+}
+
+size_t row_bytes(CacheType cache, size_t d) {
+  if (cache == CacheType::kInt4) return parts(d, kCacheBlock) * kCacheBytes;
+  return d * (cache == CacheType::kFloat32 ? 4 : cache == CacheType::kFloat16 ? 2 : 1);
 }
 
 void attention(const Kernels& kernels, const Attention& op, void* scratch, const Pool& pool) {
   const Steps& steps = steps_of(op.cache);
-  keep_past(op, op.past_key, op.present_key, op.d * steps.item, pool);
-  keep_past(op, op.past_value, op.present_value, op.d * steps.item, pool);
-  if (op.cache == CacheType::kInt8) {
+  const size_t row = row_bytes(op.cache, op.d);
+  keep_past(op, op.past_key, op.present_key, row, pool);
+  keep_past(op, op.past_value, op.present_value, row, pool);
+  if (op.present_key_scale) {
     keep_past(op, op.past_key_scale, op.present_key_scale, sizeof(float), pool);
     keep_past(op, op.past_value_scale, op.present_value_scale, sizeof(float), pool);
   }

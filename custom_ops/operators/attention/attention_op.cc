@@ -7,6 +7,7 @@
 // Names with Int8: past and present are int8, D is at most 512; two more inputs, past_key_scale and
 //   past_value_scale float32 [B, kv_heads, P], and two more outputs, present_key_scale and
 //   present_value_scale float32 [B, kv_heads, L]
+// Names with Int4: the same, but past and present are uint8 [B, kv_heads, P or L, 17 ceil(D / 32)]
 // Names with QKV: qkv float32 [B, S, (heads + 2 kv_heads) * D] replaces query, key and value.
 // An attribute, window: the positions up to its own that a new one attends to; absent or 0: all.
 // The inputs are those of ONNX Runtime's operator of this name. The shapes give the heads.
@@ -37,12 +38,25 @@ bool is(const Tensor& tensor, int64_t a, int64_t b, int64_t c) {
   return tensor.rank == 3 && tensor.dims[0] == a && tensor.dims[1] == b && tensor.dims[2] == c;
 }
 
-OrtStatus* check_shapes(const Call& call, const Tensor* in, bool joined) {
+// D, which only the tables show where the rows of a cache are packed; 0 where that cannot be.
+int64_t width_of(const Tensor* in, CacheType cache) {
+  const Tensor &past = in[kPastKey], &table = in[kCos];
+  if (past.rank != 4 || past.dims[1] < 1) return 0;
+  if (cache != CacheType::kInt4) return past.dims[3] % 2 ? 0 : past.dims[3];
+  const int64_t d = table.rank == 2 ? 2 * table.dims[1] : 0;
+  return past.dims[3] == static_cast<int64_t>(row_bytes(cache, static_cast<size_t>(d))) ? d : 0;
+}
+
+OrtStatus* check_shapes(const Call& call, const Tensor* in, CacheType cache, bool joined) {
   const Tensor &query = in[kQuery], &past = in[kPastKey];
-  if (past.rank != 4 || past.dims[1] < 1 || past.dims[3] < 2 || past.dims[3] % 2) {
-    return wrong_shape(call, past, "[B, kv_heads, P, D] with an even D");
+  const int64_t d = width_of(in, cache);
+  if (d < 2) {
+    return wrong_shape(call, past,
+                       cache == CacheType::kInt4
+                           ? "[B, kv_heads, P, 17 ceil(D / 32)] with cos_cache's D"
+                           : "[B, kv_heads, P, D] with an even D");
   }
-  const int64_t batch = past.dims[0], kv_width = past.dims[1] * past.dims[3];
+  const int64_t batch = past.dims[0], kv_width = past.dims[1] * d;
   if (!same_shape(in[kPastValue], past)) {
     return wrong_shape(call, in[kPastValue], "that of past_key");
   }
@@ -64,7 +78,7 @@ OrtStatus* check_shapes(const Call& call, const Tensor* in, bool joined) {
   if (in[kTotal].rank > 1 || (in[kTotal].rank == 1 && in[kTotal].dims[0] != 1)) {
     return wrong_shape(call, in[kTotal], "[] or [1]");
   }
-  if (in[kCos].rank != 2 || in[kCos].dims[1] != past.dims[3] / 2) {
+  if (in[kCos].rank != 2 || in[kCos].dims[1] != d / 2) {
     return wrong_shape(call, in[kCos], "[positions, D / 2]");
   }
   if (!same_shape(in[kSin], in[kCos])) {
@@ -73,9 +87,9 @@ OrtStatus* check_shapes(const Call& call, const Tensor* in, bool joined) {
   return nullptr;
 }
 
-OrtStatus* check_int8(const Call& call, const Tensor* in) {
+OrtStatus* check_scales(const Call& call, const Tensor* in) {
   const Tensor& past = in[kPastKey];
-  if (past.dims[3] > static_cast<int64_t>(kAttendDepth)) {
+  if (in[kCos].dims[1] > static_cast<int64_t>(kAttendDepth / 2)) {
     return wrong_shape(call, past, "[B, kv_heads, P, D] with D at most 512");
   }
   for (size_t index = kPastKeyScale; index <= kPastValueScale; index++) {
@@ -120,13 +134,15 @@ OrtStatus* check_positions(const Call& call, const Attention& op, int64_t total,
 
 CacheType cache_of(ONNXTensorElementDataType type) {
   if (type == kFloat16) return CacheType::kFloat16;
+  if (type == kUint8) return CacheType::kInt4;
   return type == kInt8 ? CacheType::kInt8 : CacheType::kFloat32;
 }
 
 // The inputs as ring two reads them, with `room` positions in the present caches.
 Attention attention_of(const Tensor* in, CacheType cache, bool joined, int64_t room) {
   const Tensor &query = in[kQuery], &past = in[kPastKey];
-  const size_t kv_heads = static_cast<size_t>(past.dims[1]), d = static_cast<size_t>(past.dims[3]);
+  const size_t kv_heads = static_cast<size_t>(past.dims[1]);
+  const size_t d = 2 * static_cast<size_t>(in[kCos].dims[1]);
   const size_t width = static_cast<size_t>(query.dims[2]), kv_width = kv_heads * d;
   const size_t q_width = joined ? width - 2 * kv_width : width;
   return {.batch = static_cast<size_t>(past.dims[0]),
@@ -160,7 +176,7 @@ OrtStatus* outputs(const Call& call, const Tensor* in, Attention* op) {
   op->y = static_cast<float*>(y);
   if (OrtStatus* s = output(call, 1, present, 4, &op->present_key)) return s;
   if (OrtStatus* s = output(call, 2, present, 4, &op->present_value)) return s;
-  if (op->cache != CacheType::kInt8) return nullptr;
+  if (call.spec->outputs.count == 3) return nullptr;
   if (OrtStatus* s = output(call, 3, present, 3, &key_scale)) return s;
   if (OrtStatus* s = output(call, 4, present, 3, &value_scale)) return s;
   op->past_key_scale = floats(in[kPastKeyScale]);
@@ -177,8 +193,9 @@ OrtStatus* compute(Call* call, bool joined) {
     const size_t place = joined && i > kQuery ? i + kJoined : i;
     if (OrtStatus* s = input(*call, i, &in[place])) return s;
   }
-  if (OrtStatus* s = check_shapes(*call, in, joined)) return s;
-  if (OrtStatus* s = cache == CacheType::kInt8 ? check_int8(*call, in) : nullptr) return s;
+  if (joined) in[kQuery].name = "qkv";
+  if (OrtStatus* s = check_shapes(*call, in, cache, joined)) return s;
+  if (OrtStatus* s = call->spec->outputs.count > 3 ? check_scales(*call, in) : nullptr) return s;
   const int64_t total = *static_cast<const int32_t*>(in[kTotal].data), past = in[kPastKey].dims[2];
   Attention op = attention_of(in, cache, joined, total > past ? total : past);
   if (op.batch == 0 || op.count == 0) return wrong_shape(*call, in[kQuery], "no empty one");
@@ -195,11 +212,11 @@ OrtStatus* compute(Call* call, bool joined) {
 OrtStatus* compute_parts(Call* call) { return compute(call, false); }
 OrtStatus* compute_joined(Call* call) { return compute(call, true); }
 
-// With qkv the first two are left out.
-template <ONNXTensorElementDataType cache, bool joined>
+// With qkv, whose name comes with the tensor, the first two are left out.
+template <ONNXTensorElementDataType cache>
 constexpr InputSpec kInputSpecs[] = {{"query"},
                                      {"key"},
-                                     {joined ? "qkv" : "value"},
+                                     {"value"},
                                      {"past_key", cache},
                                      {"past_value", cache},
                                      {"seqlens_k", kInt32},
@@ -216,12 +233,12 @@ constexpr OutputSpec kOutputs[] = {{"output"},
                                    {"present_key_scale"},
                                    {"present_value_scale"}};
 
-// Only int8 caches have the scales, which come last.
+// Only caches of integers have the scales, which come last.
 template <ONNXTensorElementDataType cache, bool joined>
 constexpr OpSpec spec_of(const char* name) {
-  const size_t scales = cache == kInt8 ? 2 : 0, skipped = joined ? kJoined : 0;
+  const size_t scales = cache == kInt8 || cache == kUint8 ? 2 : 0, skipped = joined ? kJoined : 0;
   return {.name = name,
-          .inputs = {kInputSpecs<cache, joined> + skipped, kPastKeyScale + scales - skipped},
+          .inputs = {kInputSpecs<cache> + skipped, kPastKeyScale + scales - skipped},
           .outputs = {kOutputs<cache>, 3 + scales},
           .compute = joined ? compute_joined : compute_parts,
           .attribute = "window",
@@ -233,8 +250,10 @@ constexpr OpSpec spec_of(const char* name) {
 const OpSpec kGroupQueryAttention = spec_of<kFloat32, false>("GroupQueryAttention");
 const OpSpec kGroupQueryAttentionF16 = spec_of<kFloat16, false>("GroupQueryAttentionF16");
 const OpSpec kGroupQueryAttentionInt8 = spec_of<kInt8, false>("GroupQueryAttentionInt8");
+const OpSpec kGroupQueryAttentionInt4 = spec_of<kUint8, false>("GroupQueryAttentionInt4");
 const OpSpec kGroupQueryAttentionQKV = spec_of<kFloat32, true>("GroupQueryAttentionQKV");
 const OpSpec kGroupQueryAttentionF16QKV = spec_of<kFloat16, true>("GroupQueryAttentionF16QKV");
 const OpSpec kGroupQueryAttentionInt8QKV = spec_of<kInt8, true>("GroupQueryAttentionInt8QKV");
+const OpSpec kGroupQueryAttentionInt4QKV = spec_of<kUint8, true>("GroupQueryAttentionInt4QKV");
 
 }  // namespace bitnet

@@ -14,9 +14,8 @@ using namespace bitnet;
 int failures = 0;
 char current_case[256] = "start";
 
-static constexpr size_t kHeads = 20, kKvHeads = 5, kD = 128, kLayers = 30, kRounds = 5, kTypes = 3;
-static const char* const kNames[kTypes] = {"float32", "float16", "int8"};
-static const size_t kBytes[kTypes] = {4, 2, 1};
+static constexpr size_t kHeads = 20, kKvHeads = 5, kD = 128, kLayers = 30, kRounds = 5, kTypes = 4;
+static const char* const kNames[kTypes] = {"float32", "float16", "int8", "int4"};
 
 static const Pool kInOrder = {[](void*, size_t count, void (*task)(void*, size_t), void* argument) {
                                 for (size_t i = 0; i < count; i++) task(argument, i);
@@ -35,21 +34,22 @@ struct Layers {
   Attention op;
 
   Layers(const Attention& shape, size_t type, Random* random)
-      : data(2 * kLayers * kKvHeads * shape.room * kD * kBytes[type]),
+      : data(2 * kLayers * kKvHeads * shape.room * row_bytes(static_cast<CacheType>(type), kD)),
         scales(2 * kLayers * kKvHeads * shape.room),
         op(shape) {
     op.cache = static_cast<CacheType>(type);
-    for (size_t i = 0; i < data.size() / kBytes[type]; i++) {
+    const size_t sizes[kTypes] = {4, 2, 1, 1}, size = sizes[type];
+    for (size_t i = 0; i < data.size() / size; i++) {
       const uint16_t half = random->next() & 0x3fff;  // below 2
       const float real = random->real();
-      const void* const from[kTypes] = {&real, &half, &half};
-      memcpy(data.data + i * kBytes[type], from[type], kBytes[type]);
+      const void* const from[kTypes] = {&real, &half, &half, &half};
+      memcpy(data.data + i * size, from[type], size);
     }
     for (size_t i = 0; i < scales.size(); i++) scales[i] = 0.01f;
   }
 
   void run(const Kernels& kernels, size_t layer, void* scratch) {
-    const size_t rows = kKvHeads * op.room, bytes = rows * kD * kBytes[size_t(op.cache)];
+    const size_t rows = kKvHeads * op.room, bytes = rows * row_bytes(op.cache, kD);
     op.present_key = data.data + 2 * layer * bytes;
     op.present_value = data.data + (2 * layer + 1) * bytes;
     op.present_key_scale = scales.data + 2 * layer * rows;

@@ -1,5 +1,5 @@
 // How attention is split into jobs (jobs.cc), and the steps of one. Each type of cache has steps of
-// its own: float32 and float16 in attention.cc, int8 in attention_int8.cc.
+// its own: float32 and float16 in attention.cc, int8 and int4 in attention_int8.cc.
 #pragma once
 
 #include <stddef.h>
@@ -56,8 +56,8 @@ struct Room {
   std::atomic<size_t>* unsummed;  // spans that have no sums yet
   std::atomic<size_t>* joined;    // how many spans, the first ones, are in the first slot
   float* scores;                  // [group, stride]
-  float* factors;                 // [group], of an int8 cache
-  int16_t* codes;                 // [group, d padded]: the query, of an int8 cache
+  float* factors;                 // [group], of an int8 or int4 cache
+  int16_t* codes;                 // [group, d padded]: the query, of an int8 or int4 cache
 };
 Room room_of(const Attention& op, const Plan& plan, void* scratch, size_t index);
 
@@ -111,7 +111,6 @@ void rotate(const Kernels& kernels, const Attention& op, size_t position, const 
 
 // The steps that depend on the type of the cache.
 struct Steps {
-  size_t item;  // bytes of one element of a cache
   // A new position's key, rotated, and value become a row of the caches.
   void (*store)(const Kernels& kernels, const Attention& op, size_t position, const float* key,
                 const float* value, size_t row);
@@ -128,6 +127,11 @@ struct Steps {
                      const Span& span, double* one);
 };
 
-extern const Steps kInt8Steps;
+extern const Steps kInt8Steps;  // of int4, too
+
+// Multiplies each block of x, one head, by Hadamard's matrix, whose inverse is its quotient by the
+// size of a block: the largest power of two that divides d.
+void turn(size_t d, float* x);
+void turn_back(size_t d, float* x);
 
 }  // namespace bitnet

@@ -1,6 +1,7 @@
-// Attention over an int8 cache: every kernel, with threads, in place and with separate memory,
-// against scalar and against plain float64 over what its cache stands for.
+// Attention over an int8 or int4 cache: every kernel, with threads, in place and with separate
+// memory, against scalar and against plain float64 over what its cache stands for.
 #include "operators/attention/check.h"
+#include "platform/sizes.h"
 #include "testing/pools.h"
 
 using namespace bitnet;
@@ -14,14 +15,14 @@ struct Shape {
 };
 
 struct Cache {
-  Guarded<int8_t> key, value;
+  Guarded<uint8_t> key, value;
   Guarded<float> key_scale, value_scale;
-  Cache(size_t rows, size_t d)
-      : key(rows * d), value(rows * d), key_scale(rows), value_scale(rows) {}
+  Cache(size_t rows, size_t row)
+      : key(rows * row), value(rows * row), key_scale(rows), value_scale(rows) {}
   void fill(Random* random) {
     for (size_t i = 0; i < key.size(); i++) {
-      key[i] = static_cast<int8_t>(random->next());
-      value[i] = static_cast<int8_t>(random->next());
+      key[i] = static_cast<uint8_t>(random->next());
+      value[i] = static_cast<uint8_t>(random->next());
     }
     for (size_t i = 0; i < key_scale.size(); i++) {
       key_scale[i] = fabsf(random->real()) / 64;
@@ -44,18 +45,67 @@ void as_present(Attention* op, const Cache& cache) {
   op->present_value_scale = cache.value_scale.data;
 }
 
-// What the caches must hold of a new row x.
-void quantize(const float* x, size_t d, int8_t* codes, float* scale) {
-  float most = 1e-5f;
-  for (size_t i = 0; i < d; i++) most = fmaxf(most, fabsf(x[i]));
-  for (size_t i = 0; i < d; i++) codes[i] = static_cast<int8_t>(lrintf(x[i] * (127.0f / most)));
-  *scale = 1.0f / (127.0f / most);
+size_t basis_of(const Attention& op) {
+  size_t size = 1;
+  while (op.cache == CacheType::kInt4 && op.d % (2 * size) == 0) size *= 2;
+  return size;
 }
 
-void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bool in_place) {
-  CASE("attention %s int8 batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu window %zu %s",
-       kernels.name, s.batch, s.count, s.heads, s.kv_heads, s.d, s.past, s.room, s.window,
-       in_place ? "in place" : "separate");
+// x times Hadamard's matrix, block by block.
+template <typename Real>
+void turned(const Attention& op, Real* x) {
+  Real y[kAttendDepth];
+  for (size_t half = 1; half < basis_of(op); half *= 2) {
+    for (size_t i = 0; i < op.d; i++) y[i] = i & half ? x[i - half] - x[i] : x[i] + x[i + half];
+    memcpy(x, y, op.d * sizeof *x);
+  }
+}
+
+// What the caches must hold of a new row x.
+void quantize(const Attention& op, float* x, uint8_t* row, float* scale) {
+  turned(op, x);
+  float most = 1e-5f;
+  for (size_t i = 0; i < op.d; i++) most = fmaxf(most, fabsf(x[i]));
+  *scale = 1.0f / (127.0f / most);
+  int codes[kAttendDepth + kCacheBlock] = {0};
+  for (size_t i = 0; i < op.d; i++) codes[i] = static_cast<int>(lrintf(x[i] * (127.0f / most)));
+  if (op.cache == CacheType::kInt8) {
+    for (size_t i = 0; i < op.d; i++) row[i] = static_cast<uint8_t>(codes[i]);
+    return;
+  }
+  memset(row, 0, row_bytes(op.cache, op.d));
+  for (size_t i = 0; i < padded(op.d, kCacheBlock); i++) {
+    const size_t group = i / kCacheGroup * kCacheGroup, shift = i / kCacheGroup % 2 * 4;
+    uint8_t* block = row + i / kCacheBlock * kCacheBytes;
+    int peak = 0, times = 2;
+    for (size_t j = group; j < group + kCacheGroup; j++)
+      peak = abs(codes[j]) > peak ? abs(codes[j]) : peak;
+    while (2 * peak >= 15 * times) times++;  // multiples of up to 7.5 round to 7
+    const long code = lrint(codes[i] / static_cast<double>(times));
+    block[i % kCacheGroup] |= static_cast<uint8_t>((code + 8) << shift);
+    if (i % kCacheGroup == 0) block[kCacheGroup] |= static_cast<uint8_t>((times - 2) << shift);
+  }
+}
+
+// What a row stands for, without its scale.
+void held_by(const Attention& op, const uint8_t* row, double* x) {
+  for (size_t i = 0; i < op.d; i++) {
+    const size_t shift = i / kCacheGroup % 2 * 4;
+    const uint8_t* block = row + i / kCacheBlock * kCacheBytes;
+    const int code = (block[i % kCacheGroup] >> shift & 15) - 8;
+    x[i] = op.cache == CacheType::kInt8
+               ? static_cast<int8_t>(row[i])
+               : fmax(code * ((block[kCacheGroup] >> shift & 15) + 2), -128);
+  }
+  turned(op, x);
+  for (size_t i = 0; i < op.d; i++) x[i] /= static_cast<double>(basis_of(op));
+}
+
+void check_operator(const Kernels& kernels, CacheType type, const Shape& s, const Pool& pool,
+                    bool in_place) {
+  CASE("attention %s int%d batch %zu count %zu heads %zu/%zu d %zu past %zu room %zu window %zu %s",
+       kernels.name, type == CacheType::kInt8 ? 8 : 4, s.batch, s.count, s.heads, s.kv_heads, s.d,
+       s.past, s.room, s.window, in_place ? "in place" : "separate");
   Random random = {s.batch + 10 * s.count + 100 * s.heads + 10000 * s.d};
   const size_t positions = s.room + s.count, half = s.d / 2, group = s.heads / s.kv_heads;
   Guarded<float> query(s.batch * s.count * s.heads * s.d),
@@ -69,8 +119,9 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
     cos_cache[i] = random.real();
     sin_cache[i] = random.real();
   }
-  Cache past(s.batch * s.kv_heads * s.past, s.d), present(s.batch * s.kv_heads * s.room, s.d),
-      held(s.batch * s.kv_heads * s.room, s.d);
+  const size_t bytes = row_bytes(type, s.d);
+  Cache past(s.batch * s.kv_heads * s.past, bytes), present(s.batch * s.kv_heads * s.room, bytes),
+      held(s.batch * s.kv_heads * s.room, bytes);
   past.fill(&random);
   Attention op = {};
   op.batch = s.batch;
@@ -85,7 +136,7 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
   op.value = value.data;
   op.query_stride = s.heads * s.d;
   op.kv_stride = s.kv_heads * s.d;
-  op.cache = CacheType::kInt8;
+  op.cache = type;
   op.last = s.last;
   op.cos = cos_cache.data;
   op.sin = sin_cache.data;
@@ -98,19 +149,20 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
     const bool old = row % s.room < s.past;
     held.key_scale[row] = old ? past.key_scale[from] : 0;
     held.value_scale[row] = old ? past.value_scale[from] : 0;
-    for (size_t i = 0; i < s.d; i++) {
-      held.key[row * s.d + i] = old ? past.key[from * s.d + i] : int8_t{0};
-      held.value[row * s.d + i] = old ? past.value[from * s.d + i] : int8_t{0};
+    for (size_t i = 0; i < bytes; i++) {
+      held.key[row * bytes + i] = old ? past.key[from * bytes + i] : uint8_t{0};
+      held.value[row * bytes + i] = old ? past.value[from * bytes + i] : uint8_t{0};
     }
   }
   for (size_t i = 0; i < s.batch * s.count * s.kv_heads; i++) {
     const size_t g = i % s.kv_heads, b = i / s.kv_heads / s.count;
     const size_t position = past_length(op, b) + i / s.kv_heads % s.count;
     const size_t row = (b * s.kv_heads + g) * s.room + position;
-    float turned[kAttendDepth];
-    for (size_t e = 0; e < s.d; e++) turned[e] = rotated(op, key.data + i * s.d, position, e);
-    quantize(turned, s.d, held.key.data + row * s.d, &held.key_scale[row]);
-    quantize(value.data + i * s.d, s.d, held.value.data + row * s.d, &held.value_scale[row]);
+    float x[kAttendDepth];
+    for (size_t e = 0; e < s.d; e++) x[e] = rotated(op, key.data + i * s.d, position, e);
+    quantize(op, x, held.key.data + row * bytes, &held.key_scale[row]);
+    memcpy(x, value.data + i * s.d, s.d * sizeof *x);
+    quantize(op, x, held.value.data + row * bytes, &held.value_scale[row]);
   }
 
   Guarded<uint8_t> scratch(attention_scratch(op) / 64 * 64 + 64);
@@ -136,25 +188,28 @@ void check_operator(const Kernels& kernels, const Shape& s, const Pool& pool, bo
     double most = -INFINITY, sum = 0;
     for (size_t t = least; t < seen; t++) {
       scores[t] = 0;
+      double k[kAttendDepth];
+      held_by(op, held.key.data + (first + t) * bytes, k);
       for (size_t e = 0; e < s.d; e++) {
-        scores[t] += static_cast<double>(rotated(op, query.data + row * s.d, seen - 1, e)) *
-                     held.key[(first + t) * s.d + e];
+        scores[t] += static_cast<double>(rotated(op, query.data + row * s.d, seen - 1, e)) * k[e];
       }
       scores[t] *= static_cast<double>(held.key_scale[first + t]) / sqrt(static_cast<double>(s.d));
       most = fmax(most, scores[t]);
     }
     for (size_t t = least; t < seen; t++) sum += exp(scores[t] - most);
+    double mean[kAttendDepth] = {0}, size = 0;
+    for (size_t t = least; t < seen; t++) {
+      const double share =
+          exp(scores[t] - most) / sum * static_cast<double>(held.value_scale[first + t]);
+      double v[kAttendDepth];
+      held_by(op, held.value.data + (first + t) * bytes, v);
+      for (size_t e = 0; e < s.d; e++) mean[e] += share * v[e];
+      size += share * 127;
+    }
+    // The weights err by 1 / 1016 at most of the largest values' mean (model/exact.py); scores
+    // below 64 by some 1e-4.
     for (size_t e = 0; e < s.d; e++) {
-      double mean = 0, size = 0;
-      for (size_t t = least; t < seen; t++) {
-        const double share =
-            exp(scores[t] - most) / sum * static_cast<double>(held.value_scale[first + t]);
-        mean += share * held.value[(first + t) * s.d + e];
-        size += share * 127;
-      }
-      // The weights err by 1 / 1016 at most of the largest values' mean (model/exact.py); scores
-      // below 64 by some 1e-4.
-      CHECK(fabs(static_cast<double>(y[row * s.d + e]) - mean) <= size / 500 + 1e-6);
+      CHECK(fabs(static_cast<double>(y[row * s.d + e]) - mean[e]) <= size / 500 + 1e-6);
     }
   }
 }
@@ -177,14 +232,16 @@ constexpr Shape kShapes[] = {{1, 1, 1, 1, 2, 0, 1, {0}},
 
 }  // namespace
 
-TEST(attention, int8) {
+TEST(attention, integers) {
   const Kernels** list;
   const size_t count = tested_kernels(&list);
   for (size_t i = 0; i < count; i++) {
     for (const Shape& shape : kShapes) {
-      for (const Pool& pool : {kBackwards, kThreads}) {
-        check_operator(*list[i], shape, pool, false);
-        if (shape.past == shape.room) check_operator(*list[i], shape, pool, true);
+      for (const CacheType type : {CacheType::kInt8, CacheType::kInt4}) {
+        for (const Pool& pool : {kBackwards, kThreads}) {
+          check_operator(*list[i], type, shape, pool, false);
+          if (shape.past == shape.room) check_operator(*list[i], type, shape, pool, true);
+        }
       }
     }
   }

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
+from bitnet_onnx.artifact import int4_bytes
 
 INPUTS = (
     "query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length",
@@ -20,19 +21,20 @@ INPUTS = (
 INTEGERS = ("seqlens_k", "total_sequence_length")
 OUTPUTS = ("output", "present_key", "present_value")
 CACHES = ("past_key", "past_value", "present_key", "present_value")
-INT8 = "GroupQueryAttentionInt8"
+INT8, INT4 = "GroupQueryAttentionInt8", "GroupQueryAttentionInt4"
 TYPES = {  # of the caches
     "GroupQueryAttention": np.float32,
     "GroupQueryAttentionF16": np.float16,
     INT8: np.int8,
+    INT4: np.uint8,
 }
-SCALES = ("key_scale", "value_scale")  # of an int8 cache
+SCALES = ("key_scale", "value_scale")  # of a cache of integers
 
 
 def names(op: str) -> tuple[list[str], list[str]]:
     """Of inputs and outputs; with QKV after its name, an operator takes the first three as one."""
     first = ("qkv", *INPUTS[3:]) if op.endswith("QKV") else INPUTS
-    scales = SCALES if op.startswith(INT8) else ()
+    scales = SCALES if op.startswith((INT8, INT4)) else ()
     return (
         [*first, *(f"past_{name}" for name in scales)],
         [*OUTPUTS, *(f"present_{name}" for name in scales)],
@@ -77,9 +79,10 @@ def inputs(op: str, shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarr
     def floats(*dims: int) -> np.ndarray:
         return 2 * random.standard_normal(dims).astype(np.float32)
 
-    cache, of_row = (batch, kv_heads, past, width), (batch, kv_heads, past)
-    if op == INT8:
-        caches = [random.integers(-128, 128, cache).astype(np.int8) for _ in range(2)]
+    kept = int4_bytes(width) if op == INT4 else width
+    cache, of_row = (batch, kv_heads, past, kept), (batch, kv_heads, past)
+    if op in (INT8, INT4):
+        caches = [random.integers(-128, 128, cache).astype(TYPES[op]) for _ in range(2)]
         scales = [np.abs(floats(*of_row)) / np.float32(50) for _ in range(2)]
     else:
         caches, scales = [floats(*cache).astype(TYPES[op]) for _ in range(2)], []
@@ -102,7 +105,8 @@ def inputs(op: str, shape: tuple[Any, ...], seed: int = 0) -> dict[str, np.ndarr
 
 def of_torch(op: str, fed: dict[str, np.ndarray], window: int = 0) -> list[np.ndarray]:
     operators = torch.ops.bitnet
-    call = operators.group_query_attention_int8 if op == INT8 else operators.group_query_attention
+    scaled = op in (INT8, INT4)
+    call = operators.group_query_attention_int8 if scaled else operators.group_query_attention
     return [found.numpy() for found in call(*map(torch.from_numpy, fed.values()), window)]
 
 

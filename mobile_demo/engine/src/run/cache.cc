@@ -29,7 +29,7 @@ Cache::Cache(const Manifest& manifest) : limit_(manifest.context_length) {
     for (const CachePart& part : cache_parts(manifest)) {
       CacheBuffer buffer{part.past(layer), part.present(layer), part.type, {}, nullptr};
       buffer.dims = {1, manifest.num_key_value_heads, 0};
-      if (!part.scales) buffer.dims.push_back(manifest.head_dim);
+      if (part.width) buffer.dims.push_back(part.width);
       buffers_.push_back(std::move(buffer));
     }
   }

@@ -14,7 +14,7 @@ namespace edge {
 struct CacheBuffer {
   std::string past, present;  // the names of its ports
   Type type;
-  std::vector<int64_t> dims;  // [1, heads, capacity] and, but for scales, head_dim
+  std::vector<int64_t> dims;  // [1, heads, capacity] and, but for scales, a width
   void* data = nullptr;
 };
 

@@ -62,14 +62,15 @@ int64_t count_layers(const std::vector<Port>& inputs) {
 }
 
 Status check_part(const Manifest& manifest, const CachePart& part, const Port& port) {
-  const size_t rank = part.scales ? 3 : 4;
+  const size_t rank = part.width ? 4 : 3;
   if (port.type != part.type || port.dims.size() != rank) {
     return other_port(manifest, port);
   }
   Status status =
       compare(manifest, "num_key_value_heads", manifest.num_key_value_heads, port.dims[1]);
-  if (!status.ok() || part.scales) return status;
-  return compare(manifest, "head_dim", manifest.head_dim, port.dims[3]);
+  if (!status.ok() || !part.width) return status;
+  const char* const field = port.type == Type::kUint8 ? "a packed head_dim" : "head_dim";
+  return compare(manifest, field, part.width, port.dims[3]);
 }
 
 Status check_fed(const Manifest& manifest, const Runtime& runtime) {
@@ -132,12 +133,17 @@ std::string CachePart::present(int layer) const { return named("present.", layer
 
 std::vector<CachePart> cache_parts(const Manifest& manifest) {
   Type type = Type::kFloat32;
+  int64_t width = manifest.head_dim;
   if (manifest.kv_cache == "float16") type = Type::kFloat16;
   if (manifest.kv_cache == "int8") type = Type::kInt8;
-  std::vector<CachePart> parts = {{"key", type, false}, {"value", type, false}};
-  if (type == Type::kInt8) {
-    parts.push_back({"key_scale", Type::kFloat32, true});
-    parts.push_back({"value_scale", Type::kFloat32, true});
+  if (manifest.kv_cache == "int4") {
+    type = Type::kUint8;
+    width = (width + 31) / 32 * 17;  // packed: docs/artifact.md
+  }
+  std::vector<CachePart> parts = {{"key", type, width}, {"value", type, width}};
+  if (type == Type::kInt8 || type == Type::kUint8) {
+    parts.push_back({"key_scale", Type::kFloat32, 0});
+    parts.push_back({"value_scale", Type::kFloat32, 0});
   }
   return parts;
 }

@@ -18,7 +18,7 @@ constexpr char kLogits[] = "logits";
 struct CachePart {
   const char* suffix;  // "key"
   Type type;
-  bool scales;  // [rows, heads, positions] and not [rows, heads, positions, head_dim]
+  int64_t width;  // [rows, heads, positions, width], or 0 for [rows, heads, positions]
 
   std::string past(int layer) const;
   std::string present(int layer) const;

@@ -47,6 +47,8 @@ Type type_of(ONNXTensorElementDataType type) {
       return Type::kFloat16;
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
       return Type::kInt8;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8:
+      return Type::kUint8;
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64:
       return Type::kInt64;
     default:
@@ -62,6 +64,8 @@ ONNXTensorElementDataType type_for(Type type) {
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
     case Type::kInt8:
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
+    case Type::kUint8:
+      return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
     case Type::kInt64:
       return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
     case Type::kOther:

@@ -9,6 +9,7 @@ size_t size_of(Type type) {
     case Type::kFloat16:
       return 2;
     case Type::kInt8:
+    case Type::kUint8:
       return 1;
     case Type::kInt64:
       return 8;
@@ -26,6 +27,8 @@ const char* name_of(Type type) {
       return "float16";
     case Type::kInt8:
       return "int8";
+    case Type::kUint8:
+      return "uint8";
     case Type::kInt64:
       return "int64";
     case Type::kOther:

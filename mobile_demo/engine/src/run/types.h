@@ -5,7 +5,7 @@
 
 namespace edge {
 
-enum class Type { kFloat32, kFloat16, kInt8, kInt64, kOther };
+enum class Type { kFloat32, kFloat16, kInt8, kUint8, kInt64, kOther };
 size_t size_of(Type type);
 // "float32", ...
 const char* name_of(Type type);

@@ -13,7 +13,7 @@ const KNOWN = {
   task: ["text-generation"],
   target: ["native", "stock"],
   head: ["bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"],
-  kv_cache: ["float32", "float16", "int8"],
+  kv_cache: ["float32", "float16", "int8", "int4"],
   linears: ["ternary", "bf16", "float32", "int8"],
 } as const;
 const SIZES = [
@@ -42,7 +42,7 @@ export interface Manifest extends Record<(typeof SIZES)[number], number> {
   network: string; // empty where the version is 1
   target: "stock";
   head: string;
-  kv_cache: "float32" | "float16"; // a stock artifact has no int8
+  kv_cache: "float32" | "float16"; // a stock artifact has no int8 or int4
   source: { name?: string };
   files: Record<string, FileEntry>;
 }
