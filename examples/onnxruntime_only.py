@@ -17,7 +17,7 @@ tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 eos = np.atleast_1d(json.loads((folder / "generation_config.json").read_text())["eos_token_id"])
 ids = tokenizer.encode(" ".join(words) or "User: What is 27 + 5?<|eot_id|>Assistant: ").ids
 
-# An artifact with --kv-cache float16 or int8 takes other types here.
+# An artifact with another --kv-cache than float32 takes other types here.
 pasts = [past for past in session.get_inputs() if past.name.startswith("past_key_values.")]
 cache = [np.zeros([1, past.shape[1], 0, past.shape[3]], np.float32) for past in pasts]
 new = ids
