@@ -52,10 +52,11 @@ generation: checks watermarking beam_options options fields config constraints.o
     watermark text chat model
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
+evaluation: windows questions scorers reference perplexity pairs models accuracy lm_eval harness
 serve: server page
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
     conversation.terminal conversation.saved export convert generate chat
-    embed bench verify info synthesize demo web main
+    embed bench verify evaluate info synthesize demo web main
 : __main__
 """
 
