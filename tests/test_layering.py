@@ -55,8 +55,8 @@ bench: measure breakdown embedding
 evaluation: windows questions scorers reference perplexity pairs models accuracy lm_eval harness
 serve: server page
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
-    conversation.terminal conversation.saved export convert generate chat
-    embed bench verify evaluate info synthesize demo web main
+    arguments.evaluation conversation.terminal conversation.saved export convert generate
+    chat embed bench verify evaluate info synthesize demo web main
 : __main__
 """
 

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .common import add_format, print_json, say
+from .arguments.evaluation import NEW_TOKENS, add_evaluation, measured
+from .common import opened_checkpoint, print_json
 from .streams import text_of
 
 if TYPE_CHECKING:
@@ -24,84 +25,14 @@ DESCRIPTION = (
     "lm-evaluation-harness. Decoding is greedy; generation_config.json is not read, except for "
     "tasks."
 )
-# What is measured, and the options that belong to it beside --threads and --format.
-KINDS = {
-    "text_file": ("max_length", "stride", "against"),
-    "choices_file": ("target_delimiter", "apply_chat_template"),
-    "answers_file": ("apply_chat_template", "max_new_tokens", "stop_strings", "batch_size"),
-    "tasks": ("include_path", "num_fewshot", "limit", "apply_chat_template", "batch_size"),
-}
-NEW_TOKENS = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "models",
-        nargs="+",
-        metavar="model",
-        help="a folder made by: bitnet-onnx export; or a checkpoint, which torch computes",
-    )
-    parser.add_argument("--threads", type=int, default=0, help="default: one per core")
-    add_format(parser, "text", "json")
-    kinds = parser.add_argument_group("what is measured", "one of these")
-    kinds.add_argument("--text-file", type=Path, help="perplexity over a text file")
-    kinds.add_argument(
-        "--choices-file",
-        type=Path,
-        help='accuracy over JSON lines {"question": text, "choices": [texts], "answer": place}',
-    )
-    kinds.add_argument(
-        "--answers-file",
-        type=Path,
-        help='exact match over JSON lines {"question": text, "answer": text or texts}',
-    )
-    kinds.add_argument("--tasks", metavar="NAME,...", help="tasks of lm-evaluation-harness")
-    text = parser.add_argument_group("perplexity", "names are those of transformers' guide")
-    text.add_argument("--max-length", type=int, help="tokens of a window; default: the context")
-    text.add_argument(
-        "--stride",
-        type=int,
-        help="tokens from one window to the next; default: 512, or max_length where that is less",
-    )
-    text.add_argument(
-        "--against",
-        metavar="MODEL",
-        help="the exact artifact or checkpoint: also measure the KL divergence from it, and how "
-        "often the likeliest token is the same",
-    )
-    asked = parser.add_argument_group("questions")
-    asked.add_argument(
-        "--apply-chat-template",
-        action="store_true",
-        help="a question is a user's message in the chat template",
-    )
-    asked.add_argument(
-        "--target-delimiter",
-        metavar="TEXT",
-        help="with --choices-file: the text before a choice; default: a blank, and nothing with "
-        "--apply-chat-template",
-    )
-    asked.add_argument(
-        "--max-new-tokens", type=int, help=f"end an answer after this many; default: {NEW_TOKENS}"
-    )
-    asked.add_argument(
-        "--stop-string",
-        action="append",
-        metavar="TEXT",
-        dest="stop_strings",
-        help="a text that ends an answer; repeat the option for several",
-    )
-    asked.add_argument(
-        "--batch-size", type=int, help="answers that are generated together; default: 8"
-    )
-    tasks = parser.add_argument_group("tasks", "names are those of lm_eval")
-    tasks.add_argument("--include-path", type=Path, metavar="DIR", help="further tasks, as YAML")
-    tasks.add_argument("--num-fewshot", type=int, help="examples before each question")
-    tasks.add_argument("--limit", type=int, help="use the first questions of each task only")
+    add_evaluation(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    kind = _kind(args)
+    kind = measured(args)
     if kind == "tasks":
         _run_tasks(args)
         return
@@ -109,35 +40,19 @@ def run(args: argparse.Namespace) -> None:
     {"text_file": _text, "choices_file": _choices, "answers_file": _answers}[kind](args, content)
 
 
-def _kind(args: argparse.Namespace) -> str:
-    """Return what is measured; refuse several, and options of another."""
-    given = [kind for kind in KINDS if getattr(args, kind) is not None]
-    if len(given) != 1:
-        found = " and ".join(map(_option, given)) if given else "nothing to measure"
-        *others, last = map(_option, KINDS)
-        raise ConfigError(f"{found} is given, expected one of {', '.join(others)} and {last}")
-    allowed = KINDS[given[0]]
-    for name in sorted({name for names in KINDS.values() for name in names} - set(allowed)):
-        if getattr(args, name) not in (None, False):
-            raise ConfigError(
-                f"{_option(name)} is given with {_option(given[0])}, expected it with "
-                f"{' or '.join(_option(kind) for kind, names in KINDS.items() if name in names)}"
-            )
-    return given[0]
+def _opened(args: argparse.Namespace, name: str, stack: ExitStack) -> Scorer:
+    from ..evaluation.models import open_scorer
 
-
-def _option(name: str) -> str:
-    return "--stop-string" if name == "stop_strings" else f"--{name.replace('_', '-')}"
+    return open_scorer(name, stack, args.threads, partial(opened_checkpoint, args))
 
 
 def _text(args: argparse.Namespace, content: str) -> None:
-    from ..evaluation.models import open_scorer
     from ..evaluation.perplexity import perplexities
 
     exact = args.against is not None
     names = [args.against, *args.models] if exact else args.models
     with ExitStack() as stack:
-        scorers = [open_scorer(name, stack, args.threads, _note) for name in names]
+        scorers = [_opened(args, name, stack) for name in names]
         scores = perplexities(
             scorers,
             content,
@@ -171,7 +86,6 @@ def _text_table(names: list[str], scorers: list[Scorer], scores: list[TextScore]
 
 def _choices(args: argparse.Namespace, content: str) -> None:
     from ..evaluation.accuracy import DELIMITER, multiple_choice
-    from ..evaluation.models import open_scorer
     from ..evaluation.questions import choices_of
 
     questions = choices_of(content, str(args.choices_file))
@@ -181,7 +95,7 @@ def _choices(args: argparse.Namespace, content: str) -> None:
     scorers, scores = [], []
     for name in args.models:
         with ExitStack() as stack:
-            scorers.append(open_scorer(name, stack, args.threads, _note))
+            scorers.append(_opened(args, name, stack))
             count = _counter("choice")
             score = multiple_choice(scorers[-1], questions, between, chat=chat, on_done=count)
             scores.append(score)
@@ -258,6 +172,7 @@ def _run_tasks(args: argparse.Namespace) -> None:
         limit=args.limit,
         apply_chat_template=args.apply_chat_template,
         batch_size=args.batch_size,
+        ignore_generation_config=args.ignore_generation_config,
         threads=args.threads,
     )
     print(as_json(results) if args.format == "json" else table(results))
@@ -271,10 +186,6 @@ def _table(rows: list[list[str]]) -> str:
         shown = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([f"{name:<{widths[0]}}", *shown]).rstrip())
     return "\n".join(lines)
-
-
-def _note(note: str) -> None:
-    say(f"note: {note}")
 
 
 def _counter(what: str) -> Callable[[int, int], None] | None:

@@ -29,33 +29,20 @@ def run_tasks(
     num_fewshot: int | None = None,
     limit: int | None = None,
     apply_chat_template: bool = False,
-    batch_size: int | None = None,
-    threads: int = 0,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Return the harness's results; options have its names and meanings.
+    """Return the harness's results; arguments have its names and meanings.
 
     include_path: a folder with further tasks; where it holds all that are asked for, the harness's
-    own are not read, which takes seconds. Raises ConfigError where the harness is not installed or
-    refuses a task.
+    own are not read, which takes seconds. options: those of ``lm_eval.BitNetLM``. Raises
+    ConfigError where the harness is not installed or refuses a task.
     """
-    try:
-        from lm_eval import simple_evaluate
-
-        from .lm_eval import BitNetLM
-    except ModuleNotFoundError as error:
-        if (error.name or "bitnet_onnx").startswith("bitnet_onnx"):
-            raise
-        raise ConfigError(
-            f"tasks need the package {error.name}, which is not installed, expected the extra "
-            "evaluate",
-            hint="pip install 'bitnet-onnx[evaluate]'",
-        ) from None
     for name, value, least in (("limit", limit, 1), ("num_fewshot", num_fewshot, 0)):
         if value is not None and value < least:
             raise ConfigError(f"{name} is {value}, expected {least} or more")
     if include_path is not None and not include_path.is_dir():
         raise ConfigError(f"{include_path} does not exist, expected a folder with YAML tasks")
-    network = BitNetLM(artifact, threads=threads, batch_size=batch_size)
+    simple_evaluate, network = _opened(artifact, options)
     try:
         found = simple_evaluate(
             network,
@@ -75,8 +62,24 @@ def run_tasks(
         ) from error
     finally:
         network.model.close()
-    assert found is not None, "the harness returns nothing to other ranks than the first"
     return dict(found)
+
+
+def _opened(artifact: str | Path, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the harness's entry and the artifact as its model."""
+    try:
+        from lm_eval import simple_evaluate
+
+        from .lm_eval import BitNetLM
+    except ModuleNotFoundError as error:
+        if (error.name or "bitnet_onnx").startswith("bitnet_onnx"):
+            raise
+        raise ConfigError(
+            f"tasks need the package {error.name}, which is not installed, expected the extra "
+            "evaluate",
+            hint="pip install 'bitnet-onnx[evaluate]'",
+        ) from None
+    return simple_evaluate, BitNetLM(artifact, **options)
 
 
 def table(results: dict[str, Any]) -> str:

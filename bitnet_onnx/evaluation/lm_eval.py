@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ..errors import ConfigError, GenerationError, TokenizerError
 from ..files import read_object
+from ..generation.config import GenerationConfig
 from ..generation.model import Model
 from ..runtime.integers import integer
 from ..text.chat_template import DEFAULT, read_templates
@@ -53,6 +54,7 @@ class BitNetLM(TemplateLM):
         batch_size: int | str | None = None,
         max_length: int | None = None,
         prefix_token_id: int | None = None,
+        ignore_generation_config: bool = False,
         max_batch_size: int | None = None,
         device: str | None = None,
         **others: Any,
@@ -61,16 +63,19 @@ class BitNetLM(TemplateLM):
 
         batch_size: answers that are generated together; "auto" is 8, or max_batch_size where that
         is less. max_length: tokens of a context, by default the artifact's. prefix_token_id: what
-        is before a text without a context, by default bos or else eos. device has no effect: the
+        is before a text without a context, by default bos or else eos. As transformers does, it
+        reads generation_config.json, unless ignore_generation_config. device has no effect: the
         harness names one also where none was asked for.
         """
         super().__init__()
         for name in others:
             raise ConfigError(
                 f"the model argument {name} is unknown, expected artifact, threads, batch_size, "
-                "max_batch_size, max_length, prefix_token_id or device"
+                "max_batch_size, max_length, prefix_token_id, ignore_generation_config or device"
             )
-        self.model = artifact if isinstance(artifact, Model) else open_model(artifact, threads)
+        config = GenerationConfig() if ignore_generation_config else None
+        given = isinstance(artifact, Model)
+        self.model = artifact if given else open_model(artifact, threads, config)
         self.batch_size = _batch_size(batch_size, max_batch_size)
         context = self.model.session.context_length
         self.max_length = context if max_length is None else integer("max_length", max_length)
@@ -122,7 +127,7 @@ class BitNetLM(TemplateLM):
                     self.cache_hook.add_partial("loglikelihood", texts, tuple(found))
                 bar.update()
 
-            return [tuple(found) for found in likelihoods(self._scorer, pairs, done)]
+            return [(sum_, greedy) for sum_, greedy in likelihoods(self._scorer, pairs, done)]
 
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
@@ -177,7 +182,7 @@ class BitNetLM(TemplateLM):
         if (room := self.max_length - new) < 1:
             raise GenerationError(
                 f"max_gen_toks is {new}, expected less than the context of {self.max_length}",
-                hint="set it in the task's generation_kwargs, or with --gen_kwargs",
+                hint="set it in the generation_kwargs of the task",
             )
         results = self.model.generate_batch(
             [prompt[-room:] for prompt in prompts],

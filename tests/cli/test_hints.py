@@ -14,7 +14,7 @@ from bitnet_onnx.cli.main import parser
 from tests.support.paths import PACKAGE
 
 # The commands that run the code of a file, or else of its room.
-CHECKPOINTS = ("export", "convert", "verify")
+CHECKPOINTS = ("export", "convert", "verify", "evaluate")
 MODELS = ("generate", "chat")
 REACHED = {
     "cli/common.py": ("generate", "verify"),
@@ -25,16 +25,17 @@ REACHED = {
     "exporter": ("export",),
     "weights": CHECKPOINTS,
     "network": CHECKPOINTS,
-    "model": ("verify",),
+    "model": ("verify", "evaluate"),
     "operators": ("export",),
-    "runtime": (*MODELS, "bench", "verify"),
-    "text": MODELS,
-    "generation": MODELS,
+    "runtime": (*MODELS, "bench", "verify", "evaluate"),
+    "text": (*MODELS, "evaluate"),
+    "generation": (*MODELS, "evaluate"),
     "embedding": ("embed",),
     "verification": ("verify",),
+    "evaluation": ("evaluate",),
     "bench": ("bench",),
     "serve": ("web",),
-    "artifact.py": (*MODELS, "bench", "verify", "info", "web"),
+    "artifact.py": (*MODELS, "bench", "verify", "evaluate", "info", "web"),
     "native.py": (*MODELS, "bench", "verify", "info", "export"),
     "files.py": ("export", "convert", "synthesize"),
 }

@@ -17,7 +17,7 @@ SPECIAL = ["<s>", "</s>"]
 TEXT = """\
 The miller keeps three cats. One is grey, one is white, and the third has no name at all.
 In the morning the grey cat sits on the wall; in the evening it sits in front of the stove.
-Nobody has counted the mice: the white cat says twelve, the miller says "too many" \u2014 na\u00efve!
+Nobody has counted the mice: the white cat says twelve, the miller: "too many" \u2014 na\u00efve!
     4 + 4 = 8, and 12 - 5 = 7; the third cat does not add.
 
 When the wheel stops, the cats wake up. When the wheel turns, the cats sleep again.
@@ -52,6 +52,7 @@ def write(folder: Path, bos: bool = True, **changes: Any) -> Any:
     """Save the network and its tokenizer; return the network."""
     sizes = {"vocab_size": VOCAB, "max_position_embeddings": CONTEXT, **changes}
     network = float_networks.make("Llama", **sizes)
+    network.lm_head.weight.data /= 16  # exact; without it, a token is a thousand times too unlikely
     oracle.save(network, folder)
     write_tokenizer(folder, bos)
     return network
