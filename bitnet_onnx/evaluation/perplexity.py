@@ -11,7 +11,7 @@ from math import log
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, GenerationError
 from ..generation.processors.plain import log_softmax
 from .scorers import Scorer
 from .windows import Window, sizes, windows
@@ -125,7 +125,9 @@ def _exponential(loss: float) -> float:
 
 
 def _common_ids(scorers: Sequence[Scorer], text: str) -> list[int]:
-    """Return the ids of the text; raise ConfigError where the networks disagree about them."""
+    """Return the ids of the text; raise where it is empty, or the networks disagree about it."""
+    if not text:
+        raise GenerationError("the text is empty, expected at least one character")
     first = scorers[0]
     ids = first.tokenizer.encode_whole(text)
     for number, other in enumerate(scorers[1:], 2):
