@@ -74,8 +74,9 @@ class BitNetLM(TemplateLM):
                 "max_batch_size, max_length, prefix_token_id, ignore_generation_config or device"
             )
         config = GenerationConfig() if ignore_generation_config else None
-        given = isinstance(artifact, Model)
-        self.model = artifact if given else open_model(artifact, threads, config)
+        if not isinstance(artifact, Model):
+            artifact = open_model(artifact, threads, config)
+        self.model = artifact
         self.batch_size = _batch_size(batch_size, max_batch_size)
         context = self.model.session.context_length
         self.max_length = context if max_length is None else integer("max_length", max_length)

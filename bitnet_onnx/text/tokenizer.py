@@ -33,8 +33,8 @@ class Tokenizer:
     """A folder's tokenizer.json, with the special ids and the template of the files beside it.
 
     The ids are those of transformers' AutoTokenizer. eos_token_ids are all ids that end an answer:
-    those of both configuration files, and the token that the template writes after an assistant's
-    turn. pad_token_id is always an id that the model knows. A tokenizer can be pickled and copied.
+    those of both configuration files, and what the template writes after an assistant's turn. names
+    holds the named tokens. pad_token_id is known to the model. It can be pickled and copied.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Tokenizer:
             backend.model.dropout = None
         backend.encode_special_tokens = bool(config.get("split_special_tokens"))
         self._backend = backend
-        self.names = named_tokens(config)  # such as {"bos_token": "<s>"}
+        self.names = named_tokens(config)
         added = backend.get_added_tokens_decoder()
         self._special = {token.content: i for i, token in added.items() if token.special}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)

@@ -65,7 +65,7 @@ def test_a_ternary_network_is_that_of_transformers_too(tmp_path: Path) -> None:
     text = TEXT[:120]
     expected = guide_perplexity(oracle.load(checkpoint), ids_of(checkpoint, text), 48, 24)
     tokenizer = Tokenizer.from_folder(checkpoint)
-    ours = [
+    ours: list[Scorer] = [
         TorchScorer(open_checkpoint(checkpoint)),
         SessionScorer(Session(tmp_path / "a", threads=1), tokenizer),
     ]
