@@ -14,6 +14,7 @@ from ..errors import BitNetError, ConfigError
 
 __all__ = ["as_json", "run_tasks", "table"]
 
+UNKNOWN = "list the tasks that it knows with: lm_eval ls tasks"
 # What the results say beside the machine and the tasks' own definitions.
 REPORTED = (
     "results", "groups", "group_subtasks", "versions", "n-shot", "higher_is_better", "n-samples",
@@ -58,7 +59,7 @@ def run_tasks(
     except Exception as error:  # tasks are foreign code and data, which fail in many ways
         raise ConfigError(
             f"lm_eval cannot run the tasks {', '.join(tasks)}: {_said(error)}",
-            hint="list its tasks with: lm_eval ls tasks",
+            hint=UNKNOWN if isinstance(error, KeyError) else None,
         ) from error
     finally:
         network.model.close()

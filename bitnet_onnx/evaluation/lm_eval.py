@@ -219,7 +219,7 @@ class BitNetLM(TemplateLM):
         if isinstance(chat_template, str):
             raise ConfigError(
                 f"the chat template {chat_template!r} is asked for, expected the artifact's own",
-                hint="give --apply_chat_template without a name",
+                hint="ask for the chat template without a name",
             )
         folder = self.model.session.artifact.folder
         config = read_object(folder / "tokenizer_config.json", TokenizerError)
