@@ -56,10 +56,11 @@ generation: checks watermarking beam_options layer_options options idle fields c
     watermark text chat model
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
+evaluation: windows questions scorers reference perplexity pairs models accuracy lm_eval harness
 serve: server page
-cli: streams parsing common template options progress prompt_cache conversation.terminal
-    conversation.saved export convert generate chat
-    embed bench verify info synthesize demo web main
+cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
+    arguments.evaluation conversation.terminal conversation.saved export convert generate
+    chat embed bench verify evaluate info synthesize demo web main
 : __main__
 """
 

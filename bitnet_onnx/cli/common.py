@@ -21,6 +21,7 @@ __all__ = [
     "add_format",
     "add_leniency",
     "add_output",
+    "add_reading",
     "opened_checkpoint",
     "print_json",
     "prompt_ids",
@@ -37,6 +38,11 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         help="a folder with config.json and safetensors, a .gguf file, or a Hugging Face Hub id "
         "org/name",
     )
+    add_reading(parser)
+
+
+def add_reading(parser: argparse._ActionsContainer) -> None:
+    """Add the options of how a checkpoint is read."""
     parser.add_argument("--revision", help="branch, tag or commit on the Hub; default: main")
     parser.add_argument(
         "--i2s-layout",
@@ -47,7 +53,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     add_leniency(parser)
 
 
-def add_leniency(parser: argparse.ArgumentParser) -> None:
+def add_leniency(parser: argparse._ActionsContainer) -> None:
     """Add the options that take what a checkpoint is refused for."""
     parser.add_argument(
         "--ignore-key",
@@ -64,12 +70,12 @@ def add_leniency(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def opened_checkpoint(args: argparse.Namespace) -> Checkpoint:
-    """Open the checkpoint that the command names; print the assumptions about it to stderr."""
+def opened_checkpoint(args: argparse.Namespace, source: str | None = None) -> Checkpoint:
+    """Open ``source``, or the checkpoint that the command names; print what is assumed of it."""
     from ..weights.open import open_checkpoint
 
     checkpoint = open_checkpoint(
-        args.checkpoint,
+        args.checkpoint if source is None else source,
         revision=args.revision,
         i2s_layout=args.i2s_layout,
         ignore_keys=args.ignore_key,

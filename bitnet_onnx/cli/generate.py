@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
-from .common import (
-    add_artifact,
-    add_format,
-    prompt_ids,
-    say,
-    say_speed,
-)
-from .options import (
+from .arguments.options import (
     add_assistant,
     add_generation,
     add_structured,
@@ -27,10 +20,17 @@ from .options import (
     say_drafts,
     structured_of,
 )
+from .arguments.prompt_cache import PromptCache, add_prompt_cache, check_alone
+from .arguments.template import add_template, template_options
+from .common import (
+    add_artifact,
+    add_format,
+    prompt_ids,
+    say,
+    say_speed,
+)
 from .progress import watched
-from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .streams import lines_of, read_stdin
-from .template import add_template, template_options
 
 if TYPE_CHECKING:
     from ..generation.loop import TokenStream

@@ -17,7 +17,20 @@ from types import FrameType
 
 from .. import __version__
 from ..errors import BitNetError
-from . import bench, chat, convert, demo, embed, export, generate, info, synthesize, verify, web
+from . import (
+    bench,
+    chat,
+    convert,
+    demo,
+    embed,
+    evaluate,
+    export,
+    generate,
+    info,
+    synthesize,
+    verify,
+    web,
+)
 from .parsing import Parser
 from .streams import OutputError, discard_stdout, guarded
 
@@ -32,6 +45,7 @@ COMMANDS = {
     "embed": embed,
     "bench": bench,
     "verify": verify,
+    "evaluate": evaluate,
     "info": info,
     "synthesize": synthesize,
     "demo": demo,

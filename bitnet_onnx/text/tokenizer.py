@@ -33,8 +33,8 @@ class Tokenizer:
     """A folder's tokenizer.json, with the special ids and the template of the files beside it.
 
     The ids are those of transformers' AutoTokenizer. eos_token_ids are all ids that end an answer:
-    those of both configuration files, and the token that the template writes after an assistant's
-    turn. pad_token_id is always an id that the model knows. A tokenizer can be pickled and copied.
+    those of both configuration files, and what the template writes after an assistant's turn. names
+    holds the named tokens. pad_token_id is known to the model. It can be pickled and copied.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Tokenizer:
             backend.model.dropout = None
         backend.encode_special_tokens = bool(config.get("split_special_tokens"))
         self._backend = backend
-        self._names = named_tokens(config)
+        self.names = named_tokens(config)
         added = backend.get_added_tokens_decoder()
         self._special = {token.content: i for i, token in added.items() if token.special}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
@@ -69,7 +69,7 @@ class Tokenizer:
         if isinstance(chat_template, str):
             chat_template = {DEFAULT: chat_template}
         if chat_template is not None:
-            self._template = ChatTemplates(chat_template, self._names)
+            self._template = ChatTemplates(chat_template, self.names)
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Any, ...]]:
         return type(self), self._made_of
@@ -269,7 +269,7 @@ class Tokenizer:
 
     @cached_property
     def _guarded(self) -> GuardedEncoder:
-        return GuardedEncoder(self._backend, self._names.values())
+        return GuardedEncoder(self._backend, self.names.values())
 
     def _encode_guarded(self, rendered: str, mark: str) -> list[int]:
         """Return the ids of a rendered chat; special tokens with a mark in them are text."""
@@ -287,7 +287,7 @@ class Tokenizer:
 
     def _ids(self, name: str, generation_config: Mapping[str, Any]) -> list[int]:
         """Return the ids that both configuration files give a named token."""
-        token = self._backend.token_to_id(self._names[name]) if name in self._names else None
+        token = self._backend.token_to_id(self.names[name]) if name in self.names else None
         ids = [token] if token is not None else []  # transformers adds one that the model lacks
         value = generation_config.get(f"{name}_id")
         for token in value if isinstance(value, list) else [] if value is None else [value]:

@@ -267,7 +267,7 @@ def test_every_command_calls_its_output_form_format() -> None:
     with_output = {n for n, c in subcommands().items() if "--output" in c._option_string_actions}
     assert with_output == {"export", "convert", "synthesize", "embed"}
     with_format = {n for n, c in subcommands().items() if "--format" in c._option_string_actions}
-    assert with_format == {"generate", "bench", "verify", "info", "embed"}
+    assert with_format == {"generate", "bench", "verify", "evaluate", "info", "embed"}
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:

@@ -119,6 +119,7 @@ def test_each_command_refuses_an_artifact_for_the_other_task(
 ) -> None:
     other = [["embed", str(demo_artifact), "a"], ["generate", str(artifact), "a"]]
     other += [["chat", str(artifact)], ["web", str(artifact)]]
+    other += [["evaluate", str(artifact), "--text-file", str(artifact / "config.json")]]
     for command in other:
         assert main(command) == 2, command
         error = capsys.readouterr().err.splitlines()[0]

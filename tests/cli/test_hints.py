@@ -14,28 +14,29 @@ from bitnet_onnx.cli.main import parser
 from tests.support.paths import PACKAGE
 
 # The commands that run the code of a file, or else of its room.
-CHECKPOINTS = ("export", "convert", "verify")
+CHECKPOINTS = ("export", "convert", "verify", "evaluate")
 MODELS = ("generate", "chat")
 REACHED = {
     "cli/common.py": ("generate", "verify"),
-    "cli/options.py": MODELS,
+    "cli/arguments/options.py": MODELS,
     "cli/conversation/saved.py": ("chat",),
     "cli/streams.py": MODELS,
     "cli/conversation/terminal.py": ("chat",),
     "exporter": ("export",),
     "weights": CHECKPOINTS,
     "network": CHECKPOINTS,
-    "model": ("verify",),
+    "model": ("verify", "evaluate"),
     "operators": ("export",),
-    "runtime": (*MODELS, "bench", "verify"),
+    "runtime": (*MODELS, "bench", "verify", "evaluate"),
     "runtime/cache/offloaded.py": MODELS,
-    "text": MODELS,
-    "generation": MODELS,
+    "text": (*MODELS, "evaluate"),
+    "generation": (*MODELS, "evaluate"),
     "embedding": ("embed",),
     "verification": ("verify",),
+    "evaluation": ("evaluate",),
     "bench": ("bench",),
     "serve": ("web",),
-    "artifact.py": (*MODELS, "bench", "verify", "info", "web"),
+    "artifact.py": (*MODELS, "bench", "verify", "evaluate", "info", "web"),
     "native.py": (*MODELS, "bench", "verify", "info", "export"),
     "files.py": ("export", "convert", "synthesize"),
 }

@@ -39,6 +39,7 @@ def calls(demo_checkpoint: Path, demo_artifact: Path) -> dict[str, list[str]]:
         "embed": [artifact, QUESTION],
         "bench": [artifact, "--prompt-tokens", "2", "--runs", "1", *SHORT],
         "verify": [checkpoint, artifact, "--prompt-ids", "0,40", "--max-new-tokens", "1"],
+        "evaluate": [artifact, "--text-file", str(demo_checkpoint / "config.json")],
         "info": [artifact],
         "synthesize": ["--preset", "2b-4t", "-o", checkpoint],
         "demo": ["--artifact", checkpoint],
@@ -99,7 +100,10 @@ def test_every_command_with_every_stream(
         monkeypatch.setattr(sys, name, stream)
     code = main(calls[command])
     refused = command in ("export", "convert", "embed", "synthesize", "demo", "web")
-    uses = {"stdin": {"chat"}, "stdout": {"generate", "chat", "bench", "verify", "info"}}
+    uses = {
+        "stdin": {"chat"},
+        "stdout": {"generate", "chat", "bench", "verify", "evaluate", "info"},
+    }
     stream, _, what = kind.partition(" ")
     if refused or kind == "all closed":
         assert code == 2

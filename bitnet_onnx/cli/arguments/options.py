@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GenerationError
-from .common import say
-from .streams import text_of
+from ...errors import GenerationError
+from ..common import say
+from ..streams import text_of
 
 if TYPE_CHECKING:
-    from ..generation.config import GenerationConfig
-    from ..generation.leases import SessionLike
-    from ..generation.rows import GenerationResult
+    from ...generation.config import GenerationConfig
+    from ...generation.leases import SessionLike
+    from ...generation.rows import GenerationResult
 
 __all__ = ["add_assistant", "add_generation", "add_structured", "assistant_of", "cache_of",
            "generation_config", "note_cut", "say_drafts", "structured_of"]  # fmt: skip
@@ -219,8 +219,8 @@ def note_cut(form: object, *results: GenerationResult) -> None:
 
 def assistant_of(args: argparse.Namespace) -> Any:
     """Return the model of --assistant, and None without it."""
-    from ..generation.config import GenerationConfig
-    from ..generation.model import load
+    from ...generation.config import GenerationConfig
+    from ...generation.model import load
 
     if args.assistant is None:
         return None
@@ -229,7 +229,7 @@ def assistant_of(args: argparse.Namespace) -> Any:
 
 def say_drafts(session: SessionLike, args: argparse.Namespace, config: GenerationConfig) -> None:
     """Tell where drafts are asked for and cannot be checked without changing tokens."""
-    from ..generation.strategies.speculation import most_drafts
+    from ...generation.strategies.speculation import most_drafts
 
     early, lookup = config.assistant_early_exit, config.prompt_lookup_num_tokens
     asked = bool(lookup) or early is not None or args.assistant is not None
@@ -252,8 +252,8 @@ def _option(name: str) -> str:
 
 def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfig:
     """Return the artifact's options, changed by those of the command."""
-    from ..generation.config import FILE, GenerationConfig
-    from ..generation.idle import unmet
+    from ...generation.config import FILE, GenerationConfig
+    from ...generation.idle import unmet
 
     config, without_effect = GenerationConfig(), list[str]()
     if not args.ignore_generation_config:
