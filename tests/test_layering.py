@@ -53,8 +53,8 @@ generation: checks watermarking beam_options options fields config constraints.o
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
 serve: server page
-cli: streams parsing common template options progress prompt_cache conversation.terminal
-    conversation.saved export convert generate chat
+cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
+    conversation.terminal conversation.saved export convert generate chat
     embed bench verify info synthesize demo web main
 : __main__
 """

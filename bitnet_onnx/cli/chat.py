@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BitNetError, GenerationError, TokenizerError
+from .arguments.options import (
+    add_assistant,
+    add_generation,
+    assistant_of,
+    generation_config,
+    say_drafts,
+)
+from .arguments.prompt_cache import PromptCache, add_prompt_cache, check_alone
+from .arguments.template import add_template, template_options
 from .common import add_artifact, say, say_speed
 from .conversation.saved import load_chat, save_chat
 from .conversation.terminal import is_interactive, messages
-from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
 from .progress import watched
-from .prompt_cache import PromptCache, add_prompt_cache, check_alone
-from .template import add_template, template_options
 
 if TYPE_CHECKING:
     from ..artifact import Artifact

@@ -9,6 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GenerationError
+from .arguments.options import (
+    add_assistant,
+    add_generation,
+    assistant_of,
+    generation_config,
+    say_drafts,
+)
+from .arguments.prompt_cache import PromptCache, add_prompt_cache, check_alone
+from .arguments.template import add_template, template_options
 from .common import (
     add_artifact,
     add_format,
@@ -16,11 +25,8 @@ from .common import (
     say,
     say_speed,
 )
-from .options import add_assistant, add_generation, assistant_of, generation_config, say_drafts
 from .progress import watched
-from .prompt_cache import PromptCache, add_prompt_cache, check_alone
 from .streams import lines_of, read_stdin, text_of
-from .template import add_template, template_options
 
 if TYPE_CHECKING:
     from ..generation.loop import TokenStream

@@ -18,7 +18,7 @@ CHECKPOINTS = ("export", "convert", "verify")
 MODELS = ("generate", "chat")
 REACHED = {
     "cli/common.py": ("generate", "verify"),
-    "cli/options.py": MODELS,
+    "cli/arguments/options.py": MODELS,
     "cli/conversation/saved.py": ("chat",),
     "cli/streams.py": MODELS,
     "cli/conversation/terminal.py": ("chat",),

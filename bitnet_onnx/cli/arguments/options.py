@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GenerationError
-from .common import say
+from ...errors import GenerationError
+from ..common import say
 
 if TYPE_CHECKING:
-    from ..generation.config import GenerationConfig
-    from ..generation.leases import SessionLike
+    from ...generation.config import GenerationConfig
+    from ...generation.leases import SessionLike
 
 __all__ = ["add_assistant", "add_generation", "assistant_of", "generation_config", "say_drafts"]
 
@@ -132,8 +132,8 @@ def add_assistant(parser: argparse.ArgumentParser) -> None:
 
 def assistant_of(args: argparse.Namespace) -> Any:
     """Return the model of --assistant, and None without it."""
-    from ..generation.config import GenerationConfig
-    from ..generation.model import load
+    from ...generation.config import GenerationConfig
+    from ...generation.model import load
 
     if args.assistant is None:
         return None
@@ -152,7 +152,7 @@ def say_drafts(session: SessionLike, args: argparse.Namespace, config: Generatio
 
 def generation_config(args: argparse.Namespace, folder: Path) -> GenerationConfig:
     """Return the artifact's options, changed by those of the command."""
-    from ..generation.config import FILE, GenerationConfig
+    from ...generation.config import FILE, GenerationConfig
 
     config, without_effect = GenerationConfig(), list[str]()
     if not args.ignore_generation_config:

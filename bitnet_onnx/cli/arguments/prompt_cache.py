@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import GenerationError
+from ...errors import GenerationError
 
 if TYPE_CHECKING:
-    from ..generation.config import GenerationConfig
-    from ..runtime.session import Session
+    from ...generation.config import GenerationConfig
+    from ...runtime.session import Session
 
 __all__ = ["PromptCache", "add_prompt_cache", "check_alone"]
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..errors import GenerationError
+from ...errors import GenerationError
 
 __all__ = ["add_template", "template_options"]
 
