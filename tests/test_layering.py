@@ -35,7 +35,7 @@ runtime: owned integers pages calls cache.layout cache.growing cache.saved graph
     cache.sink cache.kinds open steps users lease session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
-    template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
+    template_sandbox chat_input chat_template guarded replies tokenizer pieces streaming tool_calls
 exporter: options defaults pooling traced_experts traced_rotations rope_tables traced trace editing
     readers embedding
     passes.projections passes.attention passes.zeros passes.norms stock save last chat.rules
@@ -52,10 +52,12 @@ generation: checks watermarking beam_options options fields config constraints.o
     watermark text chat model
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
-serve: server page
+serve: names server page requests scheduler models state api.kinds api.fields api.errors
+    api.reading api.common api.messages api.options api.tools api.usage api.running api.sse api.chat
+    api.completions api.embeddings api.tokens api.about api.described guard app run
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
     conversation.terminal conversation.saved export convert generate chat
-    embed bench verify info synthesize demo web main
+    embed bench verify info synthesize demo web serve main
 : __main__
 """
 

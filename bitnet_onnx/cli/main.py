@@ -17,7 +17,20 @@ from types import FrameType
 
 from .. import __version__
 from ..errors import BitNetError
-from . import bench, chat, convert, demo, embed, export, generate, info, synthesize, verify, web
+from . import (
+    bench,
+    chat,
+    convert,
+    demo,
+    embed,
+    export,
+    generate,
+    info,
+    serve,
+    synthesize,
+    verify,
+    web,
+)
 from .parsing import Parser
 from .streams import OutputError, discard_stdout, guarded
 
@@ -35,6 +48,7 @@ COMMANDS = {
     "info": info,
     "synthesize": synthesize,
     "demo": demo,
+    "serve": serve,
     "web": web,
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ParsedAnswer", "ToolCall", "parse_tool_calls"]
+__all__ = ["STARTS", "ParsedAnswer", "ToolCall", "parse_tool_calls"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ _FORMS = (
     ("[TOOL_CALLS]", None),
     ("<|python_tag|>", "<|eom_id|>"),
 )
+STARTS = tuple(first for first, _ in _FORMS)
 # Mistral's later form: a name, then its arguments.
 _NAMED = re.compile(r"\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(?=\{)")
 # Qwen3-Coder's form.
