@@ -16,6 +16,7 @@ from .api.chat import chat
 from .api.completions import completions
 from .api.described import openapi
 from .api.embeddings import embeddings
+from .api.responses import responses
 from .api.tokens import detokenize, tokenize
 from .guard import Guard
 from .names import Names
@@ -27,6 +28,7 @@ ROUTES = [
     Route("/v1/chat/completions", chat, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
     Route("/v1/embeddings", embeddings, methods=["POST"]),
+    Route("/v1/responses", responses, methods=["POST"]),
     Route("/v1/models", models),
     Route("/v1/models/{name:path}", model),
     Route("/tokenize", tokenize, methods=["POST"]),

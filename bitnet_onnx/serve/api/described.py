@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ... import __version__
 from .common import answer
-from .fields import CHAT, COMPLETION, DETOKENIZE, EMBEDDING, TOKENIZE, Field
+from .fields import CHAT, COMPLETION, DETOKENIZE, EMBEDDING, RESPONSE, TOKENIZE, Field
 
 __all__ = ["BODIES", "description", "openapi"]
 
@@ -21,6 +21,7 @@ BODIES: dict[str, tuple[str, Sequence[Field], bool]] = {
     "/v1/chat/completions": ("answer a conversation", CHAT, True),
     "/v1/completions": ("continue texts", COMPLETION, True),
     "/v1/embeddings": ("turn texts into vectors", EMBEDDING, False),
+    "/v1/responses": ("answer a text or messages", RESPONSE, True),
     "/tokenize": ("return the ids of a text", TOKENIZE, False),
     "/detokenize": ("return the text of ids", DETOKENIZE, False),
 }
