@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from bitnet_onnx.errors import BitNetError
@@ -13,7 +14,7 @@ from bitnet_onnx.generation.rows import GenerationResult
 from bitnet_onnx.serve.requests import End, Event, Request, Token
 from bitnet_onnx.serve.scheduler import Scheduler, Ticket
 
-__all__ = ["Clock", "Client"]
+__all__ = ["Client", "Clock"]
 
 PATIENCE = 60  # seconds until a test says that no event comes
 
@@ -45,6 +46,12 @@ class Client:
         self.tokens: list[Token] = []
         self.ends: list[End] = []
         self._ended, self._on_token = threading.Event(), on_token
+        self._on_end: Callable[[Client], object] | None = None
+        self.keywords = (
+            {}
+            if extras is None
+            else {field.name: getattr(extras, field.name) for field in fields(extras)}
+        )
         self.request = Request(
             ids=ids, config=self.config, extras=extras, logprobs=logprobs, on_event=self._take,
             deadline=deadline,
@@ -58,7 +65,14 @@ class Client:
                 self._on_token(self)
         elif isinstance(event, End):
             self.ends.append(event)
+            if self._on_end is not None:
+                self._on_end(self)
             self._ended.set()
+
+    def on_event(self, call: Callable[[Client], object]) -> Client:
+        """Let a function see each token, and the end."""
+        self._on_token = self._on_end = call
+        return self
 
     def submit(self, scheduler: Scheduler) -> Client:
         self.ticket = scheduler.submit(self.request)
