@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -27,7 +27,8 @@ class Lease(User):
 
     Once another user has taken the session over, each of them raises SessionError. Its
     batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate and reorder are those
-    of the Session; ``score`` computes all its ids in one call.
+    of the Session; ``score`` computes all its ids in one call. ``append`` to ``copy`` are for who
+    has texts of several users in the rows: each row comes, goes and moves alone.
     """
 
     def __init__(self, call: Caller) -> None:
@@ -57,8 +58,26 @@ class Lease(User):
     def score(self, ids: Ids, row: int = 0) -> np.ndarray:
         return self._call(self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row))
 
-    def decode(self, ids: Ids) -> np.ndarray:
-        return self._call(self, lambda steps: steps.decode(ids))
+    def decode(self, ids: Ids, rows: range | None = None) -> np.ndarray:
+        """Append one id to every row, or to each of some neighbours."""
+        return self._call(self, lambda steps: steps.decode(ids, rows))
+
+    def append(self, ids: Ids, row: int) -> None:
+        """Append ids to a row, as ``prefill`` does, but compute no logits."""
+        self._call(self, lambda steps: steps.append(ids, row))
+
+    def part(self, row: int, begin: int, end: int) -> dict[str, np.ndarray]:
+        """Return a copy of some positions of a row, by the names of the cache's buffers."""
+        return self._call(self, lambda steps: steps.cache.part(row, begin, end))
+
+    def fill(self, ids: Ids, write: Callable[[Mapping[str, np.ndarray]], None], row: int) -> None:
+        """Replace a row by ids and what ``write`` puts into its buffers [kv heads, S, ...]."""
+        held = np.array(ids, dtype=np.int64)
+        self._call(self, lambda steps: steps.cache.fill(held, write, row))
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Replace a row by the first positions of another one."""
+        self._call(self, lambda steps: steps.cache.copy(source, target, length))
 
     def truncate(self, length: int, row: int = 0) -> None:
         self._call(self, lambda steps: steps.cache.truncate(length, row))

@@ -28,7 +28,7 @@ CHUNK = 256  # positions of a prompt in one step; it bounds the memory of activa
 
 @dataclass(frozen=True)
 class _Bound:
-    """The buffers of decode steps, bound once; ``place`` is that of the cache's buffers."""
+    """The buffers of decode steps of some rows, bound once; ``place`` is that of the cache's."""
 
     place: object
     ids: np.ndarray
@@ -58,7 +58,7 @@ class Steps:
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
         self._all = np.zeros(1, dtype=np.int64)
         self._mask = _ones(CHUNK)
-        self._bound: _Bound | None = None
+        self._bound: dict[range, _Bound] = {}
         self.cache = self.empty(1)
 
     def empty(self, batch_size: int) -> Cache:
@@ -73,11 +73,11 @@ class Steps:
 
     def leave_logits(self) -> None:
         """Make sure that no later step writes into the logits that ``decode`` returned."""
-        self._bound = None
+        self._bound = {}
 
     def close(self) -> None:
         """Free the cache, the bindings, which keep ONNX Runtime's session, and the session."""
-        self._bound, self.cache, self.runtime = None, self.empty(1), None
+        self._bound, self.cache, self.runtime = {}, self.empty(1), None
 
     def prefill(self, ids: Ids, row: int) -> np.ndarray:
         """Append ids to a row and return the logits [V] after the last id."""
@@ -105,8 +105,15 @@ class Steps:
             return np.stack([self._read_row(ids, row) for row, ids in enumerate(new)])
         return self._read(new, 0)
 
-    def _read(self, prompts: list[np.ndarray], first: int) -> np.ndarray:
-        """Append checked ids to the rows from ``first`` on; return the logits after each list."""
+    def append(self, ids: Ids, row: int) -> None:
+        """Append ids to a row of a growing cache; their logits are not computed."""
+        self._read([self.checked(ids, row)], index(row), wanted=False)
+
+    def _read(self, prompts: list[np.ndarray], first: int, wanted: bool = True) -> np.ndarray:
+        """Append checked ids to the rows from ``first`` on; return the logits after each list.
+
+        wanted: whether somebody reads the logits.
+        """
         cache = self.cache
         counts, lengths = list(map(len, prompts)), cache.lengths[first : first + len(prompts)]
         rooms = [self.context_length - length for length in lengths]
@@ -118,14 +125,15 @@ class Steps:
             ids = np.stack([_part(call, new) for new in prompts[rows]])
             filled = _filled(call, lengths, counts)
             place = slice(first + call.first, first + call.end)
-            self._feed(ids, place, filled, *self._kept(call, logits[rows]))
+            last = wanted and call.last == 0
+            self._feed(ids, place, filled, *self._kept(call, logits[rows], last))
         # Once: an error in a later call counts none of them.
         cache.extend({first + row: new for row, new in enumerate(prompts)})
         return logits[:, 0]
 
-    def _kept(self, call: Call, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _kept(self, call: Call, logits: np.ndarray, last: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return a call's logits_to_keep and where its logits go; only the last call has some."""
-        if call.last == 0 or not self.exact_in_groups:
+        if last or not self.exact_in_groups:
             return self._last, logits
         return np.array([-call.width]), logits[:, :0]
 
@@ -141,26 +149,30 @@ class Steps:
         found: np.ndarray = logits[0]
         return found
 
-    def decode(self, ids: Ids) -> np.ndarray:
-        """Append one id to every row; return logits [batch, V], valid until the next call."""
+    def decode(self, ids: Ids, rows: range | None = None) -> np.ndarray:
+        """Append one id to every row; return logits [batch, V], valid until the next call.
+
+        rows: neighbours that get an id each; None is all rows.
+        """
         cache = self.cache
+        rows = range(cache.rows) if rows is None else rows
         new = token_ids(ids, self.vocab_size)
-        if len(new) != cache.rows:
+        if len(new) != len(rows):
             raise GenerationError(
-                f"decode got {len(new)} ids, expected one for each of {cache.rows} rows"
+                f"decode got {len(new)} ids, expected one for each of {len(rows)} rows"
             )
-        for row in range(cache.rows):
+        for row in rows:
             cache.make_room(1, row)
-        filled = [length + 1 for length in cache.lengths]
+        filled = [cache.lengths[row] + 1 for row in rows]
         cache.reserve(max(filled))
-        bound = self._bound
+        bound = self._bound.get(rows)
         if bound is None or bound.place is not cache.place:
-            bound = self._bound = self._bind_step()
+            bound = self._bound[rows] = self._bind_step(rows)
         bound.ids[:, 0] = new
         _mask, address = self._mask_of(filled)
-        _bind_at(bound.binding, "attention_mask", (cache.rows, max(filled)), address)
+        _bind_at(bound.binding, "attention_mask", (len(rows), max(filled)), address)
         self.run(bound.binding)
-        cache.append(bound.ids[:, 0])
+        cache.append(bound.ids[:, 0], rows)
         return bound.logits[:, 0]
 
     def checked(self, ids: Ids, row: int) -> np.ndarray:
@@ -213,12 +225,14 @@ class Steps:
             self._mask = _ones(min(2 * positions, self.context_length))
         return self._mask
 
-    def _bind_step(self) -> _Bound:
-        """Bind the buffers that are the same in every decode step."""
+    def _bind_step(self, rows: range) -> _Bound:
+        """Bind the buffers that are the same in every decode step of these rows."""
         cache = self.cache
-        ids = np.zeros((cache.rows, 1), dtype=np.int64)
-        logits = np.empty((cache.rows, 1, self.vocab_size), dtype=np.float32)
-        binding = self._bind_cache(slice(0, cache.rows))
+        # Those of buffers that have moved since are of no use.
+        self._bound = {r: b for r, b in self._bound.items() if b.place is cache.place}
+        ids = np.zeros((len(rows), 1), dtype=np.int64)
+        logits = np.empty((len(rows), 1, self.vocab_size), dtype=np.float32)
+        binding = self._bind_cache(slice(rows.start, rows.stop))
         _bind(binding.bind_input, "input_ids", ids)
         _bind(binding.bind_input, "logits_to_keep", self._last)
         _bind(binding.bind_output, "logits", logits)

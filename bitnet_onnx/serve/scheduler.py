@@ -1,60 +1,53 @@
-"""Requests of ids in, events out: one request after another.
+"""Continuous batching: requests of many clients share the steps of one session.
 
-A stand-in with the interface of continuous batching. Knows the model; does not know HTTP.
+A thread computes; whoever has a request submits it from any thread, and gets its tokens as events.
+Requests begin in the order in which they came, as soon as a row is free. Knows threads, the queue
+and the clock; ``batch.py`` knows the rows.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-
-from ..errors import BitNetError, SessionError
-from ..generation.extras import Extras
+from ..errors import BitNetError, GenerationError, SessionError
 from ..generation.model import Model
-from ..generation.text import TextStream, text_stream
-from .requests import End, QueueFull, Request, Token, check_request
+from ..runtime.calls import OVERHEAD
+from ..runtime.integers import integer
+from ..runtime.session import ENDLESS
+from .active import Active, as_error
+from .batch import Batch
+from .requests import QueueFull, Request
+from .stats import Stats
 
-__all__ = ["Scheduler", "Stats", "Ticket"]
+__all__ = ["PREFIX_BYTES", "Scheduler", "Ticket"]
 
-
-@dataclass
-class Stats:
-    requests: dict[str, int] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    new_tokens: int = 0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-    steps: int = 0
-    row_steps: int = 0
-    running: int = 0
-    queued: int = 0
-    prefix_bytes: int = 0
+PREFIX_BYTES = 512 << 20
+MOST_ROWS = 1024
+LONGEST_CHUNK = 256  # as many positions as a call of a session has
 
 
 class Ticket:
-    def __init__(self) -> None:
-        self.cancelled = False
+    """A request that was accepted."""
+
+    def __init__(self, cancelled: threading.Event) -> None:
+        self._cancelled = cancelled
 
     def cancel(self) -> None:
-        self.cancelled = True
-
-
-@dataclass
-class _Job:
-    request: Request
-    ticket: Ticket
-    stream: TextStream
-    scores: list[np.ndarray] = field(default_factory=list)
+        """End the request at the next step, from any thread; nothing happens where it has ended."""
+        self._cancelled.set()
 
 
 class Scheduler:
+    """Computes requests side by side; each gets the ids that ``generate`` gives it alone.
+
+    The session of the model belongs to the scheduler until ``close``. An error of a request, such
+    as of a caller's function, ends that request; an error of ONNX Runtime ends those that run.
+    """
+
     def __init__(
         self,
         model: Model,
@@ -62,106 +55,159 @@ class Scheduler:
         rows: int = 8,
         queue: int = 64,
         chunk: int = 128,
-        prefix_bytes: int = 0,
+        prefix_bytes: int = PREFIX_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._model, self._clock, self._room = model, clock, rows + queue
-        self.stats = Stats()
-        self._jobs: deque[_Job] = deque()
-        self._ready = threading.Condition()
+        """rows: how many requests run at a time. queue: how many more may wait.
+
+        chunk: the most positions of a prompt that are computed at a time; fewer while answers run,
+        so that less than four steps lie between two of their tokens. prefix_bytes: the memory of
+        beginnings that requests share; 0 shares nothing. clock: seconds, for deadlines and sums.
+        Raises GenerationError or SessionError.
+        """
+        if model.session.context_length == ENDLESS:
+            raise GenerationError(
+                "the session has a sink cache, expected a dynamic or static one: rows that drop"
+                " positions cannot share their beginnings"
+            )
+        self._limit = _within("rows", rows, 1, MOST_ROWS) + _within("queue", queue, 0)
+        self.clock, self._model = clock, model
+        self._batch = Batch(
+            model.session,
+            rows,
+            _within("chunk", chunk, 1, LONGEST_CHUNK),
+            _within("prefix_bytes", prefix_bytes, 0),
+            clock,
+            self._end,
+        )
+        self._changed = threading.Condition()
+        self._queue: deque[Active] = deque()
+        self._open: set[Active] = set()
         self._closing = False
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request) -> Ticket:
-        check_request(request)
-        scores: list[np.ndarray] = []
-        extras = request.extras or Extras()
-        if request.logprobs is not None:
+        """Accept a request; exactly one End comes for it.
 
-            def look(ids: list[int], found: np.ndarray) -> np.ndarray:
-                scores.append(found.copy())
-                return found
+        Raises GenerationError for what a row of the session cannot do, QueueFull, and SessionError
+        once the scheduler is closing.
+        """
+        with self._changed:
+            self._check_open()
+        active = Active(self._model, request)  # a grammar may take a second
+        with self._changed:
+            self._check_open()
+            self._open.add(active)
+            self._queue.append(active)
+            self._changed.notify()
+        return Ticket(active.cancelled)
 
-            extras = replace(extras, logits_processor=(look,))
-        made = text_stream(
-            self._model.session, self._model.tokenizer, request.ids, request.config, extras
+    def _check_open(self) -> None:
+        if self._closing:
+            raise SessionError("the scheduler is closed, expected an open one")
+        if len(self._open) >= self._limit:
+            raise QueueFull(
+                f"{len(self._open)} requests are running or waiting, expected fewer than "
+                f"{self._limit}",
+                hint="try again later",
+            )
+
+    @property
+    def stats(self) -> Stats:
+        """What was counted so far: a copy."""
+        found, queued = self._batch.stats, len(self._queue)
+        return replace(
+            found,
+            requests=Counter(found.requests),
+            running=self._batch.size,
+            queued=queued,
         )
-        ticket = Ticket()
-        with self._ready:
-            if self._closing:
-                raise SessionError("the scheduler is closed, expected an open one")
-            if len(self._jobs) >= self._room:
-                raise QueueFull(f"{len(self._jobs)} requests wait, expected fewer")
-            self._jobs.append(_Job(request, ticket, made, scores))
-            self.stats.queued = len(self._jobs)
-            self._ready.notify()
-        return ticket
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
-        with self._ready:
+        """Accept no more requests, and return once those that were accepted have ended.
+
+        drain: let them come to their end, for so many seconds; else, and after that, cancel them.
+        """
+        with self._changed:
             self._closing = True
-            if not drain:
-                for job in self._jobs:
-                    job.ticket.cancel()
-            self._ready.notify()
+            self._changed.notify()
+        if not drain:
+            self._cancel()
+        if threading.current_thread() is self._thread:  # an event's receiver closes it
+            return
         self._thread.join(timeout)
+        self._cancel()
+        self._thread.join()
 
-    def _work(self) -> None:
+    def _cancel(self) -> None:
+        with self._changed:
+            for active in self._open:
+                active.cancelled.set()
+
+    def _run(self) -> None:
         while True:
-            with self._ready:
-                while not self._jobs:
-                    if self._closing:
-                        return
-                    self._ready.wait()
-                job = self._jobs.popleft()
-                self.stats.queued, self.stats.running = len(self._jobs), 1
-            job.request.on_event(self._run(job))
-            self.stats.running = 0
-
-    def _run(self, job: _Job) -> End:
-        request, result, reason = job.request, job.stream.result, ""
-        held: Token | None = None
-        try:
-            for token in job.stream._tokens:
-                piece, stopped = self._writer(job).push(token)
-                if stopped:
-                    job.stream._tokens.stop()
-                if held is not None:
-                    request.on_event(held)
-                held = Token(token, piece, *self._logprobs(job, token))
-                late = request.deadline is not None and self._clock() > request.deadline
-                if late or job.ticket.cancelled:
-                    reason = "timeout" if late else "cancelled"
-                    job.stream.close()
+            with self._changed:
+                while not (self._open or self._closing):
+                    self._changed.wait()
+                if not self._open:
                     break
-        except BitNetError as error:
-            return End("error", result, error)
-        if held is not None:
-            request.on_event(replace(held, text=held.text + self._writer(job).flush()))
-        found = "length" if result.finish_reason == "length" else "stop"
-        self._count(result, reason or found)
-        return End(reason or found, result)
+            try:
+                self._tick()
+            except Exception as error:
+                self._recover(as_error(error))
+        self._batch.close()
 
-    def _count(self, result: Any, reason: str) -> None:
-        stats = self.stats
-        stats.requests[reason] = stats.requests.get(reason, 0) + 1
-        stats.prompt_tokens += result.prompt_tokens
-        stats.new_tokens += len(result.ids)
-        stats.cached_tokens += result.cached_tokens
-        stats.steps += len(result.ids)
-        stats.row_steps += len(result.ids)
-        stats.prefill_seconds += result.prefill_seconds
-        stats.decode_seconds += result.decode_seconds
+    def _tick(self) -> None:
+        """Compute parts of prompts, as many as running answers can wait for, and a step."""
+        self._sweep()
+        batch, left = self._batch, self._batch.positions()
+        while left > 0 and (batch.filling or self._begin()):
+            fed = batch.feed(left) if batch.filling else 0
+            left = min(left - fed - OVERHEAD, batch.positions())
+        batch.step()
 
-    def _writer(self, job: _Job) -> Any:
-        return job.stream._pieces.gi_frame.f_locals["writer"]  # type: ignore[attr-defined]
+    def _begin(self) -> bool:
+        """Give a row to the request that waited longest; return whether there is one."""
+        if self._batch.full or not self._queue:
+            return False
+        self._batch.begin(self._queue.popleft())
+        return True
 
-    def _logprobs(self, job: _Job, token: int) -> tuple[Any, ...]:
-        if job.request.logprobs is None:
-            return None, []
-        row = job.scores.pop().astype(np.float64)
-        row -= row.max()
-        row -= np.log(np.exp(row).sum())
-        best = np.argsort(-row, kind="stable")[: job.request.logprobs]
-        return float(row[token]), [(int(i), float(row[i])) for i in best]
+    def _sweep(self) -> None:
+        """End requests that wait in vain."""
+        now = self.clock()
+        with self._changed:
+            ended = [(active, active.due(now)) for active in self._queue]
+            self._queue = deque(active for active, reason in ended if not reason)
+        for active, reason in ended:
+            if reason:
+                self._end(active, reason, None)
+
+    def _recover(self, error: BitNetError) -> None:
+        """Go on with the requests that wait; without a session, none can go on."""
+        try:
+            self._batch.fail(error)
+        except Exception as again:
+            with self._changed:
+                self._queue.clear()
+                lost = list(self._open)
+            for active in lost:
+                self._end(active, "error", as_error(again))
+
+    def _end(self, active: Active, reason: str, error: BitNetError | None) -> None:
+        """Send the last event of a request; nothing where it was sent."""
+        with self._changed:
+            if active not in self._open:
+                return
+            self._open.discard(active)
+            self._batch.stats.requests[reason] += 1
+        active.end(reason, error)
+
+
+def _within(name: str, value: int, least: int, most: int | None = None) -> int:
+    """Return an integer; raise GenerationError where it is outside the limits."""
+    if (found := integer(name, value)) < least or (most is not None and found > most):
+        wanted = f"{least} or more" if most is None else f"{least} to {most}"
+        raise GenerationError(f"{name} is {found}, expected {wanted}")
+    return found

@@ -124,13 +124,14 @@ class Cache:
         # One at a time, so that no two copies of the whole are in memory.
         for name in self.layout.names:
             if self.buffers[name].shape[2] != capacity:
-                self._resize(name, capacity, filled)
+                self._resize(name, capacity)
         self._state = replace(self._state, capacity=capacity)
 
-    def _resize(self, name: str, capacity: int, filled: int) -> None:
+    def _resize(self, name: str, capacity: int) -> None:
         state = self._state
-        new = self.layout.zeros(name, self.rows, capacity)
-        new[:, :, :filled] = state.buffers[name][:, :, :filled]
+        new, old = self.layout.zeros(name, self.rows, capacity), state.buffers[name]
+        for row, length in enumerate(state.lengths):
+            new[row, :, :length] = old[row, :, :length]
         buffers = {**state.buffers, name: new}
         self._state = replace(state, buffers=buffers, capacity=0, place=object())
 
@@ -154,11 +155,14 @@ class Cache:
         """
         return count
 
-    def append(self, ids: np.ndarray) -> None:
-        """Count a computed position of every row: ids [rows]."""
-        state = self._state
-        state.ids[range(self.rows), state.lengths] = ids
-        self._state = replace(state, lengths=tuple(length + 1 for length in state.lengths))
+    def append(self, ids: np.ndarray, rows: range | None = None) -> None:
+        """Count a computed position of every row, or of some neighbours: ids [rows]."""
+        state, rows = self._state, range(self.rows) if rows is None else rows
+        lengths = state.lengths[rows.start : rows.stop]
+        state.ids[rows, lengths] = ids
+        longer = tuple(length + 1 for length in lengths)
+        lengths = (*state.lengths[: rows.start], *longer, *state.lengths[rows.stop :])
+        self._state = replace(state, lengths=lengths)
 
     def extend(self, new: Mapping[int, np.ndarray]) -> None:
         """Count computed positions of some rows, all at once: ids [S] by row."""
@@ -217,11 +221,24 @@ class Cache:
                 "whose numbers are those of its ids"
             )
 
+    def part(self, row: int, begin: int, end: int) -> dict[str, np.ndarray]:
+        """Return a copy of some positions of a row, by the names of the buffers."""
+        return {n: array[row, :, begin:end].copy() for n, array in self._state.buffers.items()}
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Replace a row by the first positions of another one."""
+
+        def write(buffers: Mapping[str, np.ndarray]) -> None:
+            for name, array in self._state.buffers.items():
+                buffers[name][:] = array[source, :, :length]
+
+        self.fill(self._state.ids[source, :length], write, target)
+
     def _copy(self, row: int) -> CachedRow:
         state, row = self._state, self._row(row)
         length = state.lengths[row]
-        buffers = {name: array[row, :, :length].copy() for name, array in state.buffers.items()}
-        return CachedRow(self.layout, state.ids[row, :length].copy(), buffers)
+        ids = state.ids[row, :length].copy()
+        return CachedRow(self.layout, ids, self.part(row, 0, length))
 
     def put(self, kept: CachedRow, row: int = 0) -> None:
         """Replace a row by one that ``take`` returned, here or in a cache of the same layout."""

@@ -33,16 +33,15 @@ def test_a_value_is_taken_or_refused_by_the_fields_name(path: str, field: Field)
     needed = {f.name: NEEDED.get(f.name, "x") for f in table if f.required}
     refused = 0
     for value in VALUES:
-        try:
-            found = reading.values_of({**needed, field.name: value}, table)
-        except ApiError as error:
-            if error.param == field.name:
-                refused += 1
-                assert (error.status, error.code) == (400, "invalid_value")
-                assert f"{field.name} is " in error.message
-                assert ", expected " in error.message
-        else:
-            assert found[field.name] == value
+        body = {**needed, field.name: value}
+        if field.kind.takes(value):
+            assert reading.values_of(body, table)[field.name] == value
+            continue
+        with pytest.raises(ApiError, match=f"^{field.name} is .*, expected ") as caught:
+            reading.values_of(body, table)
+        error = caught.value
+        assert (error.status, error.code, error.param) == (400, "invalid_value", field.name)
+        refused += 1
     assert refused
     assert field.about or field.idle
 
@@ -63,7 +62,7 @@ def test_an_unknown_field_is_refused(name: str) -> None:
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
-    with pytest.raises(ApiError, match="^the body is ") as caught:
+    with pytest.raises(ApiError, match=r"^the body is ") as caught:
         reading.json_of(body)
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
