@@ -50,7 +50,7 @@ class Place:
 
 
 def bound(place: Place) -> socket.socket:
-    """Return a socket that is bound to the place; raise ConfigError where that is impossible."""
+    """Return a socket that listens at the place; raise ConfigError where that is impossible."""
     if not 0 <= place.port < 1 << 16:
         raise ConfigError(f"--port is {place.port}, expected 0 (any free port) to 65535")
     try:
@@ -65,6 +65,7 @@ def bound(place: Place) -> socket.socket:
         if family == socket.AF_INET6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         found.bind(address)
+        found.listen(CONNECTIONS)  # who reads the URL can connect
     except (OSError, UnicodeError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise ConfigError(
