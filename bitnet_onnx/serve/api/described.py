@@ -5,15 +5,16 @@ Knows OpenAPI; does not know what an endpoint does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ... import __version__
-from .common import answer
-from .fields import CHAT, COMPLETION, DETOKENIZE, EMBEDDING, RESPONSE, TOKENIZE, Field
+from ..models import Embedding, Generating, Served
+from .common import answer, state_of
+from .fields import CHAT, COMPLETION, DETOKENIZE, EMBEDDING, RESPONSE, TOKEN, TOKENIZE, Field
 
 __all__ = ["BODIES", "description", "openapi"]
 
@@ -24,6 +25,13 @@ BODIES: dict[str, tuple[str, Sequence[Field], bool]] = {
     "/v1/responses": ("answer a text or messages", RESPONSE, True),
     "/tokenize": ("return the ids of a text", TOKENIZE, False),
     "/detokenize": ("return the text of ids", DETOKENIZE, False),
+}
+# What a model must be for an endpoint; any, for the others.
+KINDS: dict[str, type[Served]] = {
+    "/v1/chat/completions": Generating,
+    "/v1/completions": Generating,
+    "/v1/responses": Generating,
+    "/v1/embeddings": Embedding,
 }
 PAGES = {
     "/v1/models": ("list the models", "application/json"),
@@ -45,18 +53,52 @@ STATUSES = {
 }
 
 
+GIVEN = object()
+VARIABLES = ("tools", "tool_choice", "parallel_tool_calls", "documents", "chat_template_kwargs")
+# Fields that depend on each other: one of the cases holds. None is as if left out.
+CASES: dict[str, list[list[dict[str, Any]]]] = {
+    "chat/completions": [
+        [{"stream_options": None}, {"stream": True}],
+        [{"top_logprobs": None}, {"logprobs": True}],
+        [{"max_tokens": None}, {"max_completion_tokens": None}],
+        [{"response_format": None}, {"structured_outputs": None}],
+        [{"ignore_eos": None}, {"response_format": None, "structured_outputs": None}],
+    ],
+    "completions": [
+        [{"stream_options": None}, {"stream": True}],
+        [{"echo": None}, {"stream": None}],
+        [{"response_format": None}, {"structured_outputs": None}],
+        [{"ignore_eos": None}, {"response_format": None, "structured_outputs": None}],
+    ],
+    "tokenize": [
+        [
+            {"content": GIVEN, "prompt": None, "messages": None, "add_special_tokens": None,
+             "tools": None, "chat_template_kwargs": None},
+            {"prompt": GIVEN, "content": None, "messages": None, "add_special": None,
+             "tools": None, "chat_template_kwargs": None},
+            {"messages": GIVEN, "content": None, "prompt": None, "add_special": None,
+             "add_special_tokens": None},
+        ],
+    ],
+}  # fmt: skip
+
+
 async def openapi(request: Request) -> Response:
     """Describe the endpoints."""
-    return answer(description())
+    return answer(description(state_of(request).models))
 
 
-def description() -> dict[str, Any]:
-    """Return the description of all endpoints."""
+def description(models: Mapping[str, Served]) -> dict[str, Any]:
+    """Return the description of all endpoints that the models have."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {"Error": _error()}
     for path, (about, table, streams) in BODIES.items():
-        name = path.removeprefix("/v1/").replace("/", "_").strip("_")
-        schemas[name] = _schema(table)
+        fitting = [m for m in models.values() if isinstance(m, KINDS.get(path, Served))]
+        if not fitting:
+            continue
+        name = path.removeprefix("/v1/").strip("/")
+        schemas[name.replace("/", "_")] = _schema(table, name, fitting)
+        name = name.replace("/", "_")
         body = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
         kinds = ["application/json", *(["text/event-stream"] if streams else [])]
         paths[path] = {
@@ -67,13 +109,7 @@ def description() -> dict[str, Any]:
                 "responses": _responses(kinds, STATUSES),
             }
         }
-    for path, (about, kind) in PAGES.items():
-        statuses = {s: words for s, words in STATUSES.items() if s in ("401", "403", "404", "503")}
-        get: dict[str, Any] = {"summary": about, "responses": _responses([kind], statuses)}
-        if "{name}" in path:
-            where = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-            get["parameters"] = [where]
-        paths[path] = {"get": get}
+    paths |= _pages(models)
     return {
         "openapi": "3.1.0",
         "info": {"title": "bitnet-onnx", "version": __version__},
@@ -86,6 +122,18 @@ def description() -> dict[str, Any]:
     }
 
 
+def _pages(models: Mapping[str, Served]) -> dict[str, Any]:
+    paths = {}
+    statuses = {s: words for s, words in STATUSES.items() if s in ("401", "403", "404", "503")}
+    for path, (about, kind) in PAGES.items():
+        get: dict[str, Any] = {"summary": about, "responses": _responses([kind], statuses)}
+        if "{name}" in path:
+            names = {"type": "string", "enum": list(models)}
+            get["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": names}]
+        paths[path] = {"get": get}
+    return paths
+
+
 def _responses(kinds: list[str], statuses: dict[str, str]) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     refused = {s: {"description": words, "content": error} for s, words in statuses.items()}
@@ -93,20 +141,58 @@ def _responses(kinds: list[str], statuses: dict[str, str]) -> dict[str, Any]:
     return {"200": {"description": "the answer", "content": content}, **refused}
 
 
-def _schema(table: Sequence[Field]) -> dict[str, Any]:
+def _schema(table: Sequence[Field], name: str, models: Sequence[Served]) -> dict[str, Any]:
+    """Return the schema of a body; ids and names are those of the models."""
     properties = {}
+    vocabulary = min(model.artifact.vocab_size for model in models)
+    used = [model.variables for model in models if isinstance(model, Generating)]
     for field in table:
+        if field.name in VARIABLES and not any(field.name in names for names in used):
+            continue  # no template of theirs has it
         about = field.about or f"no effect: {field.idle}"
-        schema = field.kind.schema
+        schema = _narrowed(field.kind.schema, vocabulary)
+        if field.name == "model":
+            schema = {"enum": [model.name for model in models]}
+        if field.name == "n":
+            schema = {**schema, "maximum": min(model.limits.rows for model in models)}
+        if field.name == "logit_bias":
+            digits = len(str(vocabulary)) - 1
+            schema = {**schema, "propertyNames": {"pattern": f"^[0-9]{{1,{digits}}}$"}}
         if not field.required:
             schema = {"anyOf": [schema, {"type": "null"}]}
         properties[field.name] = {**schema, "description": about}
-    return {
+    found = {
         "type": "object",
         "properties": properties,
         "required": [field.name for field in table if field.required],
         "additionalProperties": False,
     }
+    if len(models) > 1:
+        found["required"] += ["model"]
+    rules = [{"anyOf": [_having(case) for case in cases]} for cases in CASES.get(name, ())]
+    return {**found, "allOf": rules} if rules else found
+
+
+def _having(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a body in which fields have values."""
+    schemas: dict[str, Any] = {}
+    for name, value in values.items():
+        schemas[name] = {"type": "null"} if value is None else {"const": value}
+        if value is GIVEN:
+            schemas[name] = {"not": {"type": "null"}}
+    needed = [name for name, value in values.items() if value is not None]
+    return {"properties": schemas, "required": needed}
+
+
+def _narrowed(schema: Any, vocabulary: int) -> Any:
+    """Return a schema whose token ids are below the size of the vocabulary."""
+    if isinstance(schema, list):
+        return [_narrowed(each, vocabulary) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema == TOKEN.schema:
+        return {**schema, "maximum": vocabulary - 1}
+    return {name: _narrowed(value, vocabulary) for name, value in schema.items()}
 
 
 def _error() -> dict[str, Any]:

@@ -23,10 +23,20 @@ from .kinds import (
     text,
 )
 
-__all__ = ["CHAT", "COMPLETION", "DETOKENIZE", "EMBEDDING", "RESPONSE", "TOKENIZE", "Field"]
+__all__ = [
+    "CHAT",
+    "COMPLETION",
+    "DETOKENIZE",
+    "EMBEDDING",
+    "RESPONSE",
+    "TOKEN",
+    "TOKENIZE",
+    "Field",
+]
 
 BIG = (1 << 63) - 1
 IDS = (1 << 31) - 1
+COUNT = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,8 @@ class Field:
     idle: str = ""
 
 
-_id = integer(0, IDS)
-_ids = list_of(_id, 1, words="a list of token ids")
+TOKEN = integer(0, IDS)
+_ids = list_of(TOKEN, 1, words="a list of token ids")
 _stop = either(text(1), list_of(text(1), 0, 16, "a list of at most 16 texts that are not empty"))
 _tool = mapping(
     ANYTHING,
@@ -66,7 +76,25 @@ _tool = mapping(
         "additionalProperties": False,
     },
 )
-_choice = either(one_of("none", "auto", "required"), OBJECT)
+_named = mapping(
+    ANYTHING,
+    'an object {"type": "function", "function": {"name": ...}}',
+    {
+        "type": "object",
+        "properties": {
+            "type": {"const": "function"},
+            "function": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}},
+                "required": ["name"],
+                "additionalProperties": False,
+            },
+        },
+        "required": ["type", "function"],
+        "additionalProperties": False,
+    },
+)
+_choice = either(one_of("none", "auto", "required"), _named)
 
 _NAMED = (Field("model", TEXT, "the name of a served model; may be left out where one is served"),)
 _FOR_OTHERS = (
@@ -78,23 +106,43 @@ _FOR_OTHERS = (
     Field("service_tier", one_of("auto", "default"), "one tier: `auto` or `default`",
           idle="there is one tier"),
 )  # fmt: skip
+_outputs = mapping(
+    ANYTHING,
+    "an object with one of json, regex, choice and grammar",
+    {
+        "oneOf": [
+            {
+                "type": "object",
+                "properties": {name: schema},
+                "required": [name],
+                "additionalProperties": False,
+            }
+            for name, schema in {
+                "json": {"type": "object"},
+                "regex": {"type": "string", "format": "regex"},
+                "choice": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                "grammar": {"type": "string"},
+            }.items()
+        ]
+    },
+)
 # Options with transformers' names and meanings, and vLLM's.
 _SAMPLING = (
     Field("temperature", number(0, 2), "0 is greedy; above 0 samples"),
     Field("top_p", number(0, 1, above=True), "samples"),
-    Field("top_k", integer(-1, IDS), "samples; 0 and -1 turn it off"),
+    Field("top_k", integer(-1, COUNT), "samples; 0 and -1 turn it off"),
     Field("min_p", number(0, 1), "samples"),
     Field("seed", integer(-BIG - 1, BIG), "the same seed gives the same answer"),
     Field("presence_penalty", number(-2, 2), "of new tokens, as OpenAI defines it"),
     Field("frequency_penalty", number(-2, 2), "of new tokens, as OpenAI defines it"),
-    Field("repetition_penalty", number(0, float("inf"), above=True), "of all tokens"),
+    Field("repetition_penalty", number(0.01, 100), "of all tokens; 1 turns it off"),
     Field("logit_bias", mapping(number(-100, 100), "an object of token ids and numbers from -100"
           " to 100"), "added to the logits of tokens"),
     Field("stop", _stop, "texts that end an answer without being part of it"),
-    Field("stop_token_ids", list_of(_id, 0, 64), "tokens that end an answer, beside the model's"),
+    Field("stop_token_ids", list_of(TOKEN, 0, 64), "tokens that end an answer, beside the model's"),
     Field("ignore_eos", FLAG, "no token ends an answer"),
-    Field("min_tokens", integer(0, IDS), "no end before so many new tokens"),
-    Field("structured_outputs", OBJECT, "one of json, regex, choice and grammar"),
+    Field("min_tokens", integer(0, COUNT), "no end before so many new tokens"),
+    Field("structured_outputs", _outputs, "one of json, regex, choice and grammar"),
     Field("n", integer(1, 128), "how many answers; at most the server's rows"),
     Field("stream", FLAG, "send the answer as server-sent events"),
     Field("stream_options", mapping(ANYTHING, "an object with include_usage", {
@@ -111,13 +159,58 @@ _format = mapping(
     'an object with type "text", "json_object" or "json_schema"',
     {
         "type": "object",
-        "properties": {"type": {"enum": ["text", "json_object", "json_schema"]}},
+        "oneOf": [
+            {
+                "properties": {"type": {"enum": ["text", "json_object"]}},
+                "additionalProperties": False,
+            },
+            {
+                "properties": {
+                    "type": {"const": "json_schema"},
+                    "json_schema": {
+                        "type": "object",
+                        "properties": {
+                            "name": {"type": "string"},
+                            "description": {"type": "string"},
+                            "schema": {"type": "object"},
+                            "strict": {"type": ["boolean", "null"]},
+                        },
+                        "required": ["schema"],
+                        "additionalProperties": False,
+                    },
+                },
+                "required": ["json_schema"],
+                "additionalProperties": False,
+            },
+        ],
         "required": ["type"],
+    },
+)
+_part = {
+    "type": "object",
+    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+    "additionalProperties": False,
+}
+_message = mapping(
+    ANYTHING,
+    "a message",
+    {
+        "type": "object",
+        "properties": {
+            "role": {"enum": ["system", "developer", "user", "assistant"]},
+            "content": {
+                "anyOf": [{"type": "string"}, {"type": "array", "items": _part, "minItems": 1}]
+            },
+            "name": {"type": ["string", "null"]},
+        },
+        "required": ["role", "content"],
+        "additionalProperties": False,
     },
 )
 _MESSAGES = Field(
     "messages",
-    list_of(OBJECT, 1, words="a list of messages, at least one"),
+    list_of(_message, 1, words="a list of messages, at least one"),
     "the conversation, for the checkpoint's own chat template; content is text",
     required=True,
 )
@@ -129,8 +222,8 @@ _TOOLS = (
 CHAT = (
     *_NAMED,
     _MESSAGES,
-    Field("max_completion_tokens", integer(1, IDS), "the most new tokens; default: what fits"),
-    Field("max_tokens", integer(1, IDS), "the older name of `max_completion_tokens`"),
+    Field("max_completion_tokens", integer(1, COUNT), "the most new tokens; default: what fits"),
+    Field("max_tokens", integer(1, COUNT), "the older name of `max_completion_tokens`"),
     *_SAMPLING,
     Field("logprobs", FLAG, "the log-probability of each token, of the model's own logits"),
     Field("top_logprobs", integer(0, 20), "the likeliest tokens with it; only with `logprobs`"),
@@ -149,7 +242,7 @@ COMPLETION = (
         "a text, token ids, or a list of either",
         required=True,
     ),
-    Field("max_tokens", integer(0, IDS), "the most new tokens; default: 16; 0 only with `echo`"),
+    Field("max_tokens", integer(0, COUNT), "the most new tokens; default: 16; 0 only with `echo`"),
     *_SAMPLING,
     Field("logprobs", integer(0, 20), "log-probabilities, with so many of the likeliest tokens"),
     Field("echo", FLAG, "the answer begins with the prompt; not with `stream`"),
@@ -166,7 +259,7 @@ EMBEDDING = (
         required=True,
     ),
     Field("encoding_format", one_of("float", "base64"), "base64 is of little-endian float32"),
-    Field("dimensions", integer(1, IDS), "keep so many numbers, and give the length 1 again"),
+    Field("dimensions", integer(1, COUNT), "keep so many numbers, and give the length 1 again"),
     Field("prompt_name", TEXT, "which of the artifact's prompts goes before each text"),
     Field("user", TEXT, "", idle="the server keeps no accounts"),
 )
@@ -174,7 +267,7 @@ TOKENIZE = (
     *_NAMED,
     Field("content", TEXT, "llama.cpp's name of the text"),
     Field("prompt", TEXT, "vLLM's name of the text"),
-    Field("messages", list_of(OBJECT, 1), "a conversation, for the chat template"),
+    Field("messages", list_of(_message, 1), "a conversation, for the chat template"),
     Field("tools", list_of(_tool, 0, 128), "functions, for the chat template"),
     Field("chat_template_kwargs", OBJECT, "further variables of the chat template"),
     Field("add_special", FLAG, "with `content`: as the tokenizer begins a text; default: false"),
@@ -184,16 +277,35 @@ TOKENIZE = (
 )
 DETOKENIZE = (
     *_NAMED,
-    Field("tokens", list_of(_id, 0, words="a list of token ids"), "token ids", required=True),
+    Field("tokens", list_of(TOKEN, 0, words="a list of token ids"), "token ids", required=True),
 )
 RESPONSE = (
     *_NAMED,
-    Field("input", either(text(1), list_of(OBJECT, 1)), "a text, or messages", required=True),
+    Field("input", either(text(1), list_of(_message, 1)), "a text, or messages", required=True),
     Field("instructions", TEXT, "a system message before the input"),
-    Field("max_output_tokens", integer(1, IDS), "the most new tokens; default: what fits"),
+    Field("max_output_tokens", integer(1, COUNT), "the most new tokens; default: what fits"),
     Field("temperature", number(0, 2), "0 is greedy; above 0 samples"),
     Field("top_p", number(0, 1, above=True), "samples"),
-    Field("text", OBJECT, "`format`: text, json_object or json_schema"),
+    Field(
+        "text",
+        mapping(
+            ANYTHING,
+            "an object with format",
+            {
+                "type": "object",
+                "properties": {
+                    "format": {
+                        "type": ["object", "null"],
+                        "properties": {"type": {"enum": ["text", "json_object"]}},
+                        "required": ["type"],
+                        "additionalProperties": False,
+                    }
+                },
+                "additionalProperties": False,
+            },
+        ),
+        "`format`: text, json_object or json_schema",
+    ),
     Field("stream", FLAG, "send events as the answer is made"),
     Field("truncation", one_of("disabled"), "only `disabled`", idle="nothing is cut off"),
     *_FOR_OTHERS,

@@ -17,7 +17,12 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 FIELDS = {
     "role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content",
 }  # fmt: skip
-PARTS = ("text", "input_text", "output_text")  # chats have the first, responses the others
+# Chats have the first, responses the others; the last is of an answer that comes back.
+PARTS = {
+    "text": {"type", "text"},
+    "input_text": {"type", "text"},
+    "output_text": {"type", "text", "annotations", "logprobs"},
+}
 
 
 def messages_of(messages: Sequence[Mapping[str, Any]], param: str = "messages") -> list[Any]:
@@ -66,9 +71,11 @@ def _content(content: Any, where: str) -> str:
     texts = []
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in PARTS:
+        if not isinstance(kind, str) or kind not in PARTS:
             _refuse(f"the content of {where} has a part of type {kind!r:.80}",
                     "parts of type text: models here read text", where)  # fmt: skip
+        if more := set(part) - PARTS[kind]:
+            _refuse(f"the content of {where} has a part with {min(more)[:64]!r}", "its text", where)
         if not isinstance(part.get("text"), str):
             _refuse(f"the content of {where} has a part without text", "a text in it", where)
         texts.append(part["text"])

@@ -22,6 +22,7 @@ __all__ = ["extras_of", "options_of", "room_for"]
 SAME = ("presence_penalty", "frequency_penalty", "repetition_penalty")
 SAMPLES = ("top_p", "top_k", "min_p")  # they ask for sampling where the model's own way is greedy
 SEEDS = 1 << 64
+GREEDY = 1e-5  # of a temperature below it, as in vLLM: logits divided by it are infinite
 
 
 def room_for(served: Generating, ids: list[int]) -> int:
@@ -51,8 +52,6 @@ def options_of(
         stop = values["stop"]
         changes["stop_strings"] = (stop,) if isinstance(stop, str) else tuple(stop)
     if "min_tokens" in values:
-        if values["min_tokens"] > most:
-            refuse("min_tokens", values["min_tokens"], f"at most the {most} tokens of the answer")
         changes["min_new_tokens"] = values["min_tokens"]
     if "logit_bias" in values:
         changes["sequence_bias"] = _bias(values["logit_bias"], base, served)
@@ -74,7 +73,7 @@ def _own_ends(served: Generating) -> tuple[int, ...]:
 
 def _sampling(values: Mapping[str, Any], base: GenerationConfig) -> dict[str, Any]:
     """Return the options of sampling; a temperature of 0 leaves none of them."""
-    if values.get("temperature") == 0:
+    if values.get("temperature", 1) < GREEDY:
         return {"do_sample": False}
     asked = any(name in values for name in ("temperature", *SAMPLES))
     if not asked and not base.samples:
@@ -106,25 +105,26 @@ def _check_ids(name: str, ids: list[int], served: Generating) -> None:
 
 def extras_of(values: Mapping[str, Any], forced: Mapping[str, Any] | None = None) -> Extras:
     """Return the form that the answer must have; ``forced`` is that of a forced tool call."""
-    asked = _format(values.get("response_format") or {"type": "text"})
+    given = values.get("response_format")
+    asked = _format({"type": "text"} if given is None else given)
     own = values.get("structured_outputs")
     forms = {
         "response_format": asked,
         "structured_outputs": own,
         "tool_choice": forced,
     }
-    given = [name for name, form in forms.items() if form is not None]
-    if len(given) > 1:
+    asking = [name for name, form in forms.items() if form is not None]
+    if len(asking) > 1:
         raise ApiError(
             400,
-            f"{' and '.join(given)} are given, expected one form of the answer",
-            param=given[1],
+            f"{' and '.join(asking)} are given, expected one form of the answer",
+            param=asking[1],
             code="invalid_value",
         )
     try:
         return Extras(structured_outputs=next((f for f in forms.values() if f is not None), None))
     except GenerationError as error:
-        raise error_of(error, given[0]) from None
+        raise error_of(error, asking[0]) from None
 
 
 def _format(given: Mapping[str, Any]) -> dict[str, Any] | None:
