@@ -237,7 +237,7 @@ def test_a_zero_vector_stays_zero() -> None:
 def test_the_server_gives_the_same_vectors(artifact: Path, model: EmbeddingModel) -> None:
     openai = pytest.importorskip("openai")
     pytest.importorskip("uvicorn")
-    from tests.support.serving import served
+    from tests.support.serve.serving import served
 
     expected = model.embed(TEXTS)
     with (

@@ -22,7 +22,7 @@ from bitnet_onnx.runtime.steps import Steps
 from bitnet_onnx.serve.requests import QueueFull
 from bitnet_onnx.serve.scheduler import Scheduler
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.scheduling import Client, Clock
+from tests.support.serve.scheduling import Client, Clock
 
 LONG = [(7 * i * i + 5 * i) % 800 + 3 for i in range(400)]
 

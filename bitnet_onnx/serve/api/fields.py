@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .forms import CHOICE, FORMAT, FORMAT_OF_TEXT, MESSAGE, OUTPUTS, STREAM_OPTIONS, TOOL
 from .kinds import (
-    ANYTHING,
     FLAG,
     OBJECT,
     TEXT,
@@ -53,48 +53,6 @@ class Field:
 TOKEN = integer(0, IDS)
 _ids = list_of(TOKEN, 1, words="a list of token ids")
 _stop = either(text(1), list_of(text(1), 0, 16, "a list of at most 16 texts that are not empty"))
-_tool = mapping(
-    ANYTHING,
-    'an object {"type": "function", "function": {"name": ...}}',
-    {
-        "type": "object",
-        "properties": {
-            "type": {"const": "function"},
-            "function": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string", "pattern": "^[a-zA-Z0-9_.-]{1,64}$"},
-                    "description": {"type": "string"},
-                    "parameters": {"type": "object"},
-                    "strict": {"type": ["boolean", "null"]},
-                },
-                "required": ["name"],
-                "additionalProperties": False,
-            },
-        },
-        "required": ["type", "function"],
-        "additionalProperties": False,
-    },
-)
-_named = mapping(
-    ANYTHING,
-    'an object {"type": "function", "function": {"name": ...}}',
-    {
-        "type": "object",
-        "properties": {
-            "type": {"const": "function"},
-            "function": {
-                "type": "object",
-                "properties": {"name": {"type": "string"}},
-                "required": ["name"],
-                "additionalProperties": False,
-            },
-        },
-        "required": ["type", "function"],
-        "additionalProperties": False,
-    },
-)
-_choice = either(one_of("none", "auto", "required"), _named)
 
 _NAMED = (Field("model", TEXT, "the name of a served model; may be left out where one is served"),)
 _FOR_OTHERS = (
@@ -106,26 +64,6 @@ _FOR_OTHERS = (
     Field("service_tier", one_of("auto", "default"), "one tier: `auto` or `default`",
           idle="there is one tier"),
 )  # fmt: skip
-_outputs = mapping(
-    ANYTHING,
-    "an object with one of json, regex, choice and grammar",
-    {
-        "oneOf": [
-            {
-                "type": "object",
-                "properties": {name: schema},
-                "required": [name],
-                "additionalProperties": False,
-            }
-            for name, schema in {
-                "json": {"type": "object"},
-                "regex": {"type": "string", "format": "regex"},
-                "choice": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                "grammar": {"type": "string"},
-            }.items()
-        ]
-    },
-)
 # Options with transformers' names and meanings, and vLLM's.
 _SAMPLING = (
     Field("temperature", number(0, 2), "0 is greedy; above 0 samples"),
@@ -142,81 +80,20 @@ _SAMPLING = (
     Field("stop_token_ids", list_of(TOKEN, 0, 64), "tokens that end an answer, beside the model's"),
     Field("ignore_eos", FLAG, "no token ends an answer"),
     Field("min_tokens", integer(0, COUNT), "no end before so many new tokens"),
-    Field("structured_outputs", _outputs, "one of json, regex, choice and grammar"),
+    Field("structured_outputs", OUTPUTS, "one of json, regex, choice and grammar"),
     Field("n", integer(1, 128), "how many answers; at most the server's rows"),
     Field("stream", FLAG, "send the answer as server-sent events"),
-    Field("stream_options", mapping(ANYTHING, "an object with include_usage", {
-        "type": "object",
-        "properties": {
-            "include_usage": {"type": ["boolean", "null"]},
-            "include_obfuscation": {"enum": [False, None]},
-        },
-        "additionalProperties": False,
-    }), "`include_usage`: a last chunk with the usage; only with `stream`"),
+    Field("stream_options", STREAM_OPTIONS, "`include_usage`: a last chunk with the usage; only with `stream`"),
 )  # fmt: skip
-_format = mapping(
-    ANYTHING,
-    'an object with type "text", "json_object" or "json_schema"',
-    {
-        "type": "object",
-        "oneOf": [
-            {
-                "properties": {"type": {"enum": ["text", "json_object"]}},
-                "additionalProperties": False,
-            },
-            {
-                "properties": {
-                    "type": {"const": "json_schema"},
-                    "json_schema": {
-                        "type": "object",
-                        "properties": {
-                            "name": {"type": "string"},
-                            "description": {"type": "string"},
-                            "schema": {"type": "object"},
-                            "strict": {"type": ["boolean", "null"]},
-                        },
-                        "required": ["schema"],
-                        "additionalProperties": False,
-                    },
-                },
-                "required": ["json_schema"],
-                "additionalProperties": False,
-            },
-        ],
-        "required": ["type"],
-    },
-)
-_part = {
-    "type": "object",
-    "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
-    "required": ["type", "text"],
-    "additionalProperties": False,
-}
-_message = mapping(
-    ANYTHING,
-    "a message",
-    {
-        "type": "object",
-        "properties": {
-            "role": {"enum": ["system", "developer", "user", "assistant"]},
-            "content": {
-                "anyOf": [{"type": "string"}, {"type": "array", "items": _part, "minItems": 1}]
-            },
-            "name": {"type": ["string", "null"]},
-        },
-        "required": ["role", "content"],
-        "additionalProperties": False,
-    },
-)
 _MESSAGES = Field(
     "messages",
-    list_of(_message, 1, words="a list of messages, at least one"),
+    list_of(MESSAGE, 1, words="a list of messages, at least one"),
     "the conversation, for the checkpoint's own chat template; content is text",
     required=True,
 )
 _TOOLS = (
-    Field("tools", list_of(_tool, 0, 128), "functions, for the checkpoint's own chat template"),
-    Field("tool_choice", _choice, "`none`, `auto`, `required`, or one function"),
+    Field("tools", list_of(TOOL, 0, 128), "functions, for the checkpoint's own chat template"),
+    Field("tool_choice", CHOICE, "`none`, `auto`, `required`, or one function"),
     Field("parallel_tool_calls", FLAG, "`false`: at most one call"),
 )
 CHAT = (
@@ -227,7 +104,7 @@ CHAT = (
     *_SAMPLING,
     Field("logprobs", FLAG, "the log-probability of each token, of the model's own logits"),
     Field("top_logprobs", integer(0, 20), "the likeliest tokens with it; only with `logprobs`"),
-    Field("response_format", _format, "text, json_object, or json_schema, which is always strict"),
+    Field("response_format", FORMAT, "text, json_object, or json_schema, which is always strict"),
     *_TOOLS,
     Field("chat_template_kwargs", OBJECT, "further variables of the chat template"),
     Field("documents", list_of(OBJECT, 1), "documents, for the chat template"),
@@ -247,7 +124,7 @@ COMPLETION = (
     Field("logprobs", integer(0, 20), "log-probabilities, with so many of the likeliest tokens"),
     Field("echo", FLAG, "the answer begins with the prompt; not with `stream`"),
     Field("best_of", one_of(1), "only 1", idle="as many answers are made as are returned"),
-    Field("response_format", _format, "as in chats"),
+    Field("response_format", FORMAT, "as in chats"),
     *_FOR_OTHERS,
 )
 EMBEDDING = (
@@ -267,8 +144,8 @@ TOKENIZE = (
     *_NAMED,
     Field("content", TEXT, "llama.cpp's name of the text"),
     Field("prompt", TEXT, "vLLM's name of the text"),
-    Field("messages", list_of(_message, 1), "a conversation, for the chat template"),
-    Field("tools", list_of(_tool, 0, 128), "functions, for the chat template"),
+    Field("messages", list_of(MESSAGE, 1), "a conversation, for the chat template"),
+    Field("tools", list_of(TOOL, 0, 128), "functions, for the chat template"),
     Field("chat_template_kwargs", OBJECT, "further variables of the chat template"),
     Field("add_special", FLAG, "with `content`: as the tokenizer begins a text; default: false"),
     Field("add_special_tokens", FLAG, "with `prompt`: the same; default: true"),
@@ -281,29 +158,14 @@ DETOKENIZE = (
 )
 RESPONSE = (
     *_NAMED,
-    Field("input", either(text(1), list_of(_message, 1)), "a text, or messages", required=True),
+    Field("input", either(text(1), list_of(MESSAGE, 1)), "a text, or messages", required=True),
     Field("instructions", TEXT, "a system message before the input"),
     Field("max_output_tokens", integer(1, COUNT), "the most new tokens; default: what fits"),
     Field("temperature", number(0, 2), "0 is greedy; above 0 samples"),
     Field("top_p", number(0, 1, above=True), "samples"),
     Field(
         "text",
-        mapping(
-            ANYTHING,
-            "an object with format",
-            {
-                "type": "object",
-                "properties": {
-                    "format": {
-                        "type": ["object", "null"],
-                        "properties": {"type": {"enum": ["text", "json_object"]}},
-                        "required": ["type"],
-                        "additionalProperties": False,
-                    }
-                },
-                "additionalProperties": False,
-            },
-        ),
+        FORMAT_OF_TEXT,
         "`format`: text, json_object or json_schema",
     ),
     Field("stream", FLAG, "send events as the answer is made"),

@@ -14,9 +14,9 @@ from .errors import ApiError
 __all__ = ["messages_of"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-FIELDS = {
-    "role", "content", "name", "tool_calls", "tool_call_id", "refusal", "reasoning_content",
-}  # fmt: skip
+FIELDS = frozenset(
+    "role content name tool_calls tool_call_id refusal reasoning_content reasoning".split()
+)
 # Chats have the first, responses the others; the last is of an answer that comes back.
 PARTS = {
     "text": {"type", "text"},
@@ -45,7 +45,7 @@ def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
     if "content" not in given and not calls:
         _refuse(f"{where} has no content", "a text, or a list of text parts", where)
     made["content"] = _content(given.get("content", ""), where)
-    for name in ("name", "tool_call_id", "reasoning_content"):
+    for name in ("name", "tool_call_id", "reasoning_content", "reasoning"):
         if name in given:
             if not isinstance(given[name], str):
                 _refuse(f"{name} of {where} is {given[name]!r:.80}", "a text", where)

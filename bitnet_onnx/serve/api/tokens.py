@@ -70,9 +70,17 @@ def _tokenized(served: Served, values: Mapping[str, Any]) -> dict[str, Any]:
     pieces = [served.pieces.text(token) for token in ids]
     tokens: list[Any] = ids
     if values.get("with_pieces"):
-        tokens = [{"id": i, "piece": piece} for i, piece in zip(ids, pieces, strict=True)]
+        tokens = [{"id": token, "piece": _piece(served.pieces.raw(token))} for token in ids]
     found = {"tokens": tokens, "count": len(ids), "max_model_len": served.context}
     return {**found, "token_strs": pieces} if values.get("return_token_strs") else found
+
+
+def _piece(raw: bytes) -> str | list[int]:
+    """Return a token's text, or its bytes where they are no text, as llama.cpp does."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return list(raw)
 
 
 def _ids(served: Served, values: Mapping[str, Any], kind: str) -> list[int]:

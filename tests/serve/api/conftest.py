@@ -12,7 +12,7 @@ import bitnet_onnx
 from bitnet_onnx.generation.model import Model
 
 if TYPE_CHECKING:
-    from tests.support.serving import Served
+    from tests.support.serve.serving import Served
 
 for package in ("starlette", "uvicorn", "prometheus_client", "httpx", "openai"):
     pytest.importorskip(package, reason="the extra server and the packages of its tests")
@@ -20,7 +20,7 @@ for package in ("starlette", "uvicorn", "prometheus_client", "httpx", "openai"):
 
 @pytest.fixture(scope="session")
 def server(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    from tests.support.serving import served, with_template
+    from tests.support.serve.serving import served, with_template
 
     calling = with_template(demo_artifact, tmp_path_factory.mktemp("served") / "calling")
     with served({"demo": demo_artifact, "calling": calling}) as found:

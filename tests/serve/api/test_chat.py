@@ -14,7 +14,7 @@ from bitnet_onnx.generation.model import Model
 
 openai = pytest.importorskip("openai")
 if TYPE_CHECKING:
-    from tests.support.serving import Served
+    from tests.support.serve.serving import Served
 
 CHATS = [
     [{"role": "user", "content": text}]

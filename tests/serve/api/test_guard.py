@@ -15,7 +15,7 @@ from bitnet_onnx.serve.api import chat
 from bitnet_onnx.serve.models import Limits
 
 if TYPE_CHECKING:
-    from tests.support.serving import Served
+    from tests.support.serve.serving import Served
 
 SECRET = "a prompt that nobody else may see"
 BODY = {"messages": [{"role": "user", "content": SECRET}], "max_tokens": 1, "model": "demo"}
@@ -25,7 +25,7 @@ LONG = json.dumps({**BODY, "messages": [{"role": "user", "content": "a" * 400}]}
 
 @pytest.fixture(scope="module")
 def keyed(demo_artifact: Path) -> Any:
-    from tests.support.serving import served
+    from tests.support.serve.serving import served
 
     limits = Limits(threads=1, body=1000, context=64, rows=2)
     places: dict[str, Any] = {"allowed": ["llm.example"], "origins": ["https://chat.example"]}

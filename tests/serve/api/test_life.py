@@ -25,7 +25,7 @@ from bitnet_onnx.serve.models import Limits, named_folders
 from bitnet_onnx.serve.run import Place, bound
 
 if TYPE_CHECKING:
-    from tests.support.serving import Served
+    from tests.support.serve.serving import Served
 
 CHAT = "/v1/chat/completions"
 USER = [{"role": "user", "content": "What follows Monday?"}]
@@ -61,7 +61,7 @@ def test_a_client_that_goes_away_ends_its_answer(server: Served, stream: bool) -
 
 
 def test_a_full_queue_is_429(demo_artifact: Path) -> None:
-    from tests.support.serving import served
+    from tests.support.serve.serving import served
 
     with served({"demo": demo_artifact}, Limits(threads=1, rows=1, queue=0)) as server:
         with connected(server, stream=True) as connection:
@@ -74,7 +74,7 @@ def test_a_full_queue_is_429(demo_artifact: Path) -> None:
 
 
 def test_a_request_has_an_end(demo_artifact: Path) -> None:
-    from tests.support.serving import served
+    from tests.support.serve.serving import served
 
     with served({"demo": demo_artifact}, Limits(threads=1, seconds=0)) as server:
         found = server.post(CHAT, LONG)
@@ -86,7 +86,7 @@ def test_a_request_has_an_end(demo_artifact: Path) -> None:
 def test_a_reload_changes_the_model_and_no_running_answer(
     demo_artifact: Path, tmp_path: Path
 ) -> None:
-    from tests.support.serving import served, with_template
+    from tests.support.serve.serving import served, with_template
 
     folder = with_template(demo_artifact, tmp_path / "model")
     body = {"messages": USER}

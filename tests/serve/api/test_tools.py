@@ -14,7 +14,7 @@ from bitnet_onnx.serve.api.tools import Calling, Splitter, calling_of
 from bitnet_onnx.text.tool_calls import parse_tool_calls
 
 if TYPE_CHECKING:
-    from tests.support.serving import Served
+    from tests.support.serve.serving import Served
 
 PLACE = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Rome"]}}, "required": ["city"],
          "additionalProperties": False}  # fmt: skip
