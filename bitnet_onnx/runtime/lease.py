@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from .cache.moves import copy_row, part_of, widened
 from .integers import Ids
 from .steps import Steps
 from .users import User
@@ -68,7 +69,7 @@ class Lease(User):
 
     def part(self, row: int, begin: int, end: int) -> dict[str, np.ndarray]:
         """Return a copy of some positions of a row, by the names of the cache's buffers."""
-        return self._call(self, lambda steps: steps.cache.part(row, begin, end))
+        return self._call(self, lambda steps: part_of(steps.cache, row, begin, end))
 
     def fill(self, ids: Ids, write: Callable[[Mapping[str, np.ndarray]], None], row: int) -> None:
         """Replace a row by ids and what ``write`` puts into its buffers [kv heads, S, ...]."""
@@ -77,7 +78,14 @@ class Lease(User):
 
     def copy(self, source: int, target: int, length: int) -> None:
         """Replace a row by the first positions of another one."""
-        self._call(self, lambda steps: steps.cache.copy(source, target, length))
+        self._call(self, lambda steps: copy_row(steps.cache, source, target, length))
+
+    def widen(self, ahead: int) -> bool:
+        """Grow a layer of the cache where the longest row has less room than this.
+
+        Return whether there was one.
+        """
+        return self._call(self, lambda steps: widened(steps.cache, ahead))
 
     def truncate(self, length: int, row: int = 0) -> None:
         self._call(self, lambda steps: steps.cache.truncate(length, row))

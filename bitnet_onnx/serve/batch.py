@@ -27,6 +27,7 @@ from .stats import Stats
 
 __all__ = ["Batch", "Ended"]
 
+AHEAD = 256  # positions of room that are left when a cache begins to grow, layer by layer
 Ended = Callable[[Active, str, BitNetError | None], None]
 
 
@@ -47,7 +48,7 @@ class Batch:
     ) -> None:
         """ended: is told of each request that ends, and why."""
         self._session, self._rows, self._clock, self._ended = session, rows, clock, ended
-        self._exact = session.exact_in_groups
+        self._exact, self._layers = session.exact_in_groups, session.artifact.num_hidden_layers
         self._pace = Pace(chunk)
         self._prefixes = Prefixes(prefix_bytes) if self._exact and prefix_bytes else None
         self._running: list[Active] = []  # by their rows
@@ -79,6 +80,16 @@ class Batch:
     def positions(self) -> int:
         """Return how many positions of prompts may be computed before the next step."""
         return self._pace.positions(len(self._running)) if self._exact else CHUNK
+
+    def grown(self) -> int:
+        """Let the cache grow a bit while answers run; return ``positions`` beside it."""
+        found = self.positions()
+        try:
+            widened = bool(self._running) and self._lease.widen(AHEAD)
+        except MemoryError:  # whoever needs the room ends then
+            widened = False
+        # So few that all layers have grown before the room is needed.
+        return min(found // 2, AHEAD // self._layers) if widened else found
 
     def begin(self, active: Active) -> None:
         """Give a request the row behind the running ones, with what is known of its prompt."""
@@ -174,7 +185,7 @@ class Batch:
             self._leave(longest, "error", as_error(error))
             return
         now = self._clock()
-        self._pace.stepped(now - start)
+        self._pace.stepped(len(rows), now - start)
         self.stats.decode_seconds += now - start
         self.stats.steps += 1
         self.stats.row_steps += len(rows)

@@ -5,36 +5,41 @@ Knows measured seconds; does not know sessions.
 
 from __future__ import annotations
 
-from ..runtime.calls import OVERHEAD
-
 __all__ = ["Pace"]
 
-SHARE = 2.0  # steps that a part of a prompt may take: with its own step, two tokens are 3 apart
-LEAST = 8  # positions, so that a prompt comes to its end
+SHARE = 1.75  # steps that a part of a prompt may take: two tokens are 2.75 apart, before noise
+FIRST = 8  # positions, before anything was measured
+GROWTH = 1.5  # from part to part
 
 
 class Pace:
-    """The size of the parts of prompts, corrected by what each part and each step takes."""
+    """The size of the parts of prompts, from what the last part and the last steps took."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._size: float | None = None
-        self._step = 0.0
+        self._part = FIRST, 0.0  # positions and seconds
+        self._asked = 0
+        self._steps = dict[int, float]()  # seconds by rows
+        self._step = 0.0  # seconds of the last one
 
     def positions(self, running: int) -> int:
         """Return how many positions may be computed before the next step of so many rows."""
+        self._asked = self._most
         if not running:
-            return self._most
-        if self._size is None:  # nothing is measured: a call costs as OVERHEAD says
-            self._size = SHARE * (OVERHEAD + running) - OVERHEAD
-        self._size = min(max(self._size, LEAST), self._most)
-        return int(self._size)
+            return self._asked
+        size, seconds = self._part
+        # A call has a fixed cost, so a larger part takes less than this says, and the next one
+        # grows; a smaller one takes more, and the next one shrinks.
+        step = self._steps.get(running, self._step)
+        wanted = size * SHARE * step / seconds if seconds and step else FIRST
+        self._asked = min(max(int(min(wanted, GROWTH * size + 1)), 1), self._most)
+        return self._asked
 
-    def stepped(self, seconds: float) -> None:
-        """Take what a step took."""
-        self._step = seconds
+    def stepped(self, rows: int, seconds: float) -> None:
+        """Take what a step of so many rows took."""
+        self._step = self._steps[rows] = seconds
 
     def computed(self, positions: int, seconds: float) -> None:
-        """Take what a part of a prompt took; only parts of the full size say something."""
-        if self._size is not None and positions == int(self._size) and seconds and self._step:
-            self._size *= min(max(SHARE * self._step / seconds, 0.5), 1.5)
+        """Take what a part of a prompt took; the end of a prompt, a shorter one, says little."""
+        if positions == self._asked:
+            self._part = positions, seconds

@@ -161,7 +161,7 @@ class Scheduler:
     def _tick(self) -> None:
         """Compute parts of prompts, as many as running answers can wait for, and a step."""
         self._sweep()
-        batch, left = self._batch, self._batch.positions()
+        batch, left = self._batch, self._batch.grown()
         while left > 0 and (batch.filling or self._begin()):
             fed = batch.feed(left) if batch.filling else 0
             left = min(left - fed - OVERHEAD, batch.positions())

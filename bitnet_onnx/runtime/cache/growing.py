@@ -113,19 +113,39 @@ class Cache:
             raise GenerationError(
                 f"a row would hold {positions} positions, expected at most the context of {limit}"
             )
-        capacity, filled = self.capacity, max(self.lengths)
+        capacity = self.capacity
         # Where growing failed half-way, the buffers shrink again as long as that is enough.
-        if max(positions, filled) > capacity:
-            capacity = min(-(-max(positions, filled) // BLOCK) * BLOCK, limit)
-        if self._state.ids.shape[1] < capacity:
-            ids = np.zeros((self.rows, capacity), np.int64)
-            ids[:, :filled] = self._state.ids[:, :filled]
-            self._state = replace(self._state, ids=ids)
+        needed = max(positions, *self.lengths)
+        if needed > capacity:
+            capacity = min(-(-needed // BLOCK) * BLOCK, limit)
+        self._make_room_for_ids(capacity)
         # One at a time, so that no two copies of the whole are in memory.
         for name in self.layout.names:
             if self.buffers[name].shape[2] != capacity:
                 self._resize(name, capacity)
         self._state = replace(self._state, capacity=capacity)
+
+    def widen(self) -> None:
+        """Grow one more layer, so that a cache that grows in time keeps no step waiting for long.
+
+        Steps go on meanwhile: the buffers of a layer are of one capacity.
+        """
+        self.reserve(max(1, *self.lengths))
+        wider = min((self._state.capacity // BLOCK + 1) * BLOCK, self.layout.context_length)
+        self._make_room_for_ids(wider)
+        narrow = [name for name in self.layout.names if self.buffers[name].shape[2] < wider]
+        for name in narrow[: len(self.layout.names) // self.layout.num_layers]:
+            self._resize(name, wider)
+            for row, length in enumerate(self.lengths):  # pages are given when they are written
+                self.buffers[name][row, :, length:] = 0
+        self._state = replace(self._state, capacity=self.capacity)
+
+    def _make_room_for_ids(self, capacity: int) -> None:
+        held = self._state.ids
+        if held.shape[1] < capacity:
+            ids = np.zeros((self.rows, capacity), np.int64)
+            ids[:, : held.shape[1]] = held
+            self._state = replace(self._state, ids=ids)
 
     def _resize(self, name: str, capacity: int) -> None:
         state = self._state
@@ -221,24 +241,11 @@ class Cache:
                 "whose numbers are those of its ids"
             )
 
-    def part(self, row: int, begin: int, end: int) -> dict[str, np.ndarray]:
-        """Return a copy of some positions of a row, by the names of the buffers."""
-        return {n: array[row, :, begin:end].copy() for n, array in self._state.buffers.items()}
-
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Replace a row by the first positions of another one."""
-
-        def write(buffers: Mapping[str, np.ndarray]) -> None:
-            for name, array in self._state.buffers.items():
-                buffers[name][:] = array[source, :, :length]
-
-        self.fill(self._state.ids[source, :length], write, target)
-
     def _copy(self, row: int) -> CachedRow:
         state, row = self._state, self._row(row)
         length = state.lengths[row]
-        ids = state.ids[row, :length].copy()
-        return CachedRow(self.layout, ids, self.part(row, 0, length))
+        buffers = {name: array[row, :, :length].copy() for name, array in state.buffers.items()}
+        return CachedRow(self.layout, state.ids[row, :length].copy(), buffers)
 
     def put(self, kept: CachedRow, row: int = 0) -> None:
         """Replace a row by one that ``take`` returned, here or in a cache of the same layout."""
