@@ -161,7 +161,7 @@ def _schema(table: Sequence[Field], name: str, models: Sequence[Served]) -> dict
         if not field.required:
             schema = {"anyOf": [schema, {"type": "null"}]}
         properties[field.name] = {**schema, "description": about}
-    found = {
+    found: dict[str, Any] = {
         "type": "object",
         "properties": properties,
         "required": [field.name for field in table if field.required],

@@ -83,7 +83,8 @@ _SAMPLING = (
     Field("structured_outputs", OUTPUTS, "one of json, regex, choice and grammar"),
     Field("n", integer(1, 128), "how many answers; at most the server's rows"),
     Field("stream", FLAG, "send the answer as server-sent events"),
-    Field("stream_options", STREAM_OPTIONS, "`include_usage`: a last chunk with the usage; only with `stream`"),
+    Field("stream_options", STREAM_OPTIONS,
+          "`include_usage`: a last chunk with the usage; only with `stream`"),
 )  # fmt: skip
 _MESSAGES = Field(
     "messages",

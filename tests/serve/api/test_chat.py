@@ -45,7 +45,7 @@ def test_an_answer_is_that_of_generate(client: Any, alone: Model, chat: Any) -> 
 
 def test_a_stream_joins_to_the_answer_and_ends_with_the_usage(client: Any, alone: Model) -> None:
     expected = alone.generate(CHATS[0], max_new_tokens=40, eos_token_id=None)
-    options = {"max_tokens": 40, "extra_body": LONG}
+    options: Any = {"max_tokens": 40, "extra_body": LONG}
     chunks = list(
         ask(client, CHATS[0], stream=True, stream_options={"include_usage": True}, **options)
     )
@@ -103,7 +103,7 @@ def test_fields_are_options_of_generate(
 
 
 def test_each_of_n_answers_has_its_own_seed(client: Any) -> None:
-    options = {"temperature": 2, "max_tokens": 12, "extra_body": LONG}
+    options: Any = {"temperature": 2, "max_tokens": 12, "extra_body": LONG}
     several = ask(client, CHATS[0], n=3, seed=4, **options)
     one = [ask(client, CHATS[0], seed=4 + i, **options) for i in range(3)]
     texts = [choice.message.content for choice in several.choices]

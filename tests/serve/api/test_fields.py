@@ -67,7 +67,7 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
 
-REFUSED: list[tuple[str, dict[str, Any], str]] = [
+REFUSED: list[tuple[str, dict[str, Any], str | None]] = [
     ("chat/completions", {"temperature": "hot"}, "temperature"),
     ("chat/completions", {"temperature": 2.1}, "temperature"),
     ("chat/completions", {"n": 9}, "n"),
