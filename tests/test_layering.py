@@ -52,7 +52,7 @@ generation: checks watermarking beam_options options fields config constraints.o
     watermark text chat model
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
-serve: server page stats requests prefixes pace active batch scheduler
+serve: server page stats requests prefixes prefix_files pace active batch scheduler
 cli: streams parsing common template options progress prompt_cache conversation.terminal
     conversation.saved export convert generate chat
     embed bench verify info synthesize demo web main
