@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from ..errors import ConfigError
 from .common import say
@@ -55,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         group.add_argument(name, type=int, default=default, help=f"{about}; default: {default}")
     group.add_argument(
+        "--prefix-folder",
+        type=Path,
+        help="a folder for those beginnings, which are written at the end and read again; default:"
+        " none",
+    )
+    group.add_argument(
         "--context", type=int, help="tokens of a prompt and its answer; default: the artifact's"
     )
     parser.add_argument("--no-log", action="store_true", help="print no line for each request")
@@ -85,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
         queue=args.queue,
         context=args.context,
         prefix_cache=args.prefix_cache,
+        prefix_folder=args.prefix_folder,
         seconds=args.timeout,
         body=args.max_body,
         threads=args.threads,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from .cache.moves import copy_row, part_of, widened
+from .cache.saved import load_row, save_row
 from .integers import Ids
 from .steps import Steps
 from .users import User
@@ -79,6 +81,12 @@ class Lease(User):
     def copy(self, source: int, target: int, length: int) -> None:
         """Replace a row by the first positions of another one."""
         self._call(self, lambda steps: copy_row(steps.cache, source, target, length))
+
+    def save(self, path: Path, row: int) -> None:
+        self._call(self, lambda steps: save_row(steps.cache, path, row))
+
+    def load(self, path: Path, row: int) -> None:
+        self._call(self, lambda steps: load_row(steps.cache, path, row))
 
     def widen(self, ahead: int) -> bool:
         """Grow a layer of the cache where the longest row has less room than this.

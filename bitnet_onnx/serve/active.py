@@ -11,7 +11,6 @@ from time import perf_counter
 import numpy as np
 
 from ..errors import BitNetError, GenerationError
-from ..generation.loop import check_stream
 from ..generation.model import Model
 from ..generation.rows import FinishReason, Row, checked_prompt
 from ..generation.text import Writer, prepared
@@ -35,10 +34,10 @@ class Active:
     def __init__(self, model: Model, request: Request) -> None:
         """Raise GenerationError for what a row of the session cannot do."""
         check_request(request)
-        check_stream(request.config)
         session, tokenizer = model.session, model.tokenizer
         config, extras = prepared(session, tokenizer, request.config, request.extras)
-        self.row = Row(checked_prompt(session, request.ids), config, extras)
+        ids = checked_prompt(session, request.ids)
+        self.row = Row(ids, config, extras, number=request.number, prompt_number=0)
         self.request = request
         self.cancelled = threading.Event()
         self._writer = Writer(tokenizer, config)

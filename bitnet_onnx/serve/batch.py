@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from ..runtime.session import Session
 from ..runtime.steps import CHUNK
 from .active import Active, as_error
 from .pace import Pace
+from .prefix_files import load_prefixes, save_prefixes
 from .prefixes import Prefixes, shared
 from .stats import Stats
 
@@ -43,6 +45,7 @@ class Batch:
         rows: int,
         chunk: int,
         prefix_bytes: int,
+        prefix_folder: Path | None,
         clock: Callable[[], float],
         ended: Ended,
     ) -> None:
@@ -56,7 +59,18 @@ class Batch:
         self._place = 0  # the row that is filled; no running one
         self._begun = 0.0
         self.stats = Stats()
+        self._folder = prefix_folder
         self._claim()
+        try:
+            self._load()
+        except BaseException:
+            self._lease.release()
+            raise
+
+    def _load(self) -> None:
+        if self._folder is not None and self._prefixes is not None:
+            load_prefixes(self._folder, self._lease, self._prefixes)
+            self.stats.prefix_bytes = self._prefixes.bytes
 
     def _claim(self) -> None:
         self._lease = self._session.claim()
@@ -255,5 +269,9 @@ class Batch:
         self._claim()
 
     def close(self) -> None:
-        """Leave the session to others."""
-        self._lease.release()
+        """Leave the session to others; write what is kept into its folder."""
+        try:
+            if self._folder is not None and self._prefixes is not None:
+                save_prefixes(self._folder, self._lease, self._prefixes)
+        finally:
+            self._lease.release()

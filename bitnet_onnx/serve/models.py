@@ -41,6 +41,8 @@ class Limits:
     """Tokens of a prompt and its answer; None: the artifact's context."""
     prefix_cache: int = 1 << 28
     """Bytes of the memory for prompts' beginnings."""
+    prefix_folder: Path | None = None
+    """Where those are kept while the server does not run."""
     seconds: float = 600.0
     """Of a request, from its arrival to its end."""
     body: int = 8 << 20
@@ -81,8 +83,13 @@ class Generating(Served):
         context = min(limits.context or artifact.context_length, artifact.context_length)
         super().__init__(name, artifact, limits, model.tokenizer, context)
         self.model = model
+        folder = limits.prefix_folder
         self.scheduler = Scheduler(
-            model, rows=limits.rows, queue=limits.queue, prefix_bytes=limits.prefix_cache
+            model,
+            rows=limits.rows,
+            queue=limits.queue,
+            prefix_bytes=limits.prefix_cache,
+            prefix_folder=None if folder is None else folder / artifact.fingerprint[:16],
         )
         self._encoding, self._scoring = threading.Lock(), threading.Lock()
         self._scorer: Session | None = None

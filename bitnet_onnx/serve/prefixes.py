@@ -74,6 +74,16 @@ class Prefixes:
         nodes, length = self._walk(ids)
         return Found(nodes, length)
 
+    def texts(self) -> Iterator[tuple[np.ndarray, Found]]:
+        """Yield each text that is kept, the one that was used last at the end."""
+        for leaf in sorted(self._leaves(), key=lambda node: node.used):
+            nodes, node = list[_Node](), leaf
+            while node.parent is not None:
+                nodes.insert(0, node)
+                node = node.parent
+            ids = np.concatenate([node.ids for node in nodes])
+            yield ids, Found(nodes, len(ids))
+
     def keep(self, ids: Sequence[int], part: Callable[[int, int], Buffers]) -> None:
         """Keep the positions of ids, as far as the limit allows.
 

@@ -12,7 +12,7 @@ from ..errors import BitNetError, GenerationError
 from ..generation.config import GenerationConfig
 from ..generation.extras import Extras
 from ..generation.rows import GenerationResult
-from ..runtime.integers import Ids
+from ..runtime.integers import Ids, integer
 
 __all__ = ["End", "Event", "QueueFull", "Request", "Token", "check_request"]
 
@@ -63,6 +63,9 @@ class Request:
     """How many of the likeliest ids are reported with each token; None reports no probability."""
     on_event: Callable[[Event], None]
     """Sees each event in the scheduler's thread; it must not block."""
+    number: int = 0
+    """Which answer to the prompt it is: with a seed, it draws what that one of
+    ``generate(num_return_sequences=...)`` draws."""
     deadline: float | None = None
     """When the request ends at the latest, by the scheduler's clock."""
 
@@ -70,6 +73,8 @@ class Request:
 def check_request(request: Request) -> None:
     """Raise GenerationError where a request asks for more than one row of a batch can give."""
     config, extras, logprobs = request.config, request.extras, request.logprobs
+    if integer("number", request.number) < 0:
+        raise GenerationError(f"number is {request.number}, expected 0 or more")
     for name in ("num_beams", "num_return_sequences"):
         if (number := getattr(config, name)) > 1:
             raise GenerationError(

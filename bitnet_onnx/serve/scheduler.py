@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from ..errors import BitNetError, GenerationError, SessionError
 from ..generation.model import Model
@@ -56,14 +57,16 @@ class Scheduler:
         queue: int = 64,
         chunk: int = 128,
         prefix_bytes: int = PREFIX_BYTES,
+        prefix_folder: str | Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """rows: how many requests run at a time. queue: how many more may wait.
 
         chunk: the most positions of a prompt that are computed at a time; fewer while answers run,
         so that less than four steps lie between two of their tokens. prefix_bytes: the memory of
-        beginnings that requests share; 0 shares nothing. clock: seconds, for deadlines and sums.
-        Raises GenerationError or SessionError.
+        beginnings that requests share; 0 shares nothing. prefix_folder: where they are written by
+        ``close`` and read again. clock: seconds, for deadlines and sums. Raises GenerationError or
+        SessionError.
         """
         if model.session.context_length == ENDLESS:
             raise GenerationError(
@@ -77,6 +80,7 @@ class Scheduler:
             rows,
             _within("chunk", chunk, 1, LONGEST_CHUNK),
             _within("prefix_bytes", prefix_bytes, 0),
+            None if prefix_folder is None else Path(prefix_folder),
             clock,
             self._end,
         )
@@ -84,6 +88,7 @@ class Scheduler:
         self._queue: deque[Active] = deque()
         self._open: set[Active] = set()
         self._closing = False
+        self._unsaved: BitNetError | None = None
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
@@ -128,6 +133,7 @@ class Scheduler:
         """Accept no more requests, and return once those that were accepted have ended.
 
         drain: let them come to their end, for so many seconds; else, and after that, cancel them.
+        Raises BitNetError where prefix_folder cannot be written.
         """
         with self._changed:
             self._closing = True
@@ -139,6 +145,14 @@ class Scheduler:
         self._thread.join(timeout)
         self._cancel()
         self._thread.join()
+        if self._unsaved is not None:
+            raise self._unsaved
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close(drain=error[0] is None)
 
     def _cancel(self) -> None:
         with self._changed:
@@ -156,7 +170,10 @@ class Scheduler:
                 self._tick()
             except Exception as error:
                 self._recover(as_error(error))
-        self._batch.close()
+        try:
+            self._batch.close()
+        except Exception as error:
+            self._unsaved = as_error(error)
 
     def _tick(self) -> None:
         """Compute parts of prompts, as many as running answers can wait for, and a step."""

@@ -166,6 +166,22 @@ def test_a_full_context_ends_a_request_and_no_other(model: Model, scheduler: Sch
     assert served(other.wait()) == alone(model, other)
 
 
+def test_answers_to_one_prompt_draw_as_those_of_generate(model: Model) -> None:
+    options: dict[str, Any] = {
+        "do_sample": True,
+        "seed": 7,
+        "max_new_tokens": 6,
+        "temperature": 3.0,
+    }
+    expected = model.generate_batch([LONG[:9]], num_return_sequences=3, **options)
+    with Scheduler(model, rows=2) as scheduler:
+        clients = [Client(LONG[:9], number=number, **options) for number in range(3)]
+        for client in clients:
+            client.submit(scheduler)
+    assert [client.result.ids for client in clients] == [each.result.ids for each in expected]
+    assert len({tuple(client.result.ids) for client in clients}) > 1
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_logprobs_are_those_of_the_network(model: Model, scheduler: Scheduler, count: int) -> None:
     client = endless(LONG[:9], 4, logprobs=count, repetition_penalty=2.0).submit(scheduler).wait()
@@ -490,6 +506,8 @@ def test_a_receiver_of_events_may_close(model: Model) -> None:
         ({"extras": Extras(negative_prompt_ids=[5])}, "a request has negative_prompt_ids"),
         ({"extras": Extras(assistant_model=5)}, "a request has an assistant_model, expected none"),
         ({"logprobs": -1}, "logprobs is -1, expected None or 0 to 1000"),
+        ({"number": -1}, "number is -1, expected 0 or more"),
+        ({"number": 1.5}, "number is 1.5, expected an integer"),
         ({"logprobs": True}, "logprobs is True, expected None or 0 to 1000"),
         ({"ids": []}, "prompt 0 is empty, expected at least one token"),
         ({"ids": [999]}, "prompt 0 holds the id 999, expected 0 to 831"),
@@ -526,3 +544,49 @@ def test_a_sink_cache_is_refused(demo_artifact: Path) -> None:
     assert isinstance(model, Model)
     with pytest.raises(GenerationError, match="the session has a sink cache, expected a dynamic"):
         Scheduler(model)
+
+
+# ------------------------------------------------------------------------------------- on disk
+
+
+def test_beginnings_outlive_a_scheduler(model: Model, tmp_path: Path) -> None:
+    folder = tmp_path / "kept" / "here"
+    texts = [LONG[:40], [*LONG[:30], 5, 6, 7], LONG[60:90]]
+    first = Scheduler(model, rows=1, prefix_folder=folder)
+    for text in texts:
+        endless(text, 1).submit(first).wait()
+    first.close()
+    (folder / "notes.txt").write_text("not ours")
+    assert len(list(folder.glob("*.cache"))) == 3
+    second = Scheduler(model, rows=2, prefix_folder=folder, prefix_bytes=1 << 30)
+    assert second.stats.prefix_bytes == first.stats.prefix_bytes
+    clients = [endless([*text, 9]).submit(second).wait() for text in texts]
+    assert [client.result.cached_tokens for client in clients] == [40, 33, 30]
+    second.close()
+    for client in clients:
+        assert served(client) == alone(model, client)
+    assert len(list(folder.glob("*.cache"))) == 3  # the longer ones in place of those
+    small = Scheduler(model, rows=1, prefix_folder=folder, prefix_bytes=200_000)
+    assert 0 < small.stats.prefix_bytes <= 200_000
+    small.close()
+    assert (folder / "notes.txt").exists()
+
+
+def test_a_folder_that_cannot_be_used_is_refused(model: Model, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(GenerationError, match="file cannot be used for beginnings of prompts"):
+        Scheduler(model, prefix_folder=file)
+    damaged = tmp_path / "kept" / f"{0:032x}.cache"
+    damaged.parent.mkdir()
+    damaged.write_text("not a cache")
+    with pytest.raises(GenerationError, match=f"{damaged.name} is not a prompt cache"):
+        Scheduler(model, prefix_folder=damaged.parent)
+    damaged.unlink()
+    scheduler = Scheduler(model, prefix_folder=damaged.parent)
+    client = endless(LONG[:5], 1).submit(scheduler).wait()
+    damaged.parent.rmdir()
+    damaged.parent.write_text("")
+    with pytest.raises(GenerationError, match="kept cannot be used for beginnings of prompts"):
+        scheduler.close()
+    assert client.reason == "length"

@@ -86,7 +86,7 @@ def _asked(served: Generating, values: Mapping[str, Any]) -> _Asked:
     logprobs = values.get("logprobs")
     prepared = []
     for prompt in prompts:
-        ids = _ids(served, prompt)
+        ids = _ids(served, prompt, values.get("add_special_tokens"))
         most = max(min(asked, room_for(served, ids)), 1)
         config = options_of(values, served.config, served, most)
         prepared.append(Prepared(served, ids, config, extras_of(values), n, logprobs))
@@ -94,9 +94,11 @@ def _asked(served: Generating, values: Mapping[str, Any]) -> _Asked:
     return _Asked(served, prepared, echoes if echo else None, asked, logprobs)
 
 
-def _ids(served: Generating, prompt: Any) -> list[int]:
+def _ids(served: Generating, prompt: Any, added: bool | None) -> list[int]:
+    if added is not None and not isinstance(prompt, str):
+        refuse("add_special_tokens", added, "a prompt that is a text with it")
     try:
-        ids = served.encode(prompt)
+        ids = served.encode(prompt) if added is not False else _bare(served, prompt)
     except BitNetError as error:
         raise error_of(error, "prompt") from None
     if not ids:
@@ -105,6 +107,10 @@ def _ids(served: Generating, prompt: Any) -> list[int]:
         if token >= served.artifact.vocab_size:
             refuse("prompt", token, f"token ids below {served.artifact.vocab_size}")
     return ids
+
+
+def _bare(served: Generating, prompt: str) -> list[int]:
+    return served.tokenizer.encode(prompt, add_special_tokens=False)
 
 
 async def _whole(head: dict[str, Any], asked: _Asked, running: Running) -> dict[str, Any]:

@@ -120,6 +120,7 @@ COMPLETION = (
         "a text, token ids, or a list of either",
         required=True,
     ),
+    Field("add_special_tokens", FLAG, "with texts: as the tokenizer begins one; default: true"),
     Field("max_tokens", integer(0, COUNT), "the most new tokens; default: 16; 0 only with `echo`"),
     *_SAMPLING,
     Field("logprobs", integer(0, 20), "log-probabilities, with so many of the likeliest tokens"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
@@ -65,16 +65,14 @@ class Running:
         return running
 
     async def _submit(self, prepared: Prepared, copy: int, until: float) -> None:
-        config = prepared.config
-        if config.seed is not None and copy:
-            config = replace(config, seed=config.seed + copy)
         request = Request(
             ids=prepared.ids,
-            config=config,
+            config=prepared.config,
             extras=prepared.extras,
             logprobs=prepared.logprobs,
             on_event=partial(self._put, self.left),
             deadline=until,
+            number=copy,
         )
         self.left += 1
         try:

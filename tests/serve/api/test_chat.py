@@ -102,15 +102,18 @@ def test_fields_are_options_of_generate(
     assert found.usage.completion_tokens == len(expected.result.ids)
 
 
-def test_each_of_n_answers_has_its_own_seed(client: Any) -> None:
+def test_the_answers_of_n_are_those_of_generate(client: Any, alone: Model) -> None:
     options: Any = {"temperature": 2, "max_tokens": 12, "extra_body": LONG}
     several = ask(client, CHATS[0], n=3, seed=4, **options)
-    one = [ask(client, CHATS[0], seed=4 + i, **options) for i in range(3)]
+    expected = alone.generate(
+        CHATS[0], do_sample=True, temperature=2.0, max_new_tokens=12, eos_token_id=None, seed=4,
+        num_return_sequences=3,
+    )  # fmt: skip
     texts = [choice.message.content for choice in several.choices]
-    assert texts == [answer.choices[0].message.content for answer in one]
+    assert texts == [sequence.text for sequence in expected.sequences]
     assert len(set(texts)) == 3
     assert several.usage.completion_tokens == 36
-    assert several.usage.prompt_tokens == one[0].usage.prompt_tokens
+    assert several.usage.prompt_tokens == expected.result.prompt_tokens
 
 
 def test_log_probabilities_are_the_models_own(client: Any, alone: Model) -> None:

@@ -31,6 +31,9 @@ def test_prompts_are_texts_or_ids(server: Served, alone: Model) -> None:
         assert [choice["text"] for choice in found["choices"]] == expected
         assert [choice["index"] for choice in found["choices"]] == [0, 1, 2]
         assert found["usage"]["prompt_tokens"] == sum(map(len, ids))
+    bare = alone.tokenizer.encode(PROMPTS[0], add_special_tokens=False)
+    found = complete(server, prompt=PROMPTS[0], add_special_tokens=False)
+    assert found["usage"]["prompt_tokens"] == len(bare) == len(ids[0]) - 1
     for single in (PROMPTS[0], ids[0]):
         found = complete(server, prompt=single, max_tokens=8, ignore_eos=True)
         assert found["choices"][0]["text"] == expected[0]

@@ -39,6 +39,7 @@ class Client:
         on_token: Callable[[Client], object] | None = None,
         extras: Extras | None = None,
         logprobs: int | None = None,
+        number: int = 0,
         deadline: float | None = None,
         **options: Any,
     ) -> None:
@@ -54,7 +55,7 @@ class Client:
         )
         self.request = Request(
             ids=ids, config=self.config, extras=extras, logprobs=logprobs, on_event=self._take,
-            deadline=deadline,
+            number=number, deadline=deadline,
         )  # fmt: skip
         self.ticket: Ticket | None = None
 
