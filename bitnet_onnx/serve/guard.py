@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..errors import BitNetError
 from .api.common import STATE
-from .api.errors import ApiError, response_of
+from .api.errors import ApiError, error_of, response_of
 from .names import Names
 from .state import State
 
@@ -75,6 +76,8 @@ class Guard:
             return
         except ApiError as error:
             refused = error
+        except BitNetError as error:
+            refused = error_of(error)
         except HTTPException as error:
             refused = _of_routing(error)
         except ClientDisconnect:
@@ -86,7 +89,14 @@ class Guard:
         if sent.started:  # the client sees an answer that is cut off
             sent.status = refused.status
             raise ClientDisconnect
+        refused.message = self._without_paths(refused.message)
         await response_of(refused)(scope, body, sent)
+
+    def _without_paths(self, message: str) -> str:
+        """Return a message that names models in the place of their folders."""
+        for name, served in self._state.models.items():
+            message = message.replace(str(served.artifact.folder), name)
+        return message
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -5,6 +5,7 @@ Knows artifacts, schedulers and tokenizers; does not know HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,8 @@ class Generating(Served):
             prefix_folder=None if folder is None else folder / artifact.fingerprint[:16],
         )
         self._encoding, self._scoring = threading.Lock(), threading.Lock()
+        self.turn = asyncio.Lock()
+        """Of ``score``: who waits for it holds no thread."""
         self._scorer: Session | None = None
 
     @property
@@ -159,16 +162,17 @@ class Embedding(Served):
         assert isinstance(model, EmbeddingModel)
         super().__init__(name, artifact, limits, model.tokenizer, artifact.context_length)
         self.model = model
-        self.running = threading.Lock()
-        """One call at a time: it uses all threads."""
+        self.turn, self._running = asyncio.Lock(), threading.Lock()
+        """Of ``embed``, which uses all threads: who waits for it holds none."""
 
-    def encode(self, prompt: str) -> list[int]:
-        """Return the ids of a text as ``embed`` feeds them."""
-        return self.model.ids(prompt)
+    def embed(self, texts: list[Any], prompt: str | None, dimensions: int | None) -> np.ndarray:
+        """Return the vectors of texts, as ``EmbeddingModel.embed``."""
+        with self._running:
+            return self.model.embed(texts, prompt, dimensions)
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
         """Free ONNX Runtime's session after the running call."""
-        with self.running:
+        with self._running:
             self.model.close()
 
 

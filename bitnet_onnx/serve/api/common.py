@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +23,7 @@ from .reading import json_of, values_of
 __all__ = ["STATE", "answer", "body_of", "fingerprint", "made_id", "model_of", "now", "state_of"]
 
 STATE = "bitnet_onnx.state"
+LARGE = 1 << 16  # bytes of a body that other requests are not kept waiting for
 S = TypeVar("S", bound=Served)
 
 
@@ -40,7 +42,9 @@ async def body_of(request: Request, table: Sequence[Field]) -> dict[str, Any]:
             f"the content-type is {kind!r:.80}, expected application/json",
             code="unsupported_media_type",
         )
-    return values_of(json_of(await request.body()), table)
+    body = await request.body()
+    read = json_of(body) if len(body) < LARGE else await run_in_threadpool(json_of, body)
+    return values_of(read, table)
 
 
 def model_of(request: Request, values: Mapping[str, Any], kind: type[S]) -> S:

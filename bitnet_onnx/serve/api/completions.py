@@ -98,7 +98,10 @@ def _ids(served: Generating, prompt: Any, added: bool | None) -> list[int]:
     if added is not None and not isinstance(prompt, str):
         refuse("add_special_tokens", added, "a prompt that is a text with it")
     try:
-        ids = served.encode(prompt) if added is not False else _bare(served, prompt)
+        if added is False:
+            ids = served.tokenizer.encode(prompt, add_special_tokens=False)
+        else:
+            ids = served.encode(prompt)
     except BitNetError as error:
         raise error_of(error, "prompt") from None
     if not ids:
@@ -107,10 +110,6 @@ def _ids(served: Generating, prompt: Any, added: bool | None) -> list[int]:
         if token >= served.artifact.vocab_size:
             refuse("prompt", token, f"token ids below {served.artifact.vocab_size}")
     return ids
-
-
-def _bare(served: Generating, prompt: str) -> list[int]:
-    return served.tokenizer.encode(prompt, add_special_tokens=False)
 
 
 async def _whole(head: dict[str, Any], asked: _Asked, running: Running) -> dict[str, Any]:
@@ -151,7 +150,8 @@ async def _scored(asked: _Asked) -> list[list[Any]]:
         return [[] for _ in asked.prepared]
     found = []
     for each in asked.prepared:
-        scored = await run_in_threadpool(asked.served.score, each.ids, asked.logprobs)
+        async with asked.served.turn:
+            scored = await run_in_threadpool(asked.served.score, each.ids, asked.logprobs)
         rows = zip(each.ids[1:], scored, strict=True)
         found.append([(each.ids[0], None, ()), *((i, top.logprob, top.top) for i, top in rows)])
     return found

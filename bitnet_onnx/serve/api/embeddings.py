@@ -18,6 +18,7 @@ from ..models import Embedding
 from .common import answer, body_of, model_of
 from .errors import error_of
 from .fields import EMBEDDING
+from .running import or_gone
 
 __all__ = ["embeddings"]
 
@@ -26,7 +27,12 @@ async def embeddings(request: Request) -> Response:
     """Return the vector of each input."""
     values = await body_of(request, EMBEDDING)
     served = model_of(request, values, Embedding)
-    return answer(await run_in_threadpool(_embedded, served, values))
+    return answer(await or_gone(request.receive, _in_turn(served, values)))
+
+
+async def _in_turn(served: Embedding, values: Mapping[str, Any]) -> dict[str, Any]:
+    async with served.turn:
+        return await run_in_threadpool(_embedded, served, values)
 
 
 def _embedded(served: Embedding, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,8 +40,7 @@ def _embedded(served: Embedding, values: Mapping[str, Any]) -> dict[str, Any]:
     texts = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
     try:
         ids = [served.model.ids(t, name) if isinstance(t, str) else t for t in texts]
-        with served.running:
-            vectors = served.model.embed(texts, name, values.get("dimensions"))
+        vectors = served.embed(texts, name, values.get("dimensions"))
     except BitNetError as error:
         raise error_of(error, "input") from None
     in_base64 = values.get("encoding_format") == "base64"

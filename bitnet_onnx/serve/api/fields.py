@@ -36,7 +36,7 @@ __all__ = [
 
 BIG = (1 << 63) - 1
 IDS = (1 << 31) - 1
-COUNT = 1 << 30
+COUNT = 1 << 53  # what every client can write as a number
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ _SAMPLING = (
     Field("presence_penalty", number(-2, 2), "of new tokens, as OpenAI defines it"),
     Field("frequency_penalty", number(-2, 2), "of new tokens, as OpenAI defines it"),
     Field("repetition_penalty", number(0.01, 100), "of all tokens; 1 turns it off"),
-    Field("logit_bias", mapping(number(-100, 100), "an object of token ids and numbers from -100"
-          " to 100"), "added to the logits of tokens"),
+    Field("logit_bias", mapping(number(-100, 100), "at most 1024 token ids, each with a number"
+          " from -100 to 100", most=1024), "added to the logits of tokens"),
     Field("stop", _stop, "texts that end an answer without being part of it"),
     Field("stop_token_ids", list_of(TOKEN, 0, 64), "tokens that end an answer, beside the model's"),
     Field("ignore_eos", FLAG, "no token ends an answer"),

@@ -109,15 +109,19 @@ def list_of(kind: Kind, least: int = 0, most: int | None = None, words: str = ""
     return Kind(words or f"a list with {count}: {kind.words}", schema, read)
 
 
-def mapping(kind: Kind, words: str = "an object", schema: dict[str, Any] | None = None) -> Kind:
+def mapping(
+    kind: Kind, words: str, schema: dict[str, Any] | None = None, most: int | None = None
+) -> Kind:
     """An object whose values are of one kind."""
 
     def read(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or (most is not None and len(value) > most):
             raise Wrong
         return {name: kind.read(each) for name, each in value.items()}
 
-    found = {"type": "object", "additionalProperties": kind.schema}
+    found: dict[str, Any] = {"type": "object", "additionalProperties": kind.schema}
+    if most is not None:
+        found["maxProperties"] = most
     return Kind(words, found if schema is None else schema, read)
 
 

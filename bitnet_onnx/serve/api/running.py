@@ -79,7 +79,9 @@ class Running:
             # Compiling the form of an answer can take a second.
             self._tickets.append(await run_in_threadpool(prepared.served.scheduler.submit, request))
         except SessionError:  # it is closed
-            raise ApiError(503, "the server is stopping", code="stopping") from None
+            raise ApiError(
+                503, "the model is closing, expected a later request", code="stopping"
+            ) from None
         except BitNetError as error:
             raise error_of(error) from None
 

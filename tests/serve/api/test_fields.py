@@ -75,6 +75,7 @@ REFUSED: list[tuple[str, dict[str, Any], str | None]] = [
     ("chat/completions", {"max_tokens": 3, "max_completion_tokens": 4}, "max_completion_tokens"),
     ("chat/completions", {"logit_bias": {"x": 1}}, "logit_bias"),
     ("chat/completions", {"logit_bias": {"832": 1}}, "logit_bias"),
+    ("chat/completions", {"logit_bias": dict.fromkeys(map(str, range(1025)), 1)}, "logit_bias"),
     ("chat/completions", {"stop_token_ids": [832]}, "stop_token_ids"),
     ("chat/completions", {"stream_options": {"include_usage": True}}, "stream_options"),
     ("chat/completions", {"stream": True, "stream_options": {"x": 1}}, "stream_options"),

@@ -73,6 +73,27 @@ def test_a_full_queue_is_429(demo_artifact: Path) -> None:
         assert server.post(CHAT, {**LONG, "n": 2}).json()["error"]["param"] == "n"
 
 
+def test_a_silent_connection_is_closed(
+    demo_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bitnet_onnx.serve import run
+    from tests.support.serve.serving import served
+
+    monkeypatch.setattr(run, "IDLE_SECONDS", 0.2)
+    with served({"demo": demo_artifact}) as server:
+        where = urlsplit(server.url)
+        for sent in (b"", b"GET /health HTTP/1.1\r\nHost: local", b"GET /health HTTP/1.1\r\n" * 2):
+            with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+                connection.sendall(sent)
+                while connection.recv(1 << 16):
+                    pass
+        with connected(server, stream=True) as connection:  # an answer may take longer
+            said = b""
+            while piece := connection.recv(1 << 16):
+                said += piece
+        assert said.count(b"[DONE]") == 1
+
+
 def test_a_request_has_an_end(demo_artifact: Path) -> None:
     from tests.support.serve.serving import served
 
