@@ -53,9 +53,9 @@ generation: checks watermarking beam_options options fields config constraints.o
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
 serve: names server page stats requests prefixes prefix_files pace active batch scheduler
-    models state api.kinds api.forms api.fields api.errors api.reading api.common api.messages
-    api.options api.tools api.usage api.running api.sse api.chat api.completions api.responses
-    api.embeddings api.tokens api.about api.described guard app run
+    call_form models state api.kinds api.forms api.fields api.errors api.reading api.common
+    api.messages api.options api.tools api.usage api.running api.sse api.chat api.completions
+    api.responses api.embeddings api.tokens api.about api.described guard app run
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
     conversation.terminal conversation.saved export convert generate chat
     embed bench verify info synthesize demo web serve main

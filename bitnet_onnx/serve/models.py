@@ -24,6 +24,7 @@ from ..generation.text import of_chat
 from ..runtime.session import Session
 from ..text.pieces import Pieces
 from ..text.tokenizer import Tokenizer
+from .call_form import CallForm, learned
 from .requests import Request, check_request
 from .scheduler import Scheduler
 
@@ -124,6 +125,11 @@ class Generating(Served):
         found = {name for name, given in tried.items() if self._takes(given)}
         calls = {"tool_choice", "parallel_tool_calls"} if "tools" in found else set()
         return frozenset(found | calls)
+
+    @cached_property
+    def call_form(self) -> CallForm | None:
+        """How the model writes calls of functions, as its template shows."""
+        return learned(self.tokenizer)
 
     def _takes(self, given: dict[str, Any]) -> bool:
         try:

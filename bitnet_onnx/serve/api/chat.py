@@ -34,7 +34,7 @@ async def chat(request: Request) -> Response:
     """Answer a conversation, whole or as events."""
     values = await body_of(request, CHAT)
     served = model_of(request, values, Generating)
-    calling = calling_of(values)
+    calling = await run_in_threadpool(calling_of, values, lambda: served.call_form)
     with_usage = includes_usage(values)
     prepared = await run_in_threadpool(_prepared, served, values, calling)
     running = await Running.start([prepared])

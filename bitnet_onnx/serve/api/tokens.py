@@ -87,7 +87,7 @@ def _ids(served: Served, values: Mapping[str, Any], kind: str) -> list[int]:
     if kind == "messages":
         if not isinstance(served, Generating):
             refuse("messages", "a conversation", "a text: the model embeds texts")
-        return encoded_chat(served, values, calling_of(values))
+        return encoded_chat(served, values, calling_of(values, lambda: None))
     added = values.get("add_special", False)
     if kind == "prompt":
         added = values.get("add_special_tokens", True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...errors import BitNetError
 from ...text.tool_calls import STARTS, parse_tool_calls
-from .errors import ApiError
+from ..call_form import CallForm, calls_of
+from .errors import ApiError, error_of
 from .reading import refuse
 
 __all__ = ["Calling", "Splitter", "calling_of"]
@@ -27,7 +29,8 @@ class Calling:
     """How a chat may call functions.
 
     mode: "text" has no calls; "auto" finds calls in the model's own form; "list" forces a JSON list
-    of calls; "arguments" forces the arguments of the function ``name``.
+    of calls, and "arguments" the arguments of the function ``name``, where that form is unknown.
+    form: what the answer is forced to be. single: at most one call.
     """
 
     mode: str
@@ -37,10 +40,13 @@ class Calling:
     single: bool = False
 
 
-def calling_of(values: Mapping[str, Any]) -> Calling:
-    """Return how the chat may call functions; refuse what cannot be obeyed."""
+def calling_of(values: Mapping[str, Any], own: Callable[[], CallForm | None]) -> Calling:
+    """Return how the chat may call functions; refuse what cannot be obeyed.
+
+    own returns the form in which the model writes calls.
+    """
     tools, choice = values.get("tools") or [], values.get("tool_choice")
-    functions = {}
+    functions: dict[str, Mapping[str, Any]] = {}
     for place, tool in enumerate(tools):
         function = _function(tool, f"tools[{place}]")
         if function["name"] in functions:
@@ -53,23 +59,54 @@ def calling_of(values: Mapping[str, Any]) -> Calling:
     if choice == "none":
         return Calling("text")  # as if there were none: the prompt does not name them
     single = values.get("parallel_tool_calls") is False
-    if choice == "required":
-        return Calling("list", tools, _list_of(functions, single), single=single)
     if isinstance(choice, dict):
         name = _named(choice)
         if name not in functions:
             refuse("tool_choice", name, f"one of: {', '.join(functions)}")
+        return _forced(tools, {name: functions[name]}, own(), True, name)
+    if choice == "required":
+        return _forced(tools, functions, own(), single)
+    strict = [name for name, function in functions.items() if function.get("strict")]
+    form = own() if strict else None
+    if strict and form is None:
+        raise ApiError(
+            400,
+            f"strict of the function {strict[0]!r} is true with tool_choice auto, and the chat"
+            " template does not show how calls begin, expected required or one function",
+            param="tools",
+            code="invalid_value",
+        )
+    grammar = None if form is None else {"grammar": _grammar(form, functions, False, single)}
+    return Calling("auto", tools, grammar, single=single)
+
+
+def _forced(
+    tools: list[dict[str, Any]],
+    functions: Mapping[str, Mapping[str, Any]],
+    form: CallForm | None,
+    single: bool,
+    name: str = "",
+) -> Calling:
+    """Return a call that is forced: in the model's own form, where it is known, and else as JSON.
+
+    name: of the only function, which the answer need not name.
+    """
+    if form is not None:
+        grammar = {"grammar": _grammar(form, functions, True, single)}
+        return Calling("auto", tools, grammar, name, single)
+    if name:
         return Calling("arguments", tools, {"json": _parameters(functions[name])}, name)
-    for name, function in functions.items():
-        if function.get("strict"):
-            raise ApiError(
-                400,
-                f"strict of the function {name!r} is true with tool_choice auto, expected"
-                " required or one function: only those force the form of arguments",
-                param="tools",
-                code="invalid_value",
-            )
-    return Calling("auto", tools, single=single)
+    return Calling("list", tools, _list_of(functions, single), single=single)
+
+
+def _grammar(
+    form: CallForm, functions: Mapping[str, Mapping[str, Any]], forced: bool, single: bool
+) -> str:
+    parameters = {name: _parameters(function) for name, function in functions.items()}
+    try:
+        return form.grammar(parameters, forced, single)
+    except BitNetError as error:
+        raise error_of(error, "tools") from None
 
 
 def _function(tool: Any, where: str) -> dict[str, Any]:
@@ -106,29 +143,11 @@ def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _list_of(functions: Mapping[str, Mapping[str, Any]], single: bool) -> dict[str, Any]:
-    """Return the form of a list of calls, whose schemas keep their own definitions."""
-    calls: list[Any] = []
-    definitions: dict[str, dict[str, Any]] = {}
-    for function in functions.values():
-        parameters = dict(_parameters(function))
-        for word in ("$defs", "definitions"):
-            if word in parameters:
-                definitions.setdefault(word, {}).update(parameters.pop(word))
-        calls.append(
-            {
-                "type": "object",
-                "properties": {
-                    "name": {"const": function["name"]},
-                    "arguments": parameters,
-                },
-                "required": ["name", "arguments"],
-                "additionalProperties": False,
-            }
-        )
+    """Return the form of a list of calls."""
+    parameters = {name: _parameters(function) for name, function in functions.items()}
+    calls, definitions = calls_of(parameters, "arguments")
     most = {"maxItems": 1} if single else {}
-    return {
-        "json": {"type": "array", "items": {"anyOf": calls}, "minItems": 1, **most, **definitions}
-    }
+    return {"json": {"type": "array", "items": calls, "minItems": 1, **most, **definitions}}
 
 
 class Splitter:
@@ -179,7 +198,8 @@ class Splitter:
         rest = parsed.content[len(sent.lstrip()) :]
         calls = parsed.calls[:1] if self._calling.single else parsed.calls
         made = [_call(call.name, json.dumps(call.arguments, ensure_ascii=False)) for call in calls]
-        return rest, made, "tool_calls"
+        named = reason == "stop" and self._calling.name  # as OpenAI has it: the call was no choice
+        return rest, made, "stop" if named else "tool_calls"
 
 
 def _listed(text: str) -> list[dict[str, Any]]:

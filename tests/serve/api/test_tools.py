@@ -59,7 +59,8 @@ def test_pieces_of_an_answer_join_to_its_content_and_calls(text: str, size: int)
 
 
 def test_one_call_is_left_where_parallel_ones_are_not_wanted() -> None:
-    splitter = Splitter(calling_of({"tools": [WEATHER], "parallel_tool_calls": False}))
+    fields = {"tools": [WEATHER], "parallel_tool_calls": False}
+    splitter = Splitter(calling_of(fields, lambda: None))
     splitter.push(CALL + CALL)
     assert len(splitter.end("stop")[1]) == 1
 
@@ -83,7 +84,7 @@ def test_one_call_is_left_where_parallel_ones_are_not_wanted() -> None:
 )
 def test_what_cannot_be_called_is_refused(fields: dict[str, Any], expected: str) -> None:
     with pytest.raises(ApiError, match=expected) as caught:
-        calling_of(fields)
+        calling_of(fields, lambda: None)
     assert caught.value.status == 400
     assert caught.value.param in ("tools", "tool_choice")
 
@@ -128,13 +129,13 @@ def test_a_call_in_an_answer_becomes_tool_calls(server: Served) -> None:
 
 def test_forced_calls_follow_their_schemas(server: Served) -> None:
     pytest.importorskip("llguidance")
-    named = ask(server, tools=[CLOCK, WEATHER], tool_choice=tool("weather"), max_tokens=60)
+    named = ask(server, tools=[CLOCK, WEATHER], tool_choice=tool("weather"), max_tokens=200)
     (call,) = named["message"]["tool_calls"]
     assert call["function"]["name"] == "weather"
     assert json.loads(call["function"]["arguments"])["city"] in ("Oslo", "Rome")
     assert named["finish_reason"] == "stop"  # as OpenAI has it where a function is named
     found = ask(server, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False,
-                max_tokens=100)  # fmt: skip
+                max_tokens=200)  # fmt: skip
     (call,) = found["message"]["tool_calls"]
     assert json.loads(call["function"]["arguments"])["city"] in ("Oslo", "Rome")
     assert found["finish_reason"] == "tool_calls"
