@@ -15,7 +15,7 @@ from bitnet_onnx.errors import BitNetError, GenerationError, SessionError
 from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.cache import growing
-from bitnet_onnx.runtime.cache.growing import Cache
+from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.calls import OVERHEAD
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.runtime.steps import Steps
@@ -29,7 +29,7 @@ LONG = [(7 * i * i + 5 * i) % 800 + 3 for i in range(400)]
 
 @pytest.fixture(scope="module")
 def model(demo_artifact: Path) -> Model:
-    found = load(Path(__import__("os").environ.get("DEMO") or demo_artifact), threads=1)
+    found = load(demo_artifact, threads=1)
     assert isinstance(found, Model)
     return found
 
@@ -397,15 +397,15 @@ def test_without_memory_the_longest_request_ends(
     model: Model, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, long: int
 ) -> None:
     """While its prompt is computed, and while it runs."""
-    resize = Cache._resize
+    zeros = CacheLayout.zeros
 
-    def fail(cache: Cache, name: str, capacity: int) -> None:
+    def fail(layout: CacheLayout, name: str, rows: int, capacity: int) -> np.ndarray:
         if capacity > 128:
             raise MemoryError
-        resize(cache, name, capacity)
+        return zeros(layout, name, rows, capacity)
 
     monkeypatch.setattr(growing, "BLOCK", 128)
-    monkeypatch.setattr(Cache, "_resize", fail)
+    monkeypatch.setattr(CacheLayout, "zeros", fail)
     other = endless(LONG[:9], 60).submit(scheduler)
     wrong = endless(LONG[:long], 20).submit(scheduler)
     assert isinstance(wrong.wait().error, GenerationError)

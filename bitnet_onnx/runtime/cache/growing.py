@@ -113,47 +113,42 @@ class Cache:
             raise GenerationError(
                 f"a row would hold {positions} positions, expected at most the context of {limit}"
             )
-        capacity = self.capacity
+        capacity, filled = self.capacity, max(self.lengths)
         # Where growing failed half-way, the buffers shrink again as long as that is enough.
-        needed = max(positions, *self.lengths)
-        if needed > capacity:
-            capacity = min(-(-needed // BLOCK) * BLOCK, limit)
-        self._make_room_for_ids(capacity)
+        if max(positions, filled) > capacity:
+            capacity = min(-(-max(positions, filled) // BLOCK) * BLOCK, limit)
+        if self._state.ids.shape[1] < capacity:
+            ids = np.zeros((self.rows, capacity), np.int64)
+            ids[:, :filled] = self._state.ids[:, :filled]
+            self._state = replace(self._state, ids=ids)
         # One at a time, so that no two copies of the whole are in memory.
         for name in self.layout.names:
             if self.buffers[name].shape[2] != capacity:
-                self._resize(name, capacity)
+                self._resize(name, capacity, filled)
         self._state = replace(self._state, capacity=capacity)
+
+    def _resize(self, name: str, capacity: int, filled: int) -> None:
+        state = self._state
+        new = self.layout.zeros(name, self.rows, capacity)
+        new[:, :, :filled] = state.buffers[name][:, :, :filled]
+        buffers = {**state.buffers, name: new}
+        self._state = replace(state, buffers=buffers, capacity=0, place=object())
 
     def widen(self) -> None:
         """Grow one more layer, so that a cache that grows in time keeps no step waiting for long.
 
         Steps go on meanwhile: the buffers of a layer are of one capacity.
         """
-        self.reserve(max(1, *self.lengths))
+        filled = max(self.lengths)
+        self.reserve(max(1, filled))
         wider = min((self._state.capacity // BLOCK + 1) * BLOCK, self.layout.context_length)
-        self._make_room_for_ids(wider)
+        lacking = max(wider - self._state.ids.shape[1], 0)
+        self._state = replace(self._state, ids=np.pad(self._state.ids, ((0, 0), (0, lacking))))
         narrow = [name for name in self.layout.names if self.buffers[name].shape[2] < wider]
         for name in narrow[: len(self.layout.names) // self.layout.num_layers]:
-            self._resize(name, wider)
-            for row, length in enumerate(self.lengths):  # pages are given when they are written
-                self.buffers[name][row, :, length:] = 0
+            self._resize(name, wider, filled)
+            self.buffers[name][:, :, filled:] = 0  # the system gives memory when it is written
         self._state = replace(self._state, capacity=self.capacity)
-
-    def _make_room_for_ids(self, capacity: int) -> None:
-        held = self._state.ids
-        if held.shape[1] < capacity:
-            ids = np.zeros((self.rows, capacity), np.int64)
-            ids[:, : held.shape[1]] = held
-            self._state = replace(self._state, ids=ids)
-
-    def _resize(self, name: str, capacity: int) -> None:
-        state = self._state
-        new, old = self.layout.zeros(name, self.rows, capacity), state.buffers[name]
-        for row, length in enumerate(state.lengths):
-            new[row, :, :length] = old[row, :, :length]
-        buffers = {**state.buffers, name: new}
-        self._state = replace(state, buffers=buffers, capacity=0, place=object())
 
     def check_room(self, count: int, row: int) -> None:
         """Raise GenerationError where the context has no room for more positions of a row."""

@@ -16,11 +16,13 @@ __all__ = ["copy_row", "part_of", "widened"]
 
 def part_of(cache: Cache, row: int, begin: int, end: int) -> dict[str, np.ndarray]:
     """Return a copy of some positions of a row, by the names of the buffers."""
+    cache.check_whole(row)
     return {name: array[row, :, begin:end].copy() for name, array in cache.buffers.items()}
 
 
 def copy_row(cache: Cache, source: int, target: int, length: int) -> None:
     """Replace a row by the first positions of another one."""
+    cache.check_whole(source)
 
     def write(buffers: Mapping[str, np.ndarray]) -> None:
         for name, array in cache.buffers.items():
