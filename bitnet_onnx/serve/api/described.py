@@ -15,6 +15,7 @@ from ... import __version__
 from ..models import Embedding, Generating, Served
 from .common import answer, state_of
 from .fields import CHAT, COMPLETION, DETOKENIZE, EMBEDDING, RESPONSE, TOKEN, TOKENIZE, Field
+from .kinds import TEXT, list_of
 
 __all__ = ["BODIES", "description", "openapi"]
 
@@ -53,9 +54,11 @@ STATUSES = {
 }
 
 
-GIVEN = object()
+GIVEN = {"not": {"type": "null"}}
+TEXTS = {"anyOf": [TEXT.schema, list_of(TEXT, 1).schema]}
 VARIABLES = ("tools", "tool_choice", "parallel_tool_calls", "documents", "chat_template_kwargs")
-# Fields that depend on each other: one of the cases holds. None is as if left out.
+# Fields that depend on each other: one of the cases holds. None is as if left out; an object is
+# the schema of the value.
 CASES: dict[str, list[list[dict[str, Any]]]] = {
     "chat/completions": [
         [{"stream_options": None}, {"stream": True}],
@@ -67,9 +70,12 @@ CASES: dict[str, list[list[dict[str, Any]]]] = {
     "completions": [
         [{"stream_options": None}, {"stream": True}],
         [{"echo": None}, {"stream": None}],
+        [{"max_tokens": None}, {"max_tokens": {"minimum": 1}}, {"echo": True}],
+        [{"add_special_tokens": None}, {"prompt": TEXTS}],
         [{"response_format": None}, {"structured_outputs": None}],
         [{"ignore_eos": None}, {"response_format": None, "structured_outputs": None}],
     ],
+    "embeddings": [[{"prompt_name": None}, {"input": TEXTS}]],
     "tokenize": [
         [
             {"content": GIVEN, "prompt": None, "messages": None, "add_special_tokens": None,
@@ -144,33 +150,45 @@ def _responses(kinds: list[str], statuses: dict[str, str]) -> dict[str, Any]:
 def _schema(table: Sequence[Field], name: str, models: Sequence[Served]) -> dict[str, Any]:
     """Return the schema of a body; ids and names are those of the models."""
     properties = {}
-    vocabulary = min(model.artifact.vocab_size for model in models)
+    needed = [field.name for field in table if field.required]
+    if len(models) > 1:
+        needed.append("model")
     used = [model.variables for model in models if isinstance(model, Generating)]
     for field in table:
         if field.name in VARIABLES and not any(field.name in names for names in used):
             continue  # no template of theirs has it
-        about = field.about or f"no effect: {field.idle}"
-        schema = _narrowed(field.kind.schema, vocabulary)
-        if field.name == "model":
-            schema = {"enum": [model.name for model in models]}
-        if field.name == "n":
-            schema = {**schema, "maximum": min(model.limits.rows for model in models)}
-        if field.name == "logit_bias":
-            digits = len(str(vocabulary)) - 1
-            schema = {**schema, "propertyNames": {"pattern": f"^[0-9]{{1,{digits}}}$"}}
-        if not field.required:
+        schema = _of_models(field, models)
+        if field.name not in needed:
             schema = {"anyOf": [schema, {"type": "null"}]}
+        about = field.about or f"no effect: {field.idle}"
         properties[field.name] = {**schema, "description": about}
     found: dict[str, Any] = {
         "type": "object",
         "properties": properties,
-        "required": [field.name for field in table if field.required],
+        "required": needed,
         "additionalProperties": False,
     }
-    if len(models) > 1:
-        found["required"] += ["model"]
     rules = [{"anyOf": [_having(case) for case in cases]} for cases in CASES.get(name, ())]
     return {**found, "allOf": rules} if rules else found
+
+
+def _of_models(field: Field, models: Sequence[Served]) -> dict[str, Any]:
+    """Return the schema of a field, as far as it depends on the models."""
+    vocabulary = min(model.artifact.vocab_size for model in models)
+    schema: dict[str, Any] = _narrowed(field.kind.schema, vocabulary)
+    embedding = [model.model for model in models if isinstance(model, Embedding)]
+    if field.name == "model":
+        return {"enum": [model.name for model in models]}
+    if field.name == "n":
+        return {**schema, "maximum": min(model.limits.rows for model in models)}
+    if field.name == "logit_bias":
+        digits = len(str(vocabulary)) - 1
+        return {**schema, "propertyNames": {"pattern": f"^[0-9]{{1,{digits}}}$"}}
+    if field.name == "dimensions":
+        return {**schema, "maximum": min(model.size for model in embedding)}
+    if field.name == "prompt_name":
+        return {"enum": sorted({name for model in embedding for name in model.prompts.texts})}
+    return schema
 
 
 def _having(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,8 +196,8 @@ def _having(values: Mapping[str, Any]) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     for name, value in values.items():
         schemas[name] = {"type": "null"} if value is None else {"const": value}
-        if value is GIVEN:
-            schemas[name] = {"not": {"type": "null"}}
+        if isinstance(value, dict):
+            schemas[name] = value
     needed = [name for name, value in values.items() if value is not None]
     return {"properties": schemas, "required": needed}
 

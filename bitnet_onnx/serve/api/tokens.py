@@ -36,7 +36,7 @@ BESIDE = {
 async def tokenize(request: Request) -> Response:
     """Return the ids of a text or of a conversation."""
     values = await body_of(request, TOKENIZE)
-    served = model_of(request, values, Served)
+    served = model_of(request, values, Generating if "messages" in values else Served)
     return answer(await run_in_threadpool(_tokenized, served, values))
 
 
@@ -85,8 +85,7 @@ def _piece(raw: bytes) -> str | list[int]:
 
 def _ids(served: Served, values: Mapping[str, Any], kind: str) -> list[int]:
     if kind == "messages":
-        if not isinstance(served, Generating):
-            refuse("messages", "a conversation", "a text: the model embeds texts")
+        assert isinstance(served, Generating)
         return encoded_chat(served, values, calling_of(values, lambda: None))
     added = values.get("add_special", False)
     if kind == "prompt":
