@@ -14,12 +14,11 @@ from bitnet_onnx.generation.model import Model
 if TYPE_CHECKING:
     from tests.support.serve.serving import Served
 
-for package in ("starlette", "uvicorn", "prometheus_client", "httpx", "openai"):
-    pytest.importorskip(package, reason="the extra server and the packages of its tests")
-
 
 @pytest.fixture(scope="session")
 def server(demo_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    for package in ("starlette", "uvicorn", "prometheus_client", "httpx"):
+        pytest.importorskip(package)
     from tests.support.serve.serving import served, with_template
 
     calling = with_template(demo_artifact, tmp_path_factory.mktemp("served") / "calling")
