@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -87,11 +88,13 @@ class Protocol(H11Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        self.loop.call_later(IDLE_SECONDS, self._close_idle, self.cycle)
+        self._turn = getattr(self, "_turn", 0) + 1
+        # A number, and not the request: it would stay in memory until then.
+        self.loop.call_later(IDLE_SECONDS, self._close_idle, self._turn)
 
-    def _close_idle(self, before: Any) -> None:
-        idle = before is None or before.response_complete
-        if self.cycle is before and idle and not self.transport.is_closing():
+    def _close_idle(self, turn: int) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if self._turn == turn and idle and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -138,6 +141,8 @@ def serve(
         server = made(state, place, listening, drain, log or _say)
         host = "localhost" if place.host in LOCAL else place.host
         shown = f"[{host}]" if ":" in host else host
+        # What asyncio tells of a connection that breaks may hold a part of a request.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         with _signals(server, state, log or _say):
             print(f"http://{shown}:{listening.getsockname()[1]}", flush=True)
             asyncio.run(server.serve([listening]))
