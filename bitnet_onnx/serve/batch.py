@@ -58,6 +58,7 @@ class Batch:
         self._filling: Active | None = None
         self._place = 0  # the row that is filled; no running one
         self._begun = 0.0
+        self._late = False
         self.stats = Stats()
         self._folder = prefix_folder
         self._claim()
@@ -96,8 +97,12 @@ class Batch:
         return self._pace.positions(len(self._running)) if self._exact else CHUNK
 
     def grown(self) -> int:
-        """Let the cache grow a bit while answers run; return ``positions`` beside it."""
-        found = self.positions()
+        """Let the cache grow a bit while answers run; return ``positions`` beside it.
+
+        There are none after a step in which copies of rows that left took long.
+        """
+        found = 0 if self._running and self._late else self.positions()
+        self._late = False
         try:
             widened = bool(self._running) and self._lease.widen(AHEAD)
         except MemoryError:  # whoever needs the room ends then
@@ -185,9 +190,6 @@ class Batch:
 
     def step(self) -> None:
         """Compute one id for each running row."""
-        for row in reversed(range(len(self._running))):
-            if self._running[row].cancelled.is_set():
-                self._leave(row, "cancelled")
         rows = range(len(self._running))
         if not rows:
             return
@@ -196,19 +198,25 @@ class Batch:
             logits = self._decoded([active.row.result.ids[-1] for active in self._running])
         except MemoryError as error:  # the cache grows for the longest row
             longest = max(rows, key=self._lease.lengths.__getitem__)
-            self._leave(longest, "error", as_error(error))
+            self._ended(self._running[longest], "error", as_error(error))
+            self._leave(longest)
             return
         now = self._clock()
         self._pace.stepped(len(rows), now - start)
         self.stats.decode_seconds += now - start
         self.stats.steps += 1
         self.stats.row_steps += len(rows)
-        for row in reversed(rows):  # a row that leaves is replaced by one that has its id already
-            active = self._running[row]
+        leaving = []
+        for row, active in enumerate(self._running):
             active.row.result.decode_seconds += now - start
             reason, failed = self._chosen(active, logits[row], now)
             if reason:
-                self._leave(row, reason, failed)
+                self._ended(active, reason, failed)
+                leaving.append(row)
+        begun = self._clock()
+        for row in reversed(leaving):
+            self._leave(row)
+        self._late = self._clock() - begun > (now - start) / 2
 
     def _decoded(self, ids: list[int]) -> Sequence[np.ndarray] | np.ndarray:
         """Append an id to each running row; return the logits of each."""
@@ -221,6 +229,8 @@ class Batch:
         self, active: Active, logits: np.ndarray, now: float
     ) -> tuple[str | None, BitNetError | None]:
         """Choose a request's next id; return why it ends, if it does."""
+        if active.cancelled.is_set():
+            return "cancelled", None
         try:
             reason = active.take(logits, now)
         except Exception as error:  # of a caller's function, or of the options
@@ -228,11 +238,10 @@ class Batch:
         self.stats.new_tokens += 1
         return reason, None
 
-    def _leave(self, row: int, reason: str, error: BitNetError | None = None) -> None:
-        """End a running request; the last row takes its place."""
-        active, last = self._running[row], len(self._running) - 1
-        self._ended(active, reason, error)
-        self._empty(active, row)
+    def _leave(self, row: int) -> None:
+        """Free the row of a request that has ended; the last row takes its place."""
+        last = len(self._running) - 1
+        self._empty(self._running[row], row)
         self._move(last, row)
         self._running[row] = self._running[last]
         self._running.pop()

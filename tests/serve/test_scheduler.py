@@ -19,6 +19,7 @@ from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.calls import OVERHEAD
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.runtime.steps import Steps
+from bitnet_onnx.serve.prefixes import Prefixes
 from bitnet_onnx.serve.requests import QueueFull
 from bitnet_onnx.serve.scheduler import Scheduler
 from bitnet_onnx.text.tokenizer import Tokenizer
@@ -308,6 +309,12 @@ def test_running_answers_wait_for_fewer_than_four_steps(
         clock.now += 1
         return decode(steps, *more)
 
+    def kept(prefixes: Prefixes, *more: Any) -> None:
+        keep(prefixes, *more)
+        clock.now += 1.8  # of what another answer leaves
+
+    keep = Prefixes.keep
+    monkeypatch.setattr(Prefixes, "keep", kept)
     monkeypatch.setattr(Steps, "_feed", fed)
     monkeypatch.setattr(Steps, "decode", decoded)
     times: list[float] = []
@@ -315,15 +322,17 @@ def test_running_answers_wait_for_fewer_than_four_steps(
     def note(client: Client) -> None:
         times.append(clock.now)
         if len(times) == 5:
-            long.submit(scheduler)
+            for other in others:
+                other.submit(scheduler)
 
     scheduler = Scheduler(model, rows=4, clock=clock)
-    long = endless(LONG, 2)
+    others = [endless(LONG[5:8], 12), endless(LONG[7:9], 30), endless(LONG, 2)]
     endless(LONG[:9], 90, on_token=note).submit(scheduler).wait()
     scheduler.close()
     gaps = np.diff(times[5:])
     assert gaps.max() < 4
     assert (gaps > 2).sum() > 5  # the prompt was computed meanwhile
+    assert all(other.ends for other in others)
 
 
 # ------------------------------------------------------------------------- end before the end
