@@ -32,11 +32,11 @@ operators: domain steps blocks norm ternary ternary_group feed_forward gated had
     float_experts two_step int4_head attention_steps attention attention_int8 attention_int4
     attention_qkv catalog .
 runtime: owned forked integers pages calls hidden cache.layout cache.state cache.reorder
-    cache.growing cache.saved wire graph cut cache.rotation cache.rounded
-    cache.sink cache.offloaded
-    cache.sliding cache.kinds open binding steps users lease groups session vectors
+    cache.growing cache.moves cache.saved wire graph cut cache.rotation cache.rounded cache.sink
+    cache.offloaded cache.sliding cache.kinds open binding steps users lease groups session
+    vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
-    template_sandbox chat_input chat_template guarded replies tokenizer streaming tool_calls
+    template_sandbox chat_input chat_template guarded replies tokenizer pieces streaming tool_calls
 exporter: options defaults pooling traced_experts traced_rotations rope_tables traced trace editing
     readers embedding
     passes.projections passes.attention passes.zeros passes.norms stock save last head chat.rules
@@ -57,10 +57,13 @@ generation: checks watermarking beam_options layer_options options idle fields c
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
 evaluation: windows questions scorers reference perplexity pairs models accuracy lm_eval harness
-serve: server page
+serve: names server page stats requests prefixes prefix_files pace active batch scheduler
+    call_form models state api.kinds api.forms api.fields api.errors api.reading api.common
+    api.messages api.options api.tools api.usage api.running api.sse api.chat api.completions
+    api.responses api.embeddings api.tokens api.about api.described guard app run
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
     arguments.evaluation conversation.terminal conversation.saved export convert generate
-    chat embed bench verify evaluate info synthesize demo web main
+    chat embed bench verify evaluate info synthesize demo web serve main
 : __main__
 """
 

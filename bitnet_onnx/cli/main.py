@@ -27,6 +27,7 @@ from . import (
     export,
     generate,
     info,
+    serve,
     synthesize,
     verify,
     web,
@@ -49,6 +50,7 @@ COMMANDS = {
     "info": info,
     "synthesize": synthesize,
     "demo": demo,
+    "serve": serve,
     "web": web,
 }
 

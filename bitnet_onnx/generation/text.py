@@ -21,10 +21,19 @@ from .loop import TokenStream, generate, stream
 from .rows import GenerationResult, Prompt
 from .strategies.universal import Foreign
 
-__all__ = ["TextResult", "TextStream", "compiled", "generate_text", "of_chat", "text_stream"]
+__all__ = [
+    "TextResult",
+    "TextStream",
+    "Writer",
+    "compiled",
+    "generate_text",
+    "of_chat",
+    "prepared",
+    "text_stream",
+]
 
 
-class _Writer:
+class Writer:
     """Turns the ids of one row into text that is safe to show.
 
     Stop strings are looked for in the text with special tokens, as transformers does, so that the
@@ -47,6 +56,7 @@ class _Writer:
         return self._shown(text, not hidden), self._stop.found
 
     def flush(self) -> str:
+        """Return what is held back at the end."""
         return self._shown(self._decoder.flush(), True) + self._certain(len(self._stop.flush()))
 
     def _shown(self, text: str, visible: bool) -> str:
@@ -69,7 +79,7 @@ class _Writer:
 class TextStream(Iterator[str]):
     """The text of one running sequence in valid pieces; ``result`` and ``text`` grow with them."""
 
-    def __init__(self, tokens: TokenStream, writer: _Writer) -> None:
+    def __init__(self, tokens: TokenStream, writer: Writer) -> None:
         self._tokens = tokens
         self.text = ""
         self._pieces = self._write(writer)
@@ -85,7 +95,7 @@ class TextStream(Iterator[str]):
         """End the sequence here and release the session."""
         self._tokens.close()
 
-    def _write(self, writer: _Writer) -> Iterator[str]:
+    def _write(self, writer: Writer) -> Iterator[str]:
         for token in self._tokens:
             piece, stopped = writer.push(token)
             if stopped:
@@ -106,9 +116,8 @@ def text_stream(
     extras: Extras | None = None,
 ) -> TextStream:
     """Continue one prompt and yield its text; arguments and errors are those of ``loop.stream``."""
-    config = _ending(tokenizer, config)
-    extras = _bound(session, tokenizer, config, extras)
-    return TextStream(stream(session, ids, config, extras), _Writer(tokenizer, config))
+    config, extras = prepared(session, tokenizer, config, extras)
+    return TextStream(stream(session, ids, config, extras), Writer(tokenizer, config))
 
 
 @dataclass(frozen=True)
@@ -134,11 +143,8 @@ def generate_text(
 
     The results, and the rows of on_text, are those of ``loop.generate``.
     """
-    config = _ending(tokenizer, config)
-    extras = _bound(session, tokenizer, config, extras)
-    writers = [
-        _Writer(tokenizer, config) for _ in range(len(prompts) * config.num_return_sequences)
-    ]
+    config, extras = prepared(session, tokenizer, config, extras)
+    writers = [Writer(tokenizer, config) for _ in range(len(prompts) * config.num_return_sequences)]
     texts = [""] * len(writers)
 
     def write(row: int, piece: str) -> None:
@@ -160,8 +166,19 @@ def generate_text(
 
 def _stopped(tokenizer: Tokenizer, config: GenerationConfig, ids: Sequence[int]) -> bool:
     """Return whether the text of new ids holds a stop string."""
-    writer = _Writer(tokenizer, config)
+    writer = Writer(tokenizer, config)
     return any(writer.push(token)[1] for token in ids)
+
+
+def prepared(
+    session: SessionLike,
+    tokenizer: Tokenizer,
+    config: GenerationConfig | None,
+    extras: Extras | None,
+) -> tuple[GenerationConfig, Extras | None]:
+    """Return options and extras with what the tokenizer adds."""
+    config = _ending(tokenizer, config)
+    return config, _bound(session, tokenizer, config, extras)
 
 
 def _ending(tokenizer: Tokenizer, config: GenerationConfig | None) -> GenerationConfig:

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-__all__ = ["Call", "calls_for"]
+import numpy as np
+
+__all__ = ["Call", "calls_for", "filled_by", "part_of_call"]
 
 # A call costs as much as this many more positions of one, at the shape of BitNet b1.58 2B-4T.
 OVERHEAD = 16
@@ -91,3 +93,17 @@ def _levels(short: Sequence[int], rooms: Sequence[int]) -> list[tuple[int, int]]
         levels.append((begin, last))
         last = begin
     return levels
+
+
+def part_of_call(call: Call, new: np.ndarray) -> np.ndarray:
+    """Return the ids of a call for a row; others after them are computed, and never counted."""
+    part = new[max(len(new) - call.begin, 0) : len(new) - call.last]
+    return np.pad(part, (0, call.width - len(part)))
+
+
+def filled_by(call: Call, lengths: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Return the positions of a call's rows after it, with those that are not counted."""
+    return [
+        lengths[row] + max(counts[row] - call.begin, 0) + call.width
+        for row in range(call.first, call.end)
+    ]

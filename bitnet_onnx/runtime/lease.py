@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 
+from .cache.moves import copy_row, part_of, widened
+from .cache.saved import load_row, save_row
 from .integers import Ids
 from .steps import Steps
 from .users import User
@@ -28,6 +31,8 @@ class Lease(User):
     Once another user has taken the session over, each of them raises SessionError. Its
     batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate, reorder, hidden_states
     and early_logits are those of the Session; ``score`` computes all its ids in one call.
+    ``append`` to ``copy`` are for who has texts of several users in the rows: each row comes, goes
+    and moves alone.
     """
 
     def __init__(self, call: Caller) -> None:
@@ -69,8 +74,39 @@ class Lease(User):
     def early_logits(self, layers: Sequence[int]) -> np.ndarray:
         return self._call(self, lambda steps: steps.states.early_logits(layers))
 
-    def decode(self, ids: Ids) -> np.ndarray:
-        return self._call(self, lambda steps: steps.decode(ids))
+    def decode(self, ids: Ids, rows: range | None = None) -> np.ndarray:
+        """Append one id to every row, or to each of some neighbours."""
+        return self._call(self, lambda steps: steps.decode(ids, rows))
+
+    def append(self, ids: Ids, row: int) -> None:
+        """Append ids to a row, as ``prefill`` does, but compute no logits."""
+        self._call(self, lambda steps: steps.append(ids, row))
+
+    def part(self, row: int, begin: int, end: int) -> dict[str, np.ndarray]:
+        """Return a copy of some positions of a row, by the names of the cache's buffers."""
+        return self._call(self, lambda steps: part_of(steps.cache, row, begin, end))
+
+    def fill(self, ids: Ids, write: Callable[[Mapping[str, np.ndarray]], None], row: int) -> None:
+        """Replace a row by ids and what ``write`` puts into its buffers [kv heads, S, ...]."""
+        held = np.array(ids, dtype=np.int64)
+        self._call(self, lambda steps: steps.cache.fill(held, write, row))
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Replace a row by the first positions of another one."""
+        self._call(self, lambda steps: copy_row(steps.cache, source, target, length))
+
+    def save(self, path: Path, row: int) -> None:
+        self._call(self, lambda steps: save_row(steps.cache, path, row))
+
+    def load(self, path: Path, row: int) -> None:
+        self._call(self, lambda steps: load_row(steps.cache, path, row))
+
+    def widen(self, ahead: int) -> bool:
+        """Grow a layer of the cache where the longest row has less room than this.
+
+        Return whether there was one.
+        """
+        return self._call(self, lambda steps: widened(steps.cache, ahead))
 
     def truncate(self, length: int, row: int = 0) -> None:
         self._call(self, lambda steps: steps.cache.truncate(length, row))

@@ -18,7 +18,7 @@ from ..errors import GenerationError
 from .binding import bind, bind_at, run_bound
 from .cache.growing import Cache
 from .cache.kinds import caches_of
-from .calls import Call, calls_for
+from .calls import Call, calls_for, filled_by, part_of_call
 from .hidden import HiddenStates
 from .integers import Ids, integer, token_ids
 
@@ -29,7 +29,7 @@ CHUNK = 256  # positions of a prompt in one step; it bounds the memory of activa
 
 @dataclass(frozen=True)
 class _Bound:
-    """The buffers of decode steps, bound once; ``place`` is that of the cache's buffers."""
+    """The buffers of decode steps of some rows, bound once; ``place`` is that of the cache's."""
 
     place: object
     ids: np.ndarray
@@ -63,7 +63,7 @@ class Steps:
         self._last = np.ones(1, dtype=np.int64)  # logits_to_keep
         self._all = np.zeros(1, dtype=np.int64)
         self._mask = _ones(CHUNK)
-        self._bound: _Bound | None = None
+        self._bound: dict[range, _Bound] = {}
         self.states = HiddenStates(artifact, runtime, open_head)
         self.cache = self._caches(1)
 
@@ -84,7 +84,7 @@ class Steps:
 
         The hidden states of the last step are gone.
         """
-        self._bound, self.states.last = None, None
+        self._bound, self.states.last = {}, None
 
     def close(self) -> None:
         """Free the cache, the bindings, which keep ONNX Runtime's session, and the session."""
@@ -123,30 +123,37 @@ class Steps:
             return np.stack(logits)
         return self._read(new, 0)
 
-    def _read(self, prompts: list[np.ndarray], first: int) -> np.ndarray:
-        """Append checked ids to the rows from ``first`` on; return the logits after each list."""
+    def append(self, ids: Ids, row: int) -> None:
+        """Append ids to a row of a growing cache; their logits are not computed."""
+        self._read([self.checked(ids, row)], index(row), wanted=False)
+
+    def _read(self, prompts: list[np.ndarray], first: int, wanted: bool = True) -> np.ndarray:
+        """Append checked ids to the rows from ``first`` on; return the logits after each list.
+
+        wanted: whether somebody reads the logits.
+        """
         cache = self.cache
         counts, lengths = list(map(len, prompts)), cache.lengths[first : first + len(prompts)]
         rooms = [self.context_length - length for length in lengths]
         calls = calls_for(counts, rooms, CHUNK, self.exact_in_groups)
         logits = np.empty((len(prompts), 1, self.vocab_size), dtype=np.float32)
         states = self.states.room(len(prompts), 1)
-        cache.reserve(max(max(_filled(call, lengths, counts)) for call in calls))
+        cache.reserve(max(max(filled_by(call, lengths, counts)) for call in calls))
         for call in calls:
             rows = slice(call.first, call.end)
-            ids = np.stack([_part(call, new) for new in prompts[rows]])
-            filled = _filled(call, lengths, counts)
+            ids = np.stack([part_of_call(call, new) for new in prompts[rows]])
+            filled = filled_by(call, lengths, counts)
             place = slice(first + call.first, first + call.end)
-            keep, part = self._kept(call)
+            keep, part = self._kept(call, wanted and call.last == 0)
             self._feed(ids, place, filled, keep, logits[rows, part], states[:, rows, part])
         # Once: an error in a later call counts none of them.
         cache.extend({first + row: new for row, new in enumerate(prompts)})
         self.states.last = states
         return logits[:, 0]
 
-    def _kept(self, call: Call) -> tuple[np.ndarray, slice]:
+    def _kept(self, call: Call, last: bool) -> tuple[np.ndarray, slice]:
         """Return a call's logits_to_keep and how many there are; only the last call has some."""
-        if call.last == 0 or not self.exact_in_groups:
+        if last or not self.exact_in_groups:
             return self._last, slice(1)
         return np.array([-call.width]), slice(0)
 
@@ -177,26 +184,30 @@ class Steps:
         found: np.ndarray = logits[0]
         return found
 
-    def decode(self, ids: Ids) -> np.ndarray:
-        """Append one id to every row; return logits [batch, V], valid until the next call."""
+    def decode(self, ids: Ids, rows: range | None = None) -> np.ndarray:
+        """Append one id to every row; return logits [batch, V], valid until the next call.
+
+        rows: neighbours that get an id each; None is all rows.
+        """
         cache = self.cache
+        rows = range(cache.rows) if rows is None else rows
         new = token_ids(ids, self.vocab_size)
-        if len(new) != cache.rows:
+        if len(new) != len(rows):
             raise GenerationError(
-                f"decode got {len(new)} ids, expected one for each of {cache.rows} rows"
+                f"decode got {len(new)} ids, expected one for each of {len(rows)} rows"
             )
-        for row in range(cache.rows):
+        for row in rows:
             cache.make_room(1, row)
-        filled = [length + 1 for length in cache.lengths]
+        filled = [cache.lengths[row] + 1 for row in rows]
         cache.reserve(max(filled))
-        bound = self._bound
+        bound = self._bound.get(rows)
         if bound is None or bound.place is not cache.place:
-            bound = self._bound = self._bind_step()
+            bound = self._bound[rows] = self._bind_step(rows)
         bound.ids[:, 0] = new
         _mask, address = self._mask_of(filled)
-        bind_at(bound.binding, "attention_mask", (cache.rows, max(filled)), address)
+        bind_at(bound.binding, "attention_mask", (len(rows), max(filled)), address)
         self.run(bound.binding)
-        cache.append(bound.ids[:, 0])
+        cache.append(bound.ids[:, 0], rows)
         self.states.last = bound.states
         return bound.logits[:, 0]
 
@@ -249,13 +260,15 @@ class Steps:
             self._mask = _ones(min(2 * positions, self.context_length))
         return self._mask
 
-    def _bind_step(self) -> _Bound:
-        """Bind the buffers that are the same in every decode step."""
+    def _bind_step(self, rows: range) -> _Bound:
+        """Bind the buffers that are the same in every decode step of these rows."""
         cache = self.cache
-        ids = np.zeros((cache.rows, 1), dtype=np.int64)
-        logits = np.empty((cache.rows, 1, self.vocab_size), dtype=np.float32)
-        states = self.states.room(cache.rows, 1)
-        binding = self._bind_cache(slice(0, cache.rows))
+        # Those of buffers that have moved since are of no use.
+        self._bound = {r: b for r, b in self._bound.items() if b.place is cache.place}
+        ids = np.zeros((len(rows), 1), dtype=np.int64)
+        logits = np.empty((len(rows), 1, self.vocab_size), dtype=np.float32)
+        states = self.states.room(len(rows), 1)
+        binding = self._bind_cache(slice(rows.start, rows.stop))
         bind(binding.bind_input, "input_ids", ids)
         bind(binding.bind_input, "logits_to_keep", self._last)
         self._bind_results(binding, logits, states)
@@ -273,20 +286,6 @@ class Steps:
             bind(binding.bind_input, f"past_key_values.{name}", buffer[rows])
             bind(binding.bind_output, f"present.{name}", buffer[rows])
         return binding
-
-
-def _part(call: Call, new: np.ndarray) -> np.ndarray:
-    """Return the ids of a call for a row; others after them are computed, and never counted."""
-    part = new[max(len(new) - call.begin, 0) : len(new) - call.last]
-    return np.pad(part, (0, call.width - len(part)))
-
-
-def _filled(call: Call, lengths: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """Return the positions of a call's rows after it, with those that are not counted."""
-    return [
-        lengths[row] + max(counts[row] - call.begin, 0) + call.width
-        for row in range(call.first, call.end)
-    ]
 
 
 def _ones(positions: int) -> tuple[np.ndarray, int]:

@@ -1,1 +1,1 @@
-"""Serve artifacts to others: the page for browsers."""
+"""Serve artifacts to others: the page for browsers, and the OpenAI-compatible server."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +22,7 @@ from time import monotonic
 from typing import Any
 
 from ..errors import ConfigError
+from .names import Names
 
 __all__ = ["Handler", "Server"]
 
@@ -30,8 +30,6 @@ CONNECTIONS = 64  # a browser opens six
 HEAD_BYTES = 1 << 16
 HEAD_SECONDS = 20.0  # from the end of one answer to the end of the next request's head
 SEND_SECONDS = 30.0  # for each piece of an answer
-
-AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{0,5})?")
 
 
 class Server(ThreadingHTTPServer):
@@ -52,8 +50,7 @@ class Server(ThreadingHTTPServer):
         """
         if not 0 <= port < 1 << 16:
             raise ConfigError(f"--port is {port}, expected 0 (any free port) to 65535")
-        own = _normal(host.partition("%")[0])  # without the scope of an IPv6 address
-        self._names = {"localhost", own, *map(_allowed_name, allowed)}
+        self._names = Names(host, allowed)
         self._lock = Lock()
         self._connections: dict[socket.socket, None] = {}  # the longest without progress first
         try:
@@ -70,7 +67,7 @@ class Server(ThreadingHTTPServer):
                 f"{host} port {port} cannot be served on: {reason}",
                 hint="choose another place with --host and --port; port 0 is any free one",
             ) from error
-        self._everywhere = ip_address(self.server_name).is_unspecified
+        self._names.everywhere = ip_address(self.server_name).is_unspecified
 
     def server_bind(self) -> None:
         """Bind as TCPServer does: HTTPServer would ask the network for this machine's name."""
@@ -81,20 +78,8 @@ class Server(ThreadingHTTPServer):
         self.server_name = str(name)
 
     def answers_to(self, authority: str) -> bool | None:
-        """Return whether a Host header names this server; None where it is no host at all.
-
-        Otherwise a page of another site, whose name leads here, could read everything. An address
-        in figures is no such name: it is accepted where the server listens on all addresses.
-        """
-        found = AUTHORITY.fullmatch(authority.strip())
-        if found is None:
-            return None
-        name = _normal(found[1] or found[2])
-        try:
-            address = ip_address(name)
-        except ValueError:
-            return name in self._names
-        return name in self._names or address.is_loopback or self._everywhere
+        """Return whether a Host header names this server; None where it is no host at all."""
+        return self._names.answers_to(authority)
 
     def progress(self, connection: socket.socket) -> None:
         """Note that a connection is alive, if it is still open."""
@@ -228,26 +213,6 @@ class _Head(io.RawIOBase):
         size = self._socket.recv_into(buffer, min(len(buffer), self._left))
         self._left -= size
         return size
-
-
-def _normal(name: str) -> str:
-    """Return a host as browsers send it: an address in its shortest form, a name in lower case."""
-    try:
-        return str(ip_address(name))
-    except ValueError:
-        return name.lower()
-
-
-def _allowed_name(text: str) -> str:
-    bare = text[1:-1] if text[:1] + text[-1:] == "[]" else text
-    try:
-        name = _normal(bare if ":" in bare else bare.encode("idna").decode("ascii"))
-    except UnicodeError:  # an empty or overlong part
-        name = ""
-    found = AUTHORITY.fullmatch(f"[{name}]" if ":" in name else name)
-    if found is None:
-        raise ConfigError(f"--allow-host is {text!r}, expected a name such as demo.example")
-    return name
 
 
 def _shut(connection: socket.socket) -> None:

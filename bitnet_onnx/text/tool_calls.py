@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["ParsedAnswer", "ToolCall", "parse_tool_calls"]
+__all__ = ["FORMS", "STARTS", "ParsedAnswer", "ToolCall", "parse_tool_calls"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ class ParsedAnswer:
 
 
 # What begins a call, and what ends it: Hermes, Qwen and others; Granite; Mistral; Llama 3.
-_FORMS = (
+FORMS = (
     ("<tool_call>", "</tool_call>"),
     ("<|tool_call|>", "<|/tool_call|>"),
     ("[TOOL_CALLS]", None),
     ("<|python_tag|>", "<|eom_id|>"),
 )
+STARTS = tuple(first for first, _ in FORMS)
 # Mistral's later form: a name, then its arguments.
 _NAMED = re.compile(r"\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(?=\{)")
 # Qwen3-Coder's form.
@@ -94,7 +95,7 @@ def _parts(answer: str) -> Iterator[tuple[str, str | None]]:
         yield answer, answer
         return
     while answer:
-        begins = [(answer.find(first), first, last) for first, last in _FORMS if first in answer]
+        begins = [(answer.find(first), first, last) for first, last in FORMS if first in answer]
         if not begins:
             yield answer, None
             return

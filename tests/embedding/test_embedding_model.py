@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 import shutil
@@ -231,3 +232,38 @@ def test_a_manifest_of_another_graph_is_refused(
 
 def test_a_zero_vector_stays_zero() -> None:
     assert unit(np.zeros((2, 3), np.float32)).tolist() == [[0.0] * 3] * 2
+
+
+def test_the_server_gives_the_same_vectors(artifact: Path, model: EmbeddingModel) -> None:
+    openai = pytest.importorskip("openai")
+    pytest.importorskip("uvicorn")
+    from tests.support.serve.serving import served
+
+    expected = model.embed(TEXTS)
+    with (
+        served({"small": artifact}) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+    ):
+        ask = client.embeddings.create
+        for given in (TEXTS, [model.ids(text) for text in TEXTS]):
+            for form in ("float", "base64", openai.omit):
+                found = ask(model="small", input=given, encoding_format=form)
+                vectors = [entry.embedding for entry in found.data]
+                if form == "base64":  # as the client gives what was asked for
+                    vectors = [np.frombuffer(base64.b64decode(v), "<f4") for v in vectors]
+                assert np.array_equal(np.array(vectors, dtype=np.float32), expected)
+        assert found.usage.prompt_tokens == sum(len(model.ids(text)) for text in TEXTS)
+        query = ask(model="small", input="a", dimensions=8, extra_body={"prompt_name": "query"})
+        assert np.array_equal(
+            np.array(query.data[0].embedding, dtype=np.float32), model.embed("a", "query", 8)[0]
+        )
+        for fields, param in (
+            ({"input": "a", "dimensions": 10**6}, "input"),
+            ({"input": [[10**6]]}, "input"),
+            ({"input": "a" * 100}, "input"),
+            ({"input": []}, "input"),
+            ({"input": "a", "prompt_name": "none"}, "input"),
+        ):
+            found = server.post("/v1/embeddings", fields)
+            assert (found.status_code, found.json()["error"]["param"]) == (400, param)
+        assert server.post("/v1/completions", {"prompt": "a", "model": "small"}).status_code == 404

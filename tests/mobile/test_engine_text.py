@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bitnet_onnx.generation.config import GenerationConfig
-from bitnet_onnx.generation.text import _Writer
+from bitnet_onnx.generation.text import Writer
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.gguf.container import GgufFile
 from bitnet_onnx.weights.gguf.tokenizer import GgufText
@@ -157,7 +157,7 @@ def test_streams_and_stop_strings_are_pythons(name: str, program: Path, tmp_path
         starts = [chance.randrange(len(whole) + 1) for _ in range(chance.randint(0, 3))]
         stop = [whole[start : start + chance.randint(1, 6)] for start in starts]
         stop = [string for string in stop if string]
-        writer = _Writer(tokenizer, GenerationConfig(stop_strings=tuple(stop)))
+        writer = Writer(tokenizer, GenerationConfig(stop_strings=tuple(stop)))
         expected, stopped = [], False
         for number in ids:
             piece, stopped = writer.push(number)

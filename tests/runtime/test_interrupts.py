@@ -16,6 +16,7 @@ from bitnet_onnx.runtime import steps as steps_module
 from bitnet_onnx.runtime.cache import growing
 from bitnet_onnx.runtime.cache.growing import Cache, CachedRow
 from bitnet_onnx.runtime.cache.layout import CacheLayout
+from bitnet_onnx.runtime.cache.moves import copy_row
 from bitnet_onnx.runtime.session import Session
 from tests.support.sessions import interrupted
 
@@ -55,6 +56,9 @@ CHANGES: dict[str, Callable[[Cache], object]] = {
     "extend": lambda cache: cache.extend({0: np.array([5])}),
     "extend two": lambda cache: cache.extend({2: np.array([5]), 0: np.array([6, 7])}),
     "append": lambda cache: cache.append(np.array([5, 6, 7])),
+    "append to some": lambda cache: cache.append(np.array([5, 6]), range(1, 3)),
+    "widen": lambda cache: cache.widen(),
+    "copy": lambda cache: copy_row(cache, 2, 0, 2),
     "truncate": lambda cache: cache.truncate(1, 2),
     "reorder": lambda cache: cache.reorder([2, 2, 0, 1]),
     "fork": lambda cache: cache.fork(2, 2),

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["PromptCache", "add_prompt_cache", "check_alone"]
 
 
-PASSING = ("sink", "sliding_window")  # caches whose first positions go away
-
-
 def add_prompt_cache(parser: argparse.ArgumentParser, kept: str) -> None:
     parser.add_argument(
         "--prompt-cache",
@@ -34,6 +31,8 @@ def add_prompt_cache(parser: argparse.ArgumentParser, kept: str) -> None:
 
 def check_alone(path: Path | None, prompts: int, config: GenerationConfig) -> None:
     """Refuse a prompt cache where more than one row is computed."""
+    from ...runtime.cache.kinds import PASSING
+
     if path is None:
         return
     reason = None

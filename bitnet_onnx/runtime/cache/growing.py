@@ -59,8 +59,7 @@ class Cache:
     @property
     def fed(self) -> tuple[int, ...]:
         """How many ids each row was fed: ``lengths``, but for what a sink cache has dropped."""
-        state = self._state
-        return tuple(map(int.__add__, state.lengths, map(len, state.dropped)))
+        return tuple(map(int.__add__, self.lengths, map(len, self._state.dropped)))
 
     @property
     def buffers(self) -> dict[str, np.ndarray]:
@@ -110,10 +109,12 @@ class Cache:
         # One at a time, so that no two copies of the whole are in memory.
         for name in self.layout.names:
             if self.buffers[name].shape[2] != capacity:
-                state = self._state
-                buffers = {**state.buffers, name: self._copied(name, range(self.rows), capacity)}
-                self._state = replace(state, buffers=buffers, capacity=0, place=object())
+                self._resize(name, capacity)
         self._state = replace(self._state, capacity=capacity)
+
+    def _resize(self, name: str, capacity: int) -> None:
+        buffers = {**self.buffers, name: self._copied(name, range(self.rows), capacity)}
+        self._state = replace(self._state, buffers=buffers, capacity=0, place=object())
 
     def _room(self, name: str, rows: int, capacity: int) -> np.ndarray:
         """Return a new buffer of zeros."""
@@ -131,6 +132,21 @@ class Cache:
             new[place, :, held] = old[row, :, held]
         return new
 
+    def widen(self) -> None:
+        """Grow one more layer, so that a cache that grows in time keeps no step waiting for long.
+
+        Steps go on meanwhile: the buffers of a layer are of one capacity.
+        """
+        self.reserve(max(1, filled := max(self.lengths)))
+        wider = min((self._state.capacity // BLOCK + 1) * BLOCK, self.layout.context_length)
+        lacking = max(wider - self._state.ids.shape[1], 0)
+        self._state = replace(self._state, ids=np.pad(self._state.ids, ((0, 0), (0, lacking))))
+        narrow = [name for name in self.layout.names if self.buffers[name].shape[2] < wider]
+        for name in narrow[: len(self.layout.names) // self.layout.num_layers]:
+            self._resize(name, wider)
+            self.buffers[name][:, :, filled:] = 0  # the system gives memory when it is written
+        self._state = replace(self._state, capacity=self.capacity)
+
     def check_room(self, count: int, row: int) -> None:
         """Raise GenerationError where the context has no room for more positions of a row."""
         held, limit = self.lengths[row], self.layout.context_length
@@ -141,7 +157,7 @@ class Cache:
             )
 
     def make_room(self, count: int, row: int) -> None:
-        """Make sure that the next step of a row has room; a growing cache can only check it."""
+        """Make sure that the next step of a row has room; a growing cache only checks it."""
         self.check_room(count, row)
 
     def piece(self, count: int, row: int, chunk: int) -> int | None:
@@ -151,21 +167,13 @@ class Cache:
         """
         return None
 
-    def append(self, ids: np.ndarray) -> None:
-        """Count a computed position of every row: ids [rows]."""
-        state = self._state
-        state.ids[range(self.rows), state.lengths] = ids
-        self._state = replace(state, lengths=tuple(length + 1 for length in state.lengths))
+    def append(self, ids: np.ndarray, rows: range | None = None) -> None:
+        """Count a computed position of every row, or of some neighbours: ids [rows]."""
+        self._state = self._state.appended(ids, range(self.rows) if rows is None else rows)
 
     def extend(self, new: Mapping[int, np.ndarray]) -> None:
         """Count computed positions of some rows, all at once: ids [S] by row."""
-        state = self._state
-        lengths = state.lengths
-        for row, ids in new.items():
-            start = lengths[row]
-            state.ids[row, start : start + len(ids)] = ids
-            lengths = changed(lengths, row, start + len(ids))
-        self._state = replace(state, lengths=lengths)
+        self._state = self._state.extended(new)
 
     def truncate(self, length: int, row: int = 0) -> None:
         """Keep only the first ``length`` ids of a row."""

@@ -19,16 +19,17 @@ from .rotation import Rotation
 from .sink import SinkCache
 from .sliding import FREEING, SlidingCache
 
-__all__ = ["CACHES", "SINKS", "cache_kind", "caches_of"]
+__all__ = ["CACHES", "PASSING", "SINKS", "cache_kind", "caches_of"]
 
 CACHES = ("dynamic", "static", "offloaded", "offloaded_static", "sliding_window", "sink")
 STATIC = ("static", "offloaded_static")  # all room at the start: no step moves a buffer
 FILED = ("offloaded", "offloaded_static")
+PASSING = ("sink", "sliding_window")  # whose first positions go away
 # transformers' other names of a cache that makes the same numbers.
 SAME = {"dynamic_full": "dynamic", "hybrid": "dynamic"}
 SINKS = 4  # first positions that are kept, as in StreamingLLM
 REFUSED = {
-    "quantized": "the type of a cache is chosen at export: bitnet-onnx export --kv-cache int8",
+    "quantized": "the type of a cache is chosen at export: bitnet-onnx export --kv-cache int8|int4",
     "paged": "each row has a buffer of its own; take dynamic",
     "hybrid_chunked": "no network here attends in chunks; take dynamic",
     "offloaded_hybrid": "take offloaded",

@@ -5,7 +5,7 @@ Knows rows, their lengths and what they have in common; does not know what fills
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -60,6 +60,23 @@ class State:
             alike = changed(alike, row, tuple(each))
             alike = tuple(changed(counts, row, min(counts[row], length)) for counts in alike)
         return replace(self, lengths=lengths, alike=alike)
+
+    def appended(self, ids: np.ndarray, rows: range) -> State:
+        """Return a state with one more id in each of the rows, which are neighbours."""
+        lengths = self.lengths[rows.start : rows.stop]
+        self.ids[rows, lengths] = ids
+        longer = tuple(length + 1 for length in lengths)
+        lengths = (*self.lengths[: rows.start], *longer, *self.lengths[rows.stop :])
+        return replace(self, lengths=lengths)
+
+    def extended(self, new: Mapping[int, np.ndarray]) -> State:
+        """Return a state with more ids [S] of some rows."""
+        lengths = self.lengths
+        for row, ids in new.items():
+            start = lengths[row]
+            self.ids[row, start : start + len(ids)] = ids
+            lengths = changed(lengths, row, start + len(ids))
+        return replace(self, lengths=lengths)
 
     def of_rows(self, order: Sequence[int]) -> State:
         """Return a state whose rows are copies of those of ``order``, in the same buffers."""

@@ -1,0 +1,118 @@
+"""Read a request's body with a table of fields: each is taken, or refused by its name.
+
+Knows JSON and tables; does not know HTTP or the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from .errors import ApiError
+from .fields import Field
+from .kinds import Wrong
+
+__all__ = ["REFUSED", "json_of", "refuse", "values_of"]
+
+# What other servers know, and what is here in its place.
+REFUSED: Mapping[str, str] = {
+    "audio": "answers are text",
+    "best_of": "use n",
+    "functions": "use tools",
+    "function_call": "use tool_choice",
+    "grammar": 'use structured_outputs {"grammar": ...}',
+    "guided_choice": 'use structured_outputs {"choice": ...}',
+    "guided_grammar": 'use structured_outputs {"grammar": ...}',
+    "guided_json": 'use structured_outputs {"json": ...}',
+    "guided_regex": 'use structured_outputs {"regex": ...}',
+    "json_schema": "use response_format",
+    "max_new_tokens": "use max_tokens",
+    "n_predict": "use max_tokens",
+    "prediction": "the answer is not predicted",
+    "previous_response_id": "nothing is stored: send the whole conversation",
+    "conversation": "nothing is stored: send the whole conversation",
+    "background": "nothing is stored: wait for the answer",
+    "reasoning": "models here have no levels of effort",
+    "reasoning_effort": "models here have no levels of effort; use chat_template_kwargs",
+    "repeat_penalty": "use repetition_penalty",
+    "suffix": "models here continue texts, and do not fill gaps",
+    "use_beam_search": "a batch of requests has no beams; use bitnet-onnx generate --num-beams",
+    "web_search_options": "the server reaches no network",
+}
+
+
+def json_of(body: bytes) -> dict[str, Any]:
+    """Return the object that a body is."""
+    try:
+        found = json.loads(body.decode(), parse_constant=_constant, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ApiError(
+            400, f"the body is not JSON, expected an object: {why}", code="invalid_json"
+        ) from None
+    if not isinstance(found, dict):
+        raise ApiError(
+            400, f"the body is {_shown(found)}, expected an object of fields", code="invalid_json"
+        )
+    return found
+
+
+def values_of(body: Mapping[str, Any], table: Sequence[Field]) -> dict[str, Any]:
+    """Return the fields that are given, as the table reads them; null is as if left out."""
+    fields = {field.name: field for field in table}
+    for name in body:
+        if name not in fields:
+            refuse_unknown(name)
+    found = {}
+    for name, value in body.items():
+        if value is None:
+            continue
+        try:
+            found[name] = fields[name].kind.read(value)
+        except Wrong:
+            refuse(name, value, fields[name].kind.words)
+    for field in table:
+        if field.required and field.name not in found:
+            raise ApiError(
+                400,
+                f"{field.name} is missing, expected {field.kind.words}",
+                param=field.name,
+                code="missing_required_parameter",
+            )
+    return found
+
+
+def refuse_unknown(name: str) -> NoReturn:
+    why = f"; {REFUSED[name]}" if name in REFUSED else ""
+    raise ApiError(
+        400,
+        f"{name!r} is not a field of this endpoint{why}",
+        param=name[:64],
+        code="unknown_parameter",
+    )
+
+
+def refuse(name: str, value: Any, expected: str) -> NoReturn:
+    """Refuse the value of a field."""
+    raise ApiError(
+        400, f"{name} is {_shown(value)}, expected {expected}", param=name, code="invalid_value"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:100]}..."
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:40]!r} is given more than once")
+    return found

@@ -1,0 +1,286 @@
+"""The rows of a session that several requests share: they join and leave between steps.
+
+Rows that run are the first ones, side by side, so a step feeds exactly them. One more row at a time
+is filled with a prompt, part by part between the steps. Where a row leaves, the last one that runs
+takes its place. Knows the session and its cache; does not know queues or threads.
+
+A row's numbers do not depend on other rows, on the parts of its prompt, or on who computed its
+beginning, so its ids are those of ``generate`` alone. Where the session's numbers depend on how
+many positions a call has, each call is one that ``generate`` makes: a step for each row, whole
+chunks of prompts, no beginnings of others; this is slower, and the ids are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import BitNetError, SessionError
+from ..runtime.session import Session
+from ..runtime.steps import CHUNK
+from .active import Active, as_error
+from .pace import Pace
+from .prefix_files import load_prefixes, save_prefixes
+from .prefixes import Prefixes, shared
+from .stats import Stats
+
+__all__ = ["Batch", "Ended"]
+
+AHEAD = 256  # positions of room that are left when a cache begins to grow, layer by layer
+Ended = Callable[[Active, str, BitNetError | None], None]
+
+
+class Batch:
+    """The requests that are computed; who calls ``feed`` and ``step`` decides the order.
+
+    An error of one request ends that request. A SessionError is raised: ``fail`` ends all.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        rows: int,
+        chunk: int,
+        prefix_bytes: int,
+        prefix_folder: Path | None,
+        clock: Callable[[], float],
+        ended: Ended,
+    ) -> None:
+        """ended: is told of each request that ends, and why."""
+        self._session, self._rows, self._clock, self._ended = session, rows, clock, ended
+        self._exact, self._layers = session.exact_in_groups, session.artifact.num_hidden_layers
+        self._pace = Pace(chunk)
+        self._prefixes = Prefixes(prefix_bytes) if self._exact and prefix_bytes else None
+        self._running: list[Active] = []  # by their rows
+        self._filling: Active | None = None
+        self._place = 0  # the row that is filled; no running one
+        self._begun = 0.0
+        self._late = False
+        self.stats = Stats()
+        self._folder = prefix_folder
+        self._claim()
+        try:
+            self._load()
+        except BaseException:
+            self._lease.release()
+            raise
+
+    def _load(self) -> None:
+        if self._folder is not None and self._prefixes is not None:
+            load_prefixes(self._folder, self._lease, self._prefixes)
+            self.stats.prefix_bytes = self._prefixes.bytes
+
+    def _claim(self) -> None:
+        self._lease = self._session.claim()
+        self._lease.reset(self._rows)
+
+    @property
+    def size(self) -> int:
+        """The number of requests in rows."""
+        return len(self._running) + self.filling
+
+    @property
+    def filling(self) -> bool:
+        """Whether a prompt is being computed."""
+        return self._filling is not None
+
+    @property
+    def full(self) -> bool:
+        """Whether no request can begin."""
+        return self.filling or len(self._running) == self._rows
+
+    def positions(self) -> int:
+        """Return how many positions of prompts may be computed before the next step."""
+        return self._pace.positions(len(self._running)) if self._exact else CHUNK
+
+    def grown(self) -> int:
+        """Let the cache grow a bit while answers run; return ``positions`` beside it.
+
+        There are none after a step in which copies of rows that left took long.
+        """
+        found = 0 if self._running and self._late else self.positions()
+        self._late = False
+        try:
+            widened = bool(self._running) and self._lease.widen(AHEAD)
+        except MemoryError:  # whoever needs the room ends then
+            widened = False
+        # So few that all layers have grown before the room is needed.
+        return min(found // 2, AHEAD // self._layers) if widened else found
+
+    def begin(self, active: Active) -> None:
+        """Give a request the row behind the running ones, with what is known of its prompt."""
+        prompt = active.row.prompt
+        self._filling, self._place, self._begun = active, len(self._running), self._clock()
+        active.start()
+        self.stats.prompt_tokens += len(prompt)
+        try:
+            cached = self._reused(np.array(prompt[:-1], np.int64))
+        except MemoryError as error:
+            self._leave_filling("error", as_error(error))
+            return
+        active.row.result.cached_tokens = cached
+        self.stats.cached_tokens += cached
+
+    def _reused(self, wanted: np.ndarray) -> int:
+        """Fill the row with the longest beginning that is known; return its length.
+
+        wanted: the prompt without its last id, which must be computed: it gives the logits.
+        """
+        if self._prefixes is None:
+            return 0
+        lease, found, source = self._lease, self._prefixes.find(wanted), None
+        length, held = found.length, lease.lengths
+        for row, other in enumerate(self._running):
+            common = shared(wanted, np.array(other.ids[: held[row]], np.int64))
+            if common > length:
+                length, source = common, row
+        if source is not None:
+            lease.copy(source, self._place, length)
+        elif length:
+            lease.fill(wanted[:length], found.write, self._place)
+        return length
+
+    def feed(self, most: int) -> int:
+        """Compute at most so many positions of the prompt; return how many they were."""
+        active, start = self._filling, self._clock()
+        assert active is not None, "a prompt was begun"
+        if reason := active.due(start):
+            self._leave_filling(reason)
+            return 0
+        held = self._lease.lengths[self._place]
+        part = active.row.prompt[held : held + most]
+        last = held + len(part) == len(active.row.prompt)
+        try:
+            logits = self._fed(part, last)
+        except SessionError:
+            raise
+        except Exception as error:  # MemoryError, where the cache grows
+            self._leave_filling("error", as_error(error))
+            return 0
+        now = self._clock()
+        self._pace.computed(len(part), now - start)
+        self.stats.prefill_seconds += now - start
+        if logits is not None:
+            active.row.result.prefill_seconds = now - self._begun
+            self._join(active, logits, now)
+        return len(part)
+
+    def _fed(self, part: list[int], last: bool) -> np.ndarray | None:
+        """Append a part of the prompt; return the logits after the last one."""
+        if last:
+            return self._lease.prefill(part, self._place)
+        if self._exact:
+            self._lease.append(part, self._place)
+        else:
+            self._lease.prefill(part, self._place)
+        return None
+
+    def _join(self, active: Active, logits: np.ndarray, now: float) -> None:
+        """Choose the first id of a filled row, which runs from now on."""
+        reason, error = self._chosen(active, logits, now)
+        if reason:
+            self._leave_filling(reason, error)
+            return
+        self._move(self._place, len(self._running))
+        self._running.append(active)
+        self._filling = None
+
+    def step(self) -> None:
+        """Compute one id for each running row."""
+        rows = range(len(self._running))
+        if not rows:
+            return
+        start = self._clock()
+        try:
+            logits = self._decoded([active.row.result.ids[-1] for active in self._running])
+        except MemoryError as error:  # the cache grows for the longest row
+            longest = max(rows, key=self._lease.lengths.__getitem__)
+            self._ended(self._running[longest], "error", as_error(error))
+            self._leave(longest)
+            return
+        now = self._clock()
+        self._pace.stepped(len(rows), now - start)
+        self.stats.decode_seconds += now - start
+        self.stats.steps += 1
+        self.stats.row_steps += len(rows)
+        leaving = []
+        for row, active in enumerate(self._running):
+            active.row.result.decode_seconds += now - start
+            reason, failed = self._chosen(active, logits[row], now)
+            if reason:
+                self._ended(active, reason, failed)
+                leaving.append(row)
+        begun = self._clock()
+        for row in reversed(leaving):
+            self._leave(row)
+        self._late = self._clock() - begun > (now - start) / 2
+
+    def _decoded(self, ids: list[int]) -> Sequence[np.ndarray] | np.ndarray:
+        """Append an id to each running row; return the logits of each."""
+        if self._exact:
+            return self._lease.decode(ids, range(len(ids)))
+        decode = self._lease.decode
+        return [decode([token], range(row, row + 1))[0] for row, token in enumerate(ids)]
+
+    def _chosen(
+        self, active: Active, logits: np.ndarray, now: float
+    ) -> tuple[str | None, BitNetError | None]:
+        """Choose a request's next id; return why it ends, if it does."""
+        if active.cancelled.is_set():
+            return "cancelled", None
+        try:
+            reason = active.take(logits, now)
+        except Exception as error:  # of a caller's function, or of the options
+            return "error", as_error(error)
+        self.stats.new_tokens += 1
+        return reason, None
+
+    def _leave(self, row: int) -> None:
+        """Free the row of a request that has ended; the last row takes its place."""
+        last = len(self._running) - 1
+        self._empty(self._running[row], row)
+        self._move(last, row)
+        self._running[row] = self._running[last]
+        self._running.pop()
+
+    def _leave_filling(self, reason: str, error: BitNetError | None = None) -> None:
+        active = self._filling
+        assert active is not None, "a prompt was begun"
+        self._ended(active, reason, error)
+        self._empty(active, self._place)
+        self._filling = None
+
+    def _empty(self, active: Active, row: int) -> None:
+        """Empty a row, and keep what it holds for others."""
+        lease = self._lease
+        if self._prefixes is not None:
+            ids = active.ids[: lease.lengths[row]]
+            with suppress(MemoryError):  # others compute it again
+                self._prefixes.keep(ids, lambda begin, end: lease.part(row, begin, end))
+            self.stats.prefix_bytes = self._prefixes.bytes
+        lease.truncate(0, row)
+
+    def _move(self, source: int, target: int) -> None:
+        """Give an empty row what another one holds, which is empty then."""
+        if source != target:
+            self._lease.copy(source, target, self._lease.lengths[source])
+            self._lease.truncate(0, source)
+
+    def fail(self, error: BitNetError) -> None:
+        """End all requests with an error, and start over with empty rows."""
+        ended = [*self._running, *([self._filling] if self._filling else [])]
+        self._running, self._filling = [], None
+        for active in ended:
+            self._ended(active, "error", error)
+        self._claim()
+
+    def close(self) -> None:
+        """Leave the session to others; write what is kept into its folder."""
+        try:
+            if self._folder is not None and self._prefixes is not None:
+                save_prefixes(self._folder, self._lease, self._prefixes)
+        finally:
+            self._lease.release()

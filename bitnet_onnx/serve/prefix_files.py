@@ -1,0 +1,75 @@
+"""Kept beginnings in a folder, so that a server which starts again finds them.
+
+Each file is a prompt cache of ``runtime.cache.saved`` and named by its ids. Knows files and rows;
+does not know requests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import GenerationError
+from ..runtime.lease import Lease
+from .prefixes import Prefixes
+
+__all__ = ["load_prefixes", "save_prefixes"]
+
+NAME = re.compile(r"[0-9a-f]{32}\.cache")
+ROW = 0  # an empty one
+
+
+def load_prefixes(folder: Path, lease: Lease, prefixes: Prefixes) -> None:
+    """Keep what the files of a folder hold, the newest of them first to stay.
+
+    Raises GenerationError for a file that is damaged or of another model.
+    """
+    files = [path for path in _listed(folder) if NAME.fullmatch(path.name)]
+    for path in sorted(files, key=_age):
+        lease.load(path, ROW)
+        prefixes.keep(lease.ids(ROW), _part(lease))
+        lease.truncate(0, ROW)
+
+
+def save_prefixes(folder: Path, lease: Lease, prefixes: Prefixes) -> None:
+    """Write what is kept, the file that was used last as the newest; remove files of other texts.
+
+    Raises BitNetError.
+    """
+    _listed(folder)
+    kept = set()
+    for ids, found in prefixes.texts():
+        path = folder / f"{hashlib.sha256(ids.tobytes()).hexdigest()[:32]}.cache"
+        lease.fill(ids, found.write, ROW)
+        lease.save(path, ROW)
+        lease.truncate(0, ROW)
+        kept.add(path.name)
+    for path in _listed(folder):
+        if NAME.fullmatch(path.name) and path.name not in kept:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _part(lease: Lease) -> Callable[[int, int], dict[str, np.ndarray]]:
+    return lambda begin, end: lease.part(ROW, begin, end)
+
+
+def _age(path: Path) -> tuple[int, str]:
+    return path.stat().st_mtime_ns, path.name
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the files of a folder, which is made where there is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise GenerationError(
+            f"{folder} cannot be used for beginnings of prompts: {error.strerror}",
+            hint="choose a folder that can be written",
+        ) from error

@@ -1,0 +1,184 @@
+"""Run the server until a signal ends it.
+
+Knows sockets, signals and uvicorn; does not know requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..errors import BitNetError, ConfigError
+from .app import application
+from .names import Names
+from .state import State
+
+__all__ = ["Place", "Running", "bound", "serve"]
+
+CONNECTIONS = 512
+IDLE_SECONDS = 20
+LOCAL = ("127.0.0.1", "0.0.0.0", "::", "localhost")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server listens, and who may call it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    allowed: Sequence[str] = ()
+    origins: Sequence[str] = ()
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def bound(place: Place) -> socket.socket:
+    """Return a socket that listens at the place; raise ConfigError where that is impossible."""
+    if not 0 <= place.port < 1 << 16:
+        raise ConfigError(f"--port is {place.port}, expected 0 (any free port) to 65535")
+    try:
+        if not place.host:
+            raise OSError(0, "the name is empty")
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        found = socket.socket(family, kind, protocol)
+        if sys.platform != "win32":  # there it would let a second program take the port
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        found.bind(address)
+        found.listen(CONNECTIONS)  # who reads the URL can connect
+    except (OSError, UnicodeError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ConfigError(
+            f"{place.host} port {place.port} cannot be served on: {reason}",
+            hint="choose another place with --host and --port; port 0 is any free one",
+        ) from error
+    return found
+
+
+class Protocol(H11Protocol):
+    """Closes a connection that sends no whole head within ``IDLE_SECONDS``."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def _watch(self) -> None:
+        self._turn = getattr(self, "_turn", 0) + 1
+        # A number, and not the request: it would stay in memory until then.
+        self.loop.call_later(IDLE_SECONDS, self._close_idle, self._turn)
+
+    def _close_idle(self, turn: int) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if self._turn == turn and idle and not self.transport.is_closing():
+            self.transport.close()
+
+
+class Running(uvicorn.Server):
+    """uvicorn's server, without its own way with signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def made(
+    state: State, place: Place, listening: socket.socket, drain: float, log: Callable[[str], None]
+) -> Running:
+    """Return the server, which does not run yet."""
+    address = listening.getsockname()[0]
+    names = Names(place.host, place.allowed, ip_address(address.partition("%")[0]).is_unspecified)
+    return Running(
+        uvicorn.Config(
+            application(state, names, place.origins, log),
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            http=Protocol,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=max(int(drain), 1),
+        )
+    )
+
+
+def serve(
+    state: State, place: Place, drain: float = 30.0, log: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM; then answers have ``drain`` seconds to end.
+
+    The URL goes to stdout. A second signal ends at once; SIGHUP opens the artifacts again.
+    """
+    with bound(place) as listening:
+        server = made(state, place, listening, drain, log or _say)
+        host = "localhost" if place.host in LOCAL else place.host
+        shown = f"[{host}]" if ":" in host else host
+        # What asyncio tells of a connection that breaks may hold a part of a request.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        with _signals(server, state, log or _say):
+            print(f"http://{shown}:{listening.getsockname()[1]}", flush=True)
+            asyncio.run(server.serve([listening]))
+        state.close(drain)
+
+
+@contextlib.contextmanager
+def _signals(server: Running, state: State, log: Callable[[str], None]) -> Iterator[None]:
+    """End the server at SIGINT and SIGTERM, and reload its models at SIGHUP."""
+
+    def end(number: int, frame: Any) -> None:
+        if server.should_exit:
+            server.force_exit = True
+        server.should_exit = state.stopping = True
+
+    def again(number: int, frame: Any) -> None:
+        threading.Thread(target=_reload, args=(state, log), daemon=True).start()
+
+    handlers = {signal.SIGINT: end, signal.SIGTERM: end}
+    if sys.platform != "win32":
+        handlers[signal.SIGHUP] = again
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reload(state: State, log: Callable[[str], None]) -> None:
+    try:
+        state.reload()
+        log("the artifacts were opened again")
+    except BitNetError as error:
+        log(f"error: the artifacts were not opened again: {error}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

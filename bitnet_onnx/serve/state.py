@@ -1,0 +1,55 @@
+"""What a running server has: its models, which a reload replaces, and its key.
+
+Knows models; does not know HTTP.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from .models import Generating, Limits, Served, opened
+
+__all__ = ["State"]
+
+
+class State:
+    """The models by name; requests in work keep the ones that they began with."""
+
+    def __init__(
+        self, folders: Mapping[str, Path], limits: Limits, api_key: str | None = None
+    ) -> None:
+        self.limits, self._folders, self._lock = limits, dict(folders), threading.Lock()
+        self._key = None if api_key is None else api_key.encode()
+        self.models: Mapping[str, Served] = opened(folders, limits)
+        self.stopping = False
+
+    def lets_in(self, key: str | None) -> bool:
+        """Return whether a key is the server's, in a time that does not depend on the key."""
+        if self._key is None:
+            return True
+        return hmac.compare_digest((key or "").encode("utf-8", "surrogateescape"), self._key)
+
+    def reload(self) -> None:
+        """Open the folders again, then close the former models after their running answers.
+
+        Raises a BitNetError, and changes nothing, where one cannot be opened.
+        """
+        with self._lock:
+            before, self.models = self.models, opened(self._folders, self.limits)
+        for served in before.values():
+            served.close(timeout=self.limits.seconds)
+
+    def close(self, timeout: float) -> None:
+        """End all models; answers that take longer are cut off."""
+        self.stopping = True
+        with self._lock:
+            for served in self.models.values():
+                served.close(timeout=timeout)
+
+    @property
+    def generating(self) -> list[Generating]:
+        """The models that generate."""
+        return [served for served in self.models.values() if isinstance(served, Generating)]

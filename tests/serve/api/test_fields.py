@@ -1,0 +1,168 @@
+"""Every field of the table is taken, or refused by its name in OpenAI's form; none is ignored."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("starlette")
+from bitnet_onnx.serve.api import reading
+from bitnet_onnx.serve.api.described import BODIES, description
+from bitnet_onnx.serve.api.errors import ApiError
+from bitnet_onnx.serve.api.fields import CHAT, Field
+from tests.support.paths import ROOT
+
+if TYPE_CHECKING:
+    from tests.support.serve.serving import Served
+
+FIELDS = [(path, field) for path, (_, table, _) in BODIES.items() for field in table]
+USER = [{"role": "user", "content": "Hi"}]
+NEEDED: dict[str, Any] = {"messages": USER, "tokens": [1]}
+# Values of every type of JSON, and numbers beyond the range of all fields.
+VALUES: list[Any] = [True, "x", "", 1, -1e9, 1e300, 0.5, [], [[]], [-1], ["x", 1], {}, {"x": []}]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), FIELDS, ids=[f"{path}-{field.name}" for path, field in FIELDS]
+)
+def test_a_value_is_taken_or_refused_by_the_fields_name(path: str, field: Field) -> None:
+    table = BODIES[path][1]
+    needed = {f.name: NEEDED.get(f.name, "x") for f in table if f.required}
+    refused = 0
+    for value in VALUES:
+        body = {**needed, field.name: value}
+        if field.kind.takes(value):
+            assert reading.values_of(body, table)[field.name] == value
+            continue
+        with pytest.raises(ApiError, match=f"^{field.name} is .*, expected ") as caught:
+            reading.values_of(body, table)
+        error = caught.value
+        assert (error.status, error.code, error.param) == (400, "invalid_value", field.name)
+        refused += 1
+    assert refused
+    assert field.about or field.idle
+
+
+@pytest.mark.parametrize("name", ["colour", "functions", "guided_json", "Model", "n_predict", ""])
+def test_an_unknown_field_is_refused(name: str) -> None:
+    with pytest.raises(ApiError, match="is not a field of this endpoint") as caught:
+        reading.values_of({"messages": USER, name: 1}, CHAT)
+    assert caught.value.code == "unknown_parameter"
+    assert (name in reading.REFUSED) == ("; use " in str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{", b"[]", b"1", b'"x"', b"\xff", b'{"a":NaN}', b'{"n":-Infinity}', b"[" * 100000,
+        b'{"n":1,"n":2}', b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(ApiError, match=r"^the body is ") as caught:
+        reading.json_of(body)
+    assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+REFUSED: list[tuple[str, dict[str, Any], str | None]] = [
+    ("chat/completions", {"temperature": "hot"}, "temperature"),
+    ("chat/completions", {"temperature": 2.1}, "temperature"),
+    ("chat/completions", {"n": 9}, "n"),
+    ("chat/completions", {"top_logprobs": 2}, "top_logprobs"),
+    ("chat/completions", {"max_tokens": 3, "max_completion_tokens": 4}, "max_completion_tokens"),
+    ("chat/completions", {"logit_bias": {"x": 1}}, "logit_bias"),
+    ("chat/completions", {"logit_bias": {"832": 1}}, "logit_bias"),
+    ("chat/completions", {"logit_bias": dict.fromkeys(map(str, range(1025)), 1)}, "logit_bias"),
+    ("chat/completions", {"stop_token_ids": [832]}, "stop_token_ids"),
+    ("chat/completions", {"stream_options": {"include_usage": True}}, "stream_options"),
+    ("chat/completions", {"stream": True, "stream_options": {"x": 1}}, "stream_options"),
+    ("chat/completions", {"store": True}, "store"),
+    ("chat/completions", {"response_format": {"type": "xml"}}, "response_format"),
+    ("chat/completions", {"response_format": {"type": "json_schema"}}, "response_format"),
+    ("chat/completions", {"response_format": {"type": "json_schema", "json_schema": {
+        "schema": {"type": "object", "if": {}}}}}, None),
+    ("chat/completions", {"tool_choice": "required"}, "tool_choice"),
+    ("chat/completions", {"tools": [{"type": "function", "function": {"name": "f"}}]}, "messages"),
+    ("chat/completions", {"messages": []}, "messages"),
+    ("chat/completions", {"messages": [{"role": "robot", "content": ""}]}, "messages[0]"),
+    ("chat/completions", {"messages": [*USER, {"role": "user"}]}, "messages[1]"),
+    ("chat/completions", {"messages": [{**USER[0], "audio": {}}]}, "messages[0]"),
+    ("chat/completions", {"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0]"),
+    ("chat/completions", {"messages": [{"role": "user", "content": [
+        {"type": "text", "text": "x", "cache_control": {}}]}]}, "messages[0]"),
+    ("chat/completions", {"messages": [{"role": "user", "content": [
+        {"type": ["text"], "text": "x"}]}]}, "messages[0]"),
+    ("chat/completions", {"messages": [{"role": "user", "content": "a" * 3000}]}, None),
+    ("chat/completions", {"messages": [{"role": "user", "content": "\ud800"}]}, "messages"),
+    ("chat/completions", {"chat_template_kwargs": {"messages": 1}}, "messages"),
+    ("completions", {"prompt": [9999]}, "prompt"),
+    ("completions", {"prompt": "a", "echo": True, "stream": True}, "echo"),
+    ("completions", {"prompt": "a", "max_tokens": 0}, "max_tokens"),
+    ("completions", {"prompt": "a", "suffix": "b"}, "suffix"),
+    ("completions", {"prompt": ["a"] * 99}, "prompt"),
+    ("embeddings", {"input": "a"}, "model"),
+    ("responses", {"input": "a", "previous_response_id": "x"}, "previous_response_id"),
+    ("responses", {"input": "a", "tools": []}, "tools"),
+    ("responses", {"input": [{"type": "function_call", "name": "f"}]}, "input"),
+    ("responses", {"input": "a", "text": {"verbosity": "low"}}, "text"),
+    ("../tokenize", {"content": "a", "prompt": "a"}, "prompt"),
+    ("../tokenize", {"content": "a", "add_special_tokens": True}, "add_special_tokens"),
+    ("../detokenize", {"tokens": [832]}, "tokens"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "fields", "param"), REFUSED)
+def test_what_cannot_be_obeyed_is_refused(
+    server: Served, path: str, fields: dict[str, Any], param: str | None
+) -> None:
+    body = {"model": "demo", **({"messages": USER} if path.startswith("chat") else {}), **fields}
+    found = server.post(f"/v1/{path}", body)
+    assert found.status_code == (404 if path == "embeddings" else 400), found.text
+    error = found.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["param"] == param or param is None
+    assert "/" not in re.sub(r"https?://\S*", "", error["message"]).replace("/v1", "")
+
+
+def test_null_is_as_if_left_out(server: Served) -> None:
+    nulls = {field.name: None for field in CHAT if field.name not in ("model", "messages")}
+    body = {"model": "demo", "messages": USER}
+    plain = server.post("/v1/chat/completions", body).json()
+    found = server.post("/v1/chat/completions", {**body, **nulls}).json()
+    assert found["choices"] == plain["choices"]
+
+
+def test_fields_without_effect_are_known(server: Served) -> None:
+    idle = {"user": "a", "metadata": {"a": "b"}, "store": False, "service_tier": "auto"}
+    body = {"model": "demo", "messages": USER}
+    plain = server.post("/v1/chat/completions", body).json()
+    assert (
+        server.post("/v1/chat/completions", {**body, **idle}).json()["choices"]
+        == (plain["choices"])
+    )
+
+
+def test_the_description_has_every_field(server: Served) -> None:
+    made = description(server.state.models)
+    for path, (_, table, _) in BODIES.items():
+        if path == "/v1/embeddings":
+            assert path not in made["paths"]  # nothing that is served embeds texts
+            continue
+        content = made["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        name = content["schema"]["$ref"].rpartition("/")[2]
+        properties = made["components"]["schemas"][name]["properties"]
+        unused = {"documents", "chat_template_kwargs"}  # by both templates
+        assert list(properties) == [field.name for field in table if field.name not in unused]
+    json.dumps(made, allow_nan=False)
+
+
+def test_the_page_lists_every_field() -> None:
+    page = (ROOT / "docs" / "server.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page.partition("### What is not there")[0], re.MULTILINE)
+    assert set(listed) == {field.name for _, field in FIELDS}
+    for name in reading.REFUSED:
+        assert f"`{name}`" in page, name
