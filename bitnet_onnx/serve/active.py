@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import BitNetError, GenerationError
 from ..generation.model import Model
-from ..generation.rows import FinishReason, Row, checked_prompt
+from ..generation.rows import FinishReason, Row, rows_of
 from ..generation.text import Writer, prepared
 from .requests import End, Event, Request, Token, check_request
 
@@ -36,8 +36,10 @@ class Active:
         check_request(request)
         session, tokenizer = model.session, model.tokenizer
         config, extras = prepared(session, tokenizer, request.config, request.extras)
-        ids = checked_prompt(session, request.ids)
-        self.row = Row(ids, config, extras, number=request.number, prompt_number=0)
+        (row,) = rows_of(session, [request.ids], config, extras)
+        if request.number:
+            row = Row(row.prompt, config, extras, number=request.number, prompt_number=0)
+        self.row = row
         self.request = request
         self.cancelled = threading.Event()
         self._writer = Writer(tokenizer, config)

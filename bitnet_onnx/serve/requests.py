@@ -17,6 +17,8 @@ from ..runtime.integers import Ids, integer
 __all__ = ["End", "Event", "QueueFull", "Request", "Token", "check_request"]
 
 LOGPROBS = 1000  # the most that are sorted for each token
+# Options of ways to generate that need more of a session than one id of a row at each step.
+ALONE = ("penalty_alpha", "dola_layers", "assistant_early_exit")
 
 
 class QueueFull(BitNetError):
@@ -80,6 +82,12 @@ def check_request(request: Request) -> None:
             raise GenerationError(
                 f"{name} is {number} for a request, expected 1: a request is one sequence",
                 hint="submit a request for each answer, or use Model.generate",
+            )
+    for name in ALONE:
+        if value := getattr(config, name, None):
+            raise GenerationError(
+                f"{name} is {value!r} for a request, expected none: the requests share the steps",
+                hint="use Model.generate",
             )
     if config.guides:
         raise GenerationError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from bitnet_onnx import load
 from bitnet_onnx.errors import BitNetError, GenerationError, SessionError
+from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.cache import growing
@@ -20,7 +22,7 @@ from bitnet_onnx.runtime.calls import OVERHEAD
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.runtime.steps import Steps
 from bitnet_onnx.serve.prefixes import Prefixes
-from bitnet_onnx.serve.requests import QueueFull
+from bitnet_onnx.serve.requests import ALONE, QueueFull
 from bitnet_onnx.serve.scheduler import Scheduler
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.serve.scheduling import Client, Clock
@@ -531,6 +533,37 @@ def test_what_a_row_cannot_do_is_refused(
     with pytest.raises(GenerationError, match=message):
         Client(**{"ids": [5, 6, 7, 8], **request_of}).submit(scheduler)
     assert endless([5]).submit(scheduler).wait().reason == "length"
+
+
+# What each option of generation means for a request. A new one must be obeyed, refused, or change
+# nothing but speed.
+OBEYED = """
+max_new_tokens do_sample temperature top_k top_p min_p repetition_penalty eos_token_id stop_strings
+seed max_length min_length min_new_tokens no_repeat_ngram_size bad_words_ids suppress_tokens
+begin_suppress_tokens forced_eos_token_id typical_p epsilon_cutoff eta_cutoff top_h sequence_bias
+encoder_repetition_penalty encoder_no_repeat_ngram_size presence_penalty frequency_penalty
+forced_bos_token_id remove_invalid_values exponential_decay_length_penalty renormalize_logits
+max_time watermarking_config cache_implementation
+""".split()
+REFUSED = ["num_beams", "num_return_sequences", "guidance_scale", *ALONE]
+IDLE = """
+length_penalty early_stopping num_beam_groups diversity_penalty force_words_ids pad_token_id
+prompt_lookup_num_tokens max_matching_ngram_size num_assistant_tokens_schedule num_assistant_tokens
+assistant_confidence_threshold assistant_lookbehind target_lookbehind
+""".split()
+
+
+def test_every_option_means_something_for_a_request() -> None:
+    known = {*OBEYED, *REFUSED, *IDLE}
+    assert {field.name for field in fields(GenerationConfig)} <= known
+
+
+@pytest.mark.parametrize("name", [name for name in ALONE if hasattr(GenerationConfig, name)])
+def test_ways_that_need_a_session_alone_are_refused(scheduler: Scheduler, name: str) -> None:
+    value = {"penalty_alpha": 0.6, "dola_layers": "low", "assistant_early_exit": 1}[name]
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(GenerationError, match=f"{name} is {value!r} for a request, expected none"):
+        Client([5], **options).submit(scheduler)
 
 
 @pytest.mark.parametrize(
