@@ -70,8 +70,8 @@ class Scheduler:
         """
         if (kind := model.session.cache_implementation) in PASSING:
             raise GenerationError(
-                f"the session has a cache {kind!r}, expected a dynamic or static one: rows that drop"
-                " positions cannot share their beginnings"
+                f"the session has a cache {kind!r}, expected a dynamic or static one: rows that"
+                " drop positions cannot share their beginnings"
             )
         self._limit = _within("rows", rows, 1, MOST_ROWS) + _within("queue", queue, 0)
         self.clock, self._model = clock, model
