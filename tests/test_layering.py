@@ -29,8 +29,8 @@ model: exact int4 layers grouped binary linears hadamard experts rotary decoder 
     networks.granite networks.granitemoe networks.granitemoeshared networks.minicpm
     networks.qwen3_embedding networks.gemma3_embedding networks.maple outputs causal_lm embedding .
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
-    float_experts two_step int4_head attention_steps attention attention_int8 attention_int4
-    attention_qkv catalog .
+    float_experts two_step int4_head attention.parts attention.floats
+    attention.int8 attention.int4 attention.qkv catalog .
 runtime: owned forked integers pages calls hidden cache.layout cache.state cache.reorder
     cache.growing cache.moves cache.saved wire graph cut cache.rotation cache.rounded cache.sink
     cache.offloaded cache.sliding cache.kinds open binding steps users lease groups session

@@ -2,15 +2,15 @@
 
 A page has, for each operator in turn, its computation in torch (the specification), its ONNX
 schema, its body of stock operators with the same bits, and its form for the export target
-``stock``. ``domain`` defines an operator. ``steps``, ``blocks`` and ``attention_steps`` hold common
+``stock``. ``domain`` defines an operator. ``steps``, ``blocks`` and ``attention/parts`` hold common
 parts of bodies. ``catalog`` lists all operators.
 """
 
 from __future__ import annotations
 
-from .attention import group_query_attention
-from .attention_int8 import group_query_attention_int8
-from .attention_qkv import group_query_attention_qkv
+from .attention.floats import group_query_attention
+from .attention.int8 import group_query_attention_int8
+from .attention.qkv import group_query_attention_qkv
 from .blocks import FEATURES, LANES
 from .catalog import functions, stock_functions, translations
 from .domain import DOMAIN, OPSET, VERSION

@@ -12,10 +12,6 @@ import onnx_ir as ir
 import torch
 
 from . import (
-    attention,
-    attention_int4,
-    attention_int8,
-    attention_qkv,
     experts,
     feed_forward,
     float_experts,
@@ -28,6 +24,7 @@ from . import (
     ternary_group,
     two_step,
 )
+from .attention import floats, int4, int8, qkv
 from .domain import Operator
 
 __all__ = ["OPERATORS", "functions", "stock_functions", "translations"]
@@ -42,14 +39,14 @@ OPERATORS = (
     int4_head.Int6MatMul,
     int4_head.Int4MatMul,
     int4_head.TwoStepInt4MatMul,
-    attention.GroupQueryAttention,
-    attention.GroupQueryAttentionF16,
-    attention_int8.GroupQueryAttentionInt8,
-    attention_int4.GroupQueryAttentionInt4,
-    attention_qkv.GroupQueryAttentionQKV,
-    attention_qkv.GroupQueryAttentionF16QKV,
-    attention_qkv.GroupQueryAttentionInt8QKV,
-    attention_qkv.GroupQueryAttentionInt4QKV,
+    floats.GroupQueryAttention,
+    floats.GroupQueryAttentionF16,
+    int8.GroupQueryAttentionInt8,
+    int4.GroupQueryAttentionInt4,
+    qkv.GroupQueryAttentionQKV,
+    qkv.GroupQueryAttentionF16QKV,
+    qkv.GroupQueryAttentionInt8QKV,
+    qkv.GroupQueryAttentionInt4QKV,
     norm.RMSNorm,
     norm.AddRMSNorm,
     feed_forward.TernaryGatedMatMul,
@@ -73,8 +70,8 @@ OTHERS = (
     float_experts.bf16_form,
     float_experts.int8_form,
     float_experts.FloatExperts,
-    attention.GroupQueryAttention,
-    attention.GroupQueryAttentionF16,
+    floats.GroupQueryAttention,
+    floats.GroupQueryAttentionF16,
     norm.RMSNorm,
     gated.GatedSilu,
     gated.GatedGelu,

@@ -1,6 +1,6 @@
 """The operators of attention with query, key and value side by side in the first input.
 
-Their names end in QKV. The sizes are those of ``attention.py``.
+Their names end in QKV. The sizes are those of ``floats.py``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import torch
 from onnx_ir import Value
 from torch import Tensor
 
-from .attention import GroupQueryAttention, GroupQueryAttentionF16, group_query_attention
-from .attention_int4 import GroupQueryAttentionInt4
-from .attention_int8 import GroupQueryAttentionInt8, group_query_attention_int8
-from .attention_steps import width_of
-from .domain import FLOAT, Attribute, Builder, Operator
+from ..domain import FLOAT, Attribute, Builder, Operator
+from .floats import GroupQueryAttention, GroupQueryAttentionF16, group_query_attention
+from .int4 import GroupQueryAttentionInt4
+from .int8 import GroupQueryAttentionInt8, group_query_attention_int8
+from .parts import width_of
 
 __all__ = [
     "GroupQueryAttentionF16QKV",

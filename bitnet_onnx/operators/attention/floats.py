@@ -15,10 +15,10 @@ import torch
 from onnx_ir import DataType, Value
 from torch import Tensor
 
-from ..model import heads, rotate
-from ..model.exact import attention
-from .attention_steps import join_heads, multiply_keys, rotate_new, softmax
-from .domain import DOUBLE, FLOAT, FLOAT16, INT32, Attribute, Builder, operator
+from ...model import heads, rotate
+from ...model.exact import attention
+from ..domain import DOUBLE, FLOAT, FLOAT16, INT32, Attribute, Builder, operator
+from .parts import join_heads, multiply_keys, rotate_new, softmax
 
 __all__ = [
     "WINDOW",

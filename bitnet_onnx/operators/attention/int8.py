@@ -1,7 +1,7 @@
 """GroupQueryAttentionInt8: attention whose cache holds int8 codes and a scale for each position.
 
-Its operator in torch and the steps of its body also serve ``attention_int4.py``. The sizes are
-those of ``attention.py``.
+Its operator in torch and the steps of its body also serve ``int4.py``. The sizes are
+those of ``floats.py``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from onnx_ir import DataType, Value
 from torch import Tensor
 
-from ..model.exact import SPAN, attention_int8, kept_int8
-from ..model.int4 import attention_int4, kept_int4
-from ..weights.ternary import EPSILON, INT16_PEAK, SMALLEST
-from . import steps
-from .attention import WINDOW, appended, inputs_with, rotated, seen_by
-from .attention_steps import Rotated, join_heads, multiply_keys, rotate_new, softmax
-from .domain import DOUBLE, FLOAT, INT8, Attribute, Builder, operator
+from ...model.exact import SPAN, attention_int8, kept_int8
+from ...model.int4 import attention_int4, kept_int4
+from ...weights.ternary import EPSILON, INT16_PEAK, SMALLEST
+from .. import steps
+from ..domain import DOUBLE, FLOAT, INT8, Attribute, Builder, operator
+from .floats import WINDOW, appended, inputs_with, rotated, seen_by
+from .parts import Rotated, join_heads, multiply_keys, rotate_new, softmax
 
 __all__ = [
     "Form",

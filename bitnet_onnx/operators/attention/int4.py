@@ -1,6 +1,6 @@
 """GroupQueryAttentionInt4: attention whose cache holds packed int4 codes, and scales as int8's.
 
-In torch it is ``attention_int8.py``'s operator with caches uint8 [B, kv_heads, P, 17 ceil(D / 32)];
+In torch it is ``int8.py``'s operator with caches uint8 [B, kv_heads, P, 17 ceil(D / 32)];
 D is twice the width of the tables.
 """
 
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from onnx_ir import Value
 
-from ..artifact import CACHE_BLOCK, CACHE_BLOCK_BYTES
-from ..model.int4 import GROUP, LEAST
-from . import steps
-from .attention import WINDOW
-from .attention_int8 import Form, attend_integers, quantize, scaled_inputs, scaled_outputs
-from .attention_steps import width_of
-from .domain import FLOAT, UINT8, Builder, operator
+from ...artifact import CACHE_BLOCK, CACHE_BLOCK_BYTES
+from ...model.int4 import GROUP, LEAST
+from .. import steps
+from ..domain import FLOAT, UINT8, Builder, operator
+from .floats import WINDOW
+from .int8 import Form, attend_integers, quantize, scaled_inputs, scaled_outputs
+from .parts import width_of
 
 __all__ = ["GroupQueryAttentionInt4"]
 

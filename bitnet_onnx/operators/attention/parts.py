@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from onnx_ir import Value
 
-from . import steps
-from .domain import DOUBLE, FLOAT, INT64, Attribute, Builder
+from .. import steps
+from ..domain import DOUBLE, FLOAT, INT64, Attribute, Builder
 
 __all__ = [
     "Rotated",
