@@ -31,7 +31,7 @@ model: exact layers grouped binary linears hadamard experts rotary decoder gated
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
     float_experts two_step int4_head attention_steps attention attention_int8
     attention_qkv catalog .
-runtime: owned integers pages calls cache.layout cache.growing cache.saved graph cache.rotation
+runtime: owned integers calls cache.layout cache.growing cache.saved graph weights cache.rotation
     cache.sink cache.kinds open steps users lease session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
