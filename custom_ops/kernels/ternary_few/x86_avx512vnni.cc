@@ -107,6 +107,37 @@ static void few(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   }
 }
 
+// All weight rows by one activation row, row by row: memory is read in order, which is a sixth
+// faster than rows side by side. One chain of sums a row keeps demand behind what is prefetched.
+static void in_order(size_t count, size_t blocks, const int8_t* q, int32_t q_sum, const uint8_t* w,
+                     int32_t* sums) {
+  constexpr size_t kTall = 16;
+  const __m512i mask = _mm512_set1_epi8(3);
+  for (size_t n = 0; n < count; n += kTall, sums += kTall) {
+    const size_t here = count - n < kTall ? count - n : kTall;
+    __m512i lanes[kTall];
+    for (size_t r = here; r < kTall; r++) lanes[r] = _mm512_setzero_si512();
+    ROLLED for (size_t r = 0; r < here; r++) {
+      __m512i acc = _mm512_setzero_si512();
+      ROLLED for (const int8_t *x = q, *end = q + blocks * kBlockK; x < end; w += kBlockBytes) {
+        PREFETCH(w + kAhead);
+        __m512i packed = _mm512_loadu_si512(w);
+        UNROLL for (int j = 0; j < 4; j++, x += 64) {
+          acc = _mm512_dpbusd_epi32(acc, _mm512_and_si512(packed, mask), _mm512_loadu_si512(x));
+          packed = _mm512_srli_epi16(packed, 2);
+        }
+      }
+      lanes[r] = acc;
+    }
+    const __m512i all = _mm512_sub_epi32(sums_of(lanes), _mm512_set1_epi32(q_sum));
+    if (here == kTall) {
+      _mm512_storeu_si512(sums, all);
+    } else {
+      _mm512_mask_storeu_epi32(sums, static_cast<__mmask16>((1u << here) - 1), all);
+    }
+  }
+}
+
 using Few = void (*)(size_t, size_t, size_t, const int8_t*, const int32_t*, const uint8_t*,
                      const int32_t*, int32_t*, size_t);
 static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
@@ -114,6 +145,7 @@ static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
 void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
                             const int32_t* q_sums, const uint8_t* w, const int32_t* index,
                             int32_t* sums, size_t stride) {
+  if (m == 1 && !index) return in_order(count, blocks, q, *q_sums, w, sums);
   const size_t turns = (m + kMost - 1) / kMost, tall = (m + turns - 1) / turns;
   const size_t step = turns == 1 ? count : kWeightRows;
   for (size_t n = 0; n < count; n += step) {
