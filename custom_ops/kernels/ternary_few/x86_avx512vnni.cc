@@ -160,15 +160,17 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
 }
 
 static constexpr size_t kColumns = 64;  // that stay in the first cache for all of m
+static constexpr size_t kBlocksAhead = 2;  // that are prefetched meanwhile
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
 static_assert(3ll * 64 * 128 * kColumns <= INT32_MAX, "int32 lanes");
 
 // sums[m][j] += 16 bytes of `groups` times 4 columns by M activation rows, for each field j of
 // these bytes. A mask alone takes a field out of a byte, which leaves 4^j times the code. `start`:
-// null, or what the sums begin with, less its sign.
+// null, or what the sums begin with, less its sign. ahead: columns, prefetched from `at` on.
 template <int M>
-static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t q_stride,
-                   const int32_t* start, int32_t* sums, size_t stride) {
+static void fields(size_t groups, const uint8_t* packed, const uint8_t* const* ahead, size_t at,
+                   const int8_t* q, size_t q_stride, const int32_t* start, int32_t* sums,
+                   size_t stride) {
   __m512i acc[M][4], mask[4];
   UNROLL for (int j = 0; j < 4; j++) {
     mask[j] = _mm512_set1_epi8(static_cast<char>(3 << 2 * j));
@@ -176,6 +178,7 @@ static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t
   }
   for (size_t g = 0; g < groups; g++, packed += kQuadBytes, q += 4) {
     const __m512i bytes = _mm512_loadu_si512(packed);
+    PREFETCH(ahead[g] + at);
     __m512i w[4];
     UNROLL for (int j = 0; j < 4; j++) w[j] = _mm512_and_si512(bytes, mask[j]);
     UNROLL for (int m = 0; m < M; m++) {
@@ -193,8 +196,8 @@ static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t
   }
 }
 
-using Fields = void (*)(size_t, const uint8_t*, const int8_t*, size_t, const int32_t*, int32_t*,
-                        size_t);
+using Fields = void (*)(size_t, const uint8_t*, const uint8_t* const*, size_t, const int8_t*,
+                        size_t, const int32_t*, int32_t*, size_t);
 static const Fields kFields[] = {fields<1>, fields<2>, fields<3>, fields<4>};
 
 void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
@@ -211,20 +214,20 @@ void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const
       column[c] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
     }
     for (size_t b = 0; b < blocks; b++) {
+      const bool inside = b + kBlocksAhead < blocks;  // of these columns
+      const uint8_t* const* ahead = inside ? column : column + kColumns;
+      const size_t at = (inside ? b + kBlocksAhead : b + kBlocksAhead - blocks) * kBlockBytes;
       for (size_t g = 0; g < groups; g++) {
         const uint8_t* four[4];
-        UNROLL for (size_t c = 0; c < 4; c++) {
-          four[c] = column[4 * g + c] + b * kBlockBytes;
-          PREFETCH(column[kColumns + 4 * g + c] + b * kBlockBytes);
-        }
+        UNROLL for (size_t c = 0; c < 4; c++) four[c] = column[4 * g + c] + b * kBlockBytes;
         interleave_4(four, packed + g * kQuadBytes, kHalfBytes);
       }
       for (size_t v = 0; v < 4; v++) {  // 16 bytes of the block
         const uint8_t* from = packed + v / 2 * kHalfBytes + v % 2 * 64;
         for (size_t i = 0; i < m; i += 4) {
-          kFields[(m - i < 4 ? m - i : 4) - 1](groups, from, q + i * q_stride + k, q_stride,
-                                               k ? nullptr : q_sums + i,
-                                               sums + i * stride + b * kBlockK + 16 * v, stride);
+          kFields[(m - i < 4 ? m - i : 4) - 1](
+              groups, from, ahead + kColumns / 4 * v, at, q + i * q_stride + k, q_stride,
+              k ? nullptr : q_sums + i, sums + i * stride + b * kBlockK + 16 * v, stride);
         }
       }
     }
