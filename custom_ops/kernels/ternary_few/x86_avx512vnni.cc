@@ -160,7 +160,7 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
 }
 
 static constexpr size_t kColumns = 64;  // that stay in the first cache for all of m
-static constexpr size_t kBlocksAhead = 2;  // that are prefetched meanwhile
+static constexpr size_t kBlocksAhead = 4;  // that are prefetched meanwhile
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
 static_assert(3ll * 64 * 128 * kColumns <= INT32_MAX, "int32 lanes");
 
