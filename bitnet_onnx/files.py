@@ -190,7 +190,7 @@ def read_object(path: Path, error: type[BitNetError], hint: str | None = None) -
 def forget(path: Path) -> None:
     """Let the system drop from memory what stands on the disk; the next reader reads it there.
 
-    What was written stands in small pages; a reader can ask for huge ones (runtime/pages.py).
+    What was written stands in small pages; a reader can ask for huge ones (runtime/weights.py).
     """
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError), path.open("rb") as file:

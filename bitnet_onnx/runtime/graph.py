@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from .wire import fields, varint
 
-__all__ = ["Graph", "Table", "attention_inputs", "attention_windows", "float_tables"]
+__all__ = ["Graph", "Place", "Table", "attention_inputs", "attention_windows", "float_tables",
+           "tables"]  # fmt: skip
 
 
 DOMAIN = b"bitnet"
@@ -43,14 +44,22 @@ FLOAT = 1
 PAST_KEY = re.compile(rb"past_key_values\.([0-9]+)\.key$")
 
 
+class Place(NamedTuple):
+    """Where the bytes of an initializer are: a file beside the graph, the offset, how many."""
+
+    file: str
+    offset: int
+    size: int | None
+
+
 class Table(NamedTuple):
-    """An initializer: its bytes, or the file and the offset where they are."""
+    """An initializer: its bytes, or where they are."""
 
     name: str
     kind: int
     shape: tuple[int, ...]
     raw: bytes
-    place: tuple[str, int] | None
+    place: Place | None
 
 
 class Graph(NamedTuple):
@@ -66,7 +75,7 @@ class Graph(NamedTuple):
         """Read a serialized ModelProto that ONNX Runtime has loaded."""
         native, ternary = False, False
         heads, linears = set[str](), set[str]()
-        tables: dict[str, tuple[int, int | None]] = {}
+        shown: dict[str, tuple[int, int | None]] = {}
         for number, content in _of_graph(model):
             # Searching costs a hundredth of reading: a graph has thousands of fields.
             if number == NODE and DOMAIN in content:
@@ -79,9 +88,9 @@ class Graph(NamedTuple):
                     elif operator in FLOAT_LINEARS:
                         linears.add(FLOAT_LINEARS[operator])
             elif number == INITIALIZER and A_TABLE.search(content):
-                tables |= _table(content)
-        kind, _ = next((tables[name] for name in TABLES if name in tables), (0, None))
-        _, context = tables.get(ANGLES, (0, None))
+                shown |= _table(content)
+        kind, _ = next((shown[name] for name in TABLES if name in shown), (0, None))
+        _, context = shown.get(ANGLES, (0, None))
         head = next(iter(heads), TYPES.get(kind))
         if not native:
             return cls("stock", head, None, context)
@@ -139,13 +148,13 @@ def attention_windows(model: bytes) -> dict[int, int]:
 
 def float_tables(model: bytes, names: Set[str]) -> dict[str, Table]:
     """Return initializers float32 by name."""
-    tables = dict[str, Table]()
-    for number, content in _of_graph(model):
-        if number == INITIALIZER and any(name.encode() in content for name in names):
-            table = _tensor(content)
-            if table.name in names and table.kind == FLOAT:
-                tables[table.name] = table
-    return tables
+    found = (table for table in tables(model) if table.name in names)
+    return {table.name: table for table in found if table.kind == FLOAT}
+
+
+def tables(model: bytes) -> Iterator[Table]:
+    """Yield the initializers of a ModelProto."""
+    return (_tensor(content) for number, content in _of_graph(model) if number == INITIALIZER)
 
 
 def _tensor(content: bytes) -> Table:
@@ -171,7 +180,8 @@ def _tensor(content: bytes) -> Table:
             beside[entry.get(KEY, b"")] = entry.get(VALUE, b"")
     place = None
     if beside:
-        place = (beside[b"location"].decode(), int(beside.get(b"offset", b"0")))
+        length = int(beside[b"length"]) if b"length" in beside else None
+        place = Place(beside[b"location"].decode(), int(beside.get(b"offset", b"0")), length)
     return Table(name, kind, tuple(shape), raw, place)
 
 

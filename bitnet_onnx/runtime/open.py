@@ -15,7 +15,7 @@ from .cache.layout import CacheLayout
 from .graph import Graph
 from .hidden import state_names
 from .integers import integer
-from .pages import ask_for_huge_pages
+from .weights import mapped_weights
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
 import onnxruntime as ort
@@ -57,6 +57,8 @@ def open_runtime(
         _register_library(options)
     if not packs:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    serialized = model or artifact.model_path.read_bytes()
+    lent = _lend_weights(options, serialized, artifact.folder)
     if model is not None:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(artifact.folder)
@@ -66,11 +68,11 @@ def open_runtime(
         _check_embedding(artifact, runtime)
     else:
         _check_graph(artifact, runtime)
-    shown = Graph.of(model or artifact.model_path.read_bytes())
+    runtime.lent = lent  # for as long as it lives
+    shown = Graph.of(serialized)
     for field, of_graph in shown._asdict().items():
         if of_graph is not None:
             _compare(artifact, field, of_graph)
-    ask_for_huge_pages(artifact.folder)
     return runtime
 
 
@@ -178,6 +180,15 @@ def _register_library(options: ort.SessionOptions) -> None:
             f"ONNX Runtime {ort.__version__} refused the custom-op library: {first_line(error)}",
             hint="install versions of bitnet-onnx and onnxruntime that belong together",
         ) from error
+
+
+def _lend_weights(options: ort.SessionOptions, model: bytes, folder: Path) -> list[ort.OrtValue]:
+    """Let a session use weights where they are mapped; return what must live as long as it."""
+    lent = []
+    for table, array in mapped_weights(model, folder):
+        lent.append(ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, table.kind))
+        options.add_initializer(table.name, lent[-1])
+    return lent
 
 
 def first_line(error: Exception) -> str:

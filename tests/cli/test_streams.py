@@ -43,6 +43,7 @@ def calls(demo_checkpoint: Path, demo_artifact: Path) -> dict[str, list[str]]:
         "info": [artifact],
         "synthesize": ["--preset", "2b-4t", "-o", checkpoint],
         "demo": ["--artifact", checkpoint],
+        "serve": [checkpoint],
         "web": [artifact],
     }
     assert set(quick) == set(COMMANDS)
@@ -99,7 +100,7 @@ def test_every_command_with_every_stream(
             stream = Broken(stream)
         monkeypatch.setattr(sys, name, stream)
     code = main(calls[command])
-    refused = command in ("export", "convert", "embed", "synthesize", "demo", "web")
+    refused = command in ("export", "convert", "embed", "synthesize", "demo", "serve", "web")
     uses = {
         "stdin": {"chat"},
         "stdout": {"generate", "chat", "bench", "verify", "evaluate", "info"},

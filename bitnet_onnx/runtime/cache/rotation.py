@@ -67,5 +67,5 @@ def turned_back(keys: np.ndarray, rotation: tuple[np.ndarray, np.ndarray]) -> np
 def _read(folder: Path, table: Table) -> np.ndarray:
     if table.place is None:
         return np.frombuffer(table.raw, np.float32).reshape(table.shape)
-    name, offset = table.place
-    return np.memmap(folder / Path(name).name, np.float32, "r", offset, table.shape)
+    path = folder / Path(table.place.file).name
+    return np.memmap(path, np.float32, "r", table.place.offset, table.shape)

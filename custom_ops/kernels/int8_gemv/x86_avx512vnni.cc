@@ -55,37 +55,44 @@ static void products(size_t k, const int16_t* q, size_t q_stride, const uint8_t*
   }
 }
 
-// The lanes of 4 weight rows by one activation row, row by row: memory is read in order, which is
-// faster than rows side by side. Four sums keep their chains apart.
-static void row_by_row(size_t k, const int16_t* q, size_t, const uint8_t* const* row,
-                       __m512i* lanes) {
-  for (int r = 0; r < 4; r++) {
-    __m512i acc[4];
-    UNROLL for (int j = 0; j < 4; j++) acc[j] = _mm512_setzero_si512();
+// The lanes of 4 weight rows by M activation rows, row by row: memory is read in order, which is
+// faster than rows side by side. Two sums keep their chains apart.
+template <int M>
+static void in_order(size_t k, const int16_t* q, size_t q_stride, const uint8_t* const* row,
+                     __m512i* lanes) {
+  ROLLED for (int r = 0; r < 4; r++) {
+    __m512i acc[M][2];
+    UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm512_setzero_si512();
     size_t i = 0;
-    for (; i + 128 <= k; i += 128) {
+    ROLLED for (; i + 64 <= k; i += 64) {
       PREFETCH(row[r] + i + kAhead);
-      PREFETCH(row[r] + i + 64 + kAhead);
-      UNROLL for (int j = 0; j < 4; j++) {
+      UNROLL for (int j = 0; j < 2; j++) {
         const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row[r] + i + 32 * j));
-        const __m512i x = _mm512_loadu_si512(q + i + 32 * j);
-        acc[j] = _mm512_dpwssd_epi32(acc[j], _mm512_cvtepi8_epi16(w), x);
+        const __m512i wide = _mm512_cvtepi8_epi16(w);
+        UNROLL for (int m = 0; m < M; m++) {
+          const __m512i x = _mm512_loadu_si512(q + m * q_stride + i + 32 * j);
+          acc[m][j] = _mm512_dpwssd_epi32(acc[m][j], wide, x);
+        }
       }
     }
     for (; i < k; i += 32) {
       const __mmask32 some = k - i < 32 ? (1u << (k - i)) - 1 : ~0u;
-      const __m512i w = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, row[r] + i));
-      acc[0] = _mm512_dpwssd_epi32(acc[0], w, _mm512_loadu_si512(q + i));
+      const __m512i wide = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, row[r] + i));
+      UNROLL for (int m = 0; m < M; m++) {
+        const __m512i x = _mm512_loadu_si512(q + m * q_stride + i);
+        acc[m][0] = _mm512_dpwssd_epi32(acc[m][0], wide, x);
+      }
     }
-    const __m512i low = _mm512_add_epi32(acc[0], acc[1]), high = _mm512_add_epi32(acc[2], acc[3]);
-    _mm512_store_si512(lanes + r, _mm512_add_epi32(low, high));
+    UNROLL for (int m = 0; m < M; m++) {
+      _mm512_store_si512(lanes + 4 * m + r, _mm512_add_epi32(acc[m][0], acc[m][1]));
+    }
   }
 }
 
 // The lanes of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
 using Products = void (*)(size_t, const int16_t*, size_t, const uint8_t* const*, __m512i*);
-static const Products kProducts[] = {row_by_row,     products<4, 2>, products<4, 3>,
-                                     products<4, 4>, products<2, 5>, products<2, 6>,
+static const Products kProducts[] = {in_order<1>,    in_order<2>,    in_order<3>,
+                                     in_order<4>,    products<2, 5>, products<2, 6>,
                                      products<2, 7>, products<2, 8>};
 
 static inline int64_t sum_of(const __m512i* p) {

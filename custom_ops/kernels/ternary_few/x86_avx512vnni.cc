@@ -107,6 +107,37 @@ static void few(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   }
 }
 
+// All weight rows by one activation row, row by row: memory is read in order, which is a sixth
+// faster than rows side by side. One chain of sums a row keeps demand behind what is prefetched.
+static void in_order(size_t count, size_t blocks, const int8_t* q, int32_t q_sum, const uint8_t* w,
+                     int32_t* sums) {
+  constexpr size_t kTall = 16;
+  const __m512i mask = _mm512_set1_epi8(3);
+  for (size_t n = 0; n < count; n += kTall, sums += kTall) {
+    const size_t here = count - n < kTall ? count - n : kTall;
+    __m512i lanes[kTall];
+    for (size_t r = here; r < kTall; r++) lanes[r] = _mm512_setzero_si512();
+    ROLLED for (size_t r = 0; r < here; r++) {
+      __m512i acc = _mm512_setzero_si512();
+      ROLLED for (const int8_t *x = q, *end = q + blocks * kBlockK; x < end; w += kBlockBytes) {
+        PREFETCH(w + kAhead);
+        __m512i packed = _mm512_loadu_si512(w);
+        UNROLL for (int j = 0; j < 4; j++, x += 64) {
+          acc = _mm512_dpbusd_epi32(acc, _mm512_and_si512(packed, mask), _mm512_loadu_si512(x));
+          packed = _mm512_srli_epi16(packed, 2);
+        }
+      }
+      lanes[r] = acc;
+    }
+    const __m512i all = _mm512_sub_epi32(sums_of(lanes), _mm512_set1_epi32(q_sum));
+    if (here == kTall) {
+      _mm512_storeu_si512(sums, all);
+    } else {
+      _mm512_mask_storeu_epi32(sums, static_cast<__mmask16>((1u << here) - 1), all);
+    }
+  }
+}
+
 using Few = void (*)(size_t, size_t, size_t, const int8_t*, const int32_t*, const uint8_t*,
                      const int32_t*, int32_t*, size_t);
 static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
@@ -114,6 +145,7 @@ static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
 void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
                             const int32_t* q_sums, const uint8_t* w, const int32_t* index,
                             int32_t* sums, size_t stride) {
+  if (m == 1 && !index) return in_order(count, blocks, q, *q_sums, w, sums);
   const size_t turns = (m + kMost - 1) / kMost, tall = (m + turns - 1) / turns;
   const size_t step = turns == 1 ? count : kWeightRows;
   for (size_t n = 0; n < count; n += step) {
@@ -128,15 +160,17 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
 }
 
 static constexpr size_t kColumns = 64;  // that stay in the first cache for all of m
+static constexpr size_t kBlocksAhead = 4;  // that are prefetched meanwhile
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
 static_assert(3ll * 64 * 128 * kColumns <= INT32_MAX, "int32 lanes");
 
 // sums[m][j] += 16 bytes of `groups` times 4 columns by M activation rows, for each field j of
 // these bytes. A mask alone takes a field out of a byte, which leaves 4^j times the code. `start`:
-// null, or what the sums begin with, less its sign.
+// null, or what the sums begin with, less its sign. ahead: columns, prefetched from `at` on.
 template <int M>
-static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t q_stride,
-                   const int32_t* start, int32_t* sums, size_t stride) {
+static void fields(size_t groups, const uint8_t* packed, const uint8_t* const* ahead, size_t at,
+                   const int8_t* q, size_t q_stride, const int32_t* start, int32_t* sums,
+                   size_t stride) {
   __m512i acc[M][4], mask[4];
   UNROLL for (int j = 0; j < 4; j++) {
     mask[j] = _mm512_set1_epi8(static_cast<char>(3 << 2 * j));
@@ -144,6 +178,7 @@ static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t
   }
   for (size_t g = 0; g < groups; g++, packed += kQuadBytes, q += 4) {
     const __m512i bytes = _mm512_loadu_si512(packed);
+    PREFETCH(ahead[g] + at);
     __m512i w[4];
     UNROLL for (int j = 0; j < 4; j++) w[j] = _mm512_and_si512(bytes, mask[j]);
     UNROLL for (int m = 0; m < M; m++) {
@@ -161,8 +196,8 @@ static void fields(size_t groups, const uint8_t* packed, const int8_t* q, size_t
   }
 }
 
-using Fields = void (*)(size_t, const uint8_t*, const int8_t*, size_t, const int32_t*, int32_t*,
-                        size_t);
+using Fields = void (*)(size_t, const uint8_t*, const uint8_t* const*, size_t, const int8_t*,
+                        size_t, const int32_t*, int32_t*, size_t);
 static const Fields kFields[] = {fields<1>, fields<2>, fields<3>, fields<4>};
 
 void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
@@ -179,20 +214,20 @@ void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const
       column[c] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
     }
     for (size_t b = 0; b < blocks; b++) {
+      const bool inside = b + kBlocksAhead < blocks;  // of these columns
+      const uint8_t* const* ahead = inside ? column : column + kColumns;
+      const size_t at = (inside ? b + kBlocksAhead : b + kBlocksAhead - blocks) * kBlockBytes;
       for (size_t g = 0; g < groups; g++) {
         const uint8_t* four[4];
-        UNROLL for (size_t c = 0; c < 4; c++) {
-          four[c] = column[4 * g + c] + b * kBlockBytes;
-          PREFETCH(column[kColumns + 4 * g + c] + b * kBlockBytes);
-        }
+        UNROLL for (size_t c = 0; c < 4; c++) four[c] = column[4 * g + c] + b * kBlockBytes;
         interleave_4(four, packed + g * kQuadBytes, kHalfBytes);
       }
       for (size_t v = 0; v < 4; v++) {  // 16 bytes of the block
         const uint8_t* from = packed + v / 2 * kHalfBytes + v % 2 * 64;
         for (size_t i = 0; i < m; i += 4) {
-          kFields[(m - i < 4 ? m - i : 4) - 1](groups, from, q + i * q_stride + k, q_stride,
-                                               k ? nullptr : q_sums + i,
-                                               sums + i * stride + b * kBlockK + 16 * v, stride);
+          kFields[(m - i < 4 ? m - i : 4) - 1](
+              groups, from, ahead + kColumns / 4 * v, at, q + i * q_stride + k, q_stride,
+              k ? nullptr : q_sums + i, sums + i * stride + b * kBlockK + 16 * v, stride);
         }
       }
     }
