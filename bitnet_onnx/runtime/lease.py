@@ -29,10 +29,10 @@ class Lease(User):
     """The steps of a session for one user, such as a stream; any thread may call them.
 
     Once another user has taken the session over, each of them raises SessionError. Its
-    batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate, reorder, hidden_states
-    and early_logits are those of the Session; ``score`` computes all its ids in one call.
-    ``append`` to ``copy`` are for who has texts of several users in the rows: each row comes, goes
-    and moves alone.
+    batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate, reorder, save,
+    load, hidden_states and early_logits are those of the Session; ``score`` computes all its ids in
+    one call. ``append`` to ``copy`` are for who has texts of several users in the rows: each row
+    comes, goes and moves alone.
     """
 
     def __init__(self, call: Caller) -> None:

@@ -584,7 +584,7 @@ def test_wrong_limits_are_refused(model: Model, options: dict[str, Any], message
 def test_a_sink_cache_is_refused(demo_artifact: Path) -> None:
     model = load(demo_artifact, threads=1, cache="sink")
     assert isinstance(model, Model)
-    with pytest.raises(GenerationError, match="the session has a sink cache, expected a dynamic"):
+    with pytest.raises(GenerationError, match="the session has a cache 'sink', expected a dynamic"):
         Scheduler(model)
 
 
