@@ -16,7 +16,7 @@ DESCRIPTION = (
     " command: the same command goes on where it was. The exit code is 1 where a line has an error"
     " for its answer. docs/batch.md has the form of lines."
 )
-EXTRAS = {"ray": "ray", "pyarrow": "ray"}
+EXTRAS = {"ray": "ray", "pyarrow": "ray"}  # of other packages: server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     for name, least in (("rows", 1), ("context", 1), ("prefix_cache", 0), ("threads", 0)):
         if (value := getattr(args, name)) is not None and value < least:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is {value}, expected at least {least}"
-            )
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
     if args.ship and args.ray is None:
         raise ConfigError("--ship is given without --ray, expected both")
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow
 import ray
 from ray.data import ActorPoolStrategy, DataContext
@@ -27,8 +27,8 @@ from ...errors import BitNetError, ConfigError
 from ..models import Limits
 from .answers import Answers, written
 from .job import Written, answer_all, opened
-from .lines import Input, line_of, scanned
-from .output import Output
+from .lines import Input, as_array, line_of, scanned
+from .output import Output, key_of
 from .report import Report
 
 __all__ = ["Cluster", "run_cluster"]
@@ -79,7 +79,9 @@ def _answer(
     threads, actors = _shares(limits.threads)
     left = len(given) - len(output.done)
     size = min(max(left // (SHARES * actors), 1), MOST_LINES)
-    blocks = [ray.put(_table(window)) for window in given.windows(output.done, size) if window]
+    blocks: list[Any] = [
+        ray.put(_table(window)) for window in given.windows(output.done, size) if window
+    ]
     files = _sent(artifact.folder) if cluster.ships else None
     answers = ray.data.from_arrow_refs(blocks).map_batches(
         _Actor,
@@ -100,10 +102,31 @@ def _answer(
             "files": files,
         },
     )
-    take = Written(output, report).add
+    take, is_new = Written(output, report).add, _Once(given, output)
     for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for text in batch["answer"]:
-            take(json.loads(text.as_py()))
+            answer = json.loads(text.as_py())
+            if is_new(key_of(answer)):
+                take(answer)
+    if report.done < report.total:
+        raise BitNetError(
+            f"{report.total - report.done} lines came back without an answer, expected none",
+            hint="run the same command again: it answers them",
+        )
+
+
+class _Once:
+    """Which lines are answered: a block that was lost on its way may come twice."""
+
+    def __init__(self, given: Input, output: Output) -> None:
+        self._keys = np.sort(as_array(given.keys))
+        self._seen = np.isin(self._keys, output.done)
+
+    def __call__(self, key: bytes) -> bool:
+        place = int(np.searchsorted(self._keys, as_array(key))[0])
+        is_new = not self._seen[place]
+        self._seen[place] = True
+        return is_new
 
 
 class _Actor:
@@ -160,7 +183,8 @@ def _sent(folder: Path) -> dict[str, Any]:
 
 def _shares(threads: int) -> tuple[int, int]:
     """Return the threads of an actor, and how many actors the nodes have room for."""
-    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    connected: Any = ray
+    cores = [int(node["Resources"].get("CPU", 0)) for node in connected.nodes() if node["Alive"]]
     cores = [count for count in cores if count]
     threads = threads or min(cores, default=1)
     actors = sum(count // threads for count in cores)
@@ -175,7 +199,6 @@ def _shares(threads: int) -> tuple[int, int]:
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
     """Use a cluster; explain in a sentence what goes wrong with it."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     was_connected = ray.is_initialized()
     try:
         if not was_connected:
@@ -191,7 +214,7 @@ def _connected(address: str) -> Iterator[None]:
     try:
         yield
     except ray.exceptions.RayError as error:
-        cause = error
+        cause: BaseException | None = error
         while cause is not None and not isinstance(cause, BitNetError):
             cause = getattr(cause, "cause", None) or cause.__cause__
         if cause is not None:

@@ -20,7 +20,7 @@ from ...errors import ConfigError
 from ..api.errors import ApiError
 from ..api.reading import json_of
 
-__all__ = ["ENDPOINTS", "KEY", "Input", "Line", "line_of", "scanned"]
+__all__ = ["ENDPOINTS", "KEY", "Input", "Line", "as_array", "line_of", "scanned"]
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 FIELDS = ("custom_id", "method", "url", "body")
@@ -70,7 +70,7 @@ class Input:
             if key != self.keys[place * KEY : (place + 1) * KEY]:
                 break
             place += 1
-            own = _as_array(key)
+            own = as_array(key)
             found = int(np.searchsorted(done, own)[0])
             if found == len(done) or done[found] != own[0]:
                 window.append((number, text))
@@ -111,7 +111,7 @@ def scanned(path: Path, before: tuple[int, str] | None = None) -> Input:
 
     for number, text in _texts(path, hashed):
         keys += _key(number, text)[0]
-    found = _as_array(bytes(keys))
+    found = as_array(bytes(keys))
     order = np.argsort(found, kind="stable")
     twice = np.flatnonzero(found[order][1:] == found[order][:-1])
     if len(twice):
@@ -128,7 +128,8 @@ def _refuse_twice(path: Path, key: bytes) -> None:
     )
 
 
-def _as_array(keys: bytes) -> np.ndarray:
+def as_array(keys: bytes) -> np.ndarray:
+    """Return keys as an array that can be sorted."""
     # NumPy leaves out zeros at the end of such a text; all have one length, so none become equal.
     return np.frombuffer(keys, dtype=f"S{KEY}")
 

@@ -22,9 +22,9 @@ import numpy as np
 
 from ...errors import BitNetError, ConfigError
 from ...files import new_file, read_object
-from .lines import KEY, Input
+from .lines import KEY, Input, as_array
 
-__all__ = ["Output", "Run", "failed"]
+__all__ = ["Output", "Run", "failed", "key_of"]
 
 PREFIX = "batch_req_"
 SYNC_SECONDS = 1.0  # of answers that a power cut may cost; a killed run loses none
@@ -54,7 +54,7 @@ class Output:
             self._file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
         except (OSError, ValueError) as error:  # ValueError: a null character
             raise _cannot(path, error) from error
-        self.errors, self.done = 0, np.empty(0, dtype=f"S{KEY}")
+        self.errors, self.done = 0, as_array(b"")
         self._synced = monotonic()
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
@@ -137,15 +137,15 @@ class Output:
             end += len(text)
             try:
                 answer = json.loads(text)
-                keys += _key_of(answer["id"])
+                keys += key_of(answer)
                 self.errors += failed(answer)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 raise ConfigError(
                     f"line {number} of {self.path} is not an answer of this command, expected one",
                     hint=AGAIN,
                 ) from None
-        found = np.sort(np.frombuffer(bytes(keys), dtype=f"S{KEY}"))
-        asked = np.frombuffer(given.keys, dtype=f"S{KEY}")
+        found = np.sort(as_array(bytes(keys)))
+        asked = as_array(given.keys)
         if len(np.unique(found)) < len(found) or not np.isin(found, asked).all():
             raise ConfigError(
                 f"{self.path} has answers twice or to other lines than {given.path} has, expected"
@@ -190,7 +190,9 @@ def failed(answer: dict[str, Any]) -> bool:
     return answer["response"] is None or answer["response"]["status_code"] != 200
 
 
-def _key_of(name: str) -> bytes:
+def key_of(answer: dict[str, Any]) -> bytes:
+    """Return the key of the line that a line of the output answers; raise ValueError for none."""
+    name = str(answer["id"])
     key = bytes.fromhex(name.removeprefix(PREFIX))
     if len(key) != KEY or not name.startswith(PREFIX):
         raise ValueError(name)

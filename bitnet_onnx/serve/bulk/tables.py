@@ -68,7 +68,7 @@ def _rows(source: Path) -> Iterator[dict[str, Any]]:
 
 
 def _value(name: str, value: Any) -> Any:
-    """Return a value as JSON has it: a body may be text, and a struct has null for what it lacks."""
+    """Return a value as JSON has it: a body may be text; a struct has null for what it lacks."""
     if name == "body" and isinstance(value, str):
         try:
             return json.loads(value)
