@@ -18,6 +18,7 @@ from types import FrameType
 from .. import __version__
 from ..errors import BitNetError
 from . import (
+    batch,
     bench,
     chat,
     convert,
@@ -51,6 +52,7 @@ COMMANDS = {
     "synthesize": synthesize,
     "demo": demo,
     "serve": serve,
+    "batch": batch,
     "web": web,
 }
 

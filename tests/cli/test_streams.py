@@ -44,6 +44,7 @@ def calls(demo_checkpoint: Path, demo_artifact: Path) -> dict[str, list[str]]:
         "synthesize": ["--preset", "2b-4t", "-o", checkpoint],
         "demo": ["--artifact", checkpoint],
         "serve": [checkpoint],
+        "batch": [checkpoint, checkpoint, "-o", checkpoint],
         "web": [artifact],
     }
     assert set(quick) == set(COMMANDS)
@@ -100,7 +101,9 @@ def test_every_command_with_every_stream(
             stream = Broken(stream)
         monkeypatch.setattr(sys, name, stream)
     code = main(calls[command])
-    refused = command in ("export", "convert", "embed", "synthesize", "demo", "serve", "web")
+    refused = command in (
+        *("export", "convert", "embed", "synthesize", "demo", "serve", "batch", "web"),
+    )
     uses = {
         "stdin": {"chat"},
         "stdout": {"generate", "chat", "bench", "verify", "evaluate", "info"},

@@ -1,0 +1,111 @@
+"""``bitnet-onnx batch``: answer a file of requests of OpenAI's form."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from .common import add_output, print_json, say
+
+HELP = "answer a file of requests"
+DESCRIPTION = (
+    "Answer a file of requests in OpenAI's form for batches, each line once, whatever ends the"
+    " command: the same command goes on where it was. The exit code is 1 where a line has an error"
+    " for its answer. docs/batch.md has the form of lines."
+)
+EXTRAS = {"ray": "ray", "pyarrow": "ray"}  # of other packages: server
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "artifact",
+        help="a folder made by: bitnet-onnx export; NAME=FOLDER gives the name that lines call the"
+        " model by, which else is the folder's",
+    )
+    parser.add_argument("input", type=Path, help="JSON lines, or a .parquet file")
+    add_output(parser, "JSON lines, or a .parquet file,")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="default: one per core; with --ray, of each actor: those of the smallest node",
+    )
+    parser.add_argument(
+        "--rows", type=int, default=8, help="answers that are made at a time; default: 8"
+    )
+    parser.add_argument(
+        "--prefix-cache",
+        type=int,
+        default=1 << 28,
+        help=f"bytes of memory for the beginnings of prompts; default: {1 << 28}",
+    )
+    parser.add_argument(
+        "--context", type=int, help="tokens of a prompt and its answer; default: the artifact's"
+    )
+    group = parser.add_argument_group("over a cluster")
+    group.add_argument(
+        "--ray", metavar="ADDRESS", help="answer on the nodes of a Ray cluster; auto finds it"
+    )
+    group.add_argument(
+        "--ship",
+        action="store_true",
+        help="send the artifact to the nodes; default: they have it at the same path",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    for name, least in (("rows", 1), ("context", 1), ("prefix_cache", 0), ("threads", 0)):
+        if (value := getattr(args, name)) is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+    if args.ship and args.ray is None:
+        raise ConfigError("--ship is given without --ray, expected both")
+    try:
+        report = _answered(args)
+    except ModuleNotFoundError as error:
+        if (error.name or "bitnet_onnx").partition(".")[0] == "bitnet_onnx":
+            raise
+        extra = EXTRAS.get(str(error.name), "server")
+        raise ConfigError(
+            f"batch needs the package {error.name}, which is not installed, expected the extra "
+            f"{extra}",
+            hint=f"pip install 'bitnet-onnx[{extra}]'",
+        ) from None
+    counts = {"total": report.total, "completed": report.done - report.errors}
+    print_json({**counts, "failed": report.errors})
+    return int(report.errors > 0)
+
+
+def _answered(args: argparse.Namespace) -> Any:
+    from ..serve.bulk.report import Report
+    from ..serve.bulk.tables import as_lines, as_table
+    from ..serve.models import Limits, named_folders
+
+    ((name, folder),) = named_folders([args.artifact]).items()
+    limits = Limits(
+        rows=args.rows,
+        context=args.context,
+        prefix_cache=args.prefix_cache,
+        threads=args.threads,
+    )
+    on_terminal = sys.stderr.isatty()
+    report = Report(_redrawn if on_terminal else say, 1.0 if on_terminal else 10.0)
+    with as_lines(args.input, args.output) as source, as_table(args.output) as target:
+        if args.ray is None:
+            from ..serve.bulk.job import run_model
+
+            run_model(name, folder, limits, source, target, report)
+        else:
+            from ..serve.bulk.cluster import Cluster, run_cluster
+
+            cluster = Cluster(args.ray, args.ship)
+            run_cluster(cluster, name, folder, limits, source, target, report)
+    if on_terminal:
+        say("")
+    return report
+
+
+def _redrawn(text: str) -> None:
+    print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""Answers to a file of requests, on one machine or on several."""
