@@ -265,7 +265,7 @@ def test_every_command_calls_its_output_form_format() -> None:
     names = {name: action for action in actions for name in action.option_strings}
     assert "--json" not in names
     with_output = {n for n, c in subcommands().items() if "--output" in c._option_string_actions}
-    assert with_output == {"export", "convert", "synthesize", "embed"}
+    assert with_output == {"export", "convert", "synthesize", "embed", "batch"}
     with_format = {n for n, c in subcommands().items() if "--format" in c._option_string_actions}
     assert with_format == {"generate", "bench", "verify", "evaluate", "info", "embed"}
 

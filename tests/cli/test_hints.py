@@ -36,6 +36,7 @@ REACHED = {
     "evaluation": ("evaluate",),
     "bench": ("bench",),
     "serve": ("web",),
+    "serve/bulk/cluster.py": ("batch",),
     "artifact.py": (*MODELS, "bench", "verify", "evaluate", "info", "web"),
     "native.py": (*MODELS, "bench", "verify", "info", "export"),
     "files.py": ("export", "convert", "synthesize"),
