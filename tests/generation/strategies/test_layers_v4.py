@@ -155,6 +155,8 @@ def test_the_layers_that_are_named() -> None:
             "prompt_lookup_num_tokens is 3 with penalty_alpha 0.6, expected one of the two",
         ),
         ({"prompt_lookup_num_tokens": 3, "dola_layers": [0]}, r"is 3 with dola_layers \(0,\), exp"),
+        ({"assistant_early_exit": 2, **ALPHA}, "assistant_early_exit is 2 with penalty_alpha 0.6"),
+        ({"assistant_early_exit": 1, "dola_layers": "low"}, "is 1 with dola_layers 'low', expected"),
         ({"guidance_scale": 2, **ALPHA}, "guidance_scale is 2.0 with penalty_alpha 0.6, expected"),
         ({"num_return_sequences": 2, **ALPHA}, "num_return_sequences is 2, but greedy decoding"),
     ],
