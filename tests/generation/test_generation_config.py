@@ -130,7 +130,9 @@ def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list[Any], exp
     ],
 )
 def test_an_id_that_no_array_holds_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(GenerationError, match=rf"^{name} is \d+, expected an integer below 2\*\*63"):
+    with pytest.raises(
+        GenerationError, match=rf"^{name} is \d+, expected an integer below 2\*\*63"
+    ):
         GenerationConfig(**{name: value, "num_beams": 2})
 
 

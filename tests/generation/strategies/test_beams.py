@@ -239,6 +239,28 @@ def test_beams_of_a_network_that_is_damaged() -> None:
         generate(Damaged(VOCAB, 99), [[1]], GenerationConfig(num_beams=2))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_beam_without_tokens_ends_and_others_go_on() -> None:
+    """transformers goes on with NaN, where renormalize_logits is on."""
+    values: dict[str, Any] = {
+        "num_beams": 2, "num_return_sequences": 2, "no_repeat_ngram_size": 1, "max_new_tokens": 5,
+        "suppress_tokens": [1], "eos_token_id": [1],
+    }  # fmt: skip
+    for prompt, vocab in (([1], 4), ([1], 5), ([2, 1], 6)):
+        found = []
+        for more in ({}, {"renormalize_logits": True}):
+            try:
+                results = generate(
+                    FakeSession(vocab, 99), [prompt], GenerationConfig(**values | more)
+                )
+            except GenerationError as error:
+                found.append(str(error))
+                assert "forbid every token" in str(error)
+            else:
+                found.append([each.ids for each in results])
+        assert type(found[0]) is type(found[1])
+
+
 def test_huge_length_penalties_are_no_fault() -> None:
     for penalty in (1e300, -1e300, 200.0, -200.0):
         config = GenerationConfig(
