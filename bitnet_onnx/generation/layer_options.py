@@ -33,6 +33,8 @@ def refuse_beside_layers(options: Any) -> None:
         if options.contrasts:
             raise _apart("dola_layers", options.dola_layers, alpha)
         alpha = f"dola_layers {options.dola_layers!r}"
+    if not options.reads_layers:  # penalty_alpha does not act
+        return
     for name in ("prompt_lookup_num_tokens", "assistant_early_exit"):
         if drafts := getattr(options, name):
             raise _apart(name, drafts, alpha)

@@ -183,7 +183,7 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [None, 3, ["a"]])
 def test_what_is_no_path_is_refused(path: Any) -> None:
     for call in (save_row, load_row):
-        with pytest.raises(GenerationError, match="prompt cache is .*, expected a path"):
+        with pytest.raises(GenerationError, match=r"prompt cache is .*, expected a path"):
             call(filled([5]), path)
 
 
