@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import GenerationError
 
 __all__ = ["as_list", "as_tuple", "decay", "flag", "ids_of", "integer", "number", "one_of",
-           "sequence_bias", "sequences", "wrong"]  # fmt: skip
+           "sequence_bias", "sequences", "token_id", "wrong"]  # fmt: skip
 
 
 def as_tuple(value: Any) -> Any:
@@ -32,7 +32,7 @@ def as_list(value: Any) -> Any:
 def ids_of(name: str, value: Any) -> tuple[int, ...] | None:
     """Return one id or several as a tuple."""
     ids = as_tuple(value)
-    return None if ids is None else tuple(integer(name, token, 0) for token in ids)
+    return None if ids is None else tuple(token_id(name, token) for token in ids)
 
 
 def sequences(name: str, value: Any) -> tuple[tuple[int, ...], ...] | None:
@@ -64,7 +64,7 @@ def sequence_bias(name: str, value: Any) -> tuple[tuple[tuple[int, ...], float],
 def _sequence(name: str, value: Any, expected: str) -> tuple[int, ...]:
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or not value:
         raise wrong(name, value, expected)
-    return tuple(integer(name, token, 0) for token in value)
+    return tuple(token_id(name, token) for token in value)
 
 
 def decay(name: str, value: Any) -> tuple[int, float] | None:
@@ -104,6 +104,14 @@ def integer(name: str, value: object, least: int) -> int:
         off = " (0 turns it off)" if name == "top_k" else ""
         raise wrong(name, value, f"an integer of at least {least}{off}")
     return int(value)
+
+
+def token_id(name: str, value: object) -> int:
+    """Return an id, which may lie beyond a vocabulary, but not beyond the arrays that hold ids."""
+    found = integer(name, value, 0)
+    if found >= 1 << 63:
+        raise wrong(name, value, "an integer below 2**63")
+    return found
 
 
 def one_of(*values: str) -> Callable[[str, Any], str]:

@@ -33,8 +33,11 @@ def refuse_beside_layers(options: Any) -> None:
         if options.contrasts:
             raise _apart("dola_layers", options.dola_layers, alpha)
         alpha = f"dola_layers {options.dola_layers!r}"
-    if options.prompt_lookup_num_tokens:
-        raise _apart("prompt_lookup_num_tokens", options.prompt_lookup_num_tokens, alpha)
+    if not options.reads_layers:  # penalty_alpha does not act
+        return
+    for name in ("prompt_lookup_num_tokens", "assistant_early_exit"):
+        if drafts := getattr(options, name):
+            raise _apart(name, drafts, alpha)
     if options.contrasts and options.guides:
         raise _apart("guidance_scale", options.guidance_scale, alpha)
 

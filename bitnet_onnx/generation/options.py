@@ -22,6 +22,7 @@ from .checks import (
     one_of,
     sequence_bias,
     sequences,
+    token_id,
     wrong,
 )
 from .layer_options import dola_layers, refuse_beside_layers
@@ -225,7 +226,7 @@ CHECKS: dict[str, Check] = {
     "early_stopping": early_stopping,
     "force_words_ids": force_words,
     "num_beam_groups": _least(1),
-    "pad_token_id": _optional(_least(0)),
+    "pad_token_id": _optional(token_id),
     "penalty_alpha": _optional(_number("a number of at least 0", lambda number: number >= 0)),
     "dola_layers": dola_layers,
     "diversity_penalty": _number("a number of at least 0", lambda number: number >= 0),
@@ -234,7 +235,7 @@ CHECKS: dict[str, Check] = {
     "suppress_tokens": ids_of,
     "begin_suppress_tokens": ids_of,
     "forced_eos_token_id": ids_of,
-    "forced_bos_token_id": _optional(_least(0)),
+    "forced_bos_token_id": _optional(token_id),
     "stop_strings": _stop_strings,
     "bad_words_ids": sequences,
     "sequence_bias": sequence_bias,

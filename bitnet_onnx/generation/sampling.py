@@ -137,6 +137,7 @@ class Sampler:
         if not processors.marks:
             return warpers.candidates(scores)
         scores = processors.after(self.past, warpers.scores(scores))
+        check_highest(scores.max(), logits, len(self.past))
         ids = np.flatnonzero(scores > -np.inf)
         weights = np.exp(scores[ids].astype(np.float64) - scores.max())
         return ids, weights / weights.sum()

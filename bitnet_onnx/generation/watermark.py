@@ -97,7 +97,8 @@ class WatermarkDetector:
 
     def _rows(self, input_ids: Any) -> list[list[int]]:
         """Return the sequences, without a leading bos."""
-        many = getattr(input_ids, "ndim", 1) == 2 or any(hasattr(r, "__len__") for r in input_ids)
+        found = input_ids if hasattr(input_ids, "__iter__") else ()  # else refused below
+        many = getattr(input_ids, "ndim", 1) == 2 or any(hasattr(r, "__len__") for r in found)
         rows = [integers("token id", ids) for ids in (input_ids if many else [input_ids])]
         begun = {row[:1] == [self._bos] for row in rows}
         if len(begun) != 1:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from .. import native
-from ..artifact import EMBEDDING, HEAD, MANIFEST, Artifact
+from ..artifact import EMBEDDING, HEAD, MANIFEST, Artifact, data_files
 from ..errors import ArtifactError, GenerationError, LibraryError
 from .cache.layout import CacheLayout
 from .graph import Graph
@@ -61,7 +61,7 @@ def open_runtime(
     lent = _lend_weights(options, serialized, artifact.folder)
     if model is not None:
         options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(artifact.folder)
+            "session.model_external_initializers_file_folder_path", str(_weights(artifact.folder))
         )
     runtime = _loaded(artifact.model_path, options, model)
     if artifact.manifest["task"] == EMBEDDING:
@@ -74,6 +74,12 @@ def open_runtime(
         if of_graph is not None:
             _compare(artifact, field, of_graph)
     return runtime
+
+
+def _weights(folder: Path) -> Path:
+    """Return where the weights lie: in the folder, or all in one to which its links lead."""
+    real = {Path(os.path.realpath(folder / name)).parent for name in data_files(folder)}
+    return real.pop() if len(real) == 1 else folder
 
 
 def open_head(artifact: Artifact, threads: int, custom_ops: bool) -> ort.InferenceSession:

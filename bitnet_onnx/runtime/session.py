@@ -258,11 +258,11 @@ class Session(Owned):
 
     def save(self, path: str | Path, row: int = 0) -> None:
         """Write a row into a file, in the place of one that exists; ``load`` reads it."""
-        self._call(None, lambda steps: save_row(steps.cache, Path(path), row))
+        self._call(None, lambda steps: save_row(steps.cache, path, row))
 
     def load(self, path: str | Path, row: int = 0) -> None:
         """Replace a row by one that ``save`` wrote in a session of the same artifact."""
-        self._call(None, lambda steps: load_row(steps.cache, Path(path), row))
+        self._call(None, lambda steps: load_row(steps.cache, path, row))
 
     def end_profiling(self) -> str:
         """Return the path of the profile of all steps so far; needs the argument ``profile``."""

@@ -199,6 +199,38 @@ def test_a_prompt_that_cannot_be_continued_is_refused(prompt: list[Any], message
         generate(session(), [[1], prompt], GenerationConfig(max_new_tokens=1))
 
 
+WATERMARKED = {"watermarking_config": {"bias": 1e308}}
+SEEDED = {"do_sample": True, "seed": 1}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"guidance_scale": 1e39}, r"guidance_scale is 1e\+39, which makes a score infinite"),
+        ({"guidance_scale": -1e308}, r"guidance_scale is -1e\+308, which makes a score infinite"),
+        ({"sequence_bias": [[[5], 1e308]]}, "options and functions make the highest logit inf"),
+        ({"frequency_penalty": -1e308}, "options and functions make the highest logit inf"),
+        (WATERMARKED, "options and functions make the highest logit inf"),
+        ({**WATERMARKED, **SEEDED}, "options and functions make the highest logit"),
+        ({**SEEDED, "temperature": 1e-45, "watermarking_config": {}}, "temperature is .* larger"),
+        ({**SEEDED, "temperature": 1e-320, "num_beams": 2}, "temperature is .* a larger one"),
+        ({"sequence_bias": [[[5], -1e308]]}, None),
+        ({"frequency_penalty": 1e308, "presence_penalty": -1e30}, None),
+        ({"num_beams": 2, "num_beam_groups": 2, "diversity_penalty": 1e39}, None),
+    ],
+)
+def test_numbers_beyond_float32_are_named_or_forbid(
+    options: dict[str, Any], words: str | None
+) -> None:
+    config = GenerationConfig(max_new_tokens=3, **options)
+    if words is None:
+        assert len(generate(session(), [[1, 5]], config)[0].ids) > 0
+        return
+    with pytest.raises(GenerationError, match=words):
+        generate(session(), [[1, 5]], config)
+
+
 def test_logits_with_a_nan_are_an_error() -> None:
     fake = session()
     fake.prefill = lambda ids, row=0: np.full(VOCAB, np.nan, np.float32)  # type: ignore[method-assign]

@@ -116,6 +116,26 @@ def test_a_wrong_list_entry_is_refused_by_name(name: str, values: list[Any], exp
             GenerationConfig(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("eos_token_id", [1, 1 << 63]),
+        ("suppress_tokens", [10**30]),
+        ("begin_suppress_tokens", 1 << 64),
+        ("pad_token_id", 1 << 63),
+        ("forced_bos_token_id", 1 << 63),
+        ("bad_words_ids", [[1, 1 << 63]]),
+        ("sequence_bias", [[[1 << 63], 1.0]]),
+        ("force_words_ids", [[[1 << 63]]]),
+    ],
+)
+def test_an_id_that_no_array_holds_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(
+        GenerationError, match=rf"^{name} is \d+, expected an integer below 2\*\*63"
+    ):
+        GenerationConfig(**{name: value, "num_beams": 2})
+
+
 def test_a_forced_token_cannot_be_suppressed() -> None:
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         with pytest.raises(GenerationError, match=f"{name} is .*, which suppress_tokens holds"):

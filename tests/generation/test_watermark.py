@@ -130,6 +130,8 @@ def test_a_wrong_field_is_named(values: Any, words: str) -> None:
         ([[0, 1]], "a sequence has 1 tokens without bos, expected more than the 1"),
         ([[0, 1, 2], [1, 2, 3]], "some of which begin with bos"),
         ([[1.5, 2, 3]], "token id is 1.5"),
+        (None, "token ids are None, expected a sequence"),
+        (5, "token ids are 5, expected a sequence"),
     ],
 )
 def test_ids_that_cannot_be_scored_are_refused(rows: Any, words: str) -> None:

@@ -124,6 +124,7 @@ def test_room_is_taken_by_writing_where_the_system_has_no_call_for_it(
             {"cache": "offloaded", "cache_dir": "/no/such"},
             "/no/such, which cannot be made",
         ),
+        ({"cache": "offloaded", "cache_dir": "\0"}, "which cannot be made: embedded null byte"),
         ({"cache": "offloaded", "cache_dir": 3}, "cache_dir is 3, expected a path"),
         ({"cache_dir": "x"}, "cache_dir is 'x' for a dynamic cache, expected an offloaded cache"),
         ({"cache": "paged"}, "cache is 'paged', expected one of"),

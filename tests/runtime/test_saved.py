@@ -180,6 +180,18 @@ def test_what_is_not_a_file_is_refused(tmp_path: Path) -> None:
         assert reason in refused(cache, tmp_path / name)
 
 
+@pytest.mark.parametrize("path", [None, 3, ["a"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    for call in (save_row, load_row):
+        with pytest.raises(GenerationError, match=r"prompt cache is .*, expected a path"):
+            call(filled([5]), path)
+
+
+def test_a_name_that_no_file_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be made: embedded null byte"):
+        save_row(filled([5]), tmp_path / "\0")
+
+
 def test_a_file_that_cannot_be_written_stays_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,10 +92,9 @@ def _grammar(outputs: StructuredOutputs) -> dict[str, Any]:
             )
         elif outputs.kind == "regex":
             made = maker.grammar_from_regex(text)
+        elif outputs.kind == "choice":  # as a grammar, it could hold 2,000 texts
+            made = maker.grammar_from_regex("|".join(map(_literal, outputs.choice or ())))
         else:
-            if outputs.kind == "choice":
-                # In ASCII: the reader of grammars takes some characters for the end of a line.
-                text = "start: " + " | ".join(map(json.dumps, outputs.choice or ()))
             text.encode()
             return {"lark_grammar": text}
         found: dict[str, Any] = json.loads(made)["grammars"][0]
@@ -104,6 +103,12 @@ def _grammar(outputs: StructuredOutputs) -> dict[str, Any]:
         raise refused(outputs.kind, "it is nested too deeply") from None
     except ValueError as error:  # half a surrogate pair, too
         raise refused(outputs.kind, str(error)) from None
+
+
+def _literal(text: str) -> str:
+    """Return the regular expression of one text; half a surrogate pair is a ValueError."""
+    text.encode()
+    return "(?:" + "".join(f"\\u{{{ord(character):x}}}" for character in text) + ")"
 
 
 def _vocabulary(tokenizer: Tokenizer, vocab_size: int, eos: Sequence[int]) -> Any:

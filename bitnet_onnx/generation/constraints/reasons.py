@@ -16,7 +16,7 @@ __all__ = ["refused"]
 _FORMS = {
     "json": ("the JSON schema", "a JSON schema of keywords that llguidance supports"),
     "regex": ("the regular expression", "one in the syntax of Rust's regex, without look-around"),
-    "choice": ("the list of choices", "texts that the tokenizer can write"),
+    "choice": ("the list of choices", "fewer texts, or others"),
     "grammar": ("the grammar", "a Lark grammar in llguidance's dialect"),
 }
 _REGEX = re.compile(

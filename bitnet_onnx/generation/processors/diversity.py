@@ -31,5 +31,6 @@ class Diversity(Processor):
     def __call__(self, past: Past, scores: np.ndarray) -> np.ndarray:
         tokens, counts = np.unique(np.array(self._tokens, np.int64), return_counts=True)
         inside = tokens < scores.size
-        scores[tokens[inside]] -= np.float32(self._penalty) * counts[inside].astype(np.float32)
+        with np.errstate(over="ignore"):  # minus infinity is a token that is not chosen
+            scores[tokens[inside]] -= np.float32(self._penalty) * counts[inside].astype(np.float32)
         return scores

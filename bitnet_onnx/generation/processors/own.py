@@ -61,7 +61,8 @@ class Own(Processor):
     def __call__(self, past: Past, scores: np.ndarray) -> np.ndarray:
         returned = self._change(past.ids.tolist(), scores)
         try:
-            found = np.asarray(returned, dtype=np.float32)
+            with np.errstate(over="ignore"):  # an infinite score is said where it is chosen
+                found = np.asarray(returned, dtype=np.float32)
         except (TypeError, ValueError):
             found = np.empty(0, dtype=np.float32)
         if found.shape != scores.shape:

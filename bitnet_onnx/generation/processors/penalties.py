@@ -48,8 +48,8 @@ class Occurrence(Processor):
 
     def __call__(self, past: Past, scores: np.ndarray) -> np.ndarray:
         tokens, counts = np.unique(past.new, return_counts=True)
-        penalty = counts * self._frequency + self._presence
         with np.errstate(over="ignore"):  # an infinite score is said where it is chosen
+            penalty = counts * self._frequency + self._presence
             scores[tokens] -= penalty.astype(np.float32)
         return scores
 

@@ -33,9 +33,11 @@ class RemoveInvalid(Processor):
 
 
 class Normalized(Processor):
-    """Scores become log-probabilities."""
+    """Scores become log-probabilities; where every token is forbidden, all stay so."""
 
     def __call__(self, past: Past, scores: np.ndarray) -> np.ndarray:
+        if scores.max() == -np.inf:
+            return scores
         return log_softmax(scores).astype(np.float32)
 
 

@@ -35,12 +35,13 @@ class SequenceBias(Processor):
         inside(self._name, self._tokens, scores.size)
         end = tuple(past.ids[-self._longest :].tolist())
         sums: dict[int, np.float32] = {}
-        for ids, bias in self._pairs:
-            before = ids[:-1]
-            if not before or end[-len(before) :] == before:
-                sums[ids[-1]] = sums.get(ids[-1], np.float32(0)) + np.float32(bias)
-        for token, added in sums.items():
-            scores[token] += added
+        with np.errstate(over="ignore"):  # an infinite score is said where it is chosen
+            for ids, bias in self._pairs:
+                before = ids[:-1]
+                if not before or end[-len(before) :] == before:
+                    sums[ids[-1]] = sums.get(ids[-1], np.float32(0)) + np.float32(bias)
+            for token, added in sums.items():
+                scores[token] += added
         return scores
 
 

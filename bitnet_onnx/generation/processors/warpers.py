@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from ...errors import GenerationError
 from ..config import GenerationConfig
 
 __all__ = ["Warpers"]
@@ -52,8 +53,14 @@ class Warpers:
         """Return scores [vocab], divided by the temperature; minus infinity is not kept."""
         ids, _ = self.candidates(scores)
         warped = np.full_like(scores, -np.inf)
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):  # said below
             warped[ids] = scores[ids] / np.float32(self._config.temperature)
+        if not np.isfinite(warped.max()):
+            raise GenerationError(
+                f"temperature is {self._config.temperature:g}, which makes the highest score"
+                f" {warped.max()}, expected a larger one",
+                hint="0 is greedy",
+            )
         return warped
 
     def _likeliest(self, scores: np.ndarray) -> np.ndarray | None:

@@ -29,7 +29,10 @@ class Watermark(Processor):
 
     def __call__(self, past: Past, scores: np.ndarray) -> np.ndarray:
         tokens = self.preferred(past, scores)
-        scores[tokens] += np.float32(self._config.bias)
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # an infinite score is said where it is chosen
+            scores[tokens] += np.float32(self._config.bias)
         return scores
 
     def preferred(self, past: Past, scores: np.ndarray) -> np.ndarray:

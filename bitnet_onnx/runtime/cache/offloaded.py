@@ -40,11 +40,12 @@ class OffloadedCache(Cache):
             with tempfile.TemporaryFile(dir=self._folder, prefix="bitnet-onnx-") as file:
                 _take_room(file, size)
                 mapped = mmap.mmap(file.fileno(), size)  # it keeps the file
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            reason = error.strerror if isinstance(error, OSError) else None
             place = self._folder or tempfile.gettempdir()
             raise GenerationError(
                 f"the offloaded cache needs a file of {size} bytes in {place}, which cannot be "
-                f"made: {error.strerror or error}",
+                f"made: {reason or error}",
                 hint="choose a folder on another disk: cache_dir, or --cache-dir",
             ) from error
         return np.frombuffer(mapped, kind).reshape(shape)

@@ -32,22 +32,24 @@ LONGEST = 1 << 20  # bytes of a header; one of 128 layers has 60 KB
 AGAIN = "delete the file, or choose another one; saving the cache again makes a new one"
 
 
-def save_row(cache: Cache, path: Path, row: int = 0) -> None:
+def save_row(cache: Cache, path: str | Path, row: int = 0) -> None:
     """Write a row into a file, or replace the file; raise BitNetError where that fails."""
     cache.check_whole(row)
+    path = _path(path)
     ids = np.array(cache.ids(row), dtype=np.int64)
     buffers = [buffer[row, :, : len(ids)] for buffer in cache.buffers.values()]
     parts = [ids, *(head for buffer in buffers for head in buffer)]  # each is contiguous
     header = _header(cache.layout, len(ids), _checked(parts))
-    target = Path(os.path.realpath(path))  # a link stays one
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path  # a link stays one
     with new_file(target, replaces=True) as temporary, temporary.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for part in parts:
             file.write(_bytes(part))
 
 
-def load_row(cache: Cache, path: Path, row: int = 0) -> None:
+def load_row(cache: Cache, path: str | Path, row: int = 0) -> None:
     """Replace a row by the one in a file; raise GenerationError and change nothing otherwise."""
+    path = _path(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
             raise GenerationError(f"{path} is not a file, expected a prompt cache")
@@ -56,6 +58,12 @@ def load_row(cache: Cache, path: Path, row: int = 0) -> None:
     except (OSError, ValueError) as error:  # ValueError: a null character
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise GenerationError(f"{path} cannot be read: {reason}") from error
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise GenerationError(f"the path of a prompt cache is {path!r}, expected a path")
+    return Path(path)
 
 
 def _load(cache: Cache, path: Path, file: Any, row: int) -> None:

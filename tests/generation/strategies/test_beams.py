@@ -239,6 +239,22 @@ def test_beams_of_a_network_that_is_damaged() -> None:
         generate(Damaged(VOCAB, 99), [[1]], GenerationConfig(num_beams=2))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_beam_without_tokens_ends_and_others_go_on() -> None:
+    """transformers goes on with NaN, where renormalize_logits is on."""
+    values: dict[str, Any] = {
+        "num_beams": 2, "num_return_sequences": 2, "no_repeat_ngram_size": 1, "max_new_tokens": 5,
+        "suppress_tokens": [1], "eos_token_id": [1],
+    }  # fmt: skip
+    # After 2 tokens, a beam has none left; with a vocabulary of 3, no beam has.
+    with pytest.raises(GenerationError, match="forbid every token"):
+        generate(FakeSession(3, 99), [[1]], GenerationConfig(**values, renormalize_logits=True))
+    for vocab in (4, 5, 6):
+        config = GenerationConfig(**values | {"max_new_tokens": 9}, renormalize_logits=True)
+        with pytest.raises(GenerationError, match="forbid every token"):
+            generate(FakeSession(vocab, 99), [[1]], config)
+
+
 def test_huge_length_penalties_are_no_fault() -> None:
     for penalty in (1e300, -1e300, 200.0, -200.0):
         config = GenerationConfig(

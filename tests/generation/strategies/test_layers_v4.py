@@ -155,6 +155,8 @@ def test_the_layers_that_are_named() -> None:
             "prompt_lookup_num_tokens is 3 with penalty_alpha 0.6, expected one of the two",
         ),
         ({"prompt_lookup_num_tokens": 3, "dola_layers": [0]}, r"is 3 with dola_layers \(0,\), exp"),
+        ({"assistant_early_exit": 2, **ALPHA}, "assistant_early_exit is 2 with penalty_alpha 0.6"),
+        ({"assistant_early_exit": 1, "dola_layers": "low"}, "is 1 with dola_layers 'low', exp"),
         ({"guidance_scale": 2, **ALPHA}, "guidance_scale is 2.0 with penalty_alpha 0.6, expected"),
         ({"num_return_sequences": 2, **ALPHA}, "num_return_sequences is 2, but greedy decoding"),
     ],
@@ -162,6 +164,20 @@ def test_the_layers_that_are_named() -> None:
 def test_what_cannot_be_combined_is_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(GenerationError, match=words):
         GenerationConfig(**values)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"prompt_lookup_num_tokens": 10},  # a chat adds it by itself
+        {"assistant_early_exit": 1},
+        {"guidance_scale": 2.0},
+    ],
+)
+def test_an_alpha_that_does_not_act_refuses_nothing(more: dict[str, Any]) -> None:
+    """A file may hold it beside do_sample, as transformers ignores it there."""
+    for off in ({"do_sample": True}, {"top_k": 1}, {"num_beams": 1, "top_k": 0}):
+        assert not GenerationConfig.from_dict({"penalty_alpha": 0.6, **off, **more}).contrasts
 
 
 @pytest.mark.parametrize(
