@@ -36,13 +36,13 @@ REACHED = {
     "evaluation": ("evaluate",),
     "bench": ("bench",),
     "serve": ("web",),
-    "serve/bulk/cluster.py": ("batch",),
+    "serve/bulk": ("batch",),
     "artifact.py": (*MODELS, "bench", "verify", "evaluate", "info", "web"),
     "native.py": (*MODELS, "bench", "verify", "info", "export"),
     "files.py": ("export", "convert", "synthesize"),
 }
 # An option of another program, in a hint that names the program.
-OTHERS = re.compile(r"\b(pip|iconv|git|huggingface-cli|hf) [^;]*")
+OTHERS = re.compile(r"\b(pip|iconv|git|huggingface-cli|hf|ray) [^;]*")
 
 
 def commands() -> dict[str, set[str]]:
@@ -92,7 +92,8 @@ def reached(name: str) -> tuple[str, ...]:
     command = file.removesuffix(".py")
     if room == "cli" and command in commands():
         return (command,)
-    return REACHED.get(name, REACHED.get(room, ()))
+    places = (name, name.rpartition("/")[0], room)
+    return next((REACHED[place] for place in places if place in REACHED), ())
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)

@@ -56,9 +56,9 @@ def run_cluster(
     report: Report,
 ) -> None:
     """Answer the lines of a file that have no answer yet. Raises BitNetError."""
+    artifact = Artifact.open(folder)
     with opened(source, target) as output:
         given = scanned(source, output.before)
-        artifact = Artifact.open(folder)
         output.begin(artifact.fingerprint, given)
         report.begin(len(given), len(output.done), output.errors)
         if len(output.done) < len(given):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ...artifact import Artifact
 from ...errors import ConfigError, SessionError
 from ..models import Limits
 from .answers import FAILED, Answers, written
@@ -65,16 +66,18 @@ def run_model(
     name: str, folder: Path, limits: Limits, source: Path, target: Path, report: Report
 ) -> None:
     """Answer the lines of a file that have no answer yet. Raises BitNetError."""
+    artifact = Artifact.open(folder)
     with opened(source, target) as output:
         given = scanned(source, output.before)
-        answers = Answers(name, folder, limits)
-        try:
-            output.begin(answers.fingerprint, given)
-            report.begin(len(given), len(output.done), output.errors)
-            lines = given.by_length(output.done)
-            asyncio.run(answer_all(answers, lines, Written(output, report).add))
-        finally:
-            answers.close()
+        output.begin(artifact.fingerprint, given)
+        report.begin(len(given), len(output.done), output.errors)
+        if report.done < report.total:
+            answers = Answers(name, folder, limits)
+            try:
+                lines = given.by_length(output.done)
+                asyncio.run(answer_all(answers, lines, Written(output, report).add))
+            finally:
+                answers.close()
     report.end()
 
 

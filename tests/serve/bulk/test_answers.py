@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("starlette", reason="the extra server")
+pytest.importorskip("prometheus_client", reason="the extra server")
+
 import bitnet_onnx
 from bitnet_onnx.cli.main import main
 from bitnet_onnx.embedding.model import EmbeddingModel

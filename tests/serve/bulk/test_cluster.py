@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("starlette", reason="the extra server")
+pytest.importorskip("prometheus_client", reason="the extra server")
+
 from tests.support.paths import ROOT
 from tests.support.serve.bulk import read, request
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("starlette", reason="the extra server")
+pytest.importorskip("prometheus_client", reason="the extra server")
+
 from bitnet_onnx.errors import BitNetError, ConfigError, SessionError
 from bitnet_onnx.serve.bulk import lines
 from bitnet_onnx.serve.bulk.output import Output

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("starlette", reason="the extra server")
+pytest.importorskip("prometheus_client", reason="the extra server")
+
 from bitnet_onnx.errors import ConfigError
 from bitnet_onnx.serve.bulk import lines
 from bitnet_onnx.serve.bulk.lines import line_of, scanned

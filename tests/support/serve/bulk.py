@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
+
+pytest.importorskip("starlette", reason="the extra server")
+pytest.importorskip("prometheus_client", reason="the extra server")
+
 from bitnet_onnx.serve.bulk import job
 from bitnet_onnx.serve.bulk.lines import Line
 from bitnet_onnx.serve.bulk.report import Report
@@ -24,6 +29,11 @@ class Echo:
 
     def __init__(self, *ignored: Any) -> None:
         """Take what Answers takes."""
+
+    @classmethod
+    def open(cls, folder: Path) -> type[Echo]:
+        """Return the artifact, which has a fingerprint and nothing else."""
+        return cls
 
     async def of(self, line: Line) -> dict[str, Any]:
         Echo.asked += 1
@@ -64,7 +74,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def echo(source: Path, target: Path, model: type[Echo] = Echo) -> Report:
     """Answer a file with the echo."""
     report = Report(lambda text: None, 1.0)
-    with patch.object(job, "Answers", model):
+    with patch.multiple(job, Answers=model, Artifact=model):
         job.run_model("echo", Path(), Limits(), source, target, report)
     return report
 
