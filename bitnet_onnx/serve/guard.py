@@ -27,7 +27,7 @@ from .state import State
 __all__ = ["Guard"]
 
 BODY_SECONDS = 30.0  # for the next part of a body
-OPEN = ("/health",)  # what is answered without the key
+OPEN = ("/", "/health")  # what is answered without the key
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 GONE = 499  # in the log: the client went away
 HEADERS = [
