@@ -18,6 +18,7 @@ from .api.described import openapi
 from .api.embeddings import embeddings
 from .api.responses import responses
 from .api.tokens import detokenize, tokenize
+from .browser import browser
 from .chat_page import chat_page
 from .guard import Guard
 from .names import Names
@@ -38,6 +39,7 @@ ROUTES = [
     Route("/metrics", metrics),
     Route("/openapi.json", openapi),
     Route("/", chat_page),
+    Route("/browser/{name}/{path:path}", browser),
 ]
 
 
