@@ -18,6 +18,8 @@ from .api.described import openapi
 from .api.embeddings import embeddings
 from .api.responses import responses
 from .api.tokens import detokenize, tokenize
+from .browser import browser
+from .chat_page import chat_page
 from .guard import Guard
 from .names import Names
 from .state import State
@@ -36,6 +38,8 @@ ROUTES = [
     Route("/health", health),
     Route("/metrics", metrics),
     Route("/openapi.json", openapi),
+    Route("/", chat_page),
+    Route("/browser/{name}/{path:path}", browser),
 ]
 
 

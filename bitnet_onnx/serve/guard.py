@@ -27,7 +27,7 @@ from .state import State
 __all__ = ["Guard"]
 
 BODY_SECONDS = 30.0  # for the next part of a body
-OPEN = ("/health",)  # what is answered without the key
+OPEN = ("/", "/health")  # what is answered without the key
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 GONE = 499  # in the log: the client went away
 HEADERS = [
@@ -62,9 +62,19 @@ class Guard:
             await self._answer(scope, _Body(receive, self._state.limits.body), sent)
         finally:
             if self._log is not None:
-                path = scope["path"] if scope["path"] in self._paths else "an unknown path"
+                path = self._shown(scope["path"])
                 method = scope["method"] if scope["method"] in METHODS else "a method"
                 self._log(f"{method} {path} {sent.status} {monotonic() - start:.2f} s")
+
+    def _shown(self, path: str) -> str:
+        """Return the path of the endpoint, which has no text of a client."""
+        if path in self._paths:
+            return path
+        for known in self._paths:
+            start, has_name, _ = known.partition("{")
+            if has_name and path.startswith(start):
+                return known
+        return "an unknown path"
 
     async def _answer(self, scope: Scope, body: _Body, sent: _Sent) -> None:
         try:

@@ -22,7 +22,7 @@ from ..artifact import MANIFEST, TASK, Artifact
 from ..errors import ArtifactError, ConfigError
 from .server import Handler, Server
 
-__all__ = ["make_server", "serve"]
+__all__ = ["ISOLATED", "TYPES", "files_of", "make_server", "serve"]
 
 PAGE = Path(__file__).resolve().parent.parent / "web"
 LOCAL = ("127.0.0.1", "0.0.0.0", "::", "localhost")
@@ -38,9 +38,12 @@ TYPES = {
     ".png": "image/png",
     ".txt": "text/plain; charset=utf-8",
 }
-HEADERS = {
+ISOLATED = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
+}
+HEADERS = {
+    **ISOLATED,
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Accept-Ranges": "bytes",
@@ -71,10 +74,18 @@ def make_server(artifact: Path, host: str, port: int, allowed: Iterable[str] = (
 
     allowed: host names by which clients may call it, beside localhost and ``host``.
     """
-    opened = Artifact.open(artifact).of_task(TASK)
+    files = files_of(Artifact.open(artifact).of_task(TASK))
+    return Server(host, port, partial(_Handler, files), allowed)
+
+
+def files_of(opened: Artifact) -> dict[str, Path]:
+    """Return the files of the page and of an artifact by their paths in a URL.
+
+    Raises ArtifactError or ConfigError where the page cannot run it, or is not built.
+    """
     if opened.target != "stock":
         raise ArtifactError(
-            f"{artifact} has the target {opened.target!r}, a browser runs 'stock'",
+            f"{opened.folder} has the target {opened.target!r}, a browser runs 'stock'",
             hint="export it with: bitnet-onnx export CHECKPOINT -o ARTIFACT --target stock",
         )
     if not (PAGE / "index.html").is_file():
@@ -95,7 +106,7 @@ def make_server(artifact: Path, host: str, port: int, allowed: Iterable[str] = (
                 hint=f"copy the files themselves: cp -rL {opened.folder} COPY",
             )
         files[f"/model/{name}"] = opened.folder / name
-    return Server(host, port, partial(_Handler, files), allowed)
+    return files
 
 
 def _inside(folder: Path, path: Path) -> bool:

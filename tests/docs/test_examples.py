@@ -13,6 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+TESTS = (Path(__file__), ROOT / "tests" / "serve" / "api" / "test_examples.py")
 
 
 def printed(name: str, *arguments: str | Path, stdin: str = "") -> list[str]:
@@ -66,5 +67,6 @@ def test_onnxruntime_only(demo_artifact: Path) -> None:
 def test_an_example_is_short_and_says_how_it_is_run(path: Path) -> None:
     text = path.read_text("utf-8")
     assert len(text.splitlines()) <= 30
-    assert f"python examples/{path.name} ARTIFACT" in str(ast.get_docstring(ast.parse(text)))
-    assert f"def test_{path.stem}(" in Path(__file__).read_text("utf-8")
+    given = "URL" if path.stem.startswith("server") else "ARTIFACT"
+    assert f"python examples/{path.name} {given}" in str(ast.get_docstring(ast.parse(text)))
+    assert any(f"def test_{path.stem}(" in tests.read_text("utf-8") for tests in TESTS)

@@ -143,7 +143,7 @@ def test_the_context_is_a_limit_of_prompt_and_answer(keyed: Served) -> None:
 def test_methods_and_paths(server: Served) -> None:
     for method, path, status in (
         ("GET", CHAT, 405), ("DELETE", "/v1/models", 405), ("POST", "/health", 405),
-        ("GET", "/v1/models/none", 404), ("GET", "/v1/chat/completions/", 404), ("GET", "/", 404),
+        ("GET", "/v1/models/none", 404), ("GET", "/v1/chat/completions/", 404), ("POST", "/", 405),
         ("GET", "/../../etc/passwd", 404), ("PUT", "/%00", 404),
     ):  # fmt: skip
         found, fields, text = raw(server, f"{method}\n{path}\nHost: localhost")
