@@ -58,13 +58,26 @@ def test_an_unknown_field_is_refused(name: str) -> None:
     "body",
     [
         b"", b"{", b"[]", b"1", b'"x"', b"\xff", b'{"a":NaN}', b'{"n":-Infinity}', b"[" * 100000,
-        b'{"n":1,"n":2}', b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
+        b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b'{"a":' * 200 + b"1" + b"}" * 200,
+        b'{"a":1e999}', b'{"a":[{"b":-1e400}]}', b'{"n":1,"n":2}', b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(ApiError, match=r"^the body is ") as caught:
         reading.json_of(body)
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("levels", [1, 100, 970, 980])
+@pytest.mark.parametrize("field", ["metadata", "user", "text"])
+def test_a_nested_value_is_no_mistake_of_the_server(
+    server: Served, field: str, levels: int
+) -> None:
+    # A long body is read in a thread, whose stack has room for more levels than the answer's.
+    nested = '{"a":' + "[" * levels + "]" * levels + "}"
+    body = f'{{"model":"demo","input":"a","max_output_tokens":1,"{field}":{nested}}}{" " * 70000}'
+    status = server.post("/v1/responses", body.encode()).status_code
+    assert status == (200 if field == "metadata" and levels <= 100 else 400)
 
 
 REFUSED: list[tuple[str, dict[str, Any], str | None]] = [
