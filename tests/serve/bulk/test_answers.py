@@ -53,11 +53,15 @@ def test_answers_are_those_of_generate_and_errors_those_of_the_server(
         + request("embed", url="/v1/embeddings", body={"input": "a"})
         + request("field", body={"prompt": "a", "suffix": "b"})
         + b"bad\n"
+        # As bytes of a line it is allowed; written with escapes it is longer.
+        + request("wide", body={"prompt": "a", "user": "WIDE"}).replace(
+            b"WIDE", "漢".encode() * 1_500_000
+        )
     )
     assert run(f"tiny={demo_artifact}", source, target) == 1
     said = capsys.readouterr()
-    assert json.loads(said.out) == {"total": 10, "completed": 5, "failed": 5}
-    assert "10 of 10 lines, 5 errors" in said.err
+    assert json.loads(said.out) == {"total": 11, "completed": 6, "failed": 5}
+    assert "11 of 11 lines, 5 errors" in said.err
     found = {answer["custom_id"]: answer for answer in read(target)}
     with bitnet_onnx.load(demo_artifact, threads=1) as model:
         assert isinstance(model, Model)
@@ -74,11 +78,12 @@ def test_answers_are_those_of_generate_and_errors_those_of_the_server(
         assert found[name]["response"]["status_code"] == status
         assert found[name]["response"]["body"]["error"]["message"]
         assert found[name]["error"] is None
+    assert found["wide"]["response"]["status_code"] == 200
     assert found[None]["response"] is None
     assert found[None]["error"]["code"] == "invalid_json"
     before = target.read_bytes()
     assert run(f"tiny={demo_artifact}", source, target) == 1
-    assert "10 of 10 lines are answered already" in capsys.readouterr().err
+    assert "11 of 11 lines are answered already" in capsys.readouterr().err
     assert target.read_bytes() == before
 
 

@@ -67,6 +67,27 @@ def test_an_input_may_have_further_lines(tmp_path: Path) -> None:
     assert len(read(target)) == 21
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
+def test_further_lines_may_come_after_a_last_one_without_its_end(tmp_path: Path, end: bytes) -> None:
+    source, target = asked(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    source.write_bytes(source.read_bytes()[:-1])
+    echo(source, target)
+    with source.open("ab") as file:
+        file.write(end + request("later"))
+    echo(source, target)
+    assert [answer["custom_id"] for answer in read(target)][3:] == ["later"]
+
+
+@pytest.mark.parametrize("more", [b"x", b" \n", b"}\n", request("a")])
+def test_a_last_line_that_goes_on_is_noticed(tmp_path: Path, more: bytes) -> None:
+    source, target = asked(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    source.write_bytes(source.read_bytes()[:-1])
+    echo(source, target)
+    source.write_bytes(source.read_bytes() + more)
+    with pytest.raises(ConfigError, match="is not what it was when"):
+        echo(source, target)
+
+
 @pytest.mark.parametrize(
     "change",
     [
