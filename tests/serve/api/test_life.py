@@ -224,6 +224,10 @@ def test_names_of_artifacts(tmp_path: Path) -> None:
         (["--port", "70000"], "--port is 70000, expected 0"),
         (["--host", "no such name"], "cannot be served on"),
         (["--allow-host", "a b"], "--allow-host is 'a b'"),
+        (["--allow-origin", "*"], "--allow-origin is '*', expected one such as https://"),
+        (["--allow-origin", "chat.example"], "--allow-origin is 'chat.example'"),
+        (["--allow-origin", "https://chat.example/page"], "--allow-origin is 'https://chat"),
+        (["--context", "513"], "expected at most the 512 of"),
     ],
 )
 def test_the_command_refuses_in_a_sentence(

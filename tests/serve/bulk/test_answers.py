@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ def embedding_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chat(name: str, content: str, **fields: Any) -> bytes:
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": 6, **fields}
     return request(name, url="/v1/chat/completions", body=body)
+
+
+TWICE = '{"prompt": "a", "n": 1, "n": 2}'
 
 
 def run(artifact: Any, source: Path, target: Path, *options: str) -> int:
@@ -133,11 +138,14 @@ def test_tables_are_read_and_written(demo_artifact: Path, tmp_path: Path) -> Non
     lines = [json.loads(chat(content, content)) for content in CHATS]
     lines[0]["body"] |= {"temperature": 0.0, "stop": ["!"]}
     texts = [{**line, "body": json.dumps(line["body"])} for line in lines]
+    # As in a file of lines: nothing is left out or read by halves.
+    deep = '{"prompt":' + "[" * 5000 + "]" * 5000 + "}"
+    wrong_texts = [{**lines[0], "custom_id": body, "body": body} for body in (deep, TWICE, "{")]
     tables = []
-    for number, rows in enumerate((lines, texts, [{**lines[0], "more": 1}])):
+    for number, rows in enumerate((lines, texts + wrong_texts, [{**lines[0], "more": 1}])):
         source, target = tmp_path / f"{number}.in.parquet", tmp_path / f"{number}.parquet"
         parquet.write_table(pyarrow.Table.from_pylist(rows), source)
-        assert run(demo_artifact, source, target) == int(number == 2)
+        assert run(demo_artifact, source, target) == int(number > 0)
         tables.append({row["custom_id"]: row for row in parquet.read_table(target).to_pylist()})
     assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}, "nothing is left over"
     structs, strings, wrong = tables
@@ -146,7 +154,13 @@ def test_tables_are_read_and_written(demo_artifact: Path, tmp_path: Path) -> Non
         assert one == other
         assert structs[content]["status_code"] == 200
         assert structs[content]["error"] is None
+    for each in wrong_texts:
+        assert json.loads(strings[each["body"]]["error"])["code"] == "invalid_value"
     assert json.loads(wrong[CHATS[0]]["error"])["code"] == "unknown_parameter"
+    new = tmp_path / "new.parquet"
+    for value in (b"bytes", datetime.now(), Decimal("1.5")):  # JSON has none of them
+        parquet.write_table(pyarrow.table({"custom_id": ["a"], "body": [value]}), source)
+        assert run(demo_artifact, source, new) == 2
     source.write_bytes(b"text")
-    assert run(demo_artifact, source, tmp_path / "new.parquet") == 2
+    assert run(demo_artifact, source, new) == 2
     assert run(demo_artifact, source, target) == 2

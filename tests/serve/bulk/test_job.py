@@ -135,6 +135,18 @@ def test_a_file_that_no_run_made_is_not_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "changed", [{"size": "x"}, {"size": True}, {"sha256": []}, {"artifact": None}, {"more": 1}]
+)
+def test_a_note_that_no_run_made_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
+    source, target = asked(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    echo(source, target)
+    note = tmp_path / "out.jsonl.run"
+    note.write_text(json.dumps(json.loads(note.read_text()) | changed))
+    with pytest.raises(ConfigError, match="is not of this version of the command"):
+        echo(source, target)
+
+
+@pytest.mark.parametrize(
     "line", [b"{}\n", b"3\n", b"text\n", b'{"id": "batch_req_12", "response": null}\n']
 )
 def test_foreign_lines_of_an_output_are_refused(tmp_path: Path, line: bytes) -> None:
