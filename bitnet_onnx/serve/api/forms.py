@@ -88,8 +88,8 @@ FORMAT = mapping(
                     "json_schema": {
                         "type": "object",
                         "properties": {
-                            "name": {"type": "string"},
-                            "description": {"type": "string"},
+                            "name": {"type": ["string", "null"]},
+                            "description": {"type": ["string", "null"]},
                             "schema": {"type": "object"},
                             "strict": {"type": ["boolean", "null"]},
                         },
