@@ -134,7 +134,9 @@ class Running(uvicorn.Server):
             if len(self.server_state.connections) <= CONNECTIONS:
                 await app(scope, receive, send)
                 return
-            error = ApiError(503, "the server has too many connections, expected fewer", code="busy")
+            error = ApiError(
+                503, "the server has too many connections, expected fewer", code="busy"
+            )
             error.headers = {"Connection": "close", "Retry-After": "1"}
             await response_of(error)(scope, receive, send)
 

@@ -65,9 +65,7 @@ def response_of(error: ApiError) -> Response:
     return Response(encoded(object_of(error)), error.status, error.headers, "application/json")
 
 
-def error_of(
-    error: BitNetError, param: str | None = None, others: Container[str] = ()
-) -> ApiError:
+def error_of(error: BitNetError, param: str | None = None, others: Container[str] = ()) -> ApiError:
     """Return how a client is told of an exception of this package.
 
     others: fields that the error is of where it begins with their name.

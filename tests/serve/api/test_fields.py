@@ -59,7 +59,8 @@ def test_an_unknown_field_is_refused(name: str) -> None:
     [
         b"", b"{", b"[]", b"1", b'"x"', b"\xff", b'{"a":NaN}', b'{"n":-Infinity}', b"[" * 100000,
         b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b'{"a":' * 200 + b"1" + b"}" * 200,
-        b'{"a":1e999}', b'{"a":[{"b":-1e400}]}', b'{"n":1,"n":2}', b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
+        b'{"a":1e999}', b'{"a":[{"b":-1e400}]}', b'{"n":1,"n":2}',
+        b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:

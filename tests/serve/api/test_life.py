@@ -105,7 +105,8 @@ def read_all(connection: socket.socket) -> tuple[bytes, dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "sent",
-    [b"\0\1\r\n\r\n", b"GET /health\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n",
+    [b"\0\1\r\n\r\n", b"GET /health\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n",
+     b"GET /\xff HTTP/1.1\r\n\r\n",
      b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n"],
 )  # fmt: skip
 def test_what_is_no_request_is_refused_in_the_form_of_errors(server: Served, sent: bytes) -> None:

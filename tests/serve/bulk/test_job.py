@@ -68,7 +68,9 @@ def test_an_input_may_have_further_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
-def test_further_lines_may_come_after_a_last_one_without_its_end(tmp_path: Path, end: bytes) -> None:
+def test_further_lines_may_come_after_a_last_one_without_its_end(
+    tmp_path: Path, end: bytes
+) -> None:
     source, target = asked(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
     source.write_bytes(source.read_bytes()[:-1])
     echo(source, target)
