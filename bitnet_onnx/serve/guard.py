@@ -7,6 +7,7 @@ of the endpoint, the status, the seconds.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -18,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import BitNetError
+from ..errors import BitNetError, ConfigError
 from .api.common import STATE
 from .api.errors import ApiError, error_of, response_of
 from .names import Names
@@ -29,6 +30,7 @@ __all__ = ["Guard"]
 BODY_SECONDS = 30.0  # for the next part of a body
 OPEN = ("/", "/health")  # what is answered without the key
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 GONE = 499  # in the log: the client went away
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -50,7 +52,7 @@ class Guard:
     ) -> None:
         self._app, self._state, self._names = app, state, names
         self._paths, self._log = frozenset(paths), log
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._origins = frozenset(map(_allowed_origin, origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -190,6 +192,14 @@ class _Sent:
             headers = [*message.get("headers", []), *HEADERS, *self._headers]
             message = {**message, "headers": headers}
         await self._send(message)
+
+
+def _allowed_origin(text: str) -> str:
+    """Return an origin as browsers send it; raise ConfigError for what none can send."""
+    origin = text.removesuffix("/").lower()
+    if not ORIGIN.fullmatch(origin):
+        raise ConfigError(f"--allow-origin is {text!r}, expected one such as https://chat.example")
+    return origin
 
 
 def _of_routing(error: HTTPException) -> ApiError:

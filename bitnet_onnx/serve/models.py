@@ -82,7 +82,13 @@ class Generating(Served):
         model = load(artifact, threads=limits.threads)
         assert isinstance(model, Model)
         check_request(Request(ids=[0], config=model.generation_config, on_event=lambda _: None))
-        context = min(limits.context or artifact.context_length, artifact.context_length)
+        context = limits.context or artifact.context_length
+        if context > artifact.context_length:
+            model.close()
+            raise ConfigError(
+                f"the context is limited to {context} tokens, expected at most the"
+                f" {artifact.context_length} of {name}"
+            )
         super().__init__(name, artifact, limits, model.tokenizer, context)
         self.model = model
         folder = limits.prefix_folder

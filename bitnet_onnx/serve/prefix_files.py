@@ -31,7 +31,11 @@ def load_prefixes(folder: Path, lease: Lease, prefixes: Prefixes) -> None:
     """
     files = [path for path in _listed(folder) if NAME.fullmatch(path.name)]
     for path in sorted(files, key=_age):
-        lease.load(path, ROW)
+        try:
+            lease.load(path, ROW)
+        except GenerationError as error:
+            error.hint = "remove the file: what it holds is computed again"
+            raise
         prefixes.keep(lease.ids(ROW), _part(lease))
         lease.truncate(0, ROW)
 

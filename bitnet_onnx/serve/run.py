@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
+import h11
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BitNetError, ConfigError
+from .api.errors import ApiError, encoded, object_of, response_of
 from .app import application
 from .names import Names
 from .state import State
@@ -87,6 +90,25 @@ class Protocol(H11Protocol):
         super().on_response_complete()
         self._watch()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, in the form of all errors."""
+        error = ApiError(
+            400, "the connection sent no valid request, expected HTTP/1.1", code="invalid_request"
+        )
+        body = encoded(object_of(error))
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
+        for part in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
+
     def _watch(self) -> None:
         self._turn = getattr(self, "_turn", 0) + 1
         # A number, and not the request: it would stay in memory until then.
@@ -105,6 +127,21 @@ class Running(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def limited(self, app: ASGIApp) -> ASGIApp:
+        """Return the application for as many connections as there may be."""
+
+        async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+            if len(self.server_state.connections) <= CONNECTIONS:
+                await app(scope, receive, send)
+                return
+            error = ApiError(
+                503, "the server has too many connections, expected fewer", code="busy"
+            )
+            error.headers = {"Connection": "close", "Retry-After": "1"}
+            await response_of(error)(scope, receive, send)
+
+        return answered
+
 
 def made(
     state: State, place: Place, listening: socket.socket, drain: float, log: Callable[[str], None]
@@ -112,9 +149,10 @@ def made(
     """Return the server, which does not run yet."""
     address = listening.getsockname()[0]
     names = Names(place.host, place.allowed, ip_address(address.partition("%")[0]).is_unspecified)
-    return Running(
+    app = application(state, names, place.origins, log)
+    running = Running(
         uvicorn.Config(
-            application(state, names, place.origins, log),
+            app,
             log_config=None,
             log_level="critical",
             access_log=False,
@@ -123,11 +161,12 @@ def made(
             http=Protocol,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
             timeout_keep_alive=IDLE_SECONDS,
             timeout_graceful_shutdown=max(int(drain), 1),
         )
     )
+    running.config.app = running.limited(app)
+    return running
 
 
 def serve(

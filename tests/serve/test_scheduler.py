@@ -622,8 +622,9 @@ def test_a_folder_that_cannot_be_used_is_refused(model: Model, tmp_path: Path) -
     damaged = tmp_path / "kept" / f"{0:032x}.cache"
     damaged.parent.mkdir()
     damaged.write_text("not a cache")
-    with pytest.raises(GenerationError, match=f"{damaged.name} is not a prompt cache"):
+    with pytest.raises(GenerationError, match=f"{damaged.name} is not a prompt cache") as refused:
         Scheduler(model, prefix_folder=damaged.parent)
+    assert "remove the file" in str(refused.value.hint)
     damaged.unlink()
     scheduler = Scheduler(model, prefix_folder=damaged.parent)
     client = endless(LONG[:5], 1).submit(scheduler).wait()

@@ -59,7 +59,7 @@ def includes_usage(values: Mapping[str, Any]) -> bool:
     if not values.get("stream"):
         refuse("stream_options", given, "stream with it")
     for name, value in given.items():
-        if name == "include_obfuscation" and not value:
+        if name == "include_obfuscation" and (value is None or value is False):
             continue
         if name != "include_usage" or not isinstance(value, bool | None):
             refuse("stream_options", given, "include_usage, true or false")
@@ -74,9 +74,14 @@ def most_tokens(values: Mapping[str, Any], names: tuple[str, ...], default: int,
     return min(next(iter(given.values()), default), room)
 
 
-def encoded_chat(served: Generating, values: Mapping[str, Any], calling: Calling) -> list[int]:
-    """Return the ids of a conversation, as the checkpoint's own template writes it."""
-    messages = messages_of(values["messages"])
+def encoded_chat(
+    served: Generating, values: Mapping[str, Any], calling: Calling, param: str = "messages"
+) -> list[int]:
+    """Return the ids of a conversation, as the checkpoint's own template writes it.
+
+    param: the field that has the messages.
+    """
+    messages = messages_of(values["messages"], param)
     tools = calling.tools
     try:
         return served.encode(
@@ -86,7 +91,7 @@ def encoded_chat(served: Generating, values: Mapping[str, Any], calling: Calling
             chat_template_kwargs=values.get("chat_template_kwargs"),
         )
     except BitNetError as error:
-        raise error_of(error, "messages") from None
+        raise error_of(error, param, ("chat_template_kwargs",)) from None
 
 
 def _prepared(served: Generating, values: Mapping[str, Any], calling: Calling) -> Prepared:

@@ -42,6 +42,13 @@ async def body_of(request: Request, table: Sequence[Field]) -> dict[str, Any]:
             f"the content-type is {kind!r:.80}, expected application/json",
             code="unsupported_media_type",
         )
+    packed = request.headers.get("content-encoding", "identity").strip()
+    if packed.lower() != "identity":
+        raise ApiError(
+            415,
+            f"the content-encoding is {packed!r:.80}, expected none",
+            code="unsupported_media_type",
+        )
     body = await request.body()
     read = json_of(body) if len(body) < LARGE else await run_in_threadpool(json_of, body)
     return values_of(read, table)

@@ -42,7 +42,7 @@ def _embedded(served: Embedding, values: Mapping[str, Any]) -> dict[str, Any]:
         ids = [served.model.ids(t, name) if isinstance(t, str) else t for t in texts]
         vectors = served.embed(texts, name, values.get("dimensions"))
     except BitNetError as error:
-        raise error_of(error, "input") from None
+        raise error_of(error, "input", ("prompt_name", "dimensions")) from None
     in_base64 = values.get("encoding_format") == "base64"
     count = sum(map(len, ids))
     return {

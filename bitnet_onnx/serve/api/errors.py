@@ -6,6 +6,7 @@ Knows statuses and the package's exceptions; does not know requests.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from typing import Any
 
 from starlette.responses import Response
@@ -64,8 +65,13 @@ def response_of(error: ApiError) -> Response:
     return Response(encoded(object_of(error)), error.status, error.headers, "application/json")
 
 
-def error_of(error: BitNetError, param: str | None = None) -> ApiError:
-    """Return how a client is told of an exception of this package."""
+def error_of(error: BitNetError, param: str | None = None, others: Container[str] = ()) -> ApiError:
+    """Return how a client is told of an exception of this package.
+
+    others: fields that the error is of where it begins with their name.
+    """
+    name = str(error).partition(" ")[0]
+    param = name if name in others else param
     said = f"{error}; {error.hint}" if error.hint else str(error)
     if isinstance(error, QueueFull):
         return ApiError(429, said, code="queue_full")

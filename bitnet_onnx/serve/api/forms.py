@@ -21,8 +21,8 @@ TOOL = mapping(
                 "type": "object",
                 "properties": {
                     "name": {"type": "string", "pattern": "^[a-zA-Z0-9_.-]{1,64}$"},
-                    "description": {"type": "string"},
-                    "parameters": {"type": "object"},
+                    "description": {"type": ["string", "null"]},
+                    "parameters": {"type": ["object", "null"]},
                     "strict": {"type": ["boolean", "null"]},
                 },
                 "required": ["name"],
@@ -88,8 +88,8 @@ FORMAT = mapping(
                     "json_schema": {
                         "type": "object",
                         "properties": {
-                            "name": {"type": "string"},
-                            "description": {"type": "string"},
+                            "name": {"type": ["string", "null"]},
+                            "description": {"type": ["string", "null"]},
                             "schema": {"type": "object"},
                             "strict": {"type": ["boolean", "null"]},
                         },

@@ -14,6 +14,7 @@ from ...generation.config import GenerationConfig
 from ...generation.extras import Extras
 from ..models import Generating
 from .errors import ApiError, error_of
+from .kinds import FLAG, OBJECT, TEXT
 from .reading import refuse
 
 __all__ = ["extras_of", "options_of", "room_for"]
@@ -21,6 +22,7 @@ __all__ = ["extras_of", "options_of", "room_for"]
 # The fields that are options by the same name.
 SAME = ("presence_penalty", "frequency_penalty", "repetition_penalty")
 SAMPLES = ("top_p", "top_k", "min_p")  # they ask for sampling where the model's own way is greedy
+DESCRIBED = {"name": TEXT, "description": TEXT, "schema": OBJECT, "strict": FLAG}  # a json_schema
 SEEDS = 1 << 64
 GREEDY = 1e-5  # of a temperature below it, as in vLLM: logits divided by it are infinite
 
@@ -143,7 +145,9 @@ def _format(given: Mapping[str, Any]) -> dict[str, Any] | None:
     described = given.get("json_schema")
     if not isinstance(described, dict) or not isinstance(described.get("schema"), dict):
         refuse(param, given, 'a json_schema {"name": ..., "schema": {...}}')
-    for name in described:
-        if name not in ("name", "description", "schema", "strict"):
-            refuse(param, name, "only: name, description, schema, strict")
+    for name, value in described.items():
+        if name not in DESCRIBED:
+            refuse(param, name, f"only: {', '.join(DESCRIBED)}")
+        if value is not None and not DESCRIBED[name].takes(value):
+            refuse(param, {name: value}, f"{DESCRIBED[name].words} as {name}")
     return {"json": json.dumps(described["schema"])}

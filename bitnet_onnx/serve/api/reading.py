@@ -6,6 +6,7 @@ Knows JSON and tables; does not know HTTP or the model.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -14,6 +15,8 @@ from .fields import Field
 from .kinds import Wrong
 
 __all__ = ["REFUSED", "json_of", "refuse", "values_of"]
+
+DEEPEST = 128  # levels: with so few, a value can be written wherever one was read
 
 # What other servers know, and what is here in its place.
 REFUSED: Mapping[str, str] = {
@@ -45,17 +48,30 @@ REFUSED: Mapping[str, str] = {
 def json_of(body: bytes) -> dict[str, Any]:
     """Return the object that a body is."""
     try:
-        found = json.loads(body.decode(), parse_constant=_constant, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise ApiError(
-            400, f"the body is not JSON, expected an object: {why}", code="invalid_json"
-        ) from None
+        found = json.loads(
+            body.decode(),
+            parse_constant=_constant,
+            parse_float=_finite,
+            object_pairs_hook=_once,
+        )
+        is_deep = _is_deep(found)
+    except RecursionError:
+        is_deep = True
+    except ValueError as error:  # UnicodeDecodeError is one
+        _refuse_body(str(error))
+    if is_deep:
+        _refuse_body(f"it is nested more than {DEEPEST} levels deep")
     if not isinstance(found, dict):
         raise ApiError(
             400, f"the body is {_shown(found)}, expected an object of fields", code="invalid_json"
         )
     return found
+
+
+def _refuse_body(why: str) -> NoReturn:
+    raise ApiError(
+        400, f"the body is not JSON, expected an object: {why}", code="invalid_json"
+    ) from None
 
 
 def values_of(body: Mapping[str, Any], table: Sequence[Field]) -> dict[str, Any]:
@@ -107,6 +123,28 @@ def _shown(value: Any) -> str:
 
 def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    found = float(text)
+    if math.isinf(found):
+        raise ValueError(f"{text[:40]} is larger than a number can be")
+    return found
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether lists and objects are nested too deeply; needs no stack."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _prepared(served: Generating, values: Mapping[str, Any]) -> Prepared:
     if "instructions" in values:
         messages.insert(0, {"role": "system", "content": values["instructions"]})
     base = served.chat_config
-    ids = encoded_chat(served, {"messages": messages}, Calling("text"))
+    ids = encoded_chat(served, {"messages": messages}, Calling("text"), "input")
     room = room_for(served, ids)
     own = base.limit(len(ids)) if base.max_new_tokens or base.max_length else room
     most = most_tokens(values, ("max_output_tokens",), own, room)

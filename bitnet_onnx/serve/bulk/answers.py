@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ class Answers:
     """A model that answers lines, several at a time."""
 
     def __init__(self, name: str, folder: Path, limits: Limits) -> None:
-        limits = replace(limits, seconds=FOREVER, queue=WAITING)
+        # A line has its own limit, and its body can be longer: letters are written as escapes.
+        limits = replace(limits, seconds=FOREVER, queue=WAITING, body=sys.maxsize)
         self._state = State({name: folder}, limits)
         self._app = application(self._state, Names("localhost"))
         self.lines = 2 * limits.rows

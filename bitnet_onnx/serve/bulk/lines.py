@@ -100,14 +100,19 @@ def scanned(path: Path, before: tuple[int, str] | None = None) -> Input:
     now. Raises ConfigError for a custom_id that two lines have: nobody could tell whose an answer
     is.
     """
-    digest, size, keys, is_as_before = hashlib.sha256(), 0, bytearray(), before is None
+    digest, size, keys = hashlib.sha256(), 0, bytearray()
+    is_as_before = before is None or before[0] == 0
 
     def hashed(part: bytes) -> None:
         nonlocal size, is_as_before
+        if before is not None and size < before[0] <= size + len(part):
+            former = digest.copy()
+            former.update(part[: before[0] - size])
+            # A last line without its end may get it, and nothing else.
+            added = part[before[0] - size :]
+            is_as_before = former.hexdigest() == before[1] and not added.strip(b"\r\n")
         digest.update(part)
         size += len(part)
-        if before is not None and size == before[0]:
-            is_as_before = digest.hexdigest() == before[1]
 
     for number, text in _texts(path, hashed):
         keys += _key(number, text)[0]
@@ -184,7 +189,7 @@ def line_of(number: int, text: bytes) -> Line:
             )
         url, body = _request(json_of(text))
     except ApiError as error:
-        wrong = f"line {number}: {error.message}".replace("the body is not", "it is not")
+        wrong = f"line {number}: {error.message}".replace("the body is", "it is")
         return Line(key, custom_id, code=error.code or "invalid_value", wrong=wrong)
     return Line(key, custom_id, url, body)
 

@@ -97,7 +97,9 @@ class Output:
         found = read_object(self._beside, ConfigError)
         try:
             if found.pop("version") == VERSION:
-                return Run(**found)
+                run = Run(**found)
+                if [*map(type, vars(run).values())] == [str, int, str]:
+                    return run
         except (KeyError, TypeError):
             pass
         raise ConfigError(f"{self._beside} is not of this version of the command", hint=AGAIN)

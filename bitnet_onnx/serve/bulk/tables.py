@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
 from ...files import new_file
+from ..api.errors import ApiError
+from ..api.reading import json_of
 
 __all__ = ["as_lines", "as_table"]
 
@@ -31,7 +33,7 @@ def as_lines(source: Path, target: Path) -> Iterator[Path]:
     made = target.with_name(f"{target.name}.in.jsonl")
     with new_file(made, replaces=True) as file, file.open("w", encoding="utf-8") as lines:
         for row in _rows(source):
-            lines.write(json.dumps(row) + "\n")
+            lines.write(_line(source, row))
     yield made
     made.unlink()
 
@@ -67,13 +69,22 @@ def _rows(source: Path) -> Iterator[dict[str, Any]]:
         raise ConfigError(f"{source} cannot be read as a Parquet file: {error}") from error
 
 
+def _line(source: Path, row: dict[str, Any]) -> str:
+    try:
+        return json.dumps(row) + "\n"
+    except TypeError as error:  # bytes, times, decimal numbers
+        raise ConfigError(
+            f"{source} has a value that JSON does not have, expected texts, numbers, structs and"
+            f" lists: {error}"
+        ) from None
+
+
 def _value(name: str, value: Any) -> Any:
     """Return a value as JSON has it: a body may be text; a struct has null for what it lacks."""
     if name == "body" and isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value  # the line is refused for it
+        with suppress(ApiError):  # the line is refused for it
+            return json_of(value.encode())
+        return value
     return _without_nulls(value) if name == "body" else value
 
 

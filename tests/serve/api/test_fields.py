@@ -58,13 +58,27 @@ def test_an_unknown_field_is_refused(name: str) -> None:
     "body",
     [
         b"", b"{", b"[]", b"1", b'"x"', b"\xff", b'{"a":NaN}', b'{"n":-Infinity}', b"[" * 100000,
-        b'{"n":1,"n":2}', b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
+        b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b'{"a":' * 200 + b"1" + b"}" * 200,
+        b'{"a":1e999}', b'{"a":[{"b":-1e400}]}', b'{"n":1,"n":2}',
+        b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(ApiError, match=r"^the body is ") as caught:
         reading.json_of(body)
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize("levels", [1, 100, 970, 980])
+@pytest.mark.parametrize("field", ["metadata", "user", "text"])
+def test_a_nested_value_is_no_mistake_of_the_server(
+    server: Served, field: str, levels: int
+) -> None:
+    # A long body is read in a thread, whose stack has room for more levels than the answer's.
+    nested = '{"a":' + "[" * levels + "]" * levels + "}"
+    body = f'{{"model":"demo","input":"a","max_output_tokens":1,"{field}":{nested}}}{" " * 70000}'
+    status = server.post("/v1/responses", body.encode()).status_code
+    assert status == (200 if field == "metadata" and levels <= 100 else 400)
 
 
 REFUSED: list[tuple[str, dict[str, Any], str | None]] = [
@@ -79,11 +93,18 @@ REFUSED: list[tuple[str, dict[str, Any], str | None]] = [
     ("chat/completions", {"stop_token_ids": [832]}, "stop_token_ids"),
     ("chat/completions", {"stream_options": {"include_usage": True}}, "stream_options"),
     ("chat/completions", {"stream": True, "stream_options": {"x": 1}}, "stream_options"),
+    ("chat/completions", {"stream": True, "stream_options": {"include_obfuscation": 0}},
+     "stream_options"),
     ("chat/completions", {"store": True}, "store"),
     ("chat/completions", {"response_format": {"type": "xml"}}, "response_format"),
     ("chat/completions", {"response_format": {"type": "json_schema"}}, "response_format"),
     ("chat/completions", {"response_format": {"type": "json_schema", "json_schema": {
         "schema": {"type": "object", "if": {}}}}}, None),
+    *(("chat/completions", {"response_format": {"type": "json_schema", "json_schema": {
+        "schema": {"type": "object"}, name: value}}}, "response_format")
+      for name, value in (("strict", "yes"), ("strict", 1), ("name", 7), ("description", []))),
+    ("responses", {"input": "a", "text": {"format": {"type": "json_schema", "name": {},
+        "schema": {"type": "object"}}}}, "response_format"),
     ("chat/completions", {"tool_choice": "required"}, "tool_choice"),
     ("chat/completions", {"tools": [{"type": "function", "function": {"name": "f"}}]}, "messages"),
     ("chat/completions", {"messages": []}, "messages"),
@@ -98,7 +119,9 @@ REFUSED: list[tuple[str, dict[str, Any], str | None]] = [
         {"type": ["text"], "text": "x"}]}]}, "messages[0]"),
     ("chat/completions", {"messages": [{"role": "user", "content": "a" * 3000}]}, None),
     ("chat/completions", {"messages": [{"role": "user", "content": "\ud800"}]}, "messages"),
-    ("chat/completions", {"chat_template_kwargs": {"messages": 1}}, "messages"),
+    ("chat/completions", {"chat_template_kwargs": {"messages": 1}}, "chat_template_kwargs"),
+    ("responses", {"input": "\ud800"}, "input"),
+    ("responses", {"input": [{"role": "robot", "content": ""}]}, "input[0]"),
     ("completions", {"prompt": [9999]}, "prompt"),
     ("completions", {"prompt": "a", "echo": True, "stream": True}, "echo"),
     ("completions", {"prompt": "a", "max_tokens": 0}, "max_tokens"),

@@ -113,6 +113,8 @@ def test_the_origin(keyed: Served, origin: str, status: int) -> None:
         (b"{}", {"content-type": "text/plain"}, 415),
         (b"{}", {"content-type": "application/x-www-form-urlencoded"}, 415),
         (b"{}", {"content-type": "application/json; charset=utf-8"}, 400),
+        (b"{}", {"content-encoding": "gzip"}, 415),
+        (b"{}", {"content-encoding": "identity"}, 400),
         (b"\xff", {}, 400),
         (b"", {}, 400),
         (LONG, {}, 400),

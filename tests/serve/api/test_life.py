@@ -94,6 +94,47 @@ def test_a_silent_connection_is_closed(
         assert said.count(b"[DONE]") == 1
 
 
+def read_all(connection: socket.socket) -> tuple[bytes, dict[str, Any]]:
+    """Return the head and the error of an answer after which the connection ends."""
+    said = b""
+    while piece := connection.recv(1 << 16):
+        said += piece
+    head, _, body = said.partition(b"\r\n\r\n")
+    return head, json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\0\1\r\n\r\n", b"GET /health\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n",
+     b"GET /\xff HTTP/1.1\r\n\r\n",
+     b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n"],
+)  # fmt: skip
+def test_what_is_no_request_is_refused_in_the_form_of_errors(server: Served, sent: bytes) -> None:
+    where = urlsplit(server.url)
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+        connection.sendall(sent)
+        head, error = read_all(connection)
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_request")
+
+
+def test_too_many_connections_are_refused_in_the_form_of_errors(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bitnet_onnx.serve import run
+
+    monkeypatch.setattr(run, "CONNECTIONS", 0)
+    where = urlsplit(server.url)
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head, error = read_all(connection)
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1" in head.lower()
+    assert (error["type"], error["code"]) == ("server_error", "busy")
+    monkeypatch.undo()
+    assert server.get("/health").status_code == 200
+
+
 def test_a_request_has_an_end(demo_artifact: Path) -> None:
     from tests.support.serve.serving import served
 
@@ -184,6 +225,10 @@ def test_names_of_artifacts(tmp_path: Path) -> None:
         (["--port", "70000"], "--port is 70000, expected 0"),
         (["--host", "no such name"], "cannot be served on"),
         (["--allow-host", "a b"], "--allow-host is 'a b'"),
+        (["--allow-origin", "*"], "--allow-origin is '*', expected one such as https://"),
+        (["--allow-origin", "chat.example"], "--allow-origin is 'chat.example'"),
+        (["--allow-origin", "https://chat.example/page"], "--allow-origin is 'https://chat"),
+        (["--context", "513"], "expected at most the 512 of"),
     ],
 )
 def test_the_command_refuses_in_a_sentence(

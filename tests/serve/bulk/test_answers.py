@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,9 @@ def chat(name: str, content: str, **fields: Any) -> bytes:
     return request(name, url="/v1/chat/completions", body=body)
 
 
+TWICE = '{"prompt": "a", "n": 1, "n": 2}'
+
+
 def run(artifact: Any, source: Path, target: Path, *options: str) -> int:
     return main(["batch", str(artifact), str(source), "-o", str(target), "--threads=1", *options])
 
@@ -56,11 +61,15 @@ def test_answers_are_those_of_generate_and_errors_those_of_the_server(
         + request("embed", url="/v1/embeddings", body={"input": "a"})
         + request("field", body={"prompt": "a", "suffix": "b"})
         + b"bad\n"
+        # As bytes of a line it is allowed; written with escapes it is longer.
+        + request("wide", body={"prompt": "a", "user": "WIDE"}).replace(
+            b"WIDE", "漢".encode() * 1_500_000
+        )
     )
     assert run(f"tiny={demo_artifact}", source, target) == 1
     said = capsys.readouterr()
-    assert json.loads(said.out) == {"total": 10, "completed": 5, "failed": 5}
-    assert "10 of 10 lines, 5 errors" in said.err
+    assert json.loads(said.out) == {"total": 11, "completed": 6, "failed": 5}
+    assert "11 of 11 lines, 5 errors" in said.err
     found = {answer["custom_id"]: answer for answer in read(target)}
     with bitnet_onnx.load(demo_artifact, threads=1) as model:
         assert isinstance(model, Model)
@@ -77,11 +86,12 @@ def test_answers_are_those_of_generate_and_errors_those_of_the_server(
         assert found[name]["response"]["status_code"] == status
         assert found[name]["response"]["body"]["error"]["message"]
         assert found[name]["error"] is None
+    assert found["wide"]["response"]["status_code"] == 200
     assert found[None]["response"] is None
     assert found[None]["error"]["code"] == "invalid_json"
     before = target.read_bytes()
     assert run(f"tiny={demo_artifact}", source, target) == 1
-    assert "10 of 10 lines are answered already" in capsys.readouterr().err
+    assert "11 of 11 lines are answered already" in capsys.readouterr().err
     assert target.read_bytes() == before
 
 
@@ -131,11 +141,14 @@ def test_tables_are_read_and_written(demo_artifact: Path, tmp_path: Path) -> Non
     lines = [json.loads(chat(content, content)) for content in CHATS]
     lines[0]["body"] |= {"temperature": 0.0, "stop": ["!"]}
     texts = [{**line, "body": json.dumps(line["body"])} for line in lines]
+    # As in a file of lines: nothing is left out or read by halves.
+    deep = '{"prompt":' + "[" * 5000 + "]" * 5000 + "}"
+    wrong_texts = [{**lines[0], "custom_id": body, "body": body} for body in (deep, TWICE, "{")]
     tables = []
-    for number, rows in enumerate((lines, texts, [{**lines[0], "more": 1}])):
+    for number, rows in enumerate((lines, texts + wrong_texts, [{**lines[0], "more": 1}])):
         source, target = tmp_path / f"{number}.in.parquet", tmp_path / f"{number}.parquet"
         parquet.write_table(pyarrow.Table.from_pylist(rows), source)
-        assert run(demo_artifact, source, target) == int(number == 2)
+        assert run(demo_artifact, source, target) == int(number > 0)
         tables.append({row["custom_id"]: row for row in parquet.read_table(target).to_pylist()})
     assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}, "nothing is left over"
     structs, strings, wrong = tables
@@ -144,7 +157,13 @@ def test_tables_are_read_and_written(demo_artifact: Path, tmp_path: Path) -> Non
         assert one == other
         assert structs[content]["status_code"] == 200
         assert structs[content]["error"] is None
+    for each in wrong_texts:
+        assert json.loads(strings[each["body"]]["error"])["code"] == "invalid_value"
     assert json.loads(wrong[CHATS[0]]["error"])["code"] == "unknown_parameter"
+    new = tmp_path / "new.parquet"
+    for value in (b"bytes", datetime.now(), Decimal("1.5")):  # JSON has none of them
+        parquet.write_table(pyarrow.table({"custom_id": ["a"], "body": [value]}), source)
+        assert run(demo_artifact, source, new) == 2
     source.write_bytes(b"text")
-    assert run(demo_artifact, source, tmp_path / "new.parquet") == 2
+    assert run(demo_artifact, source, new) == 2
     assert run(demo_artifact, source, target) == 2

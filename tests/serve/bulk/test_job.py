@@ -70,6 +70,29 @@ def test_an_input_may_have_further_lines(tmp_path: Path) -> None:
     assert len(read(target)) == 21
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n"])
+def test_further_lines_may_come_after_a_last_one_without_its_end(
+    tmp_path: Path, end: bytes
+) -> None:
+    source, target = asked(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    source.write_bytes(source.read_bytes()[:-1])
+    echo(source, target)
+    with source.open("ab") as file:
+        file.write(end + request("later"))
+    echo(source, target)
+    assert [answer["custom_id"] for answer in read(target)][3:] == ["later"]
+
+
+@pytest.mark.parametrize("more", [b"x", b" \n", b"}\n", request("a")])
+def test_a_last_line_that_goes_on_is_noticed(tmp_path: Path, more: bytes) -> None:
+    source, target = asked(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    source.write_bytes(source.read_bytes()[:-1])
+    echo(source, target)
+    source.write_bytes(source.read_bytes() + more)
+    with pytest.raises(ConfigError, match="is not what it was when"):
+        echo(source, target)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -114,6 +137,18 @@ def test_a_file_that_no_run_made_is_not_touched(tmp_path: Path) -> None:
         echo(tmp_path / "none.jsonl", target)
     with pytest.raises(ConfigError, match="cannot be used"):
         echo(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"size": "x"}, {"size": True}, {"sha256": []}, {"artifact": None}, {"more": 1}]
+)
+def test_a_note_that_no_run_made_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
+    source, target = asked(tmp_path / "in.jsonl", 3), tmp_path / "out.jsonl"
+    echo(source, target)
+    note = tmp_path / "out.jsonl.run"
+    note.write_text(json.dumps(json.loads(note.read_text()) | changed))
+    with pytest.raises(ConfigError, match="is not of this version of the command"):
+        echo(source, target)
 
 
 @pytest.mark.parametrize(

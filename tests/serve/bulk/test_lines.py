@@ -43,6 +43,7 @@ def test_what_is_wrong_with_a_line_is_its_answer(text: bytes, code: str) -> None
     assert line.code == code
     assert line.wrong.startswith("line 12: ")
     assert "expected" in line.wrong
+    assert "the body is" not in line.wrong  # it is the line that is no object
     assert len(line.wrong) < 1200
 
 
