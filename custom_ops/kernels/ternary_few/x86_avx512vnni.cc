@@ -119,7 +119,7 @@ static void in_order(size_t count, size_t blocks, const int8_t* q, int32_t q_sum
     for (size_t r = here; r < kTall; r++) lanes[r] = _mm512_setzero_si512();
     ROLLED for (size_t r = 0; r < here; r++) {
       __m512i acc = _mm512_setzero_si512();
-      ROLLED for (const int8_t *x = q, *end = q + blocks * kBlockK; x < end; w += kBlockBytes) {
+      ROLLED for (const int8_t* x = q, *end = q + blocks * kBlockK; x < end; w += kBlockBytes) {
         PREFETCH(w + kAhead);
         __m512i packed = _mm512_loadu_si512(w);
         UNROLL for (int j = 0; j < 4; j++, x += 64) {
@@ -159,7 +159,7 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
   }
 }
 
-static constexpr size_t kColumns = 64;  // that stay in the first cache for all of m
+static constexpr size_t kColumns = 64;     // that stay in the first cache for all of m
 static constexpr size_t kBlocksAhead = 4;  // that are prefetched meanwhile
 static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
 static_assert(3ll * 64 * 128 * kColumns <= INT32_MAX, "int32 lanes");
