@@ -31,8 +31,8 @@ def with_inner(graph: ir.Graph | ir.Function) -> Iterator[ir.Node]:
 
 def test_no_operator_of_the_pages_is_left_out() -> None:
     found = []
-    for page in pkgutil.iter_modules(operators.__path__):
-        module = importlib.import_module(f"bitnet_onnx.operators.{page.name}")
+    for page in pkgutil.walk_packages(operators.__path__, f"{operators.__name__}."):
+        module = importlib.import_module(page.name)
         found += [one for one in vars(module).values() if isinstance(one, Operator)]
     assert {id(one) for one in found} == {
         id(one) for one in (*catalog.OPERATORS, *catalog.PACKED, *catalog.UNPACKED, *catalog.OTHERS)
