@@ -258,11 +258,11 @@ def test_the_server_gives_the_same_vectors(artifact: Path, model: EmbeddingModel
             np.array(query.data[0].embedding, dtype=np.float32), model.embed("a", "query", 8)[0]
         )
         for fields, param in (
-            ({"input": "a", "dimensions": 10**6}, "input"),
+            ({"input": "a", "dimensions": 10**6}, "dimensions"),
             ({"input": [[10**6]]}, "input"),
             ({"input": "a" * 100}, "input"),
             ({"input": []}, "input"),
-            ({"input": "a", "prompt_name": "none"}, "input"),
+            ({"input": "a", "prompt_name": "none"}, "prompt_name"),
         ):
             found = server.post("/v1/embeddings", fields)
             assert (found.status_code, found.json()["error"]["param"]) == (400, param)

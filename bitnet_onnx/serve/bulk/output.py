@@ -127,7 +127,9 @@ class Output:
         now = Run(artifact, given.size, given.sha256)
         if now != self._former:
             with new_file(self._beside, replaces=True) as file:
-                file.write_text(json.dumps({"version": VERSION, **vars(now)}), encoding="utf-8")
+                file.write_text(
+                    json.dumps({"version": VERSION, **vars(now)}), encoding="utf-8", newline="\n"
+                )
 
     def _recovered(self, given: Input) -> np.ndarray:
         """Return the keys of all whole lines, in order; cut off what comes after them."""

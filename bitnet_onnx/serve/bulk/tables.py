@@ -31,7 +31,10 @@ def as_lines(source: Path, target: Path) -> Iterator[Path]:
         yield source
         return
     made = target.with_name(f"{target.name}.in.jsonl")
-    with new_file(made, replaces=True) as file, file.open("w", encoding="utf-8") as lines:
+    with (
+        new_file(made, replaces=True) as file,
+        file.open("w", encoding="utf-8", newline="\n") as lines,
+    ):
         for row in _rows(source):
             lines.write(_line(source, row))
     yield made
