@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from .common import add_output, print_json, say
+from .common import add_output, check_least, print_json, say
+from .progress import redraw
 
 HELP = "answer a file of requests"
 DESCRIPTION = (
@@ -16,7 +17,6 @@ DESCRIPTION = (
     " command: the same command goes on where it was. The exit code is 1 where a line has an error"
     " for its answer. docs/batch.md has the form of lines."
 )
-EXTRAS = {"ray": "ray", "pyarrow": "ray"}  # of other packages: server
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,22 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, least in (("rows", 1), ("context", 1), ("prefix_cache", 0), ("threads", 0)):
-        if (value := getattr(args, name)) is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+    check_least(args, 1, "rows", "context")
+    check_least(args, 0, "prefix_cache", "threads")
     if args.ship and args.ray is None:
         raise ConfigError("--ship is given without --ray, expected both")
-    try:
-        report = _answered(args)
-    except ModuleNotFoundError as error:
-        if (error.name or "bitnet_onnx").partition(".")[0] == "bitnet_onnx":
-            raise
-        extra = EXTRAS.get(str(error.name), "server")
-        raise ConfigError(
-            f"batch needs the package {error.name}, which is not installed, expected the extra "
-            f"{extra}",
-            hint=f"pip install 'bitnet-onnx[{extra}]'",
-        ) from None
+    report = _answered(args)
     counts = {"total": report.total, "completed": report.done - report.errors}
     print_json({**counts, "failed": report.errors})
     return int(report.errors > 0)
@@ -91,7 +80,7 @@ def _answered(args: argparse.Namespace) -> Any:
         threads=args.threads,
     )
     on_terminal = sys.stderr.isatty()
-    report = Report(_redrawn if on_terminal else say, 1.0 if on_terminal else 10.0)
+    report = Report(redraw if on_terminal else say, 1.0 if on_terminal else 10.0)
     with as_lines(args.input, args.output) as source, as_table(args.output) as target:
         if args.ray is None:
             from ..serve.bulk.job import run_model
@@ -105,7 +94,3 @@ def _answered(args: argparse.Namespace) -> Any:
     if on_terminal:
         say("")
     return report
-
-
-def _redrawn(text: str) -> None:
-    print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import GenerationError
+from ..errors import ConfigError, GenerationError
 
 if TYPE_CHECKING:
     from ..generation.rows import GenerationResult
@@ -22,6 +22,7 @@ __all__ = [
     "add_leniency",
     "add_output",
     "add_reading",
+    "check_least",
     "opened_checkpoint",
     "print_json",
     "prompt_ids",
@@ -108,6 +109,13 @@ def prompt_ids(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise GenerationError(f"--prompt-ids is {text!r}, expected ids like 1,2,3") from None
+
+
+def check_least(args: argparse.Namespace, least: int, *names: str) -> None:
+    """Raise ConfigError for an option that is given and smaller."""
+    for name in names:
+        if (value := getattr(args, name)) is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
 
 
 def print_json(value: Any) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 from .arguments.evaluation import NEW_TOKENS, add_evaluation, measured
 from .common import opened_checkpoint, print_json
+from .progress import redraw
 from .streams import text_of
 
 if TYPE_CHECKING:
@@ -194,7 +195,6 @@ def _counter(what: str) -> Callable[[int, int], None] | None:
         return None
 
     def show(done: int, total: int) -> None:
-        end = "\r\x1b[K" if done == total else ""
-        print(f"\r{what} {done} of {total}\x1b[K{end}", end="", file=sys.stderr, flush=True)
+        redraw(f"{what} {done} of {total}" if done < total else "")
 
     return show

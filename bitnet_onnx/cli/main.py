@@ -55,6 +55,11 @@ COMMANDS = {
     "batch": batch,
     "web": web,
 }
+# Which extra brings a package that is missing; the others come with "export".
+EXTRAS = {
+    **dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "server"),
+    **dict.fromkeys(("pyarrow", "ray"), "ray"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,8 +102,9 @@ def _report(error: Exception) -> None:
     elif isinstance(error, ModuleNotFoundError):
         if error.name is None or error.name.partition(".")[0] == "bitnet_onnx":
             raise error
+        extra = EXTRAS.get(error.name.partition(".")[0], "export")
         sentence = f"this command needs the package {error.name}"
-        hint = "install it with: pip install 'bitnet-onnx[export]'"
+        hint = f"install it with: pip install 'bitnet-onnx[{extra}]'"
     elif isinstance(error, OSError):
         what = "a file" if error.filename is None else str(error.filename)
         sentence = f"{what} cannot be used: {error.strerror or error}"

@@ -1,4 +1,4 @@
-"""A line on the terminal that counts the tokens of a long prompt while they are read."""
+"""A line on the terminal that is written anew, as for the tokens of a long prompt that is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ..generation.leases import LeaseLike, SessionLike
 
-__all__ = ["watched"]
+__all__ = ["redraw", "watched"]
 
 STEP = 256  # tokens between two lines; a session feeds as many at once
 
@@ -46,12 +46,13 @@ class _Lease:
         try:
             for start in range(0, last, STEP):
                 self._lease.prefill(ids[start : start + STEP], row)
-                _show(f"reading the prompt: {start + STEP} of {len(ids)} tokens")
+                redraw(f"reading the prompt: {start + STEP} of {len(ids)} tokens")
             return self._lease.prefill(ids[last:], row)
         finally:
             if last:
-                _show("")
+                redraw("")
 
 
-def _show(text: str) -> None:
+def redraw(text: str) -> None:
+    """Write the line on the terminal anew."""
     print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)

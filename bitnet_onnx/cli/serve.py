@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from ..errors import ConfigError
-from .common import say
+from .common import check_least, say
 
 HELP = "serve artifacts with OpenAI's interface"
 DESCRIPTION = (
@@ -71,22 +71,12 @@ def run(args: argparse.Namespace) -> None:
     key = os.environ.get(KEY) if args.api_key is None else args.api_key
     if key is not None and (not key.isascii() or not key.isprintable() or " " in key or not key):
         raise ConfigError("the API key is empty or has blanks or other letters, expected ASCII")
-    for name in ("rows", "timeout", "max_body", "context", "drain"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected at least 1")
-    for name in ("queue", "prefix_cache"):
-        if (value := getattr(args, name)) < 0:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}, expected at least 0")
-    try:
-        from ..serve.models import Limits, named_folders
-        from ..serve.run import Place, serve
-        from ..serve.state import State
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"serve needs the package {error.name}, which is not installed, expected the extra "
-            "server",
-            hint="pip install 'bitnet-onnx[server]'",
-        ) from None
+    check_least(args, 1, "rows", "timeout", "max_body", "context", "drain")
+    check_least(args, 0, "queue", "prefix_cache")
+    from ..serve.models import Limits, named_folders
+    from ..serve.run import Place, serve
+    from ..serve.state import State
+
     limits = Limits(
         rows=args.rows,
         queue=args.queue,

@@ -206,6 +206,9 @@ class Printing:
         (MemoryError(), "the memory is not enough: an allocation failed"),
         (MemoryError("3 GiB"), "the memory is not enough: 3 GiB"),
         (ModuleNotFoundError(name="torch"), "this command needs the package torch"),
+        (ModuleNotFoundError(name="torch.nn"), "'bitnet-onnx[export]'"),
+        (ModuleNotFoundError(name="starlette.types"), "'bitnet-onnx[server]'"),
+        (ModuleNotFoundError(name="ray"), "'bitnet-onnx[ray]'"),
     ],
 )
 def test_what_no_other_place_explains_is_one_sentence(
