@@ -14,8 +14,11 @@ from tests.support.checkpoints import config_fields
 from tests.support.paths import PACKAGE
 
 NAMES = {name for r in RECORDS.values() for name in (r.name, r.model_type, r.architecture)}
-# "bitnet" is a word of many sentences, so it counts only where it is the whole text; llama.cpp is a program.
-WORDS = re.compile("|".join(rf"(?<![\w-]){re.escape(n)}(?![\w-]|\.cpp)" for n in NAMES - {"bitnet"}))
+# "bitnet" is a word of many sentences, so it counts only where it is the whole text, and llama.cpp
+# is a program.
+WORDS = re.compile(
+    "|".join(rf"(?<![\w-]){re.escape(n)}(?![\w-]|\.cpp)" for n in NAMES - {"bitnet"})
+)
 # Lines where such a text means something else, or gives the default.
 OTHER_MEANINGS = {
     'DOMAIN = "bitnet"',
