@@ -143,7 +143,8 @@ sanitize: $(VENV)/.compiler
 	  $(CMAKE) --build build/sanitize-$(name) --parallel $(JOBS) && \
 	  $(CTEST) --test-dir build/sanitize-$(name) -j $(JOBS) --output-on-failure &&) true
 	@$(CMAKE) -S $(NATIVE) -B build/sanitize-edge -DBITNET_EDGE_TESTS=ON -DCMAKE_BUILD_TYPE=Debug \
-	  -DBITNET_EDGE_OPERATORS=loaded -DBITNET_EDGE_SANITIZE=address,undefined $(ZIG)
+	  -DBITNET_EDGE_OPERATORS=loaded -DBITNET_EDGE_SANITIZE=address,undefined \
+	  -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(ZIG)
 	@$(CMAKE) --build build/sanitize-edge --parallel $(JOBS)
 	@$(CTEST) --test-dir build/sanitize-edge -j $(JOBS) --output-on-failure
 
