@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 from hypothesis import settings
 from torch.onnx._internal.exporter._constants import TORCHLIB_OPSET
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+from bitnet_onnx.exporter import trace as trace_module
+from bitnet_onnx.exporter.options import Options
+from bitnet_onnx.network.config import BitNetConfig
 from tests.support.paths import DEMO, ROOT
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -41,6 +46,22 @@ def _one_registry() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", classmethod(copied))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_trace() -> Iterator[None]:
+    """Let torch trace each network once: it takes three quarters of the time of an export."""
+    made, graphs = trace_module._trace, dict[bytes, ir.Model]()
+
+    def copied(config: BitNetConfig, options: Options) -> ir.Model:
+        key = pickle.dumps((config, options))  # a graph depends on nothing else, on no weight
+        if key not in graphs:
+            graphs[key] = made(config, options)
+        return graphs[key].clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_module, "_trace", copied)
         yield
 
 

@@ -125,7 +125,7 @@ def python_with(name: str, *pins: str) -> Path:
         (packages,) = folder.glob("lib/python*/site-packages")
         (packages / "behind.pth").write_text(behind)
         pip = (sys.executable, "-m", "pip", "--python", str(python), "install")
-        _install(folder, *pip, "--no-warn-conflicts", *pins)
+        _install(folder, *pip, "--no-compile", "--no-warn-conflicts", *pins)
     return python
 
 

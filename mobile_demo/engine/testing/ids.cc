@@ -1,8 +1,9 @@
 // A tool for tests: what the text part makes of a folder's tokenizer.
-//     ids FOLDER encode|text|pieces|decode|stream [STOP_STRING...]
+//     ids FOLDER encode|text|pieces|decode|stream
 // Reads records from stdin, each a count of bytes as 4 little-endian bytes, then the bytes. A
 // record is a text, or ids of 4 bytes each; of `pieces` several, each with one byte before it
-// that says what it is, and an empty record ends them. Writes records of the same form.
+// that says what it is, and an empty record ends them. Of `stream` the ids are followed by stop
+// strings, which an empty record ends, too. Writes records of the same form.
 #include <stdio.h>
 #include <string.h>
 
@@ -46,7 +47,7 @@ static void stream(const Tokenizer& tokenizer, const std::vector<int32_t>& ids,
 }
 
 int main(int argc, char** argv) {
-  if (argc < 3) return 2;
+  if (argc != 3) return 2;
   std::unique_ptr<Tokenizer> tokenizer;
   const Status opened = Tokenizer::open(argv[1], &tokenizer);
   if (!opened.ok()) {
@@ -54,7 +55,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   const std::string what = argv[2];
-  const std::vector<std::string> stop(argv + 3, argv + argc);
   std::string record;
   while (read_record(&record)) {
     std::vector<int32_t> ids;
@@ -69,7 +69,10 @@ int main(int argc, char** argv) {
       write_record(tokenizer->decode(ids.data(), ids.size(), false));
       continue;
     } else {
-      stream(*tokenizer, ids_of(record), stop);
+      ids = ids_of(record);
+      std::vector<std::string> stop;
+      while (read_record(&record) && !record.empty()) stop.push_back(record);
+      stream(*tokenizer, ids, stop);
       continue;
     }
     if (!status.ok()) {

@@ -1,24 +1,18 @@
-"""The text part of the engine for native apps: its test programs, built, and called from Python."""
+"""The text part of the engine for native apps: its test program, called from Python."""
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pytest
-
 from tests.support.paths import ROOT
 
-__all__ = ["ENGINE", "SCRIPTS", "called", "ids_of", "opened", "records", "sanitized", "strings"]
+__all__ = ["ENGINE", "SCRIPTS", "called", "ids_of", "opened", "records", "strings"]
 
 ENGINE = ROOT / "mobile_demo" / "engine"
-FLAGS = "-std=c++17 -O1 -fno-exceptions -fno-rtti -Wall -Wextra -Werror".split()
-SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all -g".split()
 
 SCRIPTS = [
     "The quick brown fox's don't I'LL we'Re'", "Привет, мир! Ёлка ещё", "Γειά σου Κόσμε",
@@ -32,23 +26,6 @@ SCRIPTS = [
 MARKS = "\u0300\u0301\u0308\u0323\u0327\u0345\u05b0\u093c\u3099"
 
 
-def sanitized(folder: Path, name: str) -> Path:
-    """Build a program of the engine's testing folder with sanitizers, with its text part only."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("clang++")
-    if compiler is None:
-        pytest.skip("no C++ compiler")
-    parts = ("base", "unicode", "words", "text")
-    sources = [p for part in parts for p in sorted((ENGINE / "src" / part).glob("*.cc"))]
-    program = folder / name
-    subprocess.run(
-        [compiler, *FLAGS, *SANITIZERS, "-I", ENGINE, "-I", ENGINE / "src",
-         ENGINE / "testing" / f"{name}.cc", *(p for p in sources if not p.name.startswith("test_")),
-         "-o", program],
-        check=True,
-    )  # fmt: skip
-    return program
-
-
 def records(contents: Iterable[bytes]) -> bytes:
     return b"".join(struct.pack("<I", len(content)) + content for content in contents)
 
@@ -58,12 +35,8 @@ def opened(program: Path, folder: Path) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run([program, folder, "encode"], input=b"", capture_output=True)
 
 
-def called(
-    program: Path, folder: Path, what: str, contents: Iterable[bytes], *stop: str
-) -> list[bytes]:
-    done = subprocess.run(
-        [program, folder, what, *stop], input=records(contents), capture_output=True
-    )
+def called(program: Path, folder: Path, what: str, contents: Iterable[bytes]) -> list[bytes]:
+    done = subprocess.run([program, folder, what], input=records(contents), capture_output=True)
     assert done.returncode == 0, done.stderr
     found, place = [], 0
     while place < len(done.stdout):
