@@ -28,7 +28,7 @@ except ModuleNotFoundError:  # Windows
 else:
     fcntl = _fcntl
 
-__all__ = ["forget", "new_file", "new_folder", "read_object", "sha256", "write_text"]
+__all__ = ["forget", "new_file", "new_folder", "once", "read_object", "sha256", "write_text"]
 
 CHUNK = 1 << 20  # bytes hashed at a time
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # temporary names
@@ -185,6 +185,19 @@ def read_object(path: Path, error: type[BitNetError], hint: str | None = None) -
     if not isinstance(value, dict):
         raise error(f"{path} holds a JSON {type(value).__name__}, expected an object")
     return value
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these members; raise ValueError for a name that stands there twice.
+
+    It is the ``object_pairs_hook`` of json, which else keeps the last of the two in silence.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:40]!r} is given more than once")
+    return found
 
 
 def forget(path: Path) -> None:

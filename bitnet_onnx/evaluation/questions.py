@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import BitNetError, GenerationError
+from ..files import once
 
 __all__ = ["Choices", "Question", "at_line", "choices_of", "questions_of"]
 
@@ -99,7 +100,7 @@ def _records(text: str, name: str, made: Callable[[str, dict[str, Any]], T]) -> 
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise GenerationError(f"it is not JSON: {error}, expected an object") from error
     if not isinstance(fields, dict):

@@ -27,6 +27,7 @@ from ..text.tokenizer import Tokenizer
 from .call_form import CallForm, learned
 from .requests import Request, check_request
 from .scheduler import Scheduler
+from .together import Together
 
 __all__ = ["Embedding", "Generating", "Limits", "Served", "named_folders", "opened"]
 
@@ -174,18 +175,18 @@ class Embedding(Served):
         assert isinstance(model, EmbeddingModel)
         super().__init__(name, artifact, limits, model.tokenizer, artifact.context_length)
         self.model = model
-        self.turn, self._running = asyncio.Lock(), threading.Lock()
+        # Rows are computed while as many wait, to be computed together then.
+        self.turn = asyncio.Semaphore(2 * limits.rows)
         """Of ``embed``, which uses all threads: who waits for it holds none."""
+        self._together = Together(model)
 
     def embed(self, texts: list[Any], prompt: str | None, dimensions: int | None) -> np.ndarray:
-        """Return the vectors of texts, as ``EmbeddingModel.embed``."""
-        with self._running:
-            return self.model.embed(texts, prompt, dimensions)
+        """Return the vectors of texts, as ``EmbeddingModel.embed``; threads share its calls."""
+        return self._together.embed(texts, prompt, dimensions)
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
         """Free ONNX Runtime's session after the running call."""
-        with self._running:
-            self.model.close()
+        self._together.close()
 
 
 def named_folders(given: Sequence[str]) -> dict[str, Path]:

@@ -15,12 +15,9 @@ from bitnet_onnx.errors import ConfigError, GenerationError
 from bitnet_onnx.evaluation.perplexity import perplexities
 from bitnet_onnx.evaluation.reference import TorchScorer
 from bitnet_onnx.evaluation.scorers import Scorer, SessionScorer, chunks
-from bitnet_onnx.exporter.export import export
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.text.tokenizer import Tokenizer
 from bitnet_onnx.weights.open import open_checkpoint
-from tests.support import checkpoints
-from tests.support import oracle_networks as oracle
 from tests.support.evaluation.guide import guide_perplexity
 from tests.support.evaluation.networks import TEXT, VOCAB, write_tokenizer
 
@@ -59,25 +56,6 @@ def test_perplexity_is_that_of_transformers_guide(scorers: Any, tiny: Any, name:
             (found,) = perplexities([scorer], text, max_length, stride)
             assert found.perplexity == pytest.approx(expected, rel=2e-6)
             assert found.tokens == ids.shape[1]
-
-
-def test_a_ternary_network_is_that_of_transformers_too(tmp_path: Path) -> None:
-    """Where no activation is on a tie that the two round differently."""
-    checkpoint = checkpoints.make(tmp_path / "c", vocab=VOCAB, context=96, layers=1)
-    write_tokenizer(checkpoint, bos=True)
-    export(checkpoint, tmp_path / "a")
-    text = TEXT[:120]
-    expected = guide_perplexity(oracle.load(checkpoint), ids_of(checkpoint, text), 48, 24)
-    tokenizer = Tokenizer.from_folder(checkpoint)
-    ours: list[Scorer] = [
-        TorchScorer(open_checkpoint(checkpoint)),
-        SessionScorer(Session(tmp_path / "a", threads=1), tokenizer),
-    ]
-    exact, found = perplexities(ours, text, 48, 24, exact=True)
-    assert exact.perplexity == pytest.approx(expected, rel=1e-4)
-    assert found.perplexity == pytest.approx(expected, rel=1e-4)
-    assert found.same_ids == 1
-    assert found.kl_divergence == pytest.approx(0, abs=1e-9)
 
 
 def test_bits_per_byte_are_those_of_the_whole_text(scorers: Any, tiny: Any) -> None:

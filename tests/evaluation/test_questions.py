@@ -31,6 +31,8 @@ def test_lines_are_read_in_any_form_of_file() -> None:
         ("{" * 100_000, "it is not JSON"),
         ("[" * 100_000, "it is not JSON"),
         ("9" * 5000, "it is not JSON"),
+        ('{"question": "q", "question": "q"}', "it is not JSON: 'question' is given more than"),
+        ('{"kind": {"a": 1, "a": 2}}', "it is not JSON: 'a' is given more than once"),
         ("[]", r"it is \[\], expected an object"),
         ("null", "it is null, expected an object"),
         ("{}", "question is missing"),
@@ -51,6 +53,11 @@ def test_a_bad_line_is_refused_by_its_number(line: Any, what: str) -> None:
     bad = line if isinstance(line, str) else json.dumps(GOOD | line)
     with pytest.raises(GenerationError, match=f"^f, line 2: {what}"):
         choices_of(f"{json.dumps(GOOD)}\n{bad}", "f")
+
+
+def test_a_key_that_stands_there_twice_is_refused() -> None:
+    with pytest.raises(GenerationError, match="f, line 1: it is not JSON: 'answer' is given more"):
+        questions_of('{"question": "q", "answer": "a", "answer": "b"}', "f")
 
 
 @pytest.mark.parametrize("answer", [0, "", " ", [], ["a", 1], [""], None, {"a": 1}])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import GenerationError
+from ...files import once
 
 __all__ = ["add_template", "template_options"]
 
@@ -45,7 +46,7 @@ def template_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def _list(name: str, path: Path) -> list[Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise GenerationError(f"--{name} {path} cannot be read as JSON: {reason}") from error
@@ -58,7 +59,7 @@ def _variable(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     try:
         if equals and name.isidentifier():
-            return name, json.loads(value)
+            return name, json.loads(value, object_pairs_hook=once)
     except (ValueError, RecursionError):
         pass
     raise GenerationError(

@@ -95,11 +95,24 @@ def test_answers_are_those_of_generate_and_errors_those_of_the_server(
     assert target.read_bytes() == before
 
 
-def test_vectors_are_those_of_embed(embedding_artifact: Path, tmp_path: Path) -> None:
+def test_vectors_are_those_of_embed(
+    embedding_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And those of several lines are computed together."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    texts = ["one text", "another, longer text"]
+    calls: list[int] = []
+    embed = EmbeddingModel.embed
+
+    def counted(model: EmbeddingModel, given: Any, *options: Any) -> Any:
+        calls.append(len(given))
+        return embed(model, given, *options)
+
+    monkeypatch.setattr(EmbeddingModel, "embed", counted)
+    texts = [f"{'word ' * (number % 7)}{number}" for number in range(40)]
     source.write_bytes(b"".join(request(t, url="/v1/embeddings", body={"input": t}) for t in texts))
     assert run(embedding_artifact, source, target) == 0
+    assert sum(calls) == len(texts)
+    assert max(calls) > 1
     with bitnet_onnx.load(embedding_artifact, threads=1) as model:
         assert isinstance(model, EmbeddingModel)
         for answer in read(target):
