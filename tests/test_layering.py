@@ -49,8 +49,8 @@ generation: checks watermarking beam_options layer_options options idle fields c
     processors.greenlist processors.watermark processors.warpers processors.diversity
     constraints.follow processors.order sampling guidance leases rows strategies.single
     strategies.forks strategies.beams strategies.hypotheses strategies.forced_words
-    strategies.groups strategies.constrained strategies.drafts
-    strategies.lookup strategies.assistant strategies.universal
+    strategies.groups strategies.constrained strategies.drafts strategies.edits
+    strategies.following strategies.lookup strategies.assistant strategies.universal
     strategies.schedules strategies.speculation
     strategies.contrastive strategies.dola strategies.ways loop
     watermark text chat model

@@ -150,8 +150,8 @@ class Options:
     call. It changes the speed only: every id is the one without drafts. 0 turns it off; None is 10
     in a chat, and else off."""
     max_matching_ngram_size: int | None = None
-    """The longest sequence of last ids that is looked up; None is 32, where
-    transformers has 2."""
+    """Look up the first place of this many last ids at most, as transformers does, whose default
+    is 2; None follows a text past its changes."""
     num_assistant_tokens_schedule: str | None = None
     """How many drafts are checked at a time. None: as many as pay, from what was accepted and from
     the measured cost of a call. "constant": as many as there are. "heuristic": 2 more after all

@@ -75,7 +75,7 @@ class Assistant:
 
     def propose(self, past: Past, most: int, schedule: Schedule) -> Drafts:
         room = self._session.context_length - len(past) + 1
-        count = schedule.most(0, max(min(most, room), 0))
+        count = schedule.most([0] * min(most, room))
         if not count or not self._knows(past):
             return Drafts()
         logits, ids, drawn = self._read(past), list[int](), list[Drawn]()
@@ -84,11 +84,11 @@ class Assistant:
             try:
                 token, chance, source = self._sampler.draft(self._fitted(logits))
             except GenerationError:  # the options may leave no id after drafts that are wrong
-                return Drafts(ids, 0, drawn, reading)
+                return Drafts(ids, [0] * len(ids), drawn, reading)
             ids.append(token)
             drawn += [source] if source is not None else []
             if len(ids) == count or token in self._eos or chance < self._threshold:
-                return Drafts(ids, 0, drawn, reading)
+                return Drafts(ids, [0] * len(ids), drawn, reading)
             logits = self._feed(np.array([token]))
 
     def _knows(self, past: Past) -> bool:

@@ -1,6 +1,6 @@
-"""Prompt lookup: what came after the last ids when they occurred before may come again.
+"""Prompt lookup as transformers does it: the first place where the last ids occurred before.
 
-Knows ids; does not know the session. The drafts are those of transformers.
+Knows ids; does not know the session. ``following.py`` finds better drafts.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class PromptLookup:
         """The kind of the drafts tells how many ids were found: 1, 2 or 3, 4 to 7, and so on."""
         start, size = _after(past.ids, self._ngram)
         found = self._until_eos(past.ids[start : start + max(most, 0)].tolist())
-        kind = size.bit_length()
-        return Drafts(found[: schedule.most(kind, len(found))] if found else (), kind)
+        kinds = [size.bit_length()] * len(found)
+        return Drafts(found[: schedule.most(kinds)] if found else (), kinds)
 
     def _until_eos(self, ids: list[int]) -> list[int]:
         """Leave out eos: the check chooses the id after the drafts anyway."""

@@ -5,6 +5,8 @@ Knows what became of drafts and how long calls took; does not know ids or sessio
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from .drafts import Outcome
 
 __all__ = ["Constant", "Economy", "Heuristic"]
@@ -13,8 +15,8 @@ __all__ = ["Constant", "Economy", "Heuristic"]
 class Constant:
     """As many as there are."""
 
-    def most(self, kind: int, available: int) -> int:
-        return available
+    def most(self, kinds: Sequence[int]) -> int:
+        return len(kinds)
 
     def learn(self, outcome: Outcome) -> None:
         """Do nothing."""
@@ -26,8 +28,8 @@ class Heuristic:
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def most(self, kind: int, available: int) -> int:
-        return min(self.count, available)
+    def most(self, kinds: Sequence[int]) -> int:
+        return min(self.count, len(kinds))
 
     def learn(self, outcome: Outcome) -> None:
         if outcome.drafted:
@@ -38,8 +40,10 @@ class Heuristic:
 LOSS = 0.01  # of all time that may be lost with drafts that were not accepted
 FREE = 1.0  # steps that may be lost before anything was gained
 CREDIT = 8.0  # steps of former gains that may be lost again
-FORGET = 0.9  # weight of what is known of a kind, from check to check
-HOPE = 0.8  # the chance of a draft of which nothing is known, counted as one draft
+FORGET = 0.95  # weight of what is known of a kind, from draft to draft
+HOPE = 0.8  # the chance of a draft of a kind of which nothing is known, counted as one draft
+WEIGHT = 4.0  # drafts that a given hope counts as
+UNLIKELY = 0.02  # drafts that pay nothing
 WIDTH = 0.2  # steps that one more position of a call costs, where nothing was measured
 
 
@@ -50,30 +54,41 @@ class Economy:
     a few are tried again, but only as far as a hundredth of all time pays for it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hopes: Mapping[int, float] | None = None) -> None:
+        """hopes: the chances of a draft by its kind, after those before it were accepted."""
+        self._hopes = hopes or {}
         self._step: float | None = None  # seconds
         self._costs: dict[int, float] = {1: 1.0}  # steps, by the positions of a call
         self._drafting = 0.0  # steps for each draft
         self._luck: dict[int, tuple[float, float]] = {}  # drafts accepted and refused, by kind
         self._spent = self._lost = 0.0  # steps
 
-    def most(self, kind: int, available: int) -> int:
-        if self._step is None:
+    def most(self, kinds: Sequence[int]) -> int:
+        if self._step is None or not kinds:
             return 0
-        accepted, refused = self._luck.get(kind, (0.0, 0.0))
-        chance = (accepted + HOPE) / (accepted + refused + 1)
         # A wider call than any before may cost more than expected: it is twice as wide at most.
-        widest = min(available, 2 * max(self._costs) - 1)
-        count = max(range(widest + 1), key=lambda n: self._speed(n, chance))
+        ids = together = best = 1.0
+        count = 0
+        for drafts, kind in enumerate(kinds[: 2 * max(self._costs) - 1], 1):
+            together *= self._chance(kind)
+            if together < UNLIKELY:
+                break
+            ids += together
+            if (speed := ids / self._cost(drafts)) > best:
+                best, count = speed, drafts
         affordable = LOSS * self._spent + FREE - self._lost
         while count and self._cost(count) - 1 > affordable:
             count -= 1
-        if not count:  # one day it may be worth another try
-            self._luck[kind] = accepted * FORGET**0.2, refused * FORGET**0.2
+        if not count and (known := self._luck.get(kinds[0])):  # one day it may be worth another try
+            self._luck[kinds[0]] = known[0] * FORGET**0.2, known[1] * FORGET**0.2
         return count
 
     def learn(self, outcome: Outcome) -> None:
         drafted, seconds = outcome.drafted, outcome.seconds
+        for place, kind in enumerate(outcome.kinds[: outcome.right + outcome.missed]):
+            accepted, refused = (FORGET * part for part in self._luck.get(kind, (0.0, 0.0)))
+            came = place < outcome.right
+            self._luck[kind] = accepted + came, refused + (not came)
         if not drafted:
             self._step = seconds if self._step is None else _nearer(self._step, seconds)
         if self._step is None or self._step <= 0:
@@ -82,17 +97,17 @@ class Economy:
             cost, drafting = seconds / self._step, outcome.drafting / self._step / drafted
             self._costs[drafted + 1] = _nearer(self._costs.get(drafted + 1, cost), cost)
             self._drafting = _nearer(self._drafting or drafting, drafting)
-            accepted, refused = (FORGET * part for part in self._luck.get(outcome.kind, (0.0, 0.0)))
-            luck = accepted + outcome.accepted, refused + (outcome.accepted < drafted)
-            self._luck[outcome.kind] = luck
         spent = (seconds + outcome.drafting) / self._step
         self._spent += spent
         if drafted:
             self._lost = max(self._lost + spent - outcome.accepted - 1, -CREDIT)
 
-    def _speed(self, count: int, chance: float) -> float:
-        """Return ids for each step of time: the chance falls with each draft."""
-        return (1 - chance ** (count + 1)) / (1 - chance) / self._cost(count)
+    def _chance(self, kind: int) -> float:
+        accepted, refused = self._luck.get(kind, (0.0, 0.0))
+        hope = self._hopes.get(kind)
+        if hope is None:
+            return (accepted + HOPE) / (accepted + refused + 1)
+        return (accepted + WEIGHT * hope) / (accepted + refused + WEIGHT)
 
     def _cost(self, count: int) -> float:
         """Return the steps that drafts and their check cost, between measured numbers of them."""

@@ -21,16 +21,16 @@ from ..extras import Extras
 from ..leases import LeaseLike, SessionLike
 from ..rows import Row
 from .assistant import Assistant, session_of
-from .drafts import Drafter, Outcome, Schedule
+from .drafts import Drafter, Schedule, compared
+from .following import HOPES, Following
 from .lookup import PromptLookup
 from .schedules import Constant, Economy, Heuristic
 from .universal import Foreign, UniversalAssistant
 
-__all__ = ["Speculation", "may_look_up", "most_drafts", "speculation", "steps"]
+__all__ = ["Speculation", "lookup", "may_look_up", "most_drafts", "speculation", "steps"]
 
 MOST = 63  # drafts of one call: its logits take as many megabytes as a network's cache
 ASSISTANT_TOKENS = 20  # transformers' num_assistant_tokens
-NGRAM = 32  # ids that are looked up; transformers' 2 occur in too many places
 # What was learned of a session's costs and luck, from call to call.
 _learned: WeakKeyDictionary[SessionLike, dict[object, Schedule]] = WeakKeyDictionary()
 
@@ -66,8 +66,7 @@ def speculation(
     if not session.exact_for(most + 1):
         return None
     if count := config.prompt_lookup_num_tokens:
-        lookup = PromptLookup(config.max_matching_ngram_size or NGRAM, config.eos_token_ids)
-        return Speculation(lookup, most, _schedule(session, name, count, count))
+        return Speculation(lookup(config), most, _schedule(session, name, count, count))
     if config.assistant_early_exit is not None:
         found = session.early_exit(config.assistant_early_exit)
     else:
@@ -79,6 +78,13 @@ def speculation(
         drafter = Assistant(found, session.vocab_size, config, extras)
     count = config.num_assistant_tokens or ASSISTANT_TOKENS
     return Speculation(drafter, most, _schedule(session, name, found, count))
+
+
+def lookup(config: GenerationConfig) -> Following | PromptLookup:
+    """Return what looks up drafts: as transformers does, where the options say how many ids."""
+    if (ngram := config.max_matching_ngram_size) is not None:
+        return PromptLookup(ngram, config.eos_token_ids)
+    return Following(config.eos_token_ids)
 
 
 def most_drafts(config: GenerationConfig) -> int:
@@ -141,7 +147,7 @@ def _schedule(session: SessionLike, name: str | None, kind: object, count: int) 
     known = _learned.setdefault(session, {})
     if name == "heuristic":
         return known.setdefault((name, kind), Heuristic(count))
-    return known.setdefault(kind, Economy())
+    return known.setdefault(kind, Economy(HOPES if isinstance(kind, int) else None))
 
 
 def steps(
@@ -181,17 +187,19 @@ def _round(
     mark = perf_counter()
     seconds, drafting = mark - drafted, drafted - start - drafts.reading
     row.result.decode_seconds += mark - start
+    chosen = list[int]()
     for place in range(len(ids)):
         draft = (ids[place + 1], drafts.drawn[place]) if place < len(drafts.drawn) else None
         token = row.take(logits[place], None, not row.lasts(context), begun, draft)
         row.result.decode_seconds += perf_counter() - mark
+        chosen.append(token)
         yield row, token
         mark = perf_counter()
         if row.done or [token] != ids[place + 1 : place + 2]:
             break
     row.result.drafted_tokens += len(drafts.ids)
     row.result.accepted_tokens += place
-    schedule.learn(Outcome(drafts.kind, len(drafts.ids), place, seconds, drafting))
+    schedule.learn(compared(drafts, chosen, seconds, drafting))
 
 
 def _keep(lease: LeaseLike, row: Row) -> None:

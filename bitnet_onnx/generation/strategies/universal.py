@@ -82,12 +82,13 @@ class UniversalAssistant:
         self._listen(past.ids)
         if not len(self._past):
             return Drafts()
-        said, *_, reading = self._assistant.propose(self._past, most, schedule)
+        drafted = self._assistant.propose(self._past, most, schedule)
+        said = drafted.ids
         drafts = self._translated(past.ids, said)[:most] if said else []
         if said:
             self._failed = 0 if drafts else min(self._failed + 1, REST)
             self._rests = 2**self._failed - 1
-        return Drafts(drafts, reading=reading)
+        return Drafts(drafts, [0] * len(drafts), reading=drafted.reading)
 
     def _listen(self, ids: np.ndarray, first: bool = False) -> None:
         """Give the assistant the text of ids that it does not know yet."""
