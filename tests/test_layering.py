@@ -14,7 +14,7 @@ from tests.support.paths import PACKAGE
 # The rooms and their files, top to bottom: a file imports only from files above it, also inside
 # functions.
 ROOMS = """
-: errors files artifact native
+: errors files artifact native places cluster
 network: body pooling prompts fields key_lists keys rope quantization records unsupported select
     gemma sizes hadamard mixture maple config parts
 weights: ternary levels hadamard degenerate gguf.names checkpoint.base checkpoint.pickled
@@ -58,14 +58,15 @@ verification: taps reference result compare embedding
 bench: measure breakdown embedding
 evaluation: windows questions scorers reference perplexity pairs models accuracy lm_eval harness
 serve: names server page stats requests prefixes prefix_files pace active batch scheduler
-    call_form models state api.kinds api.forms api.fields api.errors api.reading api.common
+    call_form together models state api.kinds api.forms api.fields api.errors api.reading api.common
     api.messages api.options api.tools api.usage api.running api.sse api.chat api.completions
     api.responses api.embeddings api.tokens api.about api.described chat_page browser
     guard app run
     bulk.lines bulk.answers bulk.output bulk.report bulk.job bulk.tables bulk.cluster
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
-    arguments.evaluation conversation.terminal conversation.saved export convert generate
-    chat embed bench verify evaluate info synthesize demo web serve batch main
+    arguments.cluster arguments.evaluation conversation.terminal conversation.saved
+    export convert generate chat embed bench verify evaluate info synthesize demo web serve batch
+    main
 : __main__
 """
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from .arguments.cluster import THREADS, add_cluster, cluster_of
 from .common import add_output, check_least, print_json, say
 from .progress import redraw
 
@@ -27,12 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("input", type=Path, help="JSON lines, or a .parquet file")
     add_output(parser, "JSON lines, or a .parquet file,")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        help="default: one per core; with --ray, of each actor: those of the smallest node",
-    )
+    parser.add_argument("--threads", type=int, default=0, help=THREADS)
     parser.add_argument(
         "--rows", type=int, default=8, help="answers that are made at a time; default: 8"
     )
@@ -45,29 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", type=int, help="tokens of a prompt and its answer; default: the artifact's"
     )
-    group = parser.add_argument_group("over a cluster")
-    group.add_argument(
-        "--ray", metavar="ADDRESS", help="answer on the nodes of a Ray cluster; auto finds it"
-    )
-    group.add_argument(
-        "--ship",
-        action="store_true",
-        help="send the artifact to the nodes; default: they have it at the same path",
-    )
+    add_cluster(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     check_least(args, 1, "rows", "context")
     check_least(args, 0, "prefix_cache", "threads")
-    if args.ship and args.ray is None:
-        raise ConfigError("--ship is given without --ray, expected both")
-    report = _answered(args)
+    report = _answered(args, cluster_of(args))
     counts = {"total": report.total, "completed": report.done - report.errors}
     print_json({**counts, "failed": report.errors})
     return int(report.errors > 0)
 
 
-def _answered(args: argparse.Namespace) -> Any:
+def _answered(args: argparse.Namespace, cluster: Any) -> Any:
     from ..serve.bulk.report import Report
     from ..serve.bulk.tables import as_lines, as_table
     from ..serve.models import Limits, named_folders
@@ -82,14 +67,13 @@ def _answered(args: argparse.Namespace) -> Any:
     on_terminal = sys.stderr.isatty()
     report = Report(redraw if on_terminal else say, 1.0 if on_terminal else 10.0)
     with as_lines(args.input, args.output) as source, as_table(args.output) as target:
-        if args.ray is None:
+        if cluster is None:
             from ..serve.bulk.job import run_model
 
             run_model(name, folder, limits, source, target, report)
         else:
-            from ..serve.bulk.cluster import Cluster, run_cluster
+            from ..serve.bulk.cluster import run_cluster
 
-            cluster = Cluster(args.ray, args.ship)
             run_cluster(cluster, name, folder, limits, source, target, report)
     if on_terminal:
         say("")

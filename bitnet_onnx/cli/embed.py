@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GenerationError
-from .common import add_artifact, add_format, say
+from .arguments.cluster import THREADS, add_cluster, place_of
+from .common import add_format, say
 from .streams import lines_of, stdin_lines
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ SHOWN = 24  # characters of a text that a table shows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_artifact(parser)
+    parser.add_argument("artifact", type=Path, help="a folder made by: bitnet-onnx export")
+    parser.add_argument("--threads", type=int, default=0, help=THREADS)
     parser.add_argument("texts", nargs="*", help="texts; default: the lines of stdin")
     parser.add_argument("--file", type=Path, help="a text file, one text a line")
     parser.add_argument(
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, help="the file to write; default: stdout, but not for npy"
     )
+    add_cluster(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -46,14 +49,17 @@ def run(args: argparse.Namespace) -> None:
         )
     texts = _texts(args)
     from ..artifact import EMBEDDING, Artifact
-    from ..embedding.model import EmbeddingModel
+    from ..embedding.model import EmbeddingModel, open_sessions
     from ..files import new_file
     from ..runtime.vectors import BATCH, VectorSession
 
     artifact = Artifact.open(args.artifact).of_task(EMBEDDING)
-    with EmbeddingModel(VectorSession(artifact, threads=args.threads)) as model:
+    with (
+        EmbeddingModel(VectorSession(artifact, threads=args.threads)) as model,
+        place_of(args, [args.artifact], open_sessions) as place,
+    ):
         batch = BATCH if args.batch_size is None else args.batch_size
-        vectors = model.embed(texts, args.prompt_name, args.dimensions, batch)
+        vectors = model.embed(texts, args.prompt_name, args.dimensions, batch, place)
     content = FORMS[args.format](texts, vectors)
     if args.output is not None:
         with new_file(args.output) as file:

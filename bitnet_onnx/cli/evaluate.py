@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
+from .arguments.cluster import place_of
 from .arguments.evaluation import NEW_TOKENS, add_evaluation, measured
 from .common import opened_checkpoint, print_json
 from .progress import redraw
@@ -48,12 +49,14 @@ def _opened(args: argparse.Namespace, name: str, stack: ExitStack) -> Scorer:
 
 
 def _text(args: argparse.Namespace, content: str) -> None:
+    from ..evaluation.models import open_artifacts
     from ..evaluation.perplexity import perplexities
 
     exact = args.against is not None
     names = [args.against, *args.models] if exact else args.models
     with ExitStack() as stack:
         scorers = [_opened(args, name, stack) for name in names]
+        place = stack.enter_context(place_of(args, names, open_artifacts))
         scores = perplexities(
             scorers,
             content,
@@ -61,6 +64,7 @@ def _text(args: argparse.Namespace, content: str) -> None:
             args.stride,
             exact=exact,
             on_window=_counter("window"),
+            place=place,
         )
     if args.format == "json":
         print_json(_described(names, scorers, scores))
@@ -87,6 +91,7 @@ def _text_table(names: list[str], scorers: list[Scorer], scores: list[TextScore]
 
 def _choices(args: argparse.Namespace, content: str) -> None:
     from ..evaluation.accuracy import DELIMITER, multiple_choice
+    from ..evaluation.models import open_artifacts
     from ..evaluation.questions import choices_of
 
     questions = choices_of(content, str(args.choices_file))
@@ -97,17 +102,17 @@ def _choices(args: argparse.Namespace, content: str) -> None:
     for name in args.models:
         with ExitStack() as stack:
             scorers.append(_opened(args, name, stack))
-            count = _counter("choice")
-            score = multiple_choice(scorers[-1], questions, between, chat=chat, on_done=count)
-            scores.append(score)
+            place = stack.enter_context(place_of(args, [name], open_artifacts))
+            options = {"chat": chat, "on_done": _counter("choice"), "place": place}
+            scores.append(multiple_choice(scorers[-1], questions, between, **options))
     _report_shares(args, _described(args.models, scorers, scores), ("acc", "acc_norm"))
 
 
 def _answers(args: argparse.Namespace, content: str) -> None:
     from ..evaluation.accuracy import BATCH, exact_match
-    from ..evaluation.models import is_artifact, open_model
+    from ..evaluation.models import is_artifact, open_artifacts, open_model
     from ..evaluation.questions import questions_of
-    from ..evaluation.scorers import SessionScorer
+    from ..evaluation.scorers import ModelScorer
 
     questions = questions_of(content, str(args.answers_file))
     options = {
@@ -124,9 +129,12 @@ def _answers(args: argparse.Namespace, content: str) -> None:
                 f"{name} is not an artifact folder, expected one to generate answers",
                 hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
             )
-        with open_model(name, args.threads) as model:
-            scorers.append(SessionScorer(model.session, model.tokenizer))
-            scores.append(exact_match(model, questions, **options))
+        with (
+            open_model(name, args.threads) as model,
+            place_of(args, [name], open_artifacts) as place,
+        ):
+            scorers.append(ModelScorer(model))
+            scores.append(exact_match(model, questions, **options, place=place))
     _report_shares(args, _described(args.models, scorers, scores), ("exact_match",))
 
 
@@ -155,7 +163,7 @@ def _described(names: list[str], scorers: list[Any], scores: list[Any]) -> list[
 
 def _run_tasks(args: argparse.Namespace) -> None:
     from ..evaluation.harness import as_json, run_tasks, table
-    from ..evaluation.models import is_artifact
+    from ..evaluation.models import PLAIN, is_artifact, open_artifacts
 
     (artifact, *others) = args.models
     if others or not is_artifact(artifact):
@@ -165,17 +173,20 @@ def _run_tasks(args: argparse.Namespace) -> None:
     names = [name.strip() for name in args.tasks.split(",")]
     if not all(names):
         raise ConfigError(f"--tasks is {args.tasks!r}, expected names with commas between them")
-    results = run_tasks(
-        artifact,
-        names,
-        include_path=args.include_path,
-        num_fewshot=args.num_fewshot,
-        limit=args.limit,
-        apply_chat_template=args.apply_chat_template,
-        batch_size=args.batch_size,
-        ignore_generation_config=args.ignore_generation_config,
-        threads=args.threads,
-    )
+    opened = partial(open_artifacts, config=PLAIN if args.ignore_generation_config else None)
+    with place_of(args, [artifact], opened) as place:
+        results = run_tasks(
+            artifact,
+            names,
+            include_path=args.include_path,
+            num_fewshot=args.num_fewshot,
+            limit=args.limit,
+            apply_chat_template=args.apply_chat_template,
+            batch_size=args.batch_size,
+            ignore_generation_config=args.ignore_generation_config,
+            threads=args.threads,
+            place=place,
+        )
     print(as_json(results) if args.format == "json" else table(results))
 
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..errors import GenerationError
 from ..network.prompts import Prompts
+from ..places import Place
 from ..runtime.integers import Ids, integer, integers
 from ..runtime.owned import MODEL_UNCOPIED, Owned
 from ..runtime.vectors import BATCH, VectorSession
 from ..text.tokenizer import Tokenizer
 
-__all__ = ["EmbeddingModel"]
+__all__ = ["EmbeddingModel", "open_sessions"]
 
 SMALLEST = 1e-12  # a shorter vector is not divided by its length
 OF_MODEL = """
@@ -59,12 +61,14 @@ class EmbeddingModel(Owned):
         prompt_name: str | None = None,
         dimensions: int | None = None,
         batch_size: int = BATCH,
+        place: Place | None = None,
     ) -> np.ndarray:
         """Return the vectors of texts, float32 [n, size], or [n, dimensions].
 
         prompt_name: which of ``prompts`` goes before each text; None: the artifact's default, if it
         has one. dimensions: keep so many numbers of each vector, and give it the length 1 again.
-        batch_size: the most texts that are computed together, which changes no bit.
+        batch_size: the most texts that are computed together, which changes no bit. place: what
+        computes, whose model is what ``open_sessions`` gives; None: this process.
         Raises GenerationError, TokenizerError or SessionError.
         """
         if isinstance(texts, str):
@@ -74,11 +78,20 @@ class EmbeddingModel(Owned):
         count = self._dimensions(dimensions)
         before = self.prompts.before(prompt_name)
         ids = [self._ids(text, before, prompt_name) for text in texts]
-        vectors = self._session.embed(ids, batch_size)
+        vectors = self._vectors(ids, batch_size, place)
         if count == self.size:
             return vectors
         vectors = np.ascontiguousarray(vectors[:, :count])
         return unit(vectors) if self._session.artifact.manifest["normalize"] else vectors
+
+    def _vectors(self, ids: list[Any], batch_size: int, place: Place | None) -> np.ndarray:
+        if place is None:
+            return self._session.embed(ids, batch_size)
+        vectors = np.empty((len(ids), self.size), dtype=np.float32)
+        calls = self._session.calls(ids, batch_size)
+        for number, found in place.each(_embedded, [texts for _, texts in calls]):
+            vectors[calls[number][0]] = found
+        return vectors
 
     def ids(self, text: str, prompt_name: str | None = None) -> list[int]:
         """Return the ids of a text after its prompt, with what the tokenizer adds around them."""
@@ -111,6 +124,16 @@ class EmbeddingModel(Owned):
                 f"prompt_name is {prompt_name!r} with token ids, expected it with texts"
             )
         return integers("token id", text)
+
+
+def open_sessions(folders: list[Path], threads: int) -> VectorSession:
+    """Open the one artifact, as a node of a cluster does."""
+    (folder,) = folders
+    return VectorSession(folder, threads=threads)
+
+
+def _embedded(session: VectorSession, texts: list[list[int]]) -> np.ndarray:
+    return session.embed(texts, len(texts))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

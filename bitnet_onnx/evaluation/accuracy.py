@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..errors import GenerationError
 from ..generation.config import GenerationConfig
 from ..generation.model import Model
+from ..places import Here, Place
 from ..runtime.integers import integer
 from ..text.tokenizer import Tokenizer
 from .pairs import Pair, likelihoods, pair_of
 from .questions import Choices, Question, at_line
-from .scorers import Scorer
+from .scorers import ModelScorer, Scorer
 
 __all__ = ["BATCH", "DELIMITER", "AnswerScore", "ChoiceScore", "exact_match", "multiple_choice"]
 
@@ -56,11 +58,13 @@ def multiple_choice(
     *,
     chat: bool = False,
     on_done: Progress | None = None,
+    place: Place | None = None,
 ) -> ChoiceScore:
     """Choose by the likelihood of each choice after its question and the delimiter.
 
-    chat: the question is a user's message in the chat template. Raises
-    GenerationError or TokenizerError for a line that does not fit the network.
+    chat: the question is a user's message in the chat template. place: what computes, whose first
+    model is such a scorer. Raises GenerationError or TokenizerError for a line that does not fit
+    the network.
     """
     pairs: list[Pair] = []
     for asked in questions:
@@ -77,7 +81,7 @@ def multiple_choice(
         if on_done is not None:
             on_done(done, len(pairs))
 
-    sums = iter(likelihoods(scorer, pairs, one_more))
+    sums = iter(likelihoods(scorer, pairs, one_more, place))
     right, normed = [], []
     for asked in questions:
         scores = np.array([next(sums).log_probability for _ in asked.choices])
@@ -96,10 +100,12 @@ def exact_match(
     chat: bool = False,
     batch_size: int = BATCH,
     on_done: Progress | None = None,
+    place: Place | None = None,
 ) -> AnswerScore:
     """Answer greedily, and compare the text; of the artifact's options only its eos ids count.
 
-    chat: the question is a user's message in the chat template. Raises as ``multiple_choice``.
+    chat: the question is a user's message in the chat template. place: what computes, whose first
+    model is a ModelScorer. Raises as ``multiple_choice``.
     """
     if (size := integer("batch_size", batch_size)) < 1:
         raise GenerationError(f"batch_size is {size}, expected 1 or more")
@@ -114,15 +120,24 @@ def exact_match(
             _check_length(len(prompts[-1]), model.session.context_length)
     right = [False] * len(questions)
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    for start in range(0, len(order), size):
-        numbers = order[start : start + size]
-        results = model.generate_batch([prompts[number] for number in numbers], config)
-        for number, result in zip(numbers, results, strict=True):
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    items = [[prompts[number] for number in numbers] for numbers in batches]
+    done = 0
+    for batch, texts in (place or Here([ModelScorer(model)])).each(partial(_texts, config), items):
+        for number, text in zip(batches[batch], texts, strict=True):
             answers = {answer.strip() for answer in questions[number].answers}
-            right[number] = result.text.strip() in answers
+            right[number] = text.strip() in answers
+        done += len(texts)
         if on_done is not None:
-            on_done(start + len(numbers), len(order))
+            on_done(done, len(order))
     return AnswerScore(len(questions), *_mean(right))
+
+
+def _texts(
+    config: GenerationConfig, models: Sequence[ModelScorer], prompts: list[list[int]]
+) -> list[str]:
+    """Return the answers to prompts that are computed together."""
+    return [result.text for result in models[0].model.generate_batch(prompts, config)]
 
 
 def _rendered(tokenizer: Tokenizer, question: str) -> str:

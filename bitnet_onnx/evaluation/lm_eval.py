@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
@@ -25,12 +25,13 @@ from ..errors import ConfigError, GenerationError, TokenizerError
 from ..files import read_object
 from ..generation.config import GenerationConfig
 from ..generation.model import Model
+from ..places import Here, Place
 from ..runtime.integers import integer
 from ..text.chat_template import DEFAULT, read_templates
 from .accuracy import BATCH
 from .models import open_model
 from .pairs import Likelihood, Pair, eos_id, likelihoods, prefix_id
-from .scorers import SessionScorer
+from .scorers import ModelScorer
 
 __all__ = ["NAME", "BitNetLM"]
 
@@ -57,6 +58,7 @@ class BitNetLM(TemplateLM):
         ignore_generation_config: bool = False,
         max_batch_size: int | None = None,
         device: str | None = None,
+        place: Place | None = None,
         **others: Any,
     ) -> None:
         """Open an artifact, or take a loaded model.
@@ -65,7 +67,8 @@ class BitNetLM(TemplateLM):
         is less. max_length: tokens of a context, by default the artifact's. prefix_token_id: what
         is before a text without a context, by default bos or else eos. As transformers does, it
         reads generation_config.json, unless ignore_generation_config. device has no effect: the
-        harness names one also where none was asked for.
+        harness names one also where none was asked for. place: what computes, whose first model is
+        a ModelScorer of the artifact, with its options; by default this process.
         """
         super().__init__()
         for name in others:
@@ -82,7 +85,8 @@ class BitNetLM(TemplateLM):
         self.max_length = context if max_length is None else integer("max_length", max_length)
         if not 2 <= self.max_length <= context:
             raise ConfigError(f"max_length is {max_length}, expected 2 to the context of {context}")
-        self._scorer = SessionScorer(self.model.session, self.model.tokenizer)
+        self._scorer = ModelScorer(self.model)
+        self._place: Place = Here([self._scorer]) if place is None else place
         self._prefix = prefix_token_id
 
     @property
@@ -128,7 +132,10 @@ class BitNetLM(TemplateLM):
                     self.cache_hook.add_partial("loglikelihood", texts, tuple(found))
                 bar.update()
 
-            return [(sum_, greedy) for sum_, greedy in likelihoods(self._scorer, pairs, done)]
+            return [
+                (sum_, greedy)
+                for sum_, greedy in likelihoods(self._scorer, pairs, done, self._place)
+            ]
 
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
@@ -160,19 +167,26 @@ class BitNetLM(TemplateLM):
         groups: dict[str, list[int]] = {}
         for number in order:  # one batch has one set of options
             groups.setdefault(repr(requests[number].args[1]), []).append(number)
+        batches = [
+            numbers[start : start + self.batch_size]
+            for numbers in groups.values()
+            for start in range(0, len(numbers), self.batch_size)
+        ]
+        items = [
+            self._asked([prompts[number] for number in batch], requests[batch[0]].args[1])
+            for batch in batches
+        ]
         with tqdm(total=len(requests), desc="answers", disable=disable_tqdm) as bar:
-            for numbers in groups.values():
-                for start in range(0, len(numbers), self.batch_size):
-                    batch = numbers[start : start + self.batch_size]
-                    options = requests[batch[0]].args[1]
-                    found = self._answers([prompts[number] for number in batch], options)
-                    for number, text in zip(batch, found, strict=True):
-                        texts[number] = text
-                        self.cache_hook.add_partial("generate_until", requests[number].args, text)
-                    bar.update(len(batch))
+            for place, found in self._place.each(_answers, items):
+                for number, text in zip(batches[place], found, strict=True):
+                    texts[number] = postprocess_generated_text(text, items[place].until, None)
+                    whole = requests[number].args, texts[number]
+                    self.cache_hook.add_partial("generate_until", *whole)
+                bar.update(len(found))
         return texts
 
-    def _answers(self, prompts: list[list[int]], options: Mapping[str, Any]) -> list[str]:
+    def _asked(self, prompts: list[list[int]], options: Mapping[str, Any]) -> _Asked:
+        """Return prompts with what their task's options ask for."""
         changes: dict[str, Any] = dict(normalize_gen_kwargs(dict(options), NEW_TOKENS))
         eos, tokenizer = self.eot_token_id, self.model.tokenizer
         end = None if eos is None else tokenizer.decode([eos], skip_special_tokens=False)
@@ -185,14 +199,8 @@ class BitNetLM(TemplateLM):
                 f"max_gen_toks is {new}, expected less than the context of {self.max_length}",
                 hint="set it in the generation_kwargs of the task",
             )
-        results = self.model.generate_batch(
-            [prompt[-room:] for prompt in prompts],
-            max_new_tokens=new,
-            stop_strings=tuple(until),
-            **changes,
-        )
-        texts = [tokenizer.decode(result.result.ids) for result in results]
-        return [postprocess_generated_text(text, until, None) for text in texts]
+        changes |= {"max_new_tokens": new, "stop_strings": tuple(until)}
+        return _Asked([prompt[-room:] for prompt in prompts], until, changes)
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -224,6 +232,21 @@ class BitNetLM(TemplateLM):
         folder = self.model.session.artifact.folder
         config = read_object(folder / "tokenizer_config.json", TokenizerError)
         return (read_templates(folder, config) or {}).get(DEFAULT)
+
+
+class _Asked(NamedTuple):
+    """Prompts that are answered together, the texts that end an answer, and the options."""
+
+    prompts: list[list[int]]
+    until: list[str]
+    options: dict[str, Any]
+
+
+def _answers(models: Sequence[ModelScorer], asked: _Asked) -> list[str]:
+    """Return the answers, also with the text that ended them."""
+    model = models[0].model
+    results = model.generate_batch(asked.prompts, **asked.options)
+    return [model.tokenizer.decode(result.result.ids) for result in results]
 
 
 def _batch_size(given: int | str | None, most: int | None) -> int:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 from ..artifact import MANIFEST, TASK, Artifact
 from ..generation.config import GenerationConfig
 from ..generation.model import Model, load
-from .scorers import Scorer, SessionScorer
+from .scorers import ModelScorer, Scorer
 
 if TYPE_CHECKING:
     from ..weights.checkpoint.base import Checkpoint
 
-__all__ = ["is_artifact", "open_model", "open_scorer"]
+__all__ = ["PLAIN", "is_artifact", "open_artifacts", "open_model", "open_scorer"]
 
 PLAIN = GenerationConfig()
+"""What is used where generation_config.json is not read."""
 
 
 def is_artifact(path: str) -> bool:
@@ -44,9 +45,15 @@ def open_scorer(
 ) -> Scorer:
     """Open an artifact, which the stack closes, or else a checkpoint by ``opened``."""
     if is_artifact(path):
-        model = stack.enter_context(open_model(path, threads))
-        return SessionScorer(model.session, model.tokenizer)
+        return ModelScorer(stack.enter_context(open_model(path, threads)))
     from .reference import TorchScorer, use_threads
 
     use_threads(threads)
     return TorchScorer(opened(path))
+
+
+def open_artifacts(
+    folders: list[Path], threads: int, config: GenerationConfig | None = PLAIN
+) -> list[ModelScorer]:
+    """Open artifacts, as a node of a cluster does; arguments are those of ``open_model``."""
+    return [ModelScorer(open_model(folder, threads, config)) for folder in folders]

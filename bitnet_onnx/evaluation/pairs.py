@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..errors import GenerationError, TokenizerError
 from ..generation.processors.plain import log_softmax
+from ..places import Here, Place
 from ..text.tokenizer import Tokenizer
 from .scorers import Scorer
 
@@ -77,18 +78,20 @@ def likelihoods(
     scorer: Scorer,
     pairs: Sequence[Pair],
     on_done: Callable[[int, Likelihood], object] | None = None,
+    place: Place | None = None,
 ) -> list[Likelihood]:
     """Return the likelihood of each pair's continuation.
 
     They are computed in the order of their ids: pairs with a common beginning are neighbours, and
     those that differ in their last id alone are computed once. on_done(number, found) sees each.
+    place: what computes, whose first model is such a scorer.
     """
     found: list[Likelihood | None] = [None] * len(pairs)
     order = sorted(range(len(pairs)), key=lambda number: _before_last(pairs[number]))
-    for _, group in groupby(order, key=lambda number: pairs[number].ids[:-1]):
-        numbers = list(group)
-        results = _with_one_input(scorer, [pairs[number] for number in numbers])
-        for number, result in zip(numbers, results, strict=True):
+    numbers = [list(each) for _, each in groupby(order, key=lambda n: pairs[n].ids[:-1])]
+    groups = [[pairs[number] for number in each] for each in numbers]
+    for group, results in (place or Here([scorer])).each(_with_one_input, groups):
+        for number, result in zip(numbers[group], results, strict=True):
             found[number] = result
             if on_done is not None:
                 on_done(number, result)
@@ -99,11 +102,11 @@ def _before_last(pair: Pair) -> tuple[list[int], int]:
     return pair.ids[:-1], pair.ids[-1]
 
 
-def _with_one_input(scorer: Scorer, pairs: list[Pair]) -> list[Likelihood]:
+def _with_one_input(scorers: Sequence[Scorer], pairs: list[Pair]) -> list[Likelihood]:
     """Return the likelihoods of pairs that differ in their last id, and in where they begin."""
     sums, greedy = [0.0] * len(pairs), [True] * len(pairs)
     place = min(pair.first for pair in pairs)
-    for logits in scorer.logits(pairs[0].ids, place):
+    for logits in scorers[0].logits(pairs[0].ids, place):
         for row in logits:
             scores, likeliest = log_softmax(row), int(row.argmax())
             for number, pair in enumerate(pairs):

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
+from functools import partial
+from math import fsum, log
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import ConfigError, GenerationError
 from ..generation.processors.plain import log_softmax
+from ..places import Here, Place, in_order
 from .scorers import Scorer
 from .windows import Window, sizes, windows
 
@@ -40,12 +43,12 @@ class TextScore:
     """The share of places where the likeliest id is the exact network's."""
 
 
-class _Sums:
-    """What adds up over the windows, for one network."""
+class _Sums(NamedTuple):
+    """What adds up over a window, for one network."""
 
-    def __init__(self) -> None:
-        self.loss = self.guide = self.divergence = 0.0
-        self.same = 0
+    loss: float
+    divergence: float
+    same: int
 
 
 def perplexities(
@@ -56,48 +59,69 @@ def perplexities(
     *,
     exact: bool = False,
     on_window: Callable[[int, int], object] | None = None,
+    place: Place | None = None,
 ) -> list[TextScore]:
     """Measure networks over one text, in windows of ``max_length`` that begin each ``stride``.
 
     exact: the first network is the one that the others are compared with. on_window(done, all) is
-    called after each window. Raises GenerationError for a text or window that does not fit, and
-    ConfigError where the networks do not have the same tokens.
+    called after each window. place: what computes, which has the same scorers. Raises
+    GenerationError for a text or window that does not fit, and ConfigError where the networks do
+    not have the same tokens.
     """
     ids = _common_ids(scorers, text)
     context = min(scorer.context_length for scorer in scorers)
     max_length, stride = sizes(context, max_length, stride)
     cut = windows(len(ids), max_length, stride)
-    sums = [_Sums() for _ in scorers]
-    for done, window in enumerate(cut, 1):
-        _add_window(scorers, ids[window.begin : window.end], window, sums, exact)
+    done = 0
+
+    def one_more(*_: object) -> None:
+        nonlocal done
+        done += 1
         if on_window is not None:
             on_window(done, len(cut))
-    predicted, weight = sum(w.predicted for w in cut), sum(w.weight for w in cut)
+
+    items = [(ids[window.begin : window.end], window.first) for window in cut]
+    work = partial(_of_window, exact)
+    found = in_order(Here(scorers) if place is None else place, work, items, one_more)
     tokenizer = scorers[0].tokenizer
     added = len(tokenizer.encode_whole("a")) - len(tokenizer.encode("a", add_special_tokens=False))
     per_byte = (len(ids) - added) / len(text.encode()) / log(2)
     return [
         TextScore(
             tokens=len(ids),
-            predicted=predicted,
             max_length=max_length,
             stride=stride,
-            loss=found.guide / weight,
-            perplexity=_exponential(found.guide / weight),
-            bits_per_byte=found.loss / predicted * per_byte,
-            kl_divergence=found.divergence / predicted if exact and number else None,
-            same_ids=found.same / predicted if exact and number else None,
+            **_means(sums, cut, per_byte, exact and number > 0),
         )
-        for number, found in enumerate(sums)
+        for number, sums in enumerate(zip(*found, strict=True))
     ]
 
 
-def _add_window(
-    scorers: Sequence[Scorer], ids: list[int], window: Window, sums: list[_Sums], exact: bool
-) -> None:
-    """Add a window's losses, and what separates the others from the first network."""
-    losses, place = [0.0] * len(scorers), window.first
-    for rows in zip(*(scorer.logits(ids, window.first) for scorer in scorers), strict=True):
+def _means(
+    sums: Sequence[_Sums], cut: Sequence[Window], per_byte: float, compared: bool
+) -> dict[str, Any]:
+    """Return the fields of a TextScore that are means; the sums are exact, in any order."""
+    predicted, weight = sum(w.predicted for w in cut), sum(w.weight for w in cut)
+    guide = fsum(own.loss / w.predicted * w.weight for own, w in zip(sums, cut, strict=True))
+    fields: dict[str, Any] = {
+        "predicted": predicted,
+        "loss": guide / weight,
+        "perplexity": _exponential(guide / weight),
+        "bits_per_byte": fsum(own.loss for own in sums) / predicted * per_byte,
+    }
+    if compared:
+        fields["kl_divergence"] = fsum(own.divergence for own in sums) / predicted
+        fields["same_ids"] = sum(own.same for own in sums) / predicted
+    return fields
+
+
+def _of_window(
+    exact: bool, scorers: Sequence[Scorer], window: tuple[list[int], int]
+) -> list[_Sums]:
+    """Return each network's loss over ids from a place on, and what separates it from the first."""
+    ids, place = window
+    losses, divergences, same = ([0.0] * len(scorers) for _ in range(3))
+    for rows in zip(*(scorer.logits(ids, place) for scorer in scorers), strict=True):
         for row in zip(*rows, strict=True):  # one position in float64 at a time
             first = None
             for number, logits in enumerate(row):
@@ -106,12 +130,10 @@ def _add_window(
                 if not exact:
                     continue
                 first = scores if first is None else first
-                sums[number].divergence += _divergence(first, scores)
-                sums[number].same += int(first.argmax() == scores.argmax())
+                divergences[number] += _divergence(first, scores)
+                same[number] += first.argmax() == scores.argmax()
             place += 1
-    for found, loss in zip(sums, losses, strict=True):
-        found.loss += loss
-        found.guide += loss / window.predicted * window.weight
+    return [_Sums(*each) for each in zip(losses, divergences, map(int, same), strict=True)]
 
 
 def _divergence(exact: np.ndarray, other: np.ndarray) -> float:

@@ -11,11 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
+from ..generation.model import Model
 from ..runtime.session import Session
 from ..runtime.steps import CHUNK
 from ..text.tokenizer import Tokenizer
 
-__all__ = ["Scorer", "SessionScorer", "chunks"]
+__all__ = ["ModelScorer", "Scorer", "SessionScorer", "chunks"]
 
 
 class Scorer(Protocol):
@@ -60,3 +61,11 @@ class SessionScorer:
         if kept < first - 1:
             session.prefill(ids[kept : first - 1])
         yield from session.score(ids[first - 1 : -1])
+
+
+class ModelScorer(SessionScorer):
+    """The session of a model that also answers."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model.session, model.tokenizer)
+        self.model = model

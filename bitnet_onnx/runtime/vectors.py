@@ -51,13 +51,23 @@ class VectorSession(Owned):
 
     def embed(self, texts: Sequence[Ids], batch_size: int = BATCH) -> np.ndarray:
         """Return the vectors [n, size] of n texts, as token ids."""
+        vectors = np.empty((len(texts), self.size), dtype=np.float32)
+        for rows, call in self.calls(texts, batch_size):
+            vectors[rows] = self._run(call)
+        return vectors
+
+    def calls(
+        self, texts: Sequence[Ids], batch_size: int = BATCH
+    ) -> list[tuple[list[int], list[list[int]]]]:
+        """Return the calls that compute these texts: the numbers of the texts, and their ids.
+
+        Raises GenerationError for a text that cannot be computed.
+        """
         if (most := integer("batch_size", batch_size)) < 1:
             raise GenerationError(f"batch_size is {most}, expected 1 or more")
         checked = [self._checked(number, ids) for number, ids in enumerate(texts)]
-        vectors = np.empty((len(checked), self.size), dtype=np.float32)
-        for rows in self._calls([len(ids) for ids in checked], most):
-            vectors[rows] = self._run([checked[row] for row in rows])
-        return vectors
+        calls = self._calls([len(ids) for ids in checked], most)
+        return [(rows, [checked[row] for row in rows]) for rows in calls]
 
     def close(self) -> None:
         """Free ONNX Runtime's session; every later call raises SessionError."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...errors import ConfigError
 from ..common import add_format, add_reading
+from .cluster import THREADS, add_cluster
 
 __all__ = ["NEW_TOKENS", "add_evaluation", "measured"]
 
@@ -32,7 +33,7 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="a folder made by: bitnet-onnx export; or a checkpoint, which torch computes",
     )
-    parser.add_argument("--threads", type=int, default=0, help="default: one per core")
+    parser.add_argument("--threads", type=int, default=0, help=THREADS)
     add_format(parser, "text", "json")
     kinds = parser.add_argument_group("what is measured", "one of these")
     kinds.add_argument("--text-file", type=Path, metavar="FILE", help="perplexity over a text file")
@@ -54,6 +55,7 @@ def add_evaluation(parser: argparse.ArgumentParser) -> None:
     _add_tasks(parser)
     reading = parser.add_argument_group("checkpoints", "how they are read")
     add_reading(reading)
+    add_cluster(parser)
 
 
 def _add_perplexity(parser: argparse.ArgumentParser) -> None:
@@ -135,10 +137,16 @@ def _option(name: str) -> str:
 
 
 def _check_reading(args: argparse.Namespace) -> None:
-    """Refuse options of checkpoints where all models are artifacts."""
+    """Refuse checkpoints with --ray, and their options where all models are artifacts."""
     from ...evaluation.models import is_artifact
 
     names = [*args.models, *([] if args.against is None else [args.against])]
+    for name in names if args.ray is not None else ():
+        if not is_artifact(name):
+            raise ConfigError(
+                f"{name} is not an artifact folder, expected one with --ray",
+                hint="make one with: bitnet-onnx export CHECKPOINT -o ARTIFACT",
+            )
     for name in READING:
         if getattr(args, name) not in (None, False, [], "x86") and all(map(is_artifact, names)):
             raise ConfigError(
