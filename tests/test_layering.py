@@ -33,7 +33,7 @@ operators: domain steps blocks norm ternary ternary_group feed_forward gated had
     attention.int8 attention.int4 attention.qkv catalog .
 runtime: owned forked integers calls hidden cache.layout cache.state cache.reorder cache.growing
     cache.moves cache.saved wire graph cut weights cache.rotation cache.rounded cache.sink
-    cache.offloaded cache.sliding cache.kinds open binding steps users lease groups session
+    cache.offloaded cache.sliding cache.kinds links open binding steps users lease groups session
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer pieces streaming tool_calls

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     check_least(args, 1, "rows", "timeout", "max_body", "context", "drain")
     check_least(args, 0, "queue", "prefix_cache")
     from ..serve.models import Limits, named_folders
-    from ..serve.run import Place, serve
+    from ..serve.run import Place, check_place, serve
     from ..serve.state import State
 
     limits = Limits(
@@ -88,7 +88,9 @@ def run(args: argparse.Namespace) -> None:
         threads=args.threads,
     )
     place = Place(args.host, args.port, args.allow_host, args.allow_origin)
-    state = State(named_folders(args.artifacts), limits, key)
+    folders = named_folders(args.artifacts)
+    check_place(place)
+    state = State(folders, limits, key)
     if key is None and not place.is_loopback:
         say(
             f"warning: {args.host} can be reached from other machines, and there is no API key:"

@@ -6,10 +6,8 @@ graphs; knows no session.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..artifact import OUTPUTS, Artifact
@@ -22,7 +20,6 @@ __all__ = ["first_layers"]
 # Numbers of fields: of ModelProto, GraphProto, NodeProto.
 GRAPH, NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_INFO = 7, 1, 5, 11, 12, 13
 INPUT, OUTPUT, OP_TYPE = 1, 2, 4
-EXTERNAL, KEY, VALUE = 13, 1, 2  # of TensorProto: where its data lies; of its entries
 NAMES = {INITIALIZER: 8, GRAPH_INPUT: 1, GRAPH_OUTPUT: 1, VALUE_INFO: 1}  # fields of their names
 FIRST_NORM, FINAL_NORM = "model.layers.{}.input_layernorm.weight", "model.norm.weight"
 PRESENT, HIDDEN = "present.", "hidden_states."
@@ -67,22 +64,22 @@ def first_layers(artifact: Artifact, model: bytes | None, layers: int) -> tuple[
             f"assistant_early_exit is {layers}, expected fewer than the {every} layers of the"
             " network, and at least 1"
         )
-    graph = _cut_model(model or artifact.model_path.read_bytes(), layers, artifact.folder)
+    graph = _cut_model(model or artifact.model_path.read_bytes(), layers)
     changes: dict[str, Any] = {"num_hidden_layers": layers, "outputs": OUTPUTS[0]}
     return replace(artifact, manifest=artifact.manifest | changes, **changes), graph
 
 
-def _cut_model(model: bytes, layers: int, folder: Path) -> bytes:
+def _cut_model(model: bytes, layers: int) -> bytes:
     parts, graph = b"", b""
     for number, value, place in pieces(model):
         if number == GRAPH and isinstance(value, bytes):
             graph += value
         else:
             parts += model[place]
-    return parts + field(GRAPH, _cut(graph, layers, folder))
+    return parts + field(GRAPH, _cut(graph, layers))
 
 
-def _cut(graph: bytes, layers: int, folder: Path) -> bytes:
+def _cut(graph: bytes, layers: int) -> bytes:
     parts = [(n, v, graph[place]) for n, v, place in pieces(graph)]
     nodes = [Node.of(v) for n, v, _ in parts if n == NODE and isinstance(v, bytes)]
     nodes = _rerouted(nodes, layers)
@@ -93,24 +90,10 @@ def _cut(graph: bytes, layers: int, folder: Path) -> bytes:
     for number, value, raw in parts:
         if number in NAMES and isinstance(value, bytes):
             name = _name(number, value)
-            raw = field(number, _found(value, folder)) if number == INITIALIZER else raw
             made += [raw] if name in (wanted if number == GRAPH_OUTPUT else names) else []
         elif number != NODE:
             made.append(raw)
     return b"".join(made)
-
-
-def _found(tensor: bytes, folder: Path) -> bytes:
-    """Return a tensor that names the file of its data as it is called where links lead."""
-    made = b""
-    for number, value, place in pieces(tensor):
-        entry = dict(fields(value)) if number == EXTERNAL and isinstance(value, bytes) else {}
-        if entry.get(KEY) == b"location" and isinstance(name := entry.get(VALUE), bytes):
-            real = os.path.basename(os.path.realpath(folder / name.decode())).encode()
-            made += field(EXTERNAL, field(KEY, b"location") + field(VALUE, real))
-        else:
-            made += tensor[place]
-    return made
 
 
 def _rerouted(nodes: list[Node], layers: int) -> list[Node]:

@@ -9,12 +9,13 @@ import os
 from pathlib import Path
 
 from .. import native
-from ..artifact import EMBEDDING, HEAD, MANIFEST, Artifact, data_files
+from ..artifact import EMBEDDING, HEAD, MANIFEST, Artifact
 from ..errors import ArtifactError, GenerationError, LibraryError
 from .cache.layout import CacheLayout
 from .graph import Graph
 from .hidden import state_names
 from .integers import integer
+from .links import followed
 from .weights import mapped_weights
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, at import
@@ -57,13 +58,14 @@ def open_runtime(
         _register_library(options)
     if not packs:
         options.add_session_config_entry("session.disable_prepacking", "1")
-    serialized = model or artifact.model_path.read_bytes()
-    lent = _lend_weights(options, serialized, artifact.folder)
-    if model is not None:
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(_weights(artifact.folder))
-        )
-    runtime = _loaded(artifact.model_path, options, model)
+    serialized = model or _read(artifact.model_path)
+    if (linked := followed(serialized, artifact.folder)) is not None:
+        model, weights = linked
+        serialized = model
+    else:
+        weights = artifact.folder
+    lent = _lend_weights(options, serialized, weights)
+    runtime = _loaded(artifact.model_path, options, model, weights)
     if artifact.manifest["task"] == EMBEDDING:
         _check_embedding(artifact, runtime)
     else:
@@ -76,18 +78,14 @@ def open_runtime(
     return runtime
 
 
-def _weights(folder: Path) -> Path:
-    """Return where the weights lie: in the folder, or all in one to which its links lead."""
-    real = {Path(os.path.realpath(folder / name)).parent for name in data_files(folder)}
-    return real.pop() if len(real) == 1 else folder
-
-
 def open_head(artifact: Artifact, threads: int, custom_ops: bool) -> ort.InferenceSession:
     """Load the head of an artifact that gives hidden states; errors as in ``Session``."""
     options = _options(threads)
     if custom_ops and artifact.target == "native":
         _register_library(options)
-    return _loaded(artifact.folder / HEAD, options, None)
+    path = artifact.folder / HEAD
+    model, weights = followed(_read(path), artifact.folder) or (None, artifact.folder)
+    return _loaded(path, options, model, weights)
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -99,7 +97,24 @@ def _options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def _loaded(path: Path, options: ort.SessionOptions, model: bytes | None) -> ort.InferenceSession:
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="check the artifact with: bitnet-onnx info ARTIFACT --check",
+        ) from error
+
+
+def _loaded(
+    path: Path, options: ort.SessionOptions, model: bytes | None, weights: Path
+) -> ort.InferenceSession:
+    """Load a graph, or ``model`` in its place, whose files are below ``weights``."""
+    if model is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(weights)
+        )
     try:
         return ort.InferenceSession(model or str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises its own types, not exported by name

@@ -70,7 +70,7 @@ class Batch:
 
     def _load(self) -> None:
         if self._folder is not None and self._prefixes is not None:
-            load_prefixes(self._folder, self._lease, self._prefixes)
+            self._loaded = load_prefixes(self._folder, self._lease, self._prefixes)
             self.stats.prefix_bytes = self._prefixes.bytes
 
     def _claim(self) -> None:
@@ -281,6 +281,6 @@ class Batch:
         """Leave the session to others; write what is kept into its folder."""
         try:
             if self._folder is not None and self._prefixes is not None:
-                save_prefixes(self._folder, self._lease, self._prefixes)
+                save_prefixes(self._folder, self._lease, self._prefixes, self._loaded)
         finally:
             self._lease.release()

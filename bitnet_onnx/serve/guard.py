@@ -25,7 +25,7 @@ from .api.errors import ApiError, error_of, response_of
 from .names import Names
 from .state import State
 
-__all__ = ["Guard"]
+__all__ = ["Guard", "allowed_origin"]
 
 BODY_SECONDS = 30.0  # for the next part of a body
 OPEN = ("/", "/health")  # what is answered without the key
@@ -52,7 +52,7 @@ class Guard:
     ) -> None:
         self._app, self._state, self._names = app, state, names
         self._paths, self._log = frozenset(paths), log
-        self._origins = frozenset(map(_allowed_origin, origins))
+        self._origins = frozenset(map(allowed_origin, origins))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,6 +95,10 @@ class Guard:
         except ClientDisconnect:
             sent.status = GONE
             return
+        except asyncio.CancelledError:  # the time in which answers may end has passed
+            if sent.started:
+                raise
+            refused = ApiError(503, "the server is stopping", code="stopping")
         except Exception as error:
             print(f"error: a request failed: {_place(error)}", file=sys.stderr)
             refused = ApiError(500, "the server failed, expected it to answer", code="internal")
@@ -123,6 +127,14 @@ class Guard:
                 code="invalid_host",
             )
         self._check_origin(headers, hosts[0])
+        size = headers.get("content-length")
+        if size is not None and "transfer-encoding" in headers:  # a proxy may read the other one
+            raise ApiError(
+                400,
+                "the request has content-length and transfer-encoding, expected one of them",
+                code="invalid_request",
+            )
+        _check_size(int(size or 0), self._state.limits.body)
         if scope["path"] in OPEN or scope["method"] == "OPTIONS":
             return
         scheme, _, key = headers.get("authorization", "").partition(" ")
@@ -170,14 +182,18 @@ class _Body:
         except TimeoutError:
             raise ApiError(408, "the body did not come in time", code="timeout") from None
         self._size += len(message.get("body", b""))
-        if self._size > self._most:
-            raise ApiError(
-                413,
-                f"the body has more than {self._most} bytes, expected at most so many",
-                code="request_too_large",
-            )
+        _check_size(self._size, self._most)
         self._whole = not message.get("more_body", False)
         return message
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ApiError(
+            413,
+            f"the body has more than {most} bytes, expected at most so many",
+            code="request_too_large",
+        )
 
 
 class _Sent:
@@ -194,7 +210,7 @@ class _Sent:
         await self._send(message)
 
 
-def _allowed_origin(text: str) -> str:
+def allowed_origin(text: str) -> str:
     """Return an origin as browsers send it; raise ConfigError for what none can send."""
     origin = text.removesuffix("/").lower()
     if not ORIGIN.fullmatch(origin):
@@ -207,7 +223,9 @@ def _of_routing(error: HTTPException) -> ApiError:
         refused = ApiError(405, "this path has no such method", code="method_not_allowed")
         refused.headers = dict(error.headers or {})
         return refused
-    return ApiError(404, "there is no such path, expected one of /openapi.json", code="not_found")
+    return ApiError(
+        404, "there is no such path, expected one that /openapi.json lists", code="not_found"
+    )
 
 
 def _place(error: Exception) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..artifact import EMBEDDING, MANIFEST, Artifact
 from ..embedding.model import EmbeddingModel
-from ..errors import BitNetError, ConfigError
+from ..errors import ArtifactError, BitNetError, ConfigError
 from ..generation.config import GenerationConfig
 from ..generation.model import Model, load
 from ..generation.text import of_chat
@@ -71,6 +71,9 @@ class Served:
         self.tokenizer, self.context = tokenizer, context
         self.pieces = Pieces(tokenizer)
         self.created = int((artifact.folder / MANIFEST).stat().st_mtime)
+
+    def cancel(self) -> None:
+        """End the answers that are being made, as far as they are made in steps."""
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
         """Free what the model has, after its running answers where ``drain``."""
@@ -146,10 +149,13 @@ class Generating(Served):
         return True
 
     def score(self, ids: Sequence[int], top: int) -> list[Top]:
-        """Return the log-probabilities of all ids but the first, in a session of its own."""
+        """Return the log-probabilities of all ids but the first, in a session of its own.
+
+        Raises ArtifactError where the folder no longer holds the model that was opened.
+        """
         with self._scoring:
             if self._scorer is None:
-                self._scorer = Session(self.artifact, threads=self.limits.threads)
+                self._scorer = self._second_session()
             self._scorer.reset()
             scored: list[Top] = []
             for logits in self._scorer.score(ids[:-1]) if len(ids) > 1 else ():
@@ -157,6 +163,19 @@ class Generating(Served):
                     scored.append(_top(row, ids[len(scored) + 1], top))
             self._scorer.reset()
             return scored
+
+    def _second_session(self) -> Session:
+        """Open the artifact again: its folder may hold another model by now."""
+        now = Artifact.open(self.artifact.folder)
+        if now.fingerprint != self.artifact.fingerprint:
+            raise ArtifactError(
+                f"{self.artifact.folder} was replaced, expected the model that was opened"
+            )
+        return Session(now, threads=self.limits.threads)
+
+    def cancel(self) -> None:
+        """End all answers of the scheduler."""
+        self.scheduler.cancel()
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
         """End the scheduler, after the running answers where ``drain``, and free the sessions."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import socket
 import sys
@@ -25,13 +26,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..errors import BitNetError, ConfigError
 from .api.errors import ApiError, encoded, object_of, response_of
 from .app import application
+from .guard import allowed_origin
 from .names import Names
 from .state import State
 
-__all__ = ["Place", "Running", "bound", "serve"]
+__all__ = ["Place", "Running", "bound", "check_place", "serve"]
 
 CONNECTIONS = 512
 IDLE_SECONDS = 20
+CUT_SECONDS = 5  # after ``drain``: for a last step, and to tell clients that it was the last
 LOCAL = ("127.0.0.1", "0.0.0.0", "::", "localhost")
 
 
@@ -79,6 +82,14 @@ def bound(place: Place) -> socket.socket:
     return found
 
 
+def check_place(place: Place) -> None:
+    """Raise ConfigError for a place where nothing can be served, before models are loaded."""
+    Names(place.host, place.allowed)
+    for origin in place.origins:
+        allowed_origin(origin)
+    bound(place).close()
+
+
 class Protocol(H11Protocol):
     """Closes a connection that sends no whole head within ``IDLE_SECONDS``."""
 
@@ -121,7 +132,20 @@ class Protocol(H11Protocol):
 
 
 class Running(uvicorn.Server):
-    """uvicorn's server, without its own way with signals."""
+    """uvicorn's server, without its own way with signals.
+
+    Answers have ``drain`` seconds to end; then ``cut`` is called, so that each gets an error.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, drain: float = 0.0, cut: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(config)
+        self._drain, self._cut = drain, cut
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(self._drain, self._cut)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -162,8 +186,10 @@ def made(
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=max(int(drain), 1),
-        )
+            timeout_graceful_shutdown=math.ceil(drain) + CUT_SECONDS,
+        ),
+        drain,
+        state.cancel,
     )
     running.config.app = running.limited(app)
     return running

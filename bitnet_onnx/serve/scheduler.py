@@ -139,11 +139,11 @@ class Scheduler:
             self._closing = True
             self._changed.notify()
         if not drain:
-            self._cancel()
+            self.cancel()
         if threading.current_thread() is self._thread:  # an event's receiver closes it
             return
         self._thread.join(timeout)
-        self._cancel()
+        self.cancel()
         self._thread.join()
         if self._unsaved is not None:
             raise self._unsaved
@@ -154,7 +154,8 @@ class Scheduler:
     def __exit__(self, *error: object) -> None:
         self.close(drain=error[0] is None)
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """End all requests that were accepted at the next step, from any thread."""
         with self._changed:
             for active in self._open:
                 active.cancelled.set()

@@ -25,6 +25,7 @@ class State:
         self._key = None if api_key is None else api_key.encode()
         self.models: Mapping[str, Served] = opened(folders, limits)
         self.stopping = False
+        self._former: set[Served] = set()
 
     def lets_in(self, key: str | None) -> bool:
         """Return whether a key is the server's, in a time that does not depend on the key."""
@@ -39,8 +40,15 @@ class State:
         """
         with self._lock:
             before, self.models = self.models, opened(self._folders, self.limits)
+            self._former.update(before.values())
         for served in before.values():
             served.close(timeout=self.limits.seconds)
+            self._former.discard(served)
+
+    def cancel(self) -> None:
+        """End all answers that are being made, also those of former models."""
+        for served in [*self.models.values(), *self._former]:
+            served.cancel()
 
     def close(self, timeout: float) -> None:
         """End all models; answers that take longer are cut off."""

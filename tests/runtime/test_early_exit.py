@@ -183,21 +183,3 @@ def test_float32_products_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert not session.exact_for(20)
     with Session(artifact, threads=1, custom_ops=False) as session:
         assert not session.exact_for(2)
-
-
-@pytest.mark.parametrize("rename", ["", "blob-"])
-def test_an_artifact_of_links_has_first_layers(
-    demo_artifact: Path, tmp_path: Path, rename: str
-) -> None:
-    """As in the Hub's cache, whose snapshots are links to files with other names."""
-    (tmp_path / "blobs").mkdir()
-    (linked := tmp_path / "linked").mkdir()
-    for path in demo_artifact.iterdir():
-        if path.is_file():
-            blob = tmp_path / "blobs" / f"{rename}{path.name}"
-            shutil.copy(path, blob)
-            (linked / path.name).symlink_to(blob)
-    with Session(demo_artifact, threads=1) as session, Session(linked, threads=1) as other:
-        np.testing.assert_array_equal(
-            other.early_exit(2).prefill(IDS), session.early_exit(2).prefill(IDS)
-        )

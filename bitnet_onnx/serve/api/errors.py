@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ...errors import BitNetError, GenerationError, TokenizerError
+from ...errors import ArtifactError, BitNetError, GenerationError, TokenizerError
 from ..requests import QueueFull
 
 __all__ = ["ApiError", "encoded", "error_of", "object_of", "response_of"]
@@ -77,6 +77,9 @@ def error_of(error: BitNetError, param: str | None = None, others: Container[str
         return ApiError(429, said, code="queue_full")
     if isinstance(error, (GenerationError, TokenizerError)):
         return ApiError(400, said, param=param, code="invalid_value")
+    if isinstance(error, ArtifactError):
+        changed = "the files of the model were changed, expected those with which the server began"
+        return ApiError(503, changed, code="model_changed")
     return ApiError(500, "the model failed, expected it to answer", code="model_failed")
 
 

@@ -57,6 +57,7 @@ def served(
     folders: Mapping[str, Path],
     limits: Limits | None = None,
     key: str | None = None,
+    drain: float = 5.0,
     **place: Any,
 ) -> Iterator[Served]:
     """Serve artifacts on a free port, in a thread of this process."""
@@ -64,7 +65,7 @@ def served(
     log: list[str] = []
     where = Place(port=0, **place)
     with bound(where) as listening:
-        server = made(state, where, listening, 5, log.append)
+        server = made(state, where, listening, drain, log.append)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
         thread.start()
         try:
