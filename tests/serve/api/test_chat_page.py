@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
@@ -65,3 +68,86 @@ def test_the_page_is_given_without_the_key_and_only_to_the_servers_host(
         assert keyed.get("/", origin="http://evil.example").status_code == 403
         assert httpx.head(keyed.url + "/").content == b""
         assert "sesame" not in keyed.get("/").text
+
+
+# The page's script with as much of a browser as it uses. Reads the script and what its server
+# answers from stdin; writes what the conversation shows.
+BROWSER = """
+const { script, key, bodies } = JSON.parse(require("fs").readFileSync(0));
+const made = () => ({ value: "", listeners: {}, shown: [],
+  addEventListener(name, listener) { this.listeners[name] = listener; },
+  append(line) { this.shown.push(line); },
+  replaceChildren(...options) { this.value = options[0]?.value ?? ""; },
+  scrollIntoView() {}, focus() {}, remove() { this.removed = true; } });
+const elements = new Proxy({}, { get: (all, id) => (all[id] ??= made()) });
+elements.key.value = key;
+globalThis.document = { getElementById: (id) => elements[id], createElement: made };
+globalThis.Option = function (text, value) { this.value = value; };
+globalThis.fetch = async (path) => {
+  if (path === "v1/models") return Response.json({ data: [{ id: "m" }] });
+  const body = bodies.shift();
+  if (body === null) throw new TypeError("Failed to fetch");
+  return new Response(new ReadableStream({ pull(control) {
+    const part = body.shift();
+    if (part === undefined) control.close();
+    else if (part === null) control.error(new TypeError("network error"));
+    else control.enqueue(new TextEncoder().encode(part));
+  } }));
+};
+new Function(script)();
+(async () => {
+  const asked = bodies.length;
+  for (let i = 0; i < asked; i++) {
+    elements.text.value = "question";
+    await elements.form.listeners.submit({ preventDefault() {} });
+  }
+  console.log(JSON.stringify(elements.log.shown.filter((line) => !line.removed)
+    .map((line) => [line.className, line.textContent, line.dir])));
+})();
+"""
+EARLY = "The answer ended early: the server or the connection is gone."
+
+
+def shown(server: Served, key: str, *bodies: list[str | None] | None) -> list[tuple[str, str]]:
+    """Ask a question for each body of events; None in its place is a server that is gone."""
+    if (node := shutil.which("node")) is None:
+        pytest.skip("Node is not installed")
+    (script,) = re.findall("<script>(.*?)</script>", server.get("/").text, re.DOTALL)
+    fed = json.dumps({"script": script, "key": key, "bodies": bodies})
+    done = subprocess.run([node, "-e", BROWSER], input=fed, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = json.loads(done.stdout)
+    assert {direction for _, _, direction in lines} <= {"auto"}, "Hebrew goes from right to left"
+    return [(kind, text) for kind, text, _ in lines if kind != "user"]
+
+
+def said(text: str) -> str:
+    return f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n"
+
+
+def test_an_answer_that_ends_early_is_told_from_a_whole_one(server: Served) -> None:
+    error = 'data: {"error": {"message": "the server is stopping"}}\n\n'
+    assert shown(
+        server,
+        "",
+        [said("a whole"), said(" answer"), "data: [DONE]\n\n"],
+        [said("half")],
+        [said("cut"), None],
+        [said("stopped"), error],
+        None,
+    ) == [
+        ("assistant", "a whole answer"),
+        ("assistant", "half"),
+        ("error", EARLY),
+        ("assistant", "cut"),
+        ("error", EARLY),
+        ("assistant", "stopped"),
+        ("error", "the server is stopping"),
+        ("error", "The server cannot be reached."),
+    ]
+
+
+@pytest.mark.parametrize("key", ["sésame", "a b", "\u2603"])
+def test_a_key_that_no_header_can_hold_is_one_sentence(server: Served, key: str) -> None:
+    told = {text for kind, text in shown(server, key, []) if kind == "error"}
+    assert told == {"The API key has letters or blanks that no key has."}

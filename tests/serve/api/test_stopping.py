@@ -52,7 +52,12 @@ def test_what_runs_longer_than_the_drain_ends_with_an_error(
     monkeypatch.setattr(Batch, "step", waiting)
     state = State({"demo": demo_artifact}, Limits(threads=1))
     cancel = state.cancel
-    monkeypatch.setattr(state, "cancel", lambda: (cancel(), cut.set()))
+
+    def cutting() -> None:
+        cancel()
+        cut.set()
+
+    monkeypatch.setattr(state, "cancel", cutting)
     found: list[httpx.Response] = []
     with bound(Place(port=0)) as listening:
         server = made(state, Place(port=0), listening, 0, lambda line: None)
