@@ -41,7 +41,7 @@ Model.encode(prompt, *, tools=None, documents=None,
 Model.embed(*texts, **options)
 Model.close()
 EmbeddingModel(session)
-EmbeddingModel.embed(texts, prompt_name=None, dimensions=None, batch_size=32)
+EmbeddingModel.embed(texts, prompt_name=None, dimensions=None, batch_size=32, place=None)
 EmbeddingModel.ids(text, prompt_name=None)
 EmbeddingModel.close()
 Chat(session, tokenizer, system=None, *, tools=None, documents=None,

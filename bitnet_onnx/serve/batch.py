@@ -52,13 +52,13 @@ class Batch:
         """ended: is told of each request that ends, and why."""
         self._session, self._rows, self._clock, self._ended = session, rows, clock, ended
         self._exact, self._layers = session.exact_in_groups, session.artifact.num_hidden_layers
-        self._pace = Pace(chunk)
+        self._chunk, self._pace = chunk, Pace(chunk)
         self._prefixes = Prefixes(prefix_bytes) if self._exact and prefix_bytes else None
         self._running: list[Active] = []  # by their rows
         self._filling: Active | None = None
         self._place = 0  # the row that is filled; no running one
-        self._begun = 0.0
-        self._late = False
+        self._begun = self._sent = 0.0  # when it began, and when running rows got their tokens
+        self._room = chunk  # positions that a growing cache has room for
         self.stats = Stats()
         self._folder = prefix_folder
         self._claim()
@@ -93,22 +93,30 @@ class Batch:
         return self.filling or len(self._running) == self._rows
 
     def positions(self) -> int:
-        """Return how many positions of prompts may be computed before the next step."""
-        return self._pace.positions(len(self._running)) if self._exact else CHUNK
+        """Return how many positions of prompts may be computed now, before the next step."""
+        if not self._exact:
+            return 0 if self._pace.fed else CHUNK
+        left = self._chunk
+        if self._filling is not None:
+            left = len(self._filling.row.prompt) - self._lease.lengths[self._place]
+        passed = self._clock() - self._sent
+        found = self._pace.positions(len(self._running), passed, left)
+        return min(found, self._room - self._pace.fed)
 
-    def grown(self) -> int:
-        """Let the cache grow a bit while answers run; return ``positions`` beside it.
-
-        There are none after a step in which copies of rows that left took long.
-        """
-        found = 0 if self._running and self._late else self.positions()
-        self._late = False
+    def tidy(self) -> None:
+        """Move rows together, and let the cache grow a bit, while answers run."""
+        if not self._running:
+            self._room = self._chunk
+            return
+        if self._filling is not None:  # where rows have left; not once it is full, and longer
+            self._move(self._place, len(self._running))
+            self._place = len(self._running)
         try:
-            widened = bool(self._running) and self._lease.widen(AHEAD)
+            widened = self._lease.widen(AHEAD)
         except MemoryError:  # whoever needs the room ends then
             widened = False
         # So few that all layers have grown before the room is needed.
-        return min(found // 2, AHEAD // self._layers) if widened else found
+        self._room = max(AHEAD // self._layers, 1) if widened else self._chunk
 
     def begin(self, active: Active) -> None:
         """Give a request the row behind the running ones, with what is known of its prompt."""
@@ -143,13 +151,13 @@ class Batch:
             lease.fill(wanted[:length], found.write, self._place)
         return length
 
-    def feed(self, most: int) -> int:
-        """Compute at most so many positions of the prompt; return how many they were."""
+    def feed(self, most: int) -> None:
+        """Compute at most so many positions of the prompt."""
         active, start = self._filling, self._clock()
         assert active is not None, "a prompt was begun"
         if reason := active.due(start):
             self._leave_filling(reason)
-            return 0
+            return
         held = self._lease.lengths[self._place]
         part = active.row.prompt[held : held + most]
         last = held + len(part) == len(active.row.prompt)
@@ -159,14 +167,14 @@ class Batch:
             raise
         except Exception as error:  # MemoryError, where the cache grows
             self._leave_filling("error", as_error(error))
-            return 0
+            return
         now = self._clock()
-        self._pace.computed(len(part), now - start)
+        running = len(self._running)
         self.stats.prefill_seconds += now - start
         if logits is not None:
             active.row.result.prefill_seconds = now - self._begun
             self._join(active, logits, now)
-        return len(part)
+        self._pace.computed(running, len(part), self._clock() - start, last)
 
     def _fed(self, part: list[int], last: bool) -> np.ndarray | None:
         """Append a part of the prompt; return the logits after the last one."""
@@ -185,6 +193,8 @@ class Batch:
             self._leave_filling(reason, error)
             return
         self._move(self._place, len(self._running))
+        if not self._running:
+            self._sent = self._clock()
         self._running.append(active)
         self._filling = None
 
@@ -192,6 +202,7 @@ class Batch:
         """Compute one id for each running row."""
         rows = range(len(self._running))
         if not rows:
+            self._pace.stepped(0, 0.0)
             return
         start = self._clock()
         try:
@@ -202,7 +213,6 @@ class Batch:
             self._leave(longest)
             return
         now = self._clock()
-        self._pace.stepped(len(rows), now - start)
         self.stats.decode_seconds += now - start
         self.stats.steps += 1
         self.stats.row_steps += len(rows)
@@ -213,10 +223,10 @@ class Batch:
             if reason:
                 self._ended(active, reason, failed)
                 leaving.append(row)
-        begun = self._clock()
+        self._sent = self._clock()
+        self._pace.stepped(len(rows), self._sent - start)
         for row in reversed(leaving):
             self._leave(row)
-        self._late = self._clock() - begun > (now - start) / 2
 
     def _decoded(self, ids: list[int]) -> Sequence[np.ndarray] | np.ndarray:
         """Append an id to each running row; return the logits of each."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from ..errors import BitNetError, GenerationError, SessionError
 from ..generation.model import Model
 from ..runtime.cache.kinds import PASSING
-from ..runtime.calls import OVERHEAD
 from ..runtime.integers import integer
 from .active import Active, as_error
 from .batch import Batch
@@ -179,18 +178,20 @@ class Scheduler:
     def _tick(self) -> None:
         """Compute parts of prompts, as many as running answers can wait for, and a step."""
         self._sweep()
-        batch, left = self._batch, self._batch.grown()
-        while left > 0 and (batch.filling or self._begin()):
-            fed = batch.feed(left) if batch.filling else 0
-            left = min(left - fed - OVERHEAD, batch.positions())
+        batch = self._batch
+        batch.tidy()
+        while (batch.filling or self._can_begin) and batch.positions() > 0:
+            if not batch.filling:
+                batch.begin(self._queue.popleft())
+            # Fewer than before, where a beginning was copied.
+            if batch.filling and (most := batch.positions()) > 0:
+                batch.feed(most)
         batch.step()
 
-    def _begin(self) -> bool:
-        """Give a row to the request that waited longest; return whether there is one."""
-        if self._batch.full or not self._queue:
-            return False
-        self._batch.begin(self._queue.popleft())
-        return True
+    @property
+    def _can_begin(self) -> bool:
+        """Whether there is a row for the request that waited longest."""
+        return bool(self._queue) and not self._batch.full
 
     def _sweep(self) -> None:
         """End requests that wait in vain."""
