@@ -197,7 +197,8 @@ def test_the_wheel_of_this_machine_generates_the_same_ids(
 ) -> None:
     """Beside the packages of this environment; test_install.py has a clean one."""
     built, site = wheel(f"manylinux_2_17_{platform.machine()}"), tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, built]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    pip += ["--target", site, built]
     subprocess.run(pip, check=True, cwd=tmp_path)
     asked: list[str | Path] = [
         "-m",
