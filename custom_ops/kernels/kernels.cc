@@ -14,6 +14,8 @@ void take(bool runs, Function* function, Function** place) {
 Kernels kernels_of(const Cpu& cpu) {
   Kernels k = {};
   k.name = cpu.name;
+  const bool looks_up = has_all(cpu.features, kCpuZen4) && !has_all(cpu.features, kCpuZen5);
+  k.few_rows = looks_up ? kFewLeast : kFewActivations;
 #define KERNEL(isa, needs)                                                 \
   take(has_all(cpu.features, needs), ternary_gemv_##isa, &k.ternary_gemv); \
   take(has_all(cpu.features, needs), ternary_select_##isa, &k.ternary_select);

@@ -32,6 +32,7 @@ struct Kernels {
   const char* name;  // of the CPU, as in kCpus
   TernaryGemv* ternary_gemv;
   TernarySelect* ternary_select;
+  size_t few_rows;  // activation rows up to which ternary_few is faster than ternary_gemm
   TernaryFew* ternary_few;
   TernaryColumnsFew* ternary_columns_few;
   size_t gemm_rows;  // weight rows that are worth a call of ternary_gemm

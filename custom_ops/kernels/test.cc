@@ -55,9 +55,13 @@ TEST(kernels, choice) {
     CHECK(k->ternary_gemm == ternary_gemm_zen4 && k->gemm_rows == kRowsZen4);
     CHECK(k->ternary_columns_gemm == ternary_columns_gemm_zen4);
     CHECK(k->ternary_few == ternary_few_avx512vnni && k->rotate == rotate_avx512vnni);
+    CHECK(k->few_rows == kFewLeast);
+  }
+  if (const Kernels* k = of("zen5")) {
+    CHECK(k->ternary_gemm == ternary_gemm_zen4 && k->few_rows == kFewActivations);
   }
   if (const Kernels* k = of("avx512vnni")) {
-    CHECK(k->ternary_gemm == ternary_gemm_avx512vnni);
+    CHECK(k->ternary_gemm == ternary_gemm_avx512vnni && k->few_rows == kFewActivations);
     CHECK(k->attend_scores == attend_scores_avx512vnni && k->rotate == rotate_avx512vnni);
   }
   if (const Kernels* k = of("avxvnni")) {

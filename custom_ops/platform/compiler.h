@@ -32,6 +32,8 @@
 // Keeps a vector in a register. GCC would load it again for each instruction that takes it.
 #define KEEP(x) __asm__("" : "+v"(x))
 #define PREFETCH(p) __builtin_prefetch(p)
+// Into the second cache: for what is read so much later that the first would drop it.
+#define PREFETCH_FAR(p) __builtin_prefetch(p, 0, 2)
 // For a loop whose output may be its input: no round reads what another one writes.
 #ifdef __clang__
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
@@ -56,8 +58,10 @@
 #define COUNT_BITS(x) static_cast<size_t>(__popcnt(x))
 #define LOWEST_BIT(x) static_cast<size_t>(_tzcnt_u32(x))
 #define PREFETCH(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0)
+#define PREFETCH_FAR(p) _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1)
 #else
 #define PREFETCH(p) __prefetch(p)
+#define PREFETCH_FAR(p) __prefetch(p)
 #endif
 #define NOINLINE __declspec(noinline)
 #define INLINE __forceinline

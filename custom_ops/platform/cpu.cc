@@ -59,7 +59,9 @@ uint32_t detect_cpu() {
   const bool vl = bit(seven.ebx, 31), vnni = bit(seven.ecx, 11);
   if (avx2 && zmm && f && dq && bw && vl && vnni) features |= kCpuAvx512Vnni;
   const bool amd = zero.ebx == 0x68747541;  // Auth[enticAMD]
-  if (amd && bit(seven.ecx, 1) && has_all(features, kCpuAvx512Vnni)) features |= kCpuZen4;
+  if (amd && bit(seven.ecx, 1) && has_all(features, kCpuAvx512Vnni)) {
+    features |= kCpuZen4 | (features & kCpuAvxVnni ? kCpuZen5 : 0);
+  }
   return features;
 }
 #elif BITNET_ARM

@@ -15,9 +15,10 @@ constexpr uint32_t kCpuNeon = 8;        // Arm: in every 64-bit CPU
 constexpr uint32_t kCpuDotprod = 16;    // Arm: sdot
 constexpr uint32_t kCpuI8mm = 32;       // Arm: smmla
 constexpr uint32_t kCpuZen4 = 64;       // AMD, with AVX-512 VBMI
+constexpr uint32_t kCpuZen5 = 128;      // Zen 4, with AVX-VNNI: multiplies 512 bits at once
 
-// All bits of this CPU. Zen 4 implies AVX-512 VNNI, and that, as AVX-VNNI, AVX2; i8mm implies
-// dotprod, and that NEON.
+// All bits of this CPU. Zen 5 implies Zen 4, that AVX-512 VNNI, and that, as AVX-VNNI, AVX2; i8mm
+// implies dotprod, and that NEON.
 uint32_t detect_cpu();
 
 // A kind of CPU that BITNET_ONNX_KERNEL can name.
@@ -29,6 +30,7 @@ struct Cpu {
 // Best first; the last is any CPU.
 constexpr Cpu kCpus[] = {
 #if BITNET_X86
+    {"zen5", kCpuAvx2 | kCpuAvx512Vnni | kCpuZen4 | kCpuZen5},
     {"zen4", kCpuAvx2 | kCpuAvx512Vnni | kCpuZen4},
     {"avx512vnni", kCpuAvx2 | kCpuAvx512Vnni},
     {"avxvnni", kCpuAvx2 | kCpuAvxVnni},

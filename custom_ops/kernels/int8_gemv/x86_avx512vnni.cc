@@ -6,8 +6,8 @@
 
 namespace bitnet {
 
-// Bytes ahead: the best of 512 to 16384 on Cascade Lake, by up to a third.
-static constexpr size_t kAhead = 8192;
+// Bytes ahead, into the second cache, where one row is read.
+static constexpr size_t kAhead = 40960;
 
 // int8 weights widen to 16 bits; one step adds two products to each int32 lane.
 static constexpr size_t kInt8Steps = 256;  // between two widenings to int64
@@ -25,19 +25,21 @@ static inline void add_32(const int16_t* q, size_t q_stride, __m256i const* w, _
   }
 }
 
-// The lanes of R weight rows by M activation rows, over at most 32 * kInt8Steps of k: 16 vectors at
-// most, so that all stay in registers.
+// Adds to the lanes of R weight rows by M activation rows, [M][R], or starts them, over k: 16
+// vectors at most, so that all stay in registers. Bytes from `ahead` on are prefetched.
 template <int R, int M>
 static void products(size_t k, const int16_t* q, size_t q_stride, const uint8_t* const* row,
-                     __m512i* lanes) {
+                     size_t ahead, bool first, __m512i* lanes) {
   __m512i acc[M][R];
   __m256i w[R];
   UNROLL for (int m = 0; m < M; m++) {
-    UNROLL for (int r = 0; r < R; r++) acc[m][r] = _mm512_setzero_si512();
+    UNROLL for (int r = 0; r < R; r++) {
+      acc[m][r] = first ? _mm512_setzero_si512() : _mm512_load_si512(lanes + m * R + r);
+    }
   }
   size_t i = 0;
   for (; i + 64 <= k; i += 64) {
-    UNROLL for (int r = 0; r < R; r++) PREFETCH(row[r] + i + kAhead);
+    UNROLL for (int r = 0; r < R; r++) PREFETCH_FAR(row[r] + i + ahead);
     UNROLL for (size_t j = 0; j < 64; j += 32) {
       UNROLL for (int r = 0; r < R; r++) {
         w[r] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row[r] + i + j));
@@ -55,45 +57,32 @@ static void products(size_t k, const int16_t* q, size_t q_stride, const uint8_t*
   }
 }
 
-// The lanes of 4 weight rows by M activation rows, row by row: memory is read in order, which is
+// The lanes of 4 weight rows by one activation row, row by row: memory is read in order, which is
 // faster than rows side by side. Two sums keep their chains apart.
-template <int M>
-static void in_order(size_t k, const int16_t* q, size_t q_stride, const uint8_t* const* row,
-                     __m512i* lanes) {
+static void in_order(size_t k, const int16_t* q, const uint8_t* const* row, __m512i* lanes) {
   ROLLED for (int r = 0; r < 4; r++) {
-    __m512i acc[M][2];
-    UNROLL for (int m = 0; m < M; m++) acc[m][0] = acc[m][1] = _mm512_setzero_si512();
+    __m512i acc[1][1] = {{_mm512_setzero_si512()}}, other[1][1] = {{_mm512_setzero_si512()}};
     size_t i = 0;
     ROLLED for (; i + 64 <= k; i += 64) {
-      PREFETCH(row[r] + i + kAhead);
-      UNROLL for (int j = 0; j < 2; j++) {
-        const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row[r] + i + 32 * j));
-        const __m512i wide = _mm512_cvtepi8_epi16(w);
-        UNROLL for (int m = 0; m < M; m++) {
-          const __m512i x = _mm512_loadu_si512(q + m * q_stride + i + 32 * j);
-          acc[m][j] = _mm512_dpwssd_epi32(acc[m][j], wide, x);
-        }
-      }
+      PREFETCH_FAR(row[r] + i + kAhead);
+      const __m256i* w = reinterpret_cast<const __m256i*>(row[r] + i);
+      const __m256i low = _mm256_loadu_si256(w), high = _mm256_loadu_si256(w + 1);
+      add_32<1, 1>(q + i, 0, &low, acc);
+      add_32<1, 1>(q + i + 32, 0, &high, other);
     }
     for (; i < k; i += 32) {
       const __mmask32 some = k - i < 32 ? (1u << (k - i)) - 1 : ~0u;
-      const __m512i wide = _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, row[r] + i));
-      UNROLL for (int m = 0; m < M; m++) {
-        const __m512i x = _mm512_loadu_si512(q + m * q_stride + i);
-        acc[m][0] = _mm512_dpwssd_epi32(acc[m][0], wide, x);
-      }
+      const __m256i w = _mm256_maskz_loadu_epi8(some, row[r] + i);
+      add_32<1, 1>(q + i, 0, &w, acc);
     }
-    UNROLL for (int m = 0; m < M; m++) {
-      _mm512_store_si512(lanes + 4 * m + r, _mm512_add_epi32(acc[m][0], acc[m][1]));
-    }
+    _mm512_store_si512(lanes + r, _mm512_add_epi32(acc[0][0], other[0][0]));
   }
 }
 
-// The lanes of one step, [m][R]: R is 4 for up to 4 activation rows, or 2.
-using Products = void (*)(size_t, const int16_t*, size_t, const uint8_t* const*, __m512i*);
-static const Products kProducts[] = {in_order<1>,    in_order<2>,    in_order<3>,
-                                     in_order<4>,    products<2, 5>, products<2, 6>,
-                                     products<2, 7>, products<2, 8>};
+using Products = void (*)(size_t, const int16_t*, size_t, const uint8_t* const*, size_t, bool,
+                          __m512i*);
+static const Products kProducts[] = {products<2, 2>, products<2, 3>, products<2, 4>, products<2, 5>,
+                                     products<2, 6>, products<2, 7>, products<2, 8>};
 
 static inline int64_t sum_of(const __m512i* p) {
   const __m512i v = _mm512_load_si512(p);
@@ -102,40 +91,58 @@ static inline int64_t sum_of(const __m512i* p) {
   return _mm512_reduce_add_epi64(_mm512_add_epi64(low, high));
 }
 
-// Up to 8 activation rows.
-static void few(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
-                const uint8_t* w, int64_t* sums, size_t stride) {
-  const size_t step = m <= 4 ? 4 : 2;
-  for (size_t n = 0; n < rows; n += step) {
-    const size_t here = rows - n < step ? rows - n : step;
-    for (size_t k0 = 0; k0 < k; k0 += 32 * kInt8Steps) {
+static constexpr size_t kDeepest = 32 * kInt8Steps;
+
+static void one(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64_t* sums) {
+  for (size_t n = 0; n < rows; n += 4) {
+    const size_t here = rows - n < 4 ? rows - n : 4;
+    for (size_t k0 = 0; k0 < k; k0 += kDeepest) {
       const uint8_t* row[4];
-      __m512i lanes[16];
-      for (size_t r = 0; r < step; r++) {  // past the last one, it is repeated
+      __m512i lanes[4];
+      for (size_t r = 0; r < 4; r++) {  // past the last one, it is repeated
         row[r] = w + (n + (r < here ? r : here - 1)) * k + k0;
       }
-      const size_t depth = k - k0 < 32 * kInt8Steps ? k - k0 : 32 * kInt8Steps;
-      kProducts[m - 1](depth, q + k0, q_stride, row, lanes);
-      for (size_t i = 0; i < m; i++) {
-        for (size_t r = 0; r < here; r++) {
-          int64_t* sum = sums + i * stride + n + r;
-          *sum = (k0 ? *sum : 0) + sum_of(lanes + i * step + r);
-        }
+      in_order(k - k0 < kDeepest ? k - k0 : kDeepest, q + k0, row, lanes);
+      for (size_t r = 0; r < here; r++) sums[n + r] = (k0 ? sums[n + r] : 0) + sum_of(lanes + r);
+    }
+  }
+}
+
+static constexpr size_t kWeightRows = 16;  // at a time; the next ones are prefetched meanwhile
+static constexpr size_t kDepth = 1280;     // of 8 activation rows: they stay in the first cache
+
+// 2 to 8 activation rows by up to kWeightRows.
+static void several(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
+                    const uint8_t* w, int64_t* sums, size_t stride) {
+  __m512i lanes[kWeightRows / 2][16];
+  for (size_t k0 = 0, depth; k0 < k; k0 += depth) {
+    depth = k - k0 < kDeepest ? k - k0 : kDeepest;
+    for (size_t k1 = 0; k1 < depth; k1 += kDepth) {
+      const size_t here = depth - k1 < kDepth ? depth - k1 : kDepth;
+      for (size_t n = 0; n < rows; n += 2) {  // past the last one, it is repeated
+        const uint8_t* first = w + n * k + k0 + k1;
+        const uint8_t* row[2] = {first, n + 1 < rows ? first + k : first};
+        kProducts[m - 2](here, q + k0 + k1, q_stride, row, kWeightRows * k, k1 == 0, lanes[n / 2]);
+      }
+    }
+    for (size_t i = 0; i < m; i++) {
+      for (size_t n = 0; n < rows; n++) {
+        int64_t* sum = sums + i * stride + n;
+        *sum = (k0 ? *sum : 0) + sum_of(lanes[n / 2] + 2 * i + n % 2);
       }
     }
   }
 }
 
-static constexpr size_t kWeightRows = 8;  // that stay in the first cache for all of m
-
 void int8_gemv_avx512vnni(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
                           const uint8_t* w, int64_t* sums, size_t stride) {
-  const size_t step = m <= 8 ? rows : kWeightRows;
-  for (size_t n = 0; n < rows; n += step) {
-    const size_t here = rows - n < step ? rows - n : step;
-    for (size_t i = 0; i < m; i += 8) {
-      few(m - i < 8 ? m - i : 8, here, k, q + i * q_stride, q_stride, w + n * k,
-          sums + i * stride + n, stride);
+  if (m == 1) return one(rows, k, q, w, sums);
+  const size_t turns = (m + 7) / 8;
+  for (size_t n = 0; n < rows; n += kWeightRows) {
+    const size_t here = rows - n < kWeightRows ? rows - n : kWeightRows;
+    for (size_t turn = 0, i = 0, tall; turn < turns; turn++, i += tall) {
+      tall = (m - i) / (turns - turn);
+      several(tall, here, k, q + i * q_stride, q_stride, w + n * k, sums + i * stride + n, stride);
     }
   }
 }

@@ -31,7 +31,7 @@ static inline __m512i sums_of(__m512i* v) {
 }
 
 // What is prefetched ahead of a row: bytes where all rows are read, and how many of some rows.
-static constexpr size_t kAhead = 8192, kRowsAhead = 12;
+static constexpr size_t kAhead = 20480, kRowsAhead = 32;
 static constexpr size_t kSide = 4;  // weight rows side by side
 static constexpr size_t kMost = 4;  // activation rows: 16 sums, so that all stay in registers
 static constexpr size_t kWeightRows = 16;  // that stay in the first cache for all of m
@@ -48,7 +48,7 @@ static INLINE __m512i products(size_t blocks, const int8_t* q, const uint8_t* co
   for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes, q += kBlockK) {
     __m512i packed[kSide];
     UNROLL for (size_t r = 0; r < kSide; r++) {
-      PREFETCH(ahead[r] + at);
+      PREFETCH_FAR(ahead[r] + at);
       packed[r] = _mm512_loadu_si512(row[r] + at);
     }
     UNROLL for (int j = 0; j < 4; j++) {
@@ -107,21 +107,28 @@ static void few(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   }
 }
 
-// All weight rows by one activation row, row by row: memory is read in order, which is a sixth
-// faster than rows side by side. One chain of sums a row keeps demand behind what is prefetched.
-static void in_order(size_t count, size_t blocks, const int8_t* q, int32_t q_sum, const uint8_t* w,
-                     int32_t* sums) {
+// Weight rows by one activation row, row by row: memory is read in order, which is a sixth faster
+// than rows side by side. One chain of sums a row keeps demand behind what is prefetched.
+static void in_order(size_t count, size_t known, size_t blocks, const int8_t* q,
+                     const int32_t* q_sums, const uint8_t* w, const int32_t* index, int32_t* sums,
+                     size_t) {
   constexpr size_t kTall = 16;
+  const size_t row_bytes = blocks * kBlockBytes;
   const __m512i mask = _mm512_set1_epi8(3);
   for (size_t n = 0; n < count; n += kTall, sums += kTall) {
     const size_t here = count - n < kTall ? count - n : kTall;
     __m512i lanes[kTall];
     for (size_t r = here; r < kTall; r++) lanes[r] = _mm512_setzero_si512();
     ROLLED for (size_t r = 0; r < here; r++) {
+      const size_t at = n + r, later = at + kRowsAhead < known ? at + kRowsAhead : known - 1;
+      const uint8_t* row = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
+      const uint8_t* ahead =
+          index ? w + static_cast<size_t>(index[later]) * row_bytes : row + kAhead;
       __m512i acc = _mm512_setzero_si512();
-      ROLLED for (const int8_t* x = q, *end = q + blocks * kBlockK; x < end; w += kBlockBytes) {
-        PREFETCH(w + kAhead);
-        __m512i packed = _mm512_loadu_si512(w);
+      const int8_t* x = q;
+      ROLLED for (size_t i = 0; i < row_bytes; i += kBlockBytes) {
+        PREFETCH_FAR(ahead + i);
+        __m512i packed = _mm512_loadu_si512(row + i);
         UNROLL for (int j = 0; j < 4; j++, x += 64) {
           acc = _mm512_dpbusd_epi32(acc, _mm512_and_si512(packed, mask), _mm512_loadu_si512(x));
           packed = _mm512_srli_epi16(packed, 2);
@@ -129,23 +136,18 @@ static void in_order(size_t count, size_t blocks, const int8_t* q, int32_t q_sum
       }
       lanes[r] = acc;
     }
-    const __m512i all = _mm512_sub_epi32(sums_of(lanes), _mm512_set1_epi32(q_sum));
-    if (here == kTall) {
-      _mm512_storeu_si512(sums, all);
-    } else {
-      _mm512_mask_storeu_epi32(sums, static_cast<__mmask16>((1u << here) - 1), all);
-    }
+    const __m512i all = _mm512_sub_epi32(sums_of(lanes), _mm512_set1_epi32(*q_sums));
+    _mm512_mask_storeu_epi32(sums, static_cast<__mmask16>((1u << here) - 1), all);
   }
 }
 
 using Few = void (*)(size_t, size_t, size_t, const int8_t*, const int32_t*, const uint8_t*,
                      const int32_t*, int32_t*, size_t);
-static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
+static const Few kFew[] = {in_order, few<2>, few<3>, few<4>};
 
 void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
                             const int32_t* q_sums, const uint8_t* w, const int32_t* index,
                             int32_t* sums, size_t stride) {
-  if (m == 1 && !index) return in_order(count, blocks, q, *q_sums, w, sums);
   const size_t turns = (m + kMost - 1) / kMost, tall = (m + turns - 1) / turns;
   const size_t step = turns == 1 ? count : kWeightRows;
   for (size_t n = 0; n < count; n += step) {
@@ -178,7 +180,7 @@ static void fields(size_t groups, const uint8_t* packed, const uint8_t* const* a
   }
   for (size_t g = 0; g < groups; g++, packed += kQuadBytes, q += 4) {
     const __m512i bytes = _mm512_loadu_si512(packed);
-    PREFETCH(ahead[g] + at);
+    PREFETCH_FAR(ahead[g] + at);
     __m512i w[4];
     UNROLL for (int j = 0; j < 4; j++) w[j] = _mm512_and_si512(bytes, mask[j]);
     UNROLL for (int m = 0; m < M; m++) {

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/ternary_few/ternary_few.h"
 #include "kernels/ternary_gemm/ternary_gemm.h"
 #include "kernels/x86_avx512vnni.h"
 
@@ -15,7 +16,7 @@ static constexpr size_t kTriples = 36, kQuads = (kBlockK - 3 * kTriples) / 4;
 static constexpr size_t kRest = (kBlockBytes - kTriples) / 4;  // quads of each of fields 0 to 2
 static constexpr size_t kDepth = 2;                            // blocks at a time
 static constexpr size_t kRows = 64, kTokens = 4;               // of a tile
-static constexpr size_t kLeast = 16;  // activation rows that are worth the tables
+static constexpr size_t kLeast = kFewLeast + 1;  // activation rows that are worth the tables
 static_assert(kTriples % 4 == 0 && kDepth * kTriples * 3 * 128 <= 32767, "sums fit int16");
 
 // What a tile multiplies with: 64 weight rows by kDepth blocks.
@@ -50,7 +51,9 @@ static constexpr int weight(int e, int i) {
 }
 static constexpr Bytes kEven([](int i) { return weight(i / 4 * 2, i % 4); });
 static constexpr Bytes kOdd([](int i) { return weight(i / 4 * 2 + 1, i % 4); });
-static constexpr Bytes kEntry([](int i) { return i % 4 + i / 4 % 4 * 3 + i / 16 * 9; });
+static constexpr Bytes kEntry([](int i) {  // negative where a code is 3
+  return i % 4 == 3 || i / 4 % 4 == 3 || i / 16 == 3 ? -1 : i % 4 + i / 4 % 4 * 3 + i / 16 * 9;
+});
 static constexpr Bytes kOrder([](int i) {
   return i / 4 + (i % 4 == 1 ? 32 : i % 4 == 2 ? 16 : i % 4 * 16);
 });
@@ -83,11 +86,11 @@ static NOINLINE void prepare(const int8_t* q, size_t block, size_t token, Tables
   tables->start[token] -= _mm512_reduce_add_epi32(sum);
 }
 
-static NOINLINE void build(size_t blocks, Tables* tables) {
+static NOINLINE void build(size_t blocks, size_t tokens, Tables* tables) {
   const __m512i even = _mm512_load_si512(kEven.at), odd = _mm512_load_si512(kOdd.at);
   const __m512i zero = _mm512_setzero_si512();
   for (size_t t = 0; t < blocks * kTriples; t++) {
-    UNROLL for (size_t i = 0; i < kTokens; i++) {
+    ROLLED for (size_t i = 0; i < tokens; i++) {
       const __m512i x = _mm512_set1_epi32(tables->activations[i][t]);
       const __m512i low = _mm512_dpbusd_epi32(zero, x, even);
       const __m512i high = _mm512_slli_epi32(_mm512_dpbusd_epi32(zero, x, odd), 16);
@@ -96,16 +99,24 @@ static NOINLINE void build(size_t blocks, Tables* tables) {
   }
 }
 
+// Shifts of 16-bit words by n, 0 < n < 16, as products: they do not wait for the units of shuffles.
+static INLINE __m512i left(__m512i v, int n) {
+  return _mm512_mullo_epi16(v, _mm512_set1_epi16(static_cast<int16_t>(1 << n)));
+}
+static INLINE __m512i right(__m512i v, int n) {
+  return _mm512_mulhi_epu16(v, _mm512_set1_epi16(static_cast<int16_t>(1 << (16 - n))));
+}
+
 // Codes of field f of two groups of 16 rows: those of b count 4 times.
 static inline __m512i field(const __m512i pairs[2], int f) {
   const __m512i both = _mm512_set1_epi8(15);
-  return _mm512_and_si512(f < 2 ? pairs[f] : _mm512_srli_epi16(pairs[f - 2], 4), both);
+  return _mm512_and_si512(f < 2 ? pairs[f] : right(pairs[f - 2], 4), both);
 }
 // Fields 0 and 2, and fields 1 and 3.
 static inline void pair(__m512i a, __m512i b, __m512i pairs[2]) {
   const __m512i low = _mm512_set1_epi8(0x33);
-  pairs[0] = _mm512_ternarylogic_epi64(low, a, _mm512_slli_epi16(b, 2), 0xca);
-  pairs[1] = _mm512_ternarylogic_epi64(low, _mm512_srli_epi16(a, 2), b, 0xca);
+  pairs[0] = _mm512_ternarylogic_epi64(low, a, left(b, 2), 0xca);
+  pairs[1] = _mm512_ternarylogic_epi64(low, right(a, 2), b, 0xca);
 }
 
 // One block of 64 rows. Returns whether a code is 3.
@@ -117,7 +128,6 @@ static NOINLINE bool unpack_64_rows(const uint8_t* w, size_t row_bytes, size_t b
     __m512i r[16];
     UNROLL for (size_t i = 0; i < 16; i++) {
       r[i] = _mm512_loadu_si512(w + (16 * g + i) * row_bytes);
-      three = _mm512_ternarylogic_epi64(three, r[i], _mm512_srli_epi16(r[i], 1), 0xf8);
     }
     transpose_16x16(r);
     UNROLL for (size_t i = 0; i < 16; i++) v[g][i] = r[i];
@@ -141,18 +151,20 @@ static NOINLINE bool unpack_64_rows(const uint8_t* w, size_t row_bytes, size_t b
   for (size_t i = 0; i < kTriples / 4; i++, triples += 4) {
     __m512i e[4];
     UNROLL for (int g = 0; g < 4; g++) e[g] = _mm512_permutexvar_epi8(v[g][i], entry);
+    three = _mm512_ternarylogic_epi64(three, e[0], e[1], 0xfe);
+    three = _mm512_ternarylogic_epi64(three, e[2], e[3], 0xfe);
     UNROLL for (int j = 0; j < 2; j++) {  // bytes j and j + 2
-      const __m512i a = j ? _mm512_mask_blend_epi8(odd, _mm512_srli_epi16(e[0], 8), e[2])
-                          : _mm512_mask_blend_epi8(odd, e[0], _mm512_slli_epi16(e[2], 8));
-      const __m512i b = j ? _mm512_mask_blend_epi8(odd, _mm512_srli_epi16(e[1], 8), e[3])
-                          : _mm512_mask_blend_epi8(odd, e[1], _mm512_slli_epi16(e[3], 8));
+      const __m512i a = j ? _mm512_mask_blend_epi8(odd, right(e[0], 8), e[2])
+                          : _mm512_mask_blend_epi8(odd, e[0], left(e[2], 8));
+      const __m512i b = j ? _mm512_mask_blend_epi8(odd, right(e[1], 8), e[3])
+                          : _mm512_mask_blend_epi8(odd, e[1], left(e[3], 8));
       const __mmask32 high = 0xaaaaaaaa;
       _mm512_store_si512(triples[j], _mm512_mask_blend_epi16(high, a, _mm512_slli_epi32(b, 16)));
       _mm512_store_si512(triples[j + 2],
                          _mm512_mask_blend_epi16(high, _mm512_srli_epi32(a, 16), b));
     }
   }
-  return _mm512_test_epi8_mask(three, _mm512_set1_epi8(0x55));
+  return _mm512_movepi8_mask(three);
 }
 
 // One block of 256 outputs by one of 256 columns, from column k on: 4 panels.
@@ -170,8 +182,6 @@ static NOINLINE bool unpack_256_columns(const uint8_t* w, size_t row_bytes, size
     interleave_4(of, v[0], 128);
     UNROLL for (int h = 0; h < 2; h++) {
       const __m512i x = _mm512_load_si512(v[2 * h]), y = _mm512_load_si512(v[2 * h + 1]);
-      three = _mm512_ternarylogic_epi64(three, x, _mm512_srli_epi16(x, 1), 0xf8);
-      three = _mm512_ternarylogic_epi64(three, y, _mm512_srli_epi16(y, 1), 0xf8);
       __m512i pairs[2];
       pair(x, y, pairs);
       UNROLL for (int f = 0; f < 4; f++) {
@@ -185,20 +195,22 @@ static NOINLINE bool unpack_256_columns(const uint8_t* w, size_t row_bytes, size
     __m512i x[3];
     UNROLL for (size_t f = 0; f < 3; f++) {
       const __m512i v = _mm512_loadu_si512(column(64 * f + t));
-      three = _mm512_ternarylogic_epi64(three, v, _mm512_srli_epi16(v, 1), 0xf8);
       x[f] = _mm512_permutexvar_epi8(order, v);
     }
-    ROLLED for (int f = 0; f < 4; f++) {
-      const __m512i a = _mm512_srl_epi16(x[0], _mm_cvtsi32_si128(2 * f));
-      const __m512i b = _mm512_slli_epi16(_mm512_srl_epi16(x[1], _mm_cvtsi32_si128(2 * f)), 2);
-      const __m512i c = _mm512_slli_epi16(_mm512_srl_epi16(x[2], _mm_cvtsi32_si128(2 * f)), 4);
-      const __m512i ab = _mm512_ternarylogic_epi64(one, a, b, 0xca);
-      _mm512_store_si512(
-          panels[f].triples[block * kTriples + t],
-          _mm512_permutexvar_epi8(_mm512_ternarylogic_epi64(both, ab, c, 0xca), entry));
+    // Bits 1:0, 3:2 and 5:4 of these are field f.
+    const __m512i a[4] = {x[0], right(x[0], 2), right(x[0], 4), right(x[0], 6)};
+    const __m512i b[4] = {left(x[1], 2), x[1], _mm512_srli_epi16(x[1], 2), right(x[1], 4)};
+    const __m512i c[4] = {_mm512_slli_epi16(x[2], 4), _mm512_slli_epi16(x[2], 2), x[2],
+                          _mm512_srli_epi16(x[2], 2)};
+    UNROLL for (int f = 0; f < 4; f++) {
+      const __m512i ab = _mm512_ternarylogic_epi64(one, a[f], b[f], 0xca);
+      const __m512i e =
+          _mm512_permutexvar_epi8(_mm512_ternarylogic_epi64(both, ab, c[f], 0xca), entry);
+      three = _mm512_or_si512(three, e);
+      _mm512_store_si512(panels[f].triples[block * kTriples + t], e);
     }
   }
-  return _mm512_test_epi8_mask(three, _mm512_set1_epi8(0x55));
+  return _mm512_movepi8_mask(three);
 }
 
 }  // namespace bitnet

@@ -191,10 +191,11 @@ TEST(ternary_gemm, valid_columns) {
 TEST(ternary_gemm, wide) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
-    for (size_t n : {kRowsZen4 - 1, kRowsZen4 + 70}) {
-      CASE("ternary_gemm_%s n %zu", row.isa, n);
+    for (size_t m : {7, 9, 10, 11, 13, 18}) {
+      const size_t n = m % 2 ? kRowsZen4 - 1 : kRowsZen4 + 70;
+      CASE("ternary_gemm_%s m %zu n %zu", row.isa, m, n);
       Random random = {n};
-      Ternary t(18, n, 300);
+      Ternary t(m, n, 300);
       t.fill(&random);
       make_valid(&t.w);
       check_gemm(row, &t);

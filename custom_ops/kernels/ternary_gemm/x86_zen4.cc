@@ -15,7 +15,7 @@ namespace bitnet {
     UNROLL for (size_t h = 0; h < 2; h++) {                                      \
       const __m512i p = _mm512_load_si512(panel->quads[s] + 64 * h);             \
       const __m512i w = _mm512_and_si512(p, three);                              \
-      UNROLL for (size_t m = 0; m < kTokens; m++) {                              \
+      UNROLL for (size_t m = 0; m < M; m++) {                                    \
         const __m512i q = _mm512_set1_epi32(load_4(tables->quads[m] + 4 * (s))); \
         a[m][2 * h] = _mm512_dpbusd_epi32(a[m][2 * h], w, q);                    \
         a[m][2 * h + 1] = _mm512_dpbusd_epi32(a[m][2 * h + 1], p, q);            \
@@ -23,11 +23,18 @@ namespace bitnet {
     }                                                                            \
   } while (0)
 
-// rows[i][0..64) += panel x tables, or = where it is the first.
+// kRows lines of weights that are unpacked next: `wide` lines next to each other in each row.
+struct Ahead {
+  const uint8_t* at;
+  size_t wide, row_bytes;
+};
+
+// rows[i][0..64) += panel x tables, or = where it is the first, for M activation rows.
+template <size_t M>
 static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* tables, bool first,
-                              int32_t* const* rows) {
-  __m512i a[kTokens][4], b[kTokens][2];
-  UNROLL for (size_t m = 0; m < kTokens; m++) {
+                              Ahead ahead, int32_t* const* rows) {
+  __m512i a[M][4], b[M][2];
+  UNROLL for (size_t m = 0; m < M; m++) {
     UNROLL for (size_t j = 0; j < 4; j++) {
       PREFETCH(rows[m] + 16 * j);
       a[m][j] = _mm512_setzero_si512();
@@ -36,10 +43,18 @@ static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* t
   }
   const __m512i three = _mm512_set1_epi8(3);
   const size_t triples = blocks * kTriples, quads = blocks * kQuads;
+  size_t line = 0;
   for (size_t s = 0; s < triples; s++) {
+    if (s < kRows) {
+      PREFETCH_FAR(ahead.at + 64 * line);
+      if (++line == ahead.wide) {
+        ahead.at += ahead.row_bytes;
+        line = 0;
+      }
+    }
     MULTIPLY(s);
     const __m512i e0 = _mm512_load_si512(panel->triples[s]), e1 = _mm512_srli_epi16(e0, 8);
-    UNROLL for (size_t m = 0; m < kTokens; m++) {
+    UNROLL for (size_t m = 0; m < M; m++) {
       __m512i t = _mm512_load_si512(tables->triples[s][m]);
       KEEP(t);
       b[m][0] = _mm512_add_epi16(b[m][0], _mm512_permutexvar_epi16(e0, t));
@@ -47,7 +62,7 @@ static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* t
     }
   }
   ROLLED for (size_t s = triples; s < quads; s++) MULTIPLY(s);
-  UNROLL for (size_t m = 0; m < kTokens; m++) {
+  UNROLL for (size_t m = 0; m < M; m++) {
     const __m512i start = _mm512_set1_epi32(tables->start[m]);
     UNROLL for (size_t h = 0; h < 2; h++) {
       int32_t* to = rows[m] + 32 * h;
@@ -71,8 +86,16 @@ static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* t
 struct Weights {
   const uint8_t* w;
   size_t row_bytes, outputs, count;  // count: columns
+  size_t next;                       // bytes from w to the weights of the next product
   bool (*unpack)(const Weights& weights, size_t block, size_t at, Panel* panels);
 };
+
+// A panel's share of the lines of a block.
+static Ahead lines_of(const Weights& s, size_t block, size_t panel) {
+  if (!s.count) return {s.w + panel * kRows * s.row_bytes + block * kBlockBytes, 1, s.row_bytes};
+  const size_t wide = s.outputs / kBlockK;
+  return {s.w + (block * kBlockK + panel * kRows / wide) * s.row_bytes, wide, s.row_bytes};
+}
 
 static bool unpack_rows(const Weights& s, size_t block, size_t at, Panel* panels) {
   bool invalid = false;
@@ -97,28 +120,33 @@ static NOINLINE bool look_up(const Weights& weights, size_t m, size_t blocks, co
                              size_t q_stride, int32_t* sums, size_t stride) {
   alignas(64) Panel panels[kRowsZen4 / kRows];
   alignas(64) Tables tables;
-  int32_t spare[kRows];  // of activation rows past the last, which is repeated
+  const size_t turns = (m + kTokens - 1) / kTokens;
+  Weights next = weights;
+  next.w += weights.next;
   for (size_t b0 = 0; b0 < blocks; b0 += kDepth) {
     const size_t depth = blocks - b0 < kDepth ? blocks - b0 : kDepth;
     for (size_t b = 0; b < depth; b++) {
       if (weights.unpack(weights, b0 + b, b, panels)) return false;
     }
-    for (size_t m0 = 0; m0 < m; m0 += kTokens) {
-      for (size_t i = 0; i < kTokens; i++) {
-        const size_t at = m0 + i < m ? m0 + i : m - 1;
+    for (size_t turn = 0, m0 = 0; turn < turns; turn++) {
+      const size_t tall = (m - m0) / (turns - turn);  // 3 or 4, as m is at least kLeast
+      for (size_t i = 0; i < tall; i++) {
         tables.start[i] = 0;
         for (size_t b = 0; b < depth; b++) {
-          prepare(q + at * q_stride + (b0 + b) * kBlockK, b, i, &tables);
+          prepare(q + (m0 + i) * q_stride + (b0 + b) * kBlockK, b, i, &tables);
         }
       }
-      build(depth, &tables);
+      build(depth, tall, &tables);
+      const size_t later = b0 + kDepth + turn % kDepth;
       for (size_t n = 0; n < weights.outputs; n += kRows) {
         int32_t* rows[kTokens];
-        for (size_t i = 0; i < kTokens; i++) {
-          rows[i] = m0 + i < m ? sums + (m0 + i) * stride + n : spare;
-        }
-        multiply(depth, panels + n / kRows, &tables, b0 == 0, rows);
+        for (size_t i = 0; i < tall; i++) rows[i] = sums + (m0 + i) * stride + n;
+        const Ahead ahead = later < blocks ? lines_of(weights, later, n / kRows)
+                                           : lines_of(next, turn % kDepth, n / kRows);
+        (tall == 3 ? multiply<3> : multiply<4>)(depth, panels + n / kRows, &tables, b0 == 0, ahead,
+                                                rows);
       }
+      m0 += tall;
     }
   }
   return true;
@@ -129,7 +157,7 @@ void ternary_gemm_zen4(size_t m, size_t n, size_t blocks, const int8_t* q, const
   const size_t row_bytes = blocks * kBlockBytes;
   for (size_t outputs; n; n -= outputs, w += outputs * row_bytes, sums += outputs) {
     outputs = n < kRowsZen4 ? n / kRows * kRows : kRowsZen4;
-    const Weights weights = {w, row_bytes, outputs, 0, unpack_rows};
+    const Weights weights = {w, row_bytes, outputs, 0, outputs * row_bytes, unpack_rows};
     if (m >= kLeast && outputs && look_up(weights, m, blocks, q, blocks * kBlockK, sums, stride)) {
       continue;
     }
@@ -143,7 +171,8 @@ void ternary_columns_gemm_zen4(size_t m, size_t count, size_t blocks, const int8
   constexpr size_t kMost = kRowsZen4 / kBlockK;
   for (size_t wide; blocks; blocks -= wide, w += wide * kBlockBytes, sums += wide * kBlockK) {
     wide = blocks < kMost ? blocks : kMost;
-    const Weights weights = {w, row_bytes, wide * kBlockK, count, unpack_columns};
+    const Weights weights = {w,     row_bytes,          wide * kBlockK,
+                             count, wide * kBlockBytes, unpack_columns};
     if (m >= kLeast && count &&
         look_up(weights, m, (count + kBlockK - 1) / kBlockK, q, q_stride, sums, stride)) {
       continue;

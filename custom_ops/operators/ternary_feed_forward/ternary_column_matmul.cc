@@ -49,6 +49,31 @@ size_t union_of(const Int8Rows& rows, size_t k, int32_t* index) {
   return count;
 }
 
+// Many activation rows, where sums are in place.
+void wide(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
+  const size_t row_bytes = blocks_of(op.n) * kBlockBytes;
+  for (size_t first = 0; first < op.m; first += kSlab) {
+    const size_t m = smaller(kSlab, op.m - first);
+    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool);
+    const size_t width = rows.blocks * kBlockK;
+    const size_t most = padded(in_place_rows(kernels, m, op.k, op.n), kBlockK);
+    const size_t across = parts(op.n, most);
+    parallel(pool, across * parts(m, kInPlaceTall), [&](size_t task) {
+      const size_t n0 = task % across * most, i0 = task / across * kInPlaceTall;
+      const size_t tall = smaller(kInPlaceTall, m - i0), count = smaller(most, op.n - n0);
+      float* y = op.y + (first + i0) * op.n + n0;
+      int32_t* sums = reinterpret_cast<int32_t*>(y);
+      kernels.ternary_columns_gemm(tall, op.k, count / kBlockK, rows.q + i0 * width, width,
+                                   rows.q_sums + i0, op.w + n0 / kBlockK * kBlockBytes, row_bytes,
+                                   sums, op.n);
+      for (size_t i = 0; i < tall; i++) {
+        kernels.scale_sums_each(count, sums + i * op.n, op.scales + n0 * sizeof(float),
+                                rows.act_scales[i0 + i], y + i * op.n);
+      }
+    });
+  }
+}
+
 // Few activation rows: a column is read once for all of them. Unless they skip an eighth of the
 // columns together, all are read, and q is taken as it is.
 // Scratch: sums [kMaxParts, m, padded n], index [k + 1], values [m, padded k], and int8_rows.
@@ -62,6 +87,7 @@ void several(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratc
   const Int8Rows rows = int8_rows(kernels, op.x, m, op.k, values + m * width, pool);
   size_t count = union_of(rows, op.k, index);
   const bool all = count > op.k / 8 * 7;
+  if (all && m > kernels.few_rows && op.n % kBlockK == 0) return wide(kernels, op, scratch, pool);
   if (all) count = op.k;
   add_to(op.skipped, (op.k - count) * row_bytes);
   const size_t worth = count * row_bytes / kTaskBytes + 1;
@@ -94,31 +120,6 @@ void several(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratc
     }
     kernels.scale_sums_each(op.n, total, op.scales, rows.act_scales[i], op.y + i * op.n);
   });
-}
-
-// Many activation rows, where sums are in place.
-void wide(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
-  const size_t row_bytes = blocks_of(op.n) * kBlockBytes;
-  for (size_t first = 0; first < op.m; first += kSlab) {
-    const size_t m = smaller(kSlab, op.m - first);
-    const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool);
-    const size_t width = rows.blocks * kBlockK;
-    const size_t most = padded(in_place_rows(kernels, m, op.k, op.n), kBlockK);
-    const size_t across = parts(op.n, most);
-    parallel(pool, across * parts(m, kInPlaceTall), [&](size_t task) {
-      const size_t n0 = task % across * most, i0 = task / across * kInPlaceTall;
-      const size_t tall = smaller(kInPlaceTall, m - i0), count = smaller(most, op.n - n0);
-      float* y = op.y + (first + i0) * op.n + n0;
-      int32_t* sums = reinterpret_cast<int32_t*>(y);
-      kernels.ternary_columns_gemm(tall, op.k, count / kBlockK, rows.q + i0 * width, width,
-                                   rows.q_sums + i0, op.w + n0 / kBlockK * kBlockBytes, row_bytes,
-                                   sums, op.n);
-      for (size_t i = 0; i < tall; i++) {
-        kernels.scale_sums_each(count, sums + i * op.n, op.scales + n0 * sizeof(float),
-                                rows.act_scales[i0 + i], y + i * op.n);
-      }
-    });
-  }
 }
 
 // Scratch of `many`: sums [kWorkers, kBlockTall, 256], and that of int8_rows.

@@ -42,7 +42,7 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, co
 // The same, where sums of gate are in place, and those of up in the scratch of the task's worker.
 void wide(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   int32_t* room = static_cast<int32_t*>(scratch);
-  constexpr size_t own = kInPlaceTall * kRowsZen4;
+  const size_t own = smaller(op.m, kInPlaceTall) * kRowsZen4;
   for (size_t first = 0; first < op.m; first += kSlab) {
     const size_t m = smaller(kSlab, op.m - first);
     const Int8Rows rows =
@@ -100,14 +100,14 @@ void many(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
 }  // namespace
 
 size_t ternary_gated_matmul_scratch(size_t m, size_t k) {
-  const size_t sums = m > kFewActivations ? kWorkers * kInPlaceTall * kRowsZen4 : 0;
+  const size_t sums = m > kFewLeast ? kWorkers * smaller(m, kInPlaceTall) * kRowsZen4 : 0;
   return sums * sizeof(int32_t) + int8_rows_scratch(m, k);
 }
 
 void ternary_gated_matmul(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch,
                           const Pool& pool) {
   if (op.n == 0) return;
-  if (op.m <= kFewActivations) return few(kernels, op, scratch, pool);
+  if (op.m <= kernels.few_rows) return few(kernels, op, scratch, pool);
   if (in_place(kernels)) return wide(kernels, op, scratch, pool);
   many(kernels, op, scratch, pool);
 }

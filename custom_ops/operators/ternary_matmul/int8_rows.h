@@ -18,6 +18,7 @@ constexpr size_t kWidest = 1024;         // weight rows of one rectangle at most
 constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
 constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
 constexpr size_t kAhead = 8;             // rows of results that are prefetched ahead
+constexpr size_t kFewWide = 768;         // weight rows that are worth a task of few activation rows
 constexpr size_t kInPlaceTall = 128;     // activation rows of a rectangle whose sums are in place
 constexpr size_t kTasks = 8;             // that keep some threads busy
 static_assert(kTall * kTileN <= kSums, "a rectangle of one tile fits");
@@ -92,7 +93,9 @@ inline bool in_place(const Kernels& kernels) { return kernels.gemm_rows > kTileN
 
 // Weight rows of a rectangle in place, for m activation rows.
 inline NOINLINE size_t in_place_rows(const Kernels& kernels, size_t m, size_t k, size_t n) {
-  const size_t down = parts(m, kInPlaceTall), worth = m * n * k / kTaskWork + 1;
+  const size_t down = parts(m, kInPlaceTall);
+  const size_t worth =
+      smaller(m * n * k / kTaskWork + 1, m > kFewActivations ? n : n / kFewWide + 1);
   const size_t across = larger(parts(n, kernels.gemm_rows), parts(smaller(worth, kTasks), down));
   return padded(parts(n, across), 2 * kTileN);
 }

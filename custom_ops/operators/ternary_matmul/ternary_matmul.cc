@@ -75,7 +75,7 @@ void ternary_matmul_of(const RowNorm& norm, const Kernels& kernels, const Ternar
     const size_t m = smaller(kSlab, op.m - first);
     const Int8Rows rows = int8_rows(kernels, op.x + first * op.k, m, op.k, scratch, pool, norm);
     float* y = op.y + first * op.n;
-    if (m <= kFewActivations)
+    if (m <= kernels.few_rows)
       few(kernels, op, rows, y, pool);
     else
       gemm(kernels, op, rows, y, pool);
