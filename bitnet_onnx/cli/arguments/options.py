@@ -89,8 +89,8 @@ NUMBERS: dict[str, tuple[type, str]] = {
     ),
     "--max-matching-ngram-size": (
         int,
-        "with --prompt-lookup-num-tokens: look up the first place of this many last tokens at most, "
-        "as transformers does; default: follow a text past its changes",
+        "with --prompt-lookup-num-tokens: look up the first place of this many last tokens at "
+        "most, as transformers does; default: follow a text past its changes",
     ),
     "--seed": (int, "with --do-sample: the same seed gives the same text"),
 }
