@@ -4,24 +4,26 @@ Rows that run are the first ones, side by side, so a step feeds exactly them. On
 is filled with a prompt, part by part between the steps. Where a row leaves, the last one that runs
 takes its place. Knows the session and its cache; does not know queues or threads.
 
-A row's numbers do not depend on other rows, on the parts of its prompt, or on who computed its
+A row's numbers do not depend on other rows, drafts, the parts of its prompt, or who computed its
 beginning, so its ids are those of ``generate`` alone. Where the session's numbers depend on how
 many positions a call has, each call is one that ``generate`` makes: a step for each row, whole
-chunks of prompts, no beginnings of others; this is slower, and the ids are the same.
+chunks of prompts, no drafts, no beginnings of others; this is slower, and the ids are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import BitNetError, SessionError
+from ..generation.strategies.drafts import Drafts
 from ..runtime.session import Session
 from ..runtime.steps import CHUNK
 from .active import Active, as_error
+from .drafting import Checked, Drafting, Step, keep, plain
 from .pace import Pace
 from .prefix_files import load_prefixes, save_prefixes
 from .prefixes import Prefixes, shared
@@ -53,6 +55,7 @@ class Batch:
         self._session, self._rows, self._clock, self._ended = session, rows, clock, ended
         self._exact, self._layers = session.exact_in_groups, session.artifact.num_hidden_layers
         self._pace = Pace(chunk)
+        self._drafting = Drafting(session.context_length)
         self._prefixes = Prefixes(prefix_bytes) if self._exact and prefix_bytes else None
         self._running: list[Active] = []  # by their rows
         self._filling: Active | None = None
@@ -63,15 +66,12 @@ class Batch:
         self._folder = prefix_folder
         self._claim()
         try:
-            self._load()
+            if self._folder is not None and self._prefixes is not None:
+                load_prefixes(self._folder, self._lease, self._prefixes)
+                self.stats.prefix_bytes = self._prefixes.bytes
         except BaseException:
             self._lease.release()
             raise
-
-    def _load(self) -> None:
-        if self._folder is not None and self._prefixes is not None:
-            load_prefixes(self._folder, self._lease, self._prefixes)
-            self.stats.prefix_bytes = self._prefixes.bytes
 
     def _claim(self) -> None:
         self._lease = self._session.claim()
@@ -115,6 +115,7 @@ class Batch:
         prompt = active.row.prompt
         self._filling, self._place, self._begun = active, len(self._running), self._clock()
         active.start()
+        self._drafting.begin()
         self.stats.prompt_tokens += len(prompt)
         try:
             cached = self._reused(np.array(prompt[:-1], np.int64))
@@ -170,13 +171,11 @@ class Batch:
 
     def _fed(self, part: list[int], last: bool) -> np.ndarray | None:
         """Append a part of the prompt; return the logits after the last one."""
-        if last:
-            return self._lease.prefill(part, self._place)
-        if self._exact:
+        if self._exact and not last:
             self._lease.append(part, self._place)
-        else:
-            self._lease.prefill(part, self._place)
-        return None
+            return None
+        logits = self._lease.prefill(part, self._place)
+        return logits if last else None
 
     def _join(self, active: Active, logits: np.ndarray, now: float) -> None:
         """Choose the first id of a filled row, which runs from now on."""
@@ -189,41 +188,56 @@ class Batch:
         self._filling = None
 
     def step(self) -> None:
-        """Compute one id for each running row."""
-        rows = range(len(self._running))
-        if not rows:
+        """Compute an id for each running row, and more where it goes on as was drafted."""
+        if not (rows := range(len(self._running))):
             return
         start = self._clock()
         try:
-            logits = self._decoded([active.row.result.ids[-1] for active in self._running])
+            drafts, logits = self._computed()
         except MemoryError as error:  # the cache grows for the longest row
             longest = max(rows, key=self._lease.lengths.__getitem__)
             self._ended(self._running[longest], "error", as_error(error))
             self._leave(longest)
             return
         now = self._clock()
-        self._pace.stepped(len(rows), now - start)
-        self.stats.decode_seconds += now - start
-        self.stats.steps += 1
-        self.stats.row_steps += len(rows)
-        leaving = []
+        if not any(each.ids for each in drafts):
+            self._pace.stepped(len(rows), now - start)
+        self.stats.stepped(len(rows), now - start)
+        leaving, checked = list[int](), list[Checked]()
         for row, active in enumerate(self._running):
             active.row.result.decode_seconds += now - start
-            reason, failed = self._chosen(active, logits[row], now)
+            before = len(active.row.result.ids)
+            reason, failed = self._checked(row, drafts[row], logits[row], now)
+            checked.append(Checked(drafts[row], active.row.result.ids[before:]))
             if reason:
                 self._ended(active, reason, failed)
                 leaving.append(row)
+        self._drafting.learn(checked, now - start)
         begun = self._clock()
         for row in reversed(leaving):
             self._leave(row)
         self._late = self._clock() - begun > (now - start) / 2
 
-    def _decoded(self, ids: list[int]) -> Sequence[np.ndarray] | np.ndarray:
-        """Append an id to each running row; return the logits of each."""
+    def _computed(self) -> Step:
         if self._exact:
-            return self._lease.decode(ids, range(len(ids)))
-        decode = self._lease.decode
-        return [decode([token], range(row, row + 1))[0] for row, token in enumerate(ids)]
+            # While a prompt is computed, running answers wait for its parts, and for nothing else.
+            return self._drafting.step(self._lease, self._running, drafts=not self.filling)
+        ids = [active.row.result.ids[-1] for active in self._running]
+        return plain([self._lease.decode([id_], range(i, i + 1))[0] for i, id_ in enumerate(ids)])
+
+    def _checked(
+        self, row: int, drafts: Drafts, logits: np.ndarray, now: float
+    ) -> tuple[str | None, BitNetError | None]:
+        """Choose a row's ids, as far as they are its drafts, and the next; return why it ends."""
+        active = self._running[row]
+        for place in range(len(drafts.ids) + 1):
+            reason, error = self._chosen(active, logits[place], now)
+            if reason or [active.row.result.ids[-1]] != [*drafts.ids[place : place + 1]]:
+                break
+        if drafts.ids:
+            keep(self._lease, row, active, drafts, place)
+            self.stats.checked(len(drafts.ids), place)
+        return reason, error
 
     def _chosen(
         self, active: Active, logits: np.ndarray, now: float
