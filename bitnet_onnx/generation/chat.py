@@ -19,14 +19,13 @@ from .extras import Extras, of_call
 from .leases import SessionLike
 from .loop import check_stream
 from .rows import GenerationResult
-from .strategies.speculation import may_look_up
+from .strategies.speculation import LOOKED_UP, may_look_up
 from .text import TextStream, text_stream
 
 __all__ = ["Chat", "Turn"]
 
 # Drafts of prompt lookup: as they are tried as far as they pay, text that repeats nothing loses a
 # hundredth.
-LOOKED_UP = 10
 _TAIL = 16  # ids of a prompt that decide how the text after it begins
 
 

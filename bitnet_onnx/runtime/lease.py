@@ -31,8 +31,8 @@ class Lease(User):
     Once another user has taken the session over, each of them raises SessionError. Its
     batch_size, lengths, ids, reset, prefill, prefill_rows, decode, truncate, reorder, save,
     load, hidden_states and early_logits are those of the Session; ``score`` computes all its ids in
-    one call. ``append`` to ``copy`` are for who has texts of several users in the rows: each row
-    comes, goes and moves alone.
+    one call. ``score_rows`` and ``append`` to ``copy`` are for who has texts of several users in
+    the rows: each row comes, goes and moves alone.
     """
 
     def __init__(self, call: Caller) -> None:
@@ -61,6 +61,19 @@ class Lease(User):
 
     def score(self, ids: Ids, row: int = 0) -> np.ndarray:
         return self._call(self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row))
+
+    def score_rows(self, prompts: Sequence[Ids], first: int = 0) -> np.ndarray:
+        """Append ids to neighbours in one call; return the logits [rows, S, V] after each.
+
+        Each of the rows has room for as many as the longest list; logits after a shorter one mean
+        nothing.
+        """
+        return self._call(
+            self,
+            lambda steps: steps.score_rows(
+                [steps.checked(ids, first + row) for row, ids in enumerate(prompts)], first
+            ),
+        )
 
     def prefill_states(self, ids: Ids, row: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Append ids to a row; return the logits [V] after the last id, and the head's input [S, H]

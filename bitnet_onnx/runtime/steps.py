@@ -172,17 +172,24 @@ class Steps:
 
     def score(self, chunk: np.ndarray, row: int) -> np.ndarray:
         """Append checked ids to a row in one step and return the logits [S, V] after each id."""
-        row = index(row)  # of any kind of integer: ``checked`` has seen it
-        self.cache.make_room(len(chunk), row)
-        past = self.cache.lengths[row]
-        self.cache.reserve(past + len(chunk))
-        logits = np.empty((1, len(chunk), self.vocab_size), dtype=np.float32)
-        states = self.states.room(1, len(chunk))
-        self._feed(chunk[None], slice(row, row + 1), [past + len(chunk)], self._all, logits, states)
-        self.cache.extend({row: chunk})
+        self.cache.make_room(len(chunk), index(row))
+        return np.squeeze(self.score_rows([chunk], index(row)), 0)
+
+    def score_rows(self, new: Sequence[np.ndarray], first: int) -> np.ndarray:
+        """Append checked ids to neighbours in one step; return logits [rows, S, V].
+
+        All have room for S, the most ids of one; those of a row with fewer end with no meaning.
+        """
+        cache, width = self.cache, max(map(len, new))
+        rows = slice(first, first + len(new))
+        cache.reserve(max(filled := [length + width for length in cache.lengths[rows]]))
+        ids = np.stack([np.pad(each, (0, width - len(each))) for each in new])
+        logits = np.empty((len(new), width, self.vocab_size), dtype=np.float32)
+        states = self.states.room(len(new), width)
+        self._feed(ids, rows, filled, self._all, logits, states)
+        cache.extend({first + row: each for row, each in enumerate(new)})
         self.states.last = states
-        found: np.ndarray = logits[0]
-        return found
+        return logits
 
     def decode(self, ids: Ids, rows: range | None = None) -> np.ndarray:
         """Append one id to every row; return logits [batch, V], valid until the next call.

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import BitNetError, GenerationError
 from ..generation.model import Model
 from ..generation.rows import FinishReason, Row, rows_of
+from ..generation.strategies.speculation import looked_up, lookup
 from ..generation.text import Writer, prepared
 from .requests import End, Event, Request, Token, check_request
 
@@ -44,6 +45,9 @@ class Active:
         self.cancelled = threading.Event()
         self._writer = Writer(tokenizer, config)
         self._context = session.context_length
+        self.drafts = looked_up(config, extras)
+        """How many are checked at a time at most."""
+        self.lookup = lookup(config) if self.drafts else None
         self._started = 0.0
 
     @property
@@ -54,6 +58,8 @@ class Active:
     def start(self) -> None:
         """Take the time from which max_time counts."""
         self._started = perf_counter()
+        if self.lookup is not None:
+            self.lookup.start(self.row.past)
 
     def take(self, logits: np.ndarray, now: float) -> str | None:
         """Choose the next id from logits [vocab], and send it; return why it is the last one."""

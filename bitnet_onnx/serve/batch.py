@@ -4,24 +4,26 @@ Rows that run are the first ones, side by side, so a step feeds exactly them. On
 is filled with a prompt, part by part between the steps. Where a row leaves, the last one that runs
 takes its place. Knows the session and its cache; does not know queues or threads.
 
-A row's numbers do not depend on other rows, on the parts of its prompt, or on who computed its
+A row's numbers do not depend on other rows, drafts, the parts of its prompt, or who computed its
 beginning, so its ids are those of ``generate`` alone. Where the session's numbers depend on how
 many positions a call has, each call is one that ``generate`` makes: a step for each row, whole
-chunks of prompts, no beginnings of others; this is slower, and the ids are the same.
+chunks of prompts, no drafts, no beginnings of others; this is slower, and the ids are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import BitNetError, SessionError
+from ..generation.strategies.drafts import Drafts
 from ..runtime.session import Session
 from ..runtime.steps import CHUNK
 from .active import Active, as_error
+from .drafting import Checked, Drafting, keep
 from .pace import Pace
 from .prefix_files import load_prefixes, save_prefixes
 from .prefixes import Prefixes, shared
@@ -53,6 +55,7 @@ class Batch:
         self._session, self._rows, self._clock, self._ended = session, rows, clock, ended
         self._exact, self._layers = session.exact_in_groups, session.artifact.num_hidden_layers
         self._chunk, self._pace = chunk, Pace(chunk)
+        self._drafting = Drafting(session.context_length)
         self._prefixes = Prefixes(prefix_bytes) if self._exact and prefix_bytes else None
         self._running: list[Active] = []  # by their rows
         self._filling: Active | None = None
@@ -63,15 +66,12 @@ class Batch:
         self._folder = prefix_folder
         self._claim()
         try:
-            self._load()
+            if self._folder is not None and self._prefixes is not None:
+                self._loaded = load_prefixes(self._folder, self._lease, self._prefixes)
+                self.stats.prefix_bytes = self._prefixes.bytes
         except BaseException:
             self._lease.release()
             raise
-
-    def _load(self) -> None:
-        if self._folder is not None and self._prefixes is not None:
-            self._loaded = load_prefixes(self._folder, self._lease, self._prefixes)
-            self.stats.prefix_bytes = self._prefixes.bytes
 
     def _claim(self) -> None:
         self._lease = self._session.claim()
@@ -99,8 +99,7 @@ class Batch:
         left = self._chunk
         if self._filling is not None:
             left = len(self._filling.row.prompt) - self._lease.lengths[self._place]
-        passed = self._clock() - self._sent
-        found = self._pace.positions(len(self._running), passed, left)
+        found = self._pace.positions(len(self._running), self._clock() - self._sent, left)
         return min(found, self._room - self._pace.fed)
 
     def tidy(self) -> None:
@@ -111,10 +110,9 @@ class Batch:
         if self._filling is not None:  # where rows have left; not once it is full, and longer
             self._move(self._place, len(self._running))
             self._place = len(self._running)
-        try:
+        widened = False
+        with suppress(MemoryError):  # whoever needs the room ends then
             widened = self._lease.widen(AHEAD)
-        except MemoryError:  # whoever needs the room ends then
-            widened = False
         # So few that all layers have grown before the room is needed.
         self._room = max(AHEAD // self._layers, 1) if widened else self._chunk
 
@@ -123,6 +121,7 @@ class Batch:
         prompt = active.row.prompt
         self._filling, self._place, self._begun = active, len(self._running), self._clock()
         active.start()
+        self._drafting.begin()
         self.stats.prompt_tokens += len(prompt)
         try:
             cached = self._reused(np.array(prompt[:-1], np.int64))
@@ -139,14 +138,12 @@ class Batch:
         """
         if self._prefixes is None:
             return 0
-        lease, found, source = self._lease, self._prefixes.find(wanted), None
-        length, held = found.length, lease.lengths
-        for row, other in enumerate(self._running):
-            common = shared(wanted, np.array(other.ids[: held[row]], np.int64))
-            if common > length:
-                length, source = common, row
-        if source is not None:
-            lease.copy(source, self._place, length)
+        lease, found = self._lease, self._prefixes.find(wanted)
+        rows = (other.ids[:held] for other, held in zip(self._running, lease.lengths, strict=False))
+        common = [shared(wanted, np.array(ids, np.int64)) for ids in rows]
+        length = max([found.length, *common])
+        if length > found.length:
+            lease.copy(common.index(length), self._place, length)
         elif length:
             lease.fill(wanted[:length], found.write, self._place)
         return length
@@ -168,8 +165,7 @@ class Batch:
         except Exception as error:  # MemoryError, where the cache grows
             self._leave_filling("error", as_error(error))
             return
-        now = self._clock()
-        running = len(self._running)
+        now, running = self._clock(), len(self._running)
         self.stats.prefill_seconds += now - start
         if logits is not None:
             active.row.result.prefill_seconds = now - self._begun
@@ -178,13 +174,11 @@ class Batch:
 
     def _fed(self, part: list[int], last: bool) -> np.ndarray | None:
         """Append a part of the prompt; return the logits after the last one."""
-        if last:
-            return self._lease.prefill(part, self._place)
-        if self._exact:
+        if self._exact and not last:
             self._lease.append(part, self._place)
-        else:
-            self._lease.prefill(part, self._place)
-        return None
+            return None
+        logits = self._lease.prefill(part, self._place)
+        return logits if last else None
 
     def _join(self, active: Active, logits: np.ndarray, now: float) -> None:
         """Choose the first id of a filled row, which runs from now on."""
@@ -199,41 +193,51 @@ class Batch:
         self._filling = None
 
     def step(self) -> None:
-        """Compute one id for each running row."""
-        rows = range(len(self._running))
-        if not rows:
+        """Compute an id for each running row, and more where it goes on as was drafted."""
+        if not (rows := range(len(self._running))):
             self._pace.stepped(0, 0.0)
             return
-        start = self._clock()
+        lease, start = self._lease, self._clock()
         try:
-            logits = self._decoded([active.row.result.ids[-1] for active in self._running])
+            # While a prompt is computed, running answers wait for its parts, and for nothing else.
+            may_draft = self._exact and not self.filling
+            drafts, logits = self._drafting.step(lease, self._running, self._exact, may_draft)
         except MemoryError as error:  # the cache grows for the longest row
-            longest = max(rows, key=self._lease.lengths.__getitem__)
+            longest = max(rows, key=lease.lengths.__getitem__)
             self._ended(self._running[longest], "error", as_error(error))
             self._leave(longest)
             return
         now = self._clock()
-        self.stats.decode_seconds += now - start
-        self.stats.steps += 1
-        self.stats.row_steps += len(rows)
-        leaving = []
+        self.stats.stepped(len(rows), now - start)
+        leaving, checked = list[int](), list[Checked]()
         for row, active in enumerate(self._running):
             active.row.result.decode_seconds += now - start
-            reason, failed = self._chosen(active, logits[row], now)
+            before = len(active.row.result.ids)
+            reason, failed = self._checked(row, drafts[row], logits[row], now)
+            checked.append(Checked(drafts[row], active.row.result.ids[before:]))
             if reason:
                 self._ended(active, reason, failed)
                 leaving.append(row)
+        self._drafting.learn(checked, now - start)
         self._sent = self._clock()
-        self._pace.stepped(len(rows), self._sent - start)
+        is_usual = not any(each.ids for each in drafts)
+        self._pace.stepped(len(rows) if is_usual else 0, self._sent - start)
         for row in reversed(leaving):
             self._leave(row)
 
-    def _decoded(self, ids: list[int]) -> Sequence[np.ndarray] | np.ndarray:
-        """Append an id to each running row; return the logits of each."""
-        if self._exact:
-            return self._lease.decode(ids, range(len(ids)))
-        decode = self._lease.decode
-        return [decode([token], range(row, row + 1))[0] for row, token in enumerate(ids)]
+    def _checked(
+        self, row: int, drafts: Drafts, logits: np.ndarray, now: float
+    ) -> tuple[str | None, BitNetError | None]:
+        """Choose a row's ids, as far as they are its drafts, and the next; return why it ends."""
+        active = self._running[row]
+        for place in range(len(drafts.ids) + 1):
+            reason, error = self._chosen(active, logits[place], now)
+            if reason or [active.row.result.ids[-1]] != [*drafts.ids[place : place + 1]]:
+                break
+        if drafts.ids:
+            keep(self._lease, row, active, drafts, place)
+            self.stats.checked(len(drafts.ids), place)
+        return reason, error
 
     def _chosen(
         self, active: Active, logits: np.ndarray, now: float

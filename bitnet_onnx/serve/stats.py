@@ -21,6 +21,10 @@ class Stats:
     new_tokens: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
+    drafted_tokens: int = 0
+    """Drafts that were checked."""
+    accepted_tokens: int = 0
+    """Of them, those that were kept."""
     steps: int = 0
     row_steps: int = 0
     """The rows of all steps: divided by ``steps``, how full the batch was."""
@@ -29,3 +33,14 @@ class Stats:
     queued: int = 0
     prefix_bytes: int = 0
     """What kept beginnings take."""
+
+    def stepped(self, rows: int, seconds: float) -> None:
+        """Count a step of so many rows."""
+        self.decode_seconds += seconds
+        self.steps += 1
+        self.row_steps += rows
+
+    def checked(self, drafted: int, accepted: int) -> None:
+        """Count the drafts of a row that a step has checked."""
+        self.drafted_tokens += drafted
+        self.accepted_tokens += accepted

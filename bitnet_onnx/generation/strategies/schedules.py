@@ -6,10 +6,11 @@ Knows what became of drafts and how long calls took; does not know ids or sessio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from .drafts import Outcome
 
-__all__ = ["Constant", "Economy", "Heuristic"]
+__all__ = ["Constant", "Economy", "Heuristic", "Luck"]
 
 
 class Constant:
@@ -43,6 +44,9 @@ CREDIT = 8.0  # steps of former gains that may be lost again
 FORGET = 0.95  # weight of what is known of a kind, from draft to draft
 HOPE = 0.8  # the chance of a draft of a kind of which nothing is known, counted as one draft
 WEIGHT = 4.0  # drafts that a given hope counts as
+Luck = dict[int, tuple[float, float]]  # drafts accepted and refused, by kind
+PRUDENCE = 1.15  # times that more positions are taken to cost where chances are hopes
+ANEW = 0.3  # weight of what other texts have shown of a kind that has a hope
 UNLIKELY = 0.02  # drafts that pay nothing
 WIDTH = 0.2  # steps that one more position of a call costs, where nothing was measured
 
@@ -54,53 +58,81 @@ class Economy:
     a few are tried again, but only as far as a hundredth of all time pays for it.
     """
 
-    def __init__(self, hopes: Mapping[int, float] | None = None) -> None:
-        """hopes: the chances of a draft by its kind, after those before it were accepted."""
+    def __init__(self, hopes: Mapping[int, float] | None = None, luck: Luck | None = None) -> None:
+        """hopes: the chances of a draft by its kind, after those before it were accepted.
+
+        luck: what came of drafts, where another one learns it, too.
+        """
         self._hopes = hopes or {}
         self._step: float | None = None  # seconds
         self._costs: dict[int, float] = {1: 1.0}  # steps, by the positions of a call
         self._drafting = 0.0  # steps for each draft
-        self._luck: dict[int, tuple[float, float]] = {}  # drafts accepted and refused, by kind
+        self._luck = {} if luck is None else luck
         self._spent = self._lost = 0.0  # steps
 
+    def begin(self) -> None:
+        """Begin another text, which may repeat more or less than those before."""
+        for kind in self._luck.keys() & self._hopes.keys():
+            accepted, refused = self._luck[kind]
+            self._luck[kind] = accepted * ANEW, refused * ANEW
+
     def most(self, kinds: Sequence[int]) -> int:
-        if self._step is None or not kinds:
+        return self.most_of([kinds])
+
+    def most_of(self, rows: Sequence[Sequence[int]], bound: float = inf) -> int:
+        """Return how many drafts to check of each of several rows that share a call.
+
+        rows: the kinds of each row's drafts; a row that has fewer costs as much. bound: the most
+        steps that the call may take.
+        """
+        if self._step is None or not any(rows):
             return 0
         # A wider call than any before may cost more than expected: it is twice as wide at most.
-        ids = together = best = 1.0
-        count = 0
-        for drafts, kind in enumerate(kinds[: 2 * max(self._costs) - 1], 1):
-            together *= self._chance(kind)
-            if together < UNLIKELY:
+        widest = min(max(map(len, rows)), 2 * max(self._costs) - 1)
+        chances, count = [1.0] * len(rows), 0
+        ids = best = float(len(rows))
+        prudence = PRUDENCE if self._hopes else 1.0
+        for drafts in range(1, widest + 1):
+            for row, kinds in enumerate(rows):
+                chances[row] *= self._chance(kinds[drafts - 1]) if drafts <= len(kinds) else 0.0
+            if max(chances) < UNLIKELY:
                 break
-            ids += together
-            if (speed := ids / self._cost(drafts)) > best:
+            ids += sum(chances)
+            if (speed := ids / (1 + prudence * (self._cost(drafts) - 1))) > best:
                 best, count = speed, drafts
-        affordable = LOSS * self._spent + FREE - self._lost
+        affordable = min(LOSS * self._spent + FREE - self._lost, bound - 1)
         while count and self._cost(count) - 1 > affordable:
             count -= 1
-        if not count and (known := self._luck.get(kinds[0])):  # one day it may be worth another try
-            self._luck[kinds[0]] = known[0] * FORGET**0.2, known[1] * FORGET**0.2
+        if not count:  # one day it may be worth another try
+            for kind in {kinds[0] for kinds in rows if kinds} & self._luck.keys():
+                accepted, refused = self._luck[kind]
+                self._luck[kind] = accepted * FORGET**0.2, refused * FORGET**0.2
         return count
 
     def learn(self, outcome: Outcome) -> None:
-        drafted, seconds = outcome.drafted, outcome.seconds
-        for place, kind in enumerate(outcome.kinds[: outcome.right + outcome.missed]):
-            accepted, refused = (FORGET * part for part in self._luck.get(kind, (0.0, 0.0)))
-            came = place < outcome.right
-            self._luck[kind] = accepted + came, refused + (not came)
+        self.learn_of([outcome])
+
+    def learn_of(self, outcomes: Sequence[Outcome]) -> None:
+        """Take what became of the drafts of rows that shared a call."""
+        for outcome in outcomes:
+            for place, kind in enumerate(outcome.kinds[: outcome.right + outcome.missed]):
+                accepted, refused = (FORGET * part for part in self._luck.get(kind, (0.0, 0.0)))
+                came = place < outcome.right
+                self._luck[kind] = accepted + came, refused + (not came)
+        drafted, seconds = max(each.drafted for each in outcomes), outcomes[0].seconds
         if not drafted:
             self._step = seconds if self._step is None else _nearer(self._step, seconds)
         if self._step is None or self._step <= 0:
             return
         if drafted:
-            cost, drafting = seconds / self._step, outcome.drafting / self._step / drafted
+            cost, drafting = seconds / self._step, outcomes[0].drafting / self._step / drafted
             self._costs[drafted + 1] = _nearer(self._costs.get(drafted + 1, cost), cost)
             self._drafting = _nearer(self._drafting or drafting, drafting)
-        spent = (seconds + outcome.drafting) / self._step
+        spent = (seconds + outcomes[0].drafting) / self._step
         self._spent += spent
         if drafted:
-            self._lost = max(self._lost + spent - outcome.accepted - 1, -CREDIT)
+            gained = sum(each.accepted for each in outcomes) / len(outcomes)
+            self._lost = max(self._lost + spent - gained - 1, -CREDIT)
 
     def _chance(self, kind: int) -> float:
         accepted, refused = self._luck.get(kind, (0.0, 0.0))

@@ -27,9 +27,13 @@ from .lookup import PromptLookup
 from .schedules import Constant, Economy, Heuristic
 from .universal import Foreign, UniversalAssistant
 
-__all__ = ["Speculation", "lookup", "may_look_up", "most_drafts", "speculation", "steps"]
+__all__ = [
+    "LOOKED_UP", "Speculation", "looked_up", "lookup", "may_look_up", "most_drafts", "speculation",
+    "steps",
+]  # fmt: skip
 
 MOST = 63  # drafts of one call: its logits take as many megabytes as a network's cache
+LOOKED_UP = 10  # drafts, where the options leave it open
 ASSISTANT_TOKENS = 20  # transformers' num_assistant_tokens
 # What was learned of a session's costs and luck, from call to call.
 _learned: WeakKeyDictionary[SessionLike, dict[object, Schedule]] = WeakKeyDictionary()
@@ -96,6 +100,13 @@ def most_drafts(config: GenerationConfig) -> int:
     return min(config.num_assistant_tokens or ASSISTANT_TOKENS, MOST)
 
 
+def looked_up(config: GenerationConfig, extras: Extras | None = None) -> int:
+    """Return how many drafts are looked up at most where a text is looked up by itself."""
+    if may_look_up(config, extras or Extras()):
+        return LOOKED_UP
+    return most_drafts(config) if config.prompt_lookup_num_tokens else 0
+
+
 def may_look_up(config: GenerationConfig, extras: Extras) -> bool:
     """Return whether prompt lookup can be used where the options leave it open."""
     plain = config.num_beams == config.num_return_sequences == 1 and not config.guides
@@ -147,7 +158,10 @@ def _schedule(session: SessionLike, name: str | None, kind: object, count: int) 
     known = _learned.setdefault(session, {})
     if name == "heuristic":
         return known.setdefault((name, kind), Heuristic(count))
-    return known.setdefault(kind, Economy(HOPES if isinstance(kind, int) else None))
+    economy = known.setdefault(kind, Economy(HOPES if isinstance(kind, int) else None))
+    if isinstance(economy, Economy):
+        economy.begin()
+    return economy
 
 
 def steps(

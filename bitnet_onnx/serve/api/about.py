@@ -39,7 +39,9 @@ GAUGES = {
 }
 # What llama.cpp does not count.
 OWN_COUNTERS = {
-    "cached_tokens": ("tokens of prompts that were found in the cache", "cached_tokens")
+    "cached_tokens": ("tokens of prompts that were found in the cache", "cached_tokens"),
+    "drafted_tokens": ("tokens that were drafted and checked", "drafted_tokens"),
+    "accepted_tokens": ("those of them that were kept", "accepted_tokens"),
 }
 OWN_GAUGES = {"prefix_cache_bytes": ("bytes that prompts' beginnings take", "prefix_bytes")}
 
@@ -116,7 +118,7 @@ def _numbers(stats: Any) -> dict[str, float]:
     return {
         **{name: getattr(stats, name) for name in (
             "prefill_seconds", "decode_seconds", "new_tokens", "steps", "running", "queued",
-            "cached_tokens", "prefix_bytes",
+            "cached_tokens", "drafted_tokens", "accepted_tokens", "prefix_bytes",
         )},
         "computed": computed,
         "busy": stats.row_steps / max(stats.steps, 1),

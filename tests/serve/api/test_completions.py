@@ -154,6 +154,8 @@ def test_metrics_count(server: Served) -> None:
     assert after[1] > before[1]
     assert counted("llamacpp:requests_processing") == 0
     assert counted("llamacpp:prompt_tokens_total") > 0
+    drafted = counted("bitnet_onnx:drafted_tokens_total")
+    assert drafted >= counted("bitnet_onnx:accepted_tokens_total") >= 0
 
 
 def test_the_description_is_served(server: Served) -> None:

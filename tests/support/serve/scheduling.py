@@ -10,12 +10,14 @@ from typing import Any
 from bitnet_onnx.errors import BitNetError
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.extras import Extras
+from bitnet_onnx.generation.model import Model
 from bitnet_onnx.generation.rows import GenerationResult
 from bitnet_onnx.serve.requests import End, Event, Request, Token
 from bitnet_onnx.serve.scheduler import Scheduler, Ticket
 
-__all__ = ["Client", "Clock"]
+__all__ = ["LONG", "Client", "Clock", "alone", "endless", "served"]
 
+LONG = [(7 * i * i + 5 * i) % 800 + 3 for i in range(400)]
 PATIENCE = 60  # seconds until a test says that no event comes
 
 
@@ -104,3 +106,20 @@ class Client:
     @property
     def result(self) -> GenerationResult:
         return self.ends[0].result
+
+
+def endless(ids: list[int], new: int = 8, **more: Any) -> Client:
+    """Return a request that ends at its limit only."""
+    return Client(ids, max_new_tokens=new, eos_token_id=(), **more)
+
+
+def alone(model: Model, client: Client) -> tuple[list[int], str, str | None]:
+    """Return ids, text and reason of ``generate`` for a request."""
+    result = model.generate_batch([client.ids], client.config, **client.keywords)[0]
+    return result.result.ids, result.text, result.result.finish_reason
+
+
+def served(client: Client) -> tuple[list[int], str, str | None]:
+    """Return those that a request got."""
+    assert [token.id for token in client.tokens] == client.result.ids
+    return client.result.ids, client.text, client.result.finish_reason
