@@ -18,7 +18,11 @@ from lm_eval.models.utils import (
     normalize_gen_kwargs,
     postprocess_generated_text,
 )
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from lm_eval.utils import (
+    get_rolling_token_windows,
+    make_disjoint_window,
+    simple_parse_args_string,
+)
 from tqdm import tqdm
 
 from ..errors import ConfigError, GenerationError, TokenizerError
@@ -88,6 +92,26 @@ class BitNetLM(TemplateLM):
         self._scorer = ModelScorer(self.model)
         self._place: Place = Here([self._scorer]) if place is None else place
         self._prefix = prefix_token_id
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> BitNetLM:
+        """Return a model of arguments as the harness's command writes them."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> BitNetLM:
+        """Return a model of arguments, which go before the command's own options.
+
+        The command always passes its batch_size, which is 1 where none was asked for.
+        """
+        if "artifact" not in arg_dict:
+            raise ConfigError("the model argument artifact is missing, expected a folder")
+        of_command = {k: v for k, v in (additional_config or {}).items() if v is not None}
+        return cls(**{**of_command, **arg_dict})
 
     @property
     def eot_token_id(self) -> int | None:

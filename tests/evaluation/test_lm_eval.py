@@ -137,6 +137,19 @@ def test_arguments_that_cannot_be_used_are_refused(
         BitNetLM(**{"artifact": tiny.artifact, "threads": 1} | options)
 
 
+def test_arguments_of_a_model_go_before_the_options_of_the_command(demo_artifact: Path) -> None:
+    """The command passes a batch size of 1 where none was asked for."""
+    of_command = {"batch_size": 1, "max_batch_size": None, "device": "cpu"}
+    arguments = {"artifact": str(demo_artifact), "threads": 1, "batch_size": 5}
+    text = ",".join(f"{name}={value}" for name, value in arguments.items())
+    assert BitNetLM.create_from_arg_string(text, of_command).batch_size == 5
+    assert BitNetLM.create_from_arg_obj(arguments, of_command).batch_size == 5
+    del arguments["batch_size"]
+    assert BitNetLM.create_from_arg_obj(arguments, of_command).batch_size == 1
+    with pytest.raises(ConfigError, match="the model argument artifact is missing"):
+        BitNetLM.create_from_arg_string("threads=1", of_command)
+
+
 def test_batch_sizes_and_the_harness_own_words_are_taken(ours: Any) -> None:
     sizes = {("auto", None): 8, ("auto:4", 3): 3, (None, None): 8, ("5", None): 5, (2, 1): 2}
     for (given, most), expected in sizes.items():
