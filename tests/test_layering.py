@@ -60,7 +60,8 @@ evaluation: windows questions scorers reference perplexity pairs models accuracy
 serve: names server page stats requests prefixes prefix_files pace active drafting batch scheduler
     call_form together models state api.kinds api.forms api.fields api.errors api.reading api.common
     api.messages api.options api.tools api.usage api.running api.sse api.chat api.completions
-    api.responses api.embeddings api.tokens api.about api.described chat_page browser
+    api.responses api.embeddings api.tokens api.about api.description.rules
+    api.description.bodies api.description.answers api.description.openapi chat_page browser
     guard app run
     bulk.lines bulk.answers bulk.output bulk.report bulk.job bulk.tables bulk.cluster
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache

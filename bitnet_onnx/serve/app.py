@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .api.about import health, metrics, model, models
 from .api.chat import chat
 from .api.completions import completions
-from .api.described import openapi
+from .api.description.openapi import openapi
 from .api.embeddings import embeddings
 from .api.responses import responses
 from .api.tokens import detokenize, tokenize

@@ -124,29 +124,9 @@ class Generating(Served):
             return self.model.encode(prompt, **chat)
 
     @cached_property
-    def variables(self) -> frozenset[str]:
-        """The fields of a chat that its template uses."""
-        tool = {"type": "function", "function": {"name": "f", "description": "", "parameters": {}}}
-        tried: dict[str, dict[str, Any]] = {
-            "tools": {"tools": [tool]},
-            "documents": {"documents": [{"title": "a", "text": "b"}]},
-            "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": True}},
-        }
-        found = {name for name, given in tried.items() if self._takes(given)}
-        calls = {"tool_choice", "parallel_tool_calls"} if "tools" in found else set()
-        return frozenset(found | calls)
-
-    @cached_property
     def call_form(self) -> CallForm | None:
         """How the model writes calls of functions, as its template shows."""
         return learned(self.tokenizer)
-
-    def _takes(self, given: dict[str, Any]) -> bool:
-        try:
-            self.encode([{"role": "user", "content": "a"}], **given)
-        except BitNetError:
-            return False
-        return True
 
     def score(self, ids: Sequence[int], top: int) -> list[Top]:
         """Return the log-probabilities of all ids but the first, in a session of its own.

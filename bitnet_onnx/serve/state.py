@@ -33,6 +33,11 @@ class State:
             return True
         return hmac.compare_digest((key or "").encode("utf-8", "surrogateescape"), self._key)
 
+    @property
+    def has_key(self) -> bool:
+        """Whether requests must give a key."""
+        return self._key is not None
+
     def reload(self) -> None:
         """Open the folders again, then close the former models after their running answers.
 

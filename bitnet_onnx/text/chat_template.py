@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2.nodes
+import jinja2.meta
 
 from ..errors import TokenizerError
 from ..files import read_object
@@ -39,12 +39,13 @@ class ChatTemplate:
         try:
             with limited():
                 self._template = environment.from_string(source)
-                tree = environment.parse(source)
+                found = jinja2.meta.find_undeclared_variables(environment.parse(source))
         except Exception as error:  # the compilers of Jinja and Python fail in many ways
             raise TokenizerError(
                 f"the chat template is not valid Jinja: {_sentence(error)}"
             ) from error
-        self._variables = frozenset(node.name for node in tree.find_all(jinja2.nodes.Name))
+        self.variables = frozenset(found)
+        """What it reads and does not make itself; not what every template has, such as range."""
         self._names = dict(names)
 
     def render(self, chat: ChatInput, add_generation_prompt: bool) -> str:
@@ -69,7 +70,7 @@ class ChatTemplate:
     def _check(self, chat: ChatInput) -> None:
         given = [name for name in ("tools", "documents") if getattr(chat, name)]
         for name in (*given, *chat.variables):
-            if name not in self._variables:
+            if name not in self.variables:
                 raise TokenizerError(
                     f"the chat template does not use {name}, expected a template that does",
                     hint=f"leave {name} out; the model was not trained with it in its template",
@@ -81,6 +82,11 @@ class ChatTemplates:
 
     def __init__(self, sources: Mapping[str, str], names: Mapping[str, str]) -> None:
         self._templates = {name: ChatTemplate(text, names) for name, text in sources.items()}
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """What any of them reads and does not make itself."""
+        return frozenset().union(*(each.variables for each in self._templates.values()))
 
     def render(self, chat: ChatInput, add_generation_prompt: bool = True) -> str:
         """Return the text of the chat by the template that transformers would take.

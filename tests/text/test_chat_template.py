@@ -115,6 +115,9 @@ def test_tools_documents_and_variables_reach_the_template_as_in_transformers() -
         ({"tools": TOOLS}, "the chat template does not use tools"),
         ({"documents": [{"title": "a"}]}, "the chat template does not use documents"),
         ({"chat_template_kwargs": {"enable_thinking": False}}, "does not use enable_thinking"),
+        # The template makes these itself, and reads no other value of them.
+        ({"chat_template_kwargs": {"message": 1}}, "does not use message"),
+        ({"chat_template_kwargs": {"loop": 1}}, "does not use loop"),
         ({"chat_template_kwargs": {"messages": []}}, "names 'messages', expected a variable"),
         ({"chat_template_kwargs": {"a b": 1}}, "names 'a b', expected a variable"),
         ({"tools": TOOLS[0]}, "tools holds a dict, expected a list of JSON schemas"),

@@ -20,7 +20,7 @@ from .common import answer, body_of, fingerprint, made_id, model_of, now
 from .errors import error_of
 from .fields import CHAT
 from .messages import messages_of
-from .options import extras_of, options_of, room_for
+from .options import form_of, options_of, room_for
 from .reading import refuse
 from .running import Prepared, Running, or_gone
 from .sse import DONE, EventStream, event
@@ -102,14 +102,14 @@ def _prepared(served: Generating, values: Mapping[str, Any], calling: Calling) -
         refuse("top_logprobs", values["top_logprobs"], "logprobs true with it")
     base = served.chat_config
     ids = encoded_chat(served, values, calling)
-    room = room_for(served, ids)
+    room = room_for(served, ids, "messages")
     own = base.limit(len(ids)) if base.max_new_tokens or base.max_length else room
     most = most_tokens(values, ("max_completion_tokens", "max_tokens"), own, room)
     return Prepared(
         served,
         ids,
         options_of(values, base, served, most),
-        extras_of(values, calling.form),
+        form_of(values, calling.form),
         n,
         values.get("top_logprobs", 0) if values.get("logprobs") else None,
     )

@@ -21,7 +21,7 @@ from .chat import includes_usage
 from .common import answer, body_of, fingerprint, made_id, model_of, now
 from .errors import error_of
 from .fields import COMPLETION
-from .options import extras_of, options_of, room_for
+from .options import form_of, options_of, room_for
 from .reading import refuse
 from .running import Prepared, Running, or_gone
 from .sse import DONE, EventStream, event
@@ -87,9 +87,9 @@ def _asked(served: Generating, values: Mapping[str, Any]) -> _Asked:
     prepared = []
     for prompt in prompts:
         ids = _ids(served, prompt, values.get("add_special_tokens"))
-        most = max(min(asked, room_for(served, ids)), 1)
+        most = max(min(asked, room_for(served, ids, "prompt")), 1)
         config = options_of(values, served.config, served, most)
-        prepared.append(Prepared(served, ids, config, extras_of(values), n, logprobs))
+        prepared.append(Prepared(served, ids, config, form_of(values), n, logprobs))
     echoes = [p if isinstance(p, str) else served.tokenizer.decode(p) for p in prompts]
     return _Asked(served, prepared, echoes if echo else None, asked, logprobs)
 

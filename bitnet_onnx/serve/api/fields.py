@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .forms import CHOICE, FORMAT, FORMAT_OF_TEXT, MESSAGE, OUTPUTS, STREAM_OPTIONS, TOOL
+from .forms import CHOICE, FORMAT, FORMAT_OF_TEXT, ITEM, MESSAGE, OUTPUTS, STREAM_OPTIONS, TOOL
 from .kinds import (
     FLAG,
     OBJECT,
@@ -160,7 +160,7 @@ DETOKENIZE = (
 )
 RESPONSE = (
     *_NAMED,
-    Field("input", either(text(1), list_of(MESSAGE, 1)), "a text, or messages", required=True),
+    Field("input", either(text(1), list_of(ITEM, 1)), "a text, or messages", required=True),
     Field("instructions", TEXT, "a system message before the input"),
     Field("max_output_tokens", integer(1, COUNT), "the most new tokens; default: what fits"),
     Field("temperature", number(0, 2), "0 is greedy; above 0 samples"),

@@ -10,19 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from .errors import ApiError
+from .forms import CALLED, PARTS, ROLES
+from .kinds import Kind
 
 __all__ = ["messages_of"]
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
 FIELDS = frozenset(
     "role content name tool_calls tool_call_id refusal reasoning_content reasoning".split()
 )
-# Chats have the first, responses the others; the last is of an answer that comes back.
-PARTS = {
-    "text": {"type", "text"},
-    "input_text": {"type", "text"},
-    "output_text": {"type", "text", "annotations", "logprobs"},
-}
 
 
 def messages_of(messages: Sequence[Mapping[str, Any]], param: str = "messages") -> list[Any]:
@@ -41,7 +36,9 @@ def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
         _refuse(f"the role of {where} is {role!r:.80}", f"one of: {', '.join(ROLES)}", where)
     # Templates know one name for both.
     made: dict[str, Any] = {"role": "system" if role == "developer" else role}
-    calls = given.get("tool_calls")
+    calls = given.get("tool_calls", [])
+    if not isinstance(calls, list) or (calls and role != "assistant"):
+        _refuse(f"{where} has tool_calls", "a list of calls of an assistant", where)
     if "content" not in given and not calls:
         _refuse(f"{where} has no content", "a text, or a list of text parts", where)
     made["content"] = _content(given.get("content", ""), where)
@@ -51,13 +48,11 @@ def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
                 _refuse(f"{name} of {where} is {given[name]!r:.80}", "a text", where)
             made[name] = given[name]
     if calls:
-        if role != "assistant" or not isinstance(calls, list):
-            _refuse(f"{where} has tool_calls", "a list of calls of an assistant", where)
         made["tool_calls"] = [_call(call, f"{where}.tool_calls[{i}]", where)
                               for i, call in enumerate(calls)]  # fmt: skip
     if role == "tool" and "tool_call_id" not in made:
         _refuse(f"{where} has no tool_call_id", "the id of the call that it answers", where)
-    if given.get("refusal"):
+    if given.get("refusal", "") != "":
         _refuse(f"{where} has a refusal", "content", where)
     return made
 
@@ -74,8 +69,9 @@ def _content(content: Any, where: str) -> str:
         if not isinstance(kind, str) or kind not in PARTS:
             _refuse(f"the content of {where} has a part of type {kind!r:.80}",
                     "parts of type text: models here read text", where)  # fmt: skip
-        if more := set(part) - PARTS[kind]:
-            _refuse(f"the content of {where} has a part with {min(more)[:64]!r}", "its text", where)
+        for name, value in part.items():
+            if name not in ("type", "text") and not _takes(PARTS[kind], name, value):
+                _refuse(f"the content of {where} has a part with {name[:64]!r}", "its text", where)
         if not isinstance(part.get("text"), str):
             _refuse(f"the content of {where} has a part without text", "a text in it", where)
         texts.append(part["text"])
@@ -86,6 +82,12 @@ def _call(call: Any, name: str, where: str) -> dict[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         _refuse(f"{name} is {call!r:.80}", "an object with a function and its name", where)
+    for field, value in call.items():
+        if field != "function" and not _takes(CALLED, field, value):
+            _refuse(f"{name} has {field[:64]!r} with {value!r:.80}",
+                    "a text as id, function as type, and the function", where)  # fmt: skip
+    if more := set(function) - {"name", "arguments"}:
+        _refuse(f"the function of {name} has {min(more)[:64]!r}", "its name and arguments", where)
     arguments = function.get("arguments", "{}")
     try:
         found = json.loads(arguments) if isinstance(arguments, str) else arguments
@@ -94,7 +96,12 @@ def _call(call: Any, name: str, where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         _refuse(f"the arguments of {name} are {arguments!r:.80}", "an object as JSON", where)
     made = {"type": "function", "function": {"name": function["name"], "arguments": found}}
-    return {"id": call["id"], **made} if isinstance(call.get("id"), str) else made
+    return made if call.get("id") is None else {"id": call["id"], **made}
+
+
+def _takes(kinds: Mapping[str, Kind], name: str, value: Any) -> bool:
+    """Return whether a field is one of those, and its value fits; null always does."""
+    return name in kinds and (value is None or kinds[name].takes(value))
 
 
 def _refuse(found: str, expected: str, param: str) -> NoReturn:

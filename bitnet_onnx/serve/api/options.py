@@ -6,7 +6,9 @@ Knows fields and GenerationConfig; does not know HTTP or messages.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ...errors import GenerationError
@@ -17,23 +19,32 @@ from .errors import ApiError, error_of
 from .kinds import FLAG, OBJECT, TEXT
 from .reading import refuse
 
-__all__ = ["extras_of", "options_of", "room_for"]
+__all__ = ["Form", "form_of", "longest", "options_of", "room_for"]
 
 # The fields that are options by the same name.
 SAME = ("presence_penalty", "frequency_penalty", "repetition_penalty")
 SAMPLES = ("top_p", "top_k", "min_p")  # they ask for sampling where the model's own way is greedy
 DESCRIBED = {"name": TEXT, "description": TEXT, "schema": OBJECT, "strict": FLAG}  # a json_schema
 SEEDS = 1 << 64
+ID = re.compile("0|[1-9][0-9]{0,9}")
 GREEDY = 1e-5  # of a temperature below it, as in vLLM: logits divided by it are infinite
 
 
-def room_for(served: Generating, ids: list[int]) -> int:
-    """Return the most new tokens after a prompt; refuse a prompt that leaves none."""
-    if len(ids) > served.context or (served.limits.context and len(ids) == served.context):
+def longest(served: Generating) -> int:
+    """Return the most tokens of a prompt that leaves room for an answer."""
+    return served.context - (1 if served.limits.context else 0)
+
+
+def room_for(served: Generating, ids: list[int], param: str) -> int:
+    """Return the most new tokens after a prompt; refuse a prompt that leaves none.
+
+    param: the field that has the prompt.
+    """
+    if len(ids) > longest(served):
         raise ApiError(
             400,
             f"the prompt has {len(ids)} tokens, expected at most {served.context} with the answer",
-            param=None,
+            param=param,
             code="context_length_exceeded",
         )
     whole = served.context == served.artifact.context_length
@@ -91,7 +102,8 @@ def _sampling(values: Mapping[str, Any], base: GenerationConfig) -> dict[str, An
 def _bias(given: Mapping[str, float], base: GenerationConfig, served: Generating) -> Any:
     pairs = {}
     for name, bias in given.items():
-        if not name.isascii() or not name.isdigit() or len(name) > 10:
+        # With zeros before it, one id could be given twice.
+        if not ID.fullmatch(name):
             refuse("logit_bias", name, "token ids, written as texts of digits")
         pairs[int(name)] = bias
     _check_ids("logit_bias", list(pairs), served)
@@ -105,16 +117,29 @@ def _check_ids(name: str, ids: list[int], served: Generating) -> None:
             refuse(name, token, f"token ids below {served.artifact.vocab_size}")
 
 
-def extras_of(values: Mapping[str, Any], forced: Mapping[str, Any] | None = None) -> Extras:
-    """Return the form that the answer must have; ``forced`` is that of a forced tool call."""
+@dataclass(frozen=True)
+class Form:
+    """The form that an answer must have, and the field that asks for it."""
+
+    extras: Extras
+    param: str | None = None
+
+
+def form_of(
+    values: Mapping[str, Any],
+    forced: Mapping[str, Any] | None = None,
+    param: str = "response_format",
+) -> Form:
+    """Return the form that the answer must have.
+
+    forced: that of a forced tool call. param: the field of the request that is response_format.
+    """
     given = values.get("response_format")
-    asked = _format({"type": "text"} if given is None else given)
+    asked = _format({"type": "text"} if given is None else given, param)
     own = values.get("structured_outputs")
-    forms = {
-        "response_format": asked,
-        "structured_outputs": own,
-        "tool_choice": forced,
-    }
+    # Arguments are forced by their function's parameters, also where the model may choose.
+    calls = "tools" if values.get("tool_choice") in (None, "auto") else "tool_choice"
+    forms = {param: asked, "structured_outputs": own, calls: forced}
     asking = [name for name, form in forms.items() if form is not None]
     if len(asking) > 1:
         raise ApiError(
@@ -123,15 +148,19 @@ def extras_of(values: Mapping[str, Any], forced: Mapping[str, Any] | None = None
             param=asking[1],
             code="invalid_value",
         )
+    if not asking:
+        return Form(Extras())
+    if values.get("ignore_eos"):
+        refuse("ignore_eos", True, f"no {asking[0]} with it: an end is a part of that form")
     try:
-        return Extras(structured_outputs=next((f for f in forms.values() if f is not None), None))
+        return Form(Extras(structured_outputs=forms[asking[0]]), asking[0])
     except GenerationError as error:
         raise error_of(error, asking[0]) from None
 
 
-def _format(given: Mapping[str, Any]) -> dict[str, Any] | None:
+def _format(given: Mapping[str, Any], param: str) -> dict[str, Any] | None:
     """Return a response_format as structured outputs; None for text."""
-    kind, param = given.get("type"), "response_format"
+    kind = given.get("type")
     known = {"type", "json_schema"} if kind == "json_schema" else {"type"}
     if kind not in ("text", "json_object", "json_schema"):
         refuse(param, given, "a type of text, json_object or json_schema")

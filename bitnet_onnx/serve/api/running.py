@@ -18,11 +18,11 @@ from starlette.types import Receive
 
 from ...errors import BitNetError, SessionError
 from ...generation.config import GenerationConfig
-from ...generation.extras import Extras
 from ..models import Generating
 from ..requests import End, Event, Request, Token
 from ..scheduler import Ticket
 from .errors import ApiError, error_of
+from .options import Form
 
 __all__ = ["Prepared", "Running", "or_gone"]
 
@@ -36,7 +36,7 @@ class Prepared:
     served: Generating
     ids: list[int]
     config: GenerationConfig
-    extras: Extras
+    form: Form
     n: int = 1
     logprobs: int | None = None
 
@@ -68,7 +68,7 @@ class Running:
         request = Request(
             ids=prepared.ids,
             config=prepared.config,
-            extras=prepared.extras,
+            extras=prepared.form.extras,
             logprobs=prepared.logprobs,
             on_event=partial(self._put, self.left),
             deadline=until,
@@ -82,8 +82,8 @@ class Running:
             raise ApiError(
                 503, "the model is closing, expected a later request", code="stopping"
             ) from None
-        except BitNetError as error:
-            raise error_of(error) from None
+        except BitNetError as error:  # such as of a form that cannot be followed
+            raise error_of(error, prepared.form.param) from None
 
     def _put(self, choice: int, event: Event) -> None:
         try:

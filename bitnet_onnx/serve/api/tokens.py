@@ -19,7 +19,7 @@ from .common import answer, body_of, model_of
 from .errors import ApiError, error_of
 from .fields import DETOKENIZE, TOKENIZE
 from .reading import refuse
-from .tools import calling_of
+from .tools import Calling, functions_of
 
 __all__ = ["detokenize", "tokenize"]
 
@@ -86,7 +86,9 @@ def _piece(raw: bytes) -> str | list[int]:
 def _ids(served: Served, values: Mapping[str, Any], kind: str) -> list[int]:
     if kind == "messages":
         assert isinstance(served, Generating)
-        return encoded_chat(served, values, calling_of(values, lambda: None))
+        tools = values.get("tools")
+        functions_of(tools or [])
+        return encoded_chat(served, values, Calling("text", tools or None))
     added = values.get("add_special", False)
     if kind == "prompt":
         added = values.get("add_special_tokens", True)

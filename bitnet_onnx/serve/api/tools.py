@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..call_form import CallForm, calls_of
 from .errors import ApiError, error_of
 from .reading import refuse
 
-__all__ = ["Calling", "Splitter", "calling_of"]
+__all__ = ["Calling", "Splitter", "calling_of", "functions_of"]
 
 THOUGHT = "</think>"
 NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
@@ -46,12 +46,8 @@ def calling_of(values: Mapping[str, Any], own: Callable[[], CallForm | None]) ->
     own returns the form in which the model writes calls.
     """
     tools, choice = values.get("tools") or [], values.get("tool_choice")
-    functions: dict[str, Mapping[str, Any]] = {}
-    for place, tool in enumerate(tools):
-        function = _function(tool, f"tools[{place}]")
-        if function["name"] in functions:
-            refuse("tools", function["name"], "functions whose names differ")
-        functions[function["name"]] = function
+    functions = functions_of(tools)
+    name = _named(choice) if isinstance(choice, dict) else ""
     if not tools:
         if choice not in (None, "none", "auto"):
             refuse("tool_choice", choice, "tools with it")
@@ -60,7 +56,6 @@ def calling_of(values: Mapping[str, Any], own: Callable[[], CallForm | None]) ->
         return Calling("text")  # as if there were none: the prompt does not name them
     single = values.get("parallel_tool_calls") is False
     if isinstance(choice, dict):
-        name = _named(choice)
         if name not in functions:
             refuse("tool_choice", name, f"one of: {', '.join(functions)}")
         return _forced(tools, {name: functions[name]}, own(), True, name)
@@ -78,6 +73,17 @@ def calling_of(values: Mapping[str, Any], own: Callable[[], CallForm | None]) ->
         )
     grammar = None if form is None else {"grammar": _grammar(form, functions, False, single)}
     return Calling("auto", tools, grammar, single=single)
+
+
+def functions_of(tools: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the functions of tools by name; refuse what is no function, or named as another."""
+    functions: dict[str, Mapping[str, Any]] = {}
+    for place, tool in enumerate(tools):
+        function = _function(tool, f"tools[{place}]")
+        if function["name"] in functions:
+            refuse("tools", function["name"], "functions whose names differ")
+        functions[function["name"]] = function
+    return functions
 
 
 def _forced(
