@@ -41,7 +41,7 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     readers embedding
     passes.projections passes.attention passes.zeros passes.norms stock save last head chat.rules
     chat.probes chat.learn chat.file devices describe export
-embedding: model
+embedding: model together
 generation: checks watermarking beam_options layer_options options idle fields config
     constraints.outputs
     constraints.schemas constraints.reasons constraints.compiled extras processors.past
@@ -58,7 +58,7 @@ verification: taps reference result compare embedding
 bench: measure breakdown embedding
 evaluation: windows questions scorers reference perplexity pairs models accuracy lm_eval harness
 serve: names server page stats requests prefixes prefix_files pace active drafting batch scheduler
-    call_form together models state api.kinds api.forms api.fields api.errors api.reading api.common
+    call_form models state api.kinds api.forms api.fields api.errors api.reading api.common
     api.messages api.options api.tools api.usage api.running api.sse api.chat api.completions
     api.responses api.embeddings api.tokens api.about api.description.rules
     api.description.bodies api.description.answers api.description.openapi chat_page browser

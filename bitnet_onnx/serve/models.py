@@ -17,6 +17,7 @@ import numpy as np
 
 from ..artifact import EMBEDDING, MANIFEST, Artifact
 from ..embedding.model import EmbeddingModel
+from ..embedding.together import Together
 from ..errors import ArtifactError, BitNetError, ConfigError
 from ..generation.config import GenerationConfig
 from ..generation.model import Model, load
@@ -27,7 +28,6 @@ from ..text.tokenizer import Tokenizer
 from .call_form import CallForm, learned
 from .requests import Request, check_request
 from .scheduler import Scheduler
-from .together import Together
 
 __all__ = ["Embedding", "Generating", "Limits", "Served", "named_folders", "opened"]
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from ...files import once
 from .errors import ApiError
 from .fields import Field
 from .kinds import Wrong
@@ -52,7 +53,7 @@ def json_of(body: bytes) -> dict[str, Any]:
             body.decode(),
             parse_constant=_constant,
             parse_float=_finite,
-            object_pairs_hook=_once,
+            object_pairs_hook=once,
         )
         is_deep = _is_deep(found)
     except RecursionError:
@@ -145,12 +146,3 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:40]!r} is given more than once")
-    return found

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bitnet_onnx.embedding.together import Together
 from bitnet_onnx.errors import GenerationError, SessionError
-from bitnet_onnx.serve.together import Together
 
 
 class Model:

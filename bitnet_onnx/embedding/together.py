@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..embedding.model import EmbeddingModel
+from .model import EmbeddingModel
 
 __all__ = ["Together"]
 
