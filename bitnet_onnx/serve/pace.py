@@ -17,11 +17,11 @@ __all__ = ["Pace"]
 
 LIMIT = 3.8  # usual steps between two tokens; four are promised
 # What is planned on a machine without noise, and on one with more than can be helped.
-MOST, LEAST = 2.75, 2.25
+MOST, LEAST = 2.75, 2.5
 OUTLIERS = 2  # of the last steps: so many of the slowest are left out
 FIRST = 8  # positions between two steps, before anything was measured
-# A call costs as much as so many more positions of one: at least, at most.
-FIXED = 1, 32
+# A call costs as much as so many more positions of one: at least, at most, as measured.
+FIXED = 1, 16
 PATIENCE = 4  # steps in a row without a position, while a prompt waits
 Part = tuple[int, float]
 
@@ -33,7 +33,7 @@ class Pace:
         self._most = most
         self._steps = deque[tuple[int, float]](maxlen=5)  # rows and seconds
         # Positions and seconds of parts, and of those that end a prompt, with the head and more.
-        self._parts, self._ends = deque[Part](maxlen=3), deque[Part](maxlen=3)
+        self._parts, self._ends = deque[Part](maxlen=2), deque[Part](maxlen=2)
         self._noise = deque[float](maxlen=256)  # steps by the usual ones of their rows
         self._asked, self._waited = False, 0
         self.fed = 0
@@ -57,7 +57,7 @@ class Pace:
         # More rows take longer, and at most as much longer as they are more.
         least = [seconds * min(running / rows, 1) for rows, seconds in self._steps]
         most = [seconds * max(running / rows, 1) for rows, seconds in self._steps]
-        step = max(most[-2:], default=0.0)
+        step = median(most) if most else 0.0
         parts = self._parts or self._ends
         if not (step and parts):
             return FIRST - self.fed
