@@ -124,6 +124,12 @@ class Generating(Served):
             return self.model.encode(prompt, **chat)
 
     @cached_property
+    def chat_variables(self) -> frozenset[str]:
+        """What the chat template reads, such as messages; none without one."""
+        templates = self.tokenizer._template
+        return frozenset() if templates is None else templates.variables
+
+    @cached_property
     def call_form(self) -> CallForm | None:
         """How the model writes calls of functions, as its template shows."""
         return learned(self.tokenizer)

@@ -239,11 +239,6 @@ class Tokenizer:
         return ids if ids[:1] == self._head[:1] else self._head + ids
 
     @property
-    def chat_variables(self) -> frozenset[str]:
-        """The variables that the chat template reads, such as messages; none without one."""
-        return frozenset() if self._template is None else self._template.variables
-
-    @property
     def _chat_template(self) -> ChatTemplates:
         if self._template is None:
             raise TokenizerError(

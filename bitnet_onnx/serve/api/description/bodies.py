@@ -76,7 +76,7 @@ def _of_model(field: Field, served: Served, path: str) -> dict[str, Any]:
         return _of_embedding(field, served, schema)
     if not isinstance(served, Generating):
         return schema
-    reads = served.tokenizer.chat_variables
+    reads = served.chat_variables
     if name == "n":
         return {**schema, "maximum": min(served.limits.rows, schema["maximum"])}
     if name == "prompt" and path == "/v1/completions":

@@ -90,7 +90,7 @@ def prompts(most: int, longest: int) -> Schema:
 
 
 def _chat(served: Generating) -> list[list[Case]]:
-    knows_tools = "tools" in served.tokenizer.chat_variables
+    knows_tools = "tools" in served.chat_variables
     # Where the form of calls is known, strict functions are a form of the answer.
     strict = knows_tools and served.call_form is not None
     loose: Case = {"tool_choice": UNFORCED, "tools": LOOSE if knows_tools else NO_TOOLS}
