@@ -1,6 +1,6 @@
 """``evaluate --ray`` and ``embed --ray``: the output of the same command without it.
 
-Here Ray is tests/support/local_ray.py; tests/serve/bulk/test_cluster.py has a cluster of its own.
+Here Ray is tests/support/serve/local_ray.py; tests/serve/bulk/test_cluster.py has a cluster of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bitnet_onnx.cli.main import main
 from tests.support.embedding import networks
 from tests.support.embedding.texts import write_tokenizer
 from tests.support.evaluation.networks import TEXT
-from tests.support.local_ray import use_local_ray
 from tests.support.paths import ROOT
+from tests.support.serve.local_ray import use_local_ray
 
 TASKS = ROOT / "tests" / "support" / "evaluation" / "tasks"
 CHOICES = [
