@@ -1,6 +1,7 @@
 """``evaluate --ray`` and ``embed --ray``: the output of the same command without it.
 
-Here Ray is tests/support/serve/local_ray.py; tests/serve/bulk/test_cluster.py has a cluster of its own.
+Here Ray is tests/support/serve/local_ray.py; tests/serve/bulk/test_cluster.py has a cluster of its
+own.
 """
 
 from __future__ import annotations
