@@ -85,7 +85,7 @@ TEST(ternary_gemm, shapes) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
     for (size_t k : kDepths) {
-      for (size_t m = 1; m <= 17; m++) {
+      for (size_t m = 1; m <= 17; m += kTraps ? 3 : 1) {
         const size_t few = 1 + (m * 7 + k) % 17, wide = 20 + m * 3;  // around 32, 48, 64
         for (size_t n : {few, k < 1000 ? wide : 3}) {
           const size_t seed = k * 1000 + m;
@@ -147,6 +147,7 @@ TEST(ternary_gemm, extremes) {
 
 // Codes of valid files, which kernels with tables look up: alone, and with one code 3 at the end.
 TEST(ternary_gemm, valid) {
+  if (kTraps) return;  // the kernel there has no tables
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
     for (size_t m : {1, 15, 16, 17, 18, 19, 40}) {
@@ -168,6 +169,7 @@ TEST(ternary_gemm, valid) {
 }
 
 TEST(ternary_gemm, valid_columns) {
+  if (kTraps) return;  // the kernel there has no tables
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
     for (size_t m : {1, 15, 16, 17, 18, 19}) {
@@ -189,6 +191,7 @@ TEST(ternary_gemm, valid_columns) {
 
 // More weight rows than a kernel's tables serve at a time.
 TEST(ternary_gemm, wide) {
+  if (kTraps) return;
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
     for (size_t m : {7, 9, 10, 11, 13, 18}) {
@@ -207,6 +210,7 @@ TEST(ternary_gemm, wide) {
 
 // The largest sums of tables: every weight has the sign of its activation, or the other one.
 TEST(ternary_gemm, largest) {
+  if (kTraps) return;
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
     const size_t m = 17, k = 1300;
