@@ -136,8 +136,9 @@ int hand_over(const char* text, size_t size, void* user) {
   jbyteArray piece = java_bytes(to->env, text, size);
   if (!piece) return 1;
   bool more = to->env->CallStaticBooleanMethod(to->engine, to->deliver, to->pieces, piece);
+  bool thrown = to->env->ExceptionCheck();  // asked for also where no more is wanted
   to->env->DeleteLocalRef(piece);
-  return more && !to->env->ExceptionCheck() ? 0 : 1;
+  return more && !thrown ? 0 : 1;
 }
 
 struct Call {
