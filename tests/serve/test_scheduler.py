@@ -87,7 +87,7 @@ def test_requests_that_come_and_go_at_random(
     assert stats.requests["error"] == stats.running == stats.queued == 0
     assert sum(stats.requests.values()) == count
     assert stats.new_tokens == sum(len(client.tokens) for client in clients)
-    assert rows == 1 or stats.row_steps > 1.1 * stats.steps
+    assert rows == 1 or stats.row_steps > 1.05 * stats.steps
     assert stats.prefix_bytes <= prefix_bytes
     assert bool(stats.cached_tokens) == bool(prefix_bytes)
 
