@@ -126,7 +126,7 @@ class Generating(Served):
     @cached_property
     def chat_variables(self) -> frozenset[str]:
         """What the chat template reads, such as messages; none without one."""
-        templates = self.tokenizer._template
+        templates = self.tokenizer.templates
         return frozenset() if templates is None else templates.variables
 
     @cached_property

@@ -65,11 +65,11 @@ class Tokenizer:
         self._head, self._tail = added_around(backend)
         while self._tail and self._tail[-1] in self._eos:
             self._tail.pop()
-        self._template: ChatTemplates | None = None
+        self.templates: ChatTemplates | None = None
         if isinstance(chat_template, str):
             chat_template = {DEFAULT: chat_template}
         if chat_template is not None:
-            self._template = ChatTemplates(chat_template, self.names)
+            self.templates = ChatTemplates(chat_template, self.names)
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Any, ...]]:
         return type(self), self._made_of
@@ -160,12 +160,12 @@ class Tokenizer:
     @property
     def has_chat_template(self) -> bool:
         """Whether render_chat and encode_chat can be used."""
-        return self._template is not None
+        return self.templates is not None
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
         ids = dict.fromkeys(self._eos)
-        if self._template is not None:
+        if self.templates is not None:
             try:
                 after = self.encode_after_reply([{"role": "user", "content": "a"}], []) or []
             except TokenizerError:  # the template refuses a chat of one message
@@ -240,13 +240,13 @@ class Tokenizer:
 
     @property
     def _chat_template(self) -> ChatTemplates:
-        if self._template is None:
+        if self.templates is None:
             raise TokenizerError(
                 "the tokenizer has no chat template, expected chat_template.jinja or chat_template"
                 " in tokenizer_config.json",
                 hint="continue plain text with: bitnet-onnx generate",
             )
-        return self._template
+        return self.templates
 
     def encode_after_reply(
         self, before: Sequence[Message], after: Sequence[Message]

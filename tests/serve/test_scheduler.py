@@ -14,6 +14,7 @@ from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.calls import OVERHEAD
 from bitnet_onnx.runtime.steps import Steps
+from bitnet_onnx.serve import pace
 from bitnet_onnx.serve.prefixes import Prefixes
 from bitnet_onnx.serve.requests import QueueFull
 from bitnet_onnx.serve.scheduler import Scheduler
@@ -54,8 +55,16 @@ def drawn(dice: random.Random, model: Model, number: int) -> Client:
     [(90, 8, 128, 1 << 30), (50, 3, 7, 1 << 18), (30, 5, 64, 0), (30, 1, 1, 1 << 30)],
 )
 def test_requests_that_come_and_go_at_random(
-    model: Model, clock: Clock, count: int, rows: int, chunk: int, prefix_bytes: int
+    monkeypatch: pytest.MonkeyPatch,
+    model: Model,
+    clock: Clock,
+    count: int,
+    rows: int,
+    chunk: int,
+    prefix_bytes: int,
 ) -> None:
+    # The clock stands still, so each part has the first one's size: large enough to fill a batch.
+    monkeypatch.setattr(pace, "FIRST", 8)
     dice = random.Random(count)
     clients = [drawn(dice, model, number) for number in range(count)]
     waiting, given_up = list(clients), set[Client]()
@@ -87,7 +96,7 @@ def test_requests_that_come_and_go_at_random(
     assert stats.requests["error"] == stats.running == stats.queued == 0
     assert sum(stats.requests.values()) == count
     assert stats.new_tokens == sum(len(client.tokens) for client in clients)
-    assert rows == 1 or stats.row_steps > 1.05 * stats.steps
+    assert rows == 1 or stats.row_steps > 1.1 * stats.steps
     assert stats.prefix_bytes <= prefix_bytes
     assert bool(stats.cached_tokens) == bool(prefix_bytes)
 
