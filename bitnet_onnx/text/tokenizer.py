@@ -32,9 +32,9 @@ _REPLY = "bitnetREPLYcb1f4e7dREPLYbitnet"
 class Tokenizer:
     """A folder's tokenizer.json, with the special ids and the template of the files beside it.
 
-    The ids are those of transformers' AutoTokenizer. eos_token_ids are all ids that end an answer:
-    those of both configuration files, and what the template writes after an assistant's turn. names
-    holds the named tokens. pad_token_id is known to the model. It can be pickled and copied.
+    The ids are those of transformers' AutoTokenizer. eos_token_ids end an answer: the ids of both
+    configuration files, and what the template writes after an assistant's turn. pad_token_id is
+    known to the model, names are the named tokens, templates the chat's. It can be pickled.
     """
 
     def __init__(
