@@ -57,7 +57,9 @@ generation: checks watermarking beam_options layer_options options idle fields c
 verification: taps reference result compare embedding
 bench: measure breakdown embedding
 evaluation: windows questions scorers reference perplexity pairs models accuracy lm_eval harness
-serve: names server page stats requests prefixes prefix_files pace active drafting batch scheduler
+serve: names server page batching.stats batching.requests batching.prefixes batching.prefix_files
+    batching.pace batching.active batching.drafting batching.rows batching.filling batching.batch
+    batching.scheduler
     call_form models state api.kinds api.forms api.fields api.errors api.reading api.common
     api.messages api.options api.tools api.usage api.running api.sse api.chat api.completions
     api.responses api.embeddings api.tokens api.about api.description.rules

@@ -56,8 +56,9 @@ class Lease(User):
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
         return self._call(self, lambda steps: steps.prefill(ids, row))
 
-    def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
-        return self._call(self, lambda steps: steps.prefill_rows(prompts))
+    def prefill_rows(self, prompts: Sequence[Ids], first: int | None = None) -> np.ndarray:
+        """Append ids to every row, or to neighbours from ``first`` on."""
+        return self._call(self, lambda steps: steps.prefill_rows(prompts, first))
 
     def score(self, ids: Ids, row: int = 0) -> np.ndarray:
         return self._call(self, lambda steps: steps.score(chunk=steps.checked(ids, row), row=row))

@@ -104,24 +104,24 @@ class Steps:
             found: np.ndarray = self._read([piece], row)[0]
         return found
 
-    def prefill_rows(self, prompts: Sequence[Ids]) -> np.ndarray:
-        """Append ids to every row and return the logits [batch, V] after the last id of each."""
+    def prefill_rows(self, prompts: Sequence[Ids], first: int | None = None) -> np.ndarray:
+        """Append ids to all rows, or to those from ``first`` on; return the logits [batch, V]."""
         if not isinstance(prompts, (list, tuple)) and getattr(prompts, "ndim", 0) != 2:
             raise GenerationError(f"the prompts are {prompts!r}, expected a list of lists of ids")
-        if len(prompts) != self.cache.rows:
+        count, rows = len(prompts), self.cache.rows
+        if count != rows and (first is None or not count):
             raise GenerationError(
-                f"prefill_rows got {len(prompts)} prompts, expected one for each of "
-                f"{self.cache.rows} rows"
+                f"prefill_rows got {count} prompts, expected one for each of {rows} rows"
             )
-        new = [self.checked(ids, row) for row, ids in enumerate(prompts)]
-        if any(self.cache.piece(len(ids), row, CHUNK) for row, ids in enumerate(new)):
+        new = {row: self.checked(ids, row) for row, ids in enumerate(prompts, first or 0)}
+        if any(self.cache.piece(len(ids), row, CHUNK) for row, ids in new.items()):
             logits, states = list[np.ndarray](), list[np.ndarray]()
-            for row, ids in enumerate(new):
+            for row, ids in new.items():
                 logits.append(self._read_row(ids, row))
                 states.append(self.states.kept)
             self.states.last = np.concatenate(states, axis=1)
             return np.stack(logits)
-        return self._read(new, 0)
+        return self._read(list(new.values()), first or 0)
 
     def append(self, ids: Ids, row: int) -> None:
         """Append ids to a row of a growing cache; their logits are not computed."""

@@ -25,9 +25,9 @@ from ..generation.text import of_chat
 from ..runtime.session import Session
 from ..text.pieces import Pieces
 from ..text.tokenizer import Tokenizer
+from .batching.requests import Request, check_request
+from .batching.scheduler import Scheduler
 from .call_form import CallForm, learned
-from .requests import Request, check_request
-from .scheduler import Scheduler
 
 __all__ = ["Embedding", "Generating", "Limits", "Served", "named_folders", "opened"]
 

@@ -112,6 +112,31 @@ def test_rows_with_a_past_are_continued(session: Session) -> None:
     ]
 
 
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_neighbours_are_filled_beside_others(one: Session, first: int) -> None:
+    """Of which each has a past."""
+    past, new = prompts_of([3, 9, 1, 5]), prompts_of([8, 2])
+    expected = []
+    for row, ids in enumerate(new, first):
+        one.reset()
+        expected.append(one.prefill(past[row] + ids).copy())
+    one.reset(4)
+    lease = one.claim()
+    lease.prefill_rows(past)
+    assert np.array_equal(lease.prefill_rows(new, first), expected)
+    for row in range(4):
+        own = new[row - first] if 0 <= row - first < 2 else []
+        assert lease.ids(row) == past[row] + own
+    for wrong, count, message in [
+        (3, 2, "row is 4, expected 0 to 3"),
+        (-1, 2, "row is -1, expected 0 to 3"),
+        (0, 0, "prefill_rows got 0 prompts, expected one for each of 4 rows"),
+    ]:
+        with pytest.raises(GenerationError, match=message):
+            lease.prefill_rows(new[:count], wrong)
+    lease.release()
+
+
 @pytest.mark.parametrize("free", [0, 1, 9])
 def test_padding_stays_within_the_context(one: Session, free: int) -> None:
     new = prompts_of([12, 11, 3, 2])

@@ -10,7 +10,7 @@ import pytest
 from bitnet_onnx import load
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.session import Session
-from bitnet_onnx.serve.scheduler import Scheduler
+from bitnet_onnx.serve.batching.scheduler import Scheduler
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.serve.scheduling import Clock
 

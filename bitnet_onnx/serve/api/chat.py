@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from ...errors import BitNetError
 from ...generation.rows import GenerationResult
+from ..batching.requests import End, Token
 from ..models import Generating
-from ..requests import End, Token
 from .common import answer, body_of, fingerprint, made_id, model_of, now
 from .errors import error_of
 from .fields import CHAT

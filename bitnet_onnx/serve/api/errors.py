@@ -12,7 +12,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ...errors import ArtifactError, BitNetError, GenerationError, TokenizerError
-from ..requests import QueueFull
+from ..batching.requests import QueueFull
 
 __all__ = ["ApiError", "encoded", "error_of", "object_of", "response_of"]
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...generation.rows import GenerationResult
+from ..batching.requests import Token
 from ..models import Generating
-from ..requests import Token
 from .chat import encoded_chat, most_tokens
 from .common import answer, body_of, made_id, model_of, now
 from .errors import ApiError, object_of

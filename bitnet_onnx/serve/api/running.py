@@ -18,9 +18,9 @@ from starlette.types import Receive
 
 from ...errors import BitNetError, SessionError
 from ...generation.config import GenerationConfig
+from ..batching.requests import End, Event, Request, Token
+from ..batching.scheduler import Ticket
 from ..models import Generating
-from ..requests import End, Event, Request, Token
-from ..scheduler import Ticket
 from .errors import ApiError, error_of
 from .options import Form
 

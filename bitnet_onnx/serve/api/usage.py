@@ -10,7 +10,7 @@ from typing import Any
 
 from ...generation.rows import GenerationResult
 from ...text.pieces import Pieces
-from ..requests import Token
+from ..batching.requests import Token
 
 __all__ = ["LegacyLogprobs", "chat_logprobs", "usage_of"]
 

@@ -21,7 +21,7 @@ import httpx
 
 from bitnet_onnx.files import sha256
 from bitnet_onnx.runtime.wire import field
-from bitnet_onnx.serve.batch import Batch
+from bitnet_onnx.serve.batching.batch import Batch
 from bitnet_onnx.serve.guard import Guard
 from bitnet_onnx.serve.models import Limits
 from bitnet_onnx.serve.names import Names

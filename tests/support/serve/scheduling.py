@@ -12,8 +12,8 @@ from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.generation.rows import GenerationResult
-from bitnet_onnx.serve.requests import End, Event, Request, Token
-from bitnet_onnx.serve.scheduler import Scheduler, Ticket
+from bitnet_onnx.serve.batching.requests import End, Event, Request, Token
+from bitnet_onnx.serve.batching.scheduler import Scheduler, Ticket
 
 __all__ = ["LONG", "Client", "Clock", "alone", "endless", "served"]
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import BitNetError, GenerationError, SessionError
-from ..generation.model import Model
-from ..runtime.cache.kinds import PASSING
-from ..runtime.integers import integer
+from ...errors import BitNetError, GenerationError, SessionError
+from ...generation.model import Model
+from ...runtime.cache.kinds import PASSING
+from ...runtime.integers import integer
 from .active import Active, as_error
 from .batch import Batch
 from .requests import QueueFull, Request
@@ -181,17 +181,18 @@ class Scheduler:
         batch = self._batch
         batch.tidy()
         while (batch.filling or self._can_begin) and batch.positions() > 0:
-            if not batch.filling:
+            while self._can_begin:
                 batch.begin(self._queue.popleft())
             # Fewer than before, where a beginning was copied.
             if batch.filling and (most := batch.positions()) > 0:
                 batch.feed(most)
+            self._sweep()
         batch.step()
 
     @property
     def _can_begin(self) -> bool:
-        """Whether there is a row for the request that waited longest."""
-        return bool(self._queue) and not self._batch.full
+        """Whether the request that waited longest can begin."""
+        return bool(self._queue) and self._batch.takes(self._queue[0])
 
     def _sweep(self) -> None:
         """End requests that wait in vain."""

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..generation.strategies.drafts import Drafts, compared
-from ..generation.strategies.following import HOPES
-from ..generation.strategies.schedules import Constant, Economy, Luck
-from ..runtime.lease import Lease
+from ...generation.strategies.drafts import Drafts, compared
+from ...generation.strategies.following import HOPES
+from ...generation.strategies.schedules import Constant, Economy, Luck
+from ...runtime.lease import Lease
 from .active import Active
 
 __all__ = ["Checked", "Drafting", "keep"]

@@ -10,11 +10,11 @@ from time import perf_counter
 
 import numpy as np
 
-from ..errors import BitNetError, GenerationError
-from ..generation.model import Model
-from ..generation.rows import FinishReason, Row, rows_of
-from ..generation.strategies.speculation import looked_up, lookup
-from ..generation.text import Writer, prepared
+from ...errors import BitNetError, GenerationError
+from ...generation.model import Model
+from ...generation.rows import FinishReason, Row, rows_of
+from ...generation.strategies.speculation import looked_up, lookup
+from ...generation.text import Writer, prepared
 from .requests import End, Event, Request, Token, check_request
 
 __all__ = ["Active", "as_error"]
@@ -48,16 +48,17 @@ class Active:
         self.drafts = looked_up(config, extras)
         """How many are checked at a time at most."""
         self.lookup = lookup(config) if self.drafts else None
-        self._started = 0.0
+        self.begun = self._started = 0.0
+        """When its prompt was begun, by the scheduler's clock."""
 
     @property
     def ids(self) -> list[int]:
         """The ids of the prompt and the answer."""
         return [*self.row.prompt, *self.row.result.ids]
 
-    def start(self) -> None:
+    def start(self, now: float) -> None:
         """Take the time from which max_time counts."""
-        self._started = perf_counter()
+        self.begun, self._started = now, perf_counter()
         if self.lookup is not None:
             self.lookup.start(self.row.past)
 

@@ -10,7 +10,7 @@ import pytest
 
 from bitnet_onnx import load
 from bitnet_onnx.generation.model import Model
-from bitnet_onnx.serve.scheduler import Scheduler
+from bitnet_onnx.serve.batching.scheduler import Scheduler
 from tests.support.serve.scheduling import Client
 
 IDS = [(7 * i * i + 5 * i) % 800 + 3 for i in range(60)]
@@ -56,7 +56,7 @@ def test_two_servers_keep_what_both_computed(models: tuple[Model, Model], tmp_pa
 def test_a_file_that_another_server_removes_is_passed_over(
     models: tuple[Model, Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bitnet_onnx.serve import prefix_files
+    from bitnet_onnx.serve.batching import prefix_files
 
     listed = prefix_files._listed
     monkeypatch.setattr(

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..errors import BitNetError, GenerationError
-from ..generation.config import GenerationConfig
-from ..generation.extras import Extras
-from ..generation.rows import GenerationResult
-from ..runtime.integers import Ids, integer
+from ...errors import BitNetError, GenerationError
+from ...generation.config import GenerationConfig
+from ...generation.extras import Extras
+from ...generation.rows import GenerationResult
+from ...runtime.integers import Ids, integer
 
 __all__ = ["End", "Event", "QueueFull", "Request", "Token", "check_request"]
 

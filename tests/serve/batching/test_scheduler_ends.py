@@ -17,8 +17,8 @@ from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.cache import growing
 from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.steps import Steps
-from bitnet_onnx.serve.requests import ALONE
-from bitnet_onnx.serve.scheduler import Scheduler
+from bitnet_onnx.serve.batching.requests import ALONE
+from bitnet_onnx.serve.batching.scheduler import Scheduler
 from tests.support.serve.scheduling import LONG, Client, Clock, alone, endless, served
 
 # ------------------------------------------------------------------------- end before the end

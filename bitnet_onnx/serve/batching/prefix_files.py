@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import GenerationError
-from ..runtime.lease import Lease
+from ...errors import GenerationError
+from ...runtime.lease import Lease
 from .prefixes import Prefixes
 
 __all__ = ["load_prefixes", "save_prefixes"]

@@ -11,8 +11,8 @@ from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.generation.strategies.schedules import Economy
 from bitnet_onnx.runtime.steps import Steps
-from bitnet_onnx.serve.drafting import SHARE
-from bitnet_onnx.serve.scheduler import Scheduler
+from bitnet_onnx.serve.batching.drafting import SHARE
+from bitnet_onnx.serve.batching.scheduler import Scheduler
 from tests.support.serve.scheduling import LONG, Client, Clock, alone, endless, served
 
 ROUND = LONG[:11] * 4  # the demo's model goes on with it

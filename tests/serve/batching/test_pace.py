@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bitnet_onnx.serve.pace import FIRST, LEAST, MOST, Pace
+from bitnet_onnx.serve.batching.pace import FIRST, LEAST, MOST, Pace
 
 Noise = Callable[[], float]
 
@@ -55,7 +55,7 @@ def test_gaps_stay_near_their_share(fixed: float, each: float, step: float) -> N
     gaps = filled(measured(8, step), 2000, 8, step, fixed, each, lambda: 1.0)
     usual = sorted(gap for gap, _ in gaps)[len(gaps) // 2] / step
     assert 2 < usual < MOST + 0.1
-    assert max(gap for gap, _ in gaps) <= 3.1 * step
+    assert max(gap for gap, _ in gaps) <= (MOST + 0.35) * step
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -84,13 +84,13 @@ def test_a_noisy_machine_has_smaller_parts_for_a_while() -> None:
     usual.computed(2, 20, MOST - 1, False)
     usual.stepped(2, 1.0)
     assert usual.positions(2, 0.0, 500) == 20
-    for noise in (1.3, 1.6, 9.0):
+    for noise in (1.1, 1.5, 9.0):
         pace = measured(2, 1.0)
         for seconds in (1.0, 1.0, *[noise, 1.0, 1.0, 1.0] * 3):
             pace.stepped(2, seconds)
         pace.computed(2, 20, MOST - 1, False)
         found[noise] = pace.positions(2, 0.0, 500)
-    assert found[1.3] == 20 > found[1.6] >= found[9.0] > 0
+    assert found[1.1] == 20 > found[1.5] > found[9.0] > 0
     pace = measured(2, 1.0)
     for seconds in (1.0, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 1.0):  # it stood still, twice
         pace.stepped(2, seconds)

@@ -14,10 +14,10 @@ from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.calls import OVERHEAD
 from bitnet_onnx.runtime.steps import Steps
-from bitnet_onnx.serve import pace
-from bitnet_onnx.serve.prefixes import Prefixes
-from bitnet_onnx.serve.requests import QueueFull
-from bitnet_onnx.serve.scheduler import Scheduler
+from bitnet_onnx.serve.batching import pace
+from bitnet_onnx.serve.batching.prefixes import Prefixes
+from bitnet_onnx.serve.batching.requests import QueueFull
+from bitnet_onnx.serve.batching.scheduler import Scheduler
 from tests.support.serve.scheduling import LONG, Client, Clock, alone, endless, served
 
 # ------------------------------------------------------------------------- same ids as alone
@@ -284,7 +284,7 @@ def test_running_answers_wait_for_fewer_than_four_steps(
                 other.submit(scheduler)
 
     scheduler = Scheduler(model, rows=4, clock=clock)
-    others = [endless(LONG[5:8], 12), endless(LONG[7:9], 30), endless(LONG, 2)]
+    others = [endless(LONG[5:8], 12), endless(LONG[7:9], 50), endless(LONG, 2)]
     endless(LONG[:9], 90, on_token=note).submit(scheduler).wait()
     scheduler.close()
     gaps = np.diff(times[5:])

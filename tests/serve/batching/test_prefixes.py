@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from bitnet_onnx.serve.prefixes import Prefixes, shared
+from bitnet_onnx.serve.batching.prefixes import Prefixes, shared
 
 WIDTH = 3
 

@@ -1,0 +1,1 @@
+"""Continuous batching: the requests of many clients share the steps of one session."""
