@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from .cache.moves import copy_row, part_of, widened
+from .cache.moves import copy_row, part_of, settle, widened
 from .cache.saved import load_row, save_row
 from .integers import Ids
 from .steps import Steps
@@ -121,6 +121,10 @@ class Lease(User):
         Return whether there was one.
         """
         return self._call(self, lambda steps: widened(steps.cache, ahead))
+
+    def settle(self, positions: int) -> None:
+        """Make room for so many positions of every row, so that no step waits for memory."""
+        self._call(self, lambda steps: settle(steps.cache, positions))
 
     def truncate(self, length: int, row: int = 0) -> None:
         self._call(self, lambda steps: steps.cache.truncate(length, row))

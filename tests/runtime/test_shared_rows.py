@@ -11,7 +11,7 @@ from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.runtime.cache import growing
 from bitnet_onnx.runtime.cache.growing import Cache
 from bitnet_onnx.runtime.cache.layout import CacheLayout
-from bitnet_onnx.runtime.cache.moves import copy_row, part_of, widened
+from bitnet_onnx.runtime.cache.moves import copy_row, part_of, settle, widened
 from bitnet_onnx.runtime.session import Session
 
 IDS = [17, 3, 88, 40, 5, 61, 29, 94, 2, 50, 77, 31, 8, 19, 63, 44]
@@ -113,6 +113,24 @@ def test_a_cache_grows_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     while widened(cache, 20):
         pass
     assert cache.capacity == LAYOUT.context_length
+
+
+@pytest.mark.parametrize("positions", [3, 6, 9, 999])
+def test_room_for_all_rows_is_written(monkeypatch: pytest.MonkeyPatch, positions: int) -> None:
+    monkeypatch.setattr(growing, "BLOCK", 4)
+    zeros = CacheLayout.zeros
+    monkeypatch.setattr(CacheLayout, "zeros", lambda *args: zeros(*args) + 9)
+    cache = filled()
+    before = [part_of(cache, row, 0, length) for row, length in enumerate(cache.lengths)]
+    settle(cache, positions)
+    written = min(positions, LAYOUT.context_length)
+    assert cache.capacity >= written
+    for buffer in cache.buffers.values():
+        assert (buffer[:, :, 4:written] == 0).all()
+        assert (buffer[:, :, max(written, 4) :] == 9).all()
+    for row, length in enumerate(cache.lengths):
+        for name, buffer in part_of(cache, row, 0, length).items():
+            assert np.array_equal(buffer, before[row][name])
 
 
 def test_a_cache_that_is_half_grown_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

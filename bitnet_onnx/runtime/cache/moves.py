@@ -11,7 +11,7 @@ import numpy as np
 
 from .growing import Cache
 
-__all__ = ["copy_row", "part_of", "widened"]
+__all__ = ["copy_row", "part_of", "settle", "widened"]
 
 
 def part_of(cache: Cache, row: int, begin: int, end: int) -> dict[str, np.ndarray]:
@@ -38,3 +38,14 @@ def widened(cache: Cache, ahead: int) -> bool:
         return False
     cache.widen()
     return True
+
+
+def settle(cache: Cache, positions: int) -> None:
+    """Make room for so many positions of every row, or for the whole context, and write to it.
+
+    The system gives memory when it is written: a step that is the first one in a row would wait.
+    """
+    positions = min(positions, cache.layout.context_length)
+    cache.reserve(positions)
+    for buffer in cache.buffers.values():
+        buffer[:, :, max(cache.lengths) : positions] = 0

@@ -44,6 +44,8 @@ class Rows:
         """Take the session over, with empty rows."""
         self.lease = self._session.claim()
         self.lease.reset(self.count)
+        with suppress(MemoryError):  # whoever needs the room ends then
+            self.lease.settle(AHEAD)
 
     @property
     def prefix_bytes(self) -> int:

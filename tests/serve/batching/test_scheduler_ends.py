@@ -89,7 +89,7 @@ def test_an_error_of_a_request_ends_it_alone(
 
 @pytest.mark.parametrize("long", [300, 120])
 def test_without_memory_the_longest_request_ends(
-    model: Model, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, long: int
+    model: Model, monkeypatch: pytest.MonkeyPatch, long: int
 ) -> None:
     """While its prompt is computed, and while it runs."""
     zeros = CacheLayout.zeros
@@ -101,6 +101,7 @@ def test_without_memory_the_longest_request_ends(
 
     monkeypatch.setattr(growing, "BLOCK", 128)
     monkeypatch.setattr(CacheLayout, "zeros", fail)
+    scheduler = Scheduler(model, rows=3)
     other = endless(LONG[:9], 60).submit(scheduler)
     wrong = endless(LONG[:long], 20).submit(scheduler)
     assert isinstance(wrong.wait().error, GenerationError)
