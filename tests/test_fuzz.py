@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,19 @@ from tests.support.paths import DEMO
 ROUNDS = int(os.environ.get("BITNET_ONNX_FUZZ_ROUNDS", "40"))
 
 
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, dict[str, Any]]:
+    """Return what the rounds of each kind found; one process imports torch for all of them."""
+    return rounds(KINDS, 0, ROUNDS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_damaged_files_end_in_a_sentence_or_an_answer(kind: str) -> None:
+def test_damaged_files_end_in_a_sentence_or_an_answer(
+    kind: str, outcomes: dict[str, dict[str, Any]]
+) -> None:
     """`make fuzz ROUNDS=10000` runs more of them."""
-    done = rounds(kind, 0, ROUNDS)
+    done = outcomes[kind]
     assert done["wrong"] == []
     assert done["read"] + done["refused"] == ROUNDS
     assert done["refused"] > ROUNDS // 10
