@@ -163,11 +163,11 @@ def tidy(model: ir.Model, dims: dict[str, list[str | None]]) -> None:
 
 def attach_functions(model: ir.Model) -> None:
     """Attach the bodies of the operators that the finished graph uses, and of those they call."""
-    unused = {function.name: function for function in ops.functions()}
+    unused = ops.bodies()
     pending = [node.op_type for node in model.graph if node.domain == ops.DOMAIN]
     for name in pending:  # the loop extends it
         if name in unused:
-            function = unused.pop(name)
+            function = unused.pop(name)()
             model.functions[function.identifier()] = function
             pending += [node.op_type for node in function if node.domain == ops.DOMAIN]
 

@@ -12,7 +12,7 @@ from .attention.floats import group_query_attention
 from .attention.int8 import group_query_attention_int8
 from .attention.qkv import group_query_attention_qkv
 from .blocks import FEATURES, LANES
-from .catalog import functions, stock_functions, translations
+from .catalog import bodies, functions, stock_functions, translations
 from .domain import DOMAIN, OPSET, VERSION
 from .experts import ternary_experts
 from .feed_forward import ternary_feed_forward
@@ -36,6 +36,7 @@ __all__ = [
     "add_rms_norm",
     "bf16_experts",
     "bf16_matmul",
+    "bodies",
     "float_experts",
     "functions",
     "gated_gelu",

@@ -27,7 +27,7 @@ from . import (
 from .attention import floats, int4, int8, qkv
 from .domain import Operator
 
-__all__ = ["OPERATORS", "functions", "stock_functions", "translations"]
+__all__ = ["OPERATORS", "bodies", "functions", "stock_functions", "translations"]
 
 OPERATORS = (
     ternary.TernaryMatMul,
@@ -79,9 +79,14 @@ OTHERS = (
 )
 
 
+def bodies() -> dict[str, Callable[[], ir.Function]]:
+    """Return name -> what builds the function of stock operators, for each operator."""
+    return {operator.name: operator.function for operator in OPERATORS}
+
+
 def functions() -> list[ir.Function]:
     """Build a function of stock operators for each operator of the domain."""
-    return [operator.function() for operator in OPERATORS]
+    return [build() for build in bodies().values()]
 
 
 def stock_functions(packed: Collection[str]) -> list[ir.Function]:

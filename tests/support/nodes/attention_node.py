@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import onnxruntime as ort
 import torch
 from onnx import TensorProto, helper
@@ -13,6 +12,7 @@ from onnx import TensorProto, helper
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
 from bitnet_onnx.artifact import int4_bytes
+from tests.support.nodes.one_node import bodies
 
 INPUTS = (
     "query", "key", "value", "past_key", "past_value", "seqlens_k", "total_sequence_length",
@@ -59,7 +59,7 @@ def session(op: str, library: bool, threads: int = 2, window: int = 0) -> ort.In
     model = helper.make_model(
         graph,
         opset_imports=imports,
-        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
+        functions=bodies(),
         ir_version=11,
     )
     options = ort.SessionOptions()

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
-from tests.support.nodes.one_node import pack, session
+from tests.support.nodes.one_node import bodies, pack, session
 
 __all__ = ["IN_TORCH", "KINDS", "in_torch", "inputs", "model", "run"]
 
@@ -70,12 +70,12 @@ def model(
         [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in made.items() if name != "X"],
     )
-    made_of = ops.functions() if functions is None else functions
+    made_of = None if functions is None else list(map(ir.serde.serialize_function, functions))
     imports = [("", ops.OPSET), ("bitnet", ops.VERSION), ("com.microsoft", 1)]
     return helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid(*pair) for pair in imports],
-        functions=[ir.serde.serialize_function(f) for f in made_of],
+        functions=bodies() if made_of is None else made_of,
         ir_version=11,
     ).SerializeToString()
 

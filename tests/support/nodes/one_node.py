@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import FunctionProto, TensorProto, helper, numpy_helper
 
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
@@ -62,6 +63,12 @@ OUTPUTS = {
 }
 
 
+@cache
+def bodies() -> list[FunctionProto]:
+    """The bodies of all operators, made once: that takes ten times as long as a session."""
+    return [ir.serde.serialize_function(function) for function in ops.functions()]
+
+
 def width(op: str, features: int) -> int:
     """The nearest K from ``features`` on that the operator accepts."""
     return -(-features // 128) * 128 if op in GROUPED else features
@@ -83,7 +90,7 @@ def model(
     made = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid(*pair) for pair in imports],
-        functions=[ir.serde.serialize_function(f) for f in ops.functions()],
+        functions=bodies(),
         ir_version=11,
     )
     return made.SerializeToString()
