@@ -11,7 +11,8 @@ function(emulate cpu)  # ARGN: the kernels that it must offer
   set(run ${BITNET_ONNX_QEMU_ARM} -cpu ${cpu})
   list(JOIN ARGN "," offered)
   list(GET ARGN 0 best)
-  set(environment "BITNET_ONNX_KERNEL=${best};BITNET_ONNX_OFFERED=${offered}")
+  set(environment
+    "BITNET_ONNX_EMULATED=1;BITNET_ONNX_KERNEL=${best};BITNET_ONNX_OFFERED=${offered}")
   foreach(suite IN ITEMS platform kernels LISTS operations)
     add_test(NAME ${suite}_${cpu} COMMAND ${run} $<TARGET_FILE:kernels_test> ${suite})
     set_tests_properties(${suite}_${cpu} PROPERTIES ENVIRONMENT "${environment}")

@@ -129,8 +129,10 @@ if(processor MATCHES "^(x86_64|amd64)$")
   if(BITNET_ONNX_QEMU)
     set(old_cpu ${BITNET_ONNX_QEMU} -cpu Nehalem)
     add_test(NAME kernels_old_cpu COMMAND ${old_cpu} $<TARGET_FILE:kernels_test>)
-    set_tests_properties(kernels_old_cpu PROPERTIES ENVIRONMENT BITNET_ONNX_OFFERED=scalar)
+    set_tests_properties(kernels_old_cpu PROPERTIES
+      ENVIRONMENT "BITNET_ONNX_EMULATED=1;BITNET_ONNX_OFFERED=scalar")
     add_test(NAME operators_old_cpu COMMAND ${old_cpu} $<TARGET_FILE:operators_test>)
+    set_tests_properties(operators_old_cpu PROPERTIES ENVIRONMENT BITNET_ONNX_EMULATED=1)
     # The longest: first, so that `ctest -j` does not end with them.
     set_tests_properties(kernels_old_cpu operators_old_cpu PROPERTIES COST 100)
   else()

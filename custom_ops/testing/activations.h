@@ -45,7 +45,7 @@ void for_products(const Check& check) {
   const size_t count = tested_kernels(&list);
   for (size_t i = 0; i < count; i++) {
     for (const auto& s : kProducts) {
-      for (const bitnet::Pool& pool : {kBackwards, kThreads}) {
+      for (const bitnet::Pool& pool : pools()) {
         check(*list[i], s[0], s[1], s[2], pool);
       }
     }

@@ -25,6 +25,10 @@
 constexpr size_t kTestedK = TESTED_K, kTestedKernels = TESTED_KERNELS;
 constexpr bool kTraps = kTestedK < 6912;  // where each product of a kernel traps: fewer shapes
 
+// Under an emulator, where all takes ten times as long: cases may be left out that differ in
+// nothing that depends on the CPU.
+inline bool emulated() { return getenv("BITNET_ONNX_EMULATED") != nullptr; }
+
 extern int failures;
 extern char current_case[256];  // what is tested now, with its seed
 

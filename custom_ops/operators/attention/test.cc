@@ -151,7 +151,7 @@ void check_shapes() {
   const size_t count = tested_kernels(&list);
   for (size_t i = 0; i < count; i++) {
     for (const Shape& shape : kShapes) {
-      for (const Pool& pool : {kBackwards, kThreads}) {
+      for (const Pool& pool : pools()) {
         check_operator<Cache>(*list[i], shape, pool, false);
         if (shape.past == shape.room) check_operator<Cache>(*list[i], shape, pool, true);
       }

@@ -238,7 +238,7 @@ TEST(attention, integers) {
   for (size_t i = 0; i < count; i++) {
     for (const Shape& shape : kShapes) {
       for (const CacheType type : {CacheType::kInt8, CacheType::kInt4}) {
-        for (const Pool& pool : {kBackwards, kThreads}) {
+        for (const Pool& pool : pools()) {
           check_operator(*list[i], type, shape, pool, false);
           if (shape.past == shape.room) check_operator(*list[i], type, shape, pool, true);
         }

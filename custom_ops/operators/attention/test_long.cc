@@ -164,7 +164,7 @@ void check(size_t batch, size_t count, size_t heads, size_t kv_heads, size_t pas
     Long made(batch, count, heads, kv_heads, past);
     const Attention op = made.op(cache);
     CHECK(plan_of(op).split == split);
-    for (const Pool& pool : {kBackwards, kThreads}) {
+    for (const Pool& pool : pools()) {
       CASE("attention %s cache %d batch %zu count %zu heads %zu/%zu past %zu", list[0]->name,
            static_cast<int>(cache), batch, count, heads, kv_heads, past);
       Guarded<uint8_t> scratch(padded(attention_scratch(op), 64));

@@ -1,4 +1,6 @@
 // The mixtures of every kernel against the formula, expert by expert, with ==.
+#include <algorithm>
+
 #include "operators/bf16_matmul/bf16_matmul.h"
 #include "operators/experts/experts.h"
 #include "operators/int8_matmul/int8_matmul.h"
@@ -106,18 +108,17 @@ void multiply(const ExpertKind& kind, size_t k, size_t n, const float* x, const 
 std::vector<float> shares_of(const Size& s, const float* x, const Guarded<float>& router) {
   const Kernels& scalar = *find_kernels("scalar");
   std::vector<float> logits(s.experts), shares(s.experts), scores;
-  std::vector<size_t> picks;
+  if (!finite(x, s.k)) return std::vector<float>(s.experts, NAN);
   for (size_t e = 0; e < s.experts; e++) {
     logits[e] = scalar.dot(s.k, x, bytes_of(router) + 4 * e * s.k);
   }
-  for (size_t e = 0; e < s.experts; e++) {
-    size_t before = 0;  // how many come before it
-    for (size_t o = 0; o < s.experts; o++) {
-      before += logits[o] > logits[e] || (logits[o] == logits[e] && o < e);
-    }
-    if (before < s.chosen) picks.push_back(e), scores.push_back(logits[e]);
-  }
-  if (!finite(x, s.k)) return std::vector<float>(s.experts, NAN);
+  std::vector<size_t> picks(s.experts);
+  for (size_t e = 0; e < s.experts; e++) picks[e] = e;
+  std::stable_sort(picks.begin(), picks.end(),
+                   [&](size_t one, size_t other) { return logits[one] > logits[other]; });
+  picks.resize(s.chosen);
+  std::sort(picks.begin(), picks.end());
+  for (size_t e : picks) scores.push_back(logits[e]);
   std::vector<double> weights(picks.size());
   const double total = scalar.attend_softmax(picks.size(), scores.data(), weights.data());
   for (size_t i = 0; i < picks.size(); i++) {
@@ -159,7 +160,7 @@ void check(Mixture* in, const std::vector<float>& y) {
   const Kernels** list;
   const size_t count = tested_kernels(&list);
   for (size_t i = 0; i < count; i++) {
-    for (const Pool& pool : {kBackwards, kThreads}) {
+    for (const Pool& pool : pools()) {
       CASE("experts %s m %zu k %zu inner %zu, %zu of %zu, item %zu", list[i]->name, in->s.m,
            in->s.k, in->s.inner, in->s.chosen, in->s.experts, in->kind.item);
       for (size_t j = 0; j < in->y.size(); j++) in->y[j] = 7;
@@ -174,6 +175,7 @@ void check(Mixture* in, const std::vector<float>& y) {
 TEST(experts, shapes) {
   for (const ExpertKind* kind : {&kTernaryExpert, &kBf16Expert, &kInt8Expert}) {
     for (const Size& s : kSizes) {
+      if (emulated() && s.m > 70) continue;  // slabs and tokens are counted alike on all CPUs
       Mixture in(*kind, s);
       check(&in, expected(&in));
     }

@@ -146,7 +146,7 @@ void for_shapes(const Check& check) {
   const size_t count = tested_kernels(&list);
   for (size_t i = 0; i < count; i++) {
     for (const auto& s : kShapes) {
-      for (const Pool& pool : {kBackwards, kThreads}) {
+      for (const Pool& pool : pools()) {
         for (size_t share : {0, 1, 50, 99, 100, 101}) {
           check(*list[i], s[0], s[1], s[2], share, pool);
         }

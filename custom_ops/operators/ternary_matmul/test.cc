@@ -60,7 +60,7 @@ TEST(ternary_matmul, wide) {
   const Kernels** list;
   const size_t count = tested_kernels(&list);
   for (size_t i = 0; i < count; i++) {
-    for (const Pool& pool : {kBackwards, kThreads}) {
+    for (const Pool& pool : pools()) {
       check_ternary(*list[i], 17, 100, 1100, true, pool);
       check_ternary(*list[i], 131, 257, 70, false, pool);
       check_ternary(*list[i], 515, 65, 192, true, pool);

@@ -86,7 +86,7 @@ uint64_t check(const char* what, const Table& t, size_t m, const float* x) {
   Result first(m * t.n);
   run(*list[0], t, m, x, kBackwards, &first);
   for (size_t i = 0; i < kernels; i++) {
-    for (const Pool& pool : {kBackwards, kThreads}) {
+    for (const Pool& pool : pools()) {
       CASE("%s, %s, m %zu k %zu n %zu", what, list[i]->name, m, t.k, t.n);
       Result other(m * t.n);
       run(*list[i], t, m, x, pool, &other);

@@ -86,7 +86,7 @@ uint64_t check(const char* what, const Table& t, size_t m, const float* x) {
   bf16_matmul(*list[0], {m, t.k, t.n, x, t.w.data, exact.data}, scratch.data, kBackwards);
   const uint64_t rescored = run(*list[0], t, m, x, kBackwards, first.data);
   for (size_t i = 0; i < kernels; i++) {
-    for (const Pool& pool : {kBackwards, kThreads}) {
+    for (const Pool& pool : pools()) {
       CASE("%s, %s, m %zu k %zu n %zu", what, list[i]->name, m, t.k, t.n);
       CHECK(run(*list[i], t, m, x, pool, other.data) == rescored);
       CHECK(memcmp(other.data, first.data, m * t.n * sizeof(float)) == 0);
