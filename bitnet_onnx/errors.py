@@ -24,13 +24,15 @@ LONGEST = 1000  # characters of a message
 class BitNetError(Exception):
     """A mistake that the user can mend; the command line prints it on one line and exits with 2.
 
-    ``hint`` says what to do, where that is known. A message may quote a damaged file, so it is
+    ``hint`` says what to do, where that is known. ``argument`` is the one of the caller's that is
+    at fault, where a message is about one of several. A message may quote a damaged file, so it is
     shown without control characters, and without the middle where it is too long.
     """
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, argument: str | None = None) -> None:
         super().__init__(_printable(message))
         self.hint = None if hint is None else _printable(hint)
+        self.argument = argument
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,11 +29,13 @@ except ModuleNotFoundError:  # Windows
 else:
     fcntl = _fcntl
 
-__all__ = ["forget", "new_file", "new_folder", "once", "read_object", "sha256", "write_text"]
+__all__ = ["forget", "half_pair", "new_file", "new_folder", "once", "read_object", "sha256",
+           "whole", "write_text"]  # fmt: skip
 
 CHUNK = 1 << 20  # bytes hashed at a time
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # temporary names
 SETTLED = 10.0  # seconds: a writer locks its temporary file well within them
+HALF = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -198,6 +201,27 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice[:40]!r} is given more than once")
     return found
+
+
+def whole(text: str) -> int:
+    """Return an integer of JSON; raise ValueError for more digits than Python reads.
+
+    It is the ``parse_int`` of json, which else speaks of Python's settings.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        digits, most = len(text.lstrip("-")), sys.get_int_max_str_digits()
+        raise ValueError(f"an integer has {digits} digits, expected at most {most}") from None
+
+
+def half_pair(text: str) -> str | None:
+    """Return the escape of the first half of a surrogate pair, which UTF-8 cannot write.
+
+    JSON can, such as ``\\ud800``. None where the text is Unicode.
+    """
+    found = None if text.isascii() else HALF.search(text)
+    return None if found is None else f"\\u{ord(found[0]):04x}"
 
 
 def forget(path: Path) -> None:

@@ -93,7 +93,17 @@ def add_artifact(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument("-o", "--output", type=Path, required=True, help=f"{what} to make")
+    parser.add_argument("-o", "--output", type=_output, required=True, help=f"{what} to make")
+
+
+def _output(text: str) -> Path:
+    """Return a path; raise ConfigError for what other programs take for stdout."""
+    if text == "-":
+        raise ConfigError(
+            "--output is '-', expected a path: this command does not write its result to stdout",
+            hint="name a file or folder; ./- is the one with that name",
+        )
+    return Path(text)
 
 
 def add_format(parser: argparse.ArgumentParser, *formats: str) -> None:

@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, help="texts that are computed together")
     add_format(parser, "json", "npy", "table")
     parser.add_argument(
-        "-o", "--output", type=Path, help="the file to write; default: stdout, but not for npy"
+        "-o",
+        "--output",
+        type=lambda text: None if text == "-" else Path(text),
+        help="the file to write; default, and -: stdout, but not for npy",
     )
     add_cluster(parser)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import GenerationError
 from .config import GenerationConfig
+from .constraints.reasons import FORM
 from .extras import Extras
 from .processors.order import Processors
 from .processors.past import Past
@@ -163,6 +164,7 @@ def check_highest(highest: np.floating, logits: np.ndarray, length: int) -> None
             f"the options forbid every token after {length} tokens, expected one to be left",
             hint="loosen no_repeat_ngram_size, bad_words_ids, suppress_tokens, the lengths or"
             " structured_outputs; dola_layers leaves few tokens",
+            argument=FORM,
         )
     if np.isfinite(given):
         raise GenerationError(

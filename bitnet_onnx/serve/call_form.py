@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TokenizerError
-from ..generation.constraints.schemas import Unsupported, strict
+from ..generation.constraints.schemas import Unsupported, inside, strict
 from ..text.tokenizer import Tokenizer
 from ..text.tool_calls import FORMS
 
@@ -66,17 +66,19 @@ class CallForm:
         return f"start: {start}\njson: %json {schema}\n{others}"
 
     def _schema(self, functions: Mapping[str, Mapping[str, Any]], single: bool) -> dict[str, Any]:
-        found, definitions = calls_of(functions, self.key)
+        followed = {}
+        for name, parameters in functions.items():
+            try:
+                followed[name] = strict(parameters)
+            except Unsupported as error:
+                raise TokenizerError(
+                    f"the parameters of the function {name!r} cannot be followed: {error}"
+                ) from None
+        found, definitions = calls_of(followed, self.key)
         if self.listed:
             found = {"type": "array", "items": found, "minItems": 1}
             found |= {"maxItems": 1} if single else {}
-        try:
-            made: dict[str, Any] = strict({**found, **definitions})
-        except Unsupported as error:
-            raise TokenizerError(
-                f"the parameters of a function cannot be followed: {error}"
-            ) from None
-        return made
+        return {**found, **definitions}
 
     def _mark(self, mark: str) -> str:
         return f"<[{self.special[mark]}]>" if mark in self.special else _quoted(mark)
@@ -89,12 +91,13 @@ def calls_of(
 
     functions: the schemas of their arguments, by name. key: what the arguments are called.
     """
-    calls, definitions = [], dict[str, dict[str, Any]]()
+    calls, definitions = [], dict[str, Any]()
     for name, parameters in functions.items():
-        own = dict(parameters)
-        for word in ("$defs", "definitions"):
-            if word in own:
-                definitions.setdefault(word, {}).update(own.pop(word))
+        place = f"#/$defs/{name}"
+        own = _moved(parameters, place)
+        if own != parameters:
+            # Two functions may have definitions of one name, and each can refer to itself.
+            definitions[name], own = own, {"$ref": place}
         calls.append(
             {
                 "type": "object",
@@ -103,7 +106,15 @@ def calls_of(
                 "additionalProperties": False,
             }
         )
-    return {"anyOf": calls}, definitions
+    return {"anyOf": calls}, {"$defs": definitions} if definitions else {}
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """Return a schema that stands at a place of another one: its references lead there."""
+    found = inside(schema, lambda each: _moved(each, place))
+    if isinstance(found, dict) and str(found.get("$ref", "")).startswith("#"):
+        found["$ref"] = place + found["$ref"][1:]
+    return found
 
 
 def learned(tokenizer: Tokenizer) -> CallForm | None:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import BitNetError, ConfigError
-from .api.common import STATE
+from .api.common import STATE, TAKEN
 from .api.errors import ApiError, error_of, response_of
 from .names import Names
 from .state import State
@@ -57,12 +57,14 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        scope[STATE] = self._state
+        scope[STATE], scope[TAKEN] = self._state, []
         sent = _Sent(send, self._cors(Headers(scope=scope)))
         start = monotonic()
         try:
             await self._answer(scope, _Body(receive, self._state.limits.body), sent)
         finally:
+            for served in scope[TAKEN]:
+                self._state.give_back(served)
             if self._log is not None:
                 path = self._shown(scope["path"])
                 method = scope["method"] if scope["method"] in METHODS else "a method"

@@ -70,6 +70,8 @@ class Served:
         self.name, self.artifact, self.limits = name, artifact, limits
         self.tokenizer, self.context = tokenizer, context
         self.pieces = Pieces(tokenizer)
+        self.users = 0
+        """Requests that have it; the lock is its state's."""
         self.created = int((artifact.folder / MANIFEST).stat().st_mtime)
 
     def cancel(self) -> None:

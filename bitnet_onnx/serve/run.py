@@ -34,6 +34,8 @@ __all__ = ["Place", "Running", "bound", "check_place", "serve"]
 
 CONNECTIONS = 512
 IDLE_SECONDS = 20
+UNREAD_SECONDS = 30.0  # for a client to read its answer, while it still sends a body
+UNREAD = 64 << 20  # bytes of such a body that are thrown away
 CUT_SECONDS = 5  # after ``drain``: for a last step, and to tell clients that it was the last
 LOCAL = ("127.0.0.1", "0.0.0.0", "::", "localhost")
 
@@ -90,12 +92,56 @@ def check_place(place: Place) -> None:
     bound(place).close()
 
 
+class _Unhurried:
+    """A connection that can be closed while its client sends.
+
+    The system resets a connection that is closed with unread bytes, and what the client has not
+    read by then is lost: so the answer is ended, and what still comes is thrown away.
+    """
+
+    def __init__(self, transport: asyncio.Transport, unread: Callable[[], bool]) -> None:
+        self._transport, self._unread, self.left = transport, unread, UNREAD
+        self.ended = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.ended or self._transport.is_closing()
+
+    def close(self) -> None:
+        """End the answer where the client still sends; close the connection else, or at last."""
+        if self.is_closing() or not self._unread():
+            self._transport.close()
+            return
+        self.ended = True
+        self._transport.resume_reading()
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._transport.close)
+
+    def discard(self, data: bytes) -> None:
+        self.left -= len(data)
+        if self.left < 0:
+            self._transport.close()
+
+
 class Protocol(H11Protocol):
     """Closes a connection that sends no whole head within ``IDLE_SECONDS``."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._unhurried = _Unhurried(transport, self._is_unread)
+        super().connection_made(self._unhurried)  # type: ignore[arg-type]
         self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        if self._unhurried.ended:
+            self._unhurried.discard(data)
+        else:
+            super().data_received(data)
+
+    def _is_unread(self) -> bool:
+        """Return whether the client may still send what it asked with."""
+        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

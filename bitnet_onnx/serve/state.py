@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hmac
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from .models import Generating, Limits, Served, opened
 
 __all__ = ["State"]
+
+S = TypeVar("S", bound=Served)
 
 
 class State:
@@ -24,6 +27,7 @@ class State:
         self.limits, self._folders, self._lock = limits, dict(folders), threading.Lock()
         self._key = None if api_key is None else api_key.encode()
         self.models: Mapping[str, Served] = opened(folders, limits)
+        self._users = threading.Condition()
         self.stopping = False
         self._former: set[Served] = set()
 
@@ -38,17 +42,38 @@ class State:
         """Whether requests must give a key."""
         return self._key is not None
 
+    def take(self, choose: Callable[[Mapping[str, Served]], S]) -> S:
+        """Return the model that ``choose`` finds; no reload closes it before ``give_back``."""
+        with self._users:
+            served = choose(self.models)
+            served.users += 1
+            return served
+
+    def give_back(self, served: Served) -> None:
+        """End one use of a model."""
+        with self._users:
+            served.users -= 1
+            self._users.notify_all()
+
     def reload(self) -> None:
-        """Open the folders again, then close the former models after their running answers.
+        """Open the folders again, then close the former models after their last requests.
 
         Raises a BitNetError, and changes nothing, where one cannot be opened.
         """
         with self._lock:
-            before, self.models = self.models, opened(self._folders, self.limits)
+            made = opened(self._folders, self.limits)
+            with self._users:
+                before, self.models = self.models, made
             self._former.update(before.values())
         for served in before.values():
-            served.close(timeout=self.limits.seconds)
-            self._former.discard(served)
+            self._close(served)
+
+    def _close(self, served: Served) -> None:
+        """Close a former model once no request has it, also one that has asked nothing yet."""
+        with self._users:
+            self._users.wait_for(lambda: not served.users, self.limits.seconds)
+        served.close(timeout=self.limits.seconds)
+        self._former.discard(served)
 
     def cancel(self) -> None:
         """End all answers that are being made, also those of former models."""

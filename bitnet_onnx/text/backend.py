@@ -15,7 +15,7 @@ from typing import Any
 import tokenizers
 
 from ..errors import TokenizerError
-from ..files import read_object
+from ..files import half_pair, read_object
 from .library import in_a_sentence, load
 from .tokenizer_class import builder_of, default_names, rebuilt
 
@@ -120,7 +120,13 @@ def encoded(
     backend: tokenizers.Tokenizer, text: str, add_special_tokens: bool = False
 ) -> list[int]:
     """Return the ids of a text; raise TokenizerError where the tokenizer cannot read it."""
-    with in_a_sentence("the text cannot be encoded, expected valid Unicode"):
+    if not isinstance(text, str):
+        raise TokenizerError(f"a {type(text).__name__} cannot be encoded, expected a text")
+    if half := half_pair(text):
+        raise TokenizerError(
+            f"a text with {half}, half of a surrogate pair, cannot be encoded, expected Unicode"
+        )
+    with in_a_sentence("the text cannot be encoded"):
         return backend.encode(text, add_special_tokens=add_special_tokens).ids
 
 
@@ -265,7 +271,7 @@ def _token(fields: Any, where: str, special: bool = False) -> tokenizers.AddedTo
 
 def _text(token: Any, where: str = "tokenizer_config.json") -> str:
     text = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(text, str) or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not isinstance(text, str) or half_pair(text):
         raise TokenizerError(f"{where} holds the special token {token!r}, expected a string")
     return text
 

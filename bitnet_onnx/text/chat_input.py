@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import TokenizerError
 
-__all__ = ["MARKERS", "ChatInput", "Message", "guard"]
+__all__ = ["MARKERS", "VARIABLES", "ChatInput", "Message", "guard"]
 
 Message = Mapping[str, Any]
 # Tokens around a model's thoughts and tool calls. An answer shows them, also where they are special
@@ -24,6 +24,7 @@ MARKERS = frozenset(
 )
 # The fields of a message's reasoning; a template may read any of them.
 _REASONING = ("reasoning_content", "thinking", "reasoning")
+VARIABLES = "chat_template_kwargs"
 # What the template gets from the caller by other names.
 _TAKEN = ("messages", "tools", "documents", "add_generation_prompt")
 
@@ -64,8 +65,9 @@ class ChatInput:
         for name in given:
             if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN:
                 raise TokenizerError(
-                    f"chat_template_kwargs names {name!r}, expected a variable of the chat template"
-                    f" other than {', '.join(_TAKEN)}"
+                    f"{VARIABLES} names {name!r}, expected a variable of the chat template"
+                    f" other than {', '.join(_TAKEN)}",
+                    argument=VARIABLES,
                 )
         return cls([_message(message) for message in said], described, cited, given)
 
@@ -121,7 +123,7 @@ def _objects(name: str, expected: str, found: Any) -> list[Any] | None:
             hint = "make its schema with: transformers.utils.get_json_schema(function)"
         found = wrong
     kind = "a function" if callable(found) else f"a {type(found).__name__}"
-    raise TokenizerError(f"{name} holds {kind}, expected {expected}", hint)
+    raise TokenizerError(f"{name} holds {kind}, expected {expected}", hint, name)
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:

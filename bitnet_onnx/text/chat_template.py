@@ -15,7 +15,7 @@ import jinja2.meta
 from ..errors import TokenizerError
 from ..files import read_object
 from .backend import read_text
-from .chat_input import ChatInput
+from .chat_input import VARIABLES, ChatInput
 from .template_limits import limited
 from .template_sandbox import Environment
 
@@ -68,12 +68,13 @@ class ChatTemplate:
             raise TokenizerError(f"the chat template failed: {_sentence(error)}") from error
 
     def _check(self, chat: ChatInput) -> None:
-        given = [name for name in ("tools", "documents") if getattr(chat, name)]
-        for name in (*given, *chat.variables):
+        given = {name: name for name in ("tools", "documents") if getattr(chat, name)}
+        for name, argument in {**dict.fromkeys(chat.variables, VARIABLES), **given}.items():
             if name not in self.variables:
                 raise TokenizerError(
                     f"the chat template does not use {name}, expected a template that does",
                     hint=f"leave {name} out; the model was not trained with it in its template",
+                    argument=argument,
                 )
 
 

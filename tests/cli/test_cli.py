@@ -239,6 +239,26 @@ def test_a_mistake_in_a_path_or_option_is_one_sentence(
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("batch", "a", "requests.jsonl"),
+        ("export", "a"),
+        ("convert", "a", "--to", "packed"),
+        ("synthesize", "--preset", "tiny"),
+    ],
+)
+def test_a_dash_is_no_name_of_a_result(
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "--output is '-', expected a path" in refused(capsys, *command, "-o", "-")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
         ("BITNET_ONNX_KERNEL", "sse9", "this CPU can run"),

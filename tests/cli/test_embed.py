@@ -44,6 +44,19 @@ def test_json_lines_hold_the_same_numbers(
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_dash_is_stdout(
+    artifact: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    outs = []
+    for options in ([], ["-o", "-"]):
+        assert main(["embed", str(artifact), "a", *options]) == 0
+        outs.append(capsys.readouterr().out)
+    assert outs[0] == outs[1] != ""
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("encoding", [None, "cp1252", "ascii"])
 def test_stdout_of_any_kind_is_written_or_named(
     artifact: Path,
@@ -95,6 +108,7 @@ def test_a_table_shows_the_cosines(
     ("arguments", "what"),
     [
         (["a", "--format", "npy"], "--format npy is given without --output"),
+        (["a", "--format", "npy", "-o", "-"], "--format npy is given without --output"),
         (["a", "--file", "no-such-file"], "texts and --file are both given"),
         (["--file", "no-such-file"], "no-such-file cannot be read"),
         (["a", "--dimensions", "65"], "dimensions is 65, expected 1 to 64"),

@@ -435,6 +435,10 @@ def test_generation_config_may_be_missing_and_truncation_is_turned_off(tmp_path:
 
 
 def test_text_that_is_not_unicode_is_refused() -> None:
-    for text in ("\ud800", None, b"hello"):
-        with pytest.raises(TokenizerError, match="cannot be encoded"):
+    for text, found in (
+        ("a\udfff", r"text with .udfff, half of"),
+        (None, "NoneType"),
+        (b"a", "bytes"),
+    ):
+        with pytest.raises(TokenizerError, match=f"{found} .*cannot be encoded, expected"):
             TOKENIZER.encode(text)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ...errors import GenerationError
+from ...files import half_pair, whole
 
 __all__ = ["StructuredOutputs", "structured_outputs"]
 
@@ -69,13 +70,19 @@ def structured_outputs(value: Any) -> StructuredOutputs | None:
 def _schema(value: Any) -> str:
     """Return a schema's text: equal schemas are equal texts."""
     try:
-        found = json.loads(value) if isinstance(value, str) else value
+        found = json.loads(value, parse_int=whole) if isinstance(value, str) else value
         found = {} if found is True else found  # both allow every document
         text = json.dumps(found, allow_nan=False)
+        half = half_pair(json.dumps(found, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise GenerationError(f"the JSON schema is not JSON, expected an object: {error}") from None
     if not isinstance(found, Mapping):
         raise GenerationError(f"the JSON schema is {found!r}, expected an object")
+    if half is not None:
+        raise GenerationError(
+            f"the JSON schema cannot be followed: it has {half}, half of a surrogate pair, expected"
+            " Unicode"
+        )
     return text
 
 
@@ -83,6 +90,7 @@ def _text(name: str) -> Any:
     def check(value: Any) -> str:
         if not isinstance(value, str):
             raise GenerationError(f"{name} of structured_outputs is {value!r}, expected a text")
+        _check_unicode(name, value)
         return value
 
     return check
@@ -94,7 +102,16 @@ def _choices(value: Any) -> tuple[str, ...]:
         raise GenerationError(
             f"choice of structured_outputs is {value!r}, expected a list of texts, at least one"
         )
+    for each in value:
+        _check_unicode("choice", each)
     return tuple(value)
+
+
+def _check_unicode(name: str, text: str) -> None:
+    if half := half_pair(text):
+        raise GenerationError(
+            f"{name} of structured_outputs has {half}, half of a surrogate pair, expected Unicode"
+        )
 
 
 _NAMES = tuple(field.name for field in fields(StructuredOutputs))

@@ -10,8 +10,9 @@ import re
 
 from ...errors import GenerationError
 
-__all__ = ["refused"]
+__all__ = ["FORM", "refused"]
 
+FORM = "structured_outputs"  # the argument that is at fault
 # What each form is called, and what it should be.
 _FORMS = {
     "json": ("the JSON schema", "a JSON schema of keywords that llguidance supports"),
@@ -34,7 +35,7 @@ def refused(kind: str, message: str) -> GenerationError:
     """
     name, expected = _FORMS[kind]
     return GenerationError(
-        f"{name} cannot be followed: {_reason(kind, message)}, expected {expected}"
+        f"{name} cannot be followed: {_reason(kind, message)}, expected {expected}", argument=FORM
     )
 
 

@@ -5,12 +5,13 @@ Knows where llguidance allows more than the schema does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Unsupported", "strict"]
+__all__ = ["Unsupported", "inside", "strict"]
 
-_VALUES = ("const", "enum", "default", "examples")  # hold documents, not schemas
+_DOCUMENTS = ("const", "enum", "default", "examples")  # keywords that hold documents, not schemas
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 # llguidance knows days up to 31 in each month; jsonschema's checker asks for the calendar's.
 _YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d\d|[1-9]\d{3})"
 _LEAP = r"(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)"
@@ -28,16 +29,29 @@ class Unsupported(ValueError):
 
 def strict(schema: Any) -> Any:
     """Return the schema with what llguidance leaves out; raise Unsupported where it cannot be."""
-    if isinstance(schema, list):
-        return [strict(entry) for entry in schema]
+    found = inside(schema, strict)
     if not isinstance(schema, Mapping):
-        return schema
-    found = {n: v if n in _VALUES else strict(v) for n, v in schema.items()}
+        return found
     _check_names(found)
     name = found.get("format")
     if isinstance(name, str) and name in _PATTERNS:
         more = found.get("allOf", [])
         found["allOf"] = [*(more if isinstance(more, list) else []), {"pattern": _PATTERNS[name]}]
+    return found
+
+
+def inside(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a schema, or a list of them, with the schemas inside changed."""
+    if isinstance(value, list):
+        return [change(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    found = {}
+    for keyword, held in value.items():
+        if keyword in _NAMED and isinstance(held, Mapping):
+            found[keyword] = {name: change(schema) for name, schema in held.items()}
+        else:
+            found[keyword] = held if keyword in _DOCUMENTS else change(held)
     return found
 
 

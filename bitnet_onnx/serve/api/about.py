@@ -65,7 +65,10 @@ async def model(request: Request) -> Response:
     found = state_of(request).models.get(name)
     if found is None:
         raise ApiError(
-            404, f"the model {name!r:.80} is not served", param="model", code="model_not_found"
+            404,
+            f"the model {name!r:.80} is not served, expected one that /v1/models lists",
+            param="model",
+            code="model_not_found",
         )
     return answer(_described(found))
 

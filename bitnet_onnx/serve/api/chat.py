@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...errors import BitNetError
+from ...errors import BitNetError, GenerationError
 from ...generation.rows import GenerationResult
 from ..batching.requests import End, Token
 from ..models import Generating
@@ -66,12 +66,27 @@ def includes_usage(values: Mapping[str, Any]) -> bool:
     return bool(given.get("include_usage"))
 
 
-def most_tokens(values: Mapping[str, Any], names: tuple[str, ...], default: int, room: int) -> int:
-    """Return the largest number of new tokens: what is asked for, at most what has room."""
+def most_tokens(
+    values: Mapping[str, Any],
+    names: tuple[str, ...],
+    served: Generating,
+    ids: list[int],
+    param: str,
+) -> int:
+    """Return the largest number of new tokens: what is asked for, at most what has room.
+
+    names: the fields that ask. param: the field that has the prompt of these ids.
+    """
+    room, base = room_for(served, ids, param), served.chat_config
     given = {name: values[name] for name in names if name in values}
     if len(set(given.values())) > 1:
         refuse(names[0], given[names[0]], f"the same number as {names[1]}, or one of them")
-    return min(next(iter(given.values()), default), room)
+    if given or not (base.max_new_tokens or base.max_length):
+        return min(next(iter(given.values()), room), room)
+    try:
+        return min(base.limit(len(ids)), room)
+    except GenerationError as error:  # the model's own max_length counts the prompt
+        raise error_of(error, param) from None
 
 
 def encoded_chat(
@@ -91,7 +106,7 @@ def encoded_chat(
             chat_template_kwargs=values.get("chat_template_kwargs"),
         )
     except BitNetError as error:
-        raise error_of(error, param, ("chat_template_kwargs",)) from None
+        raise error_of(error, param, ("chat_template_kwargs", "tools", "documents")) from None
 
 
 def _prepared(served: Generating, values: Mapping[str, Any], calling: Calling) -> Prepared:
@@ -102,14 +117,12 @@ def _prepared(served: Generating, values: Mapping[str, Any], calling: Calling) -
         refuse("top_logprobs", values["top_logprobs"], "logprobs true with it")
     base = served.chat_config
     ids = encoded_chat(served, values, calling)
-    room = room_for(served, ids, "messages")
-    own = base.limit(len(ids)) if base.max_new_tokens or base.max_length else room
-    most = most_tokens(values, ("max_completion_tokens", "max_tokens"), own, room)
+    most = most_tokens(values, ("max_completion_tokens", "max_tokens"), served, ids, "messages")
     return Prepared(
         served,
         ids,
         options_of(values, base, served, most),
-        form_of(values, calling.form),
+        form_of(values, calling.form, calling.followed),
         n,
         values.get("top_logprobs", 0) if values.get("logprobs") else None,
     )

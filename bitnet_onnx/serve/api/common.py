@@ -14,15 +14,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..models import Served
+from ..models import Embedding, Generating, Served
 from ..state import State
 from .errors import ApiError, encoded
 from .fields import Field
-from .reading import json_of, values_of
+from .reading import given_in, values_of
 
-__all__ = ["STATE", "answer", "body_of", "fingerprint", "made_id", "model_of", "now", "state_of"]
+__all__ = ["STATE", "TAKEN", "answer", "body_of", "fingerprint", "made_id", "model_of", "now",
+           "state_of"]  # fmt: skip
 
 STATE = "bitnet_onnx.state"
+TAKEN = "bitnet_onnx.taken"  # the models that a request uses, which stay open for it
+DOES: dict[type[Served], str] = {Generating: "generate text", Embedding: "embed texts"}
 LARGE = 1 << 16  # bytes of a body that other requests are not kept waiting for
 S = TypeVar("S", bound=Served)
 
@@ -50,33 +53,39 @@ async def body_of(request: Request, table: Sequence[Field]) -> dict[str, Any]:
             code="unsupported_media_type",
         )
     body = await request.body()
-    read = json_of(body) if len(body) < LARGE else await run_in_threadpool(json_of, body)
+    read = given_in(body) if len(body) < LARGE else await run_in_threadpool(given_in, body)
     return values_of(read, table)
 
 
 def model_of(request: Request, values: Mapping[str, Any], kind: type[S]) -> S:
-    """Return the model that a request names, or the only one of its kind."""
-    models = state_of(request).models
+    """Return the model that a request names, or the only one of its kind.
+
+    It stays open until the request has ended, also where a reload replaces it.
+    """
+    found = state_of(request).take(lambda models: _chosen(models, values.get("model"), kind))
+    request.scope[TAKEN].append(found)
+    return found
+
+
+def _chosen(models: Mapping[str, Served], name: str | None, kind: type[S]) -> S:
     fitting = {name: served for name, served in models.items() if isinstance(served, kind)}
-    name = values.get("model")
-    if name is None:
-        if len(fitting) == 1:
-            return next(iter(fitting.values()))
+    if name is None and len(fitting) == 1:
+        return next(iter(fitting.values()))
+    if name is not None and name in fitting:
+        return fitting[name]
+    others = f"expected one of: {', '.join(fitting)}"
+    if not fitting:
+        others = f"and no model of this server can {DOES[kind]}"
+    if name is None and fitting:
         raise ApiError(
             400,
-            f"model is missing, expected one of: {', '.join(fitting) or 'none is served'}",
+            f"model is missing, {others}",
             param="model",
             code="missing_required_parameter",
         )
-    if name in fitting:
-        return fitting[name]
-    does = "does something else" if name in models else "is not served"
-    raise ApiError(
-        404,
-        f"the model {name!r:.80} {does}, expected one of: {', '.join(fitting) or 'none is served'}",
-        param="model",
-        code="model_not_found",
-    )
+    lacks = f"cannot {DOES.get(kind)}" if name in models else "is not served"
+    found = "model is missing" if name is None else f"the model {name!r:.80} {lacks}"
+    raise ApiError(404, f"{found}, {others}", param="model", code="model_not_found")
 
 
 def answer(value: Any) -> Response:

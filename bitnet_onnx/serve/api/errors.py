@@ -68,10 +68,10 @@ def response_of(error: ApiError) -> Response:
 def error_of(error: BitNetError, param: str | None = None, others: Container[str] = ()) -> ApiError:
     """Return how a client is told of an exception of this package.
 
-    others: fields that the error is of where it begins with their name.
+    others: fields that the error is of where it begins with their name, or is about them.
     """
-    name = str(error).partition(" ")[0]
-    param = name if name in others else param
+    for name in (error.argument, str(error).partition(" ")[0]):
+        param = name if name in others else param
     said = f"{error}; {error.hint}" if error.hint else str(error)
     if isinstance(error, QueueFull):
         return ApiError(429, said, code="queue_full")

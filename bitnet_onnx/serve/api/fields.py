@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .forms import CHOICE, FORMAT, FORMAT_OF_TEXT, ITEM, MESSAGE, OUTPUTS, STREAM_OPTIONS, TOOL
 from .kinds import (
+    ANYTHING,
     FLAG,
     OBJECT,
     TEXT,
@@ -172,5 +173,19 @@ RESPONSE = (
     ),
     Field("stream", FLAG, "send events as the answer is made"),
     Field("truncation", one_of("disabled"), "only `disabled`", idle="nothing is cut off"),
+    Field(
+        "tools",
+        list_of(ANYTHING, 0, 0, "[]: chats have functions"),
+        "only `[]`",
+        idle="chats have functions",
+    ),
+    Field("tool_choice", one_of("none", "auto"), "`none` or `auto`", idle="there are no tools"),
+    Field("parallel_tool_calls", FLAG, "", idle="there are no tools"),
+    Field(
+        "include",
+        list_of(ANYTHING, 0, 0, "[]: an answer is text"),
+        "only `[]`",
+        idle="an answer is text",
+    ),
     *_FOR_OTHERS,
 )

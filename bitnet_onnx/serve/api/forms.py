@@ -162,6 +162,7 @@ def _message(needed: list[str], role: list[str], **own: Any) -> dict[str, Any]:
         **{"content": _CONTENT, "tool_calls": {"enum": [None, []]}, "tool_call_id": OPTIONAL_STRING,
            **own},
         refusal={"enum": [None, ""]},
+        annotations={"type": ["array", "null"]},
         **dict.fromkeys(texts, OPTIONAL_STRING),
     )  # fmt: skip
 

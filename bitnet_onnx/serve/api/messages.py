@@ -16,7 +16,8 @@ from .kinds import Kind
 __all__ = ["messages_of"]
 
 FIELDS = frozenset(
-    "role content name tool_calls tool_call_id refusal reasoning_content reasoning".split()
+    "role content name tool_calls tool_call_id refusal annotations reasoning_content reasoning"
+    "".split()
 )
 
 
@@ -54,6 +55,8 @@ def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
         _refuse(f"{where} has no tool_call_id", "the id of the call that it answers", where)
     if given.get("refusal", "") != "":
         _refuse(f"{where} has a refusal", "content", where)
+    if not isinstance(given.get("annotations", []), list):  # of an answer that comes back
+        _refuse(f"annotations of {where} are {given['annotations']!r:.80}", "a list", where)
     return made
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import GenerationError
@@ -119,20 +119,26 @@ def _check_ids(name: str, ids: list[int], served: Generating) -> None:
 
 @dataclass(frozen=True)
 class Form:
-    """The form that an answer must have, and the field that asks for it."""
+    """The form that an answer must have, and the field that has it.
+
+    parts: schemas inside it, by the name of their function.
+    """
 
     extras: Extras
     param: str | None = None
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def form_of(
     values: Mapping[str, Any],
     forced: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Mapping[str, Any]] | None = None,
     param: str = "response_format",
 ) -> Form:
     """Return the form that the answer must have.
 
-    forced: that of a forced tool call. param: the field of the request that is response_format.
+    forced: that of a forced tool call. parts: the schemas of its arguments, by function. param: the
+    field of the request that is response_format.
     """
     given = values.get("response_format")
     asked = _format({"type": "text"} if given is None else given, param)
@@ -152,10 +158,11 @@ def form_of(
         return Form(Extras())
     if values.get("ignore_eos"):
         refuse("ignore_eos", True, f"no {asking[0]} with it: an end is a part of that form")
+    source = "tools" if forced is not None else asking[0]
     try:
-        return Form(Extras(structured_outputs=forms[asking[0]]), asking[0])
+        return Form(Extras(structured_outputs=forms[asking[0]]), source, parts or {})
     except GenerationError as error:
-        raise error_of(error, asking[0]) from None
+        raise error_of(error, source) from None
 
 
 def _format(given: Mapping[str, Any], param: str) -> dict[str, Any] | None:

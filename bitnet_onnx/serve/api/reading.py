@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from ...files import once
+from ...files import half_pair, once, whole
 from .errors import ApiError
 from .fields import Field
 from .kinds import Wrong
 
-__all__ = ["REFUSED", "json_of", "refuse", "values_of"]
+__all__ = ["REFUSED", "given_in", "json_of", "refuse", "values_of"]
 
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a surrogate pair: UTF-8 itself has none
 DEEPEST = 128  # levels: with so few, a value can be written wherever one was read
 
 # What other servers know, and what is here in its place.
@@ -46,19 +48,50 @@ REFUSED: Mapping[str, str] = {
 }
 
 
+def given_in(body: bytes) -> dict[str, Any]:
+    """Return the fields that a body has, whose texts are Unicode."""
+    found = json_of(body)
+    if HALF.search(body):
+        for name, value in found.items():
+            for each in _texts(value):
+                if half := half_pair(each):
+                    raise ApiError(
+                        400,
+                        f"{name} has {half}, half of a surrogate pair, expected Unicode",
+                        param=name[:64],
+                        code="invalid_value",
+                    )
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+
+
 def json_of(body: bytes) -> dict[str, Any]:
     """Return the object that a body is."""
     try:
         found = json.loads(
-            body.decode(),
+            body.decode("utf-8-sig"),
             parse_constant=_constant,
             parse_float=_finite,
+            parse_int=whole,
             object_pairs_hook=once,
         )
         is_deep = _is_deep(found)
     except RecursionError:
         is_deep = True
-    except ValueError as error:  # UnicodeDecodeError is one
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        _refuse_body(f"the byte 0x{byte:02x} at offset {error.start} is not UTF-8")
+    except ValueError as error:
         _refuse_body(str(error))
     if is_deep:
         _refuse_body(f"it is nested more than {DEEPEST} levels deep")
@@ -78,8 +111,8 @@ def _refuse_body(why: str) -> NoReturn:
 def values_of(body: Mapping[str, Any], table: Sequence[Field]) -> dict[str, Any]:
     """Return the fields that are given, as the table reads them; null is as if left out."""
     fields = {field.name: field for field in table}
-    for name in body:
-        if name not in fields:
+    for name, value in body.items():
+        if name not in fields and (value is not None or name not in REFUSED):
             refuse_unknown(name)
     found = {}
     for name, value in body.items():

@@ -20,7 +20,7 @@ from .chat import encoded_chat, most_tokens
 from .common import answer, body_of, made_id, model_of, now
 from .errors import ApiError, object_of
 from .fields import RESPONSE
-from .options import form_of, options_of, room_for
+from .options import form_of, options_of
 from .reading import refuse
 from .running import Prepared, Running, or_gone
 from .sse import EventStream, event
@@ -51,9 +51,7 @@ def _prepared(served: Generating, values: Mapping[str, Any]) -> Prepared:
         messages.insert(0, {"role": "system", "content": values["instructions"]})
     base = served.chat_config
     ids = encoded_chat(served, {"messages": messages}, Calling("text"), "input")
-    room = room_for(served, ids, "input")
-    own = base.limit(len(ids)) if base.max_new_tokens or base.max_length else room
-    most = most_tokens(values, ("max_output_tokens",), own, room)
+    most = most_tokens(values, ("max_output_tokens",), served, ids, "input")
     form = form_of({"response_format": _format(values.get("text") or {})}, param="text")
     return Prepared(served, ids, options_of(values, base, served, most), form)
 

@@ -6,6 +6,7 @@ Knows the scheduler's events and asyncio; does not know the form of answers.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from ...errors import BitNetError, SessionError
+from ...errors import BitNetError, GenerationError, SessionError
 from ...generation.config import GenerationConfig
+from ...generation.constraints.reasons import FORM
+from ...generation.text import compiled
 from ..batching.requests import End, Event, Request, Token
 from ..batching.scheduler import Ticket
 from ..models import Generating
@@ -40,6 +43,17 @@ class Prepared:
     n: int = 1
     logprobs: int | None = None
 
+    def refused(self, error: BitNetError) -> ApiError:
+        """Return how a client is told that there is no such answer, as of a wrong form."""
+        model = self.served.model
+        for name, schema in self.form.parts.items() if isinstance(error, GenerationError) else ():
+            try:
+                compiled(model.session, model.tokenizer, self.config, {"json": schema})
+            except GenerationError as own:
+                said = f"the parameters of the function {name!r} cannot be used: {own}"
+                return ApiError(400, said, param=self.form.param, code="invalid_value")
+        return error_of(error, self.form.param)
+
 
 class Running:
     """Answers that are being made; ``cancel`` ends those that have not ended."""
@@ -48,6 +62,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._tickets: list[Ticket] = []
+        self._prepared: list[Prepared] = []  # of each answer
         self.left = 0
 
     @classmethod
@@ -75,6 +90,7 @@ class Running:
             number=copy,
         )
         self.left += 1
+        self._prepared.append(prepared)
         try:
             # Compiling the form of an answer can take a second.
             self._tickets.append(await run_in_threadpool(prepared.served.scheduler.submit, request))
@@ -83,7 +99,7 @@ class Running:
                 503, "the model is closing, expected a later request", code="stopping"
             ) from None
         except BitNetError as error:  # such as of a form that cannot be followed
-            raise error_of(error, prepared.form.param) from None
+            raise await run_in_threadpool(prepared.refused, error) from None
 
     def _put(self, choice: int, event: Event) -> None:
         try:
@@ -101,6 +117,8 @@ class Running:
                 choice, event = await self._events.get()
                 if isinstance(event, End):
                     self.left -= 1
+                    if (error := event.error) is not None and error.argument == FORM:
+                        raise await run_in_threadpool(self._prepared[choice].refused, error)
                     _check(event)
                     yield choice, event
                 elif isinstance(event, Token):
@@ -120,8 +138,9 @@ def _check(end: End) -> None:
     if end.reason == "cancelled":
         raise ApiError(503, "the server is stopping", code="stopping")
     if end.reason == "error":
-        assert end.error is not None
-        raise error_of(end.error)
+        # What a client can get wrong was found before, but for a form that leaves no token.
+        print(f"error: an answer failed: {type(end.error).__name__}", file=sys.stderr)
+        raise ApiError(500, "the model failed, expected it to answer", code="model_failed")
 
 
 async def or_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

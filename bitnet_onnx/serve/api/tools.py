@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import BitNetError
@@ -30,7 +30,8 @@ class Calling:
 
     mode: "text" has no calls; "auto" finds calls in the model's own form; "list" forces a JSON list
     of calls, and "arguments" the arguments of the function ``name``, where that form is unknown.
-    form: what the answer is forced to be. single: at most one call.
+    form: what the answer is forced to be. single: at most one call. followed: the schemas of
+    arguments that the form has, by the name of their function.
     """
 
     mode: str
@@ -38,6 +39,7 @@ class Calling:
     form: dict[str, Any] | None = None
     name: str = ""
     single: bool = False
+    followed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def calling_of(values: Mapping[str, Any], own: Callable[[], CallForm | None]) -> Calling:
@@ -71,8 +73,11 @@ def calling_of(values: Mapping[str, Any], own: Callable[[], CallForm | None]) ->
             param="tools",
             code="invalid_value",
         )
-    grammar = None if form is None else {"grammar": _grammar(form, functions, False, single)}
-    return Calling("auto", tools, grammar, single=single)
+    if form is None:
+        return Calling("auto", tools, single=single)
+    followed = _parameters(functions)
+    grammar = {"grammar": _grammar(form, followed, False, single)}
+    return Calling("auto", tools, grammar, single=single, followed=followed)
 
 
 def functions_of(tools: Sequence[Any]) -> dict[str, Mapping[str, Any]]:
@@ -97,18 +102,18 @@ def _forced(
 
     name: of the only function, which the answer need not name.
     """
+    followed = _parameters(functions)
     if form is not None:
-        grammar = {"grammar": _grammar(form, functions, True, single)}
-        return Calling("auto", tools, grammar, name, single)
+        grammar = {"grammar": _grammar(form, followed, True, single)}
+        return Calling("auto", tools, grammar, name, single, followed)
     if name:
-        return Calling("arguments", tools, {"json": _parameters(functions[name])}, name)
-    return Calling("list", tools, _list_of(functions, single), single=single)
+        return Calling("arguments", tools, {"json": followed[name]}, name, followed=followed)
+    return Calling("list", tools, _list_of(followed, single), single=single, followed=followed)
 
 
 def _grammar(
-    form: CallForm, functions: Mapping[str, Mapping[str, Any]], forced: bool, single: bool
+    form: CallForm, parameters: Mapping[str, Mapping[str, Any]], forced: bool, single: bool
 ) -> str:
-    parameters = {name: _parameters(function) for name, function in functions.items()}
     try:
         return form.grammar(parameters, forced, single)
     except BitNetError as error:
@@ -143,14 +148,14 @@ def _named(choice: Mapping[str, Any]) -> str:
     return function["name"]
 
 
-def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
-    found = function.get("parameters") or {}
-    return found if found else {"type": "object"}
+def _parameters(functions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the schemas of the functions' arguments."""
+    anything = {"type": "object"}
+    return {name: found.get("parameters") or anything for name, found in functions.items()}
 
 
-def _list_of(functions: Mapping[str, Mapping[str, Any]], single: bool) -> dict[str, Any]:
+def _list_of(parameters: Mapping[str, Mapping[str, Any]], single: bool) -> dict[str, Any]:
     """Return the form of a list of calls."""
-    parameters = {name: _parameters(function) for name, function in functions.items()}
     calls, definitions = calls_of(parameters, "arguments")
     most = {"maxItems": 1} if single else {}
     return {"json": {"type": "array", "items": calls, "minItems": 1, **most, **definitions}}

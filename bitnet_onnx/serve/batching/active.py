@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from ...errors import BitNetError, GenerationError
+from ...errors import BitNetError, GenerationError, SessionError
 from ...generation.model import Model
 from ...generation.rows import FinishReason, Row, rows_of
 from ...generation.strategies.speculation import looked_up, lookup
@@ -113,7 +113,7 @@ def as_error(error: Exception) -> BitNetError:
     if isinstance(error, BitNetError):
         return error
     if isinstance(error, MemoryError):
-        return GenerationError(
+        return SessionError(
             "the memory ran out, expected room for the request",
             hint="use fewer rows, a smaller prefix cache, or shorter prompts",
         )

@@ -136,6 +136,77 @@ def test_definitions_of_arguments_are_found() -> None:
         assert accepts(made, grammar, f"<tool_call>\n{inside}\n</tool_call>") is allowed
 
 
+def with_a(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"a": schema}, "required": ["a"],
+            "additionalProperties": False, **more}  # fmt: skip
+
+
+# Each has values that its own references allow, and that those of the others do not.
+REFERRING: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
+    "f": (with_a({"$ref": "#/$defs/n"}, **{"$defs": {"n": {"enum": [1, 2]}}}), [1], [3, "x"]),
+    "g": (with_a({"$ref": "#/$defs/n"}, **{"$defs": {"n": {"const": "x"}}}), ["x"], [1, 3]),
+    "h": (with_a({"$ref": "#/definitions/n"}, definitions={"n": {"const": 3}}), [3], [1, "x"]),
+    "own": (with_a({"anyOf": [{"$ref": "#"}, {"const": 7}]}), [7, {"a": 7}], [1, {"a": 1}]),
+    "part": ({"type": "object", "properties": {"b": {"const": 5}, "a": {"$ref": "#/properties/b"}},
+              "required": ["a"], "additionalProperties": False}, [5], [1]),
+    "kept": (with_a({"const": {"$ref": "#/$defs/n"}}), [{"$ref": "#/$defs/n"}], [1]),
+    "const": (with_a({"type": "object", "properties": {"const": {"$ref": "#/$defs/n"}},
+                      "required": ["const"]}, **{"$defs": {"n": {"const": 9}}}),
+              [{"const": 9}], [{"const": 1}]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("template", [QWEN, GRANITE])
+def test_references_of_a_function_lead_into_its_own_parameters(template: str) -> None:
+    made, form = form_of(template)
+    parameters = {name: schema for name, (schema, *_) in REFERRING.items()}
+    grammar = form.grammar(parameters, forced=True, single=True)
+    for name, (_, good, bad) in REFERRING.items():
+        for value in (*good, *bad):
+            call = json.dumps({"name": name, "arguments": {"a": value}})
+            text = f"<|tool_call|>[{call}]" if form.listed else (
+                f"<tool_call>\n{call}\n</tool_call>")  # fmt: skip
+            assert accepts(made, grammar, text) is (value in good), text
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "strin"},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}},
+        {"properties": {"a": {"type": "string", "pattern": "("}}},
+        {"minProperties": 2},
+        {"if": {}},
+    ],
+)
+@pytest.mark.parametrize(
+    ("known", "choice"),
+    [(True, "auto"), (True, "required"), (True, "one"), (False, "required"), (False, "one")],
+)
+def test_parameters_that_cannot_be_followed_are_told_with_their_function(
+    server: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    known: bool,
+    choice: str,
+    parameters: dict[str, Any],
+) -> None:
+    if not known:  # the form in which the model writes calls
+        monkeypatch.setitem(vars(server.state.models["calling"]), "call_form", None)
+    tools = [
+        {"type": "function", "function": {"name": "good", "parameters": CITY, "strict": True}},
+        {"type": "function", "function": {"name": "bad", "parameters": parameters, "strict": True}},
+    ]
+    named = {"type": "function", "function": {"name": "bad"}}
+    body = {"model": "calling", "messages": [{"role": "user", "content": "a"}], "tools": tools,
+            "tool_choice": named if choice == "one" else choice, "max_tokens": 4}  # fmt: skip
+    found = server.post("/v1/chat/completions", body)
+    error = found.json()["error"]
+    assert (found.status_code, error["param"]) == (400, "tools"), error
+    assert error["message"].startswith("the parameters of the function 'bad' cannot be ")
+    assert "cannot be followed: " in error["message"]
+    assert "line 2" not in error["message"]
+
+
 def test_strict_arguments_are_obeyed_where_the_model_may_choose(server: Served) -> None:
     weather = {"type": "function", "function": {"name": "weather", "parameters": CITY,
                "strict": True}}  # fmt: skip

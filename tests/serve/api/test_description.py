@@ -61,6 +61,7 @@ CHATS: list[tuple[dict[str, Any], bool | str]] = [
     ({"structured_outputs": {"json": "{"}}, "not JSON"),
     ({"structured_outputs": {"json": 1}}, False),
     ({"structured_outputs": {"grammar": "a:"}}, "cannot be followed"),
+    ({"structured_outputs": CHOICE, "min_tokens": 2}, "options forbid every token"),
     ({"ignore_eos": True, "structured_outputs": CHOICE}, False),
     ({"ignore_eos": False, "structured_outputs": CHOICE}, True),
     ({"ignore_eos": True, "stop_token_ids": [5], "structured_outputs": CHOICE}, False),
@@ -113,6 +114,7 @@ COMPLETIONS: list[tuple[dict[str, Any], bool | str]] = [
     ({"prompt": [[5]] * 3, "n": 2}, "fewer than the server's queue"),
     ({"prompt": [5] * 3, "n": 2, "max_tokens": 1}, True),
     ({"response_format": JSON, "ignore_eos": True}, False),
+    ({"structured_outputs": {"regex": "ab?"}, "min_tokens": 5}, "options forbid every token"),
     ({"prompt": "", "add_special_tokens": False}, "at least one token"),
 ]
 RESPONSES: list[tuple[dict[str, Any], bool | str]] = [

@@ -60,13 +60,57 @@ def test_an_unknown_field_is_refused(name: str) -> None:
         b"", b"{", b"[]", b"1", b'"x"', b"\xff", b'{"a":NaN}', b'{"n":-Infinity}', b"[" * 100000,
         b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", b'{"a":' * 200 + b"1" + b"}" * 200,
         b'{"a":1e999}', b'{"a":[{"b":-1e400}]}', b'{"n":1,"n":2}',
-        b'{"n":' + b"9" * 5000 + b"}", b'{"a":1}{', "{'a':1}".encode("utf-16"),
+        b'{"n":' + b"9" * 5000 + b"}", b'{"n":[-' + b"9" * 5000 + b"]}", b'{"a":1}{',
+        "{'a':1}".encode("utf-16"), b'{"a":"\xed\xa0\x80"}',
     ],
 )  # fmt: skip
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(ApiError, match=r"^the body is ") as caught:
         reading.json_of(body)
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+    assert not re.search("codec|_str_digits|utf-8-sig", caught.value.message)
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_body() -> None:
+    assert reading.given_in(b'\xef\xbb\xbf{"a":1}') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("chat/completions", {"messages": [{"role": "user", "content": "a\udc00"}]}),
+        ("chat/completions", {"tools": [{"type": "function", "function": {
+            "name": "f", "description": "\ud800"}}]}),
+        ("chat/completions", {"stop": ["a", "\udfff"]}),
+        ("chat/completions", {"logit_bias": {"\ud800": 1}}),
+        ("chat/completions", {"metadata": {"a": [{"\ud800": 1}]}}),
+        ("chat/completions", {"structured_outputs": {"json": '{"const": "\\ud800"}'}}),
+        ("completions", {"prompt": ["a", "\ud800"]}),
+        ("completions", {"prompt": "a", "user": "\ud83d"}),
+        ("responses", {"input": "a\ud800b"}),
+        ("responses", {"input": "a", "instructions": "\ud800"}),
+        ("../tokenize", {"content": "\ud800"}),
+        ("../tokenize", {"model": "\ud800", "content": "a"}),
+    ],
+)  # fmt: skip
+def test_half_of_a_surrogate_pair_is_refused_by_its_field(
+    server: Served, path: str, fields: dict[str, Any]
+) -> None:
+    *_, param = [name for name in fields if name != "content" or len(fields) == 1]
+    param = "model" if "model" in fields else param
+    body = {"model": "calling", **({"messages": USER} if path.startswith("chat") else {}), **fields}
+    found = server.post(f"/v1/{path}", body)
+    assert found.status_code == 400, found.text
+    error = found.json()["error"]
+    assert error["param"] == param
+    assert "half of a surrogate pair, expected Unicode" in error["message"]
+
+
+def test_a_whole_surrogate_pair_is_a_text(server: Served) -> None:
+    body = b'{"model":"demo","content":"\\ud83d\\ude00"}'
+    assert server.post("/tokenize", body).json() == (
+        server.post("/tokenize", {"model": "demo", "content": "\U0001f600"}).json()
+    )
 
 
 @pytest.mark.parametrize("levels", [1, 100, 970, 980])
@@ -81,6 +125,10 @@ def test_a_nested_value_is_no_mistake_of_the_server(
     assert status == (200 if field == "metadata" and levels <= 100 else 400)
 
 
+UNFOLLOWED: list[dict[str, Any]] = [
+    {"type": "strin"}, {"items": {"if": {}}}, {"pattern": "("}, {"minProperties": 2}, {"enum": []},
+    {"minimum": 3, "maximum": 1, "type": "integer"},
+]  # fmt: skip
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("chat/completions", {"temperature": "hot"}, "temperature"),
     ("chat/completions", {"temperature": 2.1}, "temperature"),
@@ -106,7 +154,14 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("responses", {"input": "a", "text": {"format": {"type": "json_schema", "name": {},
         "schema": {"type": "object"}}}}, "text"),
     ("chat/completions", {"tool_choice": "required"}, "tool_choice"),
-    ("chat/completions", {"tools": [{"type": "function", "function": {"name": "f"}}]}, "messages"),
+    *((path, {"messages": USER, **fields}, next(iter(fields)))  # what the template does not read
+      for path in ("chat/completions", "../tokenize") for fields in (
+          {"tools": [{"type": "function", "function": {"name": "f"}}]},
+          {"chat_template_kwargs": {"enable_thinking": True}},
+      )),
+    ("chat/completions", {"documents": [{"title": "a", "text": "b"}]}, "documents"),
+    *(("chat/completions", {"response_format": {"type": "json_schema", "json_schema": {
+        "schema": schema}}}, "response_format") for schema in UNFOLLOWED),
     ("chat/completions", {"messages": []}, "messages"),
     ("chat/completions", {"messages": [{"role": "robot", "content": ""}]}, "messages[0]"),
     ("chat/completions", {"messages": [*USER, {"role": "user"}]}, "messages[1]"),
@@ -135,7 +190,10 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("completions", {"prompt": ["a"] * 99}, "prompt"),
     ("embeddings", {"input": "a"}, "model"),
     ("responses", {"input": "a", "previous_response_id": "x"}, "previous_response_id"),
-    ("responses", {"input": "a", "tools": []}, "tools"),
+    ("responses", {"input": "a", "tools": [{"type": "function", "name": "f"}]}, "tools"),
+    ("responses", {"input": "a", "tool_choice": "required"}, "tool_choice"),
+    ("responses", {"input": "a", "include": ["message.output_text.logprobs"]}, "include"),
+    ("chat/completions", {"messages": [{**USER[0], "annotations": "x"}]}, "messages[0]"),
     ("responses", {"input": [{"type": "function_call", "name": "f"}]}, "input"),
     ("responses", {"input": "a", "text": {"verbosity": "low"}}, "text"),
     ("../tokenize", {"content": "a", "prompt": "a"}, "prompt"),
@@ -159,6 +217,7 @@ def test_what_cannot_be_obeyed_is_refused(
 
 def test_null_is_as_if_left_out(server: Served) -> None:
     nulls = {field.name: None for field in CHAT if field.name not in ("model", "messages")}
+    nulls |= dict.fromkeys(reading.REFUSED)
     body = {"model": "demo", "messages": USER}
     plain = server.post("/v1/chat/completions", body).json()
     found = server.post("/v1/chat/completions", {**body, **nulls}).json()

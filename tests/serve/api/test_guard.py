@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,45 @@ def test_a_body_in_chunks_has_the_same_limit(keyed: Served) -> None:
     head += "\nTransfer-Encoding: chunked"
     chunk = b"190\r\n" + b"x" * 400 + b"\r\n"
     assert raw(keyed, head, chunk * 3 + b"0\r\n\r\n")[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("chunked", "path", "key", "expected"),
+    [
+        (True, CHAT, "sesame", 413),
+        (True, CHAT, "wrong", 401),
+        (True, "/v1/nothing", "sesame", 404),
+        (True, "/v1/models", "sesame", 405),
+        (False, CHAT, "sesame", 413),
+        (False, "/v1/nothing", "wrong", 413),
+    ],
+)
+def test_who_still_sends_gets_the_refusal_and_no_reset(
+    keyed: Served, chunked: bool, path: str, key: str, expected: int
+) -> None:
+    body = b"x" * (9 << 20)  # more than the buffers of two sockets hold
+    head = f"POST\n{path}\nHost: localhost\nAuthorization: Bearer {key}\nConnection: close"
+    if chunked:
+        head += "\nTransfer-Encoding: chunked"
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        head += f"\nContent-Length: {len(body)}"
+    status, _, text = raw(keyed, head, body)
+    assert status == expected
+    assert set(json.loads(text)["error"]) == {"message", "type", "param", "code"}
+
+
+def test_what_is_thrown_away_has_a_bound(keyed: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitnet_onnx.serve import run
+
+    monkeypatch.setattr(run, "UNREAD", 1 << 16)
+    where = urlsplit(keyed.url)
+    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        connection.sendall(f"{head}Content-Length: {1 << 40}\r\n\r\n".encode())
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            connection.sendall(bytes(1 << 28))
 
 
 def test_the_context_is_a_limit_of_prompt_and_answer(keyed: Served) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -173,6 +174,44 @@ def test_a_reload_changes_the_model_and_no_running_answer(
         with pytest.raises(BitNetError):
             server.state.reload()
         assert server.post("/tokenize", body).json()["tokens"] == after
+
+
+def test_a_reload_waits_for_requests_that_have_the_model_and_no_answer_yet(
+    demo_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bitnet_onnx.serve.api import chat, completions, tokens
+    from tests.support.serve.serving import served
+
+    begun, go = threading.Barrier(4), threading.Event()
+
+    def held(work: Any) -> Any:
+        def waiting(*given: Any) -> Any:
+            begun.wait(60)
+            go.wait(60)
+            return work(*given)
+
+        return waiting
+
+    for module, name in ((chat, "_prepared"), (completions, "_asked"), (tokens, "_tokenized")):
+        monkeypatch.setattr(module, name, held(getattr(module, name)))
+    asked = [
+        (CHAT, {"messages": USER, "max_tokens": 2}),
+        ("/v1/completions", {"prompt": "a", "max_tokens": 2}),
+        ("/tokenize", {"content": "a"}),
+    ]
+    with served({"demo": demo_artifact}, Limits(threads=1)) as server:
+        with ThreadPoolExecutor() as pool:
+            found = [pool.submit(server.post, path, body) for path, body in asked]
+            begun.wait(60)
+            former = server.state.models["demo"]
+            reload = pool.submit(server.state.reload)
+            while server.state.models["demo"] is former:
+                threading.Event().wait(0.01)
+            assert not reload.done()
+            go.set()
+            assert [each.result().status_code for each in found] == [200, 200, 200]
+            reload.result()
+        assert former.users == server.state.models["demo"].users == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")

@@ -104,7 +104,7 @@ def test_without_memory_the_longest_request_ends(
     scheduler = Scheduler(model, rows=3)
     other = endless(LONG[:9], 60).submit(scheduler)
     wrong = endless(LONG[:long], 20).submit(scheduler)
-    assert isinstance(wrong.wait().error, GenerationError)
+    assert isinstance(wrong.wait().error, SessionError)
     scheduler.close()
     monkeypatch.undo()
     assert len(wrong.tokens) == max(129 - long, 0)

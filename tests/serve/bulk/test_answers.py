@@ -82,7 +82,7 @@ def test_answers_are_those_of_generate_and_errors_those_of_the_server(
         alone = model.generate("Once", max_new_tokens=2)
         assert found["text"]["response"]["body"]["choices"][0]["text"] == alone.text
     assert len(found["many"]["response"]["body"]["choices"]) == 4
-    for name, status in (("hot", 400), ("unknown", 404), ("embed", 400), ("field", 400)):
+    for name, status in (("hot", 400), ("unknown", 404), ("embed", 404), ("field", 400)):
         assert found[name]["response"]["status_code"] == status
         assert found[name]["response"]["body"]["error"]["message"]
         assert found[name]["error"] is None

@@ -37,6 +37,7 @@ ONE_FORM: list[Case] = [{"response_format": FREE}, {"structured_outputs": NULL}]
 
 TOO_LONG = "a text has more tokens than the context"
 FORM = "a regex, a grammar, a schema or a choice cannot be followed"
+SHORT = "min_tokens is more than the form of the answer has"
 TEMPLATE = "the chat template refuses the messages or their variables"
 NAMES = "two functions have one name"
 # For each endpoint, what is refused although the schema of its body takes it.
@@ -44,6 +45,7 @@ UNSAID: Mapping[str, Sequence[str]] = {
     "/v1/chat/completions": (
         TOO_LONG,
         FORM,
+        SHORT,
         TEMPLATE,
         NAMES,
         "tool_choice names no function of tools",
@@ -51,7 +53,7 @@ UNSAID: Mapping[str, Sequence[str]] = {
         "max_tokens differs from max_completion_tokens",
         "ignore_eos is true with a strict function",
     ),
-    "/v1/completions": (TOO_LONG, "a text has no token", FORM,
+    "/v1/completions": (TOO_LONG, "a text has no token", FORM, SHORT,
                         "n answers to each of the prompts are more than the queue holds"),
     "/v1/embeddings": (TOO_LONG, "a text has no token"),
     "/v1/responses": (TOO_LONG, FORM, TEMPLATE,

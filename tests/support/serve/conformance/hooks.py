@@ -15,6 +15,7 @@ REASONS = {
     r"|^text \d+ has \d+ tokens, expected at most",
     "a form of the answer cannot be followed": r" cannot be followed: "
     r"|^the JSON schema is not JSON|^the JSON schema is .* expected an object",
+    "the form of the answer is too short": r"^the options forbid every token after \d+ tokens",
     "the chat template refuses": r"^the chat template failed",
     "two functions have one name": r"^tools is .* expected functions whose names differ",
     "no tool has the name": r"^tool_choice is .* expected one of: ",
