@@ -146,6 +146,43 @@ def test_a_request_has_an_end(demo_artifact: Path) -> None:
         assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), KeyError("a secret")])
+def test_a_model_that_fails_is_a_mistake_of_the_server(
+    server: Served, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from bitnet_onnx.serve.active import Active
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Active, "take", fail)
+    found = server.post(CHAT, LONG)
+    assert (found.status_code, found.json()["error"]["code"]) == (500, "model_failed")
+    events = server.post(CHAT, {**LONG, "stream": True}).text.split("\n\n")
+    assert json.loads(events[-2].removeprefix("data: ")) == found.json()
+    assert "secret" not in found.text
+    monkeypatch.undo()
+    assert server.post(CHAT, {**LONG, "max_tokens": 1}).status_code == 200
+
+
+def test_a_limit_of_the_request_goes_before_the_models_own(
+    demo_artifact: Path, tmp_path: Path
+) -> None:
+    from tests.support.serve.serving import CALLING, served, with_template
+
+    folder = with_template(demo_artifact, tmp_path / "model", CALLING, max_length=8)
+    with served({"demo": folder}, Limits(threads=1)) as server:
+        for path, asked, limit, param in (
+            (CHAT, {"messages": USER}, "max_tokens", "messages"),
+            ("/v1/responses", {"input": USER[0]["content"]}, "max_output_tokens", "input"),
+        ):
+            assert server.post(path, {**asked, limit: 2}).status_code == 200
+            refused = server.post(path, asked)
+            error = refused.json()["error"]
+            assert (refused.status_code, error["param"]) == (400, param)
+            assert "expected fewer than max_length 8" in error["message"]
+
+
 def test_a_reload_changes_the_model_and_no_running_answer(
     demo_artifact: Path, tmp_path: Path
 ) -> None:

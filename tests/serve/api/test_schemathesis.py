@@ -20,12 +20,17 @@ FOLDER = ROOT / "tests" / "support" / "serve" / "conformance"
 QUICK = ["--phases", "examples,fuzzing,stateful", "--max-examples", "5", "--seed", "1"]
 
 
-def test_schemathesis_finds_no_mistake(server: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["demo", "calling"])
+def test_schemathesis_finds_no_mistake(server: Served, name: str, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis")
-    done = subprocess.run(
-        [Path(sys.executable).parent / "schemathesis", "--config-file",
-         FOLDER / "schemathesis.toml", "run", f"{server.url}/openapi.json", *QUICK],
-        capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "BITNET_ONNX_HOOKS": str(FOLDER / "hooks.py")},
-    )  # fmt: skip
+    from tests.support.serve.serving import served
+
+    # Of several models it makes nothing for chats: the alternatives of all bodies are too many.
+    with served({name: server.state.models[name].artifact.folder}) as alone:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "schemathesis", "--config-file",
+             FOLDER / "schemathesis.toml", "run", f"{alone.url}/openapi.json", *QUICK],
+            capture_output=True, text=True, cwd=tmp_path,
+            env={**os.environ, "BITNET_ONNX_HOOKS": str(FOLDER / "hooks.py")},
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

@@ -76,13 +76,19 @@ def served(
             state.close(5)
 
 
-def with_template(artifact: Path, folder: Path, template: str = CALLING) -> Path:
-    """Link an artifact's files into a new folder, with another chat template."""
+def with_template(artifact: Path, folder: Path, template: str = CALLING, **config: Any) -> Path:
+    """Link an artifact's files into a new folder, with another chat template.
+
+    config: options that generation_config.json has instead of its own.
+    """
     folder.mkdir()
     for path in artifact.iterdir():
         (folder / path.name).symlink_to(path)
     manifest = json.loads((artifact / "manifest.json").read_text("utf-8"))
     changed = {"chat_template.jinja": template}
+    if config:
+        own = json.loads((artifact / "generation_config.json").read_text("utf-8"))
+        changed["generation_config.json"] = json.dumps({**own, **config})
     for name, text in changed.items():
         (folder / name).unlink(missing_ok=True)
         (folder / name).write_text(text)

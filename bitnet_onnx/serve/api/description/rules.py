@@ -100,15 +100,14 @@ def _chat(served: Generating) -> list[list[Case]]:
     formed: list[Case] = [{**form, **call} for form in ONE_FORM for call in (loose, none)]
     if knows_tools:
         formed.append({**NO_FORM, "tool_choice": FORCED, "tools": SOME})
+    free: list[Case] = [{**NO_FORM, **loose}, {**NO_FORM, **none}]
+    if strict:
+        free = [{**NO_FORM, "tool_choice": UNFORCED}]
     # One list of alternatives: a program that makes bodies can follow it, and not its factors.
     return [
         STREAM,
         [{"top_logprobs": NULL}, {"logprobs": ON}],
-        [
-            {**NO_FORM, "tool_choice": UNFORCED} if strict else {**NO_FORM, **loose},
-            {**NO_FORM, **none},
-            *({**each, "ignore_eos": OFF} for each in formed),
-        ],
+        [*free, *({**each, "ignore_eos": OFF} for each in formed)],
     ]
 
 
