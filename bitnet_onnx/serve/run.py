@@ -102,6 +102,7 @@ class _Unhurried:
     def __init__(self, transport: asyncio.Transport, unread: Callable[[], bool]) -> None:
         self._transport, self._unread, self.left = transport, unread, UNREAD
         self.ended = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -117,7 +118,13 @@ class _Unhurried:
         self.ended = True
         self._transport.resume_reading()
         self._transport.write_eof()
-        asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._transport.close)
+        self._timer = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._transport.close)
+
+    def lost(self) -> None:
+        """Let go of who uses it: in a circle, both would stay until the collector comes."""
+        self._unread = bool
+        if self._timer is not None:
+            self._timer.cancel()
 
     def discard(self, data: bytes) -> None:
         self.left -= len(data)
@@ -129,7 +136,8 @@ class Protocol(H11Protocol):
     """Closes a connection that sends no whole head within ``IDLE_SECONDS``."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._unhurried = _Unhurried(transport, self._is_unread)
+        sending = (h11.SEND_BODY, h11.ERROR)  # states of a client that may not have ended
+        self._unhurried = _Unhurried(transport, lambda: self.conn.their_state in sending)
         super().connection_made(self._unhurried)  # type: ignore[arg-type]
         self._watch()
 
@@ -139,9 +147,9 @@ class Protocol(H11Protocol):
         else:
             super().data_received(data)
 
-    def _is_unread(self) -> bool:
-        """Return whether the client may still send what it asked with."""
-        return self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unhurried.lost()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -153,11 +161,8 @@ class Protocol(H11Protocol):
             400, "the connection sent no valid request, expected HTTP/1.1", code="invalid_request"
         )
         body = encoded(object_of(error))
-        headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(body))),
-            ("connection", "close"),
-        ]
+        kind, size = ("content-type", "application/json"), ("content-length", str(len(body)))
+        headers = [kind, size, ("connection", "close")]
         for part in (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
             h11.Data(data=body),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,6 +146,34 @@ def test_a_request_has_an_end(demo_artifact: Path) -> None:
         assert (found.status_code, found.json()["error"]["code"]) == (503, "timeout")
         events = server.post(CHAT, {**LONG, "stream": True}).text.split("\n\n")
         assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout"
+
+
+def test_a_connection_leaves_nothing_that_waits_for_the_collector(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bitnet_onnx.serve import run
+
+    def kept() -> int:
+        return sum(isinstance(each, run.Protocol) for each in gc.get_objects())
+
+    monkeypatch.setattr(run, "IDLE_SECONDS", 0.05)  # its timer holds the connection so long
+    gc.collect()
+    before = kept()
+    gc.disable()
+    try:
+        where = urlsplit(server.url)
+        for head in (b"Content-Length: 2\r\n\r\n{}", b"Content-Length: 99999999\r\n\r\n{}"):
+            with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+                connection.sendall(
+                    b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + head
+                )
+                assert connection.recv(1 << 16).startswith(b"HTTP/1.1 4")
+        until = time.monotonic() + 30
+        while kept() > before and time.monotonic() < until:
+            threading.Event().wait(0.05)
+        assert kept() <= before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyError("a secret")])
