@@ -266,8 +266,8 @@ def test_the_server_gives_the_same_vectors(artifact: Path, model: EmbeddingModel
         ):
             found = server.post("/v1/embeddings", fields)
             assert (found.status_code, found.json()["error"]["param"]) == (400, param)
-        for model in ({"model": "small"}, {"model": "none"}, {}):
-            found = server.post("/v1/completions", {"prompt": "a", **model})
+        for named in ({"model": "small"}, {"model": "none"}, {}):
+            found = server.post("/v1/completions", {"prompt": "a", **named})
             error = found.json()["error"]
             assert (found.status_code, error["code"]) == (404, "model_not_found")
             assert error["message"].endswith(", and no model of this server can generate text")
