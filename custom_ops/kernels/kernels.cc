@@ -16,6 +16,7 @@ Kernels kernels_of(const Cpu& cpu) {
   k.name = cpu.name;
   const bool looks_up = has_all(cpu.features, kCpuZen4) && !has_all(cpu.features, kCpuZen5);
   k.few_rows = looks_up ? kFewLeast : kFewActivations;
+  k.open_rows = has_all(cpu.features, kCpuAvx512Vnni) ? kFewActivations : 1;
 #define KERNEL(isa, needs)                                                 \
   take(has_all(cpu.features, needs), ternary_gemv_##isa, &k.ternary_gemv); \
   take(has_all(cpu.features, needs), ternary_select_##isa, &k.ternary_select);
@@ -24,6 +25,8 @@ Kernels kernels_of(const Cpu& cpu) {
   take(has_all(cpu.features, needs), ternary_few_##isa, &k.ternary_few); \
   take(has_all(cpu.features, needs), ternary_columns_few_##isa, &k.ternary_columns_few);
 #include "kernels/ternary_few/kernels.inc"
+#define KERNEL(isa, needs) take(has_all(cpu.features, needs), ternary_open_##isa, &k.ternary_open);
+#include "kernels/ternary_open/kernels.inc"
 #define KERNEL(isa, needs, rows)                                           \
   if (!k.ternary_gemm && has_all(cpu.features, needs)) k.gemm_rows = rows; \
   take(has_all(cpu.features, needs), ternary_gemm_##isa, &k.ternary_gemm); \

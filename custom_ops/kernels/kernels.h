@@ -24,6 +24,7 @@
 #include "kernels/ternary_gemm/ternary_gemm.h"
 #include "kernels/ternary_gemv/ternary_gemv.h"
 #include "kernels/ternary_group/ternary_group.h"
+#include "kernels/ternary_open/ternary_open.h"
 
 namespace bitnet {
 
@@ -35,6 +36,8 @@ struct Kernels {
   size_t few_rows;  // activation rows up to which ternary_few is faster than ternary_gemm
   TernaryFew* ternary_few;
   TernaryColumnsFew* ternary_columns_few;
+  size_t open_rows;  // activation rows, from 2 on, up to which ternary_open is faster than all sums
+  TernaryOpen* ternary_open;
   size_t gemm_rows;  // weight rows that are worth a call of ternary_gemm
   TernaryGemm* ternary_gemm;
   TernaryColumnsGemm* ternary_columns_gemm;

@@ -55,7 +55,7 @@ TEST(kernels, choice) {
     CHECK(k->ternary_gemm == ternary_gemm_zen4 && k->gemm_rows == kRowsZen4);
     CHECK(k->ternary_columns_gemm == ternary_columns_gemm_zen4);
     CHECK(k->ternary_few == ternary_few_avx512vnni && k->rotate == rotate_avx512vnni);
-    CHECK(k->few_rows == kFewLeast);
+    CHECK(k->few_rows == kFewLeast && k->open_rows == kFewActivations);
   }
   if (const Kernels* k = of("zen5")) {
     CHECK(k->ternary_gemm == ternary_gemm_zen4 && k->few_rows == kFewActivations);
@@ -71,6 +71,7 @@ TEST(kernels, choice) {
   }
   if (const Kernels* k = of("avx2")) {
     CHECK(k->ternary_gemm == ternary_gemm_avx2 && k->attend_values_f16 == attend_values_f16_avx2);
+    CHECK(k->ternary_open == ternary_open_scalar && k->open_rows == 1);
   }
 #endif
 #if BITNET_ARM

@@ -79,11 +79,6 @@ static void in_order(size_t k, const int16_t* q, const uint8_t* const* row, __m5
   }
 }
 
-using Products = void (*)(size_t, const int16_t*, size_t, const uint8_t* const*, size_t, bool,
-                          __m512i*);
-static const Products kProducts[] = {products<2, 2>, products<2, 3>, products<2, 4>, products<2, 5>,
-                                     products<2, 6>, products<2, 7>, products<2, 8>};
-
 static inline int64_t sum_of(const __m512i* p) {
   const __m512i v = _mm512_load_si512(p);
   const __m512i low = _mm512_cvtepi32_epi64(_mm512_castsi512_si256(v));
@@ -108,10 +103,42 @@ static void one(size_t rows, size_t k, const int16_t* q, const uint8_t* w, int64
   }
 }
 
-static constexpr size_t kWeightRows = 16;  // at a time; the next ones are prefetched meanwhile
-static constexpr size_t kDepth = 1280;     // of 8 activation rows: they stay in the first cache
+// For 2 activation rows and more: how many weight rows go side by side, and their products.
+struct Step {
+  size_t rows;
+  void (*products)(size_t k, const int16_t* q, size_t q_stride, const uint8_t* const* row,
+                   size_t ahead, bool first, __m512i* lanes);
+};
+static const Step kSteps[] = {{1, products<1, 2>}, {2, products<2, 3>}, {2, products<2, 4>},
+                              {2, products<2, 5>}, {2, products<2, 6>}, {2, products<2, 7>},
+                              {2, products<2, 8>}};
+static constexpr size_t kWhole = 4;  // activation rows that the first cache holds as a whole
 
-// 2 to 8 activation rows by up to kWeightRows.
+// Up to kWhole activation rows: memory is read in order.
+static void whole(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
+                  const uint8_t* w, int64_t* sums, size_t stride) {
+  const Step step = kSteps[m - 2];
+  for (size_t n = 0; n < rows; n += step.rows) {
+    for (size_t k0 = 0; k0 < k; k0 += kDeepest) {
+      __m512i lanes[2 * kWhole];
+      const uint8_t* first = w + n * k + k0;  // past the last one, it is repeated
+      const uint8_t* row[2] = {first, n + 1 < rows ? first + k : first};
+      step.products(k - k0 < kDeepest ? k - k0 : kDeepest, q + k0, q_stride, row, kAhead, true,
+                    lanes);
+      for (size_t i = 0; i < m; i++) {
+        for (size_t r = 0; r < step.rows && n + r < rows; r++) {
+          int64_t* sum = sums + i * stride + n + r;
+          *sum = (k0 ? *sum : 0) + sum_of(lanes + i * step.rows + r);
+        }
+      }
+    }
+  }
+}
+
+static constexpr size_t kWeightRows = 8;  // at a time; the next ones are prefetched meanwhile
+static constexpr size_t kDepth = 512;     // of 8 activation rows: they stay in the first cache
+
+// More, up to 8 activation rows, by up to kWeightRows.
 static void several(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
                     const uint8_t* w, int64_t* sums, size_t stride) {
   __m512i lanes[kWeightRows / 2][16];
@@ -122,7 +149,8 @@ static void several(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_
       for (size_t n = 0; n < rows; n += 2) {  // past the last one, it is repeated
         const uint8_t* first = w + n * k + k0 + k1;
         const uint8_t* row[2] = {first, n + 1 < rows ? first + k : first};
-        kProducts[m - 2](here, q + k0 + k1, q_stride, row, kWeightRows * k, k1 == 0, lanes[n / 2]);
+        kSteps[m - 2].products(here, q + k0 + k1, q_stride, row, kWeightRows * k, k1 == 0,
+                               lanes[n / 2]);
       }
     }
     for (size_t i = 0; i < m; i++) {
@@ -137,12 +165,13 @@ static void several(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_
 void int8_gemv_avx512vnni(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_stride,
                           const uint8_t* w, int64_t* sums, size_t stride) {
   if (m == 1) return one(rows, k, q, w, sums);
-  const size_t turns = (m + 7) / 8;
-  for (size_t n = 0; n < rows; n += kWeightRows) {
-    const size_t here = rows - n < kWeightRows ? rows - n : kWeightRows;
+  const size_t turns = (m + 7) / 8, step = m > kWhole ? kWeightRows : rows;
+  for (size_t n = 0; n < rows; n += step) {
+    const size_t here = rows - n < step ? rows - n : step;
     for (size_t turn = 0, i = 0, tall; turn < turns; turn++, i += tall) {
       tall = (m - i) / (turns - turn);
-      several(tall, here, k, q + i * q_stride, q_stride, w + n * k, sums + i * stride + n, stride);
+      (tall > kWhole ? several : whole)(tall, here, k, q + i * q_stride, q_stride, w + n * k,
+                                        sums + i * stride + n, stride);
     }
   }
 }

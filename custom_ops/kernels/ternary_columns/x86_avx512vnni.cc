@@ -1,9 +1,12 @@
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/select/select.h"
 #include "kernels/ternary_columns/ternary_columns.h"
+#include "kernels/ternary_few/ternary_few.h"
 
 namespace bitnet {
 
@@ -35,15 +38,17 @@ static int32_t sum_of(size_t count, const int8_t* q) {
   return _mm512_reduce_add_epi32(sum);
 }
 
-// sums += the block at `at` of `fours` times 4 columns, and that of `ahead` is prefetched. Dword d
-// of quarter l of vector v of field j of the sums belongs to byte 16 l + 4 v + d of the block.
-static void add_block(size_t fours, const uint8_t* const* column, const uint8_t* const* ahead,
-                      size_t at, const int32_t* q, int32_t* sums) {
+// sums += the block at `at` of `fours` times 4 columns; that at `ahead_at` of others is prefetched.
+// Dword d of quarter l of vector v of field j of the sums belongs to byte 16 l + 4 v + d of the
+// block.
+static INLINE void add_block(size_t fours, const uint8_t* const* column, size_t at,
+                             const uint8_t* const* ahead, size_t ahead_at, const int32_t* q,
+                             int32_t* sums) {
   __m512i acc[4][4];
   UNROLL for (int i = 0; i < 16; i++) acc[i / 4][i % 4] = _mm512_loadu_si512(sums + 16 * i);
   const __m512i mask[3] = {_mm512_set1_epi8(0x03), _mm512_set1_epi8(0x0c), _mm512_set1_epi8(0x30)};
   for (size_t g = 0; g < fours; g++, column += 4, ahead += 4) {
-    UNROLL for (int c = 0; c < 4; c++) { PREFETCH_FAR(ahead[c] + at); }
+    UNROLL for (int c = 0; c < 4; c++) { PREFETCH_FAR(ahead[c] + ahead_at); }
     const __m512i a = _mm512_loadu_si512(column[0] + at), b = _mm512_loadu_si512(column[1] + at);
     const __m512i c = _mm512_loadu_si512(column[2] + at), d = _mm512_loadu_si512(column[3] + at);
     const __m512i ab0 = _mm512_unpacklo_epi8(a, b), ab1 = _mm512_unpackhi_epi8(a, b);
@@ -88,15 +93,20 @@ static inline void finish_block(int32_t* sums) {
   }
 }
 
+// What the sums begin with.
+static void start(size_t blocks, int32_t q_sum, int32_t* sums) {
+  for (size_t i = 0; i < 4 * blocks; i++) {
+    const uint32_t factor = i % 4 < 3 ? 1u << 2 * (i % 4) : 1 + 4 + 16 + 64;
+    const uint32_t first = 0 - static_cast<uint32_t>(q_sum) * factor;
+    const __m512i all = _mm512_set1_epi32(static_cast<int32_t>(first));
+    UNROLL for (int v = 0; v < 4; v++) _mm512_storeu_si512(sums + 64 * i + 16 * v, all);
+  }
+}
+
 void ternary_columns_avx512vnni(size_t count, size_t blocks, const int32_t* index, const int8_t* q,
                                 const uint8_t* w, int32_t* sums) {
   const size_t row = blocks * kBlockBytes;
-  const uint32_t q_sum = static_cast<uint32_t>(sum_of(count, q));
-  for (size_t i = 0; i < 4 * blocks; i++) {
-    const uint32_t factor = i % 4 < 3 ? 1u << 2 * (i % 4) : 1 + 4 + 16 + 64;
-    const __m512i start = _mm512_set1_epi32(static_cast<int32_t>(0 - q_sum * factor));
-    UNROLL for (int v = 0; v < 4; v++) _mm512_storeu_si512(sums + 64 * i + 16 * v, start);
-  }
+  start(blocks, sum_of(count, q), sums);
   const uint8_t *column[kChunk], *ahead[kChunk];
   int32_t x[kChunk / 4];
   for (size_t i = 0; i < count; i += kChunk) {
@@ -110,10 +120,71 @@ void ternary_columns_avx512vnni(size_t count, size_t blocks, const int32_t* inde
     const size_t here = count - i < kChunk ? count - i : kChunk, fours = (here + 3) / 4;
     for (size_t g = 0; g < fours; g++) x[g] = load_4(q + i + 4 * g, here - 4 * g);
     for (size_t b = 0; b < blocks; b++) {
-      add_block(fours, column, ahead, b * kBlockBytes, x, sums + b * kBlockK);
+      add_block(fours, column, b * kBlockBytes, ahead, b * kBlockBytes, x, sums + b * kBlockK);
     }
   }
   for (size_t b = 0; b < blocks; b++) finish_block(sums + b * kBlockK);
+}
+
+// Few activation rows take turns at a block of kSome columns, which stays in the first cache. Each
+// multiplies those where it is not 0, so a zero costs nothing. Meanwhile the block kBlocksAhead
+// further on is prefetched.
+static constexpr size_t kSome = 256, kBlocksAhead = 1;
+
+// The columns of one activation row that meet something else than 0.
+struct Met {
+  size_t fours;
+  const uint8_t* column[kSome + 4];
+  int32_t x[kSome / 4];
+};
+
+// The places of q, at most kSome, that are not 0: the last one is repeated, with q = 0.
+static void meet(size_t count, const int8_t* q, const uint8_t* const* column, Met* met) {
+  int32_t index[kSome + kSelectSlack];
+  int8_t values[kSome + kSelectSlack];
+  const size_t some = select_values_avx512vnni(count, q, index, values);
+  for (size_t i = 0; i < some; i++) met->column[i] = column[index[i]];
+  met->fours = (some + 3) / 4;
+  for (size_t i = some; i < 4 * met->fours; i++) {
+    met->column[i] = met->column[some - 1];
+    values[i] = 0;
+  }
+  memcpy(met->x, values, 4 * met->fours);
+}
+
+void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
+                                    size_t q_stride, const int32_t* q_sums, const uint8_t* w,
+                                    const int32_t* index, int32_t* sums, size_t stride) {
+  const size_t row_bytes = blocks * kBlockBytes;
+  Met met[kFewActivations];
+  for (size_t i = 0; i < m; i++) start(blocks, q_sums[i], sums + i * stride);
+  for (size_t k = 0; k < count; k += kSome) {
+    const size_t here = count - k < kSome ? count - k : kSome;
+    const uint8_t* column[2 * kSome];  // and the next ones, which are prefetched
+    for (size_t c = 0; c < 2 * kSome; c++) {
+      const size_t at = k + c < count ? k + c : count - 1;
+      column[c] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
+    }
+    for (size_t c = 0; k == 0 && c < here; c++) {
+      for (size_t b = 0; b < kBlocksAhead; b++) PREFETCH_FAR(column[c] + b * kBlockBytes);
+    }
+    for (size_t i = 0; i < m; i++) meet(here, q + i * q_stride + k, column, met + i);
+    for (size_t b = 0; b < blocks; b++) {
+      const bool inside = b + kBlocksAhead < blocks;  // of these columns
+      const uint8_t* const* ahead = inside ? column : column + kSome;
+      const size_t at = (inside ? b + kBlocksAhead : b + kBlocksAhead - blocks) * kBlockBytes;
+      size_t next = 0;
+      for (size_t i = 0; i < m; i++) {
+        const size_t taken = 4 * met[i].fours, last = kSome - taken;
+        add_block(met[i].fours, met[i].column, b * kBlockBytes, ahead + (next < last ? next : last),
+                  at, met[i].x, sums + i * stride + b * kBlockK);
+        next += taken;
+      }
+    }
+  }
+  for (size_t i = 0; i < m; i++) {
+    for (size_t b = 0; b < blocks; b++) finish_block(sums + i * stride + b * kBlockK);
+  }
 }
 
 }  // namespace bitnet

@@ -33,9 +33,10 @@ void check_few(const Row& row, Ternary* t, const Guarded<int32_t>* index) {
   }
 }
 
-// Some of t's n rows as columns of 256 * blocks outputs; q is of them alone.
+// Some of t's n rows as columns of 256 * blocks outputs; q is of them alone, and `zeros` percent of
+// it are 0.
 void check_columns(const Row& row, Ternary* t, size_t m, const Guarded<int32_t>& index, bool all,
-                   Random* random) {
+                   size_t zeros, Random* random) {
   const size_t count = index.size(), step = all ? 256 : 4, width = t->blocks * 256;
   const size_t q_stride = (count + step - 1) / step * step;
   Guarded<int8_t> q(m * q_stride);
@@ -43,7 +44,8 @@ void check_columns(const Row& row, Ternary* t, size_t m, const Guarded<int32_t>&
   for (size_t i = 0; i < m; i++) {
     q_sums[i] = 0;
     for (size_t c = 0; c < q_stride; c++) {
-      q[i * q_stride + c] = c < count ? static_cast<int8_t>(random->next()) : 0;
+      const bool zero = c >= count || random->below(100) < zeros;
+      q[i * q_stride + c] = zero ? int8_t{0} : static_cast<int8_t>(random->next());
       q_sums[i] += q[i * q_stride + c];
     }
   }
@@ -112,8 +114,10 @@ TEST(ternary_few, columns) {
           const Picked picked(n, share, &random);
           Guarded<int32_t> index(picked.count);
           picked.copy_to(&index);
-          check_columns(row, &t, m, index, false, &random);
-          if (share == 100) check_columns(row, &t, m, index, true, &random);
+          for (size_t zeros : {0, 60, 95, 100}) {
+            check_columns(row, &t, m, index, false, zeros, &random);
+            if (share == 100) check_columns(row, &t, m, index, true, zeros, &random);
+          }
         }
       }
     }
@@ -133,6 +137,28 @@ TEST(ternary_few, extremes) {
           t.fill(weight_code, activation);
           check_few(row, &t, nullptr);
         }
+      }
+    }
+  }
+}
+
+// The largest sums of columns, half of which meet a zero.
+TEST(ternary_few, column_extremes) {
+  for (const Row& row : kRows) {
+    if (!tested(kRows, row)) continue;
+    const size_t count = kTestedK;
+    Guarded<uint8_t> w(count * 64);
+    Guarded<int8_t> q(count);
+    Guarded<int32_t> sums(256);
+    for (int weight_code : {0, 3}) {
+      for (int activation : {-128, 127}) {
+        CASE("ternary_columns_few_%s, all codes %d, activations %d", row.isa, weight_code,
+             activation);
+        memset(w.data, weight_code * 0x55, w.size());
+        for (size_t c = 0; c < count; c++) q[c] = static_cast<int8_t>(c % 2 ? activation : 0);
+        const int32_t q_sum = static_cast<int32_t>(count / 2) * activation;
+        row.columns(1, count, 1, q.data, count, &q_sum, w.data, nullptr, sums.data, 256);
+        for (size_t n = 0; n < 256; n++) CHECK(sums[n] == q_sum * (weight_code - 1));
       }
     }
   }

@@ -1,5 +1,3 @@
-#include "kernels/x86_avx512vnni.h"
-
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -149,7 +147,11 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
                             const int32_t* q_sums, const uint8_t* w, const int32_t* index,
                             int32_t* sums, size_t stride) {
   const size_t turns = (m + kMost - 1) / kMost, tall = (m + turns - 1) / turns;
-  const size_t step = turns == 1 ? count : kWeightRows;
+  const size_t step = turns == 1 ? count : kWeightRows, bytes = count * blocks * kBlockBytes;
+  // What no earlier row has fetched: the first rows of a task.
+  for (size_t at = 0; m > 1 && !index && at < (kAhead < bytes ? kAhead : bytes); at += 64) {
+    PREFETCH_FAR(w + at);
+  }
   for (size_t n = 0; n < count; n += step) {
     const size_t here = count - n < step ? count - n : step;
     const uint8_t* from = index ? w : w + n * blocks * kBlockBytes;
@@ -159,82 +161,6 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
                                               sums + i * stride + n, stride);
     }
   }
-}
-
-static constexpr size_t kColumns = 64;     // that stay in the first cache for all of m
-static constexpr size_t kBlocksAhead = 4;  // that are prefetched meanwhile
-static constexpr size_t kHalfBytes = kColumns / 4 * kQuadBytes;
-static_assert(3ll * 64 * 128 * kColumns <= INT32_MAX, "int32 lanes");
-
-// sums[m][j] += 16 bytes of `groups` times 4 columns by M activation rows, for each field j of
-// these bytes. A mask alone takes a field out of a byte, which leaves 4^j times the code. `start`:
-// null, or what the sums begin with, less its sign. ahead: columns, prefetched from `at` on.
-template <int M>
-static void fields(size_t groups, const uint8_t* packed, const uint8_t* const* ahead, size_t at,
-                   const int8_t* q, size_t q_stride, const int32_t* start, int32_t* sums,
-                   size_t stride) {
-  __m512i acc[M][4], mask[4];
-  UNROLL for (int j = 0; j < 4; j++) {
-    mask[j] = _mm512_set1_epi8(static_cast<char>(3 << 2 * j));
-    UNROLL for (int m = 0; m < M; m++) acc[m][j] = _mm512_setzero_si512();
-  }
-  for (size_t g = 0; g < groups; g++, packed += kQuadBytes, q += 4) {
-    const __m512i bytes = _mm512_loadu_si512(packed);
-    PREFETCH_FAR(ahead[g] + at);
-    __m512i w[4];
-    UNROLL for (int j = 0; j < 4; j++) w[j] = _mm512_and_si512(bytes, mask[j]);
-    UNROLL for (int m = 0; m < M; m++) {
-      const __m512i x = _mm512_set1_epi32(load_4(q + m * q_stride));
-      UNROLL for (int j = 0; j < 4; j++) acc[m][j] = _mm512_dpbusd_epi32(acc[m][j], w[j], x);
-    }
-  }
-  UNROLL for (int m = 0; m < M; m++) {
-    UNROLL for (int j = 0; j < 4; j++) {
-      int32_t* to = sums + m * stride + 64 * j;
-      const __m512i before = start ? _mm512_set1_epi32(-start[m]) : _mm512_loadu_si512(to);
-      const __m512i sum = _mm512_sra_epi32(acc[m][j], _mm_cvtsi32_si128(2 * j));
-      _mm512_storeu_si512(to, _mm512_add_epi32(before, sum));
-    }
-  }
-}
-
-using Fields = void (*)(size_t, const uint8_t*, const uint8_t* const*, size_t, const int8_t*,
-                        size_t, const int32_t*, int32_t*, size_t);
-static const Fields kFields[] = {fields<1>, fields<2>, fields<3>, fields<4>};
-
-void ternary_columns_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t* q,
-                                    size_t q_stride, const int32_t* q_sums, const uint8_t* w,
-                                    const int32_t* index, int32_t* sums, size_t stride) {
-  alignas(64) uint8_t packed[2 * kHalfBytes];
-  const size_t row_bytes = blocks * kBlockBytes;
-  size_t k = 0;
-  do {
-    const size_t here = count - k < kColumns ? count - k : kColumns, groups = (here + 3) / 4;
-    const uint8_t* column[2 * kColumns];  // and the next ones; the last is repeated, where q is 0
-    for (size_t c = 0; c < 2 * kColumns && count; c++) {
-      const size_t at = k + c < count ? k + c : count - 1;
-      column[c] = w + (index ? static_cast<size_t>(index[at]) : at) * row_bytes;
-    }
-    for (size_t b = 0; b < blocks; b++) {
-      const bool inside = b + kBlocksAhead < blocks;  // of these columns
-      const uint8_t* const* ahead = inside ? column : column + kColumns;
-      const size_t at = (inside ? b + kBlocksAhead : b + kBlocksAhead - blocks) * kBlockBytes;
-      for (size_t g = 0; g < groups; g++) {
-        const uint8_t* four[4];
-        UNROLL for (size_t c = 0; c < 4; c++) four[c] = column[4 * g + c] + b * kBlockBytes;
-        interleave_4(four, packed + g * kQuadBytes, kHalfBytes);
-      }
-      for (size_t v = 0; v < 4; v++) {  // 16 bytes of the block
-        const uint8_t* from = packed + v / 2 * kHalfBytes + v % 2 * 64;
-        for (size_t i = 0; i < m; i += 4) {
-          kFields[(m - i < 4 ? m - i : 4) - 1](
-              groups, from, ahead + kColumns / 4 * v, at, q + i * q_stride + k, q_stride,
-              k ? nullptr : q_sums + i, sums + i * stride + b * kBlockK + 16 * v, stride);
-        }
-      }
-    }
-    k += kColumns;
-  } while (k < count);
 }
 
 }  // namespace bitnet

@@ -10,8 +10,8 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kRotateRows = 16;  // new positions of one task
-constexpr size_t kJobs = 4;         // jobs that a thread takes at a time, if there are many
+constexpr size_t kRotateRows = 4;  // new positions of one task: they take some 10 us
+constexpr size_t kJobs = 4;        // jobs that a thread takes at a time, if there are many
 
 // row: bytes of one position of one head
 void keep_past(const Attention& op, const void* past, void* present, size_t row, const Pool& pool) {

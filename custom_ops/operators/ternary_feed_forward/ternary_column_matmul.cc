@@ -6,6 +6,7 @@ namespace bitnet {
 namespace {
 
 constexpr size_t kMaxParts = 8;     // tasks that share the columns of one activation row
+constexpr size_t kUnit = 64;        // columns that tasks divide, where some are skipped
 constexpr size_t kBlockTall = 128;  // activation rows by one block of outputs: a tile
 
 // Scratch of `one`: sums [kMaxParts, padded n], index and values [k + kSelectSlack], q [padded k].
@@ -32,21 +33,26 @@ void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, c
   kernels.scale_sums_each(op.n, sums, op.scales, act_scale, op.y);
 }
 
-// The columns that one of m rows of q multiplies with something else than 0, in `index`.
-size_t union_of(const Int8Rows& rows, size_t k, int32_t* index) {
+// The columns that one of m rows of q multiplies with something else than 0, in `index`, and how
+// many rows do, in `rows_of`. Both have room for k + kSelectSlack, `met` for k padded.
+size_t union_of(const Kernels& kernels, const Int8Rows& rows, size_t k, int8_t* met, int32_t* index,
+                int8_t* rows_of) {
   const size_t width = rows.blocks * kBlockK;
-  size_t count = 0;
-  for (size_t k0 = 0; k0 < k; k0 += kBlockK) {
-    int8_t any[kBlockK] = {0};
+  for (size_t k0 = 0; k0 < width; k0 += kBlockK) {
+    int8_t some[kBlockK] = {0};
     for (size_t i = 0; i < rows.m; i++) {
-      for (size_t c = 0; c < kBlockK; c++) any[c] |= rows.q[i * width + k0 + c];
+      const int8_t* q = rows.q + i * width + k0;
+      for (size_t c = 0; c < kBlockK; c++) some[c] += q[c] != 0;
     }
-    for (size_t c = 0; c < smaller(kBlockK, k - k0); c++) {
-      index[count] = static_cast<int32_t>(k0 + c);
-      count += any[c] != 0;
-    }
+    memcpy(met + k0, some, kBlockK);
   }
-  return count;
+  return kernels.select_values(k, met, index, rows_of);
+}
+
+size_t sum_of(size_t count, const int8_t* q) {
+  size_t sum = 0;  // wraps where it is negative
+  for (size_t j = 0; j < count; j++) sum += static_cast<size_t>(q[j]);
+  return sum;
 }
 
 // Many activation rows, where sums are in place.
@@ -76,38 +82,45 @@ void wide(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, 
 
 // Few activation rows: a column is read once for all of them. Unless they skip an eighth of the
 // columns together, all are read, and q is taken as it is.
-// Scratch: sums [kMaxParts, m, padded n], index [k + 1], values [m, padded k], and int8_rows.
+// Scratch: sums [kMaxParts, m, padded n], index [k + kSelectSlack], values [m, padded k] and room
+// for the slack, and int8_rows.
 void several(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch,
              const Pool& pool) {
   const size_t m = op.m, stride = padded(op.n, kBlockK), width = padded(op.k, kBlockK);
   const size_t row_bytes = blocks_of(op.n) * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
   int32_t* index = sums + kMaxParts * m * stride;
-  int8_t* values = reinterpret_cast<int8_t*>(index + padded(op.k + 1, 16));
-  const Int8Rows rows = int8_rows(kernels, op.x, m, op.k, values + m * width, pool);
-  size_t count = union_of(rows, op.k, index);
+  int8_t* values = reinterpret_cast<int8_t*>(index + padded(op.k + kSelectSlack, 16));
+  const Int8Rows rows =
+      int8_rows(kernels, op.x, m, op.k, values + m * width + padded(kSelectSlack, 64), pool);
+  size_t count = union_of(kernels, rows, op.k, values, index, values + width);
+  const size_t pairs = sum_of(count, values + width);
   const bool all = count > op.k / 8 * 7;
-  if (all && m > kernels.few_rows && op.n % kBlockK == 0) return wide(kernels, op, scratch, pool);
+  if (m > kernels.few_rows && pairs > m * op.k / 4 * 3 && op.n % kBlockK == 0) {
+    return wide(kernels, op, scratch, pool);
+  }
   if (all) count = op.k;
   add_to(op.skipped, (op.k - count) * row_bytes);
   const size_t worth = count * row_bytes / kTaskBytes + 1;
-  const size_t share = larger(padded(parts(count, smaller(worth, kMaxParts)), kBlockK), kBlockK);
-  const size_t tasks = larger(parts(count, share), 1);
+  const size_t unit = all ? kBlockK : kUnit, units = parts(count, unit);
+  const size_t tasks = larger(smaller(units, smaller(worth, kMaxParts)), 1);
   parallel(pool, tasks, [&](size_t task) {
-    const size_t begin = task * share, here = smaller(share, count - begin);
+    const size_t begin = task * units / tasks * unit;
+    const size_t here = smaller((task + 1) * units / tasks * unit, count) - begin;
     const int8_t* q = rows.q + begin;
     if (!all) {
       for (size_t i = 0; i < m; i++) {
+        const int8_t* from = rows.q + i * width;
+        const int32_t* at = index + begin;
         int8_t* to = values + i * width + begin;
-        for (size_t j = 0; j < here; j++) to[j] = rows.q[i * width + index[begin + j]];
+        for (size_t j = 0; j < here; j++) to[j] = from[at[j]];
         memset(to + here, 0, padded(here, 4) - here);
       }
       q = values + begin;
     }
     int32_t q_sums[kFewActivations];
     for (size_t i = 0; i < m; i++) {
-      q_sums[i] = 0;
-      for (size_t j = 0; j < here; j++) q_sums[i] += q[i * width + j];
+      q_sums[i] = static_cast<int32_t>(sum_of(here, q + i * width));
     }
     kernels.ternary_columns_few(m, here, blocks_of(op.n), q, width, q_sums,
                                 op.w + (all ? begin * row_bytes : 0), all ? nullptr : index + begin,
@@ -157,8 +170,8 @@ size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
   if (m > kFewActivations) {
     return kWorkers * kBlockTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);
   }
-  return (kMaxParts * m * stride + padded(k + 1, 16)) * sizeof(int32_t) + m * width +
-         int8_rows_scratch(m, k);
+  return (kMaxParts * m * stride + padded(k + kSelectSlack, 16)) * sizeof(int32_t) + m * width +
+         padded(kSelectSlack, 64) + int8_rows_scratch(m, k);
 }
 
 void ternary_column_matmul(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch,

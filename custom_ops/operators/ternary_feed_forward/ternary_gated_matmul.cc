@@ -9,12 +9,37 @@ namespace {
 
 constexpr size_t kTaskRows = 2048;  // weight rows of a task at most, for all activation rows
 constexpr size_t kChunks = 4;       // tasks of 4 times kTaskBytes: each starts without its up rows
+constexpr size_t kEven = 4;         // tasks are a multiple of so many, so that threads end together
+
+// y = relu(y)^2 * up for m activation rows from i0 on, with the sums of up.
+void finish(const Kernels& kernels, const TernaryGatedMatMul& op, const Int8Rows& rows, size_t i0,
+            size_t m, size_t count, const int32_t* sums, float* y) {
+  float up[kTaskRows];
+  for (size_t i = 0; i < m; i++) {
+    const float factor = load_float(op.up_scale, 0) / rows.act_scales[i0 + i];
+    kernels.scale_sums(count, sums + i * count, factor, up);
+    kernels.gate(count, up, y + i * op.n);
+  }
+}
+
+// Whether a quarter of the gates at `y` is closed, so that sums of the open ones alone are worth
+// it.
+bool skips(const Kernels& kernels, const TernaryGatedMatMul& op, size_t m, size_t count,
+           const float* y) {
+  if (m == 1 || m > kernels.open_rows) return false;
+  int32_t open[kTaskRows + kSelectSlack];
+  size_t pairs = 0;
+  for (size_t i = 0; i < m; i++) pairs += kernels.select_open(1, count, y + i * op.n, op.n, open);
+  return pairs <= m * count / 4 * 3;
+}
 
 // Few activation rows: a row of up is read once for all of them, where one of their gates is open.
 void few(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   const Int8Rows rows = int8_rows(kernels, op.x, op.m, op.k, scratch, pool);
   const size_t row_bytes = rows.blocks * kBlockBytes;
-  const size_t each = rows_per_task(op.n, row_bytes / kChunks, 4, kTaskRows / op.m);
+  const size_t most = rows_per_task(op.n, row_bytes / kChunks, 4, kTaskRows / op.m / 4 * 4);
+  const size_t tasks = most < op.n ? padded(parts(op.n, most), kEven) : 1;
+  const size_t each = padded(parts(op.n, tasks), 4);
   parallel(pool, parts(op.n, each), [&](size_t task) {
     int32_t sums[kTaskRows], open[kTaskRows + kSelectSlack];
     float up[kTaskRows], all[kTaskRows];
@@ -24,6 +49,11 @@ void few(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, co
     for (size_t i = 0; i < op.m; i++) {
       const float factor = load_float(op.gate_scale, 0) / rows.act_scales[i];
       kernels.scale_sums(count, sums + i * count, factor, op.y + i * op.n + n0);
+    }
+    if (skips(kernels, op, op.m, count, op.y + n0)) {
+      kernels.ternary_open(op.m, count, rows.blocks, rows.q, rows.q_sums, op.up + n0 * row_bytes,
+                           op.y + n0, op.n, sums, count);
+      return finish(kernels, op, rows, 0, op.m, count, sums, op.y + n0);
     }
     const size_t opened = kernels.select_open(op.m, count, op.y + n0, op.n, open);
     add_to(op.skipped, (count - opened) * row_bytes);
@@ -57,16 +87,18 @@ void wide(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, c
       const int8_t* q = rows.q + i0 * width;
       kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.gate + n0 * row_bytes,
                            gates, op.n);
-      kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.up + n0 * row_bytes,
-                           sums, count);
       for (size_t i = 0; i < tall; i++) {
-        const float act_scale = rows.act_scales[i0 + i];
-        float up[kRowsZen4];
-        kernels.scale_sums(count, gates + i * op.n, load_float(op.gate_scale, 0) / act_scale,
-                           y + i * op.n);
-        kernels.scale_sums(count, sums + i * count, load_float(op.up_scale, 0) / act_scale, up);
-        kernels.gate(count, up, y + i * op.n);
+        kernels.scale_sums(count, gates + i * op.n,
+                           load_float(op.gate_scale, 0) / rows.act_scales[i0 + i], y + i * op.n);
       }
+      if (skips(kernels, op, tall, count, y)) {
+        kernels.ternary_open(tall, count, rows.blocks, q, rows.q_sums + i0, op.up + n0 * row_bytes,
+                             y, op.n, sums, count);
+      } else {
+        kernels.ternary_gemm(tall, count, rows.blocks, q, rows.q_sums + i0, op.up + n0 * row_bytes,
+                             sums, count);
+      }
+      finish(kernels, op, rows, i0, tall, count, sums, y);
     });
   }
 }
