@@ -7,7 +7,7 @@
 namespace bitnet {
 
 // Bytes ahead, into the second cache, where one row is read.
-static constexpr size_t kAhead = 40960;
+static constexpr size_t kAhead = 2048;
 
 // int8 weights widen to 16 bits; one step adds two products to each int32 lane.
 static constexpr size_t kInt8Steps = 256;  // between two widenings to int64
