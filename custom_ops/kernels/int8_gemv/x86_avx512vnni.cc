@@ -6,8 +6,8 @@
 
 namespace bitnet {
 
-// Bytes ahead, into the second cache, where one row is read.
-static constexpr size_t kAhead = 2048;
+// Bytes that are fetched ahead into the second cache, by one activation row and by several.
+static constexpr size_t kNear = 2048, kFar = 40960;
 
 // int8 weights widen to 16 bits; one step adds two products to each int32 lane.
 static constexpr size_t kInt8Steps = 256;  // between two widenings to int64
@@ -64,7 +64,7 @@ static void in_order(size_t k, const int16_t* q, const uint8_t* const* row, __m5
     __m512i acc[1][1] = {{_mm512_setzero_si512()}}, other[1][1] = {{_mm512_setzero_si512()}};
     size_t i = 0;
     ROLLED for (; i + 64 <= k; i += 64) {
-      PREFETCH_FAR(row[r] + i + kAhead);
+      PREFETCH_FAR(row[r] + i + kNear);
       const __m256i* w = reinterpret_cast<const __m256i*>(row[r] + i);
       const __m256i low = _mm256_loadu_si256(w), high = _mm256_loadu_si256(w + 1);
       add_32<1, 1>(q + i, 0, &low, acc);
@@ -123,7 +123,7 @@ static void whole(size_t m, size_t rows, size_t k, const int16_t* q, size_t q_st
       __m512i lanes[2 * kWhole];
       const uint8_t* first = w + n * k + k0;  // past the last one, it is repeated
       const uint8_t* row[2] = {first, n + 1 < rows ? first + k : first};
-      step.products(k - k0 < kDeepest ? k - k0 : kDeepest, q + k0, q_stride, row, kAhead, true,
+      step.products(k - k0 < kDeepest ? k - k0 : kDeepest, q + k0, q_stride, row, kFar, true,
                     lanes);
       for (size_t i = 0; i < m; i++) {
         for (size_t r = 0; r < step.rows && n + r < rows; r++) {
