@@ -180,7 +180,7 @@ def test_a_connection_leaves_nothing_that_waits_for_the_collector(
 def test_a_model_that_fails_is_a_mistake_of_the_server(
     server: Served, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    from bitnet_onnx.serve.active import Active
+    from bitnet_onnx.serve.batching.active import Active
 
     def fail(*_: Any) -> None:
         raise error
