@@ -17,7 +17,7 @@ __all__ = ["Pace"]
 
 LIMIT = 3.8  # usual steps between two tokens; four are promised
 # What is planned on a machine without noise, and on one with more than can be helped.
-MOST, LEAST = 3.3, 2.5
+MOST, LEAST = 2.75, 2.5
 OUTLIERS = 2  # of the last steps: so many of the slowest are left out
 FIRST = 3  # positions between two steps, before anything was measured: a step or more on Zen 4
 # A call costs as much as so many more positions of one: at least, at most, as measured.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitnet_onnx.errors import GenerationError
+from bitnet_onnx.errors import SessionError
 from bitnet_onnx.generation.extras import Extras
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.steps import Steps
@@ -209,7 +209,7 @@ def test_where_a_call_finds_no_memory_the_longest_prompt_ends(
     together(scheduler, clients)
     scheduler.close()
     assert failed == [4, 3]
-    assert [isinstance(client.error, GenerationError) for client in clients] == [
+    assert [isinstance(client.error, SessionError) for client in clients] == [
         False, True, True, False
     ]  # fmt: skip
     monkeypatch.undo()
