@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     check_least(args, 1, "rows", "timeout", "max_body", "context", "drain")
     check_least(args, 0, "queue", "prefix_cache")
     from ..serve.models import Limits, named_folders
-    from ..serve.run import Place, check_place, serve
+    from ..serve.run import Site, check_site, serve
     from ..serve.state import State
 
     limits = Limits(
@@ -87,14 +87,14 @@ def run(args: argparse.Namespace) -> None:
         body=args.max_body,
         threads=args.threads,
     )
-    place = Place(args.host, args.port, args.allow_host, args.allow_origin)
+    site = Site(args.host, args.port, args.allow_host, args.allow_origin)
     folders = named_folders(args.artifacts)
-    check_place(place)
+    check_site(site)
     state = State(folders, limits, key)
-    if key is None and not place.is_loopback:
+    if key is None and not site.is_loopback:
         say(
             f"warning: {args.host} can be reached from other machines, and there is no API key:"
             f" anybody there can use the server; give --api-key, or set {KEY}"
         )
     say("The models are ready: " + ", ".join(state.models))
-    serve(state, place, args.drain, (lambda line: None) if args.no_log else None)
+    serve(state, site, args.drain, (lambda line: None) if args.no_log else None)

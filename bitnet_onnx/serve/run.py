@@ -30,7 +30,7 @@ from .guard import allowed_origin
 from .names import Names
 from .state import State
 
-__all__ = ["Place", "Running", "bound", "check_place", "serve"]
+__all__ = ["Running", "Site", "bound", "check_site", "serve"]
 
 CONNECTIONS = 512
 IDLE_SECONDS = 20
@@ -41,7 +41,7 @@ LOCAL = ("127.0.0.1", "0.0.0.0", "::", "localhost")
 
 
 @dataclass(frozen=True)
-class Place:
+class Site:
     """Where the server listens, and who may call it."""
 
     host: str = "127.0.0.1"
@@ -58,15 +58,15 @@ class Place:
             return self.host == "localhost"
 
 
-def bound(place: Place) -> socket.socket:
-    """Return a socket that listens at the place; raise ConfigError where that is impossible."""
-    if not 0 <= place.port < 1 << 16:
-        raise ConfigError(f"--port is {place.port}, expected 0 (any free port) to 65535")
+def bound(site: Site) -> socket.socket:
+    """Return a socket that listens at the site; raise ConfigError where that is impossible."""
+    if not 0 <= site.port < 1 << 16:
+        raise ConfigError(f"--port is {site.port}, expected 0 (any free port) to 65535")
     try:
-        if not place.host:
+        if not site.host:
             raise OSError(0, "the name is empty")
         family, kind, protocol, _, address = socket.getaddrinfo(
-            place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            site.host, site.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         found = socket.socket(family, kind, protocol)
         if sys.platform != "win32":  # there it would let a second program take the port
@@ -78,18 +78,18 @@ def bound(place: Place) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise ConfigError(
-            f"{place.host} port {place.port} cannot be served on: {reason}",
+            f"{site.host} port {site.port} cannot be served on: {reason}",
             hint="choose another place with --host and --port; port 0 is any free one",
         ) from error
     return found
 
 
-def check_place(place: Place) -> None:
-    """Raise ConfigError for a place where nothing can be served, before models are loaded."""
-    Names(place.host, place.allowed)
-    for origin in place.origins:
+def check_site(site: Site) -> None:
+    """Raise ConfigError for a site where nothing can be served, before models are loaded."""
+    Names(site.host, site.allowed)
+    for origin in site.origins:
         allowed_origin(origin)
-    bound(place).close()
+    bound(site).close()
 
 
 class _Unhurried:
@@ -219,12 +219,12 @@ class Running(uvicorn.Server):
 
 
 def made(
-    state: State, place: Place, listening: socket.socket, drain: float, log: Callable[[str], None]
+    state: State, site: Site, listening: socket.socket, drain: float, log: Callable[[str], None]
 ) -> Running:
     """Return the server, which does not run yet."""
     address = listening.getsockname()[0]
-    names = Names(place.host, place.allowed, ip_address(address.partition("%")[0]).is_unspecified)
-    app = application(state, names, place.origins, log)
+    names = Names(site.host, site.allowed, ip_address(address.partition("%")[0]).is_unspecified)
+    app = application(state, names, site.origins, log)
     running = Running(
         uvicorn.Config(
             app,
@@ -247,15 +247,15 @@ def made(
 
 
 def serve(
-    state: State, place: Place, drain: float = 30.0, log: Callable[[str], None] | None = None
+    state: State, site: Site, drain: float = 30.0, log: Callable[[str], None] | None = None
 ) -> None:
     """Serve until SIGINT or SIGTERM; then answers have ``drain`` seconds to end.
 
     The URL goes to stdout. A second signal ends at once; SIGHUP opens the artifacts again.
     """
-    with bound(place) as listening:
-        server = made(state, place, listening, drain, log or _say)
-        host = "localhost" if place.host in LOCAL else place.host
+    with bound(site) as listening:
+        server = made(state, site, listening, drain, log or _say)
+        host = "localhost" if site.host in LOCAL else site.host
         shown = f"[{host}]" if ":" in host else host
         # What asyncio tells of a connection that breaks may hold a part of a request.
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -25,7 +25,7 @@ import httpx
 
 from bitnet_onnx.errors import BitNetError, ConfigError
 from bitnet_onnx.serve.models import Limits, named_folders
-from bitnet_onnx.serve.run import Place, bound
+from bitnet_onnx.serve.run import Site, bound
 
 if TYPE_CHECKING:
     from tests.support.serve.serving import Served
@@ -365,5 +365,5 @@ def test_other_machines_are_warned_of(
 
 
 def test_a_port_in_use_is_one_sentence() -> None:
-    with bound(Place(port=0)) as first, pytest.raises(ConfigError, match="cannot be served on"):
-        bound(Place(port=first.getsockname()[1]))
+    with bound(Site(port=0)) as first, pytest.raises(ConfigError, match="cannot be served on"):
+        bound(Site(port=first.getsockname()[1]))

@@ -25,7 +25,7 @@ from bitnet_onnx.serve.batching.batch import Batch
 from bitnet_onnx.serve.guard import Guard
 from bitnet_onnx.serve.models import Limits
 from bitnet_onnx.serve.names import Names
-from bitnet_onnx.serve.run import Place, bound, made
+from bitnet_onnx.serve.run import Site, bound, made
 from bitnet_onnx.serve.state import State
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def test_what_runs_longer_than_the_drain_ends_with_an_error(
 
     monkeypatch.setattr(state, "cancel", cutting)
     found: list[httpx.Response] = []
-    with bound(Place(port=0)) as listening:
-        server = made(state, Place(port=0), listening, 0, lambda line: None)
+    with bound(Site(port=0)) as listening:
+        server = made(state, Site(port=0), listening, 0, lambda line: None)
         running = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
         running.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}{CHAT}"

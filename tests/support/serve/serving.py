@@ -15,7 +15,7 @@ import httpx
 
 from bitnet_onnx.files import sha256
 from bitnet_onnx.serve.models import Limits
-from bitnet_onnx.serve.run import Place, bound, made
+from bitnet_onnx.serve.run import Site, bound, made
 from bitnet_onnx.serve.state import State
 
 __all__ = ["CALLING", "Served", "served", "with_template"]
@@ -63,7 +63,7 @@ def served(
     """Serve artifacts on a free port, in a thread of this process."""
     state = State(folders, limits or Limits(threads=1), key)
     log: list[str] = []
-    where = Place(port=0, **place)
+    where = Site(port=0, **place)
     with bound(where) as listening:
         server = made(state, where, listening, drain, log.append)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
