@@ -156,6 +156,7 @@ std::vector<float> expected(Mixture* in) {
   return y;
 }
 
+// With no `y`, results are not compared.
 void check(Mixture* in, const std::vector<float>& y) {
   const Kernels** list;
   const size_t count = tested_kernels(&list);
@@ -165,7 +166,7 @@ void check(Mixture* in, const std::vector<float>& y) {
            in->s.k, in->s.inner, in->s.chosen, in->s.experts, in->kind.item);
       for (size_t j = 0; j < in->y.size(); j++) in->y[j] = 7;
       experts(*list[i], in->op(), in->scratch.data, pool);
-      for (size_t j = 0; j < in->y.size(); j++) CHECK(same_bits(in->y[j], y[j]));
+      for (size_t j = 0; j < y.size(); j++) CHECK(same_bits(in->y[j], y[j]));
     }
   }
 }
@@ -177,7 +178,11 @@ TEST(experts, shapes) {
     for (const Size& s : kSizes) {
       if (emulated() && s.m > 70) continue;  // slabs and tokens are counted alike on all CPUs
       Mixture in(*kind, s);
+#ifdef __SANITIZE_THREAD__  // other builds compare them: here what is expected takes a minute
+      check(&in, s.m > 70 ? std::vector<float>() : expected(&in));
+#else
       check(&in, expected(&in));
+#endif
     }
   }
 }
