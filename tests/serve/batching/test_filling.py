@@ -15,7 +15,7 @@ from bitnet_onnx.runtime.steps import Steps
 from bitnet_onnx.serve.batching import batch
 from bitnet_onnx.serve.batching.filling import ALIKE
 from bitnet_onnx.serve.batching.scheduler import Scheduler
-from tests.support.serve.scheduling import LONG, Client, Clock, alone, endless, served
+from tests.support.serve.scheduling import LONG, Client, Clock, alone, check_all, endless, served
 
 Calls = list[tuple[int, int]]
 
@@ -99,13 +99,7 @@ def test_bursts_of_mixed_requests(
     scheduler.close()
     assert any(count > 1 and width > 1 for count, width in calls) == (chunk > 9)
     assert all(count * width <= chunk + ALIKE for count, width in calls)  # with padding
-    for client in clients:
-        ids, text, reason = alone(model, client)
-        if client.reason == "cancelled":
-            assert client in given_up
-            assert client.result.ids == ids[: len(client.result.ids)]
-        else:
-            assert served(client) == (ids, text, reason)
+    check_all(model, clients, given_up)
     assert scheduler.stats.requests["error"] == scheduler.stats.running == 0
 
 

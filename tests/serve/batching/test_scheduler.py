@@ -18,7 +18,7 @@ from bitnet_onnx.serve.batching import pace
 from bitnet_onnx.serve.batching.prefixes import Prefixes
 from bitnet_onnx.serve.batching.requests import QueueFull
 from bitnet_onnx.serve.batching.scheduler import Scheduler
-from tests.support.serve.scheduling import LONG, Client, Clock, alone, endless, served
+from tests.support.serve.scheduling import LONG, Client, Clock, alone, check_all, endless, served
 
 # ------------------------------------------------------------------------- same ids as alone
 
@@ -86,13 +86,7 @@ def test_requests_that_come_and_go_at_random(
         client.wait()
     scheduler.close()
     stats = scheduler.stats
-    for client in clients:
-        ids, text, reason = alone(model, client)
-        if client.reason == "cancelled":
-            assert client in given_up
-            assert client.result.ids == ids[: len(client.result.ids)]
-        else:
-            assert served(client) == (ids, text, reason)
+    check_all(model, clients, given_up)
     assert stats.requests["error"] == stats.running == stats.queued == 0
     assert sum(stats.requests.values()) == count
     assert stats.new_tokens == sum(len(client.tokens) for client in clients)

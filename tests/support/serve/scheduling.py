@@ -123,3 +123,14 @@ def served(client: Client) -> tuple[list[int], str, str | None]:
     """Return those that a request got."""
     assert [token.id for token in client.tokens] == client.result.ids
     return client.result.ids, client.text, client.result.finish_reason
+
+
+def check_all(model: Model, clients: list[Client], given_up: set[Client]) -> None:
+    """Check that each got what ``generate`` gives alone, as far as it was not given up."""
+    for client in clients:
+        ids, text, reason = alone(model, client)
+        if client.reason == "cancelled":
+            assert client in given_up
+            assert client.result.ids == ids[: len(client.result.ids)]
+        else:
+            assert served(client) == (ids, text, reason)
