@@ -9,7 +9,7 @@ namespace bitnet {
 
 // The most rows of one call. Rows are heads that share their keys and values.
 constexpr size_t kAttendRows = 4;
-// Values are prefetched this many positions ahead: a few KB.
+// Keys and values are prefetched this many positions ahead: a few KB.
 constexpr size_t kAttendAhead = 16;
 // The values of this many positions have a sum of their own. These sums are then added in order.
 constexpr size_t kAttendSpan = 64;

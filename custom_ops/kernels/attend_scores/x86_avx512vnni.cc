@@ -3,8 +3,6 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 4096;  // bytes that a stream of keys is prefetched ahead
-
 static inline __mmask8 first(size_t count) { return static_cast<__mmask8>((1u << count) - 1); }
 
 // The same of eight vectors. Half of the lanes stay where they are: FMA needs a port of those that
@@ -34,7 +32,7 @@ static inline void score(size_t d, const double* q, const Cache* k, float root, 
   for (; i + 8 <= d; i += 8) {
     __m512d key[T];
     UNROLL for (int t = 0; t < T; t++) {
-      PREFETCH(k + t * d + i + kAhead / sizeof(Cache));
+      PREFETCH_FAR(k + (t + kAttendAhead) * d + i);
       key[t] = load(k + t * d + i);
     }
     UNROLL for (int r = 0; r < R; r++) {
