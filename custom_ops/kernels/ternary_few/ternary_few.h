@@ -8,7 +8,7 @@ namespace bitnet {
 
 constexpr size_t kFewActivations = 16;
 // Zen 4 multiplies half as often as Zen 5, but looks up as often: more rows are for its tables.
-constexpr size_t kFewLeast = 6;
+constexpr size_t kFewLeast = 8;
 
 // sums[i * stride + n] = sum over k of q[i][k] * (code(index[n], k) - 1) for i < m, n < count
 // m: 1 to kFewActivations

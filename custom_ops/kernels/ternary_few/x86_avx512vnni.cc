@@ -9,7 +9,8 @@ namespace bitnet {
 // A lane adds 4 products of 4 fields a block.
 static_assert(3ll * 128 * 4 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
 
-// The sums of the lanes of each of 16 vectors, in order.
+// The sums of the lanes of each of 16 vectors, in order. With a loop that GCC does not unroll, the
+// vectors would be in memory, and the sums of the loop before, too.
 static inline __m512i sums_of(__m512i* v) {
   UNROLL for (int i = 0; i < 8; i++) {  // pairs of lanes, then of those
     v[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
@@ -19,13 +20,11 @@ static inline __m512i sums_of(__m512i* v) {
     v[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(v[2 * i], v[2 * i + 1]),
                             _mm512_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
   }
-  for (int count = 2; count > 0; count /= 2) {  // and of the quarters of a vector
-    UNROLL for (int i = 0; i < count; i++) {
-      v[i] = _mm512_add_epi32(_mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x88),
-                              _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xdd));
-    }
+  UNROLL for (int i = 0; i < 3; i++) {  // and of the quarters of a vector
+    v[i + 4] = _mm512_add_epi32(_mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0x88),
+                                _mm512_shuffle_i32x4(v[2 * i], v[2 * i + 1], 0xdd));
   }
-  return v[0];
+  return v[6];
 }
 
 // What is prefetched ahead of a row: bytes where all rows are read, and how many of some rows.
