@@ -3,6 +3,9 @@
 
 namespace bitnet {
 
+// Keys, of a head of 128 those of kAttendAhead positions, that are prefetched ahead.
+static constexpr size_t kAhead = 128 * kAttendAhead;
+
 static inline __mmask8 first(size_t count) { return static_cast<__mmask8>((1u << count) - 1); }
 
 // The same of eight vectors. Half of the lanes stay where they are: FMA needs a port of those that
@@ -32,7 +35,7 @@ static inline void score(size_t d, const double* q, const Cache* k, float root, 
   for (; i + 8 <= d; i += 8) {
     __m512d key[T];
     UNROLL for (int t = 0; t < T; t++) {
-      PREFETCH_FAR(k + (t + kAttendAhead) * d + i);
+      PREFETCH_FAR(k + t * d + i + kAhead);
       key[t] = load(k + t * d + i);
     }
     UNROLL for (int r = 0; r < R; r++) {
