@@ -10,8 +10,9 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kRotateRows = 4;  // new positions of one task: they take some 10 us
+constexpr size_t kRotateRows = 2;  // new positions of one task: they take some 7 us
 constexpr size_t kJobs = 4;        // jobs that a thread takes at a time, if there are many
+constexpr size_t kManyJobs = 80;   // fewer are taken one by one
 
 // row: bytes of one position of one head
 void keep_past(const Attention& op, const void* past, void* present, size_t row, const Pool& pool) {
@@ -244,14 +245,15 @@ void prefetch_query(const Attention& op, const Job& job) {
   for (size_t i = 0; i < job.heads * op.d; i += 16) PREFETCH(query + i);
 }
 
-// For prefill: each task takes the next kJobs jobs until none is left: threads end together.
+// For many rows: each task takes the next jobs until none is left: threads end together.
 void many(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
           void* scratch, const Pool& pool) {
   std::atomic<size_t> next(0);
+  const size_t each = plan.jobs < kManyJobs ? 1 : kJobs;
   parallel(pool, kWorkers, [&](size_t worker) {
     Room room = room_of(op, plan, scratch, worker);
-    for (size_t first = next.fetch_add(kJobs); first < plan.jobs; first = next.fetch_add(kJobs)) {
-      for (size_t index = first; index < smaller(first + kJobs, plan.jobs); index++) {
+    for (size_t first = next.fetch_add(each); first < plan.jobs; first = next.fetch_add(each)) {
+      for (size_t index = first; index < smaller(first + each, plan.jobs); index++) {
         const Job job = job_of(op, plan, index);
         room.group = job.heads;
         if (index + 1 < plan.jobs) prefetch_query(op, job_of(op, plan, index + 1));

@@ -11,16 +11,17 @@
 
 namespace bitnet {
 
-constexpr size_t kSlab = 512;            // activation rows quantized at a time: bounds the scratch
-constexpr size_t kTall = kSlab;          // activation rows of one rectangle
-constexpr size_t kSums = 16384;          // int32 sums that a rectangle keeps on its stack
-constexpr size_t kWidest = 1024;         // weight rows of one rectangle at most
-constexpr size_t kTaskWork = 2u << 20;   // multiply-adds that are worth a task, some 20 us
-constexpr size_t kQuantizeWork = 16384;  // activations that are worth a task, some 10 us
-constexpr size_t kAhead = 8;             // rows of results that are prefetched ahead
-constexpr size_t kFewWide = 768;         // weight rows that are worth a task of few activation rows
-constexpr size_t kInPlaceTall = 128;     // activation rows of a rectangle whose sums are in place
-constexpr size_t kTasks = 8;             // that keep some threads busy
+constexpr size_t kSlab = 512;           // activation rows quantized at a time: bounds the scratch
+constexpr size_t kTall = kSlab;         // activation rows of one rectangle
+constexpr size_t kSums = 16384;         // int32 sums that a rectangle keeps on its stack
+constexpr size_t kWidest = 1024;        // weight rows of one rectangle at most
+constexpr size_t kTaskWork = 2u << 20;  // multiply-adds that are worth a task, some 20 us
+constexpr size_t kQuantizeWork = 4096;  // activations that are worth a task, some 3 us
+constexpr size_t kQuantizeTasks = 64;   // more rows make tasks larger, not more
+constexpr size_t kAhead = 8;            // rows of results that are prefetched ahead
+constexpr size_t kFewWide = 768;        // weight rows that are worth a task of few activation rows
+constexpr size_t kInPlaceTall = 128;    // activation rows of a rectangle whose sums are in place
+constexpr size_t kTasks = 8;            // that keep some threads busy
 static_assert(kTall * kTileN <= kSums, "a rectangle of one tile fits");
 
 struct Int8Rows {
@@ -35,7 +36,10 @@ inline size_t int8_rows_scratch(size_t m, size_t k) {
   return smaller(m, kSlab) * (blocks_of(k) * kBlockK + sizeof(float) + sizeof(int32_t));
 }
 
-inline size_t rows_of_task(size_t k) { return kQuantizeWork / k + 1; }
+// Of m rows of k activations.
+inline size_t rows_of_task(size_t m, size_t k) {
+  return larger(kQuantizeWork / k + 1, parts(m, kQuantizeTasks));
+}
 
 // What rows are replaced by before they are quantized: their RMSNorm. No weight: nothing.
 struct RowNorm {
@@ -45,13 +49,14 @@ struct RowNorm {
 };
 
 inline size_t row_norm_scratch(size_t m, size_t k) {
-  return padded(parts(smaller(m, kSlab), rows_of_task(k)) * k * sizeof(float), 64);
+  const size_t rows = smaller(m, kSlab);
+  return padded(parts(rows, rows_of_task(rows, k)) * k * sizeof(float), 64);
 }
 
 // Quantizes m <= kSlab rows of x [m, k].
 inline NOINLINE Int8Rows int8_rows(const Kernels& kernels, const float* x, size_t m, size_t k,
                                    void* scratch, const Pool& pool, const RowNorm& norm = {}) {
-  const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = rows_of_task(k);
+  const size_t blocks = blocks_of(k), width = blocks * kBlockK, each = rows_of_task(m, k);
   int8_t* q = static_cast<int8_t*>(scratch);
   float* act_scales = reinterpret_cast<float*>(q + m * width);
   const Int8Rows rows = {m, blocks, act_scales, reinterpret_cast<int32_t*>(act_scales + m), q};
