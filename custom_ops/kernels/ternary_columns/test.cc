@@ -24,11 +24,11 @@ void check(const Row& row, size_t total, size_t count, size_t blocks, size_t see
   Guarded<int32_t> sums(blocks * 256);
   for (size_t n = 0; n < sums.size(); n++) sums[n] = kUntouched;
   row.columns(count, blocks, some.index.data, q.data, some.w.data, sums.data);
-  for (size_t n = 0; n < sums.size(); n++) {
-    int32_t expected = 0;
-    for (size_t i = 0; i < count; i++) expected += q[i] * (code(some.row(i), n) - 1);
-    CHECK(sums[n] == expected);
+  std::vector<int32_t> expected(sums.size());
+  for (size_t i = 0; i < count; i++) {
+    add_product(q[i], weights_of(some.row(i), expected.size()), expected.data());
   }
+  for (size_t n = 0; n < sums.size(); n++) CHECK(sums[n] == expected[n]);
 }
 
 }  // namespace

@@ -22,14 +22,13 @@ void check_few(const Row& row, Ternary* t, const Guarded<int32_t>* index) {
   for (size_t i = 0; i < sums.size(); i++) sums[i] = kUntouched;
   row.few(t->m, count, t->blocks, t->q.data, t->q_sums.data, t->w.data,
           index ? index->data : nullptr, sums.data, stride);
-  for (size_t i = 0; i < t->m; i++) {
-    for (size_t j = 0; j < count; j++) {
-      const size_t n = index ? static_cast<size_t>(index->data[j]) : j;
-      CHECK(sums[i * stride + j] == t->product(i, n));
-    }
-    for (size_t j = count; j < stride && i + 1 < t->m; j++) {
-      CHECK(sums[i * stride + j] == kUntouched);
-    }
+  for (size_t j = 0; j < count; j++) {
+    const std::vector<int32_t> expected =
+        t->products(index ? static_cast<size_t>(index->data[j]) : j);
+    for (size_t i = 0; i < t->m; i++) CHECK(sums[i * stride + j] == expected[i]);
+  }
+  for (size_t i = 0; i + 1 < t->m; i++) {
+    for (size_t j = count; j < stride; j++) CHECK(sums[i * stride + j] == kUntouched);
   }
 }
 
@@ -51,15 +50,16 @@ void check_columns(const Row& row, Ternary* t, size_t m, const Guarded<int32_t>&
   }
   row.columns(m, count, t->blocks, q.data, q_stride, q_sums.data, t->w.data,
               all ? nullptr : index.data, sums.data, width + 3);
-  for (size_t i = 0; i < m; i++) {
-    for (size_t n = 0; n < width; n++) {
-      int32_t expected = 0;
-      for (size_t c = 0; c < count; c++) {
-        const uint8_t* column = t->w.data + static_cast<size_t>(index.data[c]) * t->blocks * 64;
-        expected += q[i * q_stride + c] * (code(column, n) - 1);
-      }
-      CHECK(sums[i * (width + 3) + n] == expected);
+  std::vector<int32_t> expected(m * width);
+  for (size_t c = 0; c < count; c++) {
+    const uint8_t* column = t->w.data + static_cast<size_t>(index.data[c]) * t->blocks * 64;
+    const std::vector<int8_t> weights = weights_of(column, width);
+    for (size_t i = 0; i < m; i++) {
+      add_product(q[i * q_stride + c], weights, expected.data() + i * width);
     }
+  }
+  for (size_t i = 0; i < m; i++) {
+    for (size_t n = 0; n < width; n++) CHECK(sums[i * (width + 3) + n] == expected[i * width + n]);
   }
 }
 

@@ -19,15 +19,14 @@ void check_gemv(const Row& row, Ternary* t) {
   Guarded<int32_t> sums(t->n);
   for (size_t i = 0; i < t->m; i++) {
     row.gemv(t->n, t->blocks, t->row(i), t->q_sums[i], t->w.data, sums.data);
-    for (size_t j = 0; j < t->n; j++) CHECK(sums[j] == t->product(i, j));
+    for (size_t j = 0; j < t->n; j++) CHECK(sums[j] == t->products(j)[i]);
   }
 }
 
 void check_select(const Row& row, const Some& some, const int8_t* q, int32_t q_sum) {
   Guarded<int32_t> expected(some.count);
   for (size_t i = 0; i < some.count; i++) {
-    expected[i] = 0;
-    for (size_t k = 0; k < some.blocks * 256; k++) expected[i] += q[k] * (code(some.row(i), k) - 1);
+    expected[i] = product(q, weights_of(some.row(i), some.blocks * 256));
   }
   for (size_t count : {some.count, some.count / 2, some.count / 5}) {  // the others are known
     Guarded<int32_t> sums(count);

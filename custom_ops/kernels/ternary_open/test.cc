@@ -27,15 +27,16 @@ void check_open(const Row& row, Ternary* t, size_t share, Random* random) {
   for (size_t i = 0; i < sums.size(); i++) sums[i] = kUntouched;
   row.open(t->m, t->n, t->blocks, t->q.data, t->q_sums.data, t->w.data, gates.data, gates_stride,
            sums.data, stride);
-  for (size_t i = 0; i < t->m; i++) {
-    for (size_t n = 0; n < t->n; n++) {
+  for (size_t n = 0; n < t->n; n++) {
+    const std::vector<int32_t> expected = t->products(n);
+    for (size_t i = 0; i < t->m; i++) {
       const float gate = gates[i * gates_stride + n];
       const bool open = isnan(gate) || (gate > 0 && gate * gate != 0);
-      CHECK(sums[i * stride + n] == (open ? t->product(i, n) : 0));
+      CHECK(sums[i * stride + n] == (open ? expected[i] : 0));
     }
-    for (size_t n = t->n; n < stride && i + 1 < t->m; n++) {
-      CHECK(sums[i * stride + n] == kUntouched);
-    }
+  }
+  for (size_t i = 0; i + 1 < t->m; i++) {
+    for (size_t n = t->n; n < stride; n++) CHECK(sums[i * stride + n] == kUntouched);
   }
 }
 

@@ -9,10 +9,10 @@ namespace {
 
 bool same(float a, float b) { return a == b || (isnan(a) && isnan(b)); }
 
-// A row of x, quantized with libm; `finite` is false where it holds a NaN or an infinity.
+// A row of x, quantized with libm; `finite` is false where it holds a NaN or an infinity: q is 0.
 struct Quantized {
   float scale = 0;
-  Guarded<int> q;
+  std::vector<int> q;
   bool finite = true;
 
   Quantized(const float* x, size_t k) : q(k) {
@@ -26,16 +26,29 @@ struct Quantized {
   }
 };
 
+std::vector<Quantized> rows_of(const Guarded<float>& x, size_t m, size_t k) {
+  std::vector<Quantized> rows;
+  for (size_t i = 0; i < m; i++) rows.emplace_back(x.data + i * k, k);
+  return rows;
+}
+
 // Each x is not 0 with probability `share` percent; some rows hold a NaN or an infinity.
 void fill_share(Guarded<float>* x, size_t m, size_t k, size_t share, Random* random) {
   for (size_t i = 0; i < x->size(); i++) (*x)[i] = random->below(100) < share ? random->real() : 0;
   for (size_t i = 1; i < m; i += 3) (*x)[i * k + random->below(k)] = i % 2 ? NAN : -INFINITY;
 }
 
-void check_columns(const Kernels& kernels, size_t m, size_t k, size_t n, size_t share,
-                   const Pool& pool) {
-  CASE("ternary_column_matmul %s m %zu k %zu n %zu %zu %% seed %zu", kernels.name, m, k, n, share,
-       m + k + n);
+// Calls run(kernels, pool) for all of them.
+template <typename Run>
+void for_kernels(const Run& run) {
+  const Kernels** list;
+  const size_t count = tested_kernels(&list);
+  for (size_t i = 0; i < count; i++) {
+    for (const Pool& pool : pools()) run(*list[i], pool);
+  }
+}
+
+void check_columns(size_t m, size_t k, size_t n, size_t share) {
   Random random = {m + k + n};
   Guarded<float> x(m * k), y(m * n), scales(n);
   Guarded<uint8_t> w(k * row_bytes_for(n)),
@@ -44,29 +57,34 @@ void check_columns(const Kernels& kernels, size_t m, size_t k, size_t n, size_t 
   fill_bytes(&w, &random);
   if (n % 2 == 0) make_valid(&w);
   for (size_t i = 0; i < n; i++) scales[i] = 1 + random.real() / 2;
-  ternary_column_matmul(
-      kernels,
-      {.m = m, .k = k, .n = n, .x = x.data, .w = w.data, .scales = bytes_of(scales), .y = y.data},
-      scratch.data, pool);
-  for (size_t i = 0; i < m; i++) {
-    const Quantized row(x.data + i * k, k);
-    for (size_t j = 0; j < n; j++) {
-      int32_t sum = 0;
-      for (size_t c = 0; row.finite && c < k; c++) {
-        sum += row.q.data[c] * (code(w.data + c * row_bytes_for(n), j) - 1);
-      }
-      const float expected = static_cast<float>(sum) * (scales[j] / row.scale);
-      CHECK(same(y[i * n + j], row.finite ? expected : NAN));
+  const std::vector<Quantized> rows = rows_of(x, m, k);
+  std::vector<int32_t> sums(m * n);
+  for (size_t c = 0; c < k; c++) {
+    const std::vector<int8_t> weights = weights_of(w.data + c * row_bytes_for(n), n);
+    for (size_t i = 0; i < m; i++) {
+      if (rows[i].q[c]) add_product(rows[i].q[c], weights, sums.data() + i * n);
     }
   }
+  for_kernels([&](const Kernels& kernels, const Pool& pool) {
+    CASE("ternary_column_matmul %s m %zu k %zu n %zu %zu %% seed %zu", kernels.name, m, k, n, share,
+         m + k + n);
+    for (size_t i = 0; i < y.size(); i++) y[i] = 7;
+    ternary_column_matmul(
+        kernels,
+        {.m = m, .k = k, .n = n, .x = x.data, .w = w.data, .scales = bytes_of(scales), .y = y.data},
+        scratch.data, pool);
+    for (size_t i = 0; i < m; i++) {
+      for (size_t j = 0; j < n; j++) {
+        const float expected = static_cast<float>(sums[i * n + j]) * (scales[j] / rows[i].scale);
+        CHECK(same(y[i * n + j], rows[i].finite ? expected : NAN));
+      }
+    }
+  });
 }
 
 // `share` percent of the gate's rows are all +1, the others all -1, on positive activations; or
 // any weights where `share` is above 100.
-void check_gated(const Kernels& kernels, size_t m, size_t k, size_t n, size_t share,
-                 const Pool& pool) {
-  CASE("ternary_gated_matmul %s m %zu k %zu n %zu %zu %% seed %zu", kernels.name, m, k, n, share,
-       m + k + n);
+void check_gated(size_t m, size_t k, size_t n, size_t share) {
   Random random = {m + k + n};
   const size_t row = row_bytes_for(k);
   Guarded<float> x(m * k), y(m * n);
@@ -86,30 +104,36 @@ void check_gated(const Kernels& kernels, size_t m, size_t k, size_t n, size_t sh
     }
   }
   const float scales[2] = {0.7f, 1.3f};
-  ternary_gated_matmul(kernels,
-                       {.m = m,
-                        .k = k,
-                        .n = n,
-                        .x = x.data,
-                        .gate = gate.data,
-                        .up = up.data,
-                        .gate_scale = reinterpret_cast<const uint8_t*>(&scales[0]),
-                        .up_scale = reinterpret_cast<const uint8_t*>(&scales[1]),
-                        .y = y.data},
-                       scratch.data, pool);
-  for (size_t i = 0; i < m; i++) {
-    const Quantized q(x.data + i * k, k);
-    for (size_t j = 0; j < n; j++) {
-      int32_t sums[2] = {0, 0};
-      for (size_t c = 0; q.finite && c < k; c++) {
-        sums[0] += q.q.data[c] * (code(gate.data + j * row, c) - 1);
-        sums[1] += q.q.data[c] * (code(up.data + j * row, c) - 1);
-      }
-      const float opened = fmaxf(static_cast<float>(sums[0]) * (scales[0] / q.scale), 0);
-      const float upper = static_cast<float>(sums[1]) * (scales[1] / q.scale);
-      CHECK(same(y[i * n + j], q.finite ? opened * opened * upper : NAN));
+  const std::vector<Quantized> rows = rows_of(x, m, k);
+  std::vector<float> expected(m * n, NAN);
+  for (size_t j = 0; j < n; j++) {
+    const std::vector<int8_t> opens = weights_of(gate.data + j * row, k),
+                              raises = weights_of(up.data + j * row, k);
+    for (size_t i = 0; i < m; i++) {
+      const int* q = rows[i].q.data();
+      const float gate_scale = scales[0] / rows[i].scale, up_scale = scales[1] / rows[i].scale;
+      const float opened = fmaxf(static_cast<float>(product(q, opens)) * gate_scale, 0);
+      const float upper = static_cast<float>(product(q, raises)) * up_scale;
+      if (rows[i].finite) expected[i * n + j] = opened * opened * upper;
     }
   }
+  for_kernels([&](const Kernels& kernels, const Pool& pool) {
+    CASE("ternary_gated_matmul %s m %zu k %zu n %zu %zu %% seed %zu", kernels.name, m, k, n, share,
+         m + k + n);
+    for (size_t i = 0; i < y.size(); i++) y[i] = 7;
+    ternary_gated_matmul(kernels,
+                         {.m = m,
+                          .k = k,
+                          .n = n,
+                          .x = x.data,
+                          .gate = gate.data,
+                          .up = up.data,
+                          .gate_scale = reinterpret_cast<const uint8_t*>(&scales[0]),
+                          .up_scale = reinterpret_cast<const uint8_t*>(&scales[1]),
+                          .y = y.data},
+                         scratch.data, pool);
+    for (size_t i = 0; i < y.size(); i++) CHECK(same(y[i], expected[i]));
+  });
 }
 
 // All weights that meet a zero count as not read, and no others.
@@ -142,16 +166,8 @@ constexpr size_t kShapes[][3] = {{1, 1, 1},      {1, 64, 256},   {1, 300, 2560},
 
 template <typename Check>
 void for_shapes(const Check& check) {
-  const Kernels** list;
-  const size_t count = tested_kernels(&list);
-  for (size_t i = 0; i < count; i++) {
-    for (const auto& s : kShapes) {
-      for (const Pool& pool : pools()) {
-        for (size_t share : {0, 1, 50, 99, 100, 101}) {
-          check(*list[i], s[0], s[1], s[2], share, pool);
-        }
-      }
-    }
+  for (const auto& s : kShapes) {
+    for (size_t share : {0, 1, 50, 99, 100, 101}) check(s[0], s[1], s[2], share);
   }
 }
 

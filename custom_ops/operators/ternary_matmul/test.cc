@@ -29,18 +29,20 @@ void check_ternary(const Kernels& kernels, size_t m, size_t k, size_t n, bool ro
                   .row_scales = row_scales,
                   .y = y.data},
                  scratch.data, pool);
+  std::vector<float> act_scales(m);
+  std::vector<int> q(m * k);  // zero where a row is not finite
   for (size_t i = 0; i < m; i++) {
     const float* row_x = x.data + i * k;
-    const float act_scale = 127.0f / absmax(row_x, k);
-    const bool good = finite(row_x, k);
-    Guarded<int> q(k);
-    for (size_t c = 0; good && c < k; c++) q[c] = quantized(row_x[c], act_scale, -128, 127);
-    for (size_t j = 0; j < n; j++) {
-      int32_t sum = 0;
-      for (size_t c = 0; good && c < k; c++) {
-        sum += q[c] * (code(w.data + j * row, c) - 1);
-      }
-      const float rescale = scales[row_scales ? j : 0] / act_scale;
+    act_scales[i] = 127.0f / absmax(row_x, k);
+    if (!finite(row_x, k)) continue;
+    for (size_t c = 0; c < k; c++) q[i * k + c] = quantized(row_x[c], act_scales[i], -128, 127);
+  }
+  for (size_t j = 0; j < n; j++) {
+    const std::vector<int8_t> weights = weights_of(w.data + j * row, k);
+    for (size_t i = 0; i < m; i++) {
+      const int32_t sum = product(q.data() + i * k, weights);
+      const float rescale = scales[row_scales ? j : 0] / act_scales[i];
+      const bool good = finite(x.data + i * k, k);
       CHECK(same_bits(y[i * n + j], good ? static_cast<float>(sum) * rescale : NAN));
     }
   }
