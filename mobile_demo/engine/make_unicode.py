@@ -8,6 +8,7 @@ of its added tokens, and its normalizers. So it is asked about every code point.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ CHARACTERS = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 PATTERNS = (r"\p{L}", r"\p{N}", r"\p{M}", r"\s", r"\d")
 HANGUL = range(0xAC00, 0xAC00 + 11172)  # composed and decomposed by a formula
 STOP, LONGEST = 32, 4  # unicode.cc has the latter
+AT_ONCE = 1 << 12  # characters asked about in one text; the package takes longer for one long text
 NFC, NFD = (form.normalize_str for form in (normalizers.NFC(), normalizers.NFD()))
 
 
@@ -81,41 +83,55 @@ def _print_runs(name: str, values: Iterable[tuple[str, int]]) -> None:
 
 
 def _classes() -> list[int]:
-    text = "".join(CHARACTERS)
     members = []
     for pattern in PATTERNS:
         split = pre_tokenizers.Split(Regex(f"{pattern}+"), "removed", invert=True)
-        members.append({c for piece, _ in split.pre_tokenize_str(text) for c in piece})
+        pieces = (split.pre_tokenize_str("".join(some)) for some in _parts(CHARACTERS))
+        members.append({c for part in pieces for piece, _ in part for c in piece})
     members.append(_word_characters())
     digits = pre_tokenizers.Digits(individual_digits=True)
     # Between letters, so that a piece of one character is a digit.
-    pieces = digits.pre_tokenize_str("".join(f"{c}aa" for c in CHARACTERS))
-    members.append({piece for piece, _ in pieces if len(piece) == 1})
+    texts = ("".join(f"{c}aa" for c in some) for some in _parts(CHARACTERS))
+    pieces = (digits.pre_tokenize_str(text) for text in texts)
+    members.append({piece for part in pieces for piece, _ in part if len(piece) == 1})
     if _stripped() != members[PATTERNS.index(r"\s")]:
         raise SystemExit("added tokens strip other characters than \\s, expected the same")
-    return [sum((c in some) << bit for bit, some in enumerate(members)) for c in CHARACTERS]
+    found = dict.fromkeys(CHARACTERS, 0)
+    for bit, some in enumerate(members):
+        for c in some:
+            found[c] |= 1 << bit
+    return list(found.values())
 
 
-def _added(text: str, **flags: bool) -> set[tuple[int, int]]:
-    """Return where an added token "@" is found in a text."""
+def _parts(characters: Sequence[str], size: int = AT_ONCE) -> Iterator[Sequence[str]]:
+    for start in range(0, len(characters), size):
+        yield characters[start : start + size]
+
+
+def _added(form: str, place: tuple[int, int], **flags: bool) -> set[str]:
+    """Return the characters for which an added token "@" is found at a place of a text.
+
+    The form is that text of three characters: "@", "?" for the one asked about, and another.
+    """
     tokenizer = Tokenizer(models.BPE(vocab={"a": 0}, merges=[]))
     tokenizer.add_tokens([AddedToken("@", normalized=False, **flags)])
-    found = tokenizer.encode(text)
-    places = zip(found.ids, found.offsets, strict=True)
-    return {place for number, place in places if number == 1}
+    start, end = place
+    members = set()
+    for some in _parts([c for c in CHARACTERS if c != "@"]):
+        found = tokenizer.encode("".join(form.replace("?", c) for c in some))
+        places = zip(found.ids, found.offsets, strict=True)
+        known = {place for number, place in places if number == 1}
+        members |= {c for i, c in enumerate(some) if (3 * i + start, 3 * i + end) in known}
+    return members
 
 
 def _word_characters() -> set[str]:
     """Return the characters beside which an added token is no single word."""
-    others = [c for c in CHARACTERS if c != "@"]
-    found = _added("".join(f" @{c}" for c in others), single_word=True)
-    return {c for i, c in enumerate(others) if (3 * i + 1, 3 * i + 2) not in found}
+    return set(CHARACTERS) - {"@"} - _added(" @?", (1, 2), single_word=True)
 
 
 def _stripped() -> set[str]:
-    others = [c for c in CHARACTERS if c != "@"]
-    found = _added("".join(f"@{c}a" for c in others), rstrip=True)
-    return {c for i, c in enumerate(others) if (3 * i, 3 * i + 2) in found}
+    return _added("@?a", (0, 2), rstrip=True)
 
 
 def _combining() -> dict[str, int]:
@@ -123,9 +139,8 @@ def _combining() -> dict[str, int]:
 
     Python's own are the candidates. Two marks are of one class where neither order is changed.
     """
-    whole = [c for c in CHARACTERS if NFD(c) == c]
     low, high = "\u0334", "\u0345"  # of the classes 1 and 240
-    known = {c for c in whole if NFD(c + low) != c + low or NFD(high + c) != high + c}
+    known = (_decomposed(f"?{low}") | _decomposed(f"{high}?")) - _decomposed("?")
     found: dict[str, int] = {}
     first: dict[int, str] = {}
     for c in sorted(known):
@@ -140,6 +155,18 @@ def _combining() -> dict[str, int]:
     return found
 
 
+@functools.cache
+def _decomposed(form: str) -> frozenset[str]:
+    """Return the characters with which NFD changes a text, in which they stand for "?"."""
+    found: set[str] = set()
+    for some in _parts(CHARACTERS, 256):
+        texts = [form.replace("?", c) for c in some]
+        whole = "a".join(texts)  # no mark passes a letter
+        if NFD(whole) != whole:
+            found |= {c for c, text in zip(some, texts, strict=True) if NFD(text) != text}
+    return frozenset(found)
+
+
 def _neighbours(items: Sequence[str]) -> Iterator[tuple[str, str]]:
     return itertools.pairwise(items)
 
@@ -147,9 +174,9 @@ def _neighbours(items: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _compositions() -> tuple[list[tuple[int, int, int]], list[tuple[int, str]]]:
     """Return pairs that compose, as (second, first, whole), and what NFC replaces for good."""
     pairs, replaced = [], []
-    for c in CHARACTERS:
+    for c in sorted(_decomposed("?")):
         parts = NFD(c)
-        if parts == c or ord(c) in HANGUL:
+        if ord(c) in HANGUL:
             continue
         if NFC(c) != c:
             replaced.append((ord(c), NFC(c)))
