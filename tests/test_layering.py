@@ -64,7 +64,7 @@ serve: names server page batching.stats batching.requests batching.prefixes batc
     api.messages api.options api.tools api.usage api.running api.sse api.chat api.completions
     api.responses api.embeddings api.tokens api.about api.description.rules
     api.description.bodies api.description.answers api.description.openapi chat_page browser
-    guard app run
+    patience guard app connection run
     bulk.lines bulk.answers bulk.output bulk.report bulk.job bulk.tables bulk.cluster
 cli: streams parsing common arguments.template arguments.options progress arguments.prompt_cache
     arguments.cluster arguments.evaluation conversation.terminal conversation.saved

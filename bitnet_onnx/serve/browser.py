@@ -5,23 +5,21 @@ Knows which files ``page`` has; does not know the page.
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from ..artifact import TASK
 from ..errors import BitNetError
 from .api.common import state_of
+from .api.running import or_gone
 from .page import ISOLATED, TYPES, files_of
 
 __all__ = ["browser"]
-
-SEND_SECONDS = 30.0  # for each piece of a file
 
 
 async def browser(request: Request) -> Response:
@@ -41,14 +39,7 @@ async def browser(request: Request) -> Response:
 
 
 class _File(FileResponse):
-    """A file; a client that does not read it is gone."""
+    """A file; a client that goes away ends its reading."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def paced(message: Message) -> None:
-            try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await send(message)
-            except TimeoutError:
-                raise ClientDisconnect from None
-
-        await super().__call__(scope, receive, paced)
+        await or_gone(receive, super().__call__(scope, receive, send))

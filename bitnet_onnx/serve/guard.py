@@ -23,6 +23,7 @@ from ..errors import BitNetError, ConfigError
 from .api.common import STATE, TAKEN
 from .api.errors import ApiError, error_of, response_of
 from .names import Names
+from .patience import within
 from .state import State
 
 __all__ = ["Guard", "allowed_origin"]
@@ -179,14 +180,17 @@ class _Body:
         if self._whole:
             return await self._receive()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                message = await self._receive()
+            message = await within(BODY_SECONDS, _message(self._receive))
         except TimeoutError:
             raise ApiError(408, "the body did not come in time", code="timeout") from None
         self._size += len(message.get("body", b""))
         _check_size(self._size, self._most)
         self._whole = not message.get("more_body", False)
         return message
+
+
+async def _message(receive: Receive) -> Message:
+    return await receive()
 
 
 def _check_size(size: int, most: int) -> None:

@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import BitNetError, ConfigError
-from .api.errors import ApiError, encoded, object_of, response_of
+from .api.errors import ApiError, response_of
 from .app import application
+from .connection import IDLE_SECONDS, Protocol
 from .guard import allowed_origin
 from .names import Names
 from .state import State
@@ -33,9 +32,6 @@ from .state import State
 __all__ = ["Running", "Site", "bound", "check_site", "serve"]
 
 CONNECTIONS = 512
-IDLE_SECONDS = 20
-UNREAD_SECONDS = 30.0  # for a client to read its answer, while it still sends a body
-UNREAD = 64 << 20  # bytes of such a body that are thrown away
 CUT_SECONDS = 5  # after ``drain``: for a last step, and to tell clients that it was the last
 LOCAL = ("127.0.0.1", "0.0.0.0", "::", "localhost")
 
@@ -90,96 +86,6 @@ def check_site(site: Site) -> None:
     for origin in site.origins:
         allowed_origin(origin)
     bound(site).close()
-
-
-class _Unhurried:
-    """A connection that can be closed while its client sends.
-
-    The system resets a connection that is closed with unread bytes, and what the client has not
-    read by then is lost: so the answer is ended, and what still comes is thrown away.
-    """
-
-    def __init__(self, transport: asyncio.Transport, unread: Callable[[], bool]) -> None:
-        self._transport, self._unread, self.left = transport, unread, UNREAD
-        self.ended = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def is_closing(self) -> bool:
-        return self.ended or self._transport.is_closing()
-
-    def close(self) -> None:
-        """End the answer where the client still sends; close the connection else, or at last."""
-        if self.is_closing() or not self._unread():
-            self._transport.close()
-            return
-        self.ended = True
-        self._transport.resume_reading()
-        self._transport.write_eof()
-        self._timer = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._transport.close)
-
-    def lost(self) -> None:
-        """Let go of who uses it: in a circle, both would stay until the collector comes."""
-        self._unread = bool
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def discard(self, data: bytes) -> None:
-        self.left -= len(data)
-        if self.left < 0:
-            self._transport.close()
-
-
-class Protocol(H11Protocol):
-    """Closes a connection that sends no whole head within ``IDLE_SECONDS``."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        sending = (h11.SEND_BODY, h11.ERROR)  # states of a client that may not have ended
-        self._unhurried = _Unhurried(transport, lambda: self.conn.their_state in sending)
-        super().connection_made(self._unhurried)  # type: ignore[arg-type]
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        if self._unhurried.ended:
-            self._unhurried.discard(data)
-        else:
-            super().data_received(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._unhurried.lost()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        self._watch()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, in the form of all errors."""
-        error = ApiError(
-            400, "the connection sent no valid request, expected HTTP/1.1", code="invalid_request"
-        )
-        body = encoded(object_of(error))
-        kind, size = ("content-type", "application/json"), ("content-length", str(len(body)))
-        headers = [kind, size, ("connection", "close")]
-        for part in (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=body),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(part) or b"")
-        self.transport.close()
-
-    def _watch(self) -> None:
-        self._turn = getattr(self, "_turn", 0) + 1
-        # A number, and not the request: it would stay in memory until then.
-        self.loop.call_later(IDLE_SECONDS, self._close_idle, self._turn)
-
-    def _close_idle(self, turn: int) -> None:
-        idle = self.cycle is None or self.cycle.response_complete
-        if self._turn == turn and idle and not self.transport.is_closing():
-            self.transport.close()
 
 
 class Running(uvicorn.Server):

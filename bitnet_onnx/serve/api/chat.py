@@ -47,7 +47,7 @@ async def chat(request: Request) -> Response:
     }
     if values.get("stream"):
         head["object"] = "chat.completion.chunk"
-        return EventStream(_events(head, prepared, running, calling, with_usage))
+        return EventStream(_events(head, prepared, running, calling, with_usage), running.cancel)
     return answer(await or_gone(request.receive, _whole(head, prepared, running, calling)))
 
 

@@ -67,7 +67,7 @@ async def completions(request: Request) -> Response:
     }
     running = Running() if asked.most == 0 else await Running.start(asked.prepared)
     if values.get("stream"):
-        return EventStream(_events(head, asked, running, with_usage))
+        return EventStream(_events(head, asked, running, with_usage), running.cancel)
     return answer(await or_gone(request.receive, _whole(head, asked, running)))
 
 

@@ -39,7 +39,7 @@ async def responses(request: Request) -> Response:
     running = await Running.start([prepared])
     head = _head(served, values)
     if values.get("stream"):
-        return EventStream(_events(head, prepared, running))
+        return EventStream(_events(head, prepared, running), running.cancel)
     return answer(await or_gone(request.receive, _whole(head, prepared, running)))
 
 

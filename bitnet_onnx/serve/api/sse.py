@@ -5,12 +5,10 @@ Knows ASGI and the form of events; does not know what they hold.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -19,7 +17,6 @@ from .running import or_gone
 
 __all__ = ["DONE", "EventStream", "event"]
 
-SEND_SECONDS = 30.0  # for each event: a client that does not read holds nothing longer
 DONE = b"data: [DONE]\n\n"
 
 
@@ -34,13 +31,17 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes], end: Callable[[], None]) -> None:
+        """end: frees what the events are made of, also where none was asked for."""
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._made = events
+        self._made, self._end = events, end
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await or_gone(receive, self._send_all(send))
+        try:
+            await or_gone(receive, self._send_all(send))
+        finally:
+            self._end()
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -54,8 +55,4 @@ class EventStream(Response):
 
 
 async def _sent(send: Send, body: bytes) -> None:
-    try:
-        async with asyncio.timeout(SEND_SECONDS):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-    except TimeoutError:
-        raise ClientDisconnect from None
+    await send({"type": "http.response.body", "body": body, "more_body": True})

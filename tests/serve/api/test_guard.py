@@ -164,16 +164,16 @@ def test_who_still_sends_gets_the_refusal_and_no_reset(
 
 
 def test_what_is_thrown_away_has_a_bound(keyed: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bitnet_onnx.serve import run
+    from bitnet_onnx.serve import connection
 
-    monkeypatch.setattr(run, "UNREAD", 1 << 16)
+    monkeypatch.setattr(connection, "UNREAD", 1 << 16)
     where = urlsplit(keyed.url)
-    with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
+    with socket.create_connection((where.hostname, where.port), timeout=60) as client:
         head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        connection.sendall(f"{head}Content-Length: {1 << 40}\r\n\r\n".encode())
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+        client.sendall(f"{head}Content-Length: {1 << 40}\r\n\r\n".encode())
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            connection.sendall(bytes(1 << 28))
+            client.sendall(bytes(1 << 28))
 
 
 def test_the_context_is_a_limit_of_prompt_and_answer(keyed: Served) -> None:

@@ -79,20 +79,21 @@ def test_a_full_queue_is_429(demo_artifact: Path) -> None:
 def test_a_silent_connection_is_closed(
     demo_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bitnet_onnx.serve import run
+    from bitnet_onnx.serve import connection
     from tests.support.serve.serving import served
 
-    monkeypatch.setattr(run, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "TICK", 0.05)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.2)
     with served({"demo": demo_artifact}) as server:
         where = urlsplit(server.url)
         for sent in (b"", b"GET /health HTTP/1.1\r\nHost: local", b"GET /health HTTP/1.1\r\n" * 2):
-            with socket.create_connection((where.hostname, where.port), timeout=60) as connection:
-                connection.sendall(sent)
-                while connection.recv(1 << 16):
+            with socket.create_connection((where.hostname, where.port), timeout=60) as client:
+                client.sendall(sent)
+                while client.recv(1 << 16):
                     pass
-        with connected(server, stream=True) as connection:  # an answer may take longer
+        with connected(server, stream=True) as client:  # an answer may take longer
             said = b""
-            while piece := connection.recv(1 << 16):
+            while piece := client.recv(1 << 16):
                 said += piece
         assert said.count(b"[DONE]") == 1
 
@@ -148,15 +149,12 @@ def test_a_request_has_an_end(demo_artifact: Path) -> None:
         assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout"
 
 
-def test_a_connection_leaves_nothing_that_waits_for_the_collector(
-    server: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from bitnet_onnx.serve import run
+def test_a_connection_leaves_nothing_that_waits_for_the_collector(server: Served) -> None:
+    from bitnet_onnx.serve.connection import Protocol
 
     def kept() -> int:
-        return sum(isinstance(each, run.Protocol) for each in gc.get_objects())
+        return sum(isinstance(each, Protocol) for each in gc.get_objects())
 
-    monkeypatch.setattr(run, "IDLE_SECONDS", 0.05)  # its timer holds the connection so long
     gc.collect()
     before = kept()
     gc.disable()
