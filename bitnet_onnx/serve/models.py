@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from .batching.requests import Request, check_request
 from .batching.scheduler import Scheduler
 from .call_form import CallForm, learned
 
-__all__ = ["Embedding", "Generating", "Limits", "Served", "named_folders", "opened"]
+__all__ = ["Embedding", "Generating", "Limits", "Served", "closed", "named_folders", "opened"]
 
 
 @dataclass(frozen=True)
@@ -87,24 +87,21 @@ class Generating(Served):
     def __init__(self, name: str, artifact: Artifact, limits: Limits) -> None:
         model = load(artifact, threads=limits.threads)
         assert isinstance(model, Model)
-        check_request(Request(ids=[0], config=model.generation_config, on_event=lambda _: None))
-        context = limits.context or artifact.context_length
-        if context > artifact.context_length:
-            model.close()
-            raise ConfigError(
-                f"the context is limited to {context} tokens, expected at most the"
-                f" {artifact.context_length} of {name}"
+        try:
+            context = _checked_context(name, model, limits)
+            super().__init__(name, artifact, limits, model.tokenizer, context)
+            folder = limits.prefix_folder
+            self.scheduler = Scheduler(
+                model,
+                rows=limits.rows,
+                queue=limits.queue,
+                prefix_bytes=limits.prefix_cache,
+                prefix_folder=None if folder is None else folder / artifact.fingerprint[:16],
             )
-        super().__init__(name, artifact, limits, model.tokenizer, context)
+        except BaseException:
+            model.close()
+            raise
         self.model = model
-        folder = limits.prefix_folder
-        self.scheduler = Scheduler(
-            model,
-            rows=limits.rows,
-            queue=limits.queue,
-            prefix_bytes=limits.prefix_cache,
-            prefix_folder=None if folder is None else folder / artifact.fingerprint[:16],
-        )
         self._encoding, self._scoring = threading.Lock(), threading.Lock()
         self.turn = asyncio.Lock()
         """Of ``score``: who waits for it holds no thread."""
@@ -166,12 +163,17 @@ class Generating(Served):
         self.scheduler.cancel()
 
     def close(self, drain: bool = True, timeout: float | None = None) -> None:
-        """End the scheduler, after the running answers where ``drain``, and free the sessions."""
-        self.scheduler.close(drain, timeout)
-        with self._scoring:
-            if self._scorer is not None:
-                self._scorer.close()
-        self.model.close()
+        """End the scheduler, after the running answers where ``drain``, and free the sessions.
+
+        Raises BitNetError where beginnings of prompts cannot be written.
+        """
+        try:
+            self.scheduler.close(drain, timeout)
+        finally:
+            with self._scoring:
+                if self._scorer is not None:
+                    self._scorer.close()
+            self.model.close()
 
 
 class Embedding(Served):
@@ -225,11 +227,35 @@ def opened(folders: Mapping[str, Path], limits: Limits) -> dict[str, Served]:
             if artifact.manifest["task"] == EMBEDDING:
                 kind = Embedding
             found[name] = kind(name, artifact, limits)
-    except BitNetError:
-        for served in found.values():
-            served.close(drain=False)
+    except BaseException:
+        closed(found.values(), drain=False)
         raise
     return found
+
+
+def closed(
+    models: Iterable[Served], drain: bool = True, timeout: float | None = None
+) -> list[BitNetError]:
+    """Close models, each of them whatever another one raises; return what they raised."""
+    errors = []
+    for served in models:
+        try:
+            served.close(drain, timeout)
+        except BitNetError as error:
+            errors.append(error)
+    return errors
+
+
+def _checked_context(name: str, model: Model, limits: Limits) -> int:
+    """Return how many tokens a prompt and its answer may have; refuse what cannot be served."""
+    check_request(Request(ids=[0], config=model.generation_config, on_event=lambda _: None))
+    most = model.session.artifact.context_length
+    context = limits.context or most
+    if context > most:
+        raise ConfigError(
+            f"the context is limited to {context} tokens, expected at most the {most} of {name}"
+        )
+    return context
 
 
 def _top(logits: np.ndarray, token: int, count: int) -> Top:

@@ -196,10 +196,19 @@ def _signals(server: Running, state: State, log: Callable[[str], None]) -> Itera
 
 def _reload(state: State, log: Callable[[str], None]) -> None:
     try:
-        state.reload()
-        log("the artifacts were opened again")
+        unsaved = state.reload()
     except BitNetError as error:
-        log(f"error: the artifacts were not opened again: {error}")
+        log(f"error: the artifacts were not opened again: {_sentence(error)}")
+    except Exception as error:  # such as MemoryError, whose text may name a folder
+        log(f"error: the artifacts were not opened again: {type(error).__name__}")
+    else:
+        log("the artifacts were opened again")
+        for each in unsaved:
+            log(f"warning: the former model did not keep its prompts: {_sentence(each)}")
+
+
+def _sentence(error: BitNetError) -> str:
+    return f"{error}; {error.hint}" if error.hint else str(error)
 
 
 def _say(line: str) -> None:

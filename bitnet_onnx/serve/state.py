@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from .models import Generating, Limits, Served, opened
+from ..errors import BitNetError
+from .models import Generating, Limits, Served, closed, opened
 
 __all__ = ["State"]
 
@@ -55,25 +56,27 @@ class State:
             served.users -= 1
             self._users.notify_all()
 
-    def reload(self) -> None:
+    def reload(self) -> list[BitNetError]:
         """Open the folders again, then close the former models after their last requests.
 
-        Raises a BitNetError, and changes nothing, where one cannot be opened.
+        Returns what they could not keep. Raises a BitNetError, and changes nothing, where a folder
+        cannot be opened.
         """
         with self._lock:
             made = opened(self._folders, self.limits)
             with self._users:
                 before, self.models = self.models, made
             self._former.update(before.values())
-        for served in before.values():
-            self._close(served)
+        return [error for served in before.values() for error in self._closed(served)]
 
-    def _close(self, served: Served) -> None:
+    def _closed(self, served: Served) -> list[BitNetError]:
         """Close a former model once no request has it, also one that has asked nothing yet."""
         with self._users:
             self._users.wait_for(lambda: not served.users, self.limits.seconds)
-        served.close(timeout=self.limits.seconds)
-        self._former.discard(served)
+        try:
+            return closed([served], timeout=self.limits.seconds)
+        finally:
+            self._former.discard(served)
 
     def cancel(self) -> None:
         """End all answers that are being made, also those of former models."""
@@ -81,11 +84,14 @@ class State:
             served.cancel()
 
     def close(self, timeout: float) -> None:
-        """End all models; answers that take longer are cut off."""
+        """End all models; answers that take longer are cut off.
+
+        Raises BitNetError where one of them cannot keep its beginnings of prompts.
+        """
         self.stopping = True
         with self._lock:
-            for served in self.models.values():
-                served.close(timeout=timeout)
+            for error in closed(self.models.values(), timeout=timeout):
+                raise error
 
     @property
     def generating(self) -> list[Generating]:
