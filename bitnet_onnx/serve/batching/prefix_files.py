@@ -47,8 +47,8 @@ def load_prefixes(folder: Path, lease: Lease, prefixes: Prefixes) -> frozenset[s
 def save_prefixes(folder: Path, lease: Lease, prefixes: Prefixes, loaded: frozenset[str]) -> None:
     """Write what is kept, the file that was used last as the newest.
 
-    loaded: names of files that were read; those of texts that are kept no more are removed. Raises
-    BitNetError.
+    Together the files have as many bytes as the memory may have. loaded: names of files that were
+    read; those of texts that are kept no more are removed. Raises BitNetError.
     """
     _listed(folder)
     kept = set[str]()

@@ -74,18 +74,26 @@ class Prefixes:
         nodes, length = self._walk(ids)
         return Found(nodes, length)
 
-    def texts(self) -> Iterator[tuple[np.ndarray, Found]]:
-        """Yield each text that is kept, the one that was used last at the end."""
-        for leaf in sorted(self._leaves(), key=lambda node: node.used):
+    def texts(self) -> list[tuple[np.ndarray, Found]]:
+        """Return the texts that are kept, the one that was used last at the end.
+
+        Each is whole, also where others begin in the same way: of more than the limit of bytes in
+        all, those that were used last are returned.
+        """
+        found, room = list[tuple[np.ndarray, Found]](), self._limit
+        for leaf in sorted(self._leaves(), key=lambda node: -node.used):
             nodes, node = list[_Node](), leaf
             while node.parent is not None:
                 nodes.insert(0, node)
                 node = node.parent
-            ids = np.concatenate([node.ids for node in nodes])
-            yield ids, Found(nodes, len(ids))
+            if (size := sum(node.bytes for node in nodes)) <= room:
+                room -= size
+                ids = np.concatenate([node.ids for node in nodes])
+                found.insert(0, (ids, Found(nodes, len(ids))))
+        return found
 
     def keep(self, ids: Sequence[int], part: Callable[[int, int], Buffers]) -> None:
-        """Keep the positions of ids, as far as the limit allows.
+        """Keep the positions of ids, as far as the limit allows: of a longer text, its beginning.
 
         part(begin, end) returns a copy of positions; it is asked for those that are not kept yet.
         """
@@ -98,6 +106,12 @@ class Prefixes:
         if nodes and before < len(last.ids):
             last.split(before)
         child = _Node(new[length:], part(length, len(new)), last)
+        room = self._limit - sum(node.bytes for node in nodes)
+        if child.bytes > room:
+            fitting = room * len(child.ids) // child.bytes
+            if not fitting:
+                return
+            child.ids, child.buffers = _part(child, 0, fitting)
         child.used = self._uses
         last.children[int(child.ids[0])] = child
         self.bytes += child.bytes

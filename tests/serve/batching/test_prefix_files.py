@@ -64,3 +64,21 @@ def test_a_file_that_another_server_removes_is_passed_over(
     )
     with Scheduler(models[0], prefix_folder=tmp_path) as scheduler:
         assert ask(scheduler, IDS[:5]) == 0
+
+
+def test_files_take_no_more_than_the_memory_may_have(
+    models: tuple[Model, Model], tmp_path: Path
+) -> None:
+    """Texts that begin in one way share memory, and no file: the last ones are written."""
+    with Scheduler(models[0]) as scheduler:
+        ask(scheduler, IDS[:51])
+    limit = scheduler.stats.prefix_bytes * 5 // 2
+    with Scheduler(models[0], prefix_bytes=limit, prefix_folder=tmp_path) as scheduler:
+        for last in range(8):
+            ask(scheduler, [*IDS[:50], last])
+    assert scheduler.stats.prefix_bytes < limit
+    sizes = [path.stat().st_size for path in tmp_path.glob("*.cache")]
+    assert len(sizes) == 2
+    with Scheduler(models[0], prefix_bytes=limit, prefix_folder=tmp_path) as scheduler:
+        found = [ask(scheduler, [*IDS[:50], last, 5]) for last in (7, 6, 5)]
+    assert found == [51, 51, 50]

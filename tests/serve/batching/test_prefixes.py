@@ -77,8 +77,30 @@ def test_the_leaf_that_was_not_used_for_longest_goes() -> None:
     assert [found(prefixes, ids) for ids in ([1, 2, 5, 6], [9, 9], [8, 8], [1, 2, 3, 4])] == [
         2, 2, 2, 4,
     ]  # fmt: skip
-    keep(prefixes, list(range(20, 29)))  # larger than all there is
-    assert prefixes.bytes <= bytes_of(8)
+
+
+@pytest.mark.parametrize("known", [0, 2, 7, 8])
+def test_of_a_text_that_is_larger_than_all_there_is_the_beginning_is_kept(known: int) -> None:
+    prefixes = Prefixes(bytes_of(8))
+    keep(prefixes, [1, 2])
+    text = list(range(20, 29))
+    keep(prefixes, text[:known])
+    keep(prefixes, text)
+    assert found(prefixes, text) == 8
+    assert prefixes.bytes == bytes_of(8)
+
+
+def test_texts_that_are_written_whole_take_as_much_as_the_memory_may_have() -> None:
+    prefixes = Prefixes(bytes_of(12))
+    for last in range(4):
+        keep(prefixes, [1, 2, 3, 4, last])
+    assert prefixes.bytes == bytes_of(8)
+    assert [ids.tolist() for ids, _ in prefixes.texts()] == [[1, 2, 3, 4, 2], [1, 2, 3, 4, 3]]
+    keep(prefixes, [7, 7])
+    found(prefixes, [1, 2, 3, 4, 1])
+    assert [ids.tolist() for ids, _ in prefixes.texts()] == [
+        [1, 2, 3, 4, 3], [7, 7], [1, 2, 3, 4, 1],
+    ]  # fmt: skip
 
 
 def test_nothing_is_kept_without_room() -> None:
