@@ -270,7 +270,7 @@ class Batch:
     def fail(self, error: BitNetError) -> None:
         """End all requests with an error, and start over with empty rows."""
         ended = [*self._running, *self._filling.clear()]
-        self._running, self._first = [], {}
+        self._running, self._first, self._others = [], {}, 0
         for active in ended:
             self._ended(active, "error", error)
         self._rows.claim()

@@ -211,9 +211,11 @@ class Scheduler:
         except Exception as again:
             with self._changed:
                 self._queue.clear()
-                lost = list(self._open)
-            for active in lost:
-                self._end(active, "error", as_error(again))
+            error = as_error(again)
+        with self._changed:  # such as one that was taken out of the queue and not begun
+            lost = self._open.difference(self._queue)
+        for active in lost:
+            self._end(active, "error", error)
 
     def _end(self, active: Active, reason: str, error: BitNetError | None) -> None:
         """Send the last event of a request; nothing where it was sent."""

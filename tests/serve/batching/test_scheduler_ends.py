@@ -17,6 +17,7 @@ from bitnet_onnx.generation.model import Model
 from bitnet_onnx.runtime.cache import growing
 from bitnet_onnx.runtime.cache.layout import CacheLayout
 from bitnet_onnx.runtime.steps import Steps
+from bitnet_onnx.serve.batching.batch import Batch
 from bitnet_onnx.serve.batching.requests import ALONE
 from bitnet_onnx.serve.batching.scheduler import Scheduler
 from tests.support.serve.scheduling import LONG, Client, Clock, alone, endless, served
@@ -271,3 +272,28 @@ def test_a_sink_cache_is_refused(demo_artifact: Path) -> None:
     assert isinstance(model, Model)
     with pytest.raises(GenerationError, match="the session has a cache 'sink', expected a dynamic"):
         Scheduler(model)
+
+
+@pytest.mark.parametrize("place", ["begin", "tidy", "feed", "step"])
+def test_no_request_is_lost_where_the_program_fails(
+    model: Model, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Those in work end with the error, also the one that just left the queue; others begin."""
+    own = getattr(Batch, place)
+    clients = [endless(LONG[:n]) for n in (9, 5, 7)]
+
+    def failing(batch: Batch, *given: Any) -> Any:
+        if batch.size or place == "begin":
+            monkeypatch.setattr(Batch, place, own)
+            raise KeyError("a mistake of the program")
+        return own(batch, *given)
+
+    monkeypatch.setattr(Batch, place, failing)
+    with Scheduler(model, rows=1) as scheduler:
+        for client in clients:
+            client.submit(scheduler)
+        assert clients[0].wait().reason == "error"
+        for client in clients[1:]:
+            client.wait()
+    for client in clients[1:]:
+        assert served(client) == alone(model, client)
