@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitnet_onnx.errors import TokenizerError
+from bitnet_onnx.text import backend
 from bitnet_onnx.text.streaming import StreamDecoder
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.text.fakes import (
@@ -53,6 +54,26 @@ def write_folder(folder: Path, **files: object) -> Path:
         elif content is not None:
             path.write_text(content if isinstance(content, str) else json.dumps(content))
     return folder
+
+
+# ---- long texts
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 5000])
+@pytest.mark.parametrize("added", [False, True])
+def test_a_long_text_has_the_ids_of_the_package(more: int, added: bool) -> None:
+    """From ``LONG`` characters on, they come from a call that lets other threads run."""
+    text = ("héllo <|eot_id|> world " * 500)[: backend.LONG + more]
+    want = TOKENIZER._backend.encode(text, add_special_tokens=added).ids
+    whole = TOKENIZER.encode_whole(text) if added else TOKENIZER.encode(text, False)
+    assert whole == want
+
+
+def test_a_long_text_that_cannot_be_encoded_is_refused_in_a_sentence() -> None:
+    lacking = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="?"))
+    for count in (1, backend.LONG):
+        with pytest.raises(TokenizerError, match="the text cannot be encoded: "):
+            backend.encoded(lacking, "b" * count)
 
 
 # ---- bos

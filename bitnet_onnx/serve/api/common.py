@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -20,13 +20,14 @@ from .errors import ApiError, encoded
 from .fields import Field
 from .reading import given_in, values_of
 
-__all__ = ["STATE", "TAKEN", "answer", "body_of", "fingerprint", "made_id", "model_of", "now",
-           "state_of"]  # fmt: skip
+__all__ = ["STATE", "TAKEN", "answer", "body_of", "fingerprint", "long_answer", "made_id",
+           "model_of", "now", "state_of"]  # fmt: skip
 
 STATE = "bitnet_onnx.state"
 TAKEN = "bitnet_onnx.taken"  # the models that a request uses, which stay open for it
 DOES: dict[type[Served], str] = {Generating: "generate text", Embedding: "embed texts"}
 LARGE = 1 << 16  # bytes of a body that other requests are not kept waiting for
+PIECE = 64  # members of a list that are written at once; one may be a vector
 S = TypeVar("S", bound=Served)
 
 
@@ -53,8 +54,11 @@ async def body_of(request: Request, table: Sequence[Field]) -> dict[str, Any]:
             code="unsupported_media_type",
         )
     body = await request.body()
-    read = given_in(body) if len(body) < LARGE else await run_in_threadpool(given_in, body)
-    return values_of(read, table)
+
+    def read() -> dict[str, Any]:
+        return values_of(given_in(body), table)
+
+    return read() if len(body) < LARGE else await run_in_threadpool(read)
 
 
 def model_of(request: Request, values: Mapping[str, Any], kind: type[S]) -> S:
@@ -91,6 +95,28 @@ def _chosen(models: Mapping[str, Served], name: str | None, kind: type[S]) -> S:
 def answer(value: Any) -> Response:
     """Return an answer of JSON."""
     return Response(encoded(value), media_type="application/json")
+
+
+async def long_answer(make: Callable[..., dict[str, Any]], *given: Any) -> Response:
+    """Return an answer whose lists may be long, made and written while others are answered."""
+
+    def made() -> Response:
+        return Response(b"".join(_pieces(make(*given))), media_type="application/json")
+
+    return await run_in_threadpool(made)
+
+
+def _pieces(value: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the parts of an object as JSON: no other thread runs while Python writes one."""
+    for place, (name, member) in enumerate(value.items()):
+        yield (b"," if place else b"{") + encoded(name) + b":"
+        if not isinstance(member, list) or len(member) <= PIECE:
+            yield encoded(member)
+            continue
+        for begin in range(0, len(member), PIECE):
+            yield (b"," if begin else b"[") + encoded(member[begin : begin + PIECE])[1:-1]
+        yield b"]"
+    yield b"}" if value else b"{}"
 
 
 def made_id(kind: str) -> str:

@@ -9,13 +9,12 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import BitNetError
 from ..models import Embedding
-from .common import answer, body_of, model_of
+from .common import body_of, long_answer, model_of
 from .errors import error_of
 from .fields import EMBEDDING
 from .running import or_gone
@@ -27,12 +26,12 @@ async def embeddings(request: Request) -> Response:
     """Return the vector of each input."""
     values = await body_of(request, EMBEDDING)
     served = model_of(request, values, Embedding)
-    return answer(await or_gone(request.receive, _in_turn(served, values)))
+    return await or_gone(request.receive, _in_turn(served, values))
 
 
-async def _in_turn(served: Embedding, values: Mapping[str, Any]) -> dict[str, Any]:
+async def _in_turn(served: Embedding, values: Mapping[str, Any]) -> Response:
     async with served.turn:
-        return await run_in_threadpool(_embedded, served, values)
+        return await long_answer(_embedded, served, values)
 
 
 def _embedded(served: Embedding, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +131,7 @@ def either(*kinds: Kind) -> Kind:
 
     def read(value: Any) -> Any:
         for kind in kinds:
-            if kind.takes(value):
+            with suppress(Wrong):
                 return kind.read(value)
         raise Wrong
 

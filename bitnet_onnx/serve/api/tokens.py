@@ -5,17 +5,16 @@ Knows both forms; the ids are those of the checkpoint's tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import BitNetError
 from ..models import Embedding, Generating, Served
 from .chat import encoded_chat
-from .common import answer, body_of, model_of
+from .common import body_of, long_answer, model_of
 from .errors import ApiError, error_of
 from .fields import DETOKENIZE, TOKENIZE
 from .reading import refuse
@@ -37,18 +36,22 @@ async def tokenize(request: Request) -> Response:
     """Return the ids of a text or of a conversation."""
     values = await body_of(request, TOKENIZE)
     served = model_of(request, values, Generating if "messages" in values else Served)
-    return answer(await run_in_threadpool(_tokenized, served, values))
+    return await long_answer(_tokenized, served, values)
 
 
 async def detokenize(request: Request) -> Response:
     """Return the text of ids."""
     values = await body_of(request, DETOKENIZE)
     served = model_of(request, values, Served)
-    for token in values["tokens"]:
+    return await long_answer(_detokenized, served, values["tokens"])
+
+
+def _detokenized(served: Served, tokens: Sequence[int]) -> dict[str, Any]:
+    for token in tokens:
         if token >= served.artifact.vocab_size:
             refuse("tokens", token, f"token ids below {served.artifact.vocab_size}")
-    text = await run_in_threadpool(served.tokenizer.decode, values["tokens"], False)
-    return answer({"content": text, "prompt": text})
+    text = served.tokenizer.decode(tokens, False)
+    return {"content": text, "prompt": text}
 
 
 def _tokenized(served: Served, values: Mapping[str, Any]) -> dict[str, Any]:
