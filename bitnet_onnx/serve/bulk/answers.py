@@ -55,6 +55,7 @@ class Answers:
             return {**head, "response": None, "error": error}
         for _ in range(TRIES):
             status, body = await self._call(line.url, line.body)
+            _end_if_cancelled()
             if status < FAILED:
                 break
         response = {"status_code": status, "request_id": secrets.token_hex(16), "body": body}
@@ -92,6 +93,13 @@ class Answers:
     def close(self) -> None:
         """Cancel what runs, and free the sessions."""
         self._state.close(0)
+
+
+def _end_if_cancelled() -> None:
+    """Go on with the end of a run: the application answers also a request that is cancelled."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def written(answer: dict[str, Any]) -> bytes:

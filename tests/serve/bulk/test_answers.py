@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -180,3 +183,31 @@ def test_tables_are_read_and_written(demo_artifact: Path, tmp_path: Path) -> Non
     source.write_bytes(b"text")
     assert run(demo_artifact, source, new) == 2
     assert run(demo_artifact, source, target) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no such signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_whole_answers(
+    demo_artifact: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """Requests in work are neither answered with an error nor asked again."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    body = {"prompt": "Once", "max_tokens": 100, "ignore_eos": True}
+    source.write_bytes(b"".join(request(f"r{i}", body=body) for i in range(2000)))
+
+    def send() -> None:
+        while not target.exists() or not target.stat().st_size:
+            threading.Event().wait(0.01)
+        os.kill(os.getpid(), number)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        ended = run(demo_artifact, source, target)
+    except SystemExit as error:
+        ended = error.code  # type: ignore[assignment]
+    sending.join()
+    assert ended == code
+    answers = read(target)
+    assert 0 < len(answers) < 1000
+    assert {answer["response"]["status_code"] for answer in answers} == {200}
