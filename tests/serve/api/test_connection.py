@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,8 +17,10 @@ import pytest
 pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
 
+from starlette.requests import ClientDisconnect
+
 from bitnet_onnx.serve import connection, guard
-from bitnet_onnx.serve.models import Limits
+from bitnet_onnx.serve.api.sse import EventStream
 from bitnet_onnx.serve.state import State
 
 if TYPE_CHECKING:
@@ -110,31 +113,40 @@ def test_a_client_whose_next_request_waits_is_noticed_when_it_goes(
     server: Served, after: bytes, stream: bool
 ) -> None:
     before = counted(server, "cancelled")
-    client = connected(server, request(COMPLETION, **LONG, n=4, stream=stream) + after)
+    client = connected(server, request(COMPLETION, **LONG, n=4, stream=stream))
     wait_for(lambda: server.state.models["demo"].scheduler.stats.running >= 4)  # type: ignore[attr-defined]
+    client.sendall(after)
     client.close()
     wait_for(lambda: counted(server, "cancelled") >= before + 4)
 
 
-def test_a_stream_that_never_begins_ends_its_answers(
-    demo_artifact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its client has not read the answers before it."""
-    from tests.support.serve.serving import served
+@pytest.mark.parametrize("sent", [0, 1, 2])
+def test_a_stream_that_does_not_come_to_its_end_frees_what_makes_it(sent: int) -> None:
+    """Also where its client reads nothing, and its events were not asked for."""
+    ended: list[str] = []
 
-    with served({"demo": demo_artifact}, Limits(threads=1)) as server:
-        sent = PAGE * 40 + request(COMPLETION, **LONG, n=4, stream=True)
-        client = connected(server, sent, 2048)
-        scheduler = server.state.models["demo"].scheduler  # type: ignore[attr-defined]
-        for _ in range(40):
-            if scheduler.stats.running:
-                break
-            client.recv(1 << 16)
-            threading.Event().wait(0.02)
-        client.close()
-        wait_for(lambda: not scheduler.stats.running)
-        # Beside them, no request came: each ended early, or had its end before that.
-        assert sum(scheduler.stats.requests.values()) in (0, 4)
+    async def events() -> AsyncGenerator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    async def main() -> None:
+        stuck, messages = asyncio.Event(), list[Any]()
+
+        async def send(message: Any) -> None:
+            if len(messages) == sent:
+                stuck.set()
+                await asyncio.Event().wait()
+            messages.append(message)
+
+        async def receive() -> Any:
+            await stuck.wait()
+            return {"type": "http.disconnect"}
+
+        with pytest.raises(ClientDisconnect):
+            await EventStream(events(), lambda: ended.append("ended"))({}, receive, send)
+
+    asyncio.run(main())
+    assert ended == ["ended"]
 
 
 @pytest.mark.parametrize("kind", ["head", "body", "parts"])
