@@ -51,7 +51,7 @@ generation: checks watermarking beam_options layer_options options idle fields c
     strategies.forks strategies.beams strategies.hypotheses strategies.forced_words
     strategies.groups strategies.constrained strategies.drafts strategies.edits
     strategies.following strategies.lookup strategies.assistant strategies.universal
-    strategies.schedules strategies.speculation
+    strategies.costs strategies.schedules strategies.speculation
     strategies.contrastive strategies.dola strategies.ways loop
     watermark text chat model
 verification: taps reference result compare embedding

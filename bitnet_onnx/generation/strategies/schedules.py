@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import inf
 
+from .costs import Costs
 from .drafts import Outcome
 
 __all__ = ["Constant", "Economy", "Heuristic", "Luck"]
@@ -48,7 +49,6 @@ Luck = dict[int, tuple[float, float]]  # drafts accepted and refused, by kind
 PRUDENCE = 1.25  # times that more positions are taken to cost where chances are hopes
 ANEW = 0.3  # weight of what other texts have shown of a kind that has a hope
 UNLIKELY = 0.02  # drafts that pay nothing
-WIDTH = 0.2  # steps that one more position of a call costs, where nothing was measured
 
 
 class Economy:
@@ -64,8 +64,7 @@ class Economy:
         luck: what came of drafts, where another one learns it, too.
         """
         self._hopes = hopes or {}
-        self._step: float | None = None  # seconds
-        self._costs: dict[int, float] = {1: 1.0}  # steps, by the positions of a call
+        self._costs = Costs()
         self._drafting = 0.0  # steps for each draft
         self._luck = {} if luck is None else luck
         self._spent = self._lost = 0.0  # steps
@@ -85,10 +84,10 @@ class Economy:
         rows: the kinds of each row's drafts; a row that has fewer costs as much. bound: the most
         steps that the call may take.
         """
-        if self._step is None or not any(rows):
+        if self._costs.step is None or not any(rows):
             return 0
         # A wider call than any before may cost more than expected: it is twice as wide at most.
-        widest = min(max(map(len, rows)), 2 * max(self._costs) - 1)
+        widest = min(max(map(len, rows)), 2 * self._costs.widest - 1)
         chances, count = [1.0] * len(rows), 0
         ids = best = float(len(rows))
         prudence = PRUDENCE if self._hopes else 1.0
@@ -101,7 +100,7 @@ class Economy:
             if (speed := ids / (1 + prudence * (self._cost(drafts) - 1))) > best:
                 best, count = speed, drafts
         affordable = min(LOSS * self._spent + FREE - self._lost, bound - 1)
-        while count and self._cost(count) - 1 > affordable:
+        while count and self._cost(count, at_worst=True) - 1 > affordable:
             count -= 1
         if not count:  # one day it may be worth another try
             for kind in {kinds[0] for kinds in rows if kinds} & self._luck.keys():
@@ -120,19 +119,17 @@ class Economy:
                 came = place < outcome.right
                 self._luck[kind] = accepted + came, refused + (not came)
         drafted, seconds = max(each.drafted for each in outcomes), outcomes[0].seconds
-        if not drafted:
-            self._step = seconds if self._step is None else _nearer(self._step, seconds)
-        if self._step is None or self._step <= 0:
+        spent = self._costs.learn(drafted + 1, seconds)
+        step = self._costs.step
+        if step is None or step <= 0:
             return
+        drafting = outcomes[0].drafting / step
         if drafted:
-            cost, drafting = seconds / self._step, outcomes[0].drafting / self._step / drafted
-            self._costs[drafted + 1] = _nearer(self._costs.get(drafted + 1, cost), cost)
-            self._drafting = _nearer(self._drafting or drafting, drafting)
-        spent = (seconds + outcomes[0].drafting) / self._step
-        self._spent += spent
-        if drafted:
+            each_draft = drafting / drafted
+            self._drafting = _nearer(self._drafting or each_draft, each_draft)
             gained = sum(each.accepted for each in outcomes) / len(outcomes)
-            self._lost = max(self._lost + spent - gained - 1, -CREDIT)
+            self._lost = max(self._lost + spent + drafting - gained - 1, -CREDIT)
+        self._spent += spent + drafting
 
     def _chance(self, kind: int) -> float:
         accepted, refused = self._luck.get(kind, (0.0, 0.0))
@@ -141,20 +138,9 @@ class Economy:
             return (accepted + HOPE) / (accepted + refused + 1)
         return (accepted + WEIGHT * hope) / (accepted + refused + WEIGHT)
 
-    def _cost(self, count: int) -> float:
-        """Return the steps that drafts and their check cost, between measured numbers of them."""
-        positions = count + 1
-        below = max(n for n in self._costs if n <= positions)
-        above = min((n for n in self._costs if n >= positions), default=None)
-        if above is None:
-            slope = (self._costs[below] - 1) / (below - 1) if below > 1 else WIDTH
-            call = self._costs[below] + max(slope, 0.0) * (positions - below)
-        else:
-            share = (positions - below) / (above - below) if above > below else 0.0
-            call = self._costs[below] + share * (self._costs[above] - self._costs[below])
-        # A measured call that is wider bounds it: an interruption makes single ones longer.
-        wider = (cost for n, cost in self._costs.items() if n > positions)
-        return min([call, *wider]) + count * self._drafting
+    def _cost(self, count: int, at_worst: bool = False) -> float:
+        """Return the steps that drafts and their check cost."""
+        return self._costs.of(count + 1, at_worst) + count * self._drafting
 
 
 def _nearer(old: float, new: float) -> float:

@@ -24,14 +24,26 @@ def outcome(
     return Outcome([kind] * drafted, drafted, accepted, missed, seconds, drafting)
 
 
-def run(economy: Economy, cost: Cost, chance: float, steps: int, seed: int = 0) -> float:
-    """Return how many times faster than plain steps the ids came."""
+Longer = Callable[[int, int], float]  # times that call i of so many positions takes longer
+QUIET: Longer = lambda i, positions: 1.0  # noqa: E731
+
+
+def run(
+    economy: Economy,
+    cost: Cost,
+    chance: float,
+    steps: int,
+    seed: int = 0,
+    longer: Longer = QUIET,
+) -> float:
+    """Return how many times faster than plain steps the ids came, but for interruptions."""
     generator, ids, spent = np.random.default_rng(seed), 0, 0.0
-    for _ in range(steps):
+    for i in range(steps):
         drafted = economy.most([2] * 10)
         refused = np.flatnonzero(generator.random(drafted) >= chance)
         accepted = int(refused[0]) if len(refused) else drafted
-        economy.learn(outcome(2, drafted, accepted, cost(drafted + 1)))
+        seconds = cost(drafted + 1) * longer(i, drafted + 1)
+        economy.learn(outcome(2, drafted, accepted, seconds))
         ids += accepted + 1
         spent += cost(drafted + 1)
     return ids * cost(1) / spent
@@ -75,6 +87,52 @@ def test_text_that_begins_to_repeat_is_noticed(cost: Cost) -> None:
     assert run(economy, cost, 1.0, 100) >= 2
     run(economy, cost, 0.0, 100)
     assert run(economy, cost, 0.0, 100) >= 0.97
+
+
+def once_in_call(call: int, times: float) -> Longer:
+    """Return an interruption of one call."""
+    return lambda i, _positions: times if i == call else 1.0
+
+
+def once_from_width(width: int, times: float) -> Longer:
+    """Return an interruption of the first call that is so wide."""
+    over = list[bool]()
+
+    def longer(_i: int, positions: int) -> float:
+        if over or positions < width:
+            return 1.0
+        over.append(True)
+        return times
+
+    return longer
+
+
+@pytest.mark.parametrize("cost", [FLAT, STAIRS])
+@pytest.mark.parametrize("times", [2.0, 10.0, 1000.0])
+@pytest.mark.parametrize("chance", [1.0, 0.9])
+def test_one_interrupted_call_is_not_believed_for_long(
+    cost: Cost, times: float, chance: float
+) -> None:
+    for seed in range(8):
+        quiet = run(Economy(), cost, chance, 60, seed)
+        for longer in (once_in_call(seed, times), once_from_width(seed + 1, times)):
+            assert run(Economy(), cost, chance, 60, seed, longer) >= 0.8 * quiet
+
+
+@pytest.mark.parametrize("cost", [FLAT, STAIRS, STEEP])
+@pytest.mark.parametrize("chance", [0.0, 0.05, 0.6, 0.9])
+def test_interruptions_change_little(cost: Cost, chance: float) -> None:
+    quiet, noisy = [], []
+    for seed in range(8):
+        noise = np.random.default_rng(seed + 100)
+
+        def longer(_i: int, _positions: int, noise: np.random.Generator = noise) -> float:
+            return 1 + 5 * noise.random() if noise.random() < 0.1 else 1.0
+
+        quiet.append(run(Economy(), cost, chance, 200, seed))
+        noisy.append(run(Economy(), cost, chance, 200, seed, longer))
+    assert np.mean(noisy) >= 0.8 * np.mean(quiet)
+    assert min(noisy) >= 0.95 if chance < 0.1 else 1
 
 
 def test_a_call_that_costs_as_much_as_its_positions_never_pays() -> None:
