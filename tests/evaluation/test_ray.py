@@ -1,4 +1,4 @@
-"""``evaluate --ray`` over two nodes of Ray, one of which is killed meanwhile."""
+"""``evaluate`` and ``embed`` over two nodes of Ray, one of which is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ ray = pytest.importorskip("ray", reason="the extra ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = pytest.mark.slow
 
+import bitnet_onnx  # noqa: E402
 from bitnet_onnx.cli.main import main  # noqa: E402
+from tests.support.embedding import networks  # noqa: E402
+from tests.support.embedding.texts import write_tokenizer  # noqa: E402
 from tests.support.native.person import Person  # noqa: E402
 from tests.support.questions import questions  # noqa: E402
 
@@ -66,3 +70,27 @@ def test_a_lost_node_changes_no_number(
     assert somebody.ends() == 0, somebody.screen
     (shown,) = re.findall(r"\[\s*\{.*\}\s*\]", somebody.screen, re.DOTALL)
     assert json.loads(shown) == here
+
+
+@pytest.mark.parametrize("options", [[], ["--ship"]], ids=["shared", "shipped"])
+def test_a_lost_node_changes_no_vector(
+    tmp_path: Path, capsys: Any, nodes: Any, options: list[str]
+) -> None:
+    body, stored = networks.random_body("qwen3", head_dim=16)
+    checkpoint = networks.save_body(tmp_path / "checkpoint", body, stored)
+    networks.write_modules(checkpoint, "mean_tokens", max_seq_length=48)
+    write_tokenizer(checkpoint)
+    artifact = bitnet_onnx.export(checkpoint, tmp_path / "artifact")
+    texts, output = tmp_path / "texts", tmp_path / "vectors.npy"
+    texts.write_text("".join(f"{'word ' * (number % 5)}{number}\n" for number in range(20_000)))
+    command = ["embed", str(artifact), "--file", str(texts), "--batch-size=64", "--threads=1"]
+    command += ["--format=npy", "-o"]
+    assert main([*command, str(tmp_path / "here.npy")]) == 0
+    cluster, second = nodes
+    somebody = Person(*COMMAND, *command, str(output), "--ray", cluster.address, *options)
+    ray.init(address=cluster.address)
+    while ray.available_resources().get("CPU", 0):  # until both nodes have an actor
+        sleep(0.1)
+    cluster.remove_node(second, allow_graceful=False)
+    assert somebody.ends() == 0, somebody.screen
+    assert output.read_bytes() == (tmp_path / "here.npy").read_bytes()
