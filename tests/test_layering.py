@@ -42,7 +42,7 @@ exporter: options defaults pooling traced_experts traced_rotations rope_tables t
     passes.projections passes.attention passes.zeros passes.norms stock save last head chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: model together
-generation: checks watermarking beam_options layer_options options idle fields config
+generation: checks largest watermarking beam_options layer_options options idle fields config
     constraints.outputs
     constraints.schemas constraints.reasons constraints.compiled extras processors.past
     processors.penalties processors.sequences processors.lengths processors.plain processors.own

@@ -20,6 +20,7 @@ from ..embedding.model import EmbeddingModel
 from ..embedding.together import Together
 from ..errors import ArtifactError, BitNetError, ConfigError
 from ..generation.config import GenerationConfig
+from ..generation.largest import best
 from ..generation.model import Model, load
 from ..generation.text import of_chat
 from ..runtime.session import Session
@@ -262,9 +263,5 @@ def _top(logits: np.ndarray, token: int, count: int) -> Top:
     row = logits.astype(np.float64)
     row -= row.max()
     row -= np.log(np.exp(row).sum())
-    likely = np.argpartition(-row, min(count, len(row) - 1))[:count] if count else _NONE
-    order = sorted(likely.tolist(), key=lambda i: (-row[i], i))
-    return Top(float(row[token]), [(i, float(row[i])) for i in order])
-
-
-_NONE = np.empty(0, dtype=np.int64)
+    likely = best(row, min(count, len(row))).tolist() if count else []
+    return Top(float(row[token]), [(i, float(row[i])) for i in likely])

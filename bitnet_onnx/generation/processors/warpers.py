@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import GenerationError
 from ..config import GenerationConfig
+from ..largest import nth_largest
 
 __all__ = ["Warpers"]
 
@@ -73,7 +74,7 @@ class Warpers:
         if not config.top_k or most >= among.size:
             return ids
         # Scores equal to the k-th are kept, as in transformers.
-        kept = np.flatnonzero(among >= np.partition(among, -most)[-most])
+        kept = np.flatnonzero(among >= nth_largest(among, most))
         return kept if ids is None else np.asarray(ids[kept])
 
 
@@ -110,8 +111,7 @@ def _nucleus(weights: np.ndarray, keep: int, bound: float) -> np.ndarray:
     count = min(1024, weights.size)
     while True:
         # Sorting the likeliest ids is enough unless the distribution is very flat.
-        threshold = np.partition(weights, -count)[-count]
-        likeliest = np.flatnonzero(weights >= threshold)
+        likeliest = np.flatnonzero(weights >= nth_largest(weights, count))
         order = likeliest[np.argsort(-weights[likeliest], kind="stable")]
         above = np.cumsum(weights[order])
         if above[-1] >= limit or likeliest.size == weights.size:
@@ -151,7 +151,7 @@ def _eta_likely(weights: np.ndarray, keep: int, bound: float) -> np.ndarray:
 def _best(weights: np.ndarray, keep: int) -> np.ndarray:
     if keep >= weights.size:
         return np.ones(weights.size, dtype=bool)
-    least = weights.max() if keep == 1 else np.partition(weights, -keep)[-keep]
+    least = weights.max() if keep == 1 else nth_largest(weights, keep)
     return np.asarray(weights >= least)
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from ...errors import GenerationError
 from ..config import GenerationConfig
 from ..extras import Extras
+from ..largest import best
 from ..processors.order import Processors
 from ..processors.past import Past
 from ..rows import FinishReason, Row
 from ..sampling import check_highest, random_numbers
 from .forks import Ends, Fork, Search
 
-__all__ = ["NEVER", "BeamSearch", "best", "candidate_count", "continued", "drawn",
+__all__ = ["NEVER", "BeamSearch", "candidate_count", "continued", "drawn",
            "log_probabilities", "penalized"]  # fmt: skip
 
 NEVER = np.float32(-1e9)  # the score of what cannot be chosen, in transformers
@@ -149,14 +150,6 @@ def log_probabilities(logits: np.ndarray) -> np.ndarray:
         wide -= wide.max()
         scores[place] = wide - np.log(np.exp(wide).sum())
     return scores
-
-
-def best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return the places of the highest scores, in order; of equals, the first ones."""
-    least = np.partition(scores, -count)[-count]
-    places = np.flatnonzero(scores >= least)
-    order = np.argsort(-scores[places], kind="stable")
-    return np.asarray(places[order][:count])
 
 
 def drawn(scores: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:

@@ -15,9 +15,9 @@ import numpy as np
 
 from ...errors import GenerationError
 from ..config import GenerationConfig
+from ..largest import best
 from ..leases import LeaseLike, SessionLike
 from ..rows import Row
-from .beams import best
 
 __all__ = ["Contrast", "contrast"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import GenerationConfig
+from ..largest import best
 from ..rows import FinishReason
-from .beams import best
 
 __all__ = ["Chosen", "Hypotheses", "chosen_of"]
 

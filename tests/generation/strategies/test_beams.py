@@ -12,10 +12,11 @@ import pytest
 from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.config import GenerationConfig
 from bitnet_onnx.generation.extras import Extras
+from bitnet_onnx.generation.largest import best
 from bitnet_onnx.generation.loop import generate
 from bitnet_onnx.generation.model import Model
 from bitnet_onnx.generation.rows import GenerationResult
-from bitnet_onnx.generation.strategies.beams import best, drawn, log_probabilities
+from bitnet_onnx.generation.strategies.beams import drawn, log_probabilities
 from tests.support.generation.toy_model import transformers_generate
 from tests.support.text.fakes import FakeSession, make_tokenizer
 
