@@ -19,7 +19,7 @@ def test_values_are_those_of_sorting(size: int, dtype: type) -> None:
         np.where(generator.random(size) < 0.99, -np.inf, generator.standard_normal(size)),
         np.full(size, -np.inf),
     ):
-        given = values.astype(dtype)
+        given: np.ndarray = values.astype(dtype)
         expected = np.sort(given)
         for count in {1, 2, 40, 64, 1024, size // 33, size // 3, size} & set(range(1, size + 1)):
             found = nth_largest(given, count)
