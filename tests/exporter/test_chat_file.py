@@ -15,7 +15,7 @@ from bitnet_onnx.errors import TokenizerError
 from bitnet_onnx.exporter.chat import file as chat_file
 from bitnet_onnx.text import backend, library
 from bitnet_onnx.text.tokenizer import Tokenizer
-from tests.support.text.chat_files import chat_folder, chat_json, read_ids, refused
+from tests.support.text.chat_files import chat_folder, chat_json, proven_folders, read_ids, refused
 from tests.support.text.fakes import SPECIAL, backend_json
 from tests.support.text.folders import trained
 from tests.support.text.published_templates import CONCATENATIONS, OTHERS
@@ -60,9 +60,7 @@ def encoder(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    place = tmp_path_factory.mktemp("chats")
-    both = {**CONCATENATIONS, **OTHERS, **KEPT}
-    return {name: chat_folder(place / name, text) for name, text in both.items()}
+    return proven_folders({**CONCATENATIONS, **OTHERS, **KEPT}, tmp_path_factory)
 
 
 @pytest.mark.parametrize("name", [*CONCATENATIONS, *OTHERS, *KEPT])

@@ -15,7 +15,7 @@ from bitnet_onnx.errors import GenerationError
 from bitnet_onnx.generation.chat import Chat
 from bitnet_onnx.text.tokenizer import Tokenizer
 from tests.support.native.edge_chat import EdgeChat, EdgeError
-from tests.support.text.chat_files import chat_folder, chat_json
+from tests.support.text.chat_files import chat_folder, chat_json, proven_folders
 from tests.support.text.fakes import ScriptedSession
 from tests.support.text.published_templates import CONCATENATIONS, OTHERS
 from tests.support.text.templates import TEMPLATES
@@ -107,8 +107,7 @@ class Both:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    place = tmp_path_factory.mktemp("chats")
-    return {name: chat_folder(place / name, text) for name, text in ALL.items()}
+    return proven_folders(ALL, tmp_path_factory)
 
 
 def converse(folder: Path, takes_system: bool, seeds: range) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The operators on 64-bit Arm: cross-compiled, run on three emulated CPUs, compared with this one.
+"""The operators on 64-bit Arm: cross-compiled, and run on three emulated CPUs.
 
 ``BITNET_ONNX_KERNEL`` is left out of the environment: the build's own tests say which kernel runs.
 """
@@ -59,26 +59,16 @@ def arm64() -> Path:
     return built("arm64", toolchain, targets=TARGETS)
 
 
-@pytest.fixture(scope="module")
-def hashes_here() -> str:
-    return call(built("dev", targets=["hash"]) / "hash")
-
-
 def test_the_cpp_tests_pass_on_every_cpu(arm64: Path) -> None:
-    """Among them the hashes of every kernel, which must be those of the source."""
+    """Among them the hashes of every kernel: those of the source, which all CPUs must have."""
     jobs = str(os.cpu_count())
     said = call("ctest", "--test-dir", arm64, "-j", jobs, "--output-on-failure")
     assert "100% tests passed" in said
     folders = [*OPS.glob("kernels/*/test.cc"), *OPS.glob("operators/*/test.cc")]
     suites = [folder.parent.name for folder in folders] + ["hash"]
+    assert "hash_scalar" in said
     assert len(suites) > 20
     assert [n for s in suites for cpu in CPUS if (n := f"{s}_{cpu} ") not in said] == []
-
-
-@pytest.mark.parametrize("cpu", CPUS)
-def test_operators_give_the_bits_of_this_cpu(arm64: Path, hashes_here: str, cpu: str) -> None:
-    assert len(hashes_here.splitlines()) >= 10
-    assert call(EMULATOR, "-cpu", cpu, arm64 / "hash") == hashes_here
 
 
 def test_the_library_needs_libc_only(arm64: Path) -> None:

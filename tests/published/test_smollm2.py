@@ -193,13 +193,15 @@ def test_the_tokenizer_is_the_published_one(source: Path, artifact: Path) -> Non
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def conversation(artifact: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def answers(artifact: Path) -> list[str]:
+    """Return what Python answers to the questions."""
     with bitnet_onnx.load(artifact) as model:
         chat = model.chat()
         return ["".join(chat.send(question, max_new_tokens=24)) for question in QUESTIONS]
 
 
-def test_the_program_for_boards_chats_as_python_does(artifact: Path) -> None:
+def test_the_program_for_boards_chats_as_python_does(artifact: Path, answers: list[str]) -> None:
     limit = ("--json", "--max-new-tokens", "24")
     somebody = Person(str(board.program()), str(artifact), *limit)
     found = []
@@ -210,15 +212,14 @@ def test_the_program_for_boards_chats_as_python_does(artifact: Path) -> None:
         found.append(json.loads(line[line.index("{") :])["text"])
     somebody.types("\x04")
     assert somebody.ends() == 0
-    assert found == conversation(artifact)
+    assert found == answers
 
 
 @pytest.fixture(scope="module")
-def web_cases(source: Path, artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def web_cases(source: Path, answers: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the stock artifact and what Python answers."""
     folder = tmp_path_factory.mktemp("smollm2-web")
     export(source, folder / "artifact", target="stock")
-    answers = conversation(artifact)
     turns = [{"text": q, "answer": a} for q, a in zip(QUESTIONS, answers, strict=True)]
     (folder / "cases.json").write_text(json.dumps({"published": turns}))
     return folder

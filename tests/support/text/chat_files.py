@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bitnet_onnx.exporter.chat.file import write_chat
 from tests.support.text.fakes import SPECIAL, backend_json
 
-__all__ = ["chat_folder", "chat_json", "read_ids", "refused"]
+__all__ = ["chat_folder", "chat_json", "proven_folders", "read_ids", "refused"]
 
 
 def chat_folder(path: Path, template: str | None, tokenizer: str = "", **config: Any) -> Path:
@@ -27,6 +32,25 @@ def chat_folder(path: Path, template: str | None, tokenizer: str = "", **config:
         (path / "chat_template.jinja").write_text(template, "utf-8", newline="")
     write_chat(path)
     return path
+
+
+def proven_folders(
+    templates: Mapping[str, str], factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Return the folder of each template, by its name; all workers share them, and change none.
+
+    To prove a template takes a second.
+    """
+    base = factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "chats"
+    found = {}
+    for name, text in templates.items():
+        found[name] = place / hashlib.sha256(text.encode()).hexdigest()[:16]
+        if not found[name].is_dir():
+            made = chat_folder(place / f"{found[name].name}-{os.getpid()}", text)
+            with suppress(OSError):  # another worker was quicker
+                made.rename(found[name])
+    return found
 
 
 def chat_json(folder: Path) -> dict[str, Any]:
