@@ -15,10 +15,8 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="the extra ray")
 
-import bitnet_onnx
 from bitnet_onnx.cli.main import main
-from tests.support.embedding import networks
-from tests.support.embedding.texts import write_tokenizer
+from tests.support.embedding.artifacts import embedding_artifact
 from tests.support.evaluation.networks import TEXT
 from tests.support.paths import ROOT
 from tests.support.serve.local_ray import use_local_ray
@@ -74,11 +72,7 @@ def test_tasks_do_not_depend_on_the_place(
 def test_vectors_do_not_depend_on_the_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body, stored = networks.random_body("qwen3", head_dim=16)
-    checkpoint = networks.save_body(tmp_path / "checkpoint", body, stored)
-    networks.write_modules(checkpoint, "mean_tokens", max_seq_length=48)
-    write_tokenizer(checkpoint)
-    artifact = bitnet_onnx.export(checkpoint, tmp_path / "artifact")
+    artifact = embedding_artifact(tmp_path)
     texts = [f"{'word ' * (number % 5)}{number}" for number in range(20)]
     command = ["embed", artifact, *texts, "--batch-size", "3", "--threads", "1"]
     here = printed(capsys, *command)

@@ -17,10 +17,8 @@ ray = pytest.importorskip("ray", reason="the extra ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = pytest.mark.slow
 
-import bitnet_onnx  # noqa: E402
 from bitnet_onnx.cli.main import main  # noqa: E402
-from tests.support.embedding import networks  # noqa: E402
-from tests.support.embedding.texts import write_tokenizer  # noqa: E402
+from tests.support.embedding.artifacts import embedding_artifact  # noqa: E402
 from tests.support.native.person import Person  # noqa: E402
 from tests.support.questions import questions  # noqa: E402
 
@@ -76,11 +74,7 @@ def test_a_lost_node_changes_no_number(
 def test_a_lost_node_changes_no_vector(
     tmp_path: Path, capsys: Any, nodes: Any, options: list[str]
 ) -> None:
-    body, stored = networks.random_body("qwen3", head_dim=16)
-    checkpoint = networks.save_body(tmp_path / "checkpoint", body, stored)
-    networks.write_modules(checkpoint, "mean_tokens", max_seq_length=48)
-    write_tokenizer(checkpoint)
-    artifact = bitnet_onnx.export(checkpoint, tmp_path / "artifact")
+    artifact = embedding_artifact(tmp_path)
     texts, output = tmp_path / "texts", tmp_path / "vectors.npy"
     texts.write_text("".join(f"{'word ' * (number % 5)}{number}\n" for number in range(20_000)))
     command = ["embed", str(artifact), "--file", str(texts), "--batch-size=64", "--threads=1"]
