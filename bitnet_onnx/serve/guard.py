@@ -180,17 +180,13 @@ class _Body:
         if self._whole:
             return await self._receive()
         try:
-            message = await within(BODY_SECONDS, _message(self._receive))
+            message = await within(BODY_SECONDS, self._receive())
         except TimeoutError:
             raise ApiError(408, "the body did not come in time", code="timeout") from None
         self._size += len(message.get("body", b""))
         _check_size(self._size, self._most)
         self._whole = not message.get("more_body", False)
         return message
-
-
-async def _message(receive: Receive) -> Message:
-    return await receive()
 
 
 def _check_size(size: int, most: int) -> None:

@@ -6,8 +6,8 @@ Knows asyncio; does not know HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 __all__ = ["within"]
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 TICKS = 30  # parts of the seconds
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(seconds: float, work: Awaitable[T]) -> T:
     """Return what the work returns; cancel it and raise TimeoutError where that takes too long.
 
     The seconds are those in which this process runs: where the system stops it, as a debugger or a

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import GenerationError
 from ..config import GenerationConfig
-from ..largest import nth_largest
+from ..largest import best, nth_largest
 
 __all__ = ["Warpers"]
 
@@ -91,9 +91,7 @@ def _cuts(config: GenerationConfig) -> list[Cut]:
 
 def _top_h(scores: np.ndarray, share: float, temperature: float) -> np.ndarray:
     """Return the likeliest ids whose terms of the entropy add up to a share of it."""
-    count = min(TOP_H, scores.size)
-    ids = np.argpartition(scores, -count)[-count:]
-    ids = ids[np.lexsort((ids, -scores[ids]))]
+    ids = best(scores, min(TOP_H, scores.size))
     weights = scores[ids].astype(np.float64)
     with np.errstate(over="ignore"):
         p = np.exp((weights - weights[0]) / temperature)

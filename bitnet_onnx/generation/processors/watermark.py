@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..config import GenerationConfig
+from ..largest import best
 from ..watermarking import WatermarkingConfig
 from .greenlist import Greenlist
 from .past import Past, Processor
@@ -44,15 +45,9 @@ class Watermark(Processor):
         before = past.ids[-self._config.context_width :].tolist()
         if self._config.seeding_scheme == "lefthash":
             return self._list.tokens(before)
-        own = [t for t in _likeliest(scores) if self._list.holds([*before, t], t)]
+        likeliest = best(scores, min(TRIED, scores.size)).tolist()
+        own = [t for t in likeliest if self._list.holds([*before, t], t)]
         return np.array(own, dtype=np.int64)
-
-
-def _likeliest(scores: np.ndarray) -> list[int]:
-    if scores.size <= TRIED:
-        return list(range(scores.size))
-    found: list[int] = np.argpartition(scores, -TRIED)[-TRIED:].tolist()
-    return found
 
 
 def watermark(config: GenerationConfig) -> Watermark | None:

@@ -5,6 +5,8 @@ The machine may interrupt any call, which only makes it longer: no single long c
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
@@ -22,7 +24,7 @@ OLD = 64  # calls after which the longest of several calls of an unused width is
 class _Width:
     """The last calls of so many positions, in steps."""
 
-    costs: list[float] = field(default_factory=list)
+    costs: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     call: int = 0
     """The number of the last one."""
 
@@ -31,7 +33,7 @@ class Costs:
     """The unit is the step: the time of a call of one position."""
 
     def __init__(self) -> None:
-        self._steps = list[float]()  # seconds of the last calls of one position
+        self._steps = deque[float](maxlen=STEPS)  # seconds of the last calls of one position
         self._calls = 0
         self._widths = dict[int, _Width]()
         self._known = dict[bool, dict[int, float]]()  # since the last call
@@ -53,11 +55,10 @@ class Costs:
         call of its width will show again: the first one counts as ``DOUBT`` times what was
         expected.
         """
-        step = self.step
-        if step is None or positions == 1 or seconds < step:
+        if not self._steps or positions == 1 or seconds < _middle(self._steps):
             # A wider call that took less shows that the calls of one position were interrupted.
-            self._steps = [*self._steps, seconds][-STEPS:]
-            step = _middle(self._steps)
+            self._steps.append(seconds)
+        step = _middle(self._steps)
         if step <= 0:
             return 0.0
         self._calls += 1
@@ -67,7 +68,7 @@ class Costs:
             return cost
         expected = self.of(positions)
         width = self._widths.setdefault(positions, _Width())
-        width.costs = [*width.costs, cost][-KEPT:]
+        width.costs.append(cost)
         width.call = self._calls
         self._known = {}
         return min(cost, DOUBT * expected)
@@ -114,6 +115,7 @@ def _beyond(known: dict[int, float], positions: int) -> float:
     return known[widest] + max(slope, 0.0) * (positions - widest)
 
 
-def _middle(values: list[float]) -> float:
+def _middle(values: Iterable[float]) -> float:
     """Return the median, the lower one of two."""
-    return sorted(values)[(len(values) - 1) // 2]
+    ordered = sorted(values)
+    return ordered[(len(ordered) - 1) // 2]
