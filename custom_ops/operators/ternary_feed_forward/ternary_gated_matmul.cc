@@ -7,7 +7,8 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kTaskRows = 2048;  // weight rows of a task at most, for all activation rows
+constexpr size_t kTaskSums = 4096;  // of a task of few activation rows, at most
+constexpr size_t kTaskRows = 2048;  // weight rows of a task, at most
 constexpr size_t kChunks = 4;       // tasks of 4 times kTaskBytes: each starts without its up rows
 constexpr size_t kEven = 4;         // tasks are a multiple of so many, so that threads end together
 
@@ -37,11 +38,12 @@ bool skips(const Kernels& kernels, const TernaryGatedMatMul& op, size_t m, size_
 void few(const Kernels& kernels, const TernaryGatedMatMul& op, void* scratch, const Pool& pool) {
   const Int8Rows rows = int8_rows(kernels, op.x, op.m, op.k, scratch, pool);
   const size_t row_bytes = rows.blocks * kBlockBytes;
-  const size_t most = rows_per_task(op.n, row_bytes / kChunks, 4, kTaskRows / op.m / 4 * 4);
+  const size_t limit = smaller(kTaskSums / op.m / 4 * 4, kTaskRows);
+  const size_t most = rows_per_task(op.n, row_bytes / kChunks, 4, limit);
   const size_t tasks = most < op.n ? padded(parts(op.n, most), kEven) : 1;
   const size_t each = padded(parts(op.n, tasks), 4);
   parallel(pool, parts(op.n, each), [&](size_t task) {
-    int32_t sums[kTaskRows], open[kTaskRows + kSelectSlack];
+    int32_t sums[kTaskSums], open[kTaskRows + kSelectSlack];
     float up[kTaskRows], all[kTaskRows];
     const size_t n0 = task * each, count = smaller(each, op.n - n0);
     kernels.ternary_few(op.m, count, rows.blocks, rows.q, rows.q_sums, op.gate + n0 * row_bytes,
