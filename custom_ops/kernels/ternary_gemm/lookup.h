@@ -21,15 +21,18 @@ static_assert(kTriples % 4 == 0 && kDepth * kTriples * 3 * 128 <= 32767, "sums f
 
 // What a tile multiplies with: 64 weight rows by kDepth blocks.
 struct Panel {
-  uint8_t quads[kDepth * kQuads][128];     // row r % 16's 4 codes: r / 16 = 0, 2, and 4 times 1, 3
   uint8_t triples[kDepth * kTriples][64];  // of rows r, 32 + r, 16 + r, 48 + r
+  uint8_t quads[kDepth * kQuads][128];     // row r % 16's 4 codes: r / 16 = 0, 2, and 4 times 1, 3
 };
 
+// Codes are 0, 1 and 2, so sums start with minus the sum of the activations. Sums of tables wrap
+// around on their way; where they end, they fit.
 struct Tables {
   int16_t triples[kDepth * kTriples][kTokens][32];
   int8_t quads[kTokens][kDepth * kQuads * 4 + 32];
-  int32_t start[kTokens];
-  int32_t activations[kTokens][kDepth * kTriples + 16];
+  int32_t start[kTokens];                          // of quads
+  int16_t triple_start[kTokens];                   // of triples
+  int16_t pairs[kTokens][kDepth * kTriples + 32];  // the first two activations of each triple
 };
 
 // Byte i of the result is f(i).
@@ -41,60 +44,58 @@ struct Bytes {
   }
 };
 
-// Table entry e is for codes e % 3, e / 3 % 3 and e / 9. Activations come as x + 128; a fourth, 0,
-// takes the 128s out again.
-static constexpr int weight(int e, int i) {
-  return i == 3   ? -weight(e, 0) - weight(e, 1) - weight(e, 2)
-         : i == 0 ? e % 3 - 1
-         : i == 1 ? e / 3 % 3 - 1
-                  : e / 9 - 1;
-}
-static constexpr Bytes kEven([](int i) { return weight(i / 4 * 2, i % 4); });
-static constexpr Bytes kOdd([](int i) { return weight(i / 4 * 2 + 1, i % 4); });
+// Table entry e is for codes e % 3, e / 3 % 3 and e / 9: the first two, and the last.
+static constexpr Bytes kFirst([](int i) { return i % 2 ? i / 2 / 3 % 3 : i / 2 % 3; });
+static constexpr Bytes kLast([](int i) { return i % 2 ? 0 : i / 2 / 9; });
 static constexpr Bytes kEntry([](int i) {  // negative where a code is 3
   return i % 4 == 3 || i / 4 % 4 == 3 || i / 16 == 3 ? -1 : i % 4 + i / 4 % 4 * 3 + i / 16 * 9;
 });
 static constexpr Bytes kOrder([](int i) {
   return i / 4 + (i % 4 == 1 ? 32 : i % 4 == 2 ? 16 : i % 4 * 16);
 });
-static constexpr Bytes kPairs([](int i) { return i / 4 + (i % 2 ? 64 : 0); });
+static constexpr Bytes kPairs([](int i) { return i / 2 + (i % 2 ? 64 : 0); });
 
-// What tables are made of: one activation row by one block. Each triple gets a fourth byte.
-static NOINLINE void prepare(const int8_t* q, size_t block, size_t token, Tables* tables) {
-  const __m512i biased = _mm512_set1_epi8(-128);
-  const __m512i a = _mm512_xor_si512(_mm512_loadu_si512(q), biased);
-  const __m512i b = _mm512_xor_si512(_mm512_loadu_si512(q + 64), biased);
-  const __m512i c = _mm512_xor_si512(_mm512_loadu_si512(q + 128), biased);
-  int32_t* triples = tables->activations[token] + block * kTriples;
-  __m512i pairs = _mm512_load_si512(kPairs.at);
-  UNROLL for (int i = 0; i < 3; i++) {
-    const __m512i ab = _mm512_permutex2var_epi8(a, pairs, b);
-    const __m512i c1 = _mm512_permutex2var_epi8(c, pairs, biased);
-    _mm512_storeu_si512(triples + 16 * i, _mm512_mask_blend_epi16(0xaaaaaaaa, ab, c1));
-    pairs = _mm512_add_epi8(pairs, _mm512_set1_epi8(16));
+// What tables are made of: some blocks of one activation row.
+static NOINLINE void prepare(const int8_t* q, size_t blocks, size_t token, Tables* tables) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  const __m512i of_triple = _mm512_maskz_mov_epi8((1ull << kTriples) - 1, ones);
+  const __m512i of_quad = _mm512_xor_si512(ones, of_triple);
+  __m512i triple_sum = _mm512_setzero_si512(), quad_sum = triple_sum;
+  const __m512i pairs = _mm512_load_si512(kPairs.at);
+  const __m512i more = _mm512_add_epi8(pairs, _mm512_set1_epi8(32));
+  int8_t* quads = tables->quads[token];
+  int16_t* xy = tables->pairs[token];
+  for (size_t b = 0; b < blocks; b++, q += kBlockK, quads += kQuads * 4, xy += kTriples) {
+    __m512i x[3];
+    UNROLL for (size_t f = 0; f < 3; f++) x[f] = _mm512_loadu_si512(q + 64 * f);
+    _mm512_storeu_si512(xy, _mm512_permutex2var_epi8(x[0], pairs, x[1]));
+    _mm512_storeu_si512(xy + 32, _mm512_permutex2var_epi8(x[0], more, x[1]));
+    // Field 3, and what the triples leave of the others. The last bytes are copied twice.
+    const __m512i all = _mm512_loadu_si512(q + 192);
+    _mm512_storeu_si512(quads, all);
+    quad_sum = _mm512_dpbusd_epi32(quad_sum, ones, all);
+    UNROLL for (size_t f = 0; f < 3; f++) {
+      triple_sum = _mm512_dpbusd_epi32(triple_sum, of_triple, x[f]);
+      quad_sum = _mm512_dpbusd_epi32(quad_sum, of_quad, x[f]);
+      memcpy(quads + 64 + f * kRest * 4, q + 64 * f + kTriples, 32);
+    }
   }
-  // Field 3, and what the triples leave of the others. The last bytes are copied twice.
-  int8_t* quads = tables->quads[token] + block * kQuads * 4;
-  const __m512i ones = _mm512_set1_epi8(1), all = _mm512_loadu_si512(q + 192);
-  __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, all);
-  _mm512_storeu_si512(quads, all);
-  UNROLL for (size_t f = 0; f < 3; f++) {
-    const __m512i x = _mm512_maskz_loadu_epi8(~0ull << kTriples, q + 64 * f);
-    sum = _mm512_dpbusd_epi32(sum, ones, x);
-    memcpy(quads + 64 + f * kRest * 4, q + 64 * f + kTriples, 32);
-  }
-  tables->start[token] -= _mm512_reduce_add_epi32(sum);
+  tables->start[token] = -_mm512_reduce_add_epi32(quad_sum);
+  tables->triple_start[token] = static_cast<int16_t>(-_mm512_reduce_add_epi32(triple_sum));
 }
 
-static NOINLINE void build(size_t blocks, size_t tokens, Tables* tables) {
-  const __m512i even = _mm512_load_si512(kEven.at), odd = _mm512_load_si512(kOdd.at);
-  const __m512i zero = _mm512_setzero_si512();
-  for (size_t t = 0; t < blocks * kTriples; t++) {
-    ROLLED for (size_t i = 0; i < tokens; i++) {
-      const __m512i x = _mm512_set1_epi32(tables->activations[i][t]);
-      const __m512i low = _mm512_dpbusd_epi32(zero, x, even);
-      const __m512i high = _mm512_slli_epi32(_mm512_dpbusd_epi32(zero, x, odd), 16);
-      _mm512_store_si512(tables->triples[t][i], _mm512_mask_blend_epi16(0xaaaaaaaa, low, high));
+static NOINLINE void build(const int8_t* q, size_t q_stride, size_t blocks, size_t tokens,
+                           Tables* tables) {
+  const __m512i first = _mm512_load_si512(kFirst.at), last = _mm512_load_si512(kLast.at);
+  for (size_t b = 0; b < blocks; b++, q += kBlockK) {
+    for (size_t t = 0; t < kTriples; t++) {
+      const size_t at = b * kTriples + t;
+      ROLLED for (size_t i = 0; i < tokens; i++) {
+        const __m512i xy = _mm512_set1_epi16(tables->pairs[i][at]);
+        const __m512i z = _mm512_set1_epi8(q[i * q_stride + 128 + t]);
+        _mm512_store_si512(tables->triples[at][i], _mm512_add_epi16(_mm512_maddubs_epi16(first, xy),
+                                                                    _mm512_maddubs_epi16(last, z)));
+      }
     }
   }
 }

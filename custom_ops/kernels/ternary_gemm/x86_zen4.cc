@@ -5,72 +5,109 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/ternary_gemm/in_order.h"
 #include "kernels/ternary_gemm/lookup.h"
 
 namespace bitnet {
 
-// Multiplies 4 weights of each of 64 rows.
-#define MULTIPLY(s)                                                              \
-  do {                                                                           \
-    UNROLL for (size_t h = 0; h < 2; h++) {                                      \
-      const __m512i p = _mm512_load_si512(panel->quads[s] + 64 * h);             \
-      const __m512i w = _mm512_and_si512(p, three);                              \
-      UNROLL for (size_t m = 0; m < M; m++) {                                    \
-        const __m512i q = _mm512_set1_epi32(load_4(tables->quads[m] + 4 * (s))); \
-        a[m][2 * h] = _mm512_dpbusd_epi32(a[m][2 * h], w, q);                    \
-        a[m][2 * h + 1] = _mm512_dpbusd_epi32(a[m][2 * h + 1], p, q);            \
-      }                                                                          \
-    }                                                                            \
-  } while (0)
+// Parts of a step: 4 weights of each of 64 rows, and a triple of each, by activation rows m < M.
+#define QUAD(m) \
+  if constexpr (m < M) q[m] = ordered_spread(tables->quads[m] + 4 * s)
+#define DOT(m, j, w) \
+  if constexpr (m < M) ordered_dot(&a[m][j], w, q[m])
+#define TABLE(m) \
+  if constexpr (m < M) t[m] = ordered_load(tables->triples[s][m])
+#define LOOK_UP(m, h) \
+  if constexpr (m < M) ordered_look_up(&b[m][h], e[h], t[m])
 
-// kRows lines of weights that are unpacked next: `wide` lines next to each other in each row.
-struct Ahead {
-  const uint8_t* at;
-  size_t wide, row_bytes;
-};
+// A step, in the fastest of thousands of orders that were measured.
+template <size_t M>
+static INLINE void multiply_step(const Panel* panel, const Tables* tables, size_t s, __m512i three,
+                                 __m512i (*a)[4], __m512i (*b)[2]) {
+  __m512i q[4], t[4], e[2];
+  e[1] = ordered_load(panel->triples[s] + 1);
+  QUAD(2);
+  TABLE(0);
+  const __m512i p = ordered_load(panel->quads[s]);
+  e[0] = ordered_load(panel->triples[s]);
+  QUAD(0);
+  DOT(0, 1, p);
+  const __m512i w = ordered_and(p, three);
+  DOT(0, 0, w);
+  LOOK_UP(0, 0);
+  QUAD(1);
+  DOT(1, 0, w);
+  DOT(1, 1, p);
+  LOOK_UP(0, 1);
+  TABLE(1);
+  LOOK_UP(1, 0);
+  DOT(2, 1, p);
+  DOT(2, 0, w);
+  LOOK_UP(1, 1);
+  QUAD(3);
+  DOT(3, 0, w);
+  DOT(3, 1, p);
+  const __m512i p1 = ordered_load(panel->quads[s] + 64);
+  TABLE(2);
+  LOOK_UP(2, 0);
+  const __m512i w1 = ordered_and(p1, three);
+  QUAD(0);
+  DOT(0, 2, w1);
+  LOOK_UP(2, 1);
+  DOT(0, 3, p1);
+  QUAD(2);
+  DOT(2, 3, p1);
+  TABLE(3);
+  LOOK_UP(3, 0);
+  QUAD(1);
+  DOT(1, 2, w1);
+  DOT(1, 3, p1);
+  LOOK_UP(3, 1);
+  QUAD(3);
+  DOT(3, 3, p1);
+  DOT(2, 2, w1);
+  DOT(3, 2, w1);
+}
 
-// rows[i][0..64) += panel x tables, or = where it is the first, for M activation rows.
+// rows[i][0..64) += panel x tables, or = where it is the first, for M activation rows. Fetches
+// lines of weights that are unpacked later, from `ahead` on, one of each row.
 template <size_t M>
 static NOINLINE void multiply(size_t blocks, const Panel* panel, const Tables* tables, bool first,
-                              Ahead ahead, int32_t* const* rows) {
+                              const uint8_t* ahead, size_t row_bytes, int32_t* const* rows) {
   __m512i a[M][4], b[M][2];
   UNROLL for (size_t m = 0; m < M; m++) {
     UNROLL for (size_t j = 0; j < 4; j++) {
       PREFETCH(rows[m] + 16 * j);
-      a[m][j] = _mm512_setzero_si512();
+      a[m][j] = _mm512_set1_epi32(tables->start[m] * (j % 2 ? 5 : 1));
     }
-    b[m][0] = b[m][1] = _mm512_setzero_si512();
+    b[m][0] = b[m][1] = _mm512_set1_epi16(tables->triple_start[m]);
   }
   const __m512i three = _mm512_set1_epi8(3);
   const size_t triples = blocks * kTriples, quads = blocks * kQuads;
-  size_t line = 0;
-  for (size_t s = 0; s < triples; s++) {
-    if (s < kRows) {
-      PREFETCH_FAR(ahead.at + 64 * line);
-      if (++line == ahead.wide) {
-        ahead.at += ahead.row_bytes;
-        line = 0;
+  for (size_t s = 0; s < triples; s++, ahead += row_bytes) {
+    PREFETCH_FAR(ahead);
+    multiply_step<M>(panel, tables, s, three, a, b);
+  }
+  ROLLED for (size_t s = triples; s < quads; s++) {
+    UNROLL for (size_t h = 0; h < 2; h++) {
+      const __m512i p = _mm512_load_si512(panel->quads[s] + 64 * h);
+      const __m512i w = _mm512_and_si512(p, three);
+      UNROLL for (size_t m = 0; m < M; m++) {
+        const __m512i q = _mm512_set1_epi32(load_4(tables->quads[m] + 4 * s));
+        a[m][2 * h] = _mm512_dpbusd_epi32(a[m][2 * h], w, q);
+        a[m][2 * h + 1] = _mm512_dpbusd_epi32(a[m][2 * h + 1], p, q);
       }
     }
-    MULTIPLY(s);
-    const __m512i e0 = _mm512_load_si512(panel->triples[s]), e1 = _mm512_srli_epi16(e0, 8);
-    UNROLL for (size_t m = 0; m < M; m++) {
-      __m512i t = _mm512_load_si512(tables->triples[s][m]);
-      KEEP(t);
-      b[m][0] = _mm512_add_epi16(b[m][0], _mm512_permutexvar_epi16(e0, t));
-      b[m][1] = _mm512_add_epi16(b[m][1], _mm512_permutexvar_epi16(e1, t));
-    }
   }
-  ROLLED for (size_t s = triples; s < quads; s++) MULTIPLY(s);
+  // Sums of tables are pairs of words: each is multiplied by 1 and added to the sums of quads.
+  const __m512i even = _mm512_set1_epi32(1), odd = _mm512_set1_epi32(1 << 16);
   UNROLL for (size_t m = 0; m < M; m++) {
-    const __m512i start = _mm512_set1_epi32(tables->start[m]);
     UNROLL for (size_t h = 0; h < 2; h++) {
       int32_t* to = rows[m] + 32 * h;
-      __m512i low = _mm512_add_epi32(start, _mm512_srai_epi32(_mm512_slli_epi32(b[m][h], 16), 16));
-      __m512i high = _mm512_add_epi32(start, _mm512_srai_epi32(b[m][h], 16));
-      const __m512i odd = _mm512_sub_epi32(a[m][2 * h + 1], a[m][2 * h]);
-      low = _mm512_add_epi32(low, a[m][2 * h]);
-      high = _mm512_add_epi32(high, _mm512_srai_epi32(odd, 2));
+      __m512i low = a[m][2 * h], high = a[m][2 * h + 1];
+      high = _mm512_srai_epi32(_mm512_sub_epi32(high, low), 2);
+      low = _mm512_dpwssd_epi32(low, b[m][h], even);
+      high = _mm512_dpwssd_epi32(high, b[m][h], odd);
       if (!first) {
         low = _mm512_add_epi32(low, _mm512_loadu_si512(to));
         high = _mm512_add_epi32(high, _mm512_loadu_si512(to + 16));
@@ -90,11 +127,11 @@ struct Weights {
   bool (*unpack)(const Weights& weights, size_t block, size_t at, Panel* panels);
 };
 
-// A panel's share of the lines of a block.
-static Ahead lines_of(const Weights& s, size_t block, size_t panel) {
-  if (!s.count) return {s.w + panel * kRows * s.row_bytes + block * kBlockBytes, 1, s.row_bytes};
-  const size_t wide = s.outputs / kBlockK;
-  return {s.w + (block * kBlockK + panel * kRows / wide) * s.row_bytes, wide, s.row_bytes};
+static_assert(kBlockK == 4 * kRows);
+// Where a panel's share of the lines of a block begins: kRows, row_bytes from each to the next.
+static const uint8_t* lines_of(const Weights& s, size_t block, size_t panel) {
+  if (!s.count) return s.w + panel * kRows * s.row_bytes + block * kBlockBytes;
+  return s.w + panel / 4 * kBlockBytes + (block * 4 + panel % 4) * kRows * s.row_bytes;
 }
 
 static bool unpack_rows(const Weights& s, size_t block, size_t at, Panel* panels) {
@@ -130,21 +167,17 @@ static NOINLINE bool look_up(const Weights& weights, size_t m, size_t blocks, co
     }
     for (size_t turn = 0, m0 = 0; turn < turns; turn++) {
       const size_t tall = (m - m0) / (turns - turn);  // 3 or 4, as m is at least kLeast
-      for (size_t i = 0; i < tall; i++) {
-        tables.start[i] = 0;
-        for (size_t b = 0; b < depth; b++) {
-          prepare(q + (m0 + i) * q_stride + (b0 + b) * kBlockK, b, i, &tables);
-        }
-      }
-      build(depth, tall, &tables);
+      const int8_t* here = q + m0 * q_stride + b0 * kBlockK;
+      for (size_t i = 0; i < tall; i++) prepare(here + i * q_stride, depth, i, &tables);
+      build(here, q_stride, depth, tall, &tables);
       const size_t later = b0 + kDepth + turn % kDepth;
       for (size_t n = 0; n < weights.outputs; n += kRows) {
         int32_t* rows[kTokens];
         for (size_t i = 0; i < tall; i++) rows[i] = sums + (m0 + i) * stride + n;
-        const Ahead ahead = later < blocks ? lines_of(weights, later, n / kRows)
-                                           : lines_of(next, turn % kDepth, n / kRows);
+        const uint8_t* ahead = later < blocks ? lines_of(weights, later, n / kRows)
+                                              : lines_of(next, turn % kDepth, n / kRows);
         (tall == 3 ? multiply<3> : multiply<4>)(depth, panels + n / kRows, &tables, b0 == 0, ahead,
-                                                rows);
+                                                weights.row_bytes, rows);
       }
       m0 += tall;
     }
