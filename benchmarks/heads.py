@@ -28,7 +28,7 @@ from bitnet_onnx import operators as ops
 from bitnet_onnx.model import BitNetForCausalLM
 from bitnet_onnx.operators.catalog import OPERATORS
 from bitnet_onnx.text.tokenizer import Tokenizer
-from bitnet_onnx.weights.levels import level_rows, row_deviations
+from bitnet_onnx.weights.levels import level_bounds, level_rows, row_deviations
 from bitnet_onnx.weights.open import open_checkpoint
 from bitnet_onnx.weights.ternary import int8_rows, row_bounds
 
@@ -106,12 +106,14 @@ def heads(table: torch.Tensor) -> dict[str, tuple[ort.InferenceSession, native.C
     bounds = row_bounds(table, rounded, scales).numpy()
     levels = {bits: level_rows(table, bits) for bits in (4, 6)}
     few = {bits: {n: a.numpy() for n, a in r._asdict().items()} for bits, r in levels.items()}
+    proven = level_bounds(table, levels[6]).numpy()
     deviations = row_deviations(table, levels[4]).numpy()
     made = {
         "int8": ("Int8MatMul", int8),
         "int6": ("Int6MatMul", few[6]),
         "int4": ("Int4MatMul", few[4]),
         "two-step": ("TwoStepMatMul", {"w": w, **int8, "bound": bounds}),
+        "two-step-int6": ("TwoStepInt6MatMul", {"w": w, **few[6], "bound": proven}),
         "two-step-int4": ("TwoStepInt4MatMul", {"w": w, **few[4], "bound": deviations}),
     }
     counters = {name: native.Counters() for name in made}

@@ -88,6 +88,7 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     unread = {
         FEED_FORWARD: profiled.skipped.rows + profiled.skipped.columns,
         "TwoStepMatMul": profiled.skipped.head,
+        "TwoStepInt6MatMul": profiled.skipped.head,
         "TwoStepInt4MatMul": profiled.skipped.head,
         **dict.fromkeys(EXPERTS, profiled.skipped.experts),
     }

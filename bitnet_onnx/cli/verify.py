@@ -135,8 +135,8 @@ def _say_of_head(head: str) -> None:
 
     if head in ROUNDED:
         say(f"the reference's head table is rounded to {head} like the artifact's")
-    bound = {"two-step": "proven", "two-step-int4": "statistical"}.get(head)
-    if bound:
+    if head.startswith("two-step"):
+        bound = "statistical" if head == "two-step-int4" else "proven"
         say(f"the 64 largest logits are compared directly, others beyond the scan's {bound} bound")
 
 

@@ -12,8 +12,9 @@ import torch
 from ..artifact import LINEARS, OUTPUTS, SCALED_CACHES, TARGETS
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
+from ..weights.levels import level_bounds, row_deviations
 
-__all__ = ["FLOAT_LINEARS", "HEADS", "KV_CACHES", "LEVEL_BITS", "PASSES", "Options"]
+__all__ = ["FLOAT_LINEARS", "HEADS", "KV_CACHES", "LEVEL_BITS", "LEVEL_BOUNDS", "PASSES", "Options"]
 
 HEADS = {  # the type of a stored table that the embedding reads too
     "bf16": torch.bfloat16,
@@ -22,10 +23,13 @@ HEADS = {  # the type of a stored table that the embedding reads too
     "int4": torch.bfloat16,
     "float32": torch.float32,
     "two-step": torch.bfloat16,
+    "two-step-int6": torch.bfloat16,
     "two-step-int4": torch.bfloat16,
 }
 FLOAT_LINEARS = {"bf16": torch.bfloat16, "float32": torch.float32, "int8": torch.int8}
-LEVEL_BITS = {"int6": 6, "int4": 4, "two-step-int4": 4}  # heads with a copy of few bits a weight
+# Heads with a copy of few bits a weight.
+LEVEL_BITS = {"int6": 6, "int4": 4, "two-step-int6": 6, "two-step-int4": 4}
+LEVEL_BOUNDS = {"two-step-int6": level_bounds, "two-step-int4": row_deviations}  # of their scan
 KV_CACHES = {
     "float32": torch.float32,
     "float16": torch.float16,

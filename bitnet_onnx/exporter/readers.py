@@ -21,9 +21,9 @@ from ..network.config import BitNetConfig
 from ..network.maple import maple_of
 from ..network.parts import Linear
 from ..weights.checkpoint.base import Checkpoint
-from ..weights.levels import LevelRows, level_rows, row_deviations
+from ..weights.levels import LevelRows, level_rows
 from ..weights.ternary import int8_rows, pack, row_bounds
-from .options import LEVEL_BITS, Options
+from .options import LEVEL_BITS, LEVEL_BOUNDS, Options
 from .rope_tables import ROPE, rope_names
 
 __all__ = ["Reader", "Readers", "rotary_readers", "weight_readers"]
@@ -31,7 +31,7 @@ __all__ = ["Reader", "Readers", "rotary_readers", "weight_readers"]
 Reader = Callable[[], "np.ndarray | ir.TensorProtocol"]
 Readers = dict[str, Reader]  # by the name of the graph's initializer
 
-SCAN_LIMIT = 2.0**46  # ``row_bounds`` and ``row_deviations`` hold for weights below this
+SCAN_LIMIT = 2.0**46  # the bounds of the scans hold for weights below this
 BF16 = ir.DataType.BFLOAT16.numpy()
 
 
@@ -185,21 +185,21 @@ def _check_size(largest: float, table: str, head: str) -> None:
 
 def _levels(checkpoint: Checkpoint, table: str, head: str) -> Readers:
     """Return readers of the copy of few bits, and of its bounds where the head has two steps."""
-    name, two_step = table.removesuffix(".weight"), head.startswith("two-step")
+    name, bounds = table.removesuffix(".weight"), LEVEL_BOUNDS.get(head)
 
     def made() -> LevelRows:
         rows = level_rows(checkpoint.tensor(table), LEVEL_BITS[head])
-        if two_step:
-            _check_size(8 * 127 * float(rows.scale.max()), table, head)
+        if bounds:
+            _check_size(127 * 2 ** (LEVEL_BITS[head] - 1) * float(rows.scale.max()), table, head)
         return rows
 
-    rows = _cached(made, readers=3 + two_step)
+    rows = _cached(made, readers=3 + bool(bounds))
     parts: Readers = {
         f"{name}.{part}": partial(lambda part: getattr(rows(), part).numpy(), part)
         for part in LevelRows._fields
     }
-    if two_step:
-        parts[f"{name}.bound"] = lambda: row_deviations(checkpoint.tensor(table), rows()).numpy()
+    if bounds:
+        parts[f"{name}.bound"] = lambda: bounds(checkpoint.tensor(table), rows()).numpy()
     return parts
 
 

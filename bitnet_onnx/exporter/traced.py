@@ -224,10 +224,10 @@ class TwoStepLevelTable(LevelTable):
     def __init__(self, rows: int, width: int, bits: int) -> None:
         super().__init__(rows, width, bits)
         self.register_buffer("bound", torch.empty(rows))
+        self.two_steps = ops.two_step_int4_matmul if bits == 4 else ops.two_step_int6_matmul
 
     def logits(self, x: Tensor) -> Tensor:
-        copy = self.codes, self.levels, self.scale
-        return ops.two_step_int4_matmul(x, self.weight, *copy, self.bound)
+        return self.two_steps(x, self.weight, self.codes, self.levels, self.scale, self.bound)
 
 
 def head_table(head: str, rows: int, width: int) -> Table:

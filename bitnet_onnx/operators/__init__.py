@@ -21,6 +21,7 @@ from .gated import gated_gelu, gated_silu
 from .hadamard import hadamard
 from .head import bf16_matmul, int8_matmul, last_positions
 from .int4_head import level_matmul, two_step_int4_matmul
+from .int6_head import split_slack, two_step_int6_matmul
 from .norm import add_rms_norm, rms_norm
 from .ternary import ternary_matmul, ternary_norm_matmul
 from .ternary_group import ternary_float_matmul
@@ -51,6 +52,7 @@ __all__ = [
     "level_matmul",
     "rms_norm",
     "scan_slack",
+    "split_slack",
     "stock_functions",
     "ternary_experts",
     "ternary_feed_forward",
@@ -59,5 +61,6 @@ __all__ = [
     "ternary_norm_matmul",
     "translations",
     "two_step_int4_matmul",
+    "two_step_int6_matmul",
     "two_step_matmul",
 ]

@@ -25,6 +25,8 @@ __all__ = [
     "TwoStepInt4MatMul",
     "level_matmul",
     "two_step_int4_matmul",
+    "two_steps",
+    "two_steps_value",
 ]
 
 FIRST = 128  # results of the scan, the largest, whose exact values say how large the 64th is
@@ -55,12 +57,16 @@ def two_step_int4_matmul(
     at least. A result whose upper bound reaches that, or which is one of the 128, is computed from
     the table's row. Any other is ``level_matmul``'s, and smaller.
     """
-    rough, slack = level_matmul(x, codes, levels, scale), scan_slack(x)
-    exact = bf16_matmul(x, table)
-    reach = rough.topk(min(FIRST, len(bound))).values[..., -1:]
+    return two_steps(x, table, LevelRows(codes, levels, scale), bound * scan_slack(x))
+
+
+def two_steps(x: Tensor, table: Tensor, copy: LevelRows, room: Tensor) -> Tensor:
+    """Scan the copy, and compute what may be among the 64 largest; room [..., N]: the bounds."""
+    rough, exact = level_matmul(x, *copy), bf16_matmul(x, table)
+    reach = rough.topk(min(FIRST, len(table))).values[..., -1:]
     first = torch.where(rough >= reach, exact, -torch.inf)
-    least = first.topk(min(KEPT, len(bound))).values[..., -1:]
-    unasked = (rough < reach) & (rough + bound * slack < least)
+    least = first.topk(min(KEPT, len(table))).values[..., -1:]
+    unasked = (rough < reach) & (rough + room < least)
     return torch.where(unasked | rough.isnan(), rough, exact)
 
 
@@ -145,10 +151,15 @@ def TwoStepInt4MatMul(
 ) -> Value:
     rough = op.call(Int4MatMul, x, codes, levels, scale)
     exact = op.call(Bf16MatMul, x, w)
+    return two_steps_value(op, rough, exact, bound, slack_value(op, x))
+
+
+def two_steps_value(op: Builder, rough: Value, exact: Value, bound: Value, slack: Value) -> Value:
+    """Compute ``two_steps``."""
     reach = _least(op, rough, bound, FIRST)
     below = op.Less(rough, reach)
     least = _least(op, op.Where(below, np.float32(-np.inf), exact), bound, KEPT)
-    highest = op.Add(rough, op.Mul(bound, slack_value(op, x)))
+    highest = op.Add(rough, op.Mul(bound, slack))
     unasked = op.And(below, op.Less(highest, least))
     return op.Where(op.Or(unasked, op.IsNaN(rough)), rough, exact)
 

@@ -15,7 +15,15 @@ from . import steps
 from .domain import BFLOAT16, DOUBLE, FLOAT, INT8, Builder, operator
 from .head import Bf16MatMul, Int8MatMul, bf16_matmul, int8_matmul
 
-__all__ = ["KEPT", "TwoStepMatMul", "scan_slack", "slack_value", "two_step_matmul"]
+__all__ = [
+    "KEPT",
+    "TwoStepMatMul",
+    "scan_slack",
+    "slack_of_norm",
+    "slack_of_norm_value",
+    "slack_value",
+    "two_step_matmul",
+]
 
 KEPT = 64  # largest results of a two-step head that are exact; transformers' top_k is 50
 LARGE = 2.0**48  # 1 / act_scale from which on the scan might overflow
@@ -38,8 +46,13 @@ def two_step_matmul(x: Tensor, table: Tensor, scan: Tensor, scale: Tensor, bound
 def scan_slack(x: Tensor) -> Tensor:
     """Return the factor of ``row_bounds`` [..., 1]; infinite where the scan might overflow."""
     quantized, act_scale = absmax_int16(x)
-    inverse = 1.0 / act_scale
     norm = quantized.square().sum(dim=-1, keepdim=True).sqrt()  # of integers: any order
+    return slack_of_norm(norm, act_scale)
+
+
+def slack_of_norm(norm: Tensor, act_scale: Tensor) -> Tensor:
+    """Return the slack of a norm of the integers of x, float64 [..., 1], as float32."""
+    inverse = 1.0 / act_scale
     slack = (norm.clamp(min=INT16_PEAK) * inverse.double()).float()
     return torch.where(inverse < LARGE, slack, torch.inf)
 
@@ -73,6 +86,11 @@ def slack_value(op: Builder, x: Value) -> Value:
     codes, scale, _ = steps.quantize_int16(op, x)
     wide = op.Cast(codes, to=DOUBLE)
     norm = op.Sqrt(op.ReduceSum(op.Mul(wide, wide), [-1], keepdims=1))
+    return slack_of_norm_value(op, norm, scale)
+
+
+def slack_of_norm_value(op: Builder, norm: Value, scale: Value) -> Value:
+    """Compute ``slack_of_norm``."""
     at_least = op.Max(norm, op.Cast(float(INT16_PEAK), to=DOUBLE))
     inverse = op.Div(1.0, scale)
     slack = op.Cast(op.Mul(at_least, op.Cast(inverse, to=DOUBLE)), to=FLOAT)

@@ -26,6 +26,7 @@ HEADS = {
     b"Int6MatMul": "int6",
     b"Int4MatMul": "int4",
     b"TwoStepMatMul": "two-step",
+    b"TwoStepInt6MatMul": "two-step-int6",
     b"TwoStepInt4MatMul": "two-step-int4",
 }
 TYPES = {1: "float32", 2: "int8", 3: "int8", 16: "bf16"}  # ONNX's types of a stock head's table

@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from ..artifact import TASK, Artifact
 from ..errors import ConfigError
-from ..exporter.options import FLOAT_LINEARS, KV_CACHES, LEVEL_BITS
-from ..operators import KEPT, scan_slack
+from ..exporter.options import FLOAT_LINEARS, KV_CACHES, LEVEL_BITS, LEVEL_BOUNDS
+from ..operators import KEPT, scan_slack, split_slack
 from ..weights.checkpoint.base import Checkpoint
-from ..weights.levels import level_rows, row_deviations
+from ..weights.levels import level_rows
 from ..weights.open import open_checkpoint
 from ..weights.ternary import int8_rows, row_bounds
 from .reference import Reference, TieBreaker, load_reference
@@ -33,7 +33,7 @@ __all__ = ["CLOSE", "Comparison", "bound_of", "default_prompts", "verify"]
 # and linears are stored. int8 also rounds activations to 16 bits: each by at most 1 / 65024 of the
 # largest.
 CLOSE = {
-    **dict.fromkeys(("bf16", "float32", "two-step", "two-step-int4"), 1e-5),
+    **dict.fromkeys(("bf16", "float32", "two-step", "two-step-int6", "two-step-int4"), 1e-5),
     **dict.fromkeys(("int8", "int6", "int4"), 1e-4),
     "ternary": 1e-5,
 }
@@ -80,11 +80,12 @@ class Comparison(Compared):
 class Scan:
     """The promise of a two-step head: exact largest logits, and an error bound for the others.
 
-    The bound of an int8 scan is proven. That of a scan of 4 bits is statistical.
+    The bound of a scan of 8 or 6 bits is proven. That of a scan of 4 bits is statistical.
     """
 
     table: str
     bounds: torch.Tensor
+    slack: Callable[[torch.Tensor], torch.Tensor]
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, head: str) -> Scan:
@@ -93,14 +94,15 @@ class Scan:
         if head == "two-step":
             bounds = row_bounds(table, *int8_rows(table))
         else:
-            bounds = row_deviations(table, level_rows(table, LEVEL_BITS[head]))
-        return cls(name.removesuffix(".weight"), bounds)
+            bounds = LEVEL_BOUNDS[head](table, level_rows(table, LEVEL_BITS[head]))
+        slack = split_slack if head == "two-step-int6" else scan_slack
+        return cls(name.removesuffix(".weight"), bounds, slack)
 
     def allowed(self, session: TappedSession, expected: np.ndarray) -> np.ndarray:
         """Return how much each logit [V] of the last position may differ: 0 for the largest."""
         x = torch.from_numpy(session.inputs[self.table][0, -1])
         least = np.sort(expected)[-KEPT:][0]
-        return np.where(expected >= least, 0, (self.bounds * scan_slack(x)).numpy())
+        return np.where(expected >= least, 0, (self.bounds * self.slack(x)).numpy())
 
 
 def verify(

@@ -24,7 +24,7 @@ from ..runtime.steps import Ids, Steps
 
 __all__ = ["TappedSession"]
 
-TWO_STEP = ("TwoStepMatMul", "TwoStepInt4MatMul")
+TWO_STEP = ("TwoStepMatMul", "TwoStepInt6MatMul", "TwoStepInt4MatMul")
 
 
 class TappedSession(Session):

@@ -6,6 +6,7 @@ not networks. ``K`` is input features; rows are padded to blocks of 256 weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -17,15 +18,18 @@ from .ternary import BLOCK, ROWS_IN_FLOAT64, SMALLEST
 __all__ = [
     "DEVIATIONS",
     "LEVELS",
+    "PART",
     "LevelRows",
     "code_bytes",
     "integer_rows",
+    "level_bounds",
     "level_rows",
     "row_deviations",
 ]
 
 LEVELS = 8  # of a block: level j is that of the weights k with k // 4 % 8 == j
 LARGEST = 127  # the largest level of a row
+PART = 3  # an error of a weight is at most a bound of ``level_bounds``, times PART / sqrt(K)
 DEVIATIONS = 8  # standard deviations of the error that ``row_deviations`` covers
 _GROUPS = (-1, LEVELS, LEVELS, 4)  # the weights k of a block by k // 32, level and k % 4
 
@@ -107,6 +111,46 @@ def _unpack(packed: Tensor, bits: int) -> Tensor:
     return codes
 
 
+def level_bounds(table: Tensor, rows: LevelRows) -> Tensor:
+    """Bound the distance of results of ``rows`` from those of the bf16 table: float32 [V].
+
+    It takes the place of ``row_bounds`` (ternary.py), whose words and letters are used here; its
+    factor is another one, ``split_slack`` (operators/int6_head.py). For a token with the integers
+    q, call those of them large that reach some size. With e = w - integers * scale,
+
+        |q · e| <= |large|₁ |e|∞ + |small|₂ |e|₂
+
+    (Hölder and Cauchy-Schwarz) whatever that size is. A token of a trained network has few elements
+    that hold most of |q|₂, and no weight's error is far above the others: the sum is well below
+    |q|₂ |e|₂, which is what it is where nothing is large. One number stands for both norms of e:
+    ``max(|e|₂, |e|∞ / part)`` with ``part = min(1, 3 / sqrt(K))``, by |large|₁ part + |small|₂, of
+    which slack takes the least over the powers of two.
+
+    As this may be below |x|₂, though never below 32512 inverse >= |x|₂ / sqrt(K), the roundings of
+    float32 are bounded by 16 u sqrt(K) (|w|₂ + |e|₂).
+    """
+    features = table.shape[1]
+    bounds, root = torch.empty(len(table)), features**0.5
+    part = min(1.0, PART / root)
+    for some, weights, error in _errors(table, rows):
+        largest = error.abs().amax(dim=-1)
+        norm, size = (torch.linalg.vector_norm(values, dim=-1) for values in (error, weights))
+        token = torch.linalg.vector_norm(weights, ord=1, dim=-1) / 62000
+        rounding = 2.0**-20 * root * (size + norm)
+        bound = torch.maximum(norm, largest / part) + token + rounding
+        bounds[some] = bound * (1 + 2.0**-20) + 2.0**-126
+    return bounds
+
+
+def _errors(table: Tensor, rows: LevelRows) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Yield some rows, their weights and the errors of their copy, both float64 [n, K]."""
+    for start in range(0, len(table), ROWS_IN_FLOAT64):
+        part = slice(start, start + ROWS_IN_FLOAT64)
+        weights = table[part].double()
+        integers = integer_rows(LevelRows(*(values[part] for values in rows)), table.shape[1])
+        yield part, weights, weights - integers.double() * rows.scale[part].double().unsqueeze(-1)
+
+
 def row_deviations(table: Tensor, rows: LevelRows) -> Tensor:
     """Return eight standard deviations of the error of a row's result, by slack: float32 [V].
 
@@ -124,13 +168,8 @@ def row_deviations(table: Tensor, rows: LevelRows) -> Tensor:
     roundings of float32, are below |w|₂ slack / 14000.
     """
     bounds = torch.empty(len(table))
-    for start in range(0, len(table), ROWS_IN_FLOAT64):
-        part = slice(start, start + ROWS_IN_FLOAT64)
-        weights = table[part].double()
-        size = torch.linalg.vector_norm(weights, dim=-1)
-        integers = integer_rows(LevelRows(*(values[part] for values in rows)), table.shape[1])
-        weights -= integers.double() * rows.scale[part].double().unsqueeze(-1)
-        error = torch.linalg.vector_norm(weights, dim=-1)
+    for part, weights, errors in _errors(table, rows):
+        size, error = (torch.linalg.vector_norm(values, dim=-1) for values in (weights, errors))
         deviation = DEVIATIONS * error / table.shape[1] ** 0.5 + size / 14000
         bounds[part] = deviation * (1 + 2.0**-20) + 2.0**-126
     return bounds

@@ -76,6 +76,7 @@ const Operator kOperators[] = {
     {"Int6MatMul", {x, codes6, levels, of_n}},
     {"Int4MatMul", {x, codes4, levels, of_n}},
     {"TwoStepMatMul", {x, plain, plain, of_n, of_n}},
+    {"TwoStepInt6MatMul", {x, plain, codes6, levels, of_n, of_n}},
     {"TwoStepInt4MatMul", {x, plain, codes4, levels, of_n, of_n}},
     {"RMSNorm", {x, of_k, one}},
     {"GatedSilu", {x, x}},

@@ -79,11 +79,12 @@ struct OpSpec {
 };
 
 extern const OpSpec kTernaryMatMul, kTernaryGroupMatMul, kTernaryFloatMatMul, kBf16MatMul,
-    kInt8MatMul, kInt6MatMul, kInt4MatMul, kTwoStepMatMul, kTwoStepInt4MatMul, kGroupQueryAttention,
-    kGroupQueryAttentionF16, kGroupQueryAttentionInt8, kGroupQueryAttentionInt4,
-    kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV, kGroupQueryAttentionInt8QKV,
-    kGroupQueryAttentionInt4QKV, kTernaryFeedForward, kTernaryNormMatMul, kRmsNorm, kAddRmsNorm,
-    kGatedSilu, kGatedGelu, kTernaryExperts, kBf16Experts, kInt8Experts;
+    kInt8MatMul, kInt6MatMul, kInt4MatMul, kTwoStepMatMul, kTwoStepInt6MatMul, kTwoStepInt4MatMul,
+    kGroupQueryAttention, kGroupQueryAttentionF16, kGroupQueryAttentionInt8,
+    kGroupQueryAttentionInt4, kGroupQueryAttentionQKV, kGroupQueryAttentionF16QKV,
+    kGroupQueryAttentionInt8QKV, kGroupQueryAttentionInt4QKV, kTernaryFeedForward,
+    kTernaryNormMatMul, kRmsNorm, kAddRmsNorm, kGatedSilu, kGatedGelu, kTernaryExperts,
+    kBf16Experts, kInt8Experts;
 
 struct Tensor {
   const char* name;

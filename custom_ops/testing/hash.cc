@@ -220,9 +220,10 @@ static void two_step(const Kernels& kernels, Hash* hash) {
 }
 
 // Levels and codes overlap: any bits will do.
+template <int Bits>
 static void two_step_int4(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
-    const size_t codes = s.n * int4_row_bytes(4, s.k), weights = 2 * s.n * s.k;
+    const size_t codes = s.n * int4_row_bytes(Bits, s.k), weights = 2 * s.n * s.k;
     Inputs in(s, larger(codes, weights), s.n, two_step_int4_matmul_scratch(s.m, s.k));
     Guarded<float> bound(s.n);
     random_bf16(&in.w, &in.random);
@@ -231,7 +232,8 @@ static void two_step_int4(const Kernels& kernels, Hash* hash) {
       bound[i] = fabsf(in.random.real());
     }
     two_step_int4_matmul(kernels,
-                         {.m = s.m,
+                         {.bits = Bits,
+                          .m = s.m,
                           .k = s.k,
                           .n = s.n,
                           .x = in.x.data,
@@ -263,7 +265,8 @@ static const struct {
     {"int4_matmul", int4<4>, 0x81fcad195919dbe7},
     {"bf16_matmul", bf16, 0x043b86b9bc49746f},
     {"two_step_matmul", two_step, 0x80c38a18675f9326},
-    {"two_step_int4_matmul", two_step_int4, 0x31c96549736fd62b},
+    {"two_step_int6_matmul", two_step_int4<6>, 0xe8cf4248e11d52bf},
+    {"two_step_int4_matmul", two_step_int4<4>, 0x31c96549736fd62b},
     {"attention", hash_attention, 0x3fd0d887c442ab54},
     {"attention_int8", hash_attention_int8, 0x02ad8a8045a31fc6},
     {"attention_int4", hash_attention_int4, 0x3c14653ccf380b5f},

@@ -31,6 +31,7 @@ VARIANTS = [
     *(("native", head, "float32") for head in ("bf16", "int8", "int6", "int4", "float32")),
     ("native", "two-step", "int8"),
     ("native", "two-step", "int4"),
+    ("native", "two-step-int6", "float32"),
     ("native", "two-step-int4", "float16"),
     ("stock", "bf16", "float16"),
     ("stock", "float32", "float32"),

@@ -1,4 +1,4 @@
-"""Heads of 4 and 6 bits: how tables are rounded, and what the statistical head promises.
+"""Heads of 4 and 6 bits: how tables are rounded, and what the heads of two steps promise.
 
 Which rows a head of two steps reads is the same in the library, the function body, torch and NumPy,
 as in test_two_step.py.
@@ -7,7 +7,7 @@ as in test_two_step.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,13 @@ from bitnet_onnx.errors import CheckpointError, ConfigError
 from bitnet_onnx.exporter.export import export
 from bitnet_onnx.runtime.session import Session
 from bitnet_onnx.verification.compare import verify
-from bitnet_onnx.weights.levels import code_bytes, integer_rows, level_rows, row_deviations
+from bitnet_onnx.weights.levels import (
+    code_bytes,
+    integer_rows,
+    level_bounds,
+    level_rows,
+    row_deviations,
+)
 from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import checkpoints
 from tests.support.artifacts import initializers
@@ -36,17 +42,20 @@ from tests.support.nodes.one_node import (
     model,
     on_every_kernel,
     run,
-    two_step_int4,
-    two_step_int4_choice,
+    two_step_levels,
+    two_step_levels_choice,
 )
 from tests.support.nodes.two_steps import check_choice, check_largest, random_table
 from tests.support.questions import answers, compared
 from tests.support.sessions import scores
 
-OP = "TwoStepInt4MatMul"
+OPS = {4: "TwoStepInt4MatMul", 6: "TwoStepInt6MatMul"}
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 IDS = [17, 3, 88, 40, 5]
-HEADS = ("int4", "int6", "two-step-int4")
+TWO_STEPS = ("two-step-int4", "two-step-int6")
+HEADS = ("int4", "int6", *TWO_STEPS)
+
+both = pytest.mark.parametrize("bits", OPS)
 
 
 # -------------------------------------------------------------------------------- the rounding
@@ -112,52 +121,112 @@ def test_deviations_hold_for_independent_tokens_and_are_not_loose() -> None:
 def check(x: np.ndarray, made: dict[str, np.ndarray]) -> np.ndarray:
     """All four choose the same rows; the largest are exact where the bounds hold."""
     copy = {"W": made["codes"], "levels": made["levels"], "scale": made["scale"]}
-    rough = run("Int4MatMul", x, copy, library=True)
-    choice = two_step_int4_choice(x, made)
-    check_choice(OP, x, made, rough, choice, ops.two_step_int4_matmul)
+    bits = made["codes"].shape[1] // made["levels"].shape[1] // 4
+    rough = run(f"Int{bits}MatMul", x, copy, library=True)
+    choice = two_step_levels_choice(x, made)
+    in_torch = ops.two_step_int4_matmul if bits == 4 else ops.two_step_int6_matmul
+    check_choice(OPS[bits], x, made, rough, choice, in_torch)
     return choice
 
 
-@settings(max_examples=15)
+@both
+@settings(max_examples=10)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.sampled_from([1, 64, 127, 128, 129, 200, 1000]),
-    features=st.sampled_from([64, 300, 513]),
+    features=st.sampled_from([64, 300, 513]),  # of few, an error is far from normal
     spread=st.sampled_from([0.0, 0.3, 3.0]),
     size=st.sampled_from([1e-30, 1e-6, 1.0, 1e6, 1e17, 1e25]),
     outliers=st.booleans(),
 )
 def test_the_largest_are_those_of_the_bf16_head(
-    seed: int, rows: int, features: int, spread: float, size: float, outliers: bool
+    bits: int, seed: int, rows: int, features: int, spread: float, size: float, outliers: bool
 ) -> None:
     x = np.random.default_rng(seed + 1).standard_normal((3, features)) * size
     if outliers:
         x[:, ::37] *= 20
-    check(x.astype(np.float32), two_step_int4(random_table(seed, rows, features, spread)))
+    check(x.astype(np.float32), two_step_levels(random_table(seed, rows, features, spread), bits))
 
 
-def test_few_rows_are_read_of_a_large_table() -> None:
-    made, x = two_step_int4(random_table(0, 20_000, 256, 0)), np.random.default_rng(1)
+@settings(max_examples=15)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.sampled_from([1, 64, 129, 1000]),
+    features=st.sampled_from([1, 3, 9, 10, 300]),
+    spread=st.sampled_from([0.0, 3.0]),
+    size=st.sampled_from([1e-30, 1e-6, 1.0, 1e17, 1e25]),
+    large=st.integers(0, 4),
+)
+def test_the_promise_is_kept_whatever_the_token(
+    seed: int, rows: int, features: int, spread: float, size: float, large: int
+) -> None:
+    """Also along rows and along errors of the copy, and with few elements that hold the norm."""
+    table, random = random_table(seed, rows, features, spread), np.random.default_rng(seed + 1)
+    made = two_step_levels(table, 6)
+    error = (
+        table.astype(np.float64)
+        - level_weights(made["codes"], made["levels"], features)
+        * made["scale"].astype(np.float64)[:, None]
+    )
+    x = random.standard_normal((4, features))
+    x[1], x[2] = table[0].astype(np.float64), error[rows // 2] * 1e3
+    x[3] = np.sign(error[-1]) * np.abs(error[-1]).max() * 1e3
+    x[:, random.integers(0, features, large)] *= 300
+    check((x * size).clip(-1e30, 1e30).astype(np.float32), made)
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-7, 1.0, 1e13])
+@pytest.mark.parametrize("features", [1, 9, 17, 300, 2560])
+def test_the_proven_bound_holds_and_is_not_loose(scale: float, features: int) -> None:
+    """Against sums in extended precision; tokens along the error of a row come close to it."""
+    random = torch.Generator().manual_seed(features)
+    weight = (torch.randn(200, features, generator=random) * scale).to(torch.bfloat16)
+    rows = level_rows(weight, 6)
+    bound = level_bounds(weight, rows)
+    integers = integer_rows(rows, features).double()
+    error = weight.double() - integers * rows.scale.double().unsqueeze(1)
+    along = error[:40].float() / error[:40].abs().amax(1, keepdim=True).clamp(min=1e-45)
+    peaked = torch.randn(20, features, generator=random)
+    peaked[:, :: max(1, features // 9)] *= 100
+    tokens = torch.cat([peaked, along, along.sign(), torch.eye(features)[:9]])
+    for size in (1e-20, 1e-5, 1.0, 1e17):
+        x = tokens * size
+        room = bound.double() * ops.split_slack(x).double()
+        exact = x.numpy().astype(np.longdouble) @ weight.double().numpy().astype(np.longdouble).T
+        found, other = ops.level_matmul(x, *rows), ops.bf16_matmul(x, weight)
+        assert (np.abs(found.numpy() - exact) <= room.numpy()).all()
+        assert ((found.double() - other.double()).abs() <= room).all()
+        if features == 2560 and scale == size == 1.0:
+            assert ((found.double() - other.double()).abs() / room).max() > 0.8
+            plain = bound.double() * ops.scan_slack(x).double()
+            assert (room[:20] < 0.95 * plain[:20]).all()
+
+
+@both
+def test_few_rows_are_read_of_a_large_table(bits: int) -> None:
+    made, x = two_step_levels(random_table(0, 20_000, 256, 0), bits), np.random.default_rng(1)
     rows = x.standard_normal((4, 256)).astype(np.float32)
     counts = check(rows, made).sum(1)
     assert (counts < 1500).all(), counts
     assert (counts >= 128).all()
     counters = native.Counters()
-    run(OP, rows[:1], made, library=True, threads=2, counters=counters)
+    run(OPS[bits], rows[:1], made, library=True, threads=2, counters=counters)
     assert counters.skipped().head == (20_000 - counts[0]) * 256 * 2
 
 
+@both
 @pytest.mark.parametrize("times", [2, 64, 129, 500])
-def test_equal_rows_are_chosen_together(times: int) -> None:
+def test_equal_rows_are_chosen_together(bits: int, times: int) -> None:
     table = np.repeat(random_table(3, -(-500 // times), 70, 0), times, axis=0)
     x = np.random.default_rng(4).standard_normal((3, 70)).astype(np.float32)
-    choice = check(x, two_step_int4(table))
+    choice = check(x, two_step_levels(table, bits))
     for start in range(0, len(table), times):
         assert (choice[:, start] == choice[:, start : start + times].T).all()
 
 
-def test_zeros_and_bounds_beyond_all() -> None:
-    made = two_step_int4(random_table(6, 300, 40, 0))
+@both
+def test_zeros_and_bounds_beyond_all(bits: int) -> None:
+    made = two_step_levels(random_table(6, 300, 40, 0), bits)
     x = np.random.default_rng(7).standard_normal((2, 40)).astype(np.float32)
     assert check(np.zeros((1, 40), np.float32), made).all()
     for wide in (3e38, np.inf):
@@ -166,9 +235,9 @@ def test_zeros_and_bounds_beyond_all() -> None:
 
 
 def test_every_kernel_chooses_and_computes_the_same(tmp_path: Path) -> None:
-    for case, spread in enumerate((0.0, 0.5)):
-        made = two_step_int4(random_table(case, 3000, 130, spread))
-        (tmp_path / f"{case}.onnx").write_bytes(model(OP, made, {"X": TensorProto.FLOAT}))
+    for case, (bits, spread) in enumerate(product(OPS, (0.0, 0.5))):
+        made = two_step_levels(random_table(case, 3000, 130, spread), bits)
+        (tmp_path / f"{case}.onnx").write_bytes(model(OPS[bits], made, {"X": TensorProto.FLOAT}))
         x = np.random.default_rng(case).standard_normal((7, 130)).astype(np.float32)
         x[3, 5] = np.nan
         np.save(tmp_path / f"{case}.npy", x)
@@ -209,11 +278,12 @@ def test_what_is_stored(folders: Folders, head: str) -> None:
     name = EMBEDDING if tied else HEAD
     table, prefix = source.tensor(name), name.removesuffix(".weight")
     assert stored[EMBEDDING].data_type == TensorProto.BFLOAT16
-    assert (HEAD in stored) == (not tied and head == "two-step-int4")
-    rows = level_rows(table, 6 if head == "int6" else 4)
+    assert (HEAD in stored) == (not tied and head in TWO_STEPS)
+    rows = level_rows(table, 6 if head.endswith("int6") else 4)
     expected: dict[str, torch.Tensor] = rows._asdict()
-    if head == "two-step-int4":
-        expected["bound"] = row_deviations(table, rows)
+    if head in TWO_STEPS:
+        bounds = level_bounds if head.endswith("int6") else row_deviations
+        expected["bound"] = bounds(table, rows)
     for part, wanted in expected.items():
         tensor = stored[f"{prefix}.{part}"]
         kind = wanted.numpy().dtype
@@ -236,8 +306,9 @@ def test_the_bodies_give_the_logits_of_the_library(folders: Folders, head: str) 
     np.testing.assert_array_equal(scores(one, IDS), scores(other, IDS))
 
 
-def test_the_largest_logits_are_those_of_the_bf16_artifact(folders: Folders) -> None:
-    found = scores(Session(folders("two-step-int4")[1]), IDS)
+@pytest.mark.parametrize("head", TWO_STEPS)
+def test_the_largest_logits_are_those_of_the_bf16_artifact(folders: Folders, head: str) -> None:
+    found = scores(Session(folders(head)[1]), IDS)
     exact = scores(Session(folders("bf16")[1]), IDS)
     check_largest(found, exact)
     assert (found != exact).any()
@@ -246,18 +317,20 @@ def test_the_largest_logits_are_those_of_the_bf16_artifact(folders: Folders) -> 
 def test_verify_says_what_is_compared(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--prompt-ids", "17,3", "--max-new-tokens", "2"]
     said = {"int4": "rounded to int4", "int6": "rounded to int6"}
+    said["two-step-int6"] = "beyond the scan's proven bound"
     for head in HEADS:
         assert main(["verify", *map(str, folders(head)), *options]) == 0
         assert said.get(head, "beyond the scan's statistical bound") in capsys.readouterr().err
 
 
-def test_a_table_without_bounds_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", TWO_STEPS)
+def test_a_table_without_bounds_is_refused(tmp_path: Path, head: str) -> None:
     fields = checkpoints.config_fields(layers=1)
     made = checkpoints.tensors(fields)
     made[EMBEDDING][3, 5] = 1e14
     checkpoints.write(tmp_path / "c", fields, made)
-    with pytest.raises(CheckpointError, match="or more, expected less for --head two-step-int4"):
-        export(tmp_path / "c", tmp_path / "out", head="two-step-int4", allow_degenerate=True)
+    with pytest.raises(CheckpointError, match=f"or more, expected less for --head {head}"):
+        export(tmp_path / "c", tmp_path / "out", head=head, allow_degenerate=True)
     assert not (tmp_path / "out").exists()
     export(tmp_path / "c", tmp_path / "out", head="int4", allow_degenerate=True)
 
@@ -270,10 +343,11 @@ def test_stock_operators_have_no_such_head(
         export(demo_checkpoint, tmp_path / "a", target="stock", head=head)
 
 
+@pytest.mark.parametrize("head", TWO_STEPS)
 def test_the_bundled_model_gives_the_same_ids(
-    demo_checkpoint: Path, demo_artifact: Path, tmp_path: Path
+    demo_checkpoint: Path, demo_artifact: Path, tmp_path: Path, head: str
 ) -> None:
-    folder = export(demo_checkpoint, tmp_path / "two-step-int4", head="two-step-int4")
+    folder = export(demo_checkpoint, tmp_path / head, head=head)
     questions = list(islice(compared(), 0, None, 3))
     expected = answers(Session(demo_artifact), demo_artifact, questions)
     assert answers(Session(folder), folder, questions) == expected

@@ -66,6 +66,7 @@ def in_torch(op: str, x: np.ndarray, made: dict[str, np.ndarray]) -> np.ndarray:
         "TwoStepMatMul": ops.two_step_matmul,
         "Int6MatMul": ops.level_matmul,
         "Int4MatMul": ops.level_matmul,
+        "TwoStepInt6MatMul": ops.two_step_int6_matmul,
         "TwoStepInt4MatMul": ops.two_step_int4_matmul,
     }[op]
     tensors = []

@@ -50,7 +50,8 @@ def lying(folder: Path, copy: Path, **fields: Any) -> Path:
         *[("vocab_size", value) for value in (1, 95, 97, 2**31 - 1)],
         *[("kv_cache", value) for value in ("float16", "int8", "int4")],
         *[("context_length", value) for value in (1, 63, 65, 2**31 - 1)],
-        *[("head", value) for value in ("float32", "int6", "int4", "two-step", "two-step-int4")],
+        *[("head", value) for value in ("float32", "int6", "int4")],
+        *[("head", value) for value in ("two-step", "two-step-int6", "two-step-int4")],
         ("target", "stock"),
     ],
 )
@@ -70,6 +71,7 @@ def test_a_size_that_is_not_the_graphs_is_named(
     ("target", "head", "lies"),
     [
         ("native", "two-step-int4", {"head": "bf16"}),
+        ("native", "two-step-int6", {"head": "two-step-int4"}),
         ("native", "float32", {"head": "bf16"}),
         ("native", "int6", {"head": "int4"}),
         ("stock", "bf16", {"head": "float32"}),

@@ -19,6 +19,9 @@ constexpr size_t kTasks = 64;  // tasks that read rows of w: many, as these may 
 // room for x, padded.
 float slack_of(const Kernels& kernels, const float* x, size_t k, int16_t* q);
 
+// The same for level_bounds in levels.py: few large elements of x count less.
+float split_slack_of(const Kernels& kernels, const float* x, size_t k, int16_t* q);
+
 // Scratch of the second step: x in float64 and q, each padded, and the heaps of `largest`.
 struct SecondStep {
   double* x;

@@ -1,4 +1,5 @@
-// TwoStepInt4MatMul against all of Bf16MatMul: what is exact while the bounds hold, what is read.
+// TwoStepInt4MatMul and TwoStepInt6MatMul against all of Bf16MatMul: what is exact while the bounds
+// hold, what is read.
 #include "operators/bf16_matmul/bf16_matmul.h"
 #include "operators/int4_matmul/int4_matmul.h"
 #include "operators/two_step_matmul/two_step_int4_matmul.h"
@@ -10,11 +11,12 @@ using namespace bitnet;
 
 namespace {
 
-// A table and its copy of 4 bits, with bounds that always hold: Cauchy-Schwarz, in float64.
+// A table and its copy, with bounds that always hold, in float64: Cauchy-Schwarz for 4 bits, and
+// level_bounds of levels.py for 6.
 struct Table {
   template <typename Row>
-  Table(size_t n, size_t k, const Row& row)
-      : n(n), k(k), w(2 * n * k), scan(4, n, k), scale(n), bound(n) {
+  Table(int bits, size_t n, size_t k, const Row& row)
+      : n(n), k(k), zero(1 << (bits - 1)), w(2 * n * k), scan(bits, n, k), scale(n), bound(n) {
     Guarded<float> values(k);
     for (size_t r = 0; r < n; r++) {
       float most = 1e-5f;
@@ -25,26 +27,43 @@ struct Table {
         memcpy(reinterpret_cast<char*>(&values[i]) + 2, w.data + 2 * (r * k + i), 2);
         most = fmaxf(most, fabsf(values[i]));
       }
-      scale[r] = most / 700;  // all levels are 100, and codes go from 1 to 15
+      // All levels are 100, and codes go from 1 on.
+      scale[r] = most / static_cast<float>(100 * (zero - 1));
       round(r, values);
     }
   }
   void round(size_t r, Guarded<float>& values) {
     memset(scan.codes.data + r * scan.row_bytes(), 0, scan.row_bytes());
     memset(scan.levels.data + r * scan.blocks * 8, 100, scan.blocks * 8);
-    double size = 0, error = 0;
+    double size = 0, error = 0, largest = 0, squares = 0;
     for (size_t i = 0; i < k; i++) {
-      const int code = 8 + static_cast<int>(nearbyintf(values[i] / (100 * scale[r])));
-      uint8_t* byte = scan.codes.data + r * scan.row_bytes() + i / 128 * 64 + i % 64;
-      *byte = static_cast<uint8_t>(*byte | code << (i / 64 % 2 * 4));
-      const double miss = values[i] - 100.0 * (code - 8) * static_cast<double>(scale[r]);
+      const int code = zero + static_cast<int>(nearbyintf(values[i] / (100 * scale[r])));
+      put(r, i, code);
+      const double miss = values[i] - 100.0 * (code - zero) * static_cast<double>(scale[r]);
       size += fabs(static_cast<double>(values[i]));
+      squares += static_cast<double>(values[i]) * values[i];
       error += miss * miss;
+      largest = fmax(largest, fabs(miss));
     }
-    bound[r] = static_cast<float>((sqrt(error) + size / 62000) * (1 + 0x1p-20) + 0x1p-126);
+    double most = sqrt(error);
+    if (scan.bits == 6) {
+      const double root = sqrt(static_cast<double>(k)), part = fmin(1, 3 / root);
+      most = fmax(most, largest / part) + 0x1p-20 * root * (sqrt(squares) + sqrt(error));
+    }
+    bound[r] = static_cast<float>((most + size / 62000) * (1 + 0x1p-20) + 0x1p-126);
+  }
+  void put(size_t r, size_t i, int code) {
+    uint8_t* block = scan.codes.data + r * scan.row_bytes() + i / 256 * 32 * size_t(scan.bits);
+    const size_t lane = i % 64, half = i % 256 / 128, quarter = i % 256 / 64;
+    const auto add = [&](size_t byte, int part) {
+      block[byte] = static_cast<uint8_t>(block[byte] | part);
+    };
+    add(half * 64 + lane, (code & 15) << (quarter % 2 * 4));
+    if (scan.bits == 6) add(128 + lane, (code >> 4) << (quarter * 2));
   }
 
   size_t n, k;
+  int zero;
   Guarded<uint8_t> w;
   Int4Rows scan;
   Guarded<float> scale, bound;
@@ -56,7 +75,8 @@ uint64_t run(const Kernels& kernels, const Table& t, size_t m, const float* x, c
   Guarded<uint8_t> scratch(two_step_int4_matmul_scratch(m, t.k) / 64 * 64 + 64);
   Count skipped(0);
   two_step_int4_matmul(kernels,
-                       {.m = m,
+                       {.bits = t.scan.bits,
+                        .m = m,
                         .k = t.k,
                         .n = t.n,
                         .x = x,
@@ -87,7 +107,7 @@ uint64_t check(const char* what, const Table& t, size_t m, const float* x) {
   const uint64_t rescored = run(*list[0], t, m, x, kBackwards, first.data);
   for (size_t i = 0; i < kernels; i++) {
     for (const Pool& pool : pools()) {
-      CASE("%s, %s, m %zu k %zu n %zu", what, list[i]->name, m, t.k, t.n);
+      CASE("%s, %d bits, %s, m %zu k %zu n %zu", what, t.scan.bits, list[i]->name, m, t.k, t.n);
       CHECK(run(*list[i], t, m, x, pool, other.data) == rescored);
       CHECK(memcmp(other.data, first.data, m * t.n * sizeof(float)) == 0);
     }
@@ -106,15 +126,13 @@ void random_x(Guarded<float>* x, Random* random) {
   for (size_t i = 0; i < x->size(); i++) (*x)[i] = random->real() * 3;
 }
 
-}  // namespace
-
-TEST(two_step_matmul, int4_random) {
+void check_random(int bits) {
   const size_t shapes[][3] = {{0, 5, 5},     {2, 7, 0},    {1, 1, 1},
                               {3, 33, 127},  {2, 16, 128}, {2, 257, 129},
                               {1, 640, 900}, {5, 64, 200}, {2, 2560, 999}};
   for (const auto& s : shapes) {
     Random random = {s[0] + s[1] + s[2]};
-    const Table t(s[2], s[1], [&](size_t, size_t) { return random.real(); });
+    const Table t(bits, s[2], s[1], [&](size_t, size_t) { return random.real(); });
     Guarded<float> x(s[0] * s[1]);
     random_x(&x, &random);
     const uint64_t rescored = check("random, seed m + k + n", t, s[0], x.data);
@@ -122,10 +140,10 @@ TEST(two_step_matmul, int4_random) {
   }
 }
 
-TEST(two_step_matmul, int4_bounds) {
+void check_bounds(int bits) {
   Random random = {7};
   const size_t n = 900, k = 300;
-  Table t(n, k, [&](size_t, size_t) { return random.real(); });
+  Table t(bits, n, k, [&](size_t, size_t) { return random.real(); });
   Guarded<float> x(k);
   random_x(&x, &random);
   for (size_t r = 0; r < n; r++) t.bound[r] /= 12;
@@ -137,15 +155,15 @@ TEST(two_step_matmul, int4_bounds) {
   CHECK(run(*find_kernels(nullptr), t, 1, x.data, kThreads, y.data) >= kFirst);
   for (size_t i = 0; i < k; i++) x[i] = 0;
   CHECK(check("no x", t, 1, x.data) == n);
-  const Table equal(n, k, [&](size_t, size_t i) { return static_cast<float>(i % 9) - 3; });
+  const Table equal(bits, n, k, [&](size_t, size_t i) { return static_cast<float>(i % 9) - 3; });
   random_x(&x, &random);
   CHECK(check("equal rows", equal, 1, x.data) == n);
 }
 
-TEST(two_step_matmul, int4_not_finite) {
+void check_not_finite(int bits) {
   Random random = {9};
   const size_t n = 200, k = 40;
-  const Table t(n, k, [&](size_t, size_t) { return random.real(); });
+  const Table t(bits, n, k, [&](size_t, size_t) { return random.real(); });
   const Kernels** list;
   const size_t kernels = tested_kernels(&list);
   for (float bad : {NAN, INFINITY, -INFINITY}) {
@@ -161,3 +179,33 @@ TEST(two_step_matmul, int4_not_finite) {
     }
   }
 }
+
+// A few large elements of x and many small ones: fewer rows are read than by the norm of x.
+void check_split() {
+  Random random = {11};
+  const size_t n = 3000, k = 512;
+  Table t(6, n, k, [&](size_t, size_t) { return random.real(); });
+  Guarded<float> x(k);
+  for (size_t i = 0; i < k; i++) x[i] = i % 128 == 5 ? 60 : random.real();
+  const uint64_t split = check("large elements", t, 1, x.data);
+  Guarded<int16_t> q(1024);
+  const Kernels& kernels = *find_kernels(nullptr);
+  const float plain = slack_of(kernels, x.data, k, q.data);
+  const float least = split_slack_of(kernels, x.data, k, q.data);
+  CHECK(least < 0.7f * plain);
+  for (size_t r = 0; r < n; r++) t.bound[r] *= plain / least;
+  CHECK(check("their norm", t, 1, x.data) > split);
+}
+
+}  // namespace
+
+TEST(two_step_matmul, levels_random) {
+  for (int bits : {4, 6}) check_random(bits);
+}
+TEST(two_step_matmul, levels_bounds) {
+  for (int bits : {4, 6}) check_bounds(bits);
+}
+TEST(two_step_matmul, levels_not_finite) {
+  for (int bits : {4, 6}) check_not_finite(bits);
+}
+TEST(two_step_matmul, split) { check_split(); }

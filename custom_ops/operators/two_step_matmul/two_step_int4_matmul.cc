@@ -31,7 +31,7 @@ void two_step_int4_matmul(const Kernels& kernels, const TwoStepInt4MatMul& op, v
                           const Pool& pool) {
   if (op.n == 0) return;
   int4_matmul(kernels,
-              {.bits = 4,
+              {.bits = op.bits,
                .m = op.m,
                .k = op.k,
                .n = op.n,
@@ -44,7 +44,7 @@ void two_step_int4_matmul(const Kernels& kernels, const TwoStepInt4MatMul& op, v
   const SecondStep step = second_step_of(scratch, op.k);
   for (size_t i = 0; i < op.m; i++) {
     const float* x = op.x + i * op.k;
-    const float slack = slack_of(kernels, x, op.k, step.q);
+    const float slack = (op.bits == 4 ? slack_of : split_slack_of)(kernels, x, op.k, step.q);
     if (slack != slack) continue;
     kernels.widen_bf16(x, op.k, padded(op.k, kPadBf16), step.x);
     second_step(kernels, op, step.x, slack, op.y + i * op.n, step.heaps, pool);

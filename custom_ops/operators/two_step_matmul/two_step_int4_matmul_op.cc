@@ -1,6 +1,7 @@
 // TwoStepInt4MatMul(X float32 [..., K], W bfloat16 [N, K], codes, levels and scale as of
 // Int4MatMul,
 //                   bound float32 [N]) -> Y float32 [..., N]
+// TwoStepInt6MatMul: the same with codes, levels and scale as of Int6MatMul
 #include "onnxruntime/int4_inputs.h"
 #include "operators/two_step_matmul/two_step_int4_matmul.h"
 
@@ -13,12 +14,13 @@ OrtStatus* compute(Call* call) {
   Rows rows;
   Tensor w, bound;
   Int4MatMul scan = {};
-  scan.bits = 4;
+  scan.bits = call->spec == &kTwoStepInt4MatMul ? 4 : 6;
   if (OrtStatus* s = inputs_x_plain(*call, &rows, &w)) return s;
   if (OrtStatus* s = int4_inputs(*call, kCodes, rows, w.dims[0], &scan)) return s;
   if (OrtStatus* s = input_vector(*call, kBound, w.dims[0], &bound)) return s;
   if (OrtStatus* s = output_rows(*call, 0, rows.x, w.dims[0], &scan.y)) return s;
   const TwoStepInt4MatMul op = {
+      .bits = scan.bits,
       .m = scan.m,
       .k = scan.k,
       .n = scan.n,
@@ -40,6 +42,11 @@ constexpr InputSpec kInputs[] = {{"X", kFloat32},   {"W", kBfloat16},    {"codes
                                  {"levels", kInt8}, {"scale", kFloat32}, {"bound", kFloat32}};
 
 const OpSpec kTwoStepInt4MatMul = {.name = "TwoStepInt4MatMul",
+                                   .inputs = kInputs,
+                                   .outputs = kY,
+                                   .compute = compute,
+                                   .infer = infer_x_w};
+const OpSpec kTwoStepInt6MatMul = {.name = "TwoStepInt6MatMul",
                                    .inputs = kInputs,
                                    .outputs = kY,
                                    .compute = compute,

@@ -69,6 +69,7 @@ const char* const kWords[] = {
     "\"size\"",
     "\"float16\"",
     "\"int8\"",
+    "\"two-step-int6\"",
     "\"two-step-int4\"",
     "\"stock\"",
     // generation_config.json

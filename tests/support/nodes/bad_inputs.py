@@ -56,6 +56,7 @@ def bad_cases() -> dict[str, tuple[str, dict[str, np.ndarray], str]]:
         "int4 codes": (i4, {"X": x, "W": i8, "levels": l8, "scale": s3}, "tensor(int8)"),
         "two codes": (two4, {"X": x, "W": bf, **scan, "codes": w}, "codes has 2 dimensions and"),
         "two levels": (two4, {"X": x, "W": bf, **scan, "levels": l8[:, :7]}, "21 elements, exp"),
+        "two codes of 6": ("TwoStepInt6MatMul", {"X": x, "W": bf, **scan}, "expected [3, 192]"),
         "two int4 columns": (two4, {"X": x[:, :9], "W": bf, **scan}, "W has 70 columns"),
         "two int4 bounds": (two4, {"X": x, "W": bf, **scan, "bound": s}, "bound has 1 dim"),
         "float64 x": (t, {"X": x.astype(np.float64), "W": w, "scale": s}, "tensor(double)"),

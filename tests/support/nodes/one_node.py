@@ -21,18 +21,19 @@ from onnx import FunctionProto, TensorProto, helper, numpy_helper
 
 from bitnet_onnx import native
 from bitnet_onnx import operators as ops
-from bitnet_onnx.weights.levels import level_rows, row_deviations
+from bitnet_onnx.weights.levels import level_bounds, level_rows, row_deviations
 from bitnet_onnx.weights.ternary import int8_rows, row_bounds
 from tests.support.paths import ROOT
 
 GROUPED = ("TernaryGroupMatMul", "TernaryFloatMatMul")  # a scale for each 128 weights along K
 LEVELS = {"Int6MatMul": 6, "Int4MatMul": 4}  # bits of a weight
 SUMS = ("TernaryMatMul", "Bf16MatMul", "Int8MatMul", *GROUPED)
-OPS = (*SUMS, "TwoStepMatMul", *LEVELS, "TwoStepInt4MatMul")
+LEVEL_HEADS = {"TwoStepInt6MatMul": 6, "TwoStepInt4MatMul": 4}
+OPS = (*SUMS, "TwoStepMatMul", *LEVELS, *LEVEL_HEADS)
 INPUTS = {
     "Bf16MatMul": ["X", "W"],
     "TwoStepMatMul": ["X", "W", "scan", "scale", "bound"],
-    "TwoStepInt4MatMul": ["X", "W", "codes", "levels", "scale", "bound"],
+    **{op: ["X", "W", "codes", "levels", "scale", "bound"] for op in LEVEL_HEADS},
     **{op: ["X", "W", "levels", "scale"] for op in LEVELS},
     "RMSNorm": ["X", "weight", "epsilon"],
     "AddRMSNorm": ["X", "residual", "weight", "epsilon"],
@@ -124,10 +125,11 @@ def run(
 def constants(op: str, rows: int, features: int, seed: int) -> dict[str, np.ndarray]:
     """Random weights of an operator; the ternary ones packed, their padding with code 1."""
     random = np.random.default_rng(seed)
-    if op in ("Bf16MatMul", "TwoStepMatMul", "TwoStepInt4MatMul"):
+    if op in ("Bf16MatMul", "TwoStepMatMul", *LEVEL_HEADS):
         table = random.standard_normal((rows, features)).astype(ml_dtypes.bfloat16)
-        with_copy = {"TwoStepMatMul": two_step, "TwoStepInt4MatMul": two_step_int4}
-        return with_copy[op](table) if op in with_copy else {"W": table}
+        if op in LEVEL_HEADS:
+            return two_step_levels(table, LEVEL_HEADS[op])
+        return two_step(table) if op == "TwoStepMatMul" else {"W": table}
     if op in LEVELS:
         blocks = -(-features // 256)
         sizes = {"W": 32 * LEVELS[op] * blocks, "levels": 8 * blocks}
@@ -155,12 +157,13 @@ def two_step(table: np.ndarray) -> dict[str, np.ndarray]:
     return {"W": table, "scan": scan.numpy(), "scale": scale.numpy(), "bound": bound.numpy()}
 
 
-def two_step_int4(table: np.ndarray) -> dict[str, np.ndarray]:
-    """The same with a copy of 4 bits a weight."""
+def two_step_levels(table: np.ndarray, bits: int) -> dict[str, np.ndarray]:
+    """The same with a copy of 4 or 6 bits a weight."""
     weight = torch.from_numpy(table.view(np.uint16)).view(torch.bfloat16)
-    rows = level_rows(weight, 4)
+    rows = level_rows(weight, bits)
     made = {name: values.numpy() for name, values in rows._asdict().items()}
-    return {"W": table, **made, "bound": row_deviations(weight, rows).numpy()}
+    bounds = row_deviations if bits == 4 else level_bounds
+    return {"W": table, **made, "bound": bounds(weight, rows).numpy()}
 
 
 def level_weights(codes: np.ndarray, levels: np.ndarray, features: int) -> np.ndarray:
@@ -283,18 +286,33 @@ def two_step_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray
     return ~(rough + room < least)
 
 
-def two_step_int4_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which results of TwoStepInt4MatMul are those of Bf16MatMul, where x is finite."""
+def _split_slack(x: np.ndarray) -> np.ndarray:
+    """The same for proven bounds of 6 bits: integers are large from some power of two on."""
+    quantized, act_scale, _ = _quantize(x, 32512, -32512)
+    inverse, size = np.float32(1) / act_scale, np.abs(quantized)
+    part, norms = min(1.0, 3 / np.sqrt(np.float64(x.shape[-1]))), []
+    for bits in range(17):
+        large = size >= 1 << bits
+        square = (np.where(large, 0, size) ** 2).sum(-1, keepdims=True)
+        norms.append(part * np.where(large, size, 0).sum(-1, keepdims=True) + np.sqrt(square))
+    norm = np.maximum(np.min(norms, axis=0), 32512.0)
+    slack = (norm * inverse.astype(np.float64)).astype(np.float32)
+    return np.where(inverse < np.float32(2.0**48), slack, np.float32(np.inf))
+
+
+def two_step_levels_choice(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Which results of a head of 4 or 6 bits are those of Bf16MatMul, where x is finite."""
+    slack = _slack if made["codes"].shape[1] == 16 * made["levels"].shape[1] else _split_slack
     rough, exact = _levels(x, {**made, "W": made["codes"]}), _bf16(x, made)
     first = rough >= np.sort(rough)[..., -128:][..., :1]
     least = np.sort(np.where(first, exact, -np.inf))[..., -64:][..., :1]
     with np.errstate(over="ignore"):
-        return first | ~(rough + made["bound"] * _slack(x) < least)
+        return first | ~(rough + made["bound"] * slack(x) < least)
 
 
-def _two_step_int4(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
+def _two_step_levels(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
     rough = _levels(x, {**made, "W": made["codes"]})
-    return np.where(two_step_int4_choice(x, made) & ~np.isnan(rough), _bf16(x, made), rough)
+    return np.where(two_step_levels_choice(x, made) & ~np.isnan(rough), _bf16(x, made), rough)
 
 
 def _two_step(x: np.ndarray, made: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -310,7 +328,7 @@ _FORMULAS = {
     "Bf16MatMul": _bf16,
     "TwoStepMatMul": _two_step,
     **dict.fromkeys(LEVELS, _levels),
-    "TwoStepInt4MatMul": _two_step_int4,
+    **dict.fromkeys(LEVEL_HEADS, _two_step_levels),
 }
 
 

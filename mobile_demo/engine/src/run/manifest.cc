@@ -26,7 +26,7 @@ constexpr Choice kChoices[] = {
     {"task", {"text-generation"}, nullptr},
     {"target", {"native", "stock"}, &Manifest::target},
     {"head",
-     {"bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"},
+     {"bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int6", "two-step-int4"},
      &Manifest::head},
     {"kv_cache", {"float32", "float16", "int8", "int4"}, &Manifest::kv_cache},
     {"linears", {"ternary", "bf16", "float32", "int8"}, nullptr},

@@ -11,9 +11,13 @@ struct Head {
   const char* operator_name;
   const char* name;
 };
-constexpr Head kHeads[] = {{"Bf16MatMul", "bf16"},        {"Int8MatMul", "int8"},
-                           {"Int6MatMul", "int6"},        {"Int4MatMul", "int4"},
-                           {"TwoStepMatMul", "two-step"}, {"TwoStepInt4MatMul", "two-step-int4"}};
+constexpr Head kHeads[] = {{"Bf16MatMul", "bf16"},
+                           {"Int8MatMul", "int8"},
+                           {"Int6MatMul", "int6"},
+                           {"Int4MatMul", "int4"},
+                           {"TwoStepMatMul", "two-step"},
+                           {"TwoStepInt6MatMul", "two-step-int6"},
+                           {"TwoStepInt4MatMul", "two-step-int4"}};
 
 // ONNX's types of a stock head's table.
 const char* head_of(uint64_t type) {

@@ -12,7 +12,7 @@ const KNOWN = {
   operator_domain_version: [1],
   task: ["text-generation"],
   target: ["native", "stock"],
-  head: ["bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int4"],
+  head: ["bf16", "int8", "int6", "int4", "float32", "two-step", "two-step-int6", "two-step-int4"],
   kv_cache: ["float32", "float16", "int8", "int4"],
   linears: ["ternary", "bf16", "float32", "int8"],
 } as const;
