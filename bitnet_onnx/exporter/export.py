@@ -73,7 +73,8 @@ def export(
     default is float32 for tables that it does not hold. ``int8`` rounds each row to 8 bits.
     ``float32`` is for tables that bfloat16 does not hold. ``two-step`` adds to bf16 a scan of
     int8 rows that finds the rows to read: the same 64 largest logits from fewer bytes.
-    ``two-step-int4`` scans 4 bits a weight, and its bound is statistical. ``int6`` and ``int4``
+    ``two-step-int6`` scans 6 bits a weight: fewer bytes, more arithmetic for several rows.
+    ``two-step-int4`` scans 4 bits, and its bound is statistical. ``int6`` and ``int4``
     round the head to so few bits a weight, and leave a tied embedding as it is.
     linears: for networks with float linears, or with float activations and code times scale, which
     are then float linears, too. ``bf16`` and ``float32`` hold their weights; the default is bf16
