@@ -6,7 +6,8 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 8192;
+// Bytes that are fetched ahead by one activation row, into the second cache, and by several.
+static constexpr size_t kFar = 12288, kAhead = 8192;
 
 // Weights 64 t to 64 t + 63 of a block, t < 4.
 template <int Bits>
@@ -29,7 +30,13 @@ static void row_sums(size_t blocks, const SplitBlock* x, const uint8_t* codes, c
   __m512i acc[M];
   UNROLL for (int m = 0; m < M; m++) acc[m] = _mm512_setzero_si512();
   for (size_t b = 0; b < blocks; b++, codes += 32 * Bits, levels += kLevels) {
-    UNROLL for (int line = 0; line < Bits / 2; line++) PREFETCH(codes + 64 * line + kAhead);
+    UNROLL for (int line = 0; line < Bits / 2; line++) {
+      if (M == 1) {
+        PREFETCH_FAR(codes + 64 * line + kFar);
+      } else {
+        PREFETCH(codes + 64 * line + kAhead);
+      }
+    }
     __m512i code[4];
     UNROLL for (int t = 0; t < 4; t++) code[t] = codes_of<Bits>(codes, t);
     // Lanes j and 8 + j have level j.
