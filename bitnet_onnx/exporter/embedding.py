@@ -6,6 +6,7 @@ There is no KV cache: attention gets an empty past. Knows torch and the operator
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -21,6 +22,7 @@ from ..network.pooling import Pooling
 from ..weights.checkpoint.base import Checkpoint
 from .options import HEADS, Options
 from .readers import Readers, rotary_readers
+from .repeated import repeated
 from .trace import tidy, traced
 from .traced import FusedAttend, FusedNorm, Table, packed
 
@@ -56,7 +58,8 @@ class TracedEmbedding(nn.Module):
 
     def __init__(self, config: BitNetConfig, options: Options, pooling: Pooling) -> None:
         super().__init__()
-        self.pooling, self.config = pooling, config
+        self.pooling = pooling
+        self.past = config.num_key_value_heads, 0, config.head_dim
         self.model = EmbeddingBody(config)
         self.model.requires_grad_(False)
         size = (config.vocab_size, config.hidden_size)
@@ -72,13 +75,13 @@ class TracedEmbedding(nn.Module):
             layer.self_attn.attend = FusedAttend(layer.self_attn.attend)
         if pooling.normalize:
             self.unit = FusedNorm(unit_norm(config.hidden_size))
-        self.sliding = (False,) * config.num_hidden_layers
+        self.kinds: Sequence[bool] = (False,) * config.num_hidden_layers
         names = list(FULL)
         if config.gemma is not None:
-            self.sliding = config.gemma.sliding
+            self.kinds = config.gemma.sliding
             names = [
-                *(names if not all(self.sliding) else []),
-                *(LOCAL if any(self.sliding) else []),
+                *(names if not all(self.kinds) else []),
+                *(LOCAL if any(self.kinds) else []),
             ]
         for name in names:
             self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
@@ -88,10 +91,9 @@ class TracedEmbedding(nn.Module):
         ids, counts = compact(input_ids, attention_mask)
         lengths = (counts - 1).clamp(min=0).to(torch.int32)
         total = torch.scalar_tensor(input_ids.shape[1], dtype=torch.int32)
-        heads, width = self.config.num_key_value_heads, self.config.head_dim
+        past = (ids.new_zeros(ids.shape[0], *self.past, dtype=torch.float32),) * 2
         x = self.model.first(self.model.embed_tokens.embed(ids))
-        past = (x.new_zeros(x.shape[0], heads, 0, width),) * 2
-        for layer, slides in zip(self.model.layers, self.sliding, strict=True):
+        for layer, slides in zip(self.model.layers, self.kinds, strict=True):
             names = LOCAL if slides else FULL
             rope = tuple(self.get_buffer(name) for name in names)
             x = layer(x, rope, (lengths, total), past)
@@ -127,7 +129,11 @@ def trace_embedding(config: BitNetConfig, options: Options, pooling: Pooling) ->
         example = tuple(torch.zeros(batch, length, dtype=torch.int64) for _ in INPUTS)
     dim = torch.export.Dim.DYNAMIC
     shapes = {name: {0: dim, 1: dim} for name in INPUTS}
-    model = traced(network, example, shapes, INPUTS, [OUTPUT, ONLY_TOKEN])
+
+    def trace_layers(_: int, bounds: Sequence[str]) -> ir.Model:
+        return traced(network, example, shapes, INPUTS, [OUTPUT, ONLY_TOKEN, *bounds])
+
+    model = repeated(network, trace_layers)
     names: dict[str, list[str | None]] = {
         **{name: ["batch_size", "sequence_length"] for name in INPUTS},
         OUTPUT: ["batch_size", None],

@@ -23,11 +23,13 @@ from ..artifact import OUTPUTS
 from ..model import empty
 from ..network.config import BitNetConfig
 from .options import KV_CACHES, Options
+from .repeated import repeated
 from .traced import TracedBitNet
 
 __all__ = ["KEEP", "STATES", "attach_functions", "quiet", "tidy", "trace", "traced"]
 
 STATES = "hidden_states."  # how the names of these outputs begin
+INPUTS = ("input_ids", "attention_mask")
 KEEP = "logits_to_keep"  # an optional input: the number of last positions, 0 for all
 EXPORTERS = ("torch", "onnxscript", "onnx_ir")  # the loggers of torch's exporter
 IR_VERSION = 11  # with opset 23; ONNX Runtime 1.26 reads it
@@ -43,36 +45,43 @@ def trace(config: BitNetConfig, options: Options) -> ir.Model:
 
 def _trace(config: BitNetConfig, options: Options) -> ir.Model:
     """Return torch's graph, with dynamic batch, sequence and past."""
-    batch, new, past = 2, 3, 5  # none is 1, which torch would take for a constant
-    layers = range(config.num_hidden_layers)
     with torch.device("meta"):
         network = TracedBitNet(config, options).eval()
-        rows = (batch, config.num_key_value_heads, past)
-        caches = [empty(rows, config.head_dim, KV_CACHES[options.kv_cache]) for _ in layers]
-        example = (
-            torch.zeros(batch, new, dtype=torch.int64),
-            torch.zeros(batch, past + new, dtype=torch.int64),
-            torch.zeros(1, dtype=torch.int64),
-            *(part for cache in caches for part in cache),
-        )
-    dim = torch.export.Dim.DYNAMIC
+
+    def trace_layers(count: int, bounds: Sequence[str]) -> ir.Model:
+        example, pairs = _example(config, options, count)
+        inputs = [*INPUTS, KEEP, *(f"past_key_values.{pair}" for pair in pairs)]
+        outputs = ["logits", *(f"present.{pair}" for pair in pairs), *states_of(count, options)]
+        dim = torch.export.Dim.DYNAMIC
+        shapes = {
+            **{name: {0: dim, 1: dim} for name in INPUTS},
+            KEEP: None,
+            "past": tuple({0: dim, 2: dim} for _ in pairs),
+        }
+        return traced(network, example, shapes, inputs, [*outputs, *bounds])
+
+    return repeated(network, trace_layers)
+
+
+def _example(
+    config: BitNetConfig, options: Options, layers: int
+) -> tuple[tuple[Tensor, ...], list[str]]:
+    """Return inputs of a network with so many layers, and the last parts of its caches' names."""
+    batch, new, past = 2, 3, 5  # none is 1, which torch would take for a constant
+    rows = (batch, config.num_key_value_heads, past)
+    with torch.device("meta"):
+        dtype = KV_CACHES[options.kv_cache]
+        caches = [empty(rows, config.head_dim, dtype) for _ in range(layers)]
+        ids, mask = (torch.zeros(batch, length, dtype=torch.int64) for length in (new, past + new))
+        keep = torch.zeros(1, dtype=torch.int64)
     kinds = ("key", "value", "key_scale", "value_scale")[: len(caches[0])]
-    pairs = [f"{i}.{kind}" for i in layers for kind in kinds]
-    pasts = tuple({0: dim, 2: dim} for _ in pairs)
-    shapes = {
-        "input_ids": {0: dim, 1: dim},
-        "attention_mask": {0: dim, 1: dim},
-        KEEP: None,
-        "past": pasts,
-    }
-    inputs = ["input_ids", "attention_mask", KEEP, *(f"past_key_values.{pair}" for pair in pairs)]
-    outputs = ["logits", *(f"present.{pair}" for pair in pairs), *states_of(config, options)]
-    return traced(network, example, shapes, inputs, outputs)
+    pairs = [f"{i}.{kind}" for i in range(layers) for kind in kinds]
+    return (ids, mask, keep, *(part for cache in caches for part in cache)), pairs
 
 
-def states_of(config: BitNetConfig, options: Options) -> list[str]:
+def states_of(layers: int, options: Options) -> list[str]:
     """Return the names of the hidden states that a graph gives, one more than it has layers."""
-    count = config.num_hidden_layers + 1 if options.outputs == OUTPUTS[1] else 0
+    count = layers + 1 if options.outputs == OUTPUTS[1] else 0
     return [f"{STATES}{number}" for number in range(count)]
 
 

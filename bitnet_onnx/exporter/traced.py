@@ -249,11 +249,10 @@ class TracedBitNet(nn.Module):
     def __init__(self, config: BitNetConfig, options: Options) -> None:
         super().__init__()
         size, dtype = (config.vocab_size, config.hidden_size), HEADS[options.head]
-        tied = config.tie_word_embeddings
         self.model = BitNetModel(config)
         self.model.requires_grad_(False)
         table = head_table(options.head, *size)
-        if tied:
+        if config.tie_word_embeddings:
             self.model.embed_tokens = table
         else:
             plain = torch.bfloat16 if dtype == torch.int8 else dtype
@@ -271,7 +270,8 @@ class TracedBitNet(nn.Module):
             layer.self_attn.attend = FusedAttend(layer.self_attn.attend)
         for name in rope_names(config):
             self.register_buffer(name, torch.empty(options.context, config.head_dim // 2))
-        self.config, self.logits_scaling = config, config.logits_scaling
+        self.kinds = [rope_of(config, i) for i in range(config.num_hidden_layers)]
+        self.logits_scaling = config.logits_scaling
         self.shows_states = options.outputs == OUTPUTS[1]
 
     def forward(
@@ -286,8 +286,8 @@ class TracedBitNet(nn.Module):
         x = self.model.first(self.model.embed_tokens.embed(input_ids))
         presents, states = list[Tensor](), list[Tensor]()
         each = len(past) // len(self.model.layers)
-        for i, layer in enumerate(self.model.layers):
-            rope = tuple(self.get_buffer(name) for name in rope_of(self.config, i))
+        for i, (layer, names) in enumerate(zip(self.model.layers, self.kinds, strict=True)):
+            rope = tuple(self.get_buffer(name) for name in names)
             if self.shows_states:
                 states.append(ops.last_positions(x, logits_to_keep))
             x, present = layer(x, rope, (lengths, total), past[each * i : each * (i + 1)])

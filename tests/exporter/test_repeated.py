@@ -1,0 +1,165 @@
+"""The graph with repeated layers is the one that torch traces from all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from inspect import unwrap
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bitnet_onnx.artifact import OUTPUTS
+from bitnet_onnx.exporter import embedding
+from bitnet_onnx.exporter import repeated as repeated_module
+from bitnet_onnx.exporter import trace as trace_module
+from bitnet_onnx.exporter.embedding import trace_embedding
+from bitnet_onnx.exporter.options import PASSES, Options
+from bitnet_onnx.exporter.repeated import alike, repeated
+from bitnet_onnx.exporter.trace import trace, traced
+from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.network.hadamard import Hadamard
+from bitnet_onnx.network.pooling import Pooling
+from tests.support import checkpoints, maple
+from tests.support.embedding import networks
+
+BITNET = checkpoints.config_fields(layers=3)
+SLIDES, SEES_ALL = "sliding_attention", "full_attention"
+LAYERS = [SLIDES, SEES_ALL, SLIDES]
+MAPLE = maple.CONFIG | {"num_hidden_layers": 3, "layer_types": LAYERS}
+GEMMA = networks.GEMMA3 | {
+    "model_type": "gemma3_text",
+    "architectures": ["Gemma3TextModel"],
+    "num_hidden_layers": 3,
+    "layer_types": LAYERS,
+    "quantization_config": networks.ONLINE,
+}
+
+
+def rotated(config: BitNetConfig) -> BitNetConfig:
+    """Let one linear of each layer read a rotated input."""
+    names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(config.num_hidden_layers)]
+    return replace(config, hadamard=Hadamard(32, frozenset(names)))
+
+
+def described(model: ir.Model) -> list[Any]:
+    """Return all that a graph is, but for inner names, torch's symbols, and where constants are."""
+    graph, made = model.graph, dict[ir.Value, Any]()
+    nodes = list[Any]()
+    for node in graph:
+        given = [(name, str(value)) for name, value in node.attributes.items()]
+        if node.op_type == "Constant":
+            made[node.outputs[0]] = given
+            continue
+        made |= {value: (len(nodes), number) for number, value in enumerate(node.outputs)}
+        read = [value and made.get(value, value.name) for value in node.inputs]
+        kept = [value.name for value in node.outputs if value.is_graph_output()]
+        nodes.append((node.domain, node.op_type, node.overload, read, given, kept))
+    inputs, outputs, weights = (
+        [(value.name, value.type, str(value.shape)) for value in part]
+        for part in (graph.inputs, graph.outputs, graph.initializers.values())
+    )
+    tensors = [
+        value.const_value and value.const_value.name for value in graph.initializers.values()
+    ]
+    return [nodes, inputs, outputs, weights, tensors]
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
+    "states": (BITNET, {"outputs": OUTPUTS[1], "kv_cache": "int8"}, 1),
+    "two kinds": (MAPLE, {"outputs": OUTPUTS[1], "linears": "bf16"}, 2),
+    "rotated": (BITNET, {}, 1),
+    "embedding": (GEMMA, {}, 2),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_what_torch_makes_of_all_layers(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields, chosen, kinds = CASES[case]
+    config = BitNetConfig.from_dict(fields)
+    if case == "rotated":
+        config = rotated(config)
+    given = {"head": "bf16", "kv_cache": "float32", "context_length": None} | chosen
+    options = Options(target="native", passes=PASSES, **given).for_network(config)
+
+    def graph() -> ir.Model:
+        if case == "embedding":
+            return trace_embedding(config, options, Pooling("mean"))
+        return trace(config, options)
+
+    counts, wrapped = list[int](), repeated_module._show_bounds
+
+    def counted(network: Any) -> list[Any]:
+        counts.append(len(network.model.layers))
+        return wrapped(network)
+
+    for module in (trace_module, embedding):  # not from the copies of tests/conftest.py
+        monkeypatch.setattr(module, "traced", unwrap(traced))
+    monkeypatch.setattr(repeated_module, "_show_bounds", counted)
+    found = graph()
+    monkeypatch.setattr(repeated_module, "alike", lambda layers, _: list(range(len(layers))))
+    assert described(found) == described(graph())
+    assert counts == [kinds]
+    names = [value.name for node in found.graph for value in node.outputs]
+    assert len(set(names)) == len(names)
+
+
+class Toy(nn.Module):
+    """Two kinds of layers, which all of which read what is computed after the first one's input."""
+
+    def __init__(self, kinds: Sequence[int]) -> None:
+        super().__init__()
+        self.model: Any = nn.Module()
+        self.model.layers = nn.ModuleList(nn.Linear(4, 4) for _ in kinds)
+        self.kinds = list(kinds)
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        x = x * 2
+        shared = x.sum()
+        for layer, kind in zip(self.model.layers, self.kinds, strict=True):
+            x = layer(x) + kind * shared
+        return (x,)
+
+
+def test_layers_that_read_more_than_their_input_are_all_traced() -> None:
+    with torch.device("meta"):
+        network, example = Toy([1, 2, 1]), torch.zeros(2, 4)
+    traces = list[int]()
+
+    def trace_layers(count: int, bounds: Sequence[str]) -> ir.Model:
+        traces.append(count)
+        return traced(network, (example,), {"x": {0: torch.export.Dim.DYNAMIC}}, ["x"],
+                      ["y", *bounds])  # fmt: skip
+
+    graph = repeated(network, trace_layers).graph
+    assert traces == [2, 3]
+    assert [value.name for value in graph.outputs] == ["y"]
+    weights = [name for name in graph.initializers if name.endswith("weight")]
+    assert weights == [f"model.layers.{i}.weight" for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: setattr(layer, "width", 3),
+        lambda layer: setattr(layer, "norm", nn.LayerNorm(4, device="meta")),
+        lambda layer: setattr(layer.inner, "bias", None),
+        lambda layer: layer.inner.register_buffer("eps", torch.tensor([1e-5])),
+        lambda layer: layer.inner.double(),
+        lambda layer: layer.inner.register_forward_pre_hook(lambda *_: None),
+        lambda layer: setattr(layer.inner, "__class__", nn.Module),
+    ],
+    ids=["attribute", "module", "no bias", "value", "type", "hook", "class"],
+)
+def test_layers_that_differ_in_anything_are_of_two_kinds(change: Callable[[Any], None]) -> None:
+    layers: list[Any] = [nn.ModuleDict({"inner": nn.Linear(4, 4)}) for _ in range(3)]
+    for layer in layers:
+        layer.to("meta")
+        layer.inner.register_buffer("eps", torch.tensor([1e-6]))
+    assert alike(layers, "aaa") == [0, 0, 0]
+    assert alike(layers, "aba") == [0, 1, 0]
+    change(layers[1])
+    assert alike(layers, "aaa") == [0, 1, 0]
