@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import os
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from hypothesis import settings
 from torch.onnx._internal.exporter._constants import TORCHLIB_OPSET
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+from bitnet_onnx.exporter import embedding
 from bitnet_onnx.exporter import trace as trace_module
-from bitnet_onnx.exporter.options import Options
-from bitnet_onnx.network.config import BitNetConfig
+from bitnet_onnx.runtime import open as open_module
+from tests.support.modules import content
 from tests.support.paths import DEMO, ROOT
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -58,17 +61,36 @@ def _one_registry() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_trace() -> Iterator[None]:
-    """Let torch trace each network once: it takes three quarters of the time of an export."""
-    made, graphs = trace_module._trace, dict[bytes, ir.Model]()
+    """Let torch trace equal networks once: it takes three quarters of the time of an export."""
+    made, graphs = trace_module.traced, dict[str, ir.Model]()
 
-    def copied(config: BitNetConfig, options: Options) -> ir.Model:
-        key = pickle.dumps((config, options))  # a graph depends on nothing else, on no weight
+    @functools.wraps(made)
+    def copied(network: Any, example: Any, shapes: Any, inputs: Any, outputs: Any) -> ir.Model:
+        given = [(tensor.shape, tensor.dtype) for tensor in example]
+        # A graph depends on nothing else: a network on the meta device has no weights.
+        key = repr((content(network, network), given, shapes, list(inputs), list(outputs)))
         if key not in graphs:
-            graphs[key] = made(config, options)
+            graphs[key] = made(network, example, shapes, inputs, outputs)
         return graphs[key].clone()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trace_module, "_trace", copied)
+        for module in (trace_module, embedding):
+            patch.setattr(module, "traced", copied)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_spinning() -> Iterator[None]:
+    """Let threads of ONNX Runtime sleep while they wait: they took the core of another worker."""
+    made = open_module._options
+
+    def quiet(threads: int) -> ort.SessionOptions:
+        options = made(threads)
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(open_module, "_options", quiet)
         yield
 
 
