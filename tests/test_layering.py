@@ -37,8 +37,8 @@ runtime: owned forked integers calls hidden cache.layout cache.state cache.reord
     vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer pieces streaming tool_calls
-exporter: options defaults pooling traced_experts traced_rotations rope_tables traced repeated trace
-    editing readers embedding
+exporter: options defaults pooling tracing.experts tracing.rotations rope_tables traced
+    tracing.repeated trace editing readers embedding
     passes.projections passes.attention passes.zeros passes.norms stock save last head chat.rules
     chat.probes chat.learn chat.file devices describe export
 embedding: model together

@@ -22,9 +22,9 @@ from ..network.pooling import Pooling
 from ..weights.checkpoint.base import Checkpoint
 from .options import HEADS, Options
 from .readers import Readers, rotary_readers
-from .repeated import repeated
 from .trace import tidy, traced
 from .traced import FusedAttend, FusedNorm, Table, packed
+from .tracing.repeated import repeated
 
 __all__ = ["embedding_readers", "trace_embedding"]
 

@@ -23,8 +23,8 @@ from ..artifact import OUTPUTS
 from ..model import empty
 from ..network.config import BitNetConfig
 from .options import KV_CACHES, Options
-from .repeated import repeated
 from .traced import TracedBitNet
+from .tracing.repeated import repeated
 
 __all__ = ["KEEP", "STATES", "attach_functions", "quiet", "tidy", "trace", "traced"]
 

@@ -31,8 +31,8 @@ from ..weights.levels import code_bytes
 from ..weights.ternary import packed_width
 from .options import FLOAT_LINEARS, HEADS, LEVEL_BITS, Options
 from .rope_tables import rope_names, rope_of
-from .traced_experts import TracedExperts
-from .traced_rotations import fuse_rotations
+from .tracing.experts import TracedExperts
+from .tracing.rotations import fuse_rotations
 
 __all__ = ["TracedBitNet"]
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from bitnet_onnx.artifact import OUTPUTS
 from bitnet_onnx.exporter import embedding
-from bitnet_onnx.exporter import repeated as repeated_module
 from bitnet_onnx.exporter import trace as trace_module
 from bitnet_onnx.exporter.embedding import trace_embedding
 from bitnet_onnx.exporter.options import PASSES, Options
-from bitnet_onnx.exporter.repeated import alike, repeated
 from bitnet_onnx.exporter.trace import trace, traced
+from bitnet_onnx.exporter.tracing import repeated as repeated_module
+from bitnet_onnx.exporter.tracing.repeated import alike, repeated
 from bitnet_onnx.network.config import BitNetConfig
 from bitnet_onnx.network.hadamard import Hadamard
 from bitnet_onnx.network.pooling import Pooling

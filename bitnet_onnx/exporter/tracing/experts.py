@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import operators as ops
-from ..model import Experts
-from ..weights.ternary import packed_width
-from .options import FLOAT_LINEARS
+from ... import operators as ops
+from ...model import Experts
+from ...weights.ternary import packed_width
+from ..options import FLOAT_LINEARS
 
 __all__ = ["TracedExperts"]
 

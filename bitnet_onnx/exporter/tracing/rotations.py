@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import operators as ops
-from ..model import Rotation, rotate_inputs
-from ..network.config import BitNetConfig
+from ... import operators as ops
+from ...model import Rotation, rotate_inputs
+from ...network.config import BitNetConfig
 
 __all__ = ["fuse_rotations"]
 

@@ -1,0 +1,1 @@
+"""What ``traced.py`` and ``trace.py`` use: parts of the network as operators, repeated layers."""
