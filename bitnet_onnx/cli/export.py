@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head",
         help="bf16: the checkpoint's own bits (default); float32: for tables that do not fit bf16; "
         "two-step: the 64 largest logits of bf16, found by an int8 scan with a proven bound; "
-        "two-step-int6: the same from a 6-bit scan, proven, too, and faster for one text at a time; "
+        "two-step-int6: the same from a 6-bit scan, also proven, faster for one text at a time; "
         "two-step-int4: the same from a 4-bit scan, with a statistical bound; int8, int6, int4: "
         "rounded to so many bits a weight, which changes ids",
     )
