@@ -3,6 +3,7 @@
 # objects may define the same symbol.
 #   cmake -DNM=<nm> -DOBJECTS=<a file with the names of the object files> -P CheckSymbols.cmake
 file(STRINGS "${OBJECTS}" objects)
+list(FILTER objects EXCLUDE REGEX "\\.gch$")  # CMake lists precompiled headers as objects
 set(problems "")
 set(checked 0)
 foreach(object IN LISTS objects)

@@ -117,14 +117,8 @@ if(NOT CMAKE_CROSSCOMPILING)
   set_target_properties(header_c PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
 endif()
 
-# The symbols that the linker sees. Without optimization no function is inlined, so none is missed.
 if(NOT MSVC)
-  get_target_property(sources bitnet_core SOURCES)
-  add_library(unoptimized OBJECT ${sources})
-  target_compile_options(unoptimized PRIVATE -O0)
-  file(GENERATE OUTPUT objects.txt CONTENT "$<JOIN:$<TARGET_OBJECTS:unoptimized>,\n>\n")
-  add_test(NAME symbols COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM} -DOBJECTS=objects.txt
-           -P ${CMAKE_CURRENT_SOURCE_DIR}/cmake/CheckSymbols.cmake)
+  add_subdirectory(cmake/symbols)
 endif()
 
 # The same programs on an emulated CPU without AVX: only scalar may run.
