@@ -18,7 +18,11 @@ import pytest
 from tests.support.paths import ROOT
 
 OPS = ROOT / "custom_ops"
-CPUS = ("max", "neoverse-n1", "cortex-a53")
+# Each CPU is tested with the kernels that it has and the ones before it have not.
+OLDEST = "cortex-a53"
+LATER = {"neoverse-n1": "neon_dotprod", "max": "neon_i8mm"}
+TESTS = [*OPS.glob("kernels/*/test.cc"), *OPS.glob("operators/*/test.cc")]
+SUITES = [file.parent.name for file in TESTS] + ["hash"]
 COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64-static"
 # All that is run here; benchmarks are not.
@@ -64,11 +68,14 @@ def test_the_cpp_tests_pass_on_every_cpu(arm64: Path) -> None:
     jobs = str(os.cpu_count())
     said = call("ctest", "--test-dir", arm64, "-j", jobs, "--output-on-failure")
     assert "100% tests passed" in said
-    folders = [*OPS.glob("kernels/*/test.cc"), *OPS.glob("operators/*/test.cc")]
-    suites = [folder.parent.name for folder in folders] + ["hash"]
     assert "hash_scalar" in said
-    assert len(suites) > 20
-    assert [n for s in suites for cpu in CPUS if (n := f"{s}_{cpu} ") not in said] == []
+    assert len(SUITES) > 20
+    expected = [f"{suite}_{OLDEST}" for suite in SUITES]
+    for cpu, isa in LATER.items():
+        kernels = [file.parent.name for file in OPS.glob(f"kernels/*/arm_{isa}.cc")]
+        assert kernels
+        expected += [f"{suite}_{cpu}" for suite in (*kernels, "ternary_matmul", "hash")]
+    assert [name for name in expected if f" {name} " not in said] == []
 
 
 def test_the_library_needs_libc_only(arm64: Path) -> None:
