@@ -32,7 +32,7 @@ list(TRANSFORM operators REPLACE "(.+)" "operators/\\1/test.cc" OUTPUT_VARIABLE 
 list(TRANSFORM benches APPEND /bench.cc)
 
 function(program target)
-  add_executable(${target} ${ARGN} $<TARGET_OBJECTS:bitnet_core>)
+  add_executable(${target} ${ARGN} ${core})
   if(NOT MSVC AND NOT target MATCHES bench)
     # GCC takes half as long for less, and emulators for loops that are not vectorized.
     target_compile_options(${target} PRIVATE "$<$<CONFIG:Release>:-O1>")
