@@ -29,7 +29,7 @@ model: exact int4 layers grouped binary linears hadamard experts rotary decoder 
     networks.granite networks.granitemoe networks.granitemoeshared networks.minicpm
     networks.qwen3_embedding networks.gemma3_embedding networks.maple outputs causal_lm embedding .
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
-    float_experts two_step int4_head attention.parts attention.floats
+    float_experts two_step int4_head int6_head attention.parts attention.floats
     attention.int8 attention.int4 attention.qkv catalog .
 runtime: owned forked integers calls hidden cache.layout cache.state cache.reorder cache.growing
     cache.moves cache.saved wire graph cut weights cache.rotation cache.rounded cache.sink

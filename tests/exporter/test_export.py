@@ -216,7 +216,7 @@ def nothing_left(folder: Path) -> bool:
             {"head": "int5"},
             "head is 'int5', expected one of: bf16, int8, int6, int4, float32, two-s",
         ),
-        ({"head": "two-step-int6"}, "head is 'two-step-int6', expected one of: bf16, int8"),
+        ({"head": "two-step-int5"}, "head is 'two-step-int5', expected one of: bf16, int8"),
         ({"context_length": 65}, "context_length is 65, expected 1 to 64"),
         ({"context_length": -1}, "context_length is -1"),
         ({"context_length": 0}, "context_length is 0"),
