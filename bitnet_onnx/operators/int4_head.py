@@ -20,6 +20,7 @@ from .two_step import KEPT, scan_slack, slack_value
 
 __all__ = [
     "FIRST",
+    "TWO_STEP_INPUTS",
     "Int4MatMul",
     "Int6MatMul",
     "TwoStepInt4MatMul",
@@ -29,6 +30,14 @@ __all__ = [
     "two_steps_value",
 ]
 
+TWO_STEP_INPUTS = {
+    "X": FLOAT,
+    "W": BFLOAT16,
+    "codes": UINT8,
+    "levels": INT8,
+    "scale": FLOAT,
+    "bound": FLOAT,
+}
 FIRST = 128  # results of the scan, the largest, whose exact values say how large the 64th is
 
 
@@ -135,14 +144,7 @@ def _multiply(op: Builder, x: Value, codes: Value, levels: Value, scale: Value, 
 
 
 @operator(
-    inputs={
-        "X": FLOAT,
-        "W": BFLOAT16,
-        "codes": UINT8,
-        "levels": INT8,
-        "scale": FLOAT,
-        "bound": FLOAT,
-    },
+    inputs=TWO_STEP_INPUTS,
     outputs={"Y": FLOAT},
     torch_op=torch.ops.bitnet.two_step_int4_matmul.default,
 )

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..weights.levels import PART, LevelRows
 from ..weights.ternary import absmax_int16
 from . import steps
-from .domain import BFLOAT16, DOUBLE, FLOAT, INT8, UINT8, Builder, operator
+from .domain import DOUBLE, FLOAT, Builder, operator
 from .head import Bf16MatMul
-from .int4_head import Int6MatMul, two_steps, two_steps_value
+from .int4_head import TWO_STEP_INPUTS, Int6MatMul, two_steps, two_steps_value
 from .two_step import slack_of_norm, slack_of_norm_value
 
 __all__ = ["TwoStepInt6MatMul", "split_slack", "two_step_int6_matmul"]
@@ -58,14 +58,7 @@ def _(
 
 
 @operator(
-    inputs={
-        "X": FLOAT,
-        "W": BFLOAT16,
-        "codes": UINT8,
-        "levels": INT8,
-        "scale": FLOAT,
-        "bound": FLOAT,
-    },
+    inputs=TWO_STEP_INPUTS,
     outputs={"Y": FLOAT},
     torch_op=torch.ops.bitnet.two_step_int6_matmul.default,
 )

@@ -17,9 +17,10 @@ constexpr int64_t kFormatVersion = 2;
 constexpr int64_t kHashedAtOpen = 16 << 20;
 constexpr char kAgain[] = "export or copy the artifact again";
 
+constexpr size_t kMost = 8;  // values of a field
 struct Choice {
   const char* name;
-  const char* known[8];  // ends with null
+  const char* known[kMost + 1];  // ends with null
   std::string Manifest::* field;
 };
 constexpr Choice kChoices[] = {
@@ -31,6 +32,13 @@ constexpr Choice kChoices[] = {
     {"kv_cache", {"float32", "float16", "int8", "int4"}, &Manifest::kv_cache},
     {"linears", {"ternary", "bf16", "float32", "int8"}, nullptr},
 };
+constexpr bool all_end() {
+  for (const Choice& choice : kChoices) {
+    if (choice.known[kMost]) return false;
+  }
+  return true;
+}
+static_assert(all_end(), "a null after the last value");
 
 struct Size {
   const char* name;
