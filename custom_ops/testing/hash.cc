@@ -199,11 +199,7 @@ static void two_step(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
     Inputs in(s, 2 * s.n * s.k, s.n, two_step_matmul_scratch(s.m, s.k));
     Guarded<float> bound(s.n);
-    random_bf16(&in.w, &in.random);
-    for (size_t i = 0; i < s.n; i++) {
-      in.scale[i] = 1.0f / 127;
-      bound[i] = fabsf(in.random.real());
-    }
+    random_bounds(1.0f / 127, &in, &bound);
     two_step_matmul(kernels,
                     {.m = s.m,
                      .k = s.k,
@@ -226,11 +222,7 @@ static void two_step_int4(const Kernels& kernels, Hash* hash) {
     const size_t codes = s.n * int4_row_bytes(Bits, s.k), weights = 2 * s.n * s.k;
     Inputs in(s, larger(codes, weights), s.n, two_step_int4_matmul_scratch(s.m, s.k));
     Guarded<float> bound(s.n);
-    random_bf16(&in.w, &in.random);
-    for (size_t i = 0; i < s.n; i++) {
-      in.scale[i] = 1.0f / 1024;
-      bound[i] = fabsf(in.random.real());
-    }
+    random_bounds(1.0f / 1024, &in, &bound);
     two_step_int4_matmul(kernels,
                          {.bits = Bits,
                           .m = s.m,

@@ -60,4 +60,13 @@ struct Inputs {
   const uint8_t* scales() const { return reinterpret_cast<const uint8_t*>(scale.data); }
 };
 
+// What a head of two steps gets: a bfloat16 table, one scale, and a bound for each row.
+inline void random_bounds(float scale, Inputs* in, Guarded<float>* bound) {
+  random_bf16(&in->w, &in->random);
+  for (size_t i = 0; i < bound->size(); i++) {
+    in->scale[i] = scale;
+    (*bound)[i] = fabsf(in->random.real());
+  }
+}
+
 }  // namespace bitnet

@@ -33,10 +33,9 @@ constexpr Choice kChoices[] = {
     {"linears", {"ternary", "bf16", "float32", "int8"}, nullptr},
 };
 constexpr bool all_end() {
-  for (const Choice& choice : kChoices) {
-    if (choice.known[kMost]) return false;
-  }
-  return true;
+  bool found = true;
+  for (const Choice& choice : kChoices) found = found && !choice.known[kMost];
+  return found;
 }
 static_assert(all_end(), "a null after the last value");
 
