@@ -23,6 +23,7 @@ import numpy as np
 
 from .. import native
 from ..artifact import Artifact
+from ..runtime.graph import TWO_STEP
 from ..runtime.session import Session
 
 __all__ = ["Breakdown", "OperatorCost", "breakdown", "describe_breakdown", "linear_groups"]
@@ -87,9 +88,7 @@ def breakdown(artifact: Artifact, *, threads: int, context: int) -> Breakdown:
     cache_bytes = cached * session.position_bytes
     unread = {
         FEED_FORWARD: profiled.skipped.rows + profiled.skipped.columns,
-        "TwoStepMatMul": profiled.skipped.head,
-        "TwoStepInt6MatMul": profiled.skipped.head,
-        "TwoStepInt4MatMul": profiled.skipped.head,
+        **dict.fromkeys(TWO_STEP, profiled.skipped.head),
         **dict.fromkeys(EXPERTS, profiled.skipped.experts),
     }
     costs = [

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from .wire import fields, varint
 
-__all__ = ["Graph", "Place", "Table", "attention_inputs", "attention_windows", "float_tables",
-           "tables"]  # fmt: skip
+__all__ = ["TWO_STEP", "Graph", "Place", "Table", "attention_inputs", "attention_windows",
+           "float_tables", "tables"]  # fmt: skip
 
 
 DOMAIN = b"bitnet"
@@ -29,6 +29,7 @@ HEADS = {
     b"TwoStepInt6MatMul": "two-step-int6",
     b"TwoStepInt4MatMul": "two-step-int4",
 }
+TWO_STEP = [name.decode() for name, head in HEADS.items() if head.startswith("two-step")]
 TYPES = {1: "float32", 2: "int8", 3: "int8", 16: "bf16"}  # ONNX's types of a stock head's table
 ANGLES = "cos_cache"
 FLOAT_LINEARS = {name: HEADS[name] for name in (b"Bf16MatMul", b"Int8MatMul")}

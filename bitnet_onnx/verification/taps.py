@@ -19,12 +19,11 @@ from ..exporter.passes.zeros import FEED_FORWARD
 from ..exporter.stock import activations
 from ..network.parts import MIXTURE
 from ..operators import DOMAIN
+from ..runtime.graph import TWO_STEP
 from ..runtime.session import Session
 from ..runtime.steps import Ids, Steps
 
 __all__ = ["TappedSession"]
-
-TWO_STEP = ("TwoStepMatMul", "TwoStepInt6MatMul", "TwoStepInt4MatMul")
 
 
 class TappedSession(Session):
