@@ -41,10 +41,20 @@ static inline float fold(const float64x2_t* a) {  // lanes +8, +4, +2, +1
   return static_cast<float>(vpaddd_f64(vpaddq_f64(even, odd)));
 }
 
-// A single row is the last one, or one of TwoStepMatMul: what follows is not read.
+// What is read next: rows that follow, or a single one, which may lie anywhere. The second cache
+// takes those in faster.
+template <int R>
+static INLINE void fetch(const uint8_t* next) {
+  if (R > 1) {
+    PREFETCH(next);
+  } else {
+    PREFETCH_FAR(next);
+  }
+}
+
 template <int R, int M>
-static void bf16_rows(size_t k, const double* const* x, const uint8_t* w, float* const* y,
-                      size_t n) {
+static void bf16_rows(size_t k, const double* const* x, const uint8_t* w, const uint8_t* next,
+                      float* const* y, size_t n) {
   float64x2_t acc[R][M][8];
   UNROLL for (int r = 0; r < R; r++) {
     UNROLL for (int m = 0; m < M; m++) {
@@ -55,7 +65,7 @@ static void bf16_rows(size_t k, const double* const* x, const uint8_t* w, float*
   size_t i = 0;
   for (; i + 16 <= k; i += 16) {
     UNROLL for (int r = 0; r < R; r++) p[r] = w + 2 * (r * k + i);
-    if (R > 1) PREFETCH(p[i / 16 % R] + kAhead);  // one row's line in each turn
+    fetch<R>(next + (p[i / 16 % R] - w));  // one row's line in each turn
     bf16_step<R, M>(acc, x, i, p);
   }
   if (i < k) {

@@ -39,7 +39,7 @@ static void one(size_t rows, size_t k, const double* x, const uint8_t* w, float*
 }
 
 void bf16_gemv_scalar(size_t m, size_t rows, size_t k, const double* x, size_t x_stride,
-                      const uint8_t* w, float* y, size_t stride) {
+                      const uint8_t* w, const uint8_t*, float* y, size_t stride) {
   for (size_t i = 0; i < m; i++) one(rows, k, x + i * x_stride, w, y + i * stride);
 }
 

@@ -50,7 +50,9 @@ void check(const Row& row, size_t m, size_t n, size_t k, bool any_bits, size_t s
     w[i] = any_bits && random.below(8) == 0 ? static_cast<uint16_t>(random.next())
                                             : static_cast<uint16_t>(bits >> 16);
   }
-  row.gemv(m, n, k, wide.data, padded, reinterpret_cast<const uint8_t*>(w.data), y.data, stride);
+  const uint8_t* rows = reinterpret_cast<const uint8_t*>(w.data);
+  const uint8_t* next = m % 2 ? rows + random.below(n) * 2 * k : nullptr;
+  row.gemv(m, n, k, wide.data, padded, rows, next, y.data, stride);
   for (size_t i = 0; i < m; i++) {
     for (size_t j = 0; j < n; j++) {
       CHECK(same_bits(y[i * stride + j], product(x.data + i * k, w.data + j * k, k)));

@@ -44,10 +44,20 @@ static inline float fold(__m512d even, __m512d odd) {
   return static_cast<float>(_mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair))));
 }
 
-// A single row is the last one, or one of TwoStepMatMul: what follows is not read.
+// What is read next: rows that follow, or a single one, which may lie anywhere. The second cache
+// takes those in faster.
+template <int R>
+static INLINE void fetch(const uint8_t* next) {
+  if (R > 1) {
+    PREFETCH(next);
+  } else {
+    PREFETCH_FAR(next);
+  }
+}
+
 template <int R, int M>
-static void bf16_rows(size_t k, const double* const* x, const uint8_t* w, float* const* y,
-                      size_t n) {
+static void bf16_rows(size_t k, const double* const* x, const uint8_t* w, const uint8_t* next,
+                      float* const* y, size_t n) {
   __m512d even[M][R], odd[M][R];
   UNROLL for (int m = 0; m < M; m++) {
     UNROLL for (int r = 0; r < R; r++) even[m][r] = odd[m][r] = _mm512_setzero_pd();
@@ -58,7 +68,7 @@ static void bf16_rows(size_t k, const double* const* x, const uint8_t* w, float*
     UNROLL for (int r = 0; r < R; r++) {
       const uint8_t* p = w + 2 * (r * k + i);
       packed[r] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-      if (R > 1 && (i & 16) == 0) PREFETCH(p + kAhead);
+      if ((i & 16) == 0) fetch<R>(next + (p - w));
     }
     bf16_step<R, M>(even, odd, x, i, packed);
   }

@@ -104,20 +104,21 @@ static void few(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   }
 }
 
-// The lanes of the sums of a weight row by one activation row. One chain of sums keeps demand
-// behind what is prefetched.
+// The lanes of the sums of a weight row by one activation row. Two chains of sums keep demand
+// behind what is prefetched; with one, a core that is alone waits for its sums.
 static INLINE __m512i alone(size_t blocks, const int8_t* q, const uint8_t* row) {
   const __m512i mask = _mm512_set1_epi8(3);
-  __m512i acc = _mm512_setzero_si512();
+  __m512i even = _mm512_setzero_si512(), odd = even;
   ROLLED for (size_t b = 0; b < blocks; b++, row += kBlockBytes) {
     PREFETCH_FAR(row + kAhead);
     __m512i packed = _mm512_loadu_si512(row);
     UNROLL for (int j = 0; j < 4; j++, q += 64) {
-      acc = _mm512_dpbusd_epi32(acc, _mm512_and_si512(packed, mask), _mm512_loadu_si512(q));
+      __m512i* to = j % 2 ? &odd : &even;
+      *to = _mm512_dpbusd_epi32(*to, _mm512_and_si512(packed, mask), _mm512_loadu_si512(q));
       packed = _mm512_srli_epi16(packed, 2);
     }
   }
-  return acc;
+  return _mm512_add_epi32(even, odd);
 }
 
 // The same of kSide rows side by side.
@@ -151,6 +152,11 @@ static void one(size_t count, size_t known, size_t blocks, const int8_t* q, cons
                 const uint8_t* w, const int32_t* index, int32_t* sums, size_t) {
   constexpr size_t kTall = 16;
   const size_t row_bytes = blocks * kBlockBytes;
+  // What no earlier row has fetched.
+  for (size_t n = 0; index && n < (count < kRowsAhead ? count : kRowsAhead); n++) {
+    const uint8_t* row = w + static_cast<size_t>(index[n]) * row_bytes;
+    for (size_t at = 0; at < row_bytes; at += 64) PREFETCH_FAR(row + at);
+  }
   for (size_t n = 0; n < count; n += kTall, sums += kTall) {
     const size_t here = count - n < kTall ? count - n : kTall;
     __m512i lanes[kTall];

@@ -27,8 +27,8 @@ void bf16_matmul(const Kernels& kernels, const Bf16MatMul& op, void* scratch, co
     });
     parallel(pool, parts(op.n, rows), [&](size_t task) {
       const size_t n0 = task * rows, count = smaller(op.n - n0, rows);
-      kernels.bf16_gemv(m, count, op.k, x, stride, op.w + n0 * row_bytes, op.y + first * op.n + n0,
-                        op.n);
+      kernels.bf16_gemv(m, count, op.k, x, stride, op.w + n0 * row_bytes, nullptr,
+                        op.y + first * op.n + n0, op.n);
     });
   }
 }

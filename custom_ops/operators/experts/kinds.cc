@@ -47,8 +47,8 @@ void prepare_bf16(const Kernels& kernels, const float* x, size_t padded, size_t 
 
 void multiply_bf16(const Kernels& kernels, size_t m, size_t count, const ExpertRows& rows,
                    const uint8_t* w, const uint8_t*, float* y, size_t stride) {
-  kernels.bf16_gemv(m, count, rows.k, row_of<double>(rows, 0), rows.stride / sizeof(double), w, y,
-                    stride);
+  kernels.bf16_gemv(m, count, rows.k, row_of<double>(rows, 0), rows.stride / sizeof(double), w,
+                    nullptr, y, stride);
 }
 
 size_t int8_bytes(size_t k) { return k; }

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "kernels/kernels.h"
+#include "platform/compiler.h"
 #include "platform/count.h"
 #include "platform/pool.h"
 #include "platform/sizes.h"
@@ -12,8 +13,10 @@ namespace bitnet {
 
 // How many results of a row are exact; transformers samples from the 50 largest by default.
 constexpr size_t kKeep = 64;
-constexpr size_t kParts = 4;   // tasks that look for the largest: few, as each fills a heap
-constexpr size_t kTasks = 64;  // tasks that read rows of w: many, as these may lie together
+constexpr size_t kParts = 4;      // tasks that look for the largest: few, as each fills a heap
+constexpr size_t kTasks = 64;     // tasks that read rows of w: many, as these may lie together
+constexpr size_t kGlance = 64;    // values that are compared at once
+constexpr size_t kListed = 1024;  // rows that are asked for before the first of them is read
 
 // What the bounds are multiplied by: see row_bounds in ternary.py. NaN where x is not finite. q has
 // room for x, padded.
@@ -44,17 +47,14 @@ inline SecondStep second_step_of(void* scratch, size_t k) {
 // A heap of the `size` largest values so far, the smallest first: `value` replaces it.
 void replace_first(float* heap, size_t size, float value);
 
-// The `size`-th largest of value(i), i < n; -infinity where there are fewer. heaps: [kParts, size]
-template <typename Value>
-float largest(size_t size, size_t n, float* heaps, const Pool& pool, const Value& value) {
+// What is asked of parts of [0, n), each with a heap of its own: the `size`-th largest value that
+// fill(begin, end, heap) finds in them, -infinity where there are fewer. heaps: [kParts, size]
+template <typename Fill>
+float largest_of_parts(size_t size, size_t n, float* heaps, const Pool& pool, const Fill& fill) {
   for (size_t i = 0; i < kParts * size; i++) heaps[i] = -INFINITY;
   const size_t share = padded(parts(n, kParts), 4096);
   parallel(pool, parts(n, share), [&](size_t task) {
-    float* heap = heaps + task * size;
-    for (size_t i = task * share, end = smaller(n, i + share); i < end; i++) {
-      const float found = value(i);
-      if (found > heap[0]) replace_first(heap, size, found);
-    }
+    fill(task * share, smaller(n, (task + 1) * share), heaps + task * size);
   });
   for (size_t i = size; i < kParts * size; i++) {
     if (heaps[i] > heaps[0]) replace_first(heaps, size, heaps[i]);
@@ -62,10 +62,25 @@ float largest(size_t size, size_t n, float* heaps, const Pool& pool, const Value
   return heaps[0];
 }
 
-inline void prefetch(const uint8_t* data, size_t bytes) {
-#if defined(__GNUC__)
-  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(data + i);
-#endif
+// The `size`-th largest of value(i), i < n. Most values are none of them: a glance at several,
+// which a compiler makes of vectors, tells so.
+template <typename Value>
+float largest(size_t size, size_t n, float* heaps, const Pool& pool, const Value& value) {
+  return largest_of_parts(size, n, heaps, pool, [&](size_t begin, size_t end, float* heap) {
+    for (size_t here; begin < end; begin += here) {
+      here = smaller(kGlance, end - begin);
+      const float least = heap[0];
+      float values[kGlance];
+      int larger = 0;
+      for (size_t i = 0; i < here; i++) {
+        values[i] = value(begin + i);
+        larger += values[i] > least;
+      }
+      for (size_t i = 0; larger && i < here; i++) {
+        if (values[i] > heap[0]) replace_first(heap, size, values[i]);
+      }
+    }
+  });
 }
 
 struct Rescore {
@@ -76,26 +91,40 @@ struct Rescore {
   Count* skipped;    // or null
 };
 
-// Replaces each result that `asked` names with the exact one, neighbours together. The next such
-// row is prefetched meanwhile, as no hardware expects it.
+// take(n, exact result) for each row from begin to end that asked(n) names. Returns how many these
+// are. While one is read the next one is fetched: no hardware expects rows that lie apart.
+template <typename Asked, typename Take>
+size_t read_rows(const Kernels& kernels, const Rescore& op, size_t begin, size_t end,
+                 const Asked& asked, const Take& take) {
+  const size_t row_bytes = 2 * op.k;
+  size_t read = 0;
+  for (size_t here; begin < end; begin += here) {
+    here = smaller(kListed, end - begin);
+    size_t list[kListed], count = 0;
+    for (size_t i = 0; i < here; i++) {
+      list[count] = begin + i;
+      count += asked(begin + i) ? 1 : 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+      const uint8_t* next = op.w + list[i + 1 < count ? i + 1 : i] * row_bytes;
+      float exact;
+      kernels.bf16_gemv(1, 1, op.k, op.x, 0, op.w + list[i] * row_bytes, next, &exact, 0);
+      take(list[i], exact);
+    }
+    read += count;
+  }
+  return read;
+}
+
+// Replaces each result that `asked` names with the exact one.
 template <typename Asked>
 void rescore(const Kernels& kernels, const Rescore& op, const Pool& pool, const Asked& asked) {
-  const size_t share = padded(parts(op.n, kTasks), 64), row_bytes = 2 * op.k;
+  const size_t share = padded(parts(op.n, kTasks), 64);
   parallel(pool, parts(op.n, share), [&](size_t task) {
-    const size_t end = smaller(op.n, (task + 1) * share);
-    const auto asked_from = [&](size_t n) {
-      while (n < end && !asked(n)) n++;
-      return n;
-    };
-    size_t read = 0;
-    for (size_t n = asked_from(task * share), next; n < end; n = next) {
-      size_t last = n + 1;
-      while ((next = asked_from(last)) == last && last < end) last++;
-      if (next < end) prefetch(op.w + next * row_bytes, row_bytes);
-      kernels.bf16_gemv(1, last - n, op.k, op.x, 0, op.w + n * row_bytes, op.y + n, 0);
-      read += last - n;
-    }
-    add_to(op.skipped, (end - task * share - read) * row_bytes);
+    const size_t begin = task * share, end = smaller(op.n, begin + share);
+    const size_t read =
+        read_rows(kernels, op, begin, end, asked, [&](size_t n, float exact) { op.y[n] = exact; });
+    add_to(op.skipped, (end - begin - read) * 2 * op.k);
   });
 }
 

@@ -10,13 +10,16 @@ static_assert(kKeep <= kFirst, "room for both heaps");
 void second_step(const Kernels& kernels, const TwoStepInt4MatMul& op, const double* x, float slack,
                  float* y, float* heaps, const Pool& pool) {
   const float reach = largest(kFirst, op.n, heaps, pool, [&](size_t n) { return y[n]; });
-  const float least = largest(kKeep, op.n, heaps, pool, [&](size_t n) {
-    float exact = -INFINITY;
-    if (y[n] >= reach) kernels.bf16_gemv(1, 1, op.k, x, 0, op.w + 2 * n * op.k, &exact, 0);
-    return exact;
-  });
-  rescore(kernels, {op.k, op.n, op.w, x, y, op.skipped}, pool, [&](size_t n) {
-    return !(y[n] < reach && y[n] + load_float(op.bound, n) * slack < least);
+  const Rescore rows = {op.k, op.n, op.w, x, y, op.skipped};
+  const float least =
+      largest_of_parts(kKeep, op.n, heaps, pool, [&](size_t begin, size_t end, float* heap) {
+        const auto first = [&](size_t n) { return y[n] >= reach; };
+        read_rows(kernels, rows, begin, end, first, [&](size_t, float exact) {
+          if (exact > heap[0]) replace_first(heap, kKeep, exact);
+        });
+      });
+  rescore(kernels, rows, pool, [&](size_t n) {
+    return !((y[n] < reach) & (y[n] + load_float(op.bound, n) * slack < least));
   });
 }
 
