@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include <atomic>
+
 #include "kernels/kernels.h"
 #include "platform/compiler.h"
 #include "platform/count.h"
@@ -47,14 +49,19 @@ inline SecondStep second_step_of(void* scratch, size_t k) {
 // A heap of the `size` largest values so far, the smallest first: `value` replaces it.
 void replace_first(float* heap, size_t size, float value);
 
-// What is asked of parts of [0, n), each with a heap of its own: the `size`-th largest value that
-// fill(begin, end, heap) finds in them, -infinity where there are fewer. heaps: [kParts, size]
+// The `size`-th largest value that fill(begin, end, heap) finds in parts of [0, n), each with a
+// heap of its own: -infinity where there are fewer. What a part has found, later ones begin with:
+// as many values reach it, so nothing below counts. heaps: [kParts, size]
 template <typename Fill>
 float largest_of_parts(size_t size, size_t n, float* heaps, const Pool& pool, const Fill& fill) {
   for (size_t i = 0; i < kParts * size; i++) heaps[i] = -INFINITY;
   const size_t share = padded(parts(n, kParts), 4096);
+  std::atomic<float> known(-INFINITY);
   parallel(pool, parts(n, share), [&](size_t task) {
-    fill(task * share, smaller(n, (task + 1) * share), heaps + task * size);
+    float* heap = heaps + task * size;
+    for (size_t i = 0; i < size; i++) heap[i] = known;
+    fill(task * share, smaller(n, (task + 1) * share), heap);
+    if (heap[0] > known) known = heap[0];
   });
   for (size_t i = size; i < kParts * size; i++) {
     if (heaps[i] > heaps[0]) replace_first(heaps, size, heaps[i]);
