@@ -68,7 +68,7 @@ class Costs:
             return cost
         expected = self.of(positions)
         width = self._widths.setdefault(positions, _Width())
-        width.costs.append(cost)
+        width.costs.append(max(cost, 1.0))  # less shows how long a step was, not how short this is
         width.call = self._calls
         self._known = {}
         return min(cost, DOUBT * expected)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bitnet_onnx.generation.strategies.drafts import Outcome
+from bitnet_onnx.generation.strategies.following import HOPES
 from bitnet_onnx.generation.strategies.schedules import Constant, Economy, Heuristic
 
 Cost = Callable[[int], float]  # seconds of a call, by its positions
@@ -140,6 +141,19 @@ def test_a_call_that_costs_as_much_as_its_positions_never_pays() -> None:
     economy = Economy()
     run(economy, STEEP, 0.5, 100)
     assert economy.most([2] * 10) == 0
+
+
+@pytest.mark.parametrize("hopes", [None, HOPES], ids=["no hopes", "hopes"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.2, 0.5, 1.0])
+def test_a_wider_call_that_took_less_than_a_step_costs_one(
+    share: float, hopes: dict[int, float] | None
+) -> None:
+    """The steps before it were interrupted; its cost is never nothing, nor below."""
+    economy = Economy(hopes)
+    for _ in range(5):
+        economy.learn(outcome(7, 0, 0, 1.0))
+    economy.learn(outcome(7, 4, 4, share))
+    assert economy.most([7] * 10) >= 4
 
 
 def test_slow_drafts_are_fewer() -> None:
