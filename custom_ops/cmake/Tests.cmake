@@ -51,7 +51,8 @@ function(program target)
 endfunction()
 set(boundary testing/fake_ort.cc $<TARGET_OBJECTS:bitnet_boundary>)
 program(operators_test testing/main.cc ${operator_tests} operators/attention/test_int8.cc
-        operators/attention/test_long.cc operators/two_step_matmul/test_int4.cc)
+        operators/attention/test_long.cc operators/two_step_matmul/test_int4.cc
+        operators/two_step_matmul/test_rescore.cc)
 program(boundary_test testing/main.cc onnxruntime/test.cc ${boundary})
 if(WIN32)
   program(greedy testing/greedy.cc)

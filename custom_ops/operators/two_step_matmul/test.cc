@@ -122,8 +122,9 @@ Table* made(size_t n, size_t k, const Row& row) {
 }  // namespace
 
 TEST(two_step_matmul, random) {
-  const size_t shapes[][3] = {{0, 5, 5},    {2, 7, 0},     {1, 1, 1},   {3, 33, 63},   {2, 16, 64},
-                              {2, 257, 65}, {1, 640, 900}, {5, 64, 80}, {2, 2560, 999}};
+  const size_t shapes[][3] = {{0, 5, 5},      {2, 7, 0},    {1, 1, 1},     {3, 33, 63},
+                              {2, 16, 64},    {2, 257, 65}, {1, 640, 900}, {5, 64, 80},
+                              {2, 2560, 999}, {1, 9, 9001}};
   for (const auto& s : shapes) {
     Random random = {s[0] + s[1] + s[2]};
     Table* t = made(s[2], s[1], [&](size_t, size_t) { return random.real(); });

@@ -127,9 +127,9 @@ void random_x(Guarded<float>* x, Random* random) {
 }
 
 void check_random(int bits) {
-  const size_t shapes[][3] = {{0, 5, 5},     {2, 7, 0},    {1, 1, 1},
-                              {3, 33, 127},  {2, 16, 128}, {2, 257, 129},
-                              {1, 640, 900}, {5, 64, 200}, {2, 2560, 999}};
+  const size_t shapes[][3] = {{0, 5, 5},      {2, 7, 0},     {1, 1, 1},     {3, 33, 127},
+                              {2, 16, 128},   {2, 257, 129}, {1, 640, 900}, {5, 64, 200},
+                              {2, 2560, 999}, {1, 9, 9001}};
   for (const auto& s : shapes) {
     Random random = {s[0] + s[1] + s[2]};
     const Table t(bits, s[2], s[1], [&](size_t, size_t) { return random.real(); });
