@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from ..artifact import MANIFEST, MODEL
 from ..errors import CheckpointError, ConfigError
 from .checkpoint.base import Checkpoint
 from .checkpoint.folder import FolderCheckpoint
@@ -86,6 +87,7 @@ def _gguf(path: Path) -> Path | None:
         )
     found = sorted(file for file in path.iterdir() if is_gguf(file))
     if not found or any(path.glob("*.safetensors")):
+        _refuse_artifact(path)
         return None
     if not {file.name for file in found} <= set(part_names(found[0].name)):
         raise CheckpointError(
@@ -93,3 +95,13 @@ def _gguf(path: Path) -> Path | None:
             hint=f"give the path of one of them, such as {found[0]}",
         )
     return found[0]
+
+
+def _refuse_artifact(path: Path) -> None:
+    """Refuse a folder that an export made: its config.json names an architecture of other tools."""
+    made = (path / MANIFEST).is_file() and (path / MODEL).is_file()
+    if made and not any(any(path.glob(f"*.{kind}")) for kind in ("safetensors", "bin")):
+        raise CheckpointError(
+            f"{path} is an artifact that an export made, expected the checkpoint",
+            hint="give the folder or the .gguf file that was exported",
+        )

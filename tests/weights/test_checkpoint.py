@@ -256,6 +256,27 @@ def test_a_missing_folder_file_or_shard_is_refused(tmp_path: Path) -> None:
         open_checkpoint(single)
 
 
+@pytest.mark.parametrize("task", ["text-generation", "embedding"])
+def test_an_artifact_is_refused_as_one(task: str, demo_artifact: Path, tmp_path: Path) -> None:
+    """Its config.json names an architecture that other tools know, not the checkpoint's."""
+    folder = demo_artifact
+    if task == "embedding":
+        folder = tmp_path
+        for name, text in (("config.json", '{"model_type": "gemma"}'), ("model.onnx", "")):
+            (folder / name).write_text(text)
+        (folder / "manifest.json").write_text('{"task": "embedding"}')
+    with pytest.raises(CheckpointError, match="is an artifact that an export made") as caught:
+        open_checkpoint(folder)
+    assert "that was exported" in str(caught.value.hint)
+
+
+def test_a_checkpoint_may_have_a_graph_beside_it(tmp_path: Path) -> None:
+    folder = checkpoints.make(tmp_path / "c", **SMALL)
+    for name in ("model.onnx", "manifest.json"):
+        (folder / name).write_text("{}")
+    assert open_checkpoint(folder).packed
+
+
 def index_of(folder: Path, **more: str) -> dict[str, str]:
     """Write an index of the folder's one file that names more tensors; return what it maps."""
     names = dict.fromkeys(load_file(folder / "model.safetensors"), "model.safetensors")
