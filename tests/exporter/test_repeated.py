@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from inspect import unwrap
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
@@ -108,7 +110,7 @@ def test_it_is_what_torch_makes_of_all_layers(case: str, monkeypatch: pytest.Mon
 
 
 class Toy(nn.Module):
-    """Two kinds of layers, which all of which read what is computed after the first one's input."""
+    """Layers that, but for those of kind 0, read what is computed after the first one's input."""
 
     def __init__(self, kinds: Sequence[int]) -> None:
         super().__init__()
@@ -120,8 +122,8 @@ class Toy(nn.Module):
         x = x * 2
         shared = x.sum()
         for layer, kind in zip(self.model.layers, self.kinds, strict=True):
-            x = layer(x) + kind * shared
-        return (x,)
+            x = layer(x) + kind * shared if kind else layer(x)
+        return (x * 3,)
 
 
 def test_layers_that_read_more_than_their_input_are_all_traced() -> None:
@@ -141,6 +143,31 @@ def test_layers_that_read_more_than_their_input_are_all_traced() -> None:
     assert weights == [f"model.layers.{i}.weight" for i in range(3)]
 
 
+SHARES: dict[str, Callable[[Any], None]] = {
+    "weight": lambda layers: setattr(layers[1], "weight", layers[0].weight),
+    "bias": lambda layers: setattr(layers[3], "bias", layers[1].bias),
+    "layer": lambda layers: layers.__setitem__(2, layers[0]),
+}
+
+
+@pytest.mark.parametrize("shared", SHARES)
+def test_layers_that_share_weights_are_what_torch_makes_of_them(
+    shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def graph() -> ir.Model:
+        with torch.device("meta"):
+            network, example = Toy([0] * 4), torch.zeros(2, 4)
+        SHARES[shared](network.model.layers)
+        shapes = {"x": {0: torch.export.Dim.DYNAMIC}}
+        return repeated(
+            network, lambda _, bounds: traced(network, (example,), shapes, ["x"], ["y", *bounds])
+        )
+
+    found = graph()
+    monkeypatch.setattr(repeated_module, "alike", lambda layers, _: list(range(len(layers))))
+    assert described(found) == described(graph())
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -151,13 +178,24 @@ def test_layers_that_read_more_than_their_input_are_all_traced() -> None:
         lambda layer: layer.inner.double(),
         lambda layer: layer.inner.register_forward_pre_hook(lambda *_: None),
         lambda layer: setattr(layer.inner, "__class__", nn.Module),
+        lambda layer: setattr(layer, "choices", (1, 0.0)),
+        lambda layer: setattr(layer, "choices", (True, -0.0)),
+        lambda layer: setattr(layer, "choices", (True, 0.0, np.zeros(2))),
+        lambda layer: setattr(layer, "tables", {"a": [torch.tensor([1.0, 3.0])]}),
+        lambda layer: setattr(layer.outer, "weight", layer.inner.weight),
+        lambda layer: layer.update({"outer": layer.inner}),
     ],
-    ids=["attribute", "module", "no bias", "value", "type", "hook", "class"],
-)
+    ids=[
+        "attribute", "module", "no bias", "value", "type", "hook", "class", "1 for True", "sign",
+        "array", "tensor", "weight twice", "module twice",
+    ],
+)  # fmt: skip
 def test_layers_that_differ_in_anything_are_of_two_kinds(change: Callable[[Any], None]) -> None:
-    layers: list[Any] = [nn.ModuleDict({"inner": nn.Linear(4, 4)}) for _ in range(3)]
+    names = ("inner", "outer")
+    layers: list[Any] = [nn.ModuleDict({n: nn.Linear(4, 4) for n in names}) for _ in range(3)]
     for layer in layers:
         layer.to("meta")
+        layer.choices, layer.tables = (True, 0.0), {"a": [torch.tensor([1.0, math.nan])]}
         layer.inner.register_buffer("eps", torch.tensor([1e-6]))
     assert alike(layers, "aaa") == [0, 0, 0]
     assert alike(layers, "aba") == [0, 1, 0]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -50,29 +51,51 @@ def repeated(network: Any, trace: Callable[[int, Sequence[str]], ir.Model]) -> i
 
 
 def alike(layers: Iterable[nn.Module], kinds: Iterable[Any]) -> list[int]:
-    """Return for each layer the number of the first one that computes the same by its weights."""
-    seen = list[Any]()
+    """Return for each layer the number of the first one that computes the same by its weights.
+
+    What is not known to be the same is another kind: that takes time, and changes no graph.
+    """
+    layers = list(layers)
+    seen, times = list[Any](), Counter(held for layer in layers for held in _held(layer))
     for layer, kind in zip(layers, kinds, strict=True):
         modules = [(name, type(module), _state(module)) for name, module in layer.named_modules()]
-        seen.append((kind, modules))
+        # A weight that stands in two places has one name, which a copy would have to keep.
+        alone = all(times[held] == 1 for held in _held(layer))
+        seen.append((_content(kind), modules, None if alone else object()))
     return [seen.index(one) for one in seen]
 
 
+def _held(layer: nn.Module) -> Iterator[int]:
+    """Yield what stands for each module and tensor of a layer, once for each of its places."""
+    for named in (layer.named_modules, layer.named_parameters, layer.named_buffers):
+        for _, value in named(remove_duplicate=False):
+            yield id(value)
+
+
 def _state(module: nn.Module) -> dict[str, Any]:
-    """Return all that a module holds but its submodules, with ``==`` by content."""
-    state = {name: value for name, value in vars(module).items() if name != "_modules"}
-    for name, value in state.items():
-        if name in ("_parameters", "_buffers"):
-            state[name] = {key: _content(tensor) for key, tensor in value.items()}
-        elif name.endswith("_hooks"):  # their keys are numbers that torch counts up
-            state[name] = [_content(hook) for hook in value.values()]
-    return state
+    """Return what stands for all that a module holds but its submodules."""
+    return {
+        # The keys of hooks are numbers that torch counts up.
+        name: _content(list(value.values()) if name.endswith("_hooks") else value)
+        for name, value in vars(module).items()
+        if name != "_modules"
+    }
 
 
 def _content(value: Any) -> Any:
+    """Return what stands for a value, equal only where a trace reads the same: 1 is not True."""
     if isinstance(value, Tensor):
-        return value.shape, value.dtype, None if value.is_meta else value.tolist()
-    return (value.func, value.args, value.keywords) if isinstance(value, partial) else value
+        held = None if value.is_meta else repr(value.tolist())
+        return value.shape, value.stride(), value.dtype, held
+    if isinstance(value, partial):
+        return [partial, *map(_content, (value.func, value.args, value.keywords))]
+    if isinstance(value, dict):
+        return [type(value), [(key, _content(one)) for key, one in value.items()]]
+    if isinstance(value, (list, tuple)):
+        return [type(value), [_content(one) for one in value]]
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, set)):
+        return type(value), repr(value)  # it tells -0.0 from 0.0, and is the same for each NaN
+    return type(value), id(value)  # its == may be of each element, or of less than a trace reads
 
 
 def _show_bounds(network: Any) -> list[Any]:
