@@ -28,7 +28,7 @@ _LEAST = 64e6  # bytes of weights a token: smaller models do not wait for memory
 _ROUNDED = ("int8", "int6", "int4")  # heads that other logits come from than the checkpoint's
 _SIX = 6 / 8 + 1 / 32  # bytes a weight: six bits, and a level for each 32
 # Heads that read rows of one scan in each step: its rate in devices.json, its bytes a weight.
-_SCANS: dict[str | None, tuple[str, float]] = {
+_SCANS: dict[str, tuple[str, float]] = {
     "int8": ("head", 1),
     "two-step": ("head", 1),
     "int6": ("head6", _SIX),

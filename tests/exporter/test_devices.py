@@ -119,7 +119,7 @@ def test_sizes_are_those_of_the_measured_shape() -> None:
 
 
 def test_the_prediction_is_the_table_of_benchmarks_arm() -> None:
-    """Of its devices, and with its figures: 5 or 6 and 14 or 15 tokens/s for Raspberry Pi 4 and 5."""
+    """Of its devices, and with its figures: 5 to 6 and 14 to 15 tokens/s for Raspberry Pi."""
     rates = json.loads(RATES.read_text("utf-8"))["devices"]
     listed = [device for device in DEVICES if device.group]
     assert [(rate["name"], rate["for"]) for rate in rates] == [
