@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from types import FunctionType
 from typing import Any
 
 import onnx_ir as ir
 from torch import Tensor, nn
 
-__all__ = ["alike", "repeated"]
+__all__ = ["alike", "content", "repeated"]
 
 # The inputs, outputs and weights of a layer, by their names; a network has one state more.
 OWN = re.compile(r"(model\.layers|past_key_values|present|hidden_states)\.(\d+)(\..*)?$")
@@ -51,28 +52,42 @@ def repeated(network: Any, trace: Callable[[int, Sequence[str]], ir.Model]) -> i
 
 def alike(layers: Iterable[nn.Module], kinds: Iterable[Any]) -> list[int]:
     """Return for each layer the number of the first one that computes the same by its weights."""
-    seen = list[Any]()
-    for layer, kind in zip(layers, kinds, strict=True):
-        modules = [(name, type(module), _state(module)) for name, module in layer.named_modules()]
-        seen.append((kind, modules))
+    seen = [(content(layer), kind) for layer, kind in zip(layers, kinds, strict=True)]
     return [seen.index(one) for one in seen]
 
 
-def _state(module: nn.Module) -> dict[str, Any]:
-    """Return all that a module holds but its submodules, with ``==`` by content."""
-    state = {name: value for name, value in vars(module).items() if name != "_modules"}
-    for name, value in state.items():
-        if name in ("_parameters", "_buffers"):
-            state[name] = {key: _content(tensor) for key, tensor in value.items()}
-        elif name.endswith("_hooks"):  # their keys are numbers that torch counts up
-            state[name] = [_content(hook) for hook in value.values()]
-    return state
+def content(root: nn.Module) -> list[Any]:
+    """Return the modules in a module with all that they hold, to compare by ``==`` or ``repr``.
+
+    Where one of them is held, its name stands for it.
+    """
+    names = {module: name for name, module in root.named_modules()}
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.shape, value.dtype, None if value.is_meta else value.tolist()
+        if isinstance(value, nn.Module):
+            return names[value] if value in names else content(value)
+        if isinstance(value, partial):
+            return told([value.func, value.args, value.keywords])
+        if isinstance(value, dict):
+            return {key: told(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [told(part) for part in value]
+        if isinstance(value, FunctionType):  # one that is made anew by the same code
+            cells = [told(cell.cell_contents) for cell in value.__closure__ or ()]
+            return value.__code__, cells, told(value.__defaults__), told(value.__kwdefaults__)
+        return value
+
+    return [(type(module), told(_held(module))) for module in names]
 
 
-def _content(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.shape, value.dtype, None if value.is_meta else value.tolist()
-    return (value.func, value.args, value.keywords) if isinstance(value, partial) else value
+def _held(module: nn.Module) -> dict[str, Any]:
+    """Return the attributes of a module; hooks without their keys, numbers that torch counts up."""
+    return {
+        name: list(value.values()) if name.endswith("_hooks") else value
+        for name, value in vars(module).items()
+    }
 
 
 def _show_bounds(network: Any) -> list[Any]:
