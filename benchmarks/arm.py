@@ -51,12 +51,12 @@ LOOPS = (
     Loop("neon", "ternary_gemv", "ternary_gemv", "smlal", 16),
     Loop("neon", "ternary_columns", "", "smlal", 16),
     Loop("neon", "int8_gemv", "products<4, 1>", "smlal", 8),
-    Loop("neon", "int4_gemv", "int6_gemv", "prfm", 1),  # of 6 bits; it fetches each line once
+    Loop("neon", "level_gemv", "gemv_int6", "prfm", 1),  # of 6 bits; it fetches each line once
     Loop("neon", "bf16_gemv", "bf16", "fmla", 16),
     Loop("neon_dotprod", "ternary_gemv", "ternary_gemv", "sdot", 16),
     Loop("neon_dotprod", "ternary_columns", "", "sdot", 16),
     Loop("neon_dotprod", "int8_gemv", "products<4, 1>", "sdot", 8),
-    Loop("neon_dotprod", "int4_gemv", "int6_gemv", "prfm", 1),
+    Loop("neon_dotprod", "level_gemv", "gemv_int6", "prfm", 1),
     Loop("neon", "ternary_few", "products<4, 2>", "smlal2", lanes=16, rows=2),
     Loop("neon", "ternary_few", "products<4, 4>", "smlal2", lanes=16, rows=4),
     Loop("neon", "ternary_few", "products<2, 8>", "smlal2", lanes=16, rows=8),
@@ -239,7 +239,7 @@ def print_devices(cycles: dict[tuple[str, str, str], float]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for device in DEVICES:
         memory = device.peak * device.share * 1e9
-        functions = "ternary_gemv", "int8_gemv", "int4_gemv"
+        functions = "ternary_gemv", "int8_gemv", "level_gemv"
         body, head, six = (device.rate(cycles, function) for function in functions)
         first, last = BODY_BYTES / min(memory, body), HEAD_BYTES / min(memory, head)
         last6 = HEAD6_BYTES / min(memory, six)
@@ -259,7 +259,7 @@ def write_rates(cycles: dict[tuple[str, str, str], float], version: str) -> None
             "memory": round(device.peak * device.share * 1e9),
             "ternary": round(device.rate(cycles, "ternary_gemv")),
             "head": round(device.rate(cycles, "int8_gemv")),
-            "head6": round(device.rate(cycles, "int4_gemv")),
+            "head6": round(device.rate(cycles, "level_gemv")),
         }
         for device in DEVICES
         if device.group
