@@ -23,7 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OPS = ROOT / "custom_ops"
 RATES = ROOT / "bitnet_onnx" / "exporter" / "devices.json"
-BODY_BYTES, HEAD_BYTES = 521e6, 328e6  # ternary weights, int8 head: one token reads all of them
+# What one token reads: ternary weights, and a head of 8 or of 6 bits.
+BODY_BYTES, HEAD_BYTES, HEAD6_BYTES = 521e6, 328e6, 256e6
 TURNS = 200
 
 
@@ -50,10 +51,12 @@ LOOPS = (
     Loop("neon", "ternary_gemv", "ternary_gemv", "smlal", 16),
     Loop("neon", "ternary_columns", "", "smlal", 16),
     Loop("neon", "int8_gemv", "products<4, 1>", "smlal", 8),
+    Loop("neon", "level_gemv", "gemv_int6", "prfm", 1),  # of 6 bits; it fetches each line once
     Loop("neon", "bf16_gemv", "bf16", "fmla", 16),
     Loop("neon_dotprod", "ternary_gemv", "ternary_gemv", "sdot", 16),
     Loop("neon_dotprod", "ternary_columns", "", "sdot", 16),
     Loop("neon_dotprod", "int8_gemv", "products<4, 1>", "sdot", 8),
+    Loop("neon_dotprod", "level_gemv", "gemv_int6", "prfm", 1),
     Loop("neon", "ternary_few", "products<4, 2>", "smlal2", lanes=16, rows=2),
     Loop("neon", "ternary_few", "products<4, 4>", "smlal2", lanes=16, rows=4),
     Loop("neon", "ternary_few", "products<2, 8>", "smlal2", lanes=16, rows=8),
@@ -231,15 +234,19 @@ def print_loops(mca: str) -> dict[tuple[str, str, str], float]:
 
 
 def print_devices(cycles: dict[tuple[str, str, str], float]) -> None:
-    print("| device | memory, GB/s | ternary_gemv, GB/s | head, GB/s | gemv / memory | tokens/s |")
-    print("|---|---|---|---|---|---|")
+    rates = "ternary_gemv, GB/s | head, GB/s | of 6 bits, GB/s | gemv / memory"
+    print(f"| device | memory, GB/s | {rates} | tokens/s | of 6 bits, tokens/s |")
+    print("|---|---|---|---|---|---|---|---|")
     for device in DEVICES:
         memory = device.peak * device.share * 1e9
-        body, head = (device.rate(cycles, f) for f in ("ternary_gemv", "int8_gemv"))
-        seconds = BODY_BYTES / min(memory, body) + HEAD_BYTES / min(memory, head)
+        functions = "ternary_gemv", "int8_gemv", "level_gemv"
+        body, head, six = (device.rate(cycles, function) for function in functions)
+        first, last = BODY_BYTES / min(memory, body), HEAD_BYTES / min(memory, head)
+        last6 = HEAD6_BYTES / min(memory, six)
         print(
             f"| {device.name} | {memory / 1e9:.1f} of {device.peak} | {body / 1e9:.1f} "
-            f"| {head / 1e9:.1f} | {body / memory:.1f} | {1 / seconds:.0f} |"
+            f"| {head / 1e9:.1f} | {six / 1e9:.1f} | {body / memory:.1f} "
+            f"| {1 / (first + last):.1f} | {1 / (first + last6):.1f} |"
         )
 
 
@@ -252,6 +259,7 @@ def write_rates(cycles: dict[tuple[str, str, str], float], version: str) -> None
             "memory": round(device.peak * device.share * 1e9),
             "ternary": round(device.rate(cycles, "ternary_gemv")),
             "head": round(device.rate(cycles, "int8_gemv")),
+            "head6": round(device.rate(cycles, "level_gemv")),
         }
         for device in DEVICES
         if device.group

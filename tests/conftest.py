@@ -7,21 +7,19 @@ import functools
 import gc
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from hypothesis import settings
-from torch import Tensor, nn
 from torch.onnx._internal.exporter._constants import TORCHLIB_OPSET
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from bitnet_onnx.exporter import embedding
 from bitnet_onnx.exporter import trace as trace_module
+from bitnet_onnx.exporter.tracing.repeated import content
 from bitnet_onnx.runtime import open as open_module
 from tests.support.paths import DEMO, ROOT
 
@@ -70,7 +68,7 @@ def _one_trace() -> Iterator[None]:
     def copied(network: Any, example: Any, shapes: Any, inputs: Any, outputs: Any) -> ir.Model:
         given = [(tensor.shape, tensor.dtype) for tensor in example]
         # A graph depends on nothing else: a network on the meta device has no weights.
-        key = repr((_content(network, network), given, shapes, list(inputs), list(outputs)))
+        key = repr((content(network), given, shapes, list(inputs), list(outputs)))
         assert " object at 0x" not in key  # an address, which another object may have later
         if key not in graphs:
             graphs[key] = made(network, example, shapes, inputs, outputs)
@@ -80,37 +78,6 @@ def _one_trace() -> Iterator[None]:
         for module in (trace_module, embedding):
             patch.setattr(module, "traced", copied)
         yield
-
-
-def _content(value: Any, root: nn.Module) -> Any:
-    """Return a value, such as a module with all that it holds, so that ``repr`` tells all of it.
-
-    A submodule of ``root`` is told in its place, and elsewhere by its name.
-    """
-    if isinstance(value, Tensor):
-        return value.shape, value.dtype, None if value.is_meta else value.tolist()
-    if isinstance(value, nn.Module):
-        names = [name for name, module in root.named_modules() if module is value]
-        if value is not root and names:
-            return names
-        parts = list(root.modules()) if value is root else [value]
-        return [(type(part), _held(part, root)) for part in parts]
-    if isinstance(value, partial):
-        return value.func, [_content(part, root) for part in (*value.args, *value.keywords.items())]
-    if isinstance(value, dict):
-        return {key: _content(part, root) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_content(part, root) for part in value]
-    if isinstance(value, FunctionType):  # one that is made anew for each network is the same code
-        cells = [_content(cell.cell_contents, root) for cell in value.__closure__ or ()]
-        return value.__code__, cells, value.__defaults__, value.__kwdefaults__
-    return value
-
-
-def _held(module: nn.Module, root: nn.Module) -> dict[str, Any]:
-    held = {name: value for name, value in vars(module).items() if not name.endswith("_hooks")}
-    hooks = {name: list(value.values()) for name, value in vars(module).items() if name not in held}
-    return {name: _content(value, root) for name, value in (held | hooks).items()}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,7 +26,14 @@ CHUNK = 256  # positions of a prompt in one step
 _RUNTIME = 40e6  # bytes of ONNX Runtime and the library
 _LEAST = 64e6  # bytes of weights a token: smaller models do not wait for memory alone
 _ROUNDED = ("int8", "int6", "int4")  # heads that other logits come from than the checkpoint's
-_SCANNED = ("int8", "two-step")  # heads that read int8 rows in each step
+_SIX = 6 / 8 + 1 / 32  # bytes a weight: six bits, and a level for each 32
+# Heads that read rows of one scan in each step: its rate in devices.json, its bytes a weight.
+_SCANS: dict[str, tuple[str, float]] = {
+    "int8": ("head", 1),
+    "two-step": ("head", 1),
+    "int6": ("head6", _SIX),
+    "two-step-int6": ("head6", _SIX),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Preset:
 PRESETS = {
     "android": Preset("native", "int8", "int8", 4096, "int8", copy_library=False),
     "ios": Preset("native", "int8", "int8", 4096, "int8", copy_library=False),
-    "board": Preset("native", "two-step", "float32", 2048),
+    "board": Preset("native", "two-step-int6", "float32", 2048),
     "web": Preset("stock", "int8", "float32", 2048, "int8"),
 }
 
@@ -139,13 +146,13 @@ def cache_bytes(artifact: Artifact) -> int:
 def predicted(name: str, config: BitNetConfig, artifact: Artifact) -> Iterator[tuple[str, float]]:
     """Yield devices and tokens/s, without attention and without the savings from zeros."""
     linears, table = weight_counts(config)
-    body = linears / 4
     if _why_none(name, config, artifact):
         return
+    rate, bytes_of = _SCANS[artifact.head]
     for device in json.loads(RATES.read_text("utf-8"))["devices"]:
         if device["for"] == name:
-            seconds = body / min(device["memory"], device["ternary"])
-            seconds += table / min(device["memory"], device["head"])
+            seconds = linears / 4 / min(device["memory"], device["ternary"])
+            seconds += table * bytes_of / min(device["memory"], device[rate])
             yield device["name"], 1 / seconds
 
 
@@ -154,8 +161,8 @@ def _why_none(name: str, config: BitNetConfig, artifact: Artifact) -> str:
     linears, table = weight_counts(config)
     if artifact.target == "stock":
         return "not predicted for the stock target"
-    if artifact.head not in _SCANNED:
-        return f"not predicted for the head {artifact.head}, but for {' and '.join(_SCANNED)}"
+    if artifact.head not in _SCANS:
+        return f"not predicted for the head {artifact.head}, but for {listed(list(_SCANS))}"
     if config.float_linears:
         return "not predicted for float linears"
     if config.mixture is not None:

@@ -12,6 +12,7 @@ import torch
 from ..artifact import LINEARS, OUTPUTS, SCALED_CACHES, TARGETS
 from ..errors import ConfigError
 from ..network.config import BitNetConfig
+from ..operators import scan_slack, split_slack
 from ..weights.levels import level_bounds, row_deviations
 
 __all__ = ["FLOAT_LINEARS", "HEADS", "KV_CACHES", "LEVEL_BITS", "LEVEL_BOUNDS", "PASSES", "Options"]
@@ -29,7 +30,11 @@ HEADS = {  # the type of a stored table that the embedding reads too
 FLOAT_LINEARS = {"bf16": torch.bfloat16, "float32": torch.float32, "int8": torch.int8}
 # Heads with a copy of few bits a weight.
 LEVEL_BITS = {"int6": 6, "int4": 4, "two-step-int6": 6, "two-step-int4": 4}
-LEVEL_BOUNDS = {"two-step-int6": level_bounds, "two-step-int4": row_deviations}  # of their scan
+# Of the scan of those with two steps: the bounds of its rows, and what a token multiplies them by.
+LEVEL_BOUNDS = {
+    "two-step-int6": (level_bounds, split_slack),
+    "two-step-int4": (row_deviations, scan_slack),
+}
 KV_CACHES = {
     "float32": torch.float32,
     "float16": torch.float16,

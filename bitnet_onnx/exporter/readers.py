@@ -185,7 +185,8 @@ def _check_size(largest: float, table: str, head: str) -> None:
 
 def _levels(checkpoint: Checkpoint, table: str, head: str) -> Readers:
     """Return readers of the copy of few bits, and of its bounds where the head has two steps."""
-    name, bounds = table.removesuffix(".weight"), LEVEL_BOUNDS.get(head)
+    name = table.removesuffix(".weight")
+    bounds, _ = LEVEL_BOUNDS.get(head, (None, None))
 
     def made() -> LevelRows:
         rows = level_rows(checkpoint.tensor(table), LEVEL_BITS[head])

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ..artifact import TASK, Artifact
 from ..errors import ConfigError
 from ..exporter.options import FLOAT_LINEARS, KV_CACHES, LEVEL_BITS, LEVEL_BOUNDS
-from ..operators import KEPT, scan_slack, split_slack
+from ..operators import KEPT, scan_slack
 from ..weights.checkpoint.base import Checkpoint
 from ..weights.levels import level_rows
 from ..weights.open import open_checkpoint
@@ -92,10 +92,10 @@ class Scan:
         name = checkpoint.parts.head
         table = checkpoint.tensor(name)
         if head == "two-step":
-            bounds = row_bounds(table, *int8_rows(table))
+            bounds, slack = row_bounds(table, *int8_rows(table)), scan_slack
         else:
-            bounds = LEVEL_BOUNDS[head](table, level_rows(table, LEVEL_BITS[head]))
-        slack = split_slack if head == "two-step-int6" else scan_slack
+            bounds_of, slack = LEVEL_BOUNDS[head]
+            bounds = bounds_of(table, level_rows(table, LEVEL_BITS[head]))
         return cls(name.removesuffix(".weight"), bounds, slack)
 
     def allowed(self, session: TappedSession, expected: np.ndarray) -> np.ndarray:

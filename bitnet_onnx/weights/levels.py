@@ -1,7 +1,7 @@
 """Tables of 4 or 6 bits a weight, with a level for each 32 weights: what small heads read.
 
-The layout of the codes is a picture in ``custom_ops/kernels/int4_gemv/int4_gemv.h``. Knows tensors,
-not networks. ``K`` is input features; rows are padded to blocks of 256 weights.
+The layout of the codes is a picture in ``custom_ops/kernels/level_gemv/level_gemv.h``. Knows
+tensors, not networks. ``K`` is input features; rows are padded to blocks of 256 weights.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ set(operators
   bf16_matmul
   experts
   gated
-  int4_matmul
   int8_matmul
+  level_matmul
   rms_norm
   ternary_feed_forward
   ternary_group_matmul
@@ -23,8 +23,8 @@ set(benches
   kernels/ternary_gemv
   operators/bf16_matmul
   operators/experts
-  operators/int4_matmul
   operators/int8_matmul
+  operators/level_matmul
   operators/ternary_group_matmul
   operators/ternary_matmul)
 list(TRANSFORM operations REPLACE "(.+)" "kernels/\\1/test.cc" OUTPUT_VARIABLE kernel_tests)
@@ -51,7 +51,7 @@ function(program target)
 endfunction()
 set(boundary testing/fake_ort.cc $<TARGET_OBJECTS:bitnet_boundary>)
 program(operators_test testing/main.cc ${operator_tests} operators/attention/test_int8.cc
-        operators/attention/test_long.cc operators/two_step_matmul/test_int4.cc
+        operators/attention/test_long.cc operators/two_step_matmul/test_levels.cc
         operators/two_step_matmul/test_rescore.cc)
 program(boundary_test testing/main.cc onnxruntime/test.cc ${boundary})
 if(WIN32)

@@ -42,10 +42,10 @@ Kernels kernels_of(const Cpu& cpu) {
 #include "kernels/bf16_gemv/kernels.inc"
 #define KERNEL(isa, needs) take(has_all(cpu.features, needs), int8_gemv_##isa, &k.int8_gemv);
 #include "kernels/int8_gemv/kernels.inc"
-#define KERNEL(isa, needs)                                           \
-  take(has_all(cpu.features, needs), int4_gemv_##isa, &k.int4_gemv); \
-  take(has_all(cpu.features, needs), int6_gemv_##isa, &k.int6_gemv);
-#include "kernels/int4_gemv/kernels.inc"
+#define KERNEL(isa, needs)                                                       \
+  take(has_all(cpu.features, needs), level_gemv_int4_##isa, &k.level_gemv_int4); \
+  take(has_all(cpu.features, needs), level_gemv_int6_##isa, &k.level_gemv_int6);
+#include "kernels/level_gemv/kernels.inc"
 #define KERNEL(isa, needs)                                                   \
   take(has_all(cpu.features, needs), attend_scores_##isa, &k.attend_scores); \
   take(has_all(cpu.features, needs), attend_scores_f16_##isa, &k.attend_scores_f16);

@@ -14,8 +14,8 @@
 #include "kernels/attend_values_int8/attend_values_int8.h"
 #include "kernels/attend_weights_int8/attend_weights_int8.h"
 #include "kernels/bf16_gemv/bf16_gemv.h"
-#include "kernels/int4_gemv/int4_gemv.h"
 #include "kernels/int8_gemv/int8_gemv.h"
+#include "kernels/level_gemv/level_gemv.h"
 #include "kernels/read/read.h"
 #include "kernels/rows/rows.h"
 #include "kernels/select/select.h"
@@ -45,8 +45,8 @@ struct Kernels {
   TernaryGroup* ternary_group;
   Bf16Gemv* bf16_gemv;
   Int8Gemv* int8_gemv;
-  Int4Gemv* int4_gemv;
-  Int4Gemv* int6_gemv;
+  LevelGemv* level_gemv_int4;
+  LevelGemv* level_gemv_int6;
   AttendScores<float>* attend_scores;
   AttendScores<uint16_t>* attend_scores_f16;
   AttendSoftmax* attend_softmax;

@@ -180,8 +180,20 @@ void infer(const Round& round, Random* random) {
 }
 
 struct Nodes {
+  const fake::Session& session;
   std::vector<fake::Node*> of[kOperatorCount];  // one for each kernel
 };
+
+// The attributes of a node, and half of the inputs of a round, as if they were the same in all
+// calls.
+OrtKernelInfo with_constants(const Round& round, Random* random) {
+  OrtKernelInfo info = {{{"k", round.op.k}}};
+  for (size_t i = 0; i < round.inputs.size(); i++) {
+    const OrtValue& value = round.inputs[i];
+    if (random->below(2) && !value.missing) info.constants[i] = &value;
+  }
+  return info;
+}
 
 // Returns whether it computed.
 bool run(const Nodes& nodes, size_t index, Random* random) {
@@ -211,9 +223,12 @@ bool run(const Nodes& nodes, size_t index, Random* random) {
   fill_indices(&round, sizes, random);
   const bool refuse_tasks = random->below(20) == 0, threads = random->below(16) == 0;
   const size_t outputs = 1 + random->below(8) % round.custom->GetOutputTypeCount(round.custom);
+  fake::Node constant(nodes.session, round.op.name, with_constants(round, random));
+  std::vector<fake::Node*> all = nodes.of[index];
+  all.push_back(&constant);
   OrtKernelContext first;
   bool computed = false;
-  for (size_t kernel = 0; kernel < nodes.of[index].size(); kernel++) {
+  for (size_t kernel = 0; kernel < all.size(); kernel++) {
     OrtKernelContext context;
     context.inputs = round.inputs;
     context.refuse_outputs = !backed;
@@ -224,7 +239,7 @@ bool run(const Nodes& nodes, size_t index, Random* random) {
       context.outputs.push_back({});
       context.outputs[i].type = round.custom->GetOutputType(round.custom, i);
     }
-    OrtStatus* status = nodes.of[index][kernel]->compute(&context);
+    OrtStatus* status = all[kernel]->compute(&context);
     if (status) check_status(round, status);
     CHECK(!status || round.odd || refuse_tasks);
     CHECK(status || backed);
@@ -256,7 +271,7 @@ int main(int argc, char** argv) {
   const Kernels** kernels;
   const size_t count = tested_kernels(&kernels);
   const fake::Session session;
-  Nodes nodes;
+  Nodes nodes = {session, {}};
   for (size_t i = 0; i < kOperatorCount; i++) {
     for (size_t kernel = 0; kernel < count; kernel++) {
       setenv("BITNET_ONNX_KERNEL", kernels[kernel]->name, 1);

@@ -89,15 +89,10 @@ static OrtStatus* describe(const Call& call, const InputSpec& expected,
   return check_dims(call, *tensor);
 }
 
-OrtStatus* input(const Call& call, size_t index, Tensor* tensor) {
+OrtStatus* input_of(const Call& call, size_t index, const OrtValue* value, Tensor* tensor) {
   const InputSpec& expected = call.spec->inputs[index];
-  const OrtValue* value = nullptr;
   OrtTensorTypeAndShapeInfo* info = nullptr;
   tensor->name = expected.name;
-  if (OrtStatus* s = call.api->KernelContext_GetInput(call.context, index, &value)) return s;
-  if (!value) {
-    return fail(call.api, "%s: %s is missing, expected a tensor", call.spec->name, expected.name);
-  }
   if (OrtStatus* s = call.api->GetTensorTypeAndShape(value, &info)) return s;
   OrtStatus* status = describe(call, expected, info, tensor);
   call.api->ReleaseTensorTypeAndShapeInfo(info);
@@ -106,6 +101,18 @@ OrtStatus* input(const Call& call, size_t index, Tensor* tensor) {
   status = call.api->GetTensorMutableData(const_cast<OrtValue*>(value), &data);
   tensor->data = data;
   return status;
+}
+
+OrtStatus* input(const Call& call, size_t index, Tensor* tensor) {
+  if (call.constants && call.constants[index].name) {
+    *tensor = call.constants[index];
+    return nullptr;
+  }
+  const OrtValue* value = nullptr;
+  if (OrtStatus* s = call.api->KernelContext_GetInput(call.context, index, &value)) return s;
+  if (value) return input_of(call, index, value, tensor);
+  return fail(call.api, "%s: %s is missing, expected a tensor", call.spec->name,
+              call.spec->inputs[index].name);
 }
 
 size_t rows_of(const Tensor& tensor) {

@@ -29,6 +29,7 @@ constexpr ONNXTensorElementDataType kInt8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
 constexpr ONNXTensorElementDataType kInt32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
 
 struct OpSpec;
+struct Tensor;
 
 // One call of one node.
 struct Call {
@@ -36,10 +37,11 @@ struct Call {
   OrtKernelContext* context;
   const Kernels* kernels;
   const OpSpec* spec;
-  Counters* counters;      // or null
-  int64_t attribute;       // of the node, where the spec names one, or 0
-  float number;            // the same
-  OrtStatus* pool_status;  // why ONNX Runtime did not run a task, or null
+  const Tensor* constants;  // of the node: an input that is none has no name; or null
+  Counters* counters;       // or null
+  int64_t attribute;        // of the node, where the spec names one, or 0
+  float number;             // the same
+  OrtStatus* pool_status;   // why ONNX Runtime did not run a task, or null
 };
 
 struct InputSpec {
@@ -110,6 +112,8 @@ OrtStatus* out_of_memory(const OrtApi* api, const char* name, size_t bytes);
 
 // Input `index` of the type that the spec states.
 OrtStatus* input(const Call& call, size_t index, Tensor* tensor);
+// The same of a value that was asked for.
+OrtStatus* input_of(const Call& call, size_t index, const OrtValue* value, Tensor* tensor);
 // Input `index`, which has the shape [size].
 OrtStatus* input_vector(const Call& call, size_t index, int64_t size, Tensor* tensor);
 

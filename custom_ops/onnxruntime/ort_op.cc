@@ -7,13 +7,15 @@
 namespace bitnet {
 namespace {
 
-// A node.
+// A node, and behind it a Tensor for each input.
 struct Node {
   const Op* op;
   const Kernels* kernels;
   int64_t attribute;
   float number;
+  Tensor* constants() { return reinterpret_cast<Tensor*>(this + 1); }
 };
+static_assert(sizeof(Node) % alignof(Tensor) == 0, "tensors behind a node");
 
 const Op* self(const OrtCustomOp* op) { return reinterpret_cast<const Op*>(op); }
 
@@ -68,6 +70,24 @@ OrtStatus* attributes_of(const OrtApi* api, const OpSpec& spec, const OrtKernelI
               spec.attribute);
 }
 
+// The inputs that are the same in every call: their shapes are asked for once. What is wrong with
+// one, the first call says.
+void find_constants(const Op& op, const OrtApi* api, const OrtKernelInfo* info, Tensor* constants) {
+  Call call = {};
+  call.api = api;
+  call.spec = op.spec;
+  for (size_t i = 0; i < op.spec->inputs.count; i++) {
+    constants[i] = {};
+    int constant = 0;
+    const OrtValue* value = nullptr;
+    OrtStatus* status = api->KernelInfoGetConstantInput_tensor(info, i, &constant, &value);
+    if (!status && constant && value) status = input_of(call, i, value, constants + i);
+    if (!status) continue;
+    api->ReleaseStatus(status);
+    constants[i].name = nullptr;
+  }
+}
+
 OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* base, const OrtApi* api,
                                  const OrtKernelInfo* info, void** node) {
   const Op* op = self(base);
@@ -76,9 +96,11 @@ OrtStatusPtr ORT_API_CALL create(const OrtCustomOp* base, const OrtApi* api,
   int64_t attribute;
   float number;
   if (OrtStatus* s = attributes_of(api, *op->spec, info, &attribute, &number)) return s;
-  Node* made = static_cast<Node*>(malloc(sizeof(Node)));
-  if (!made) return out_of_memory(api, op->spec->name, sizeof(Node));
+  const size_t bytes = sizeof(Node) + op->spec->inputs.count * sizeof(Tensor);
+  Node* made = static_cast<Node*>(malloc(bytes));
+  if (!made) return out_of_memory(api, op->spec->name, bytes);
   *made = {op, kernels, attribute, number};
+  find_constants(*op, api, info, made->constants());
   if (op->counters) add_to(&op->counters->nodes, 1);
   *node = made;
   return nullptr;
@@ -97,15 +119,17 @@ OrtStatus* compute_clocked(const Op& op, Call* call) {
   return status;
 }
 
-OrtStatusPtr ORT_API_CALL compute(void* node, OrtKernelContext* context) {
-  const Op& op = *static_cast<const Node*>(node)->op;
+OrtStatusPtr ORT_API_CALL compute(void* self, OrtKernelContext* context) {
+  Node& node = *static_cast<Node*>(self);
+  const Op& op = *node.op;
   Call call = {.api = op.api,
                .context = context,
-               .kernels = static_cast<const Node*>(node)->kernels,
+               .kernels = node.kernels,
                .spec = op.spec,
+               .constants = node.constants(),
                .counters = op.counters,
-               .attribute = static_cast<const Node*>(node)->attribute,
-               .number = static_cast<const Node*>(node)->number,
+               .attribute = node.attribute,
+               .number = node.number,
                .pool_status = nullptr};
   OrtStatus* status = op.counters ? compute_clocked(op, &call) : op.spec->compute(&call);
   if (!status) return call.pool_status;

@@ -33,6 +33,23 @@ void compute_once(fake::Node* node) {
   fake::release_status(status);
 }
 
+// The same, where the node's weight and epsilon are `constants`, and no call has them.
+OrtStatus* compute_constant(const fake::Session& session, const OrtValue& weight,
+                            const OrtValue& epsilon, std::vector<float>* y) {
+  OrtKernelInfo info;
+  info.constants = {{1, &weight}, {2, &epsilon}};
+  fake::Node node(session, "RMSNorm", info);
+  OrtKernelContext context;
+  context.inputs = {floats_of({1, 1}), OrtValue(), OrtValue()};
+  context.inputs[1].missing = context.inputs[2].missing = true;
+  OrtStatus* status = node.compute(&context);
+  if (!status) {
+    const float* from = static_cast<const float*>(context.outputs[0].data);
+    y->assign(from, from + 2);
+  }
+  return status;
+}
+
 uint64_t counted(uint64_t id) { return bitnet_onnx_counters_nanoseconds(id, "RMSNorm"); }
 
 bool says(const OrtStatus* status, const char* text) {
@@ -178,6 +195,25 @@ TEST(onnxruntime, a_forced_kernel_that_does_not_exist_is_refused) {
 }
 
 // Sessions open, count and end in several threads.
+TEST(onnxruntime, constant_inputs_are_asked_for_once) {
+  const fake::Session session;
+  OrtValue weight = floats_of({2, 3}), epsilon = floats_of({0});
+  std::vector<float> y;
+  CHECK(compute_constant(session, weight, epsilon, &y) == nullptr);
+  CHECK(y == std::vector<float>({2, 3}));
+  // A constant of a wrong shape is refused as any other input; one of a wrong type is not kept.
+  OrtValue wide = floats_of({1, 2, 3});
+  OrtStatus* status = compute_constant(session, wide, epsilon, &y);
+  CHECK(says(status, "RMSNorm: weight has 1 dimensions and 3 elements, expected shape [2]"));
+  fake::release_status(status);
+  weight.type = kInt32;
+  status = compute_constant(session, weight, epsilon, &y);
+  CHECK(says(status, "RMSNorm: weight is missing, expected a tensor"));
+  fake::release_status(status);
+  for (OrtValue* value : {&weight, &epsilon, &wide}) release(value);
+  CHECK(fake::live_statuses() == 0);
+}
+
 TEST(onnxruntime, threads) {
   kThreads.run(
       kThreads.self, 200,

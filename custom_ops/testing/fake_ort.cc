@@ -69,6 +69,14 @@ OrtStatus* ORT_API_CALL get_number(const OrtKernelInfo* info, const char* name,
   return nullptr;
 }
 
+OrtStatus* ORT_API_CALL get_constant(const OrtKernelInfo* info, size_t index, int* is_constant,
+                                     const OrtValue** value) noexcept {
+  const auto found = info->constants.find(index);
+  *is_constant = found != info->constants.end();
+  *value = *is_constant ? found->second : nullptr;
+  return nullptr;
+}
+
 OrtStatus* ORT_API_CALL get_input(const OrtKernelContext* context, size_t index,
                                   const OrtValue** value) noexcept {
   if (index >= context->inputs.size()) return create_status(ORT_FAIL, "there is no such input");
@@ -189,6 +197,7 @@ OrtApi make_api() {
   api.GetSessionConfigEntry = get_entry;
   api.KernelInfoGetAttribute_int64 = get_integer;
   api.KernelInfoGetAttribute_float = get_number;
+  api.KernelInfoGetConstantInput_tensor = get_constant;
   api.KernelContext_GetInput = get_input;
   api.KernelContext_GetOutput = get_output;
   api.KernelContext_GetOutputCount = get_output_count;

@@ -34,7 +34,8 @@ struct OrtTensorTypeAndShapeInfo {
 // The attributes of a node.
 struct OrtKernelInfo {
   std::map<std::string, int64_t> integers;
-  std::map<std::string, float> numbers;
+  std::map<std::string, float> numbers = {};
+  std::map<size_t, const OrtValue*> constants = {};  // inputs that are the same in every call
 };
 
 struct OrtShapeInferContext {

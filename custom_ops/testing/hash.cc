@@ -8,15 +8,15 @@
 #include "kernels/kernels.h"
 #include "operators/bf16_matmul/bf16_matmul.h"
 #include "operators/gated/gated.h"
-#include "operators/int4_matmul/int4_matmul.h"
 #include "operators/int8_matmul/int8_matmul.h"
+#include "operators/level_matmul/level_matmul.h"
 #include "operators/rms_norm/rms_norm.h"
 #include "operators/ternary.h"
 #include "operators/ternary_feed_forward/ternary_column_matmul.h"
 #include "operators/ternary_feed_forward/ternary_gated_matmul.h"
 #include "operators/ternary_group_matmul/ternary_group_matmul.h"
 #include "operators/ternary_matmul/ternary_matmul.h"
-#include "operators/two_step_matmul/two_step_int4_matmul.h"
+#include "operators/two_step_matmul/two_step_level_matmul.h"
 #include "operators/two_step_matmul/two_step_matmul.h"
 #include "platform/sizes.h"
 #include "testing/check.h"
@@ -165,20 +165,20 @@ static void int8(const Kernels& kernels, Hash* hash) {
 }
 
 template <int Bits>
-static void int4(const Kernels& kernels, Hash* hash) {
+static void levels(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
-    Inputs in(s, s.n * int4_row_bytes(Bits, s.k), s.n, int4_matmul_scratch(s.m, s.k));
-    int4_matmul(kernels,
-                {.bits = Bits,
-                 .m = s.m,
-                 .k = s.k,
-                 .n = s.n,
-                 .x = in.x.data,
-                 .w = in.w.data,
-                 .levels = in.other.data,
-                 .scale = in.scale.data,
-                 .y = in.y.data},
-                in.scratch.data, kBackwards);
+    Inputs in(s, s.n * level_row_bytes(Bits, s.k), s.n, level_matmul_scratch(s.m, s.k));
+    level_matmul(kernels,
+                 {.bits = Bits,
+                  .m = s.m,
+                  .k = s.k,
+                  .n = s.n,
+                  .x = in.x.data,
+                  .w = in.w.data,
+                  .levels = in.other.data,
+                  .scale = in.scale.data,
+                  .y = in.y.data},
+                 in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
 }
@@ -217,25 +217,25 @@ static void two_step(const Kernels& kernels, Hash* hash) {
 
 // Levels and codes overlap: any bits will do.
 template <int Bits>
-static void two_step_int4(const Kernels& kernels, Hash* hash) {
+static void two_step_levels(const Kernels& kernels, Hash* hash) {
   for (const Shape& s : kShapes) {
-    const size_t codes = s.n * int4_row_bytes(Bits, s.k), weights = 2 * s.n * s.k;
-    Inputs in(s, larger(codes, weights), s.n, two_step_int4_matmul_scratch(s.m, s.k));
+    const size_t codes = s.n * level_row_bytes(Bits, s.k), weights = 2 * s.n * s.k;
+    Inputs in(s, larger(codes, weights), s.n, two_step_level_matmul_scratch(s.m, s.k));
     Guarded<float> bound(s.n);
     random_bounds(1.0f / 1024, &in, &bound);
-    two_step_int4_matmul(kernels,
-                         {.bits = Bits,
-                          .m = s.m,
-                          .k = s.k,
-                          .n = s.n,
-                          .x = in.x.data,
-                          .w = in.w.data,
-                          .codes = in.other.data,
-                          .levels = in.other.data,
-                          .scale = in.scale.data,
-                          .bound = bound.data,
-                          .y = in.y.data},
-                         in.scratch.data, kBackwards);
+    two_step_level_matmul(kernels,
+                          {.bits = Bits,
+                           .m = s.m,
+                           .k = s.k,
+                           .n = s.n,
+                           .x = in.x.data,
+                           .w = in.w.data,
+                           .codes = in.other.data,
+                           .levels = in.other.data,
+                           .scale = in.scale.data,
+                           .bound = bound.data,
+                           .y = in.y.data},
+                          in.scratch.data, kBackwards);
     hash->add(&in.y);
   }
 }
@@ -253,12 +253,12 @@ static const struct {
     {"ternary_column_matmul", ternary_column, 0x8996836bb58206b0},
     {"ternary_group_matmul", ternary_groups, 0xe2ebfedaf0ef1145},
     {"int8_matmul", int8, 0xae0bca194ad92b72},
-    {"int6_matmul", int4<6>, 0xac69f35903a56945},
-    {"int4_matmul", int4<4>, 0x81fcad195919dbe7},
+    {"int6_matmul", levels<6>, 0xac69f35903a56945},
+    {"int4_matmul", levels<4>, 0x81fcad195919dbe7},
     {"bf16_matmul", bf16, 0x043b86b9bc49746f},
     {"two_step_matmul", two_step, 0x80c38a18675f9326},
-    {"two_step_int6_matmul", two_step_int4<6>, 0xe8cf4248e11d52bf},
-    {"two_step_int4_matmul", two_step_int4<4>, 0x31c96549736fd62b},
+    {"two_step_int6_matmul", two_step_levels<6>, 0xe8cf4248e11d52bf},
+    {"two_step_int4_matmul", two_step_levels<4>, 0x31c96549736fd62b},
     {"attention", hash_attention, 0x3fd0d887c442ab54},
     {"attention_int8", hash_attention_int8, 0x02ad8a8045a31fc6},
     {"attention_int4", hash_attention_int4, 0x3c14653ccf380b5f},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from inspect import unwrap
 from typing import Any
 
@@ -201,3 +202,17 @@ def test_layers_that_differ_in_anything_are_of_two_kinds(change: Callable[[Any],
     assert alike(layers, "aba") == [0, 1, 0]
     change(layers[1])
     assert alike(layers, "aaa") == [0, 1, 0]
+
+
+def test_what_is_made_anew_for_each_layer_is_compared_by_its_content() -> None:
+    def hook(factor: Tensor) -> Callable[..., Tensor]:
+        return lambda _, inputs: inputs[0] * factor
+
+    def hooked(factor: float) -> nn.Module:
+        layer: Any = nn.ModuleDict({"inner": nn.Linear(4, 4, device="meta")})
+        layer.register_forward_pre_hook(hook(torch.tensor(factor)))
+        layer.register_forward_pre_hook(partial(hook(torch.ones(())), kept=layer.inner))
+        layer.held = [layer, layer.inner, nn.ReLU()]
+        return layer
+
+    assert alike([hooked(1), hooked(2), hooked(1)], "aaa") == [0, 1, 0]

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from types import FunctionType
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from torch import Tensor, nn
 
-__all__ = ["alike", "repeated"]
+__all__ = ["alike", "content", "repeated"]
 
 # The inputs, outputs and weights of a layer, by their names; a network has one state more.
 OWN = re.compile(r"(model\.layers|past_key_values|present|hidden_states)\.(\d+)(\..*)?$")
@@ -51,51 +53,60 @@ def repeated(network: Any, trace: Callable[[int, Sequence[str]], ir.Model]) -> i
 
 
 def alike(layers: Iterable[nn.Module], kinds: Iterable[Any]) -> list[int]:
-    """Return for each layer the number of the first one that computes the same by its weights.
-
-    What is not known to be the same is another kind: that takes time, and changes no graph.
-    """
+    """Return for each layer the number of the first one that computes the same by its weights."""
     layers = list(layers)
-    seen, times = list[Any](), Counter(held for layer in layers for held in _held(layer))
+    seen, times = list[Any](), Counter(place for layer in layers for place in _places(layer))
     for layer, kind in zip(layers, kinds, strict=True):
-        modules = [(name, type(module), _state(module)) for name, module in layer.named_modules()]
         # A weight that stands in two places has one name, which a copy would have to keep.
-        alone = all(times[held] == 1 for held in _held(layer))
-        seen.append((_content(kind), modules, None if alone else object()))
+        alone = all(times[place] == 1 for place in _places(layer))
+        seen.append((content(layer), kind, None if alone else object()))
     return [seen.index(one) for one in seen]
 
 
-def _held(layer: nn.Module) -> Iterator[int]:
+def _places(layer: nn.Module) -> Iterator[int]:
     """Yield what stands for each module and tensor of a layer, once for each of its places."""
     for named in (layer.named_modules, layer.named_parameters, layer.named_buffers):
         for _, value in named(remove_duplicate=False):
             yield id(value)
 
 
-def _state(module: nn.Module) -> dict[str, Any]:
-    """Return what stands for all that a module holds but its submodules."""
+def content(root: nn.Module) -> list[Any]:
+    """Return the modules in a module with all that they hold, to compare by ``==`` or ``repr``.
+
+    Where one of them is held, its name stands for it.
+    """
+    names = {module: name for name, module in root.named_modules()}
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            held = None if value.is_meta else repr(value.tolist())
+            return value.shape, value.stride(), value.dtype, held
+        if isinstance(value, np.ndarray):
+            return value.shape, value.dtype, repr(value.tolist())
+        if isinstance(value, bool | int | float | complex):  # 1 is not True, -0.0 not 0.0
+            return type(value), repr(value)
+        if isinstance(value, nn.Module):
+            return names[value] if value in names else content(value)
+        if isinstance(value, partial):
+            return told([value.func, value.args, value.keywords])
+        if isinstance(value, dict):
+            return {key: told(part) for key, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [told(part) for part in value]
+        if isinstance(value, FunctionType):  # one that is made anew by the same code
+            cells = [told(cell.cell_contents) for cell in value.__closure__ or ()]
+            return value.__code__, cells, told(value.__defaults__), told(value.__kwdefaults__)
+        return value
+
+    return [(type(module), told(_held(module))) for module in names]
+
+
+def _held(module: nn.Module) -> dict[str, Any]:
+    """Return the attributes of a module; hooks without their keys, numbers that torch counts up."""
     return {
-        # The keys of hooks are numbers that torch counts up.
-        name: _content(list(value.values()) if name.endswith("_hooks") else value)
+        name: list(value.values()) if name.endswith("_hooks") else value
         for name, value in vars(module).items()
-        if name != "_modules"
     }
-
-
-def _content(value: Any) -> Any:
-    """Return what stands for a value, equal only where a trace reads the same: 1 is not True."""
-    if isinstance(value, Tensor):
-        held = None if value.is_meta else repr(value.tolist())
-        return value.shape, value.stride(), value.dtype, held
-    if isinstance(value, partial):
-        return [partial, *map(_content, (value.func, value.args, value.keywords))]
-    if isinstance(value, dict):
-        return [type(value), [(key, _content(one)) for key, one in value.items()]]
-    if isinstance(value, (list, tuple)):
-        return [type(value), [_content(one) for one in value]]
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, set)):
-        return type(value), repr(value)  # it tells -0.0 from 0.0, and is the same for each NaN
-    return type(value), id(value)  # its == may be of each element, or of less than a trace reads
 
 
 def _show_bounds(network: Any) -> list[Any]:

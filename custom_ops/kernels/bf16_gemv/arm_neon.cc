@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "kernels/bf16_gemv/ahead.h"
 #include "kernels/bf16_gemv/bf16_gemv.h"
 
 #define ISA(name) name##_neon
@@ -39,17 +40,6 @@ static inline float fold(const float64x2_t* a) {  // lanes +8, +4, +2, +1
   const float64x2_t even = vaddq_f64(vaddq_f64(a[0], a[2]), vaddq_f64(a[1], a[3]));
   const float64x2_t odd = vaddq_f64(vaddq_f64(a[4], a[6]), vaddq_f64(a[5], a[7]));
   return static_cast<float>(vpaddd_f64(vpaddq_f64(even, odd)));
-}
-
-// What is read next: rows that follow, or a single one, which may lie anywhere. The second cache
-// takes those in faster.
-template <int R>
-static INLINE void fetch(const uint8_t* next) {
-  if (R > 1) {
-    PREFETCH(next);
-  } else {
-    PREFETCH_FAR(next);
-  }
 }
 
 template <int R, int M>

@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/bf16_gemv/ahead.h"
 #include "kernels/bf16_gemv/bf16_gemv.h"
 
 #define ISA(name) name##_avx2
@@ -39,17 +40,6 @@ static inline float fold(const __m256d a[4]) {
   const __m128d o2 = _mm_add_pd(_mm256_castpd256_pd128(o), _mm256_extractf128_pd(o, 1));
   const __m128d pair = _mm_add_pd(_mm_unpacklo_pd(e2, o2), _mm_unpackhi_pd(e2, o2));
   return static_cast<float>(_mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair))));
-}
-
-// What is read next: rows that follow, or a single one, which may lie anywhere. The second cache
-// takes those in faster.
-template <int R>
-static INLINE void fetch(const uint8_t* next) {
-  if (R > 1) {
-    PREFETCH(next);
-  } else {
-    PREFETCH_FAR(next);
-  }
 }
 
 template <int R, int M>

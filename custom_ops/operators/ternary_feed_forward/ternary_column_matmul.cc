@@ -5,15 +5,18 @@
 namespace bitnet {
 namespace {
 
-constexpr size_t kMaxParts = 8;     // tasks that share the columns of one activation row
+// Tasks that share the columns, each with sums of its own: of one activation row, where the columns
+// are few, and of several.
+constexpr size_t kParts = 4;
+constexpr size_t kMaxParts = 8;
 constexpr size_t kUnit = 64;        // columns that tasks divide, where some are skipped
 constexpr size_t kBlockTall = 128;  // activation rows by one block of outputs: a tile
 
-// Scratch of `one`: sums [kMaxParts, padded n], index and values [k + kSelectSlack], q [padded k].
+// Scratch of `one`: sums [kParts, padded n], index and values [k + kSelectSlack], q [padded k].
 void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, const Pool& pool) {
   const size_t width = padded(op.n, kBlockK), row_bytes = blocks_of(op.n) * kBlockBytes;
   int32_t* sums = static_cast<int32_t*>(scratch);
-  int32_t* index = sums + kMaxParts * width;
+  int32_t* index = sums + kParts * width;
   int8_t* values = reinterpret_cast<int8_t*>(index + op.k + kSelectSlack);
   int8_t* q = values + op.k + kSelectSlack;
   int32_t q_sum;
@@ -21,7 +24,7 @@ void one(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, c
   const size_t count = kernels.select_values(op.k, q, index, values);
   add_to(op.skipped, (op.k - count) * row_bytes);
   const size_t worth = count * row_bytes / kTaskBytes + 1;
-  const size_t tasks = worth < kMaxParts ? worth : kMaxParts, share = parts(count, tasks);
+  const size_t tasks = worth < kParts ? worth : kParts, share = parts(count, tasks);
   parallel(pool, tasks, [&](size_t task) {
     const size_t begin = smaller(task * share, count), end = smaller(begin + share, count);
     kernels.ternary_columns(end - begin, blocks_of(op.n), index + begin, values + begin, op.w,
@@ -164,8 +167,7 @@ void many(const Kernels& kernels, const TernaryColumnMatMul& op, void* scratch, 
 size_t ternary_column_matmul_scratch(size_t m, size_t k, size_t n) {
   const size_t stride = padded(n, kBlockK), width = padded(k, kBlockK);
   if (m == 1) {
-    return kMaxParts * stride * sizeof(int32_t) + (k + kSelectSlack) * (sizeof(int32_t) + 1) +
-           width;
+    return kParts * stride * sizeof(int32_t) + (k + kSelectSlack) * (sizeof(int32_t) + 1) + width;
   }
   if (m > kFewActivations) {
     return kWorkers * kBlockTall * kBlockK * sizeof(int32_t) + int8_rows_scratch(m, k);

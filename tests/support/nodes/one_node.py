@@ -167,7 +167,7 @@ def two_step_levels(table: np.ndarray, bits: int) -> dict[str, np.ndarray]:
 
 
 def level_weights(codes: np.ndarray, levels: np.ndarray, features: int) -> np.ndarray:
-    """Integers [N, K] of the picture in int4_gemv.h, weight by weight."""
+    """Integers [N, K] of the picture in level_gemv.h, weight by weight."""
     bits = codes.shape[1] // levels.shape[1] // 4
     k = np.arange(features)
     lane, block = k % 64, k // 256 * 32 * bits

@@ -1,13 +1,13 @@
-#include "operators/two_step_matmul/two_step_int4_matmul.h"
+#include "operators/two_step_matmul/two_step_level_matmul.h"
 
-#include "operators/int4_matmul/int4_matmul.h"
+#include "operators/level_matmul/level_matmul.h"
 
 namespace bitnet {
 namespace {
 
 static_assert(kKeep <= kFirst, "room for both heaps");
 
-void second_step(const Kernels& kernels, const TwoStepInt4MatMul& op, const double* x, float slack,
+void second_step(const Kernels& kernels, const TwoStepLevelMatMul& op, const double* x, float slack,
                  float* y, float* heaps, const Pool& pool) {
   const float reach = largest(kFirst, op.n, heaps, pool, [&](size_t n) { return y[n]; });
   const Rescore rows = {op.k, op.n, op.w, x, y, op.skipped};
@@ -26,24 +26,24 @@ void second_step(const Kernels& kernels, const TwoStepInt4MatMul& op, const doub
 }  // namespace
 
 // For the scan; after it for the second step.
-size_t two_step_int4_matmul_scratch(size_t m, size_t k) {
-  return larger(int4_matmul_scratch(m, k), second_step_bytes(k, kFirst));
+size_t two_step_level_matmul_scratch(size_t m, size_t k) {
+  return larger(level_matmul_scratch(m, k), second_step_bytes(k, kFirst));
 }
 
-void two_step_int4_matmul(const Kernels& kernels, const TwoStepInt4MatMul& op, void* scratch,
-                          const Pool& pool) {
+void two_step_level_matmul(const Kernels& kernels, const TwoStepLevelMatMul& op, void* scratch,
+                           const Pool& pool) {
   if (op.n == 0) return;
-  int4_matmul(kernels,
-              {.bits = op.bits,
-               .m = op.m,
-               .k = op.k,
-               .n = op.n,
-               .x = op.x,
-               .w = op.codes,
-               .levels = op.levels,
-               .scale = op.scale,
-               .y = op.y},
-              scratch, pool);
+  level_matmul(kernels,
+               {.bits = op.bits,
+                .m = op.m,
+                .k = op.k,
+                .n = op.n,
+                .x = op.x,
+                .w = op.codes,
+                .levels = op.levels,
+                .scale = op.scale,
+                .y = op.y},
+               scratch, pool);
   const SecondStep step = second_step_of(scratch, op.k);
   for (size_t i = 0; i < op.m; i++) {
     const float* x = op.x + i * op.k;

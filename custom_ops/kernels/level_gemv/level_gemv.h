@@ -18,7 +18,7 @@ namespace bitnet {
 
 constexpr size_t kInt4Bytes = 128, kInt6Bytes = 192;  // of a block
 constexpr size_t kLevels = 8;                         // of a block
-constexpr size_t kInt4Rows = 16;
+constexpr size_t kLevelRows = 16;
 
 // 256 activations q = 256 * high + low, both int8, since |q| <= 32512. sums[j] is the sum of those
 // with level j; the upper half is 0.
@@ -28,16 +28,16 @@ struct alignas(64) SplitBlock {
 };
 
 // sums[i * stride + n] = sum over k of q[i][k] * level * (code - zero) of w[n][k], i < m, n < rows
-// m: 1 to kInt4Rows
+// m: 1 to kLevelRows
 // x: m rows of `blocks`; codes: rows of `blocks` * kInt4Bytes or kInt6Bytes; levels: the same of
 // kLevels
-using Int4Gemv = void(size_t m, size_t rows, size_t blocks, const SplitBlock* x,
-                      const uint8_t* codes, const int8_t* levels, int64_t* sums, size_t stride);
+using LevelGemv = void(size_t m, size_t rows, size_t blocks, const SplitBlock* x,
+                       const uint8_t* codes, const int8_t* levels, int64_t* sums, size_t stride);
 
 // A group has 32 products of code - zero and q, and its level is an int8.
 static_assert(32ll * 32 * 32512 <= INT32_MAX, "int32 sums of a group");
 
-#define KERNEL(isa, needs) Int4Gemv int4_gemv_##isa, int6_gemv_##isa;
-#include "kernels/int4_gemv/kernels.inc"
+#define KERNEL(isa, needs) LevelGemv level_gemv_int4_##isa, level_gemv_int6_##isa;
+#include "kernels/level_gemv/kernels.inc"
 
 }  // namespace bitnet

@@ -3,13 +3,13 @@
 
 #include "testing/check.h"
 
-struct Int4Rows {
+struct LevelRows {
   int bits;
   size_t n, k, blocks;
   Guarded<uint8_t> codes;
   Guarded<int8_t> levels;
 
-  Int4Rows(int bits, size_t n, size_t k)
+  LevelRows(int bits, size_t n, size_t k)
       : bits(bits),
         n(n),
         k(k),

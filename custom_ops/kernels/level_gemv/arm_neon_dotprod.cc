@@ -1,6 +1,6 @@
 #include "kernels/arm_neon_dotprod.h"
 
-#include "kernels/int4_gemv/int4_gemv.h"
+#include "kernels/level_gemv/level_gemv.h"
 
 namespace bitnet {
 
@@ -16,4 +16,4 @@ static inline int32x4_t block_sums(const int8x16_t codes[8], const int8_t* q) {
 }  // namespace bitnet
 
 #define ISA(name) name##_neon_dotprod
-#include "kernels/int4_gemv/arm.inc"
+#include "kernels/level_gemv/arm.inc"

@@ -1,7 +1,7 @@
 // Int4MatMul(X float32 [..., K], W uint8 [N, 128 * ceil(K / 256)], levels int8 [N, 8 * ceil(K /
 //            256)], scale float32 [N]) -> Y float32 [..., N]
 // Int6MatMul: the same with W [N, 192 * ceil(K / 256)]
-#include "onnxruntime/int4_inputs.h"
+#include "onnxruntime/level_inputs.h"
 #include "operators/ternary.h"
 
 namespace bitnet {
@@ -27,25 +27,25 @@ template <int Bits>
 OrtStatus* compute(Call* call) {
   Rows rows;
   Tensor w;
-  Int4MatMul op = {};
+  LevelMatMul op = {};
   op.bits = Bits;
   if (OrtStatus* s = inputs_x_w(*call, &rows, &w)) return s;
-  if (OrtStatus* s = int4_inputs(*call, 1, rows, w.dims[0], &op)) return s;
+  if (OrtStatus* s = level_inputs(*call, 1, rows, w.dims[0], &op)) return s;
   if (OrtStatus* s = output_rows(*call, 0, rows.x, w.dims[0], &op.y)) return s;
   if (op.m == 0 || op.n == 0) return nullptr;
-  return run_with_scratch(call, int4_matmul_scratch(op.m, op.k), op, int4_matmul);
+  return run_with_scratch(call, level_matmul_scratch(op.m, op.k), op, level_matmul);
 }
 
 }  // namespace
 
-OrtStatus* int4_inputs(const Call& call, size_t index, const Rows& rows, int64_t n,
-                       Int4MatMul* op) {
+OrtStatus* level_inputs(const Call& call, size_t index, const Rows& rows, int64_t n,
+                        LevelMatMul* op) {
   op->m = rows.m;
   op->k = rows.k;
   op->n = static_cast<size_t>(n);
   op->x = floats(rows.x);
   Tensor scale;
-  if (OrtStatus* s = input_matrix(call, index, n, int4_row_bytes(op->bits, rows.k), &op->w)) {
+  if (OrtStatus* s = input_matrix(call, index, n, level_row_bytes(op->bits, rows.k), &op->w)) {
     return s;
   }
   if (OrtStatus* s = input_matrix(call, index + 1, n, blocks_of(rows.k) * kLevels, &op->levels)) {

@@ -1,4 +1,4 @@
-#include "operators/int4_matmul/int4_matmul.h"
+#include "operators/level_matmul/level_matmul.h"
 
 #include <string.h>
 
@@ -24,22 +24,22 @@ void split(const int16_t* q, size_t blocks, SplitBlock* to) {
 
 }  // namespace
 
-size_t int4_row_bytes(int bits, size_t k) {
+size_t level_row_bytes(int bits, size_t k) {
   return blocks_of(k) * (bits == 4 ? kInt4Bytes : kInt6Bytes);
 }
 
 // Split rows, one row of 16-bit integers, and 1 / act_scale of each row.
-size_t int4_matmul_scratch(size_t m, size_t k) {
+size_t level_matmul_scratch(size_t m, size_t k) {
   const size_t row = blocks_of(k) * sizeof(SplitBlock);
   return slab_of(m) * (row + sizeof(float)) + blocks_of(k) * kBlockK * sizeof(int16_t);
 }
 
-void int4_matmul(const Kernels& kernels, const Int4MatMul& op, void* scratch, const Pool& pool) {
+void level_matmul(const Kernels& kernels, const LevelMatMul& op, void* scratch, const Pool& pool) {
   if (op.m == 0 || op.n == 0) return;
-  Int4Gemv* gemv = op.bits == 4 ? kernels.int4_gemv : kernels.int6_gemv;
+  LevelGemv* gemv = op.bits == 4 ? kernels.level_gemv_int4 : kernels.level_gemv_int6;
   const size_t slab = slab_of(op.m), blocks = blocks_of(op.k);
-  const size_t row_bytes = int4_row_bytes(op.bits, op.k);
-  const size_t tall = smaller(op.m, kInt4Rows);
+  const size_t row_bytes = level_row_bytes(op.bits, op.k);
+  const size_t tall = smaller(op.m, kLevelRows);
   const size_t rows = rows_per_task(op.n, row_bytes, 4, kWideSums / tall);
   SplitBlock* x = static_cast<SplitBlock*>(scratch);
   int16_t* q = reinterpret_cast<int16_t*>(x + slab * blocks);
@@ -54,8 +54,8 @@ void int4_matmul(const Kernels& kernels, const Int4MatMul& op, void* scratch, co
     parallel(pool, parts(op.n, rows), [&](size_t task) {
       int64_t sums[kWideSums];
       const size_t n0 = task * rows, count = smaller(op.n - n0, rows);
-      for (size_t i0 = 0; i0 < m; i0 += kInt4Rows) {
-        const size_t here = smaller(kInt4Rows, m - i0);
+      for (size_t i0 = 0; i0 < m; i0 += kLevelRows) {
+        const size_t here = smaller(kLevelRows, m - i0);
         gemv(here, count, blocks, x + i0 * blocks, op.w + n0 * row_bytes,
              reinterpret_cast<const int8_t*>(op.levels) + n0 * blocks * kLevels, sums, count);
         scale_wide_sums(here, count, sums, op.scale + n0, inverse + i0,

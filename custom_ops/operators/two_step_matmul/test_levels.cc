@@ -1,10 +1,10 @@
-// TwoStepInt4MatMul and TwoStepInt6MatMul against all of Bf16MatMul: what is exact while the bounds
-// hold, what is read.
+// TwoStepLevelMatMul against all of Bf16MatMul: what is exact while the bounds hold, what is
+// read.
 #include "operators/bf16_matmul/bf16_matmul.h"
-#include "operators/int4_matmul/int4_matmul.h"
-#include "operators/two_step_matmul/two_step_int4_matmul.h"
+#include "operators/level_matmul/level_matmul.h"
+#include "operators/two_step_matmul/two_step_level_matmul.h"
 #include "testing/check.h"
-#include "testing/int4.h"
+#include "testing/levels.h"
 #include "testing/pools.h"
 
 using namespace bitnet;
@@ -65,29 +65,29 @@ struct Table {
   size_t n, k;
   int zero;
   Guarded<uint8_t> w;
-  Int4Rows scan;
+  LevelRows scan;
   Guarded<float> scale, bound;
 };
 
 // Fills y and returns how many rows of w were read.
 uint64_t run(const Kernels& kernels, const Table& t, size_t m, const float* x, const Pool& pool,
              float* y) {
-  Guarded<uint8_t> scratch(two_step_int4_matmul_scratch(m, t.k) / 64 * 64 + 64);
+  Guarded<uint8_t> scratch(two_step_level_matmul_scratch(m, t.k) / 64 * 64 + 64);
   Count skipped(0);
-  two_step_int4_matmul(kernels,
-                       {.bits = t.scan.bits,
-                        .m = m,
-                        .k = t.k,
-                        .n = t.n,
-                        .x = x,
-                        .w = t.w.data,
-                        .codes = t.scan.codes.data,
-                        .levels = reinterpret_cast<const uint8_t*>(t.scan.levels.data),
-                        .scale = t.scale.data,
-                        .bound = t.bound.data,
-                        .y = y,
-                        .skipped = &skipped},
-                       scratch.data, pool);
+  two_step_level_matmul(kernels,
+                        {.bits = t.scan.bits,
+                         .m = m,
+                         .k = t.k,
+                         .n = t.n,
+                         .x = x,
+                         .w = t.w.data,
+                         .codes = t.scan.codes.data,
+                         .levels = reinterpret_cast<const uint8_t*>(t.scan.levels.data),
+                         .scale = t.scale.data,
+                         .bound = t.bound.data,
+                         .y = y,
+                         .skipped = &skipped},
+                        scratch.data, pool);
   return m * t.n - skipped / (2 * t.k);
 }
 

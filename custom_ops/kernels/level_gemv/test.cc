@@ -1,6 +1,6 @@
 // Every row of the list that this CPU can run, against the formula, with ==.
-#include "kernels/int4_gemv/int4_gemv.h"
-#include "testing/int4.h"
+#include "kernels/level_gemv/level_gemv.h"
+#include "testing/levels.h"
 #include "testing/ternary.h"
 
 using namespace bitnet;
@@ -10,17 +10,17 @@ namespace {
 struct Row {
   const char* isa;
   uint32_t needs;
-  Int4Gemv* gemv[2];
+  LevelGemv* gemv[2];
 } const kRows[] = {
-#define KERNEL(isa, needs) {#isa, needs, {int4_gemv_##isa, int6_gemv_##isa}},
-#include "kernels/int4_gemv/kernels.inc"
+#define KERNEL(isa, needs) {#isa, needs, {level_gemv_int4_##isa, level_gemv_int6_##isa}},
+#include "kernels/level_gemv/kernels.inc"
 };
 
 struct Product {
   Product(int bits, size_t m, size_t n, size_t k)
       : m(m), w(bits, n, k), q(m * w.blocks * 256), x(m * w.blocks), sums(m * n) {}
   size_t m;
-  Int4Rows w;
+  LevelRows w;
   Guarded<int16_t> q;
   Guarded<SplitBlock> x;
   Guarded<int64_t> sums;
@@ -52,13 +52,13 @@ struct Product {
 
 }  // namespace
 
-TEST(int4_gemv, shapes) {
+TEST(level_gemv, shapes) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
     for (size_t k : kDepths) {
       for (size_t n = 1; n <= 4; n++) {
         for (int bits : {4, 6}) {
-          const size_t m = 1 + (k + 5 * n) % kInt4Rows;
+          const size_t m = 1 + (k + 5 * n) % kLevelRows;
           CASE("int%d_gemv_%s m %zu n %zu k %zu seed %zu", bits, row.isa, m, n, k, k * 300 + n);
           Random random = {k * 300 + n};
           Product t(bits, m, n, k);
@@ -74,7 +74,7 @@ TEST(int4_gemv, shapes) {
   }
 }
 
-TEST(int4_gemv, extremes) {
+TEST(level_gemv, extremes) {
   for (const Row& row : kRows) {
     if (!tested(kRows, row)) continue;
     for (size_t k : {size_t{6912}, kTestedK}) {

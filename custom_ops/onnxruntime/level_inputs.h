@@ -2,12 +2,13 @@
 #pragma once
 
 #include "onnxruntime/products.h"
-#include "operators/int4_matmul/int4_matmul.h"
+#include "operators/level_matmul/level_matmul.h"
 
 namespace bitnet {
 
 // Inputs `index` and the next two: codes uint8 [n, row bytes], levels int8 [n, 8 * blocks] and
 // scale [n], of rows of k weights. They are filled in, as are m, k, n and x.
-OrtStatus* int4_inputs(const Call& call, size_t index, const Rows& rows, int64_t n, Int4MatMul* op);
+OrtStatus* level_inputs(const Call& call, size_t index, const Rows& rows, int64_t n,
+                        LevelMatMul* op);
 
 }  // namespace bitnet

@@ -1,4 +1,4 @@
-#include "kernels/int4_gemv/int4_gemv.h"
+#include "kernels/level_gemv/level_gemv.h"
 
 namespace bitnet {
 
@@ -27,4 +27,4 @@ static int64_t row_sum(size_t blocks, const SplitBlock* x, const uint8_t* codes,
 }  // namespace bitnet
 
 #define ISA(name) name##_scalar
-#include "kernels/int4_gemv/by_rows.inc"
+#include "kernels/level_gemv/by_rows.inc"

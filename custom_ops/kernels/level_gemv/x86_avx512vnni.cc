@@ -2,7 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/int4_gemv/int4_gemv.h"
+#include "kernels/level_gemv/level_gemv.h"
 
 namespace bitnet {
 
@@ -79,15 +79,15 @@ static void gemv(size_t m, size_t rows, size_t blocks, const SplitBlock* x, cons
   }
 }
 
-void int4_gemv_avx512vnni(size_t m, size_t rows, size_t blocks, const SplitBlock* x,
-                          const uint8_t* codes, const int8_t* levels, int64_t* sums,
-                          size_t stride) {
+void level_gemv_int4_avx512vnni(size_t m, size_t rows, size_t blocks, const SplitBlock* x,
+                                const uint8_t* codes, const int8_t* levels, int64_t* sums,
+                                size_t stride) {
   gemv<4>(m, rows, blocks, x, codes, levels, sums, stride);
 }
 
-void int6_gemv_avx512vnni(size_t m, size_t rows, size_t blocks, const SplitBlock* x,
-                          const uint8_t* codes, const int8_t* levels, int64_t* sums,
-                          size_t stride) {
+void level_gemv_int6_avx512vnni(size_t m, size_t rows, size_t blocks, const SplitBlock* x,
+                                const uint8_t* codes, const int8_t* levels, int64_t* sums,
+                                size_t stride) {
   gemv<6>(m, rows, blocks, x, codes, levels, sums, stride);
 }
 

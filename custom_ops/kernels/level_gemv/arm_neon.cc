@@ -1,6 +1,6 @@
 #include "kernels/arm_neon.h"
 
-#include "kernels/int4_gemv/int4_gemv.h"
+#include "kernels/level_gemv/level_gemv.h"
 
 namespace bitnet {
 
@@ -28,4 +28,4 @@ static inline int32x4_t block_sums(const int8x16_t codes[8], const int8_t* q) {
 }  // namespace bitnet
 
 #define ISA(name) name##_neon
-#include "kernels/int4_gemv/arm.inc"
+#include "kernels/level_gemv/arm.inc"

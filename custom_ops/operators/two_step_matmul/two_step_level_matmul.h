@@ -15,12 +15,12 @@ namespace bitnet {
 // So many results of the scan, the largest, are computed to learn how large the 64 largest are.
 constexpr size_t kFirst = 128;
 
-struct TwoStepInt4MatMul {
+struct TwoStepLevelMatMul {
   int bits;              // 4 or 6
   size_t m, k, n;        // 1 <= k <= kMaxK
   const float* x;        // [m, k]
   const uint8_t* w;      // [n, k] bfloat16
-  const uint8_t* codes;  // codes, levels and scale are those of Int4MatMul or Int6MatMul
+  const uint8_t* codes;  // codes, levels and scale are those of LevelMatMul
   const uint8_t* levels;
   const float* scale;        // [n]
   const float* bound;        // [n]: by slack(x), eight standard deviations of the scan's error, or
@@ -29,10 +29,10 @@ struct TwoStepInt4MatMul {
   Count* skipped = nullptr;  // gets the bytes of w that are not read, if not null
 };
 
-// Bytes of scratch, aligned to 64, that two_step_int4_matmul needs.
-size_t two_step_int4_matmul_scratch(size_t m, size_t k);
+// Bytes of scratch, aligned to 64, that two_step_level_matmul needs.
+size_t two_step_level_matmul_scratch(size_t m, size_t k);
 
-void two_step_int4_matmul(const Kernels& kernels, const TwoStepInt4MatMul& op, void* scratch,
-                          const Pool& pool);
+void two_step_level_matmul(const Kernels& kernels, const TwoStepLevelMatMul& op, void* scratch,
+                           const Pool& pool);
 
 }  // namespace bitnet

@@ -2,8 +2,8 @@
 // Int4MatMul,
 //                   bound float32 [N]) -> Y float32 [..., N]
 // TwoStepInt6MatMul: the same with codes, levels and scale as of Int6MatMul
-#include "onnxruntime/int4_inputs.h"
-#include "operators/two_step_matmul/two_step_int4_matmul.h"
+#include "onnxruntime/level_inputs.h"
+#include "operators/two_step_matmul/two_step_level_matmul.h"
 
 namespace bitnet {
 namespace {
@@ -13,13 +13,13 @@ enum { kX, kW, kCodes, kLevelsIn, kScale, kBound };
 OrtStatus* compute(Call* call) {
   Rows rows;
   Tensor w, bound;
-  Int4MatMul scan = {};
+  LevelMatMul scan = {};
   scan.bits = call->spec == &kTwoStepInt4MatMul ? 4 : 6;
   if (OrtStatus* s = inputs_x_plain(*call, &rows, &w)) return s;
-  if (OrtStatus* s = int4_inputs(*call, kCodes, rows, w.dims[0], &scan)) return s;
+  if (OrtStatus* s = level_inputs(*call, kCodes, rows, w.dims[0], &scan)) return s;
   if (OrtStatus* s = input_vector(*call, kBound, w.dims[0], &bound)) return s;
   if (OrtStatus* s = output_rows(*call, 0, rows.x, w.dims[0], &scan.y)) return s;
-  const TwoStepInt4MatMul op = {
+  const TwoStepLevelMatMul op = {
       .bits = scan.bits,
       .m = scan.m,
       .k = scan.k,
@@ -33,7 +33,8 @@ OrtStatus* compute(Call* call) {
       .y = scan.y,
       .skipped = call->counters ? &call->counters->skipped_head : nullptr};
   if (op.m == 0 || op.n == 0) return nullptr;
-  return run_with_scratch(call, two_step_int4_matmul_scratch(op.m, op.k), op, two_step_int4_matmul);
+  return run_with_scratch(call, two_step_level_matmul_scratch(op.m, op.k), op,
+                          two_step_level_matmul);
 }
 
 }  // namespace

@@ -1,2 +1,0 @@
-#define SOURCE "kernels/int4_gemv/arm_neon_dotprod.cc"
-#include "isa/arm_neon_dotprod.h"

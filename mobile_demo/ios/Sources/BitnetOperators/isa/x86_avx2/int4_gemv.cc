@@ -1,2 +1,0 @@
-#define SOURCE "kernels/int4_gemv/x86_avx2.cc"
-#include "isa/x86_avx2.h"
