@@ -5,7 +5,8 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 4096;  // bytes that a stream of keys is prefetched ahead
+// Bytes that a stream of keys is fetched ahead, into the second cache, which takes lines in faster.
+static constexpr size_t kAhead = 4096;
 
 static inline __mmask32 first(size_t count) { return (1u << count) - 1; }
 
@@ -51,8 +52,8 @@ static inline __m512i products(size_t d, const int16_t* q, size_t padded, const 
   size_t i = 0;
   for (; i + 64 <= d; i += 64) {
     UNROLL for (int t = 0; t < 4; t++) {
-      PREFETCH(k[t] + i + kAhead);
-      PREFETCH(next + static_cast<size_t>(t) * d + i);
+      PREFETCH_FAR(k[t] + i + kAhead);
+      PREFETCH_FAR(next + static_cast<size_t>(t) * d + i);
     }
     UNROLL for (size_t half = 0; half < 64; half += 32) {
       UNROLL for (int t = 0; t < 4; t++) key[t] = load(k[t] + i + half);
