@@ -24,6 +24,7 @@ from .head import save_head
 from .last import save_last
 from .options import FLOAT_LINEARS, PASSES, Options
 from .passes.attention import join_attention
+from .passes.kept import keep_positions
 from .passes.norms import fuse_norms
 from .passes.projections import fuse_projections
 from .passes.zeros import skip_zeros
@@ -40,8 +41,9 @@ EDITS: dict[str, Callable[[ir.Model, Readers], None]] = {
     "attention": join_attention,
     "zeros": skip_zeros,
     "norms": fuse_norms,
+    "kept": keep_positions,
 }
-STOCK_EDITS = ("projections",)  # the other edits make operators without a stock form
+STOCK_EDITS = ("projections", "kept")  # the other edits make operators without a stock form
 assert tuple(EDITS) == PASSES
 
 

@@ -41,7 +41,7 @@ KV_CACHES = {
     "int8": torch.int8,
     "int4": torch.uint8,  # packed
 }
-PASSES = ("projections", "attention", "zeros", "norms")  # in the order in which they run
+PASSES = ("projections", "attention", "zeros", "norms", "kept")  # in the order in which they run
 INT8_HEAD_DIM = 512  # the most elements whose products fit an int32 sum
 
 

@@ -102,10 +102,14 @@ def _rerouted(nodes: list[Node], layers: int) -> list[Node]:
     hidden = begin.outputs[1] if begin.op_type == SUM else begin.inputs[0]
     if end.op_type == SUM:
         raise _not_shown("the sum before the final norm is part of it")
-    # Only some positions have logits: they are cut out before the norm.
-    sliced = (n for n in nodes if n.op_type == "Slice" and n.outputs == end.inputs[:1])
-    last = next(sliced, end)
-    return [node.reading(hidden) if node is last else node for node in nodes]
+    # Only some positions have logits: they are cut out before the norm, or in the last layer.
+    keep = {name for node in nodes if node.op_type == "Neg" for name in node.outputs}
+    slices = [n for n in nodes[: nodes.index(end)] if n.op_type == "Slice" and n.inputs[1] in keep]
+    last = slices[-1] if slices else end
+    read = {id(last): last.reading(hidden)}
+    if slices:
+        read[id(end)] = end.reading(last.outputs[0])
+    return [read.get(id(node), node) for node in nodes]
 
 
 def _reader(nodes: Iterable[Node], name: str) -> Node:

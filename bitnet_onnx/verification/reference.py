@@ -69,7 +69,8 @@ class TieBreaker:
     """Compares the inputs of a network's BitLinears with another computation's; resolves ties.
 
     Inside ``with breaker.against(inputs)``, the input of each linear is compared with the entry
-    under its name, and activations on a tie are moved to the code that the entry is rounded to.
+    under its name, and activations on a tie are moved to the code that the entry is rounded to. An
+    entry may have the last positions alone.
     """
 
     def __init__(self, network: nn.Module, linears: list[str], rounds: bool = True) -> None:
@@ -115,18 +116,20 @@ class TieBreaker:
         if not self.rounds and name not in self._inputs:  # a stock product shows no input
             return x
         other = torch.from_numpy(self._inputs[name])
-        difference = (x - other).abs().max() / other.abs().max()
+        kept = x[..., -other.shape[-2] :, :]
+        difference = (kept - other).abs().max() / other.abs().max()
         self.input_differences[name] = max(self.input_differences[name], float(difference))
         if not self.rounds:
             return x
-        codes, scale = absmax_int8(x)
+        codes, scale = absmax_int8(kept)
         chosen = absmax_int8(other)[0]
-        steps = x * scale
+        steps = kept * scale
         on_tie = (steps - steps.floor() - 0.5).abs() < TIE
         differs = codes != chosen
         self.ties += int((differs & on_tie).sum())
         self.non_ties += int((differs & ~on_tie).sum())
-        return torch.where(on_tie & ((chosen - steps).abs() < 1), chosen / scale, x)
+        resolved = torch.where(on_tie & ((chosen - steps).abs() < 1), chosen / scale, kept)
+        return torch.cat([x[..., : -other.shape[-2], :], resolved], dim=-2)
 
 
 class Int8Linear(nn.Module):

@@ -29,7 +29,8 @@ __all__ = ["TappedSession"]
 class TappedSession(Session):
     """A session that stores in ``inputs``, after ``prefill``, the activations [1, S, K] by linear.
 
-    A two-step head is stored under the name of its table, with the kept positions only.
+    Linears after the last attention, and a two-step head, under the name of its table, have the
+    last position only: no other is computed.
     """
 
     inputs: dict[str, np.ndarray]
@@ -43,7 +44,9 @@ class TappedSession(Session):
     def prefill(self, ids: Ids, row: int = 0) -> np.ndarray:
         self._steps.chunks.clear()
         logits = super().prefill(ids, row)
-        values = map(np.concatenate, zip(*self._steps.chunks, strict=True))
+        every = [np.concatenate(parts) for parts in zip(*self._steps.chunks, strict=True)]
+        fed = max(map(len, every), default=0)
+        values = [value if len(value) == fed else value[-1:] for value in every]
         self.inputs = {
             name: value[None]
             for names, value in zip(self._taps.values(), values, strict=True)

@@ -60,6 +60,8 @@ def test_the_graph_holds_exactly_the_operators_of_the_network(tied: Pair) -> Non
     assert {o.domain: o.version for o in model.opset_import} == {"": 23, "bitnet": 1}
     counts = Counter(node.op_type for node in model.graph.node)
     assert (counts["GroupQueryAttentionQKV"], counts["Split"]) == (2, 0)
+    # after the last attention, what o and the residual sum read
+    assert counts["Slice"] == 2
     # two layers, each with q, k and v in one node, and o; the first q, k and v follow no sum
     assert (counts["TernaryMatMul"], counts["TernaryNormMatMul"]) == (1, 3)
     assert counts["TernaryFeedForward"] == 2
