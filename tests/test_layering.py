@@ -31,10 +31,10 @@ model: exact int4 layers grouped binary linears hadamard experts rotary decoder 
 operators: domain steps blocks norm ternary ternary_group feed_forward gated hadamard head experts
     float_experts two_step int4_head int6_head attention.parts attention.floats
     attention.int8 attention.int4 attention.qkv catalog .
-runtime: owned forked integers calls hidden cache.layout cache.state cache.reorder cache.growing
-    cache.moves cache.saved wire graph cut weights cache.rotation cache.rounded cache.sink
-    cache.offloaded cache.sliding cache.kinds links open binding steps users lease groups session
-    vectors
+runtime: owned forked integers calls hidden cache.pages cache.layout cache.state cache.reorder
+    cache.growing cache.moves cache.saved wire graph cut weights cache.rotation cache.rounded
+    cache.sink cache.offloaded cache.sliding cache.kinds links open binding steps users lease groups
+    session vectors
 text: tokenizer_class library backend template_limits template_filters template_helpers
     template_sandbox chat_input chat_template guarded replies tokenizer pieces streaming tool_calls
 exporter: options defaults pooling tracing.experts tracing.rotations rope_tables traced

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...artifact import SCALED_CACHES, Artifact, int4_bytes
+from . import pages
 
 __all__ = ["SCALE", "CacheLayout"]
 
 SCALE = "_scale"
+LONG = 2048  # three quarters of so many positions, or more, are filled: growing.py
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class CacheLayout:
         total = sum(self.zeros(name, 1, 1).nbytes for name in self.names)
         return total // self.num_layers
 
-    def zeros(self, name: str, rows: int, capacity: int) -> np.ndarray:
-        """Return a buffer of zeros, so that unfilled positions are finite."""
-        return np.zeros(self.shape(name, rows, capacity), self.dtype_of(name))
+    def zeros(self, name: str, rows: int, capacity: int, grows: bool = False) -> np.ndarray:
+        """Return a buffer of zeros, so that unfilled positions are finite.
+
+        grows: it is as long as it has to be, so that huge pages of a long one waste little.
+        """
+        make = pages.zeros if grows and capacity >= LONG else np.zeros
+        return make(self.shape(name, rows, capacity), self.dtype_of(name))
