@@ -118,7 +118,7 @@ class Cache:
 
     def _room(self, name: str, rows: int, capacity: int) -> np.ndarray:
         """Return a new buffer of zeros."""
-        return self.layout.zeros(name, rows, capacity, grows=not self.keeps_room)
+        return self.layout.zeros(name, rows, capacity, not self.keeps_room)
 
     def _freed(self, name: str, row: int) -> int:
         """Return how many first positions of a row a buffer has no longer."""
