@@ -93,7 +93,7 @@ def export(
     ignore_keys, allow_degenerate: what ``open_checkpoint`` takes, where the checkpoint is not open.
     context_length: positions that may be fed, by default the config's max_position_embeddings.
     passes: the passes to run, of those whose operators the target has. They do not change a bit of
-    the results.
+    the results, but for float sums of stock operators, which follow the number of rows.
     copy_library: put this platform's custom-op library into the folder, for other clients.
     Raises ConfigError, CheckpointError or LibraryError; nothing half-written stays behind.
     """

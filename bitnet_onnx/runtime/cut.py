@@ -17,12 +17,13 @@ from .wire import field, fields, pieces
 
 __all__ = ["first_layers"]
 
-# Numbers of fields: of ModelProto, GraphProto, NodeProto.
+# Numbers of fields: of ModelProto, GraphProto, NodeProto, AttributeProto.
 GRAPH, NODE, INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, VALUE_INFO = 7, 1, 5, 11, 12, 13
-INPUT, OUTPUT, OP_TYPE = 1, 2, 4
+INPUT, OUTPUT, OP_TYPE, ATTRIBUTE = 1, 2, 4, 5
+SUBGRAPH = 6
 NAMES = {INITIALIZER: 8, GRAPH_INPUT: 1, GRAPH_OUTPUT: 1, VALUE_INFO: 1}  # fields of their names
 FIRST_NORM, FINAL_NORM = "model.layers.{}.input_layernorm.weight", "model.norm.weight"
-PRESENT, HIDDEN = "present.", "hidden_states."
+PRESENT, HIDDEN, KEEP = "present.", "hidden_states.", "logits_to_keep"
 SUM = "AddRMSNorm"  # its second output is the sum, which the residual branch goes on with
 
 
@@ -31,16 +32,21 @@ class Node(NamedTuple):
 
     op_type: str
     inputs: tuple[str, ...]
+    """Those of the nodes of a loop follow: they may be of the graph around it."""
     outputs: tuple[str, ...]
     content: bytes
 
     @classmethod
     def of(cls, content: bytes) -> Node:
         found: dict[int, list[str]] = {INPUT: [], OUTPUT: [], OP_TYPE: []}
+        inner = list[str]()
         for number, value in fields(content):
             if number in found and isinstance(value, bytes):
                 found[number].append(value.decode())
-        return cls("".join(found[OP_TYPE]), tuple(found[INPUT]), tuple(found[OUTPUT]), content)
+            elif number == ATTRIBUTE and isinstance(value, bytes):
+                inner += _read_inside(value)
+        inputs = (*found[INPUT], *inner)
+        return cls("".join(found[OP_TYPE]), inputs, tuple(found[OUTPUT]), content)
 
     def reading(self, name: str) -> Node:
         """Return the node with another first input."""
@@ -103,13 +109,25 @@ def _rerouted(nodes: list[Node], layers: int) -> list[Node]:
     if end.op_type == SUM:
         raise _not_shown("the sum before the final norm is part of it")
     # Only some positions have logits: they are cut out before the norm, or in the last layer.
-    keep = {name for node in nodes if node.op_type == "Neg" for name in node.outputs}
+    keep = {name for n in nodes if (n.op_type, *n.inputs) == ("Neg", KEEP) for name in n.outputs}
     slices = [n for n in nodes[: nodes.index(end)] if n.op_type == "Slice" and n.inputs[1] in keep]
     last = slices[-1] if slices else end
     read = {id(last): last.reading(hidden)}
     if slices:
         read[id(end)] = end.reading(last.outputs[0])
     return [read.get(id(node), node) for node in nodes]
+
+
+def _read_inside(attribute: bytes) -> list[str]:
+    """Return the names that an attribute's graph reads and gives, if it is one."""
+    names = list[str]()
+    for graph in (v for n, v in fields(attribute) if n == SUBGRAPH and isinstance(v, bytes)):
+        for number, value in fields(graph):
+            if number == NODE and isinstance(value, bytes):
+                names += Node.of(value).inputs
+            elif number == GRAPH_OUTPUT and isinstance(value, bytes):
+                names.append(_name(number, value))
+    return names
 
 
 def _reader(nodes: Iterable[Node], name: str) -> Node:

@@ -25,6 +25,7 @@ from bitnet_onnx.weights.open import open_checkpoint
 from tests.support import oracle_networks as oracle
 from tests.support.checkpoints import close
 from tests.support.float_networks import GRANITE, make
+from tests.support.granite import networks as mixtures
 from tests.support.sessions import scores
 
 IDS = [5, 9, 2, 61, 33, 8, 8, 70]
@@ -41,6 +42,13 @@ def _float(kind: str, **fields: Any) -> Callable[[Path], Path]:
 NETWORKS: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "granite": (_float("Granite", **GRANITE), {}),
     "qwen3, no passes": (_float("Qwen3", head_dim=24, tie_word_embeddings=True), {"passes": ()}),
+    "stock": (_float("Llama"), {"target": "stock"}),
+    "stock, no passes": (_float("Llama"), {"target": "stock", "passes": ()}),
+    # A loop over the experts reads values of the graph around it.
+    "stock experts": (
+        lambda folder: mixtures.save(mixtures.draw(num_hidden_layers=3), folder),
+        {"target": "stock"},
+    ),
 }
 
 
