@@ -22,7 +22,7 @@ load(artifact, *, threads=0, custom_ops=True, generation_config=None, cache=None
     sinks=None, cache_dir=None)
 export(checkpoint, output, *, target='native', head=None, linears=None, kv_cache='float32',
     context_length=None, pooling=None, outputs='logits', revision=None, ignore_keys=(),
-    allow_degenerate=False, passes=('projections', 'attention', 'zeros', 'norms'),
+    allow_degenerate=False, passes=('projections', 'attention', 'zeros', 'norms', 'kept'),
     copy_library=True, progress=False)
 verify(checkpoint, artifact, prompts=None, max_new_tokens=None, *, against='torch', progress=False)
 open_checkpoint(source, *, revision=None, i2s_layout='x86', ignore_keys=(), allow_degenerate=False)
