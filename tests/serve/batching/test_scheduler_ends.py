@@ -95,10 +95,10 @@ def test_without_memory_the_longest_request_ends(
     """While its prompt is computed, and while it runs."""
     zeros = CacheLayout.zeros
 
-    def fail(layout: CacheLayout, name: str, rows: int, capacity: int) -> np.ndarray:
+    def fail(layout: CacheLayout, name: str, rows: int, capacity: int, *how: bool) -> np.ndarray:
         if capacity > 128:
             raise MemoryError
-        return zeros(layout, name, rows, capacity)
+        return zeros(layout, name, rows, capacity, *how)
 
     monkeypatch.setattr(growing, "BLOCK", 128)
     monkeypatch.setattr(CacheLayout, "zeros", fail)
