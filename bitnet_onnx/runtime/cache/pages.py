@@ -20,16 +20,16 @@ def zeros(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Return a buffer of zeros; its first bytes are in huge pages, as many as it fills whole.
 
     NumPy asks for them from 4 MB on. The system gives a huge page as soon as one byte of it is
-    written: so none reaches beyond the buffer.
+    written: so none reaches beyond the buffer. Raises MemoryError.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     whole = size // HUGE * HUGE
     if whole == 0 or not sys.platform.startswith("linux") or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.zeros(shape, dtype)
-    mapped = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    start = -np.frombuffer(mapped, np.uint8).ctypes.data % HUGE
     try:
+        mapped = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        start = -np.frombuffer(mapped, np.uint8).ctypes.data % HUGE
         mapped.madvise(mmap.MADV_HUGEPAGE, start, whole)
-    except OSError:  # a kernel without them: EINVAL
+    except OSError:  # a kernel without them, or no memory, of which NumPy says so
         return np.zeros(shape, dtype)
     return np.frombuffer(mapped, np.uint8, size, start).view(dtype).reshape(shape)

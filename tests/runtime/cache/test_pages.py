@@ -105,3 +105,8 @@ def test_a_system_without_huge_pages_gives_zeros(monkeypatch: pytest.MonkeyPatch
     buffer = pages.zeros((HUGE,), "float32")
     assert buffer.shape == (HUGE,)
     assert not buffer.any()
+
+
+def test_without_memory_the_error_is_that_of_numpy() -> None:
+    with pytest.raises(MemoryError):
+        pages.zeros((1 << 60,), "float32")
