@@ -39,9 +39,8 @@ text: tokenizer_class library backend template_limits template_filters template_
     template_sandbox chat_input chat_template guarded replies tokenizer pieces streaming tool_calls
 exporter: options defaults pooling tracing.experts tracing.rotations rope_tables traced
     tracing.repeated trace editing readers embedding
-    passes.projections passes.attention passes.zeros passes.norms passes.kept
-    stock save last head chat.rules
-    chat.probes chat.learn chat.file devices describe export
+    passes.projections passes.attention passes.zeros passes.norms passes.kept stock
+    save last head chat.rules chat.probes chat.learn chat.file devices describe export
 embedding: model together
 generation: checks largest watermarking beam_options layer_options options idle fields config
     constraints.outputs

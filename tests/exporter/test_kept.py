@@ -132,3 +132,9 @@ def test_hidden_states_are_the_same(tmp_path: Path) -> None:
             session.prefill(list(range(2, 80)))
             states.append(session.hidden_states)
     np.testing.assert_array_equal(states[1], states[0])
+
+
+def test_a_network_of_many_layers_is_exported(tmp_path: Path) -> None:
+    checkpoint = _saved("llama", num_hidden_layers=260)(tmp_path / "c")
+    slices = [n for n in graph_of(export(checkpoint, tmp_path / "a")).node if n.op_type == "Slice"]
+    assert len(slices) == 2

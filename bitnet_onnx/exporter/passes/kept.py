@@ -31,8 +31,9 @@ def keep_positions(model: ir.Model, readers: Readers) -> None:
     graph = model.graph
     slices = [node for node in graph if _cuts_kept(node)]
     found = [node for node in slices if not node.outputs[0].is_graph_output()]
-    if len(found) == 1 and (moved := _tail(graph, found[0])):
-        _move(graph, found[0], moved)
+    activations = _activations(graph)
+    if len(found) == 1 and (moved := _tail(graph, found[0], activations)):
+        _move(graph, found[0], moved, activations)
 
 
 def _cuts_kept(node: ir.Node) -> bool:
@@ -40,23 +41,32 @@ def _cuts_kept(node: ir.Node) -> bool:
     return start is not None and input_of(start, 0).name == KEEP
 
 
-def _tail(graph: ir.Graph, last: ir.Node) -> list[ir.Node]:
+def _activations(graph: ir.Graph) -> set[ir.Value]:
+    """Return the values that are not the same in every run: not made of initializers alone."""
+    found = {value for value in graph.inputs if not value.is_initializer()}
+    for node in graph:
+        if not found.isdisjoint(node.inputs):
+            found.update(node.outputs)
+    return found
+
+
+def _tail(graph: ir.Graph, last: ir.Node, activations: set[ir.Value]) -> list[ir.Node]:
     """Return the nodes whose results end in ``last`` alone and that compute each position alone."""
     found = {last}
     for node in reversed(graph):
         readers = [reader for value in node.outputs for reader in value.consumers()]
         shown = any(value.is_graph_output() for value in node.outputs)
-        if readers and not shown and _is_alone(node) and found.issuperset(readers):
+        if readers and not shown and found.issuperset(readers) and _is_alone(node, activations):
             found.add(node)
     return [node for node in graph if node in found and node is not last]
 
 
-def _move(graph: ir.Graph, last: ir.Node, moved: list[ir.Node]) -> None:
+def _move(graph: ir.Graph, last: ir.Node, moved: list[ir.Node], activations: set[ir.Value]) -> None:
     """Cut out the kept positions of what the moved nodes read instead of what they make."""
     cut: dict[ir.Value, ir.Value] = {}
     for node in moved:
         for index, value in enumerate(node.inputs):
-            if value is None or _is_weight(value) or value.producer() in moved:
+            if value is None or value not in activations or value.producer() in moved:
                 continue
             if value not in cut:
                 again = ir.node("Slice", [value, *last.inputs[1:]])
@@ -71,21 +81,13 @@ def _move(graph: ir.Graph, last: ir.Node, moved: list[ir.Node]) -> None:
     graph.sort()
 
 
-def _is_alone(node: ir.Node) -> bool:
+def _is_alone(node: ir.Node, activations: set[ir.Value]) -> bool:
     """Return whether a node computes a position of its activations from that position."""
-    activations = [value is not None and not _is_weight(value) for value in node.inputs]
+    read = [value in activations for value in node.inputs]
     if node.domain == DOMAIN:
-        return any(activations) and not node.op_type.startswith(ATTENTION)
+        return any(read) and not node.op_type.startswith(ATTENTION)
     if node.op_type == PRODUCT:
-        return activations == [True, False]
+        return read == [True, False]
     if node.op_type in SPLITS:
         return node.attributes.get_int("axis", 0) in FEATURES
-    return any(activations) and node.op_type in ELEMENTS
-
-
-def _is_weight(value: ir.Value) -> bool:
-    """Return whether a value is the same in every run: made of initializers alone."""
-    node = value.producer()
-    if node is None:
-        return value.is_initializer()
-    return all(other is None or _is_weight(other) for other in node.inputs)
+    return any(read) and node.op_type in ELEMENTS

@@ -1,4 +1,4 @@
-"""Long caches of one row lie in huge pages as far as they fill them, and hold what they held."""
+"""Long caches lie in huge pages as far as they fill them, and hold what they held."""
 
 from __future__ import annotations
 
