@@ -1,4 +1,5 @@
-// Which kernels a CPU gets.
+// Which kernels a CPU gets, and what they share.
+#include "kernels/apart.h"
 #include "testing/check.h"
 
 using namespace bitnet;
@@ -88,4 +89,17 @@ TEST(kernels, choice) {
     CHECK(k->ternary_group == ternary_group_neon && k->quantize_int8 == quantize_int8_neon);
   }
 #endif
+}
+
+// Each line once.
+TEST(kernels, apart) {
+  for (size_t count = 0; count < 100; count++) {
+    CASE("%zu lines", count);
+    bool seen[100] = {false};
+    for (size_t i = 0; i < count; i++) {
+      const size_t at = apart(i, count);
+      CHECK(at < count && !seen[at]);
+      seen[at] = true;
+    }
+  }
 }

@@ -2,12 +2,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/apart.h"
 #include "kernels/ternary_columns/ternary_columns.h"
 
 namespace bitnet {
 
-// This many columns go over the sums together, two by two, while the next ones are prefetched.
-static constexpr size_t kChunk = 8;
+// This many columns go over the sums together, two by two, while those of a later chunk are
+// fetched.
+static constexpr size_t kChunk = 8, kNext = 4;
 // An int16 lane takes one maddubs for each two columns, at least 2 * 3 * -128, code 3 included.
 static_assert(kChunk / 2 * 2 * 3 * 128 <= 32768, "int16 lanes");
 
@@ -57,7 +59,7 @@ void ternary_columns_avx2(size_t count, size_t blocks, const int32_t* index, con
     // Past the last column it is repeated, with q = 0.
     for (size_t c = 0; c < kChunk; c++) {
       const size_t at = i + c < count ? i + c : count - 1;
-      const size_t later = at + kChunk < count ? at + kChunk : count - 1;
+      const size_t later = at + kNext * kChunk < count ? at + kNext * kChunk : count - 1;
       column[c] = w + static_cast<size_t>(index[at]) * row;
       ahead[c] = w + static_cast<size_t>(index[later]) * row;
     }
@@ -66,10 +68,10 @@ void ternary_columns_avx2(size_t count, size_t blocks, const int32_t* index, con
       const int high = 2 * g + 1 < here ? q[i + 2 * g + 1] : 0;
       pair[g] = static_cast<int16_t>(high * 256 + static_cast<uint8_t>(q[i + 2 * g]));
     }
-    for (size_t b = 0; b < blocks; b++) {
-      const size_t at = b * kBlockBytes;
+    for (size_t n = 0; n < blocks; n++) {
+      const size_t b = apart(n, blocks), at = b * kBlockBytes;
       for (size_t c = 0; c < kChunk; c++) {
-        PREFETCH(ahead[c] + at);
+        PREFETCH_FAR(ahead[c] + n * kBlockBytes);
       }
       add_half(twos, column, at, pair, sums + b * kBlockK);
       add_half(twos, column, at + 32, pair, sums + b * kBlockK + 32);

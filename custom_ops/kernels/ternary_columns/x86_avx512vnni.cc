@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/apart.h"
 #include "kernels/select/select.h"
 #include "kernels/ternary_columns/ternary_columns.h"
 #include "kernels/ternary_few/ternary_few.h"
@@ -119,8 +120,9 @@ void ternary_columns_avx512vnni(size_t count, size_t blocks, const int32_t* inde
     }
     const size_t here = count - i < kChunk ? count - i : kChunk, fours = (here + 3) / 4;
     for (size_t g = 0; g < fours; g++) x[g] = load_4(q + i + 4 * g, here - 4 * g);
-    for (size_t b = 0; b < blocks; b++) {
-      add_block(fours, column, b * kBlockBytes, ahead, b * kBlockBytes, x, sums + b * kBlockK);
+    for (size_t n = 0; n < blocks; n++) {
+      const size_t b = apart(n, blocks);
+      add_block(fours, column, b * kBlockBytes, ahead, n * kBlockBytes, x, sums + b * kBlockK);
     }
   }
   for (size_t b = 0; b < blocks; b++) finish_block(sums + b * kBlockK);

@@ -2,6 +2,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/apart.h"
+#include "kernels/ternary_few/ahead.h"
 #include "kernels/ternary_few/ternary_few.h"
 
 namespace bitnet {
@@ -27,8 +29,6 @@ static inline __m512i sums_of(__m512i* v) {
   return v[6];
 }
 
-// What is prefetched ahead of a row: bytes where all rows are read, and how many of some rows.
-static constexpr size_t kAhead = 20480, kRowsAhead = 32;
 static constexpr size_t kSide = 4;  // weight rows side by side
 static constexpr size_t kMost = 4;  // activation rows: 16 sums, so that all stay in registers
 static constexpr size_t kWeightRows = 16;  // that stay in the first cache for all of m
@@ -45,7 +45,7 @@ static INLINE __m512i products(size_t blocks, const int8_t* q, const uint8_t* co
   for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes, q += kBlockK) {
     __m512i packed[kSide];
     UNROLL for (size_t r = 0; r < kSide; r++) {
-      PREFETCH_FAR(ahead[r] + at);
+      fetch(ahead[r] + at);
       packed[r] = _mm512_loadu_si512(row[r] + at);
     }
     UNROLL for (int j = 0; j < 4; j++) {
@@ -110,7 +110,7 @@ static INLINE __m512i alone(size_t blocks, const int8_t* q, const uint8_t* row) 
   const __m512i mask = _mm512_set1_epi8(3);
   __m512i even = _mm512_setzero_si512(), odd = even;
   ROLLED for (size_t b = 0; b < blocks; b++, row += kBlockBytes) {
-    PREFETCH_FAR(row + kAhead);
+    fetch(row + kAhead);
     __m512i packed = _mm512_loadu_si512(row);
     UNROLL for (int j = 0; j < 4; j++, q += 64) {
       __m512i* to = j % 2 ? &odd : &even;
@@ -127,14 +127,15 @@ static INLINE void abreast(size_t blocks, const int8_t* q, const uint8_t* const*
   const __m512i mask = _mm512_set1_epi8(3);
   __m512i acc[kSide];
   UNROLL for (size_t r = 0; r < kSide; r++) acc[r] = _mm512_setzero_si512();
-  ROLLED for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes) {
+  ROLLED for (size_t i = 0; i < blocks; i++) {
+    const size_t b = apart(i, blocks);
     __m512i packed[kSide];
     UNROLL for (size_t r = 0; r < kSide; r++) {
-      PREFETCH_FAR(ahead[r] + at);
-      packed[r] = _mm512_loadu_si512(row[r] + at);
+      fetch(ahead[r] + i * kBlockBytes);
+      packed[r] = _mm512_loadu_si512(row[r] + b * kBlockBytes);
     }
-    UNROLL for (int j = 0; j < 4; j++, q += 64) {
-      __m512i x = _mm512_loadu_si512(q);
+    UNROLL for (int j = 0; j < 4; j++) {
+      __m512i x = _mm512_loadu_si512(q + b * kBlockK + 64 * j);
       KEEP(x);
       UNROLL for (size_t r = 0; r < kSide; r++) {
         acc[r] = _mm512_dpbusd_epi32(acc[r], _mm512_and_si512(packed[r], mask), x);
@@ -155,7 +156,7 @@ static void one(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   // What no earlier row has fetched.
   for (size_t n = 0; index && n < (count < kRowsAhead ? count : kRowsAhead); n++) {
     const uint8_t* row = w + static_cast<size_t>(index[n]) * row_bytes;
-    for (size_t at = 0; at < row_bytes; at += 64) PREFETCH_FAR(row + at);
+    for (size_t at = 0; at < row_bytes; at += 64) fetch(row + at);
   }
   for (size_t n = 0; n < count; n += kTall, sums += kTall) {
     const size_t here = count - n < kTall ? count - n : kTall;
@@ -190,7 +191,7 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
   const size_t step = turns == 1 ? count : kWeightRows, bytes = count * blocks * kBlockBytes;
   // What no earlier row has fetched: the first rows of a task.
   for (size_t at = 0; m > 1 && !index && at < (kAhead < bytes ? kAhead : bytes); at += 64) {
-    PREFETCH_FAR(w + at);
+    fetch(w + at);
   }
   for (size_t n = 0; n < count; n += step) {
     const size_t here = count - n < step ? count - n : step;
