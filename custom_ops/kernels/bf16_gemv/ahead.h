@@ -6,10 +6,10 @@
 namespace bitnet {
 
 // A line of rows that follow, or of a single row, which may lie anywhere: the second cache takes
-// such a line in faster than the first.
+// lines in faster than the first. Of rows that follow that was not measured on Arm.
 template <int R>
 static INLINE void fetch(const uint8_t* line) {
-  if (R > 1) {
+  if (R > 1 && BITNET_ARM) {
     PREFETCH(line);
   } else {
     PREFETCH_FAR(line);

@@ -13,7 +13,7 @@ struct Step {
   void (*products)(size_t, const int16_t*, size_t, const uint8_t* const*, Lanes*);
 };
 
-static constexpr size_t kAhead = 8192;
+static constexpr size_t kAhead = 20480;
 
 // int8 weights widen to 16 bits; 16 k add two products to each int32 lane.
 static constexpr size_t kDepth = 16 * 256;
@@ -28,7 +28,7 @@ static void products(size_t depth, const int16_t* q, size_t q_stride, const uint
   }
   for (size_t i = 0; i < depth; i += 16) {
     UNROLL for (int r = 0; r < R; r++) {
-      if (i % 64 == 0) PREFETCH(row[r] + i + kAhead);
+      if (i % 64 == 0) PREFETCH_FAR(row[r] + i + kAhead);
       const __m256i wide =
           _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row[r] + i)));
       UNROLL for (int m = 0; m < M; m++) {
@@ -48,7 +48,7 @@ static void row_by_row(size_t depth, const int16_t* q, size_t, const uint8_t* co
     __m256i acc[4];
     UNROLL for (int j = 0; j < 4; j++) acc[j] = _mm256_setzero_si256();
     for (size_t i = 0; i < depth; i += 64) {
-      PREFETCH(row[r] + i + kAhead);
+      PREFETCH_FAR(row[r] + i + kAhead);
       UNROLL for (size_t j = 0; j < 4; j++) {
         const size_t at = i + 16 * j;
         if (at >= depth) break;

@@ -4,7 +4,7 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 8192;
+static constexpr size_t kAhead = 12288;
 
 // maddubs adds two products to an int16 lane: of 6 bits, two maddubs may be added, of 4 bits eight.
 static_assert(2 * 2 * 63 * 128 <= 32768 && 8 * 2 * 15 * 128 <= 32768, "int16 lanes");
@@ -43,7 +43,7 @@ static int64_t row_sum(size_t blocks, const SplitBlock* x, const uint8_t* codes,
                        const int8_t* levels) {
   __m256i acc = _mm256_setzero_si256();
   for (size_t b = 0; b < blocks; b++, codes += 32 * Bits, levels += kLevels) {
-    UNROLL for (int line = 0; line < Bits / 2; line++) PREFETCH(codes + 64 * line + kAhead);
+    UNROLL for (int line = 0; line < Bits / 2; line++) PREFETCH_FAR(codes + 64 * line + kAhead);
     __m256i code[8];
     UNROLL for (int t = 0; t < 8; t++) code[t] = codes_of<Bits>(codes, t);
     const __m256i low = block_sums<Bits>(code, x[b].low), high = block_sums<Bits>(code, x[b].high);

@@ -6,8 +6,10 @@
 
 namespace bitnet {
 
-// Bytes that are fetched ahead by one activation row, into the second cache, and by several.
+// Bytes that are fetched ahead into the second cache, and into the first one where later activation
+// rows read them again.
 static constexpr size_t kFar = 12288, kAhead = 8192;
+static constexpr size_t kTogether = 4;  // activation rows that read a weight row once
 
 // Weights 64 t to 64 t + 63 of a block, t < 4.
 template <int Bits>
@@ -23,15 +25,15 @@ static inline __m512i codes_of(const uint8_t* block, int t) {
   return _mm512_or_si512(low, _mm512_and_si512(moved, _mm512_set1_epi8(48)));
 }
 
-// One weight row by M activation rows.
+// One weight row by M activation rows, which are all or some.
 template <int Bits, int M>
-static void row_sums(size_t blocks, const SplitBlock* x, const uint8_t* codes, const int8_t* levels,
-                     int64_t* sums, size_t stride) {
+static void row_sums(bool all, size_t blocks, const SplitBlock* x, const uint8_t* codes,
+                     const int8_t* levels, int64_t* sums, size_t stride) {
   __m512i acc[M];
   UNROLL for (int m = 0; m < M; m++) acc[m] = _mm512_setzero_si512();
   for (size_t b = 0; b < blocks; b++, codes += 32 * Bits, levels += kLevels) {
     UNROLL for (int line = 0; line < Bits / 2; line++) {
-      if (M == 1) {
+      if (all) {
         PREFETCH_FAR(codes + 64 * line + kFar);
       } else {
         PREFETCH(codes + 64 * line + kAhead);
@@ -63,16 +65,18 @@ static void row_sums(size_t blocks, const SplitBlock* x, const uint8_t* codes, c
 template <int Bits>
 static void gemv(size_t m, size_t rows, size_t blocks, const SplitBlock* x, const uint8_t* codes,
                  const int8_t* levels, int64_t* sums, size_t stride) {
+  const bool all = m <= kTogether;
   for (size_t n = 0; n < rows; n++) {
     size_t i = 0;
-    for (; i + 4 <= m; i += 4) {
-      row_sums<Bits, 4>(blocks, x + i * blocks, codes, levels, sums + i * stride + n, stride);
+    for (; i + kTogether <= m; i += kTogether) {
+      row_sums<Bits, kTogether>(all, blocks, x + i * blocks, codes, levels, sums + i * stride + n,
+                                stride);
     }
     for (; i + 2 <= m; i += 2) {
-      row_sums<Bits, 2>(blocks, x + i * blocks, codes, levels, sums + i * stride + n, stride);
+      row_sums<Bits, 2>(all, blocks, x + i * blocks, codes, levels, sums + i * stride + n, stride);
     }
     if (i < m) {
-      row_sums<Bits, 1>(blocks, x + i * blocks, codes, levels, sums + i * stride + n, stride);
+      row_sums<Bits, 1>(all, blocks, x + i * blocks, codes, levels, sums + i * stride + n, stride);
     }
     codes += blocks * 32 * Bits;
     levels += blocks * kLevels;

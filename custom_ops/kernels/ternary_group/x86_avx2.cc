@@ -8,7 +8,7 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 8192;
+static constexpr size_t kAhead = 20480;  // bytes
 
 // The sums of four vectors of int16, in each half by itself: [a b c d] twice, as int32.
 static inline __m256i add_halves(const __m256i v[4]) {
@@ -30,7 +30,7 @@ static inline void block_sums(const uint8_t* const w[4], size_t block, const int
     __m256i acc[M][4];
     UNROLL for (int r = 0; r < 4; r++) {
       const uint8_t* p = w[r] + block * kBlockBytes;
-      if (half == 0) PREFETCH(p + kAhead);
+      if (half == 0) PREFETCH_FAR(p + kAhead);
       UNROLL for (int part = 0; part < 2; part++) {
         const __m256i packed = _mm256_srli_epi16(load(p + 32 * part), 4 * half);
         const __m256i low = _mm256_and_si256(packed, mask);
@@ -62,6 +62,16 @@ static inline void store_totals(__m256d total, size_t n0, size_t n, double* tota
 #include "kernels/ternary_group/x86.inc"
 
 namespace bitnet {
+
+// Two activation rows at a time: three or four would be no faster.
+static void pairs(size_t m, size_t n, size_t groups, const int8_t* q, const int32_t* q_sums,
+                  const uint8_t* w, const float* scale, double* totals, size_t stride) {
+  const size_t q_stride = (groups + 1) / 2 * kBlockK;
+  for (size_t i = 0; i < m; i += 2) {
+    (m - i == 1 ? few<1> : few<2>)(n, groups, q + i * q_stride, q_sums + i * groups, w, scale,
+                                   totals + i * stride, stride);
+  }
+}
 
 // More activation rows: panels of 16 weight rows by one block, as in ternary_gemm. Each group of a
 // panel goes from int32 to the float64 totals.
@@ -114,10 +124,7 @@ static inline void add_row(size_t rows, const int32_t* sums, int32_t q_sum, cons
 
 void ternary_group_avx2(size_t m, size_t n, size_t groups, const int8_t* q, const int32_t* q_sums,
                         const uint8_t* w, const float* scale, double* totals, size_t stride) {
-  if (m <= kFewRows) {
-    if (m > 0) kFew[m - 1](n, groups, q, q_sums, w, scale, totals, stride);
-    return;
-  }
+  if (m <= kFewRows) return pairs(m, n, groups, q, q_sums, w, scale, totals, stride);
   alignas(32) uint8_t codes[2 * kQuads * kQuadBytes];
   alignas(32) float factors[kRows] = {0};
   alignas(32) int32_t sums[4 * kRows];

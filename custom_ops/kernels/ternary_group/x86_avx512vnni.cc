@@ -8,8 +8,7 @@
 
 namespace bitnet {
 
-// Bytes ahead: as in bf16_gemv.
-static constexpr size_t kAhead = 8192;
+static constexpr size_t kAhead = 20480;  // bytes
 
 // The sums of four vectors, in each quarter by itself: [a b c d] four times.
 static inline __m512i add_quarters(const __m512i v[4]) {
@@ -30,7 +29,7 @@ static inline void block_sums(const uint8_t* const w[4], size_t block, const int
     __m512i acc[M][4];
     UNROLL for (int r = 0; r < 4; r++) {
       const uint8_t* p = w[r] + block * kBlockBytes;
-      if (half == 0) PREFETCH(p + kAhead);
+      if (half == 0) PREFETCH_FAR(p + kAhead);
       const __m512i packed = _mm512_srli_epi16(_mm512_loadu_si512(p), 4 * half);
       const __m512i low = _mm512_and_si512(packed, mask);
       const __m512i high = _mm512_and_si512(_mm512_srli_epi16(packed, 2), mask);
@@ -62,6 +61,11 @@ static inline void store_totals(__m256d total, size_t n0, size_t n, double* tota
 #include "kernels/ternary_group/x86.inc"
 
 namespace bitnet {
+
+using Few = void (*)(size_t, size_t, const int8_t*, const int32_t*, const uint8_t*, const float*,
+                     double*, size_t);
+static const Few kFew[] = {few<1>, few<2>, few<3>, few<4>};
+static_assert(sizeof kFew / sizeof kFew[0] == kFewRows, "one for each");
 
 // More activation rows: panels of 32 weight rows by 2 blocks, as in ternary_gemm. Each group of a
 // panel goes from int32 to the float64 totals, which stay in the first cache for these 4 groups.
