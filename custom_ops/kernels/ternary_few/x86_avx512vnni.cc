@@ -8,8 +8,9 @@
 
 namespace bitnet {
 
-// A lane adds 4 products of 4 fields a block.
+// A lane adds 4 products of 4 fields a block, or of one that is up to 64 times the code.
 static_assert(3ll * 128 * 4 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
+static_assert(3ll * 64 * 128 * 4 * (kMaxK / kBlockK) <= INT32_MAX, "int32 lanes");
 
 // The sums of the lanes of each of 16 vectors, in order. With a loop that GCC does not unroll, the
 // vectors would be in memory, and the sums of the loop before, too.
@@ -104,24 +105,38 @@ static void few(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   }
 }
 
-// The lanes of the sums of a weight row by one activation row. Two chains of sums keep demand
-// behind what is prefetched; with one, a core that is alone waits for its sums.
-static INLINE __m512i alone(size_t blocks, const int8_t* q, const uint8_t* row) {
-  const __m512i mask = _mm512_set1_epi8(3);
-  __m512i even = _mm512_setzero_si512(), odd = even;
-  ROLLED for (size_t b = 0; b < blocks; b++, row += kBlockBytes) {
-    fetch(row + kAhead);
-    __m512i packed = _mm512_loadu_si512(row);
+// The lanes of the sums of two weight rows by one activation row. A mask alone takes a field out of
+// a byte, which leaves 4^j times the code: each field has sums of its own, and no shift in the
+// loop.
+static INLINE void two(size_t blocks, const int8_t* q, const uint8_t* const* row, __m512i* lanes) {
+  __m512i acc[2][4], mask[4];
+  UNROLL for (int j = 0; j < 4; j++) {
+    mask[j] = _mm512_set1_epi8(static_cast<char>(3 << 2 * j));
+    UNROLL for (size_t r = 0; r < 2; r++) acc[r][j] = _mm512_setzero_si512();
+  }
+  ROLLED for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes) {
+    __m512i packed[2];
+    UNROLL for (size_t r = 0; r < 2; r++) {
+      fetch(row[r] + at + kAhead);
+      packed[r] = _mm512_loadu_si512(row[r] + at);
+    }
     UNROLL for (int j = 0; j < 4; j++, q += 64) {
-      __m512i* to = j % 2 ? &odd : &even;
-      *to = _mm512_dpbusd_epi32(*to, _mm512_and_si512(packed, mask), _mm512_loadu_si512(q));
-      packed = _mm512_srli_epi16(packed, 2);
+      __m512i x = _mm512_loadu_si512(q);
+      KEEP(x);
+      UNROLL for (size_t r = 0; r < 2; r++) {
+        acc[r][j] = _mm512_dpbusd_epi32(acc[r][j], _mm512_and_si512(packed[r], mask[j]), x);
+      }
     }
   }
-  return _mm512_add_epi32(even, odd);
+  UNROLL for (size_t r = 0; r < 2; r++) {
+    lanes[r] = acc[r][0];
+    UNROLL for (int j = 1; j < 4; j++) {
+      lanes[r] = _mm512_add_epi32(lanes[r], _mm512_srai_epi32(acc[r][j], 2 * j));
+    }
+  }
 }
 
-// The same of kSide rows side by side.
+// The lanes of kSide rows side by side.
 static INLINE void abreast(size_t blocks, const int8_t* q, const uint8_t* const* row,
                            const uint8_t* const* ahead, __m512i* lanes) {
   const __m512i mask = _mm512_set1_epi8(3);
@@ -146,9 +161,10 @@ static INLINE void abreast(size_t blocks, const int8_t* q, const uint8_t* const*
   UNROLL for (size_t r = 0; r < kSide; r++) lanes[r] = acc[r];
 }
 
-// Weight rows by one activation row. All rows are read row by row: memory is read in order, which
-// is a sixth faster than rows side by side. Rows that an index names are read side by side, which
-// is a third faster than one after the other: few lines of each follow each other.
+// Weight rows by one activation row. All rows are read two by two: with four, memory would not be
+// read in order, and one would load the activations for itself. Rows that an index names are read
+// side by side, which is a third faster than one after the other: few lines of each follow each
+// other.
 static void one(size_t count, size_t known, size_t blocks, const int8_t* q, const int32_t* q_sums,
                 const uint8_t* w, const int32_t* index, int32_t* sums, size_t) {
   constexpr size_t kTall = 16;
@@ -163,7 +179,11 @@ static void one(size_t count, size_t known, size_t blocks, const int8_t* q, cons
     __m512i lanes[kTall];
     for (size_t r = here; r < kTall; r++) lanes[r] = _mm512_setzero_si512();
     if (!index) {
-      ROLLED for (size_t r = 0; r < here; r++) lanes[r] = alone(blocks, q, w + (n + r) * row_bytes);
+      ROLLED for (size_t r = 0; r < here; r += 2) {  // past the last one, it is repeated
+        const uint8_t* first = w + (n + r) * row_bytes;
+        const uint8_t* row[2] = {first, r + 1 < here ? first + row_bytes : first};
+        two(blocks, q, row, lanes + r);
+      }
     }
     ROLLED for (size_t r = 0; index && r < here; r += kSide) {
       const uint8_t *row[kSide], *ahead[kSide];
