@@ -13,11 +13,7 @@ struct Ahead {
   const Cache* row;
   size_t at, width, d;
   void next() {
-#if BITNET_X86
-    PREFETCH_FAR(row + at);  // the first cache would drop lines of float32 before their turn
-#else
-    PREFETCH(row + at);
-#endif
+    PREFETCH_STREAM(row + at);
     at += 64 / sizeof(Cache);
     if (at < width) return;
     at = 0;

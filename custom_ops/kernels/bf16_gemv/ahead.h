@@ -6,11 +6,11 @@
 namespace bitnet {
 
 // A line of rows that follow, or of a single row, which may lie anywhere: the second cache takes
-// lines in faster than the first. Of rows that follow that was not measured on Arm.
+// such a line in faster than the first.
 template <int R>
 static INLINE void fetch(const uint8_t* line) {
-  if (R > 1 && BITNET_ARM) {
-    PREFETCH(line);
+  if (R > 1) {
+    PREFETCH_STREAM(line);
   } else {
     PREFETCH_FAR(line);
   }

@@ -5,15 +5,6 @@
 
 namespace bitnet {
 
-static constexpr size_t kAhead = 8192;
-
-#if BITNET_X86
-static constexpr size_t kRowsAhead = 32;
-// The first cache takes lines in at half the rate of the second, and drops some before their turn.
-static INLINE void fetch(const uint8_t* line) { PREFETCH_FAR(line); }
-#else
-static constexpr size_t kRowsAhead = 12;
-static INLINE void fetch(const uint8_t* line) { PREFETCH(line); }
-#endif
+static constexpr size_t kAhead = 8192, kRowsAhead = BITNET_X86 ? 32 : 12;
 
 }  // namespace bitnet

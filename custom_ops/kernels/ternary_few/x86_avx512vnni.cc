@@ -46,7 +46,7 @@ static INLINE __m512i products(size_t blocks, const int8_t* q, const uint8_t* co
   for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes, q += kBlockK) {
     __m512i packed[kSide];
     UNROLL for (size_t r = 0; r < kSide; r++) {
-      fetch(ahead[r] + at);
+      PREFETCH_FAR(ahead[r] + at);
       packed[r] = _mm512_loadu_si512(row[r] + at);
     }
     UNROLL for (int j = 0; j < 4; j++) {
@@ -117,7 +117,7 @@ static INLINE void two(size_t blocks, const int8_t* q, const uint8_t* const* row
   ROLLED for (size_t at = 0; at < blocks * kBlockBytes; at += kBlockBytes) {
     __m512i packed[2];
     UNROLL for (size_t r = 0; r < 2; r++) {
-      fetch(row[r] + at + kAhead);
+      PREFETCH_FAR(row[r] + at + kAhead);
       packed[r] = _mm512_loadu_si512(row[r] + at);
     }
     UNROLL for (int j = 0; j < 4; j++, q += 64) {
@@ -146,7 +146,7 @@ static INLINE void abreast(size_t blocks, const int8_t* q, const uint8_t* const*
     const size_t b = apart(i, blocks);
     __m512i packed[kSide];
     UNROLL for (size_t r = 0; r < kSide; r++) {
-      fetch(ahead[r] + i * kBlockBytes);
+      PREFETCH_FAR(ahead[r] + i * kBlockBytes);
       packed[r] = _mm512_loadu_si512(row[r] + b * kBlockBytes);
     }
     UNROLL for (int j = 0; j < 4; j++) {
@@ -172,7 +172,7 @@ static void one(size_t count, size_t known, size_t blocks, const int8_t* q, cons
   // What no earlier row has fetched.
   for (size_t n = 0; index && n < (count < kRowsAhead ? count : kRowsAhead); n++) {
     const uint8_t* row = w + static_cast<size_t>(index[n]) * row_bytes;
-    for (size_t at = 0; at < row_bytes; at += 64) fetch(row + at);
+    for (size_t at = 0; at < row_bytes; at += 64) PREFETCH_FAR(row + at);
   }
   for (size_t n = 0; n < count; n += kTall, sums += kTall) {
     const size_t here = count - n < kTall ? count - n : kTall;
@@ -211,7 +211,7 @@ void ternary_few_avx512vnni(size_t m, size_t count, size_t blocks, const int8_t*
   const size_t step = turns == 1 ? count : kWeightRows, bytes = count * blocks * kBlockBytes;
   // What no earlier row has fetched: the first rows of a task.
   for (size_t at = 0; m > 1 && !index && at < (kAhead < bytes ? kAhead : bytes); at += 64) {
-    fetch(w + at);
+    PREFETCH_FAR(w + at);
   }
   for (size_t n = 0; n < count; n += step) {
     const size_t here = count - n < step ? count - n : step;
