@@ -79,6 +79,8 @@ def test_caches_that_are_about_full_ask_for_them(
     cache.keeps_room = static
     cache.reserve(positions)
     assert total() - before == expected * len(cache.buffers)
+    if expected:
+        assert {overlap(buffer) for buffer in cache.buffers.values()} == {expected}
 
 
 def test_growing_keeps_what_a_cache_holds() -> None:
