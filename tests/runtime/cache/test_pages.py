@@ -37,7 +37,7 @@ def asked_for() -> list[tuple[int, int]]:
 
 
 def total() -> int:
-    """Bytes of them. NumPy asks for some, too, and the allocator hands them on when they are free."""
+    """Bytes of them. NumPy asks for some, too, and the allocator hands freed ones on."""
     return sum(end - begin for begin, end in asked_for())
 
 
