@@ -7,6 +7,8 @@ namespace bitnet {
 
 // Bytes that a stream of keys is fetched ahead, into the second cache, which takes lines in faster.
 static constexpr size_t kAhead = 4096;
+// Elements of a head of most networks.
+static constexpr size_t kCommon = 128;
 
 static inline __mmask32 first(size_t count) { return (1u << count) - 1; }
 
@@ -70,6 +72,44 @@ static inline __m512i products(size_t d, const int16_t* q, size_t padded, const 
   return fold_quarters(sums);
 }
 
+// The same where d is kCommon, with the query in registers.
+template <int R>
+static inline __m512i products(const __m512i q[R][4], const int8_t* k, const int8_t* next) {
+  __m512i sums[4];
+  UNROLL for (size_t t = 0; t < 4; t++, k += kCommon, next += kCommon) {
+    UNROLL for (size_t i = 0; i < kCommon; i += 64) {
+      PREFETCH_FAR(k + i + kAhead);
+      PREFETCH_FAR(next + i);
+    }
+    __m512i acc[4];
+    UNROLL for (int r = 0; r < 4; r++) acc[r] = _mm512_setzero_si512();
+    UNROLL for (size_t i = 0; i < kCommon / 32; i++) {
+      const __m512i key = load(k + 32 * i);
+      UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_dpwssd_epi32(acc[r], key, q[r][i]);
+    }
+    sums[t] = fold(acc);
+  }
+  const __m512i by_head = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(by_head, fold_quarters(sums));
+}
+
+// sums: lane 4r + t, of at most 4 positions
+template <int R>
+static inline void put(__m512i sums, size_t count, const float* k_scale, __m512 factor,
+                       float* scores, size_t stride) {
+  const __mmask8 mask = static_cast<__mmask8>(first(count));
+  const __m512 scale = _mm512_broadcast_f32x4(_mm_maskz_loadu_ps(mask, k_scale));
+  const __m512 y = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), factor);
+  float by_row[16];  // GCC 12 makes of masked stores some that fault where the mask is off
+  _mm512_storeu_ps(by_row, y);
+  UNROLL for (size_t r = 0; r < R; r++) {
+    if (count == 4)
+      memcpy(scores + r * stride, by_row + 4 * r, 16);
+    else
+      for (size_t i = 0; i < count; i++) scores[r * stride + i] = by_row[4 * r + i];
+  }
+}
+
 template <int R>
 static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
                   const float* k_scale, const float* factor, const int8_t* next, float* scores,
@@ -78,22 +118,20 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
   float factors[16];
   for (int lane = 0; lane < 16; lane++) factors[lane] = lane / 4 < R ? factor[lane / 4] : 0.0f;
   const __m512 by_head = _mm512_loadu_ps(factors);
-  for (size_t t = 0; t < positions; t += 4) {
+  size_t t = 0;
+  if (R == kAttendRows && d == kCommon) {
+    __m512i x[R][4];
+    UNROLL for (int i = 0; i < 4 * R; i++) x[i / 4][i % 4] = _mm512_loadu_si512(q + 32 * i);
+    for (; t + 4 <= positions; t += 4) {
+      put<R>(products<R>(x, k + t * d, next + t * d), 4, k_scale + t, by_head, scores + t, stride);
+    }
+  }
+  for (; t < positions; t += 4) {
     const size_t left = positions - t < 4 ? positions - t : 4;
     const int8_t* rows[4];  // past the last position it is repeated
     UNROLL for (size_t i = 0; i < 4; i++) rows[i] = k + (t + (i < left ? i : left - 1)) * d;
-    const __mmask8 mask = static_cast<__mmask8>(first(left));
-    const __m512 scale = _mm512_broadcast_f32x4(_mm_maskz_loadu_ps(mask, k_scale + t));
-    const __m512 sums = _mm512_cvtepi32_ps(products<R>(d, q, padded, rows, next + t * d));
-    const __m512 y = _mm512_mul_ps(_mm512_mul_ps(sums, scale), by_head);
-    float by_row[16];  // GCC 12 makes of masked stores some that fault where the mask is off
-    _mm512_storeu_ps(by_row, y);
-    UNROLL for (size_t r = 0; r < R; r++) {
-      if (left == 4)
-        memcpy(scores + r * stride + t, by_row + 4 * r, 16);
-      else
-        for (size_t i = 0; i < left; i++) scores[r * stride + t + i] = by_row[4 * r + i];
-    }
+    put<R>(products<R>(d, q, padded, rows, next + t * d), left, k_scale + t, by_head, scores + t,
+           stride);
   }
 }
 

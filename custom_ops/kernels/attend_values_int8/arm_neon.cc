@@ -6,11 +6,13 @@ namespace bitnet {
 // R heads by `count` elements, at most 16.
 template <int R>
 static inline void blend(size_t positions, size_t d, size_t count, const int16_t* p,
-                         const int8_t* v, const double* scale, double* sums, size_t s_stride) {
+                         const int8_t* v, const double* scale, const int8_t* next, double* sums,
+                         size_t s_stride) {
   int32x4_t acc[R][4];
   UNROLL for (int i = 0; i < 4 * R; i++) acc[i / 4][i % 4] = vdupq_n_s32(0);
-  for (size_t t = 0; t < positions; t++, v += d) {
+  for (size_t t = 0; t < positions; t++, v += d, next += d) {
     PREFETCH(v + kAttendAhead * d);
+    PREFETCH_FAR(next);
     int16x8_t x[2];
     load_16(v, count, x);
     UNROLL for (int r = 0; r < R; r++) {
@@ -36,10 +38,11 @@ static inline void blend(size_t positions, size_t d, size_t count, const int16_t
 
 template <int R>
 static void blend_rows(size_t positions, size_t d, const int16_t* p, const int8_t* v,
-                       const double* scale, double* sums, size_t s_stride) {
+                       const double* scale, const int8_t* next, double* sums, size_t s_stride) {
   size_t i = 0;
-  for (; i + 16 <= d; i += 16) blend<R>(positions, d, 16, p, v + i, scale, sums + i, s_stride);
-  if (i < d) blend<R>(positions, d, d - i, p, v + i, scale, sums + i, s_stride);
+  for (; i + 16 <= d; i += 16)
+    blend<R>(positions, d, 16, p, v + i, scale, next + i, sums + i, s_stride);
+  if (i < d) blend<R>(positions, d, d - i, p, v + i, scale, next + i, sums + i, s_stride);
 }
 
 }  // namespace bitnet

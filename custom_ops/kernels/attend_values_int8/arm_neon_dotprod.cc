@@ -9,12 +9,13 @@ namespace bitnet {
 // 8 elements of positions t to t + 3, element by element. Past the last position the last one is
 // repeated; its weight is 0 there.
 static inline void load_four(const int8_t* v, size_t d, size_t count, size_t t, size_t positions,
-                             int8x16_t four[2]) {
+                             const int8_t* next, int8x16_t four[2]) {
   int8x16_t row[4];
   UNROLL for (size_t i = 0; i < 4; i++) {
     const int8_t* p = v + (t + i < positions ? t + i : positions - 1) * d;
     int8_t rest[8] = {0};
     PREFETCH(p + kAttendAhead * d);
+    PREFETCH_FAR(next + (t + i) * d);
     if (count < 8) p = static_cast<const int8_t*>(memcpy(rest, p, count));
     row[i] = vcombine_s8(vld1_s8(p), vdup_n_s8(0));
   }
@@ -37,7 +38,7 @@ static inline void add_four(int32x4_t acc[R][2][2], const int8x16_t v[2], const 
 // R heads by `count` elements, at most 8; p: split weights
 template <int R>
 static inline void blend(size_t positions, size_t d, size_t count, const int8_t* p, const int8_t* v,
-                         const double* scale, double* sums, size_t s_stride) {
+                         const double* scale, const int8_t* next, double* sums, size_t s_stride) {
   int32x4_t acc[R][2][2];
   UNROLL for (int i = 0; i < 4 * R; i++) acc[i / 4][i / 2 % 2][i % 2] = vdupq_n_s32(0);
   ROLLED for (size_t t = 0; t < positions; t += 16) {
@@ -45,13 +46,13 @@ static inline void blend(size_t positions, size_t d, size_t count, const int8_t*
     UNROLL for (int i = 0; i < 2 * R; i++) {
       w[i / 2][i % 2] = vld1q_s8(p + i / 2 * 2 * kAttendSpan + 2 * t + i % 2 * 16);
     }
-    load_four(v, d, count, t, positions, four);
+    load_four(v, d, count, t, positions, next, four);
     add_four<0, R>(acc, four, w);
-    load_four(v, d, count, t + 4, positions, four);
+    load_four(v, d, count, t + 4, positions, next, four);
     add_four<1, R>(acc, four, w);
-    load_four(v, d, count, t + 8, positions, four);
+    load_four(v, d, count, t + 8, positions, next, four);
     add_four<2, R>(acc, four, w);
-    load_four(v, d, count, t + 12, positions, four);
+    load_four(v, d, count, t + 12, positions, next, four);
     add_four<3, R>(acc, four, w);
   }
   UNROLL for (int r = 0; r < R; r++) {
@@ -68,13 +69,14 @@ static inline void blend(size_t positions, size_t d, size_t count, const int8_t*
 
 template <int R>
 static void blend_rows(size_t positions, size_t d, const int16_t* p, const int8_t* v,
-                       const double* scale, double* sums, size_t s_stride) {
+                       const double* scale, const int8_t* next, double* sums, size_t s_stride) {
   static_assert(kAttendSpan % 16 == 0 && kPadHead == 8, "whole vectors");
   int8_t halves[R * 2 * kAttendSpan];
   split_row(p, R * kAttendSpan, halves);
   size_t i = 0;
-  for (; i + 8 <= d; i += 8) blend<R>(positions, d, 8, halves, v + i, scale, sums + i, s_stride);
-  if (i < d) blend<R>(positions, d, d - i, halves, v + i, scale, sums + i, s_stride);
+  for (; i + 8 <= d; i += 8)
+    blend<R>(positions, d, 8, halves, v + i, scale, next + i, sums + i, s_stride);
+  if (i < d) blend<R>(positions, d, d - i, halves, v + i, scale, next + i, sums + i, s_stride);
 }
 
 }  // namespace bitnet

@@ -3,7 +3,7 @@
 namespace bitnet {
 
 void attend_values_int8_scalar(size_t rows, size_t positions, size_t d, const int16_t* p,
-                               const int8_t* v, const double* scale, double* sums,
+                               const int8_t* v, const double* scale, const int8_t*, double* sums,
                                size_t s_stride) {
   for (size_t r = 0; r < rows; r++) {
     for (size_t i = 0; i < d; i++) {

@@ -34,7 +34,7 @@ void check(const Row& row, size_t rows, size_t d, size_t positions, int weight, 
   for (size_t r = 0; r < rows; r++) scale[r] = static_cast<double>(random.real());
   if (bad) scale[rows - 1] = NAN;
   for (size_t i = 0; i < sums.size(); i++) sums[i] = static_cast<double>(i);
-  row.values(rows, positions, d, p.data, v.data, scale.data, sums.data, s_stride);
+  row.values(rows, positions, d, p.data, v.data, scale.data, v.data, sums.data, s_stride);
   for (size_t i = 0; i < sums.size(); i++) {
     const size_t r = i / s_stride, e = i % s_stride;
     int64_t sum = 0;

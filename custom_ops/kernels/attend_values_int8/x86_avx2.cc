@@ -19,13 +19,16 @@ static inline void add_pair(__m256i acc[R][2], __m256i a, __m256i b, const int16
 // R heads by `count` elements, at most 16.
 template <int R>
 static inline void blend(size_t positions, size_t d, size_t count, const int16_t* p,
-                         const int8_t* v, const double* scale, double* sums, size_t s_stride) {
+                         const int8_t* v, const double* scale, const int8_t* next, double* sums,
+                         size_t s_stride) {
   __m256i acc[R][2];
   UNROLL for (int r = 0; r < R; r++) acc[r][0] = acc[r][1] = _mm256_setzero_si256();
   size_t t = 0;
-  for (; t + 2 <= positions; t += 2, v += 2 * d) {
+  for (; t + 2 <= positions; t += 2, v += 2 * d, next += 2 * d) {
     PREFETCH(v + kAttendAhead * d);
     PREFETCH(v + (kAttendAhead + 1) * d);
+    PREFETCH_FAR(next);
+    PREFETCH_FAR(next + d);
     add_pair<R>(acc, load(v, count), load(v + d, count), p + t);
   }
   if (t < positions) add_pair<R>(acc, load(v, count), _mm256_setzero_si256(), p + t);
@@ -47,10 +50,11 @@ static inline void blend(size_t positions, size_t d, size_t count, const int16_t
 
 template <int R>
 static void blend_rows(size_t positions, size_t d, const int16_t* p, const int8_t* v,
-                       const double* scale, double* sums, size_t s_stride) {
+                       const double* scale, const int8_t* next, double* sums, size_t s_stride) {
   size_t i = 0;
-  for (; i + 16 <= d; i += 16) blend<R>(positions, d, 16, p, v + i, scale, sums + i, s_stride);
-  if (i < d) blend<R>(positions, d, d - i, p, v + i, scale, sums + i, s_stride);
+  for (; i + 16 <= d; i += 16)
+    blend<R>(positions, d, 16, p, v + i, scale, next + i, sums + i, s_stride);
+  if (i < d) blend<R>(positions, d, d - i, p, v + i, scale, next + i, sums + i, s_stride);
 }
 
 }  // namespace bitnet

@@ -36,15 +36,18 @@ static inline void add_sums(__m512i low, __m512i high, size_t count, double scal
 // R heads by 64 elements, or those of the masks, which are `count`.
 template <int R, bool kWhole>
 static inline void blend(size_t positions, size_t d, size_t count, const int16_t* p,
-                         const int8_t* v, const double* scale, double* sums, size_t s_stride) {
+                         const int8_t* v, const double* scale, const int8_t* next, double* sums,
+                         size_t s_stride) {
   const __mmask32 mask[2] = {count < 32 ? first(count) : ~0u, count < 32   ? 0
                                                               : count < 64 ? first(count - 32)
                                                                            : ~0u};
   __m512i acc[4 * R];
   UNROLL for (int i = 0; i < 4 * R; i++) acc[i] = _mm512_setzero_si512();
-  for (size_t t = 0; t < positions; t += 2, v += 2 * d) {
+  for (size_t t = 0; t < positions; t += 2, v += 2 * d, next += 2 * d) {
     PREFETCH(v + kAttendAhead * d);
     PREFETCH(v + (kAttendAhead + 1) * d);
+    PREFETCH_FAR(next);
+    PREFETCH_FAR(next + d);
     const bool second = t + 1 < positions;
     __m512i weights[R];
     UNROLL for (int r = 0; r < R; r++) {
@@ -68,12 +71,12 @@ static inline void blend(size_t positions, size_t d, size_t count, const int16_t
 
 template <int R>
 static void blend_rows(size_t positions, size_t d, const int16_t* p, const int8_t* v,
-                       const double* scale, double* sums, size_t s_stride) {
+                       const double* scale, const int8_t* next, double* sums, size_t s_stride) {
   size_t i = 0;
   for (; i + 64 <= d; i += 64) {
-    blend<R, true>(positions, d, 64, p, v + i, scale, sums + i, s_stride);
+    blend<R, true>(positions, d, 64, p, v + i, scale, next + i, sums + i, s_stride);
   }
-  if (i < d) blend<R, false>(positions, d, d - i, p, v + i, scale, sums + i, s_stride);
+  if (i < d) blend<R, false>(positions, d, d - i, p, v + i, scale, next + i, sums + i, s_stride);
 }
 
 }  // namespace bitnet

@@ -1,8 +1,8 @@
 #include "operators/attention/attention.h"
 
-#include <math.h>
 #include <string.h>
 
+#include <atomic>
 #include <new>
 
 #include "operators/attention/jobs.h"
@@ -39,72 +39,6 @@ void append(const Kernels& kernels, const Attention& op, const Steps& steps, con
   });
 }
 
-AttendScores<float>* scores_of(const Kernels& kernels, float) { return kernels.attend_scores; }
-AttendScores<uint16_t>* scores_of(const Kernels& kernels, uint16_t) {
-  return kernels.attend_scores_f16;
-}
-AttendValues<float>* values_of(const Kernels& kernels, float) { return kernels.attend_values; }
-AttendValues<uint16_t>* values_of(const Kernels& kernels, uint16_t) {
-  return kernels.attend_values_f16;
-}
-
-template <typename Cache>
-void store(const Kernels& kernels, const Attention& op, size_t position, const float* key,
-           const float* value, size_t row) {
-  rotate(kernels, op, position, key, static_cast<Cache*>(op.present_key) + row * op.d);
-  Cache* kept = static_cast<Cache*>(op.present_value) + row * op.d;
-  for (size_t i = 0; i < op.d; i++) put(value[i], kept + i);
-}
-
-void rotate_query(const Kernels& kernels, const Attention& op, const Job& job, const Room& room) {
-  for (size_t h = 0; h < room.group; h++) {
-    double* q = room.q + h * room.width;
-    rotate(kernels, op, job.positions - 1, query_of(op, job) + h * op.d, q);
-    for (size_t i = op.d; i < room.width; i++) q[i] = 0;
-  }
-}
-
-template <typename Cache>
-void score(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
-           const Span& span) {
-  const float root = sqrtf(static_cast<float>(op.d));
-  const Cache* keys = static_cast<const Cache*>(op.present_key) + first_of(op, job) * op.d;
-  for (size_t h = 0; h < room.group; h += kAttendRows) {
-    scores_of(kernels, Cache())(smaller(kAttendRows, room.group - h), span.end - span.begin, op.d,
-                                room.q + h * room.width, keys + span.begin * op.d, root,
-                                room.scores + h * room.stride + span.begin, room.stride);
-  }
-}
-
-template <typename Cache>
-void blend(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
-           const Span& span, double* sums) {
-  const Cache* values = static_cast<const Cache*>(op.present_value) + first_of(op, job) * op.d;
-  // One query's values come from memory, those of many from a cache.
-  const size_t block = op.count == 1 ? kAttendAhead : kSpan;
-  for (size_t t = span.begin; t < span.end; t += block) {
-    for (size_t h = 0; h < room.group; h += kAttendRows) {
-      values_of(kernels, Cache())(smaller(kAttendRows, room.group - h),
-                                  smaller(block, span.end - t), op.d, op.d,
-                                  room.weights + h * room.stride + t, room.stride,
-                                  values + t * op.d, sums + h * room.width, room.width);
-    }
-  }
-}
-
-template <typename Cache>
-void accumulate(const Kernels& kernels, const Attention& op, const Job& job, const Room& room,
-                const Span& span, double* one) {
-  const size_t slot = room.group * room.width;
-  memset(one, 0, slot * sizeof *one);
-  blend<Cache>(kernels, op, job, room, span, one);
-  kernels.add_reals(slot, one, room.sums);
-}
-
-template <typename Cache>
-constexpr Steps kFloatSteps = {store<Cache>, rotate_query, score<Cache>, blend<Cache>,
-                               accumulate<Cache>};
-
 void softmax(const Kernels& kernels, const Job& job, const Room& room) {
   for (size_t h = 0; h < room.group; h++) {
     const size_t from = h * room.stride + job.first;
@@ -130,13 +64,18 @@ void finish(const Kernels& kernels, const Attention& op, const Job& job, const R
   }
 }
 
-// Does all of a job.
-void attend(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
-            const Room& room) {
-  const size_t spans = spans_of(job), slot = room.group * room.width;
+// The weights of a job.
+void weigh(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
+           const Room& room) {
   steps.rotate_query(kernels, op, job, room);
-  for (size_t i = 0; i < spans; i++) steps.score(kernels, op, job, room, span_of(job, i));
+  for (size_t i = 0; i < spans_of(job); i++) steps.score(kernels, op, job, room, span_of(job, i));
   softmax(kernels, job, room);
+}
+
+// The result of a job.
+void blend(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
+           const Room& room) {
+  const size_t spans = spans_of(job), slot = room.group * room.width;
   memset(room.sums, 0, slot * sizeof *room.sums);
   if (spans == 1) steps.blend(kernels, op, job, room, span_of(job, 0), room.sums);
   for (size_t i = 0; i < spans && spans > 1; i++) {
@@ -190,17 +129,99 @@ size_t spans_in(const Window& window, const Job& job) {
   return end > window.begin ? end - window.begin : 0;
 }
 
-// `count` jobs from `first` on. The first `whole` of them, an even number, are one task each. The
-// spans of the others are tasks, so that threads end together. Each group of tasks is a whole job
-// and its share of the spans.
-void few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
-         size_t first, size_t count, size_t whole, void* scratch, const Pool& pool) {
-  const size_t spans = plan.spans, split = count - whole, pieces = split * spans;
+// Hands out tasks from both ends, so that a thread gets neighbours, and what it reads later is in
+// its own caches: the first half of the workers, who are the first half of the threads, takes the
+// first ones.
+class Ends {
+ public:
+  explicit Ends(size_t count) : count_(count) {}
+
+  // Whether all are left, and now are the caller's.
+  bool take_all() {
+    size_t none = 0;
+    return taken_.compare_exchange_strong(none, count_);
+  }
+
+  // Whether one is left for the worker.
+  bool take(size_t worker, size_t* task) {
+    if (taken_.fetch_add(1) >= count_) return false;
+    *task = worker < kWorkers / 2 ? first_.fetch_add(1) : count_ - 1 - last_.fetch_add(1);
+    return true;
+  }
+
+ private:
+  const size_t count_;
+  std::atomic<size_t> taken_ = 0, first_ = 0, last_ = 0;
+};
+
+const int8_t* keys_of(const Attention& op, const Job& job) {
+  return static_cast<const int8_t*>(op.present_key) + (first_of(op, job) + job.first) * op.d;
+}
+
+// Jobs that are done together, and their scratch. The first `whole` of them are one task each. The
+// spans of the others are tasks, so that threads end together.
+struct Few {
   Job jobs[kFewJobs];
   Room rooms[kFewJobs];
+  size_t count, whole;
+};
+
+// Does the whole jobs and scores the others; returns how many are done. One last job is done whole,
+// too, where the threads are so few that sharing it costs more than it gains: what is in the caches
+// of one is read slowly by another, which counts where products are fast.
+size_t score_few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+                 Few* few, const Pool& pool) {
+  const size_t alone = op.cache == CacheType::kInt8 ? 2 : 1;
+  const size_t whole = few->whole, split = few->count - whole;
+  std::atomic<size_t> taken = 0, threads = 0, end = whole;
+  Ends pieces(split * plan.spans);
+  parallel(pool, kWorkers, [&](size_t worker) {
+    threads.fetch_add(1);
+    for (size_t job = taken.fetch_add(1); job < end;) {
+      Room& room = few->rooms[job];
+      weigh(kernels, op, steps, few->jobs[job], room);
+      const size_t next = taken.fetch_add(1);  // now, so that its keys are fetched meanwhile
+      if (next == whole && split == 1 && threads <= alone && pieces.take_all()) end = few->count;
+      if (op.cache == CacheType::kInt8 && next < end) room.next = keys_of(op, few->jobs[next]);
+      blend(kernels, op, steps, few->jobs[job], room);
+      job = next;
+    }
+    for (size_t piece; pieces.take(worker, &piece);) {
+      const size_t job = whole + piece / plan.spans;
+      score_span(kernels, op, steps, few->jobs[job], few->rooms[job], piece % plan.spans);
+    }
+  });
+  return end;
+}
+
+// The results of the jobs that are not whole.
+void blend_few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+               const Few& few, const Pool& pool) {
+  const size_t whole = few.whole, spans = plan.spans;
+  for (Window window = {0, plan.slots}; window.begin < spans;
+       window = {window.end, window.end + plan.slots - 1}) {
+    const size_t width = smaller(window.end, spans) - window.begin;
+    for (size_t job = whole; job < few.count; job++) {
+      few.rooms[job].unsummed->store(spans_in(window, few.jobs[job]));
+    }
+    Ends pieces((few.count - whole) * width);
+    parallel(pool, kWorkers, [&](size_t worker) {
+      for (size_t piece; pieces.take(worker, &piece);) {
+        const size_t job = whole + piece / width;
+        blend_span(kernels, op, steps, few.jobs[job], few.rooms[job], window,
+                   window.begin + piece % width);
+      }
+    });
+  }
+}
+
+// `count` jobs from `first` on.
+void few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
+         size_t first, size_t count, size_t whole, void* scratch, const Pool& pool) {
+  Few few = {.jobs = {}, .rooms = {}, .count = count, .whole = whole};
   for (size_t index = 0; index < count; index++) {
-    const Job& job = jobs[index] = job_of(op, plan, first + index);
-    Room& room = rooms[index] = room_of(op, plan, scratch, index);
+    const Job& job = few.jobs[index] = job_of(op, plan, first + index);
+    Room& room = few.rooms[index] = room_of(op, plan, scratch, index);
     room.group = job.heads;
     if (index < whole) continue;
     steps.rotate_query(kernels, op, job, room);
@@ -208,25 +229,8 @@ void few(const Kernels& kernels, const Attention& op, const Plan& plan, const St
     new (room.unsummed) std::atomic<size_t>(0);
     new (room.joined) std::atomic<size_t>(0);
   }
-  const size_t groups = whole ? whole : 1, share = parts(pieces, groups);
-  const size_t ahead = whole ? 1 : 0;  // of a group's tasks: its whole job
-  parallel(pool, groups * (ahead + share), [&](size_t task) {
-    const size_t group = task / (ahead + share), at = task % (ahead + share);
-    if (at < ahead) return attend(kernels, op, steps, jobs[group], rooms[group]);
-    const size_t piece = group * share + at - ahead, job = whole + piece / spans;
-    if (piece < pieces) score_span(kernels, op, steps, jobs[job], rooms[job], piece % spans);
-  });
-  for (Window window = {0, plan.slots}; split && window.begin < spans;
-       window = {window.end, window.end + plan.slots - 1}) {
-    const size_t width = smaller(window.end, spans) - window.begin;
-    for (size_t job = whole; job < count; job++) {
-      rooms[job].unsummed->store(spans_in(window, jobs[job]));
-    }
-    parallel(pool, split * width, [&](size_t piece) {
-      const size_t job = whole + piece / width;
-      blend_span(kernels, op, steps, jobs[job], rooms[job], window, window.begin + piece % width);
-    });
-  }
+  const size_t done = score_few(kernels, op, plan, steps, &few, pool);
+  if (done < count) blend_few(kernels, op, plan, steps, few, pool);
 }
 
 // For decode, and for prompts whose scratch would be too large.
@@ -234,7 +238,8 @@ void split(const Kernels& kernels, const Attention& op, const Plan& plan, const 
            void* scratch, const Pool& pool) {
   const size_t jobs = plan.jobs;
   const bool at_once = jobs <= plan.rooms;
-  const size_t whole = at_once && jobs >= kSplitJobs ? jobs / 2 * 2 : 0;
+  size_t whole = at_once && jobs >= kSplitJobs ? jobs / 2 * 2 : 0;
+  if (at_once && plan.spans < kLongSpans) whole = jobs;
   for (size_t first = 0; first < jobs; first += plan.rooms) {
     few(kernels, op, plan, steps, first, smaller(plan.rooms, jobs - first), whole, scratch, pool);
   }
@@ -257,7 +262,8 @@ void many(const Kernels& kernels, const Attention& op, const Plan& plan, const S
         const Job job = job_of(op, plan, index);
         room.group = job.heads;
         if (index + 1 < plan.jobs) prefetch_query(op, job_of(op, plan, index + 1));
-        attend(kernels, op, steps, job, room);
+        weigh(kernels, op, steps, job, room);
+        blend(kernels, op, steps, job, room);
       }
     }
   });
@@ -266,8 +272,8 @@ void many(const Kernels& kernels, const Attention& op, const Plan& plan, const S
 }  // namespace
 
 static const Steps& steps_of(CacheType cache) {
-  if (cache == CacheType::kFloat32) return kFloatSteps<float>;
-  return cache == CacheType::kFloat16 ? kFloatSteps<uint16_t> : kInt8Steps;
+  if (cache == CacheType::kFloat32) return kFloat32Steps;
+  return cache == CacheType::kFloat16 ? kFloat16Steps : kInt8Steps;
 }
 
 size_t row_bytes(CacheType cache, size_t d) {

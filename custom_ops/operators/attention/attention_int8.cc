@@ -100,14 +100,15 @@ void blend(const Kernels& kernels, const Attention& op, const Job& job, const Ro
   const size_t first = first_of(op, job) + span.begin, count = span.end - span.begin;
   int8_t unpacked[kSpan * kAttendDepth + kCacheBlock];
   const int8_t* values = rows_of(kernels, op, op.present_value, first, count, unpacked);
+  const int8_t* next = room.next ? room.next + (span.begin - job.first) * op.d : values;
   for (size_t h = 0; h < room.group; h += kAttendRows) {
     const size_t rows = smaller(kAttendRows, room.group - h);
     int16_t codes[kAttendRows * kSpan];
     double scales[kAttendRows];
     kernels.attend_weights_int8(rows, count, room.weights + h * room.stride + span.begin,
                                 room.stride, op.present_value_scale + first, codes, scales);
-    kernels.attend_values_int8(rows, count, op.d, codes, values, scales, sums + h * room.width,
-                               room.width);
+    kernels.attend_values_int8(rows, count, op.d, codes, values, scales, next,
+                               sums + h * room.width, room.width);
   }
 }
 

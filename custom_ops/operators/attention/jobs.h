@@ -1,5 +1,5 @@
 // How attention is split into jobs (jobs.cc), and the steps of one. Each type of cache has steps of
-// its own: float32 and float16 in attention.cc, int8 and int4 in attention_int8.cc.
+// its own: float32 and float16 in attention_float.cc, int8 and int4 in attention_int8.cc.
 #pragma once
 
 #include <stddef.h>
@@ -15,6 +15,7 @@ namespace bitnet {
 
 constexpr size_t kFewJobs = 16;   // fewer are split further, so that all threads have work
 constexpr size_t kSplitJobs = 4;  // fewer are all split
+constexpr size_t kLongSpans = 4;  // jobs of fewer are not
 constexpr size_t kWorkers = 32;   // tasks that share many jobs
 // Positions of one task. Their values have a sum of their own; these sums are then added in order.
 constexpr size_t kSpan = kAttendSpan;
@@ -58,6 +59,7 @@ struct Room {
   float* scores;                  // [group, stride]
   float* factors;                 // [group], of an int8 or int4 cache
   int16_t* codes;                 // [group, d padded]: the query, of an int8 or int4 cache
+  const int8_t* next;             // keys that are read after this job, of an int8 cache; or null
 };
 Room room_of(const Attention& op, const Plan& plan, void* scratch, size_t index);
 
@@ -127,6 +129,7 @@ struct Steps {
                      const Span& span, double* one);
 };
 
+extern const Steps kFloat32Steps, kFloat16Steps;
 extern const Steps kInt8Steps;  // of int4, too
 
 // Multiplies each block of x, one head, by Hadamard's matrix, whose inverse is its quotient by the

@@ -133,7 +133,7 @@ void head_int8(const Attention& op, const float* q, const void* keys, const void
     int16_t p[kSpan];
     double scale;
     attend_weights_int8_scalar(1, count, head->weights.data() + t, 0, v_scale + t, p, &scale);
-    attend_values_int8_scalar(1, count, 2, p, v + 2 * t, &scale, one, 0);
+    attend_values_int8_scalar(1, count, 2, p, v + 2 * t, &scale, v, one, 0);
   });
 }
 
