@@ -7,8 +7,8 @@ namespace bitnet {
 
 // Bytes that a stream of keys is fetched ahead, into the second cache, which takes lines in faster.
 static constexpr size_t kAhead = 4096;
-// Elements of a head of most networks.
-static constexpr size_t kCommon = 128;
+// Elements of a head of most networks, and their vectors of 32.
+static constexpr size_t kCommon = 128, kParts = kCommon / 32;
 
 static inline __mmask32 first(size_t count) { return (1u << count) - 1; }
 
@@ -74,7 +74,7 @@ static inline __m512i products(size_t d, const int16_t* q, size_t padded, const 
 
 // The same where d is kCommon, with the query in registers.
 template <int R>
-static inline __m512i products(const __m512i q[R][4], const int8_t* k, const int8_t* next) {
+static inline __m512i products(const __m512i q[R][kParts], const int8_t* k, const int8_t* next) {
   __m512i sums[4];
   UNROLL for (size_t t = 0; t < 4; t++, k += kCommon, next += kCommon) {
     UNROLL for (size_t i = 0; i < kCommon; i += 64) {
@@ -83,14 +83,14 @@ static inline __m512i products(const __m512i q[R][4], const int8_t* k, const int
     }
     __m512i acc[4];
     UNROLL for (int r = 0; r < 4; r++) acc[r] = _mm512_setzero_si512();
-    UNROLL for (size_t i = 0; i < kCommon / 32; i++) {
+    UNROLL for (size_t i = 0; i < kParts; i++) {
       const __m512i key = load(k + 32 * i);
       UNROLL for (int r = 0; r < R; r++) acc[r] = _mm512_dpwssd_epi32(acc[r], key, q[r][i]);
     }
     sums[t] = fold(acc);
   }
-  const __m512i by_head = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm512_permutexvar_epi32(by_head, fold_quarters(sums));
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_permutexvar_epi32(order, fold_quarters(sums));
 }
 
 // sums: lane 4r + t, of at most 4 positions
@@ -120,8 +120,10 @@ static void score(size_t positions, size_t d, const int16_t* q, const int8_t* k,
   const __m512 by_head = _mm512_loadu_ps(factors);
   size_t t = 0;
   if (R == kAttendRows && d == kCommon) {
-    __m512i x[R][4];
-    UNROLL for (int i = 0; i < 4 * R; i++) x[i / 4][i % 4] = _mm512_loadu_si512(q + 32 * i);
+    __m512i x[R][kParts];
+    UNROLL for (size_t i = 0; i < R * kParts; i++) {
+      x[i / kParts][i % kParts] = _mm512_loadu_si512(q + 32 * i);
+    }
     for (; t + 4 <= positions; t += 4) {
       put<R>(products<R>(x, k + t * d, next + t * d), 4, k_scale + t, by_head, scores + t, stride);
     }

@@ -99,8 +99,8 @@ struct Window {
   size_t slot_of(size_t index) const { return begin ? index - begin + 1 : index; }
 };
 
-// The task that sums the last span of a window adds all sums, in the order of the spans. Threads
-// mostly take tasks in this order: while they do, the sums go to the first slot of the job at once.
+// The task that sums the last span of a window adds all sums, in the order of the spans. Tasks that
+// are taken in this order, as those of the first threads mostly are, add theirs to the first slot.
 void blend_span(const Kernels& kernels, const Attention& op, const Steps& steps, const Job& job,
                 const Room& room, const Window& window, size_t index) {
   const Span span = span_of(job, index);
@@ -173,15 +173,16 @@ size_t score_few(const Kernels& kernels, const Attention& op, const Plan& plan, 
                  Few* few, const Pool& pool) {
   const size_t alone = op.cache == CacheType::kInt8 ? 2 : 1;
   const size_t whole = few->whole, split = few->count - whole;
-  std::atomic<size_t> taken = 0, threads = 0, end = whole;
+  std::atomic<size_t> taken = 0, end = whole;
+  std::atomic<size_t> begun = 0;  // workers; while jobs are left, each has a thread of its own
   Ends pieces(split * plan.spans);
   parallel(pool, kWorkers, [&](size_t worker) {
-    threads.fetch_add(1);
+    begun.fetch_add(1);
     for (size_t job = taken.fetch_add(1); job < end;) {
       Room& room = few->rooms[job];
       weigh(kernels, op, steps, few->jobs[job], room);
       const size_t next = taken.fetch_add(1);  // now, so that its keys are fetched meanwhile
-      if (next == whole && split == 1 && threads <= alone && pieces.take_all()) end = few->count;
+      if (next == whole && split == 1 && begun <= alone && pieces.take_all()) end = few->count;
       if (op.cache == CacheType::kInt8 && next < end) room.next = keys_of(op, few->jobs[next]);
       blend(kernels, op, steps, few->jobs[job], room);
       job = next;
@@ -218,7 +219,8 @@ void blend_few(const Kernels& kernels, const Attention& op, const Plan& plan, co
 // `count` jobs from `first` on.
 void few(const Kernels& kernels, const Attention& op, const Plan& plan, const Steps& steps,
          size_t first, size_t count, size_t whole, void* scratch, const Pool& pool) {
-  Few few = {.jobs = {}, .rooms = {}, .count = count, .whole = whole};
+  Few few;  // of jobs and rooms the first ones are set below
+  few.count = count, few.whole = whole;
   for (size_t index = 0; index < count; index++) {
     const Job& job = few.jobs[index] = job_of(op, plan, first + index);
     Room& room = few.rooms[index] = room_of(op, plan, scratch, index);

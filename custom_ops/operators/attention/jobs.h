@@ -13,10 +13,10 @@
 
 namespace bitnet {
 
-constexpr size_t kFewJobs = 16;   // fewer are split further, so that all threads have work
+constexpr size_t kFewJobs = 16;   // fewer may be split further, so that all threads have work
 constexpr size_t kSplitJobs = 4;  // fewer are all split
-constexpr size_t kLongSpans = 4;  // jobs of fewer are not
-constexpr size_t kWorkers = 32;   // tasks that share many jobs
+constexpr size_t kLongSpans = 4;  // jobs of fewer spans are never split
+constexpr size_t kWorkers = 32;   // tasks that share the jobs
 // Positions of one task. Their values have a sum of their own; these sums are then added in order.
 constexpr size_t kSpan = kAttendSpan;
 // How many sums of spans a split job keeps before it adds them: those of 16 thousand positions.
